@@ -1,0 +1,86 @@
+"""The contract between recordings, queries and separators.
+
+Symbols used everywhere: b batch, s sources (or queries of one mixture), c channels, t samples,
+f frequency bins, n frames, k bands or tokens, d query width, tau flow time in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from qsep.queries.interface import Query, QueryEmbedding
+
+
+@dataclass(frozen=True)
+class MixtureBatch:
+    """Mixtures with all their sources, as recipes make and objectives consume them.
+
+    mixture: (b, c, t), exactly sources.sum(dim=1).
+    sources: (b, s, c, t). A source of zeros with a query is a sound that is asked for and absent.
+    queries: b lists of s; None where a source is not asked for.
+    """
+
+    mixture: Tensor
+    sources: Tensor
+    queries: list[list[Query | None]]
+    sample_rate: int
+    ids: list[str]
+
+    def to(self, device: torch.device | str) -> MixtureBatch:
+        """The same batch with its tensors on another device."""
+        mixture, sources = self.mixture.to(device), self.sources.to(device)
+        return MixtureBatch(mixture, sources, self.queries, self.sample_rate, self.ids)
+
+
+@dataclass(frozen=True)
+class Separated:
+    """What was asked for and the rest, for each of s queries: both (b, s, c, t).
+
+    A mask separator's residual is mixture - target, so that the two sum to its input exactly.
+    """
+
+    target: Tensor
+    residual: Tensor
+
+
+@dataclass(frozen=True)
+class LossOutput:
+    """total: (b,), what is minimised; terms: named parts of it for the log, each (b,)."""
+
+    total: Tensor
+    terms: Mapping[str, Tensor]
+
+
+@runtime_checkable
+class Separator(Protocol):
+    """A network that takes queried sounds out of mixtures; an nn.Module.
+
+    sample_rate: Hz. num_channels: channels it takes, or None for any.
+    query_dim: width of QueryEmbedding.pooled.
+    stride_samples: cutting a recording at multiples of this leaves frames where they were.
+    context_samples: an output sample depends on no input farther away than this.
+    """
+
+    config: Any
+    sample_rate: int
+    num_channels: int | None
+    query_dim: int
+    stride_samples: int
+    context_samples: int
+
+    def loss(
+        self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
+    ) -> LossOutput:
+        """queries.pooled: (b, s, d); rows of sources that are not asked for are ignored."""
+        ...
+
+    def separate(
+        self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
+    ) -> Separated:
+        """mixture: (b, c, t); queries.pooled: (b, s, d): the mixture is analysed once for s queries."""
+        ...

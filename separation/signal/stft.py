@@ -1,0 +1,51 @@
+"""Short-time Fourier transform with exact reconstruction at every length."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def window(window_samples: int, like: Tensor) -> Tensor:
+    """Square root of a periodic Hann window: analysis times synthesis is Hann, which overlap-adds to 1."""
+    return torch.hann_window(window_samples, dtype=like.dtype, device=like.device).sqrt()
+
+
+def num_frames(num_samples: int, hop_samples: int) -> int:
+    """Frames that `stft` returns: one on each multiple of the hop that covers the waveform."""
+    return -(-num_samples // hop_samples) + 1
+
+
+def stft(waveform: Tensor, window_samples: int, hop_samples: int) -> Tensor:
+    """waveform: (..., t), t >= 1. Returns the complex spectrum (..., f, n), f = window_samples // 2 + 1.
+
+    Frames are centred on multiples of the hop, beyond both ends of the waveform (zeros there),
+    so that every sample lies under window_samples / hop_samples frames.
+    """
+    num_samples = waveform.shape[-1]
+    padding = -num_samples % hop_samples
+    flat = F.pad(waveform.reshape(-1, num_samples), (0, padding))
+    spec = torch.stft(
+        flat,
+        window_samples,
+        hop_samples,
+        window=window(window_samples, waveform),
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
+    )
+    return spec.reshape(*waveform.shape[:-1], *spec.shape[-2:])
+
+
+def istft(spec: Tensor, window_samples: int, hop_samples: int, num_samples: int) -> Tensor:
+    """Inverse of `stft`: spec (..., f, n) to (..., t) with t = num_samples."""
+    flat = spec.reshape(-1, *spec.shape[-2:])
+    padded_samples = (spec.shape[-1] - 1) * hop_samples
+    waveform = torch.istft(
+        flat,
+        window_samples,
+        hop_samples,
+        window=window(window_samples, spec.real),
+        center=True,
+        length=padded_samples,
+    )
+    return waveform[:, :num_samples].reshape(*spec.shape[:-2], num_samples)
