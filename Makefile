@@ -1,0 +1,90 @@
+# `make demo` and `make test` set up what they need: a Python 3.11 or newer, git, make and a network.
+#
+# Installing: every package at a pinned version with its hash, wheels only, so that neither a compiler
+# nor anybody's set-up script takes part. By uv where it is on PATH (seconds when its cache is warm),
+# otherwise by the pip of the environment: both are there or come with Python, each honours its own
+# settings for proxies, certificates and mirrors, and nothing unpinned is fetched to fetch the rest.
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell uv --version >/dev/null 2>&1 && command -v uv)
+
+# The first of these that runs and is new enough; `make PYTHON=/path/to/python` overrides.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; \
+    done)
+
+# --no-deps: the files list the whole closure; asteroid's own metadata would refuse our torchmetrics.
+ifneq ($(UV),)
+INSTALL := $(UV) pip install --python $(BIN)/python --no-deps
+else
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps
+endif
+PINNED := --require-hashes --only-binary :all: -r
+
+COMPILE := $(or $(UV),uv) pip compile pyproject.toml --constraint requirements/constraints.txt \
+    --universal --fork-strategy fewest --python-version 3.11 --only-binary :all: \
+    --generate-hashes --no-emit-index-url --custom-compile-command "make requirements" --quiet
+
+.PHONY: help demo test lint types requirements clean
+
+help:
+	@echo "make demo          separate a scene by text"
+	@echo "make test          run the whole test suite"
+	@echo "make lint          ruff: rules and formatting"
+	@echo "make types         mypy, on the wheel"
+	@echo "make requirements  pin again the newest versions in range (needs uv)"
+	@echo "make clean         remove the environment and all that was made here"
+
+demo: $(BIN)/.main
+	$(BIN)/qsep separate recipes/demo/scene.flac -q "a person talking" -q "a clock ticking" \
+	    --residual -o demo-output --overwrite
+
+test: $(BIN)/.test
+	$(BIN)/pytest
+
+lint: $(BIN)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy cannot follow the mapping of an editable install, so it reads the wheel that users get.
+types: $(BIN)/.test
+	@rm -rf build .types
+	@mkdir -p .types
+	@echo "Building the wheel into .types"
+	@$(BIN)/python -c "from setuptools import build_meta; build_meta.build_wheel('.types')" \
+	    >.types/log 2>&1 || { cat .types/log; exit 1; }
+	@rm -rf build
+	@$(BIN)/python -m zipfile -e .types/qsep-*.whl .types/installed
+	MYPYPATH=.types/installed $(BIN)/mypy -p qsep
+
+requirements:
+	$(COMPILE) --all-extras -o requirements/test.txt --upgrade
+	$(COMPILE) --extra train --constraint requirements/test.txt -o requirements/main.txt --upgrade
+
+clean:
+	rm -rf $(VENV) .types build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache demo-output
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: installed again only when the pins or the project's own metadata change. What the tests
+# need contains what the demo needs, at the same versions, so .test makes .main superfluous.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "qsep needs Python 3.11 or newer on PATH (or: make PYTHON=/path/to/python3)" >&2; exit 1; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version); the first time takes a few minutes"
+ifneq ($(UV),)
+	@$(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+else
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+endif
+
+$(BIN)/.main: requirements/main.txt pyproject.toml | $(BIN)/python
+	@echo "Installing requirements/main.txt (PyTorch is most of it: some gigabytes on Linux)"
+	$(INSTALL) $(PINNED) requirements/main.txt
+	@$(INSTALL) --quiet --no-build-isolation --editable .
+	@touch $@
+
+$(BIN)/.test: requirements/test.txt pyproject.toml | $(BIN)/python
+	@echo "Installing requirements/test.txt (PyTorch is most of it: some gigabytes on Linux)"
+	$(INSTALL) $(PINNED) requirements/test.txt
+	@$(INSTALL) --quiet --no-build-isolation --editable .
+	@touch $(BIN)/.main $@

@@ -1,0 +1,69 @@
+"""Signal-to-distortion ratios in dB, in float64, one value per item.
+
+The improvement of either is its value for the estimate minus its value for the mixture.
+Energies are sums over t. Each has 1e-12 added (as bench.py does), so that silence has a defined
+value: a silent estimate scores 0 dB in both, a perfect one 10 log10(E / 1e-12) for a target of E.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ENERGY_FLOOR = 1e-12
+LEAKAGE_FLOOR_DB = -100.0
+
+
+def si_sdr(estimate: Any, reference: Any) -> Tensor:
+    """Scale-invariant SDR of zero-mean signals: 10 log10(|ar|^2 / |e - ar|^2), a = <e, r> / |r|^2.
+
+    estimate, reference: arrays or tensors (..., t), same shape. Returns (...), dB.
+    Le Roux et al. 2019, "SDR - half-baked or well done?".
+    """
+    estimate, reference = _float64_pair(estimate, reference)
+    estimate = estimate - estimate.mean(dim=-1, keepdim=True)
+    reference = reference - reference.mean(dim=-1, keepdim=True)
+    scale = (estimate * reference).sum(dim=-1) / (_energy(reference) + ENERGY_FLOOR)
+    projection = scale[..., None] * reference
+    return _ratio_db(_energy(projection), _energy(estimate - projection))
+
+
+def sdr(estimate: Any, reference: Any) -> Tensor:
+    """Plain 10 log10(|r|^2 / |r - e|^2), as AudioSep and DCASE 2024 task 9 report it.
+
+    estimate, reference: arrays or tensors (..., t), same shape. Returns (...), dB.
+    """
+    estimate, reference = _float64_pair(estimate, reference)
+    return _ratio_db(_energy(reference), _energy(reference - estimate))
+
+
+def leakage_db(estimate: Any, mixture: Any) -> Tensor:
+    """How loud the answer to a query about an absent sound is: 10 log10(|e|^2 / |m|^2).
+
+    estimate, mixture: arrays or tensors (..., t), same shape. Returns (...), dB, at least
+    LEAKAGE_FLOOR_DB; 0 is the mixture itself, and lower is better.
+    """
+    estimate, mixture = _float64_pair(estimate, mixture)
+    ratio = _energy(estimate) / _energy(mixture).clamp_min(ENERGY_FLOOR)
+    return 10 * ratio.clamp_min(10 ** (LEAKAGE_FLOOR_DB / 10)).log10()
+
+
+def _energy(waveform: Tensor) -> Tensor:
+    return waveform.square().sum(dim=-1)
+
+
+def _ratio_db(signal: Tensor, noise: Tensor) -> Tensor:
+    return 10 * ((signal + ENERGY_FLOOR) / (noise + ENERGY_FLOOR)).log10()
+
+
+def _float64_pair(estimate: Any, reference: Any) -> tuple[Tensor, Tensor]:
+    first = torch.as_tensor(estimate, dtype=torch.float64, device="cpu")
+    second = torch.as_tensor(reference, dtype=torch.float64, device="cpu")
+    if first.shape != second.shape or first.ndim == 0 or first.shape[-1] == 0:
+        raise ValueError(
+            f"expected two waveforms of one shape (..., t), t >= 1; "
+            f"got {tuple(first.shape)} and {tuple(second.shape)}"
+        )
+    return first, second

@@ -1,0 +1,70 @@
+"""Averages of per-item scores, and how sure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+NUM_RESAMPLES = 10_000
+SEED = 0
+BLOCK_VALUES = 1 << 22  # 32 MB of resampled values at a time, however many items there are
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """count values; low and high: the bootstrap 95 % interval of their mean, in their unit."""
+
+    count: int
+    mean: float
+    median: float
+    low: float
+    high: float
+
+
+def bootstrap_interval(
+    values: Sequence[float],
+    generator: np.random.Generator,
+    num_resamples: int = NUM_RESAMPLES,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile interval of the mean (Efron 1979): quantiles of the means of resamples.
+
+    values: at least one. One value, or equal values, give an interval of no width.
+    """
+    data = np.asarray(values, dtype=np.float64)
+    rows = max(1, BLOCK_VALUES // len(data))
+    means = [
+        data[generator.integers(len(data), size=(min(rows, num_resamples - done), len(data)))].mean(
+            axis=1
+        )
+        for done in range(0, num_resamples, rows)
+    ]
+    tail = (1 - level) / 2
+    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def describe(values: Sequence[float]) -> Statistics:
+    """Statistics of at least one value, the same for the same values in the same order."""
+    low, high = bootstrap_interval(values, np.random.default_rng(SEED))
+    return Statistics(len(values), float(np.mean(values)), float(np.median(values)), low, high)
+
+
+def describe_rows(
+    rows: Iterable[Mapping[str, Any]], metrics: Sequence[str]
+) -> dict[str, Statistics]:
+    """One Statistics for each metric that at least one row has; None means not measured."""
+    table = list(rows)
+    columns = {m: [row[m] for row in table if row[m] is not None] for m in metrics}
+    return {metric: describe(values) for metric, values in columns.items() if values}
+
+
+def describe_groups(
+    rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], group: str
+) -> dict[str, dict[str, Statistics]]:
+    """describe_rows for the rows of each value of the column `group`, sorted by that value."""
+    names = sorted({row[group] for row in rows})
+    return {n: describe_rows([r for r in rows if r[group] == n], metrics) for n in names}

@@ -1,0 +1,119 @@
+"""A recipe: a TOML file, with values that the command line may replace."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qsep.separation.components import from_settings
+
+CONFIGS_DIR = Path(__file__).parent / "configs"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Steps of batch_size mixtures over all devices together. The learning rate rises linearly over
+    warmup_steps, stays, and falls linearly to zero over the last decay_steps. precision as Lightning
+    Fabric names it. skip_limit: consecutive steps with a loss that is not finite before giving up."""
+
+    steps: int
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    warmup_steps: int = 200
+    decay_steps: int = 0
+    clip_norm: float = 5.0
+    ema_decay: float = 0.999
+    seed: int = 0
+    precision: str = "bf16-mixed"
+    log_every: int = 50
+    validate_every: int = 500
+    save_every: int = 500
+    num_workers: int = 1
+    skip_limit: int = 10
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """sounds: "recordings" (folder with clips.csv) or "synthetic"; phrases: a phrase book."""
+
+    sounds: str
+    phrases: str
+    folder: str = ""
+    split: str = "train"
+    validation_split: str = "dev"
+    num_validation: int = 64
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """kind and settings of separator and encoder; data and its mixing; the run; the card's facts."""
+
+    name: str
+    separator: dict[str, Any]
+    encoder: dict[str, Any]
+    data: DataConfig
+    mix: dict[str, Any]
+    augment: dict[str, Any]
+    train: TrainConfig
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+def read_recipe(path_or_name: str, overrides: list[str] | None = None) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe and its content as plain values, for the record. overrides: "table.key=value"."""
+    path = Path(path_or_name)
+    if not path.is_file():
+        path = CONFIGS_DIR / f"{path_or_name.removesuffix('.toml')}.toml"
+    if not path.is_file():
+        shipped = ", ".join(sorted(p.stem for p in CONFIGS_DIR.glob("*.toml")))
+        raise ValueError(f"{path_or_name}: no such recipe; shipped ones: {shipped}")
+    try:
+        content = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: not TOML: {error}") from error
+    for override in overrides or []:
+        override_value(content, override)
+    return recipe_from(content, path.stem), content
+
+
+def override_value(content: dict[str, Any], override: str) -> None:
+    """Replace one value in place; the right side is TOML, or text where it is not."""
+    key, separator, text = override.partition("=")
+    *tables, last = key.strip().split(".")
+    if not separator or not last or not tables:
+        raise ValueError(f"{override!r}: write overrides as table.key=value, as train.steps=100")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    table = content
+    for name in tables:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise ValueError(f"{override!r}: {name} is a value, not a table")
+    table[last] = value
+
+
+def recipe_from(content: dict[str, Any], name: str) -> Recipe:
+    content = copy.deepcopy(content)
+    tables = {"separator", "encoder", "data", "mix", "augment", "train", "card"}
+    unknown = sorted(content.keys() - tables)
+    if unknown:
+        raise ValueError(f"recipe {name}: unknown table [{unknown[0]}]; known: {sorted(tables)}")
+    for table in ("separator", "encoder", "data", "train"):
+        if table not in content:
+            raise ValueError(f"recipe {name}: table [{table}] is missing")
+    return Recipe(
+        name,
+        content["separator"],
+        content["encoder"],
+        from_settings(DataConfig, content["data"]),
+        content.get("mix", {}),
+        content.get("augment", {}),
+        from_settings(TrainConfig, content["train"]),
+        content.get("card", {}),
+    )

@@ -1,0 +1,75 @@
+"""Making one recording many: speed, filters and rooms. (t,) float32 in and out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Probabilities in [0, 1]; speed_semitones: largest change of speed and pitch together;
+    equalizer_db: standard deviation of the gain at each of the curve's points."""
+
+    speed_probability: float = 0.5
+    speed_semitones: float = 3.0
+    filter_probability: float = 0.4
+    equalizer_db: float = 4.0
+    reverb_probability: float = 0.4
+
+
+def change_speed(waveform: np.ndarray, semitones: float) -> np.ndarray:
+    """Faster and higher by so many semitones (slower and lower below 0), as tape does."""
+    ratio = 2 ** (semitones / 12)
+    return soxr.resample(waveform, ratio, 1.0, quality="LQ")
+
+
+def equalizer_response(
+    rng: np.random.Generator, num_bins: int, sample_rate: int, deviation_db: float
+) -> np.ndarray:
+    """A smooth random gain for each bin: normal in dB at eight points a factor of about 2.5 apart."""
+    points_hz = np.geomspace(30, sample_rate / 2, 8)
+    gains_db = rng.normal(0, deviation_db, len(points_hz))
+    bins_hz = np.linspace(0, sample_rate / 2, num_bins)
+    return 10 ** (np.interp(np.log(bins_hz + 1), np.log(points_hz + 1), gains_db) / 20)
+
+
+def room_response(rng: np.random.Generator, sample_rate: int) -> np.ndarray:
+    """Impulse response: the direct sound, then noise that decays by 60 dB in 0.1 to 0.8 s.
+
+    The direct sound is 0 to 15 dB above the reverberation (Polack's statistical model, 1988).
+    """
+    reverberation_seconds = rng.uniform(0.1, 0.8)
+    num_samples = int(reverberation_seconds * sample_rate * 0.7)
+    decay = 10 ** (-3 * np.arange(num_samples) / (reverberation_seconds * sample_rate))
+    tail = rng.standard_normal(num_samples, dtype=np.float32) * decay
+    tail[: int(rng.uniform(0.001, 0.01) * sample_rate)] = 0
+    tail *= 10 ** (-rng.uniform(0, 15) / 20) / np.linalg.norm(tail)
+    tail[0] = 1
+    return tail.astype(np.float32)
+
+
+def filter_and_place(
+    waveform: np.ndarray, rng: np.random.Generator, sample_rate: int, config: AugmentConfig
+) -> np.ndarray:
+    """A random microphone's colour and a random room, in one multiplication of spectra."""
+    equalize = rng.random() < config.filter_probability
+    place = rng.random() < config.reverb_probability
+    if not equalize and not place:
+        return waveform
+    room = room_response(rng, sample_rate) if place else np.ones(1, np.float32)
+    size = fast_length(len(waveform) + len(room))
+    spec = np.fft.rfft(waveform, size)
+    if equalize:
+        spec *= equalizer_response(rng, len(spec), sample_rate, config.equalizer_db)
+    if place:
+        spec *= np.fft.rfft(room, size)
+    return np.fft.irfft(spec, size)[: len(waveform)].astype(np.float32)
+
+
+def fast_length(num_samples: int) -> int:
+    """The least 2^i, 3 * 2^i or 5 * 2^i that is not smaller: short transforms of odd sizes are slow."""
+    power = 1 << max(0, (num_samples - 1).bit_length())
+    return min(size for size in (power, power * 3 // 4, power * 5 // 8) if size >= num_samples)

@@ -1,0 +1,58 @@
+"""Everything a run needs to go on exactly where it was: training.pt, and the one before it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from qsep.separation.checkpoint import write_atomically
+
+log = logging.getLogger("qsep")
+
+
+class Ema:
+    """Exponential moving average of a model's weights; buffers (batch statistics) are copied.
+
+    The average starts as the plain mean over the first steps: decay min(ema_decay, step / (step + 9)).
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()  # averages are not trained
+    def update(self, model: nn.Module, step: int) -> None:
+        decay = min(self.decay, step / (step + 9))
+        averages, weights = list(self.model.parameters()), list(model.parameters())
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+        for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            average.copy_(buffer)
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """folder/training.pt, atomically; the last good one stays as training.previous.pt."""
+    path = folder / "training.pt"
+    if path.exists():
+        os.replace(path, folder / "training.previous.pt")
+    write_atomically(path, lambda temporary: torch.save(state, temporary))
+
+
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """The newest state that can be read, None when there is none."""
+    for name in ("training.pt", "training.previous.pt"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+            return state
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            log.warning("%s is damaged (%s); trying the one before", path, error)
+    return None

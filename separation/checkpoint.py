@@ -1,0 +1,145 @@
+"""A checkpoint is a folder: config.json, model.safetensors, README.md (the model's card)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from qsep.queries.interface import QueryEncoder
+from qsep.separation.components import build_encoder, build_separator
+from qsep.separation.interface import Separator
+
+FORMAT_VERSION = 1
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside path, then rename: path is whole or as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    try:
+        write(Path(temporary))
+        os.chmod(temporary, 0o644)
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def describe(
+    kind: str, separator: Separator, encoder_kind: str, encoder: Any, provenance: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of config.json."""
+    return {
+        "format": FORMAT_VERSION,
+        "separator": {"kind": kind, "config": dataclasses.asdict(separator.config)},
+        "encoder": {
+            "kind": encoder_kind,
+            "config": dataclasses.asdict(encoder.config),
+            "fingerprint": encoder.fingerprint,
+        },
+        "sample_rate": separator.sample_rate,
+        "provenance": provenance,
+    }
+
+
+def save_checkpoint(
+    folder: Path,
+    config: dict[str, Any],
+    weights: dict[str, Tensor],
+    card: str,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write the folder whole or not at all; floating-point weights are stored as dtype."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        stored = {
+            key: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
+            for key, value in weights.items()
+        }
+        save_file(stored, staging / "model.safetensors")
+        (staging / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        (staging / "README.md").write_text(card)
+        staging.chmod(0o755)
+        previous = folder.with_name(f".{folder.name}.previous")
+        if folder.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            os.replace(folder, previous)
+        os.replace(staging, folder)
+        shutil.rmtree(previous, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a checkpoint folder, or one clear error."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{folder}: not a checkpoint folder (no config.json in it)")
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+        version = config["format"]
+        config["separator"]["kind"], config["encoder"]["kind"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({error}); fetch the checkpoint again") from error
+    if version != FORMAT_VERSION:
+        raise ValueError(f"{path}: format {version}, this qsep reads {FORMAT_VERSION}; update qsep")
+    return config
+
+
+def load_checkpoint(folder: Path) -> tuple[Separator, QueryEncoder, dict[str, Any]]:
+    """(separator in evaluation mode, its query encoder, config); float32, strict, finite."""
+    config = read_config(folder)
+    encoder = build_encoder(config["encoder"]["kind"], config["encoder"]["config"])
+    if encoder.fingerprint != config["encoder"]["fingerprint"]:
+        raise ValueError(
+            f"{folder}: made for queries by {config['encoder']['fingerprint']}, "
+            f"but this encoder is {encoder.fingerprint}"
+        )
+    separator = build_separator(config["separator"]["kind"], config["separator"]["config"])
+    load_weights(separator, read_weights(folder / "model.safetensors"), str(folder))
+    return separator.eval(), encoder, config
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        weights = load_file(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: missing; fetch the checkpoint again") from None
+    except SafetensorError as error:
+        raise ValueError(f"{path}: damaged ({error}); fetch the checkpoint again") from error
+    return weights
+
+
+def load_weights(separator: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Strictly: every key, every shape, every number finite."""
+    for key, value in weights.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f"{source}: weights {key} are not finite; fetch the checkpoint again")
+    try:
+        separator.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:6]]
+        raise ValueError(f"{source}: weights do not fit the model: {' '.join(lines)}") from error
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """SHA-256 of the weights file, first 16 digits."""
+    with (folder / "model.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,0 +1,237 @@
+"""Band U-Net: the default separator. Masks over frequency bands, analysed once for all queries.
+
+    mixture -> STFT -> band energies relative to their surroundings -> U-Net -> features (b, d, k, n)
+    query -> concepts (frozen reading) -> a vector over the features -> inner product -> sigmoid mask
+
+The mask is real, so the mixture's phase stays. Only ratios of energies enter the network: scaling the
+input scales the output. The U-Net's view is finite, so long recordings may be cut without a trace.
+Late fusion as in CLIPSep (Dong et al. 2023, sec. 3), residual blocks as in He et al. (2016).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from qsep.queries.interface import QueryEmbedding
+from qsep.separation.concepts import ConceptReader, disturb
+from qsep.separation.interface import LossOutput, MixtureBatch, Separated
+from qsep.separation.objectives.snr import thresholded_snr_loss
+from qsep.separation.signal.bands import band_weights
+from qsep.separation.signal.stft import istft, stft
+
+TIME_STRIDE = 16  # frames a step at the bottom of the U-Net
+SURROUNDINGS_FRAMES = 75  # each side; the level that energies are taken relative to
+RELATIVE_FLOOR = 1e-7  # -70 dB under the surroundings counts as nothing
+
+
+@dataclass(frozen=True)
+class Config:
+    """sample_rate in Hz; concepts: short names of the kinds of sound the query reader tells apart."""
+
+    concepts: tuple[str, ...]
+    num_phrases: int
+    query_dim: int = 384
+    sample_rate: int = 32000
+    window_samples: int = 1280
+    hop_samples: int = 640
+    num_bands: int = 128
+    channels: tuple[int, ...] = (32, 48, 96, 160, 224)
+    blocks: tuple[int, ...] = (1, 2, 2, 2, 2)
+    mask_features: int = 32
+    query_noise: float = 0.5
+
+
+def build(config: Config) -> BandUNet:
+    return BandUNet(config)
+
+
+def conv_norm(num_in: int, num_out: int, kernel: int = 3, stride: tuple[int, int] = (1, 1)) -> nn.Module:
+    conv = nn.Conv2d(num_in, num_out, kernel, stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(num_out))
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = conv_norm(channels, channels)
+        self.second = conv_norm(channels, channels)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return F.relu(hidden + self.second(F.relu(self.first(hidden))))
+
+
+class UNet(nn.Module):
+    """(b, 3, k, n) to (b, features, k, n); k a multiple of 32 and n of TIME_STRIDE.
+
+    Works at half resolution inside and returns to full by pixel shuffle: few wide layers are faster
+    on a CPU than many narrow ones.
+    """
+
+    def __init__(self, channels: tuple[int, ...], blocks: tuple[int, ...], features: int) -> None:
+        super().__init__()
+        self.stem = conv_norm(3, channels[0], kernel=5, stride=(2, 2))
+        self.encoders = nn.ModuleList()
+        self.downs = nn.ModuleList()
+        self.reduces = nn.ModuleList()
+        self.decoders = nn.ModuleList()
+        for level, (width, depth) in enumerate(zip(channels, blocks, strict=True)):
+            self.encoders.append(nn.Sequential(*(ResidualBlock(width) for _ in range(depth))))
+            if level + 1 < len(channels):
+                stride = (2, 2) if level < 3 else (2, 1)
+                self.downs.append(conv_norm(width, channels[level + 1], stride=stride))
+                self.reduces.append(nn.Conv2d(channels[level + 1], width, 1, bias=False))
+                merge = nn.Sequential(conv_norm(2 * width, width), nn.ReLU(), ResidualBlock(width))
+                self.decoders.append(merge)
+        self.head = nn.Conv2d(channels[0], 4 * features, 3, padding=1)
+
+    def forward(self, bands: Tensor) -> Tensor:
+        hidden = F.relu(self.stem(bands))
+        skips = []
+        for level, encoder in enumerate(self.encoders):
+            hidden = encoder(hidden)
+            if level < len(self.downs):
+                skips.append(hidden)
+                hidden = F.relu(self.downs[level](hidden))
+        for level in reversed(range(len(self.decoders))):
+            raised = F.interpolate(self.reduces[level](hidden), size=skips[level].shape[-2:])
+            hidden = self.decoders[level](torch.cat([raised, skips[level]], dim=1))
+        return F.pixel_shuffle(self.head(hidden), 2)
+
+
+class BandUNet(nn.Module):
+    """See the module's docstring. Any number of channels: they share the mask, so the image stays."""
+
+    bands: Tensor
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.sample_rate = config.sample_rate
+        self.num_channels = None
+        self.query_dim = config.query_dim
+        self.stride_samples = TIME_STRIDE * config.hop_samples
+        self.context_samples = 19 * self.stride_samples
+        num_bins = config.window_samples // 2 + 1
+        weights = band_weights(num_bins, config.num_bands, config.sample_rate)
+        self.register_buffer("bands", weights, persistent=False)
+        self.reader = ConceptReader(config.query_dim, len(config.concepts), config.num_phrases)
+        self.unet = UNet(config.channels, config.blocks, config.mask_features)
+        self.concept_masks = nn.Linear(len(config.concepts) + 1, config.mask_features + 1, bias=False)
+        self.to(memory_format=torch.channels_last)
+
+    def spectrum(self, waveform: Tensor) -> Tensor:
+        return stft(waveform, self.config.window_samples, self.config.hop_samples)
+
+    def gather(self, power: Tensor) -> Tensor:
+        """Sum over the bins of each band: (..., f, n) to (..., k, n)."""
+        with full_precision(power):
+            return (power.transpose(-2, -1) @ self.bands).transpose(-2, -1)
+
+    def band_features(self, energy: Tensor) -> Tensor:
+        """Energies as the U-Net sees them: energy (b, k, n) of the mixture to (b, 3, k, n).
+
+        First relative to all bands around this time, second to this band around this time (which
+        undoes the microphone's colour), third the band's place, which convolutions cannot know.
+        """
+        level = surroundings(energy.sum(dim=1, keepdim=True)) + 1e-12
+        floor = RELATIVE_FLOOR * level
+        overall = torch.log10(energy / level + RELATIVE_FLOOR) / 2 + 2
+        contrast = torch.log10((energy + floor) / (surroundings(energy) + floor)) / 2
+        place = torch.linspace(-1, 1, energy.shape[1], device=energy.device)
+        return torch.stack([overall, contrast, place[:, None].expand_as(energy)], dim=1)
+
+    def masks(self, energy: Tensor, pooled: Tensor) -> Tensor:
+        """energy (b, k, n), pooled (b, s, d) to band masks (b, s, k, n) in [0, 1]."""
+        num_frames = energy.shape[-1]
+        features = F.pad(self.band_features(energy), (0, -num_frames % TIME_STRIDE))
+        hidden = self.unet(features.contiguous(memory_format=torch.channels_last))
+        with full_precision(energy):
+            hidden = hidden[..., :num_frames].float()
+            query = self.concept_masks(self.reader(pooled))
+            direction, offset = query[..., :-1], query[..., -1]
+            scale = self.config.mask_features**-0.5
+            logits = torch.einsum("bsd,bdkn->bskn", direction * scale, hidden)
+            return torch.sigmoid(logits + offset[..., None, None])
+
+    def separate(
+        self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
+    ) -> Separated:
+        """mixture: (b, c, t), any scale; queries.pooled: (b, s, d). target + residual = mixture."""
+        spec = self.spectrum(mixture)
+        energy = self.gather(squared_magnitude(spec).mean(dim=1))
+        mask = self.masks(energy, queries.pooled)
+        bin_mask = (mask.transpose(-2, -1) @ self.bands.T).transpose(-2, -1)
+        masked = bin_mask[:, :, None] * spec[:, None]
+        target = istft(
+            masked, self.config.window_samples, self.config.hop_samples, mixture.shape[-1]
+        )
+        return Separated(target, mixture[:, None] - target)
+
+    def loss(
+        self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
+    ) -> LossOutput:
+        """Thresholded SNR of the masked spectrum, mean over the queries of each mixture.
+
+        The error of a masked spectrum is |m X - S|^2 = m^2 |X|^2 - 2 m Re(X* S) + |S|^2, gathered in
+        bands. By Jensen's inequality and because the STFT is a tight frame, its sum is an upper
+        bound of the waveform's error.
+        """
+        asked = torch.tensor(
+            [[query is not None for query in row] for row in batch.queries],
+            device=batch.mixture.device,
+        )
+        present = asked & (batch.sources.abs().amax(dim=(-2, -1)) > 0)
+        with torch.no_grad():  # spectra of recordings have no weights to learn
+            spec = self.spectrum(batch.mixture)
+            energy = self.gather(squared_magnitude(spec).mean(dim=1))
+            source_spec = self.spectrum(batch.sources[present])
+            product = real_product(spec[present.nonzero()[:, 0]], source_spec).mean(dim=1)
+            correlation = energy.new_zeros(*asked.shape, *energy.shape[-2:])
+            correlation[present] = self.gather(product)
+            target_energy = energy.new_zeros(asked.shape)
+            target_energy[present] = squared_magnitude(source_spec).mean(dim=1).sum(dim=(1, 2))
+            mixture_energy = energy.sum(dim=(1, 2))[:, None].expand_as(target_energy)
+            pooled = F.normalize(queries.pooled, dim=-1)
+            pooled = disturb(pooled, self.config.query_noise, generator)
+        mask = self.masks(energy, pooled)
+        change = mask * (mask * energy[:, None] - 2 * correlation)
+        error = (change.sum(dim=(2, 3)) + target_energy).clamp_min(0)
+        snr_loss = thresholded_snr_loss(error, target_energy, mixture_energy)
+        absent = asked & ~present
+        return LossOutput(
+            total=mean_where(snr_loss, asked),
+            terms={
+                "present": mean_where(snr_loss, present),
+                "absent": mean_where(snr_loss, absent),
+            },
+        )
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """Energies and queries need float32's range and digits also where the U-Net runs in bfloat16."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def squared_magnitude(spec: Tensor) -> Tensor:
+    """|X|^2, without the square root that abs() takes."""
+    return torch.view_as_real(spec).square().sum(dim=-1)
+
+
+def real_product(first: Tensor, second: Tensor) -> Tensor:
+    """Re(X* Y)."""
+    return (torch.view_as_real(first) * torch.view_as_real(second)).sum(dim=-1)
+
+
+def surroundings(energy: Tensor) -> Tensor:
+    """Mean over the frames around each frame, fewer at the ends; (b, k, n) to the same."""
+    size = 2 * SURROUNDINGS_FRAMES + 1
+    return F.avg_pool1d(energy, size, 1, SURROUNDINGS_FRAMES, count_include_pad=False)
+
+
+def mean_where(values: Tensor, chosen: Tensor) -> Tensor:
+    """Mean over dim 1 of the chosen entries; nan where a row has none. (b, s) to (b,)."""
+    return torch.where(chosen, values, 0).sum(dim=1) / chosen.sum(dim=1)

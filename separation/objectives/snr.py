@@ -1,0 +1,22 @@
+"""Signal-to-noise ratio as a loss that also knows silence."""
+
+import torch
+from torch import Tensor
+
+FLOOR_DB = 30.0  # beyond this an item is good enough: gradients go to the others
+
+
+def thresholded_snr_loss(
+    error_energy: Tensor, target_energy: Tensor, mixture_energy: Tensor, floor_db: float = FLOOR_DB
+) -> Tensor:
+    """Negative SNR in dB, soft-limited at floor_db; all energies (...), non-negative.
+
+    For a present source 10 log10((error + tau target) / target); for an absent one (target energy
+    exactly 0) the same with the mixture in the target's place, so that its error is the level of
+    what leaks, under the mixture. tau = 10^(-floor_db / 10).
+    Wisdom et al., "What's all the FUSS about free universal sound separation data?" (2021), eq. 1-2.
+    Returns (...), in [-floor_db, inf).
+    """
+    reference = torch.where(target_energy > 0, target_energy, mixture_energy).clamp_min(1e-8)
+    tau = 10 ** (-floor_db / 10)
+    return 10 * torch.log10(error_energy / reference + tau)

@@ -1,0 +1,70 @@
+"""The sample formats of WAV files, and splitting a mixture so that its parts sum to it in them.
+
+A subtype is libsndfile's name: PCM_U8, PCM_16, PCM_24, PCM_32, FLOAT or DOUBLE. PCM of n bits
+holds the multiples of 2**(1 - n) in [-1, 1): on this grid sums and differences are exact.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Waveform = NDArray[np.float32] | NDArray[np.float64]
+
+PCM_BITS = {"PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+FLOAT_BITS = {"FLOAT": 32, "DOUBLE": 64}
+SUBTYPES = PCM_BITS | FLOAT_BITS
+
+
+def sample_dtype(subtype: str) -> type[np.float32] | type[np.float64]:
+    """The smallest float that holds every value of the subtype exactly."""
+    return np.float64 if subtype in ("PCM_32", "DOUBLE") else np.float32
+
+
+def quantise(waveform: NDArray[np.floating], subtype: str) -> Waveform:
+    """The nearest values a file of this subtype can hold, as sample_dtype(subtype).
+
+    Written and read again they come back bit-equal. PCM clamps what is beyond full scale.
+    """
+    samples = waveform.astype(sample_dtype(subtype))
+    if subtype in FLOAT_BITS:
+        return samples
+    steps = 2.0 ** (PCM_BITS[subtype] - 1)
+    return np.clip(np.rint(samples * steps), -steps, steps - 1) / steps
+
+
+def split(
+    mixture: NDArray[np.floating], target: NDArray[np.floating], subtype: str
+) -> tuple[Waveform, Waveform]:
+    """Target and residual that a file of this subtype holds and that sum to the mixture.
+
+    mixture, target: (c, t). Returns two of sample_dtype(subtype), same shape. In PCM the sum is
+    exact wherever the mixture lies on the subtype's grid, as it does when read from such a file;
+    for this the target moves by half a step at most, or more where the residual would clip.
+    In floats the residual is rounded once: the sum is right within half an ulp of the residual.
+    """
+    if subtype in FLOAT_BITS:
+        part = quantise(target, subtype)
+        return part, mixture.astype(part.dtype) - part
+    steps = 2.0 ** (PCM_BITS[subtype] - 1)
+    low, high = -steps, steps - 1
+    dtype = sample_dtype(subtype)
+    whole = np.rint(mixture.astype(dtype) * steps)
+    wanted = np.rint(target.astype(dtype) * steps)
+    # Both parts must lie in [low, high]. Decoded MP3 overshoots full scale: there the residual
+    # keeps the overshoot, for the writer to clamp and count, and the target stays clean.
+    inside = np.clip(whole, low, high)
+    part = np.clip(wanted, np.maximum(low, inside - high), np.minimum(high, inside - low))
+    return part / steps, (whole - part) / steps
+
+
+def encode(samples: Waveform, subtype: str) -> bytes:
+    """samples: (c, t) from `quantise`. Returns the bytes of a WAV file's data chunk."""
+    interleaved: NDArray[Any] = np.ascontiguousarray(samples.T)
+    if subtype in FLOAT_BITS:
+        return interleaved.astype(f"<f{FLOAT_BITS[subtype] // 8}").tobytes()
+    integers = (interleaved * 2.0 ** (PCM_BITS[subtype] - 1)).astype("<i4")
+    if subtype == "PCM_U8":  # the one unsigned format of WAV
+        return (integers + 128).astype(np.uint8).tobytes()
+    num_bytes = PCM_BITS[subtype] // 8
+    return integers.view(np.uint8).reshape(-1, 4)[:, :num_bytes].tobytes()

@@ -1,0 +1,128 @@
+"""What is installed is what the repository holds, pinned, and tied to no machine or host."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ["evaluation", "queries", "recipes", "separation"]
+PINNED = ["main", "test"]
+NOT_SHIPPED = {".pyc", ".pt", ".tmp"}  # caches, optimiser states, unfinished files
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def shipped_files() -> list[Path]:
+    """Every file below the four folders that users should get."""
+    return sorted(
+        path.relative_to(ROOT)
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file()
+        and path.suffix not in NOT_SHIPPED
+        and not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+    )
+
+
+def pins(name: str) -> dict[str, str]:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    return dict(re.findall(r"^([a-z0-9._-]+)==([^ ]+)", text, re.MULTILINE))
+
+
+def ranges() -> list[Requirement]:
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    lines = [*PROJECT["project"]["dependencies"], *(line for extra in extras for line in extra)]
+    return [Requirement(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel, built from a copy so that the repository stays as it is."""
+    copy = tmp_path_factory.mktemp("copy")
+    for name in ["pyproject.toml", "README.md", "LICENSE"]:
+        shutil.copy(ROOT / name, copy)
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    program = "from setuptools import build_meta; build_meta.build_wheel('dist')"
+    done = subprocess.run([sys.executable, "-c", program], cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return zipfile.ZipFile(next((copy / "dist").glob("qsep-*.whl")))
+
+
+def test_every_folder_of_python_files_is_a_listed_package() -> None:
+    folders = {path.parent for path in shipped_files() if path.suffix == ".py"}
+    expected = sorted(".".join(["qsep", *folder.parts]) for folder in folders)
+    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == expected
+
+
+def test_the_wheel_holds_every_file_below_the_four_folders_and_nothing_else(
+    wheel: zipfile.ZipFile,
+) -> None:
+    packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert packed == {f"qsep/{path.as_posix()}" for path in shipped_files()}
+
+
+def test_the_wheel_names_its_licence_and_its_command(wheel: zipfile.ZipFile) -> None:
+    (folder,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
+    metadata = wheel.read(f"{folder}/METADATA").decode()
+    assert "\nLicense-Expression: Apache-2.0\n" in metadata
+    assert f"{folder}/licenses/LICENSE" in wheel.namelist()
+    entry_points = wheel.read(f"{folder}/entry_points.txt").decode()
+    assert "qsep = qsep.recipes.cli:main" in entry_points
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_each_folder_says_that_it_is_typed(folder: str) -> None:
+    assert (ROOT / folder / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_every_requirement_has_a_pinned_version_and_a_sha256(name: str) -> None:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    entries = re.split(r"\n(?=[a-z])", re.sub(r"(?m)^ *#.*\n", "", text).strip())
+    for entry in entries:
+        assert re.match(r"[a-z0-9._-]+==\S+( ;[^\\]+)? \\\n +--hash=sha256:[0-9a-f]{64}", entry)
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_torch_is_pinned_to_the_release_that_was_tested(name: str) -> None:
+    assert pins(name)["torch"] == "2.11.0"
+    assert pins(name)["torchaudio"] == "2.11.0"
+
+
+def test_what_the_demo_installs_is_part_of_what_the_tests_install() -> None:
+    assert pins("main").items() <= pins("test").items()
+
+
+@pytest.mark.parametrize("requirement", ranges(), ids=str)
+def test_the_pinned_version_lies_in_the_declared_range(requirement: Requirement) -> None:
+    assert requirement.specifier.contains(pins("test")[canonicalize_name(requirement.name)])
+
+
+def test_users_get_ranges_and_not_pins_of_what_the_main_job_needs() -> None:
+    fixed = [line for line in PROJECT["project"]["dependencies"] if "==" in line]
+    assert fixed == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "pyproject.toml",
+        "Makefile",
+        ".ci/run",
+        "requirements/constraints.txt",
+        *(f"requirements/{name}.txt" for name in PINNED),
+    ],
+)
+def test_no_address_and_no_place_on_one_machine_is_named(path: str) -> None:
+    text = (ROOT / path).read_text()
+    named = re.findall(r"\S*://\S*|\b[\w-]+\.(?:org|com|io|net)\b|--\S*index\S* \S+", text)
+    named += re.findall(r"(?<![\w.])/(?:home|root|tmp|work|Users|opt)/\S*", text)
+    assert [word for word in named if not word.startswith("--no-emit-index-url")] == []
