@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from qsep.separation.checkpoint import write_atomically
+
 from .run import Summary
 from .statistics import Statistics
 
@@ -59,9 +61,7 @@ def plot(summary: Summary, path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlabel(f"{axis_name}; bars: 95 % interval, dashed: mean of all items")
     axes.set_title(title(summary), fontsize=9)
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, dpi=120, format="png")
-    temporary.replace(path)
+    write_atomically(path, lambda file: figure.savefig(file, dpi=120, format="png"))
 
 
 def _table(summary: Summary) -> list[list[str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from qsep.separation.checkpoint import write_atomically
 
 from .interface import Estimator, Item, ItemSet, TextSeparator
 from .oracle import named_estimator
@@ -205,9 +206,10 @@ def _write(path: Path, summary: Summary) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    temporary.replace(path)
+    def write(file: Path) -> None:
+        file.write_text(text, encoding="utf-8", newline="\n")
+
+    write_atomically(path, write)
 
 
 def _show_progress(done: int, total: int, num_failed: int) -> None:

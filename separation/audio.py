@@ -1,4 +1,4 @@
-"""Recordings read in blocks: what libsndfile reads and, where ffmpeg is installed, what it reads."""
+"""Recordings read in blocks: all that libsndfile reads, and with ffmpeg installed all it reads."""
 
 import json
 import logging
@@ -88,7 +88,7 @@ class AudioReader:
                     "repair it or export it again"
                 )
             num_read += len(interleaved)
-            yield np.ascontiguousarray(interleaved.T)
+            yield np.array(interleaved.T, dtype=sample_dtype(self.subtype), order="C")
         complaint = self._source.complaint(num_read)
         if num_read == 0:
             reason = f" ({complaint})" if complaint else ""
@@ -118,15 +118,15 @@ class AudioReader:
 
 def open_source(path: Path) -> Source:
     """Open by content, never by the file's extension; AudioError if nothing here can read it."""
-    if not path.exists():
-        raise AudioError(f"{path} does not exist: check the name")
-    if path.is_dir():
-        raise AudioError(f"{path} is a folder: name the recordings in it")
-    if not path.is_file():
-        raise AudioError(f"{path} is not a regular file: save the audio to a file first")
-    if path.stat().st_size == 0:
-        raise AudioError(f"{path} is empty (0 bytes): record or copy it again")
     try:
+        if not path.exists():
+            raise AudioError(f"{path} does not exist: check the name")
+        if path.is_dir():
+            raise AudioError(f"{path} is a folder: name the recordings in it")
+        if not path.is_file():
+            raise AudioError(f"{path} is not a regular file: save the audio to a file first")
+        if path.stat().st_size == 0:
+            raise AudioError(f"{path} is empty (0 bytes): record or copy it again")
         return SndfileSource(path)
     except OSError as error:
         raise AudioError(f"cannot read {path}: {error.strerror}: check its permissions") from error
@@ -159,7 +159,7 @@ class SndfileSource:
         self.claimed_samples = frames if frames < 2**62 else None  # libsndfile's "unknown"
 
     def read(self, num_samples: int) -> Waveform:
-        dtype = np.dtype(sample_dtype(self.subtype)).name
+        dtype = sample_dtype(self.subtype).name
         try:
             samples: Waveform = self._file.read(num_samples, dtype=dtype, always_2d=True)
         except soundfile.SoundFileError as error:
@@ -194,7 +194,7 @@ class FfmpegSource:
         self.num_channels = int(stream["channels"])
         self.subtype = ffmpeg_subtype(stream)
         self.claimed_samples = round(duration * self.sample_rate) if duration else None
-        self._dtype = np.dtype(sample_dtype(self.subtype)).newbyteorder("<")
+        self._dtype = sample_dtype(self.subtype).newbyteorder("<")
         raw = "f64le" if self._dtype.itemsize == 8 else "f32le"
         command = ["ffmpeg", "-v", "error", "-nostdin", *self._input, "-map", "0:a:0"]
         command += ["-ar", str(self.sample_rate), "-f", raw, "-c:a", f"pcm_{raw}", "pipe:1"]
@@ -210,11 +210,9 @@ class FfmpegSource:
         found = json.loads(result.stdout) if result.returncode == 0 else {}
         container, streams = found.get("format", {}), found.get("streams", [])
         playlist = PLAYLISTS & set(container.get("format_name", "").split(","))
-        if (
-            playlist
-            or not streams
-            or "0" in (streams[0]["sample_rate"], str(streams[0]["channels"]))
-        ):
+        # Random bytes may pass for a stream of an unknown rate.
+        known = streams and int(streams[0].get("sample_rate", 0)) * streams[0].get("channels", 0)
+        if playlist or not known:
             raise AudioError(
                 f"{self.path} is not audio that libsndfile or ffmpeg reads: "
                 "check that it is a recording, or convert it to WAV or FLAC"
@@ -246,7 +244,7 @@ class FfmpegSource:
 def ffmpeg_subtype(stream: dict[str, str]) -> str:
     """The subtype that holds what ffprobe describes. Decoders of lossy codecs give floats."""
     kind = stream.get("sample_fmt", "").removesuffix("p")  # p: planar
-    if kind in ("flt", "dbl") and stream["codec_name"].startswith(("pcm_", "wavpack")):
+    if kind in ("flt", "dbl") and stream.get("codec_name", "").startswith(("pcm_", "wavpack")):
         return {"flt": "FLOAT", "dbl": "DOUBLE"}[kind]
     if kind == "s32":
         return "PCM_24" if int(stream.get("bits_per_raw_sample", 32)) in range(1, 25) else "PCM_32"

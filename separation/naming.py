@@ -5,7 +5,7 @@ import re
 import unicodedata
 
 MAX_BYTES = 60
-HASH_LETTERS = 8  # 32 bits: two of 1,000 queries share one once in 10,000 runs
+HASH_LETTERS = 8  # 32 bits: two of 1,000 queries share one in one of 9,000 runs
 RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d")  # devices on Windows, whatever the extension
 HARMLESS = re.compile(r"[\s.,;:!?\"-]+")
 

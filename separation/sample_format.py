@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Waveform = NDArray[np.float32] | NDArray[np.float64]
+Waveform = NDArray[np.floating]
 
 PCM_BITS = {"PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 FLOAT_BITS = {"FLOAT": 32, "DOUBLE": 64}
 SUBTYPES = PCM_BITS | FLOAT_BITS
 
 
-def sample_dtype(subtype: str) -> type[np.float32] | type[np.float64]:
+def sample_dtype(subtype: str) -> np.dtype[Any]:
     """The smallest float that holds every value of the subtype exactly."""
-    return np.float64 if subtype in ("PCM_32", "DOUBLE") else np.float32
+    return np.dtype(np.float64 if subtype in ("PCM_32", "DOUBLE") else np.float32)
 
 
-def quantise(waveform: NDArray[np.floating], subtype: str) -> Waveform:
+def quantise(waveform: Waveform, subtype: str) -> Waveform:
     """The nearest values a file of this subtype can hold, as sample_dtype(subtype).
 
     Written and read again they come back bit-equal. PCM clamps what is beyond full scale.
@@ -30,12 +30,10 @@ def quantise(waveform: NDArray[np.floating], subtype: str) -> Waveform:
     if subtype in FLOAT_BITS:
         return samples
     steps = 2.0 ** (PCM_BITS[subtype] - 1)
-    return np.clip(np.rint(samples * steps), -steps, steps - 1) / steps
+    return np.minimum(np.rint(np.clip(samples, -1, 1) * steps), steps - 1) / steps
 
 
-def split(
-    mixture: NDArray[np.floating], target: NDArray[np.floating], subtype: str
-) -> tuple[Waveform, Waveform]:
+def split(mixture: Waveform, target: Waveform, subtype: str) -> tuple[Waveform, Waveform]:
     """Target and residual that a file of this subtype holds and that sum to the mixture.
 
     mixture, target: (c, t). Returns two of sample_dtype(subtype), same shape. In PCM the sum is
@@ -50,7 +48,7 @@ def split(
     low, high = -steps, steps - 1
     dtype = sample_dtype(subtype)
     whole = np.rint(mixture.astype(dtype) * steps)
-    wanted = np.rint(target.astype(dtype) * steps)
+    wanted = np.rint(np.clip(target.astype(dtype), -1, 1) * steps)
     # Both parts must lie in [low, high]. Decoded MP3 overshoots full scale: there the residual
     # keeps the overshoot, for the writer to clamp and count, and the target stays clean.
     inside = np.clip(whole, low, high)
@@ -60,7 +58,7 @@ def split(
 
 def encode(samples: Waveform, subtype: str) -> bytes:
     """samples: (c, t) from `quantise`. Returns the bytes of a WAV file's data chunk."""
-    interleaved: NDArray[Any] = np.ascontiguousarray(samples.T)
+    interleaved = np.ascontiguousarray(samples.T)
     if subtype in FLOAT_BITS:
         return interleaved.astype(f"<f{FLOAT_BITS[subtype] // 8}").tobytes()
     integers = (interleaved * 2.0 ** (PCM_BITS[subtype] - 1)).astype("<i4")

@@ -12,10 +12,9 @@ from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .audio import AudioError
-from .sample_format import FLOAT_BITS, PCM_BITS, SUBTYPES, encode, quantise, sample_dtype
+from .sample_format import FLOAT_BITS, PCM_BITS, SUBTYPES, Waveform, encode, quantise, sample_dtype
 
 logger = logging.getLogger("qsep")
 
@@ -54,12 +53,13 @@ class AudioWriter:
             self._file.write(self._header())
         return self
 
-    def write(self, waveform: NDArray[np.floating]) -> None:
+    def write(self, waveform: Waveform) -> None:
         """waveform: (c, t), full scale at 1. AudioError, and no file, for NaN or infinity."""
         assert self._file is not None, "write inside a with statement"
         if waveform.ndim != 2 or waveform.shape[0] != self.num_channels:
             raise ValueError(f"expected ({self.num_channels}, t), got {waveform.shape}")
-        samples = waveform.astype(sample_dtype(self.subtype), copy=False)
+        with np.errstate(over="ignore"):  # infinite in float32: refused below
+            samples = waveform.astype(sample_dtype(self.subtype), copy=False)
         if samples.size == 0:
             return
         finite = np.isfinite(samples).all(axis=0)
@@ -91,7 +91,8 @@ class AudioWriter:
         finally:
             with contextlib.suppress(OSError):  # a full disk is reported once
                 self._file.close()
-            self._temporary.unlink(missing_ok=True)  # gone already where all went well
+            with contextlib.suppress(OSError):  # gone already where all went well
+                self._temporary.unlink()
         if kind is None and self.num_clipped:
             logger.warning(
                 "%s: %d samples beyond full scale were clipped (peak %.2f): "

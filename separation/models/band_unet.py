@@ -30,7 +30,12 @@ RELATIVE_FLOOR = 1e-7  # -70 dB under the surroundings counts as nothing
 
 @dataclass(frozen=True)
 class Config:
-    """sample_rate in Hz; concepts: short names of the kinds of sound the query reader tells apart."""
+    """sample_rate in Hz; concepts: short names of the kinds of sound the query reader tells apart.
+
+    query_noise: norm of the noise on unit-norm query embeddings in training. absent_weight: weight of
+    a query for an absent sound in the loss; at 1 silence for every query is the first thing learned,
+    and the last.
+    """
 
     concepts: tuple[str, ...]
     num_phrases: int
@@ -43,6 +48,7 @@ class Config:
     blocks: tuple[int, ...] = (1, 2, 2, 2, 2)
     mask_features: int = 32
     query_noise: float = 0.5
+    absent_weight: float = 0.1
 
 
 def build(config: Config) -> BandUNet:
@@ -202,8 +208,9 @@ class BandUNet(nn.Module):
         error = (change.sum(dim=(2, 3)) + target_energy).clamp_min(0)
         snr_loss = thresholded_snr_loss(error, target_energy, mixture_energy)
         absent = asked & ~present
+        weight = present + self.config.absent_weight * absent
         return LossOutput(
-            total=mean_where(snr_loss, asked),
+            total=(weight * snr_loss).sum(dim=1) / weight.sum(dim=1),
             terms={
                 "present": mean_where(snr_loss, present),
                 "absent": mean_where(snr_loss, absent),

@@ -1,0 +1,96 @@
+"""Separating many files: everything that can be refused is refused first, one bad file stops none."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qsep.queries.interface import Query
+from qsep.separation.naming import slug
+
+if TYPE_CHECKING:
+    from qsep.separation.api import Model
+
+
+def check_jobs(
+    inputs: Sequence[Path], queries: Sequence[Query], out: Path, residual: bool, overwrite: bool
+) -> None:
+    """Raise ValueError for what is wrong before any work: inputs, folder, files in the way."""
+    for path in inputs:
+        if not path.exists():
+            raise ValueError(f"{path} does not exist: check the name")
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder: name the recordings in it, as {path}/*.wav")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: give -o a folder")
+    parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"{parent} cannot be written to: choose another folder with -o")
+    claimed: dict[Path, tuple[Path, Query]] = {}
+    originals = {path.resolve(): path for path in inputs}
+    for path in inputs:
+        for query in queries:
+            base = f"{path.stem}.{slug(query.text)}"
+            for name in [f"{base}.wav", *([f"{base}.residual.wav"] if residual else [])]:
+                target = out / name
+                if target in claimed:
+                    other, same = claimed[target]
+                    what = f"{other} and {path}" if other != path else f"{same.text!r} and {query.text!r}"
+                    raise ValueError(f"{what} would both be written to {target}: separate them in two runs")
+                claimed[target] = path, query
+                if target.resolve() in originals:
+                    raise ValueError(f"{target} is an input too: choose another folder with -o")
+                if target.exists() and not overwrite:
+                    raise ValueError(f"{target} exists: add --overwrite or choose another folder with -o")
+
+
+def separate_files(
+    model: Model,
+    inputs: Sequence[Path],
+    queries: Sequence[Query],
+    out: Path,
+    residual: bool,
+    json_output: bool,
+) -> bool:
+    """Write each input's results and say so; False if some input failed."""
+    from qsep.separation.api import ABSENT_DB
+
+    out.mkdir(parents=True, exist_ok=True)
+    all_done = True
+    for path in inputs:
+        try:
+            with progress_bar(path.name) as progress:
+                rows = model.separate_file(path, queries, out, residual, progress)
+        except (ValueError, OSError) as error:
+            all_done = False
+            print(f"qsep: error: {error}", file=sys.stderr)
+            if json_output:
+                print(json.dumps({"input": str(path), "error": str(error)}))
+            continue
+        for row in rows:
+            if json_output:
+                print(json.dumps(row))
+                continue
+            files = ", ".join(row["files"])
+            note = "  (probably absent)" if row["level_db"] < ABSENT_DB else ""
+            print(f"{files}  {row['seconds']:.1f} s, {row['level_db']:.1f} dB of the input{note}")
+    return all_done
+
+
+@contextmanager
+def progress_bar(name: str) -> Iterator[Any]:
+    """A callback for (seconds done, seconds in all or None); a bar on stderr if it is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(name, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -1,0 +1,297 @@
+"""What a user calls: load a model, separate a recording, save what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qsep.queries.cache import CachedEncoder
+from qsep.queries.interface import Query, QueryEmbedding, QueryEncoder, TextQuery
+
+from .audio import AudioReader
+from .checkpoint import load_checkpoint, weights_fingerprint
+from .inference import BLOCK_SAMPLES, separate_stream
+from .interface import Separator
+from .naming import slug
+from .sample_format import split
+from .wav import AudioWriter
+
+log = logging.getLogger("qsep")
+
+CHECKPOINTS_DIR = Path(__file__).parent / "checkpoints"
+DEFAULT_MODEL = "sounds21"
+UNLIKE_ANY = 0.5  # cosine to the nearest known phrase under which a query is called unknown
+ABSENT_DB = -20.0  # a target this far under the mixture is probably not there
+
+Audio = str | Path | NDArray[np.floating] | Tensor
+Asked = str | Query
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one query took out of a recording, and the rest; target + residual = the recording.
+
+    target, residual: as the input was, array or tensor, (t,) or (c, t); an array for a file.
+    level_db: energy of the target relative to the recording, -inf where it is silent.
+    """
+
+    query: Query
+    target: Any
+    residual: Any
+    sample_rate: int
+    level_db: float
+    stem: str = "audio"
+    subtype: str = "FLOAT"
+
+    def save(self, folder: str | Path, residual: bool = True) -> list[Path]:
+        """Write STEM.QUERY.wav and STEM.QUERY.residual.wav into folder; returns their paths."""
+        parts = [np.atleast_2d(np.asarray(part)) for part in (self.target, self.residual)]
+        target, rest = split(parts[0] + parts[1], parts[0], self.subtype)
+        paths = output_paths(Path(folder), self.stem, self.query, residual)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for path, part in zip(paths, (target, rest), strict=False):
+            with AudioWriter(path, self.sample_rate, len(part), self.subtype) as writer:
+                writer.write(part)
+        return paths
+
+
+def output_paths(folder: Path, stem: str, query: Query, residual: bool) -> list[Path]:
+    """Where `save` and `qsep separate` write: the target, and the residual if asked for."""
+    base = f"{stem}.{slug(query.text)}"
+    names = [f"{base}.wav", f"{base}.residual.wav"]
+    return [folder / name for name in names[: 1 + residual]]
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """How a query looks to a model with a phrase book. kind: the nearest kind of sound it knows;
+    similarity: cosine to that kind's nearest phrase; known: whether the query is read as a kind."""
+
+    kind: str
+    similarity: float
+    known: bool
+
+
+class Model:
+    """A separator with its query encoder, on one device; see `load`."""
+
+    def __init__(
+        self, separator: Separator, encoder: QueryEncoder, name: str = "", fingerprint: str = ""
+    ) -> None:
+        self.separator = separator
+        self.encoder = encoder
+        self.name = name
+        self.fingerprint = fingerprint
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.separator.parameters()).device  # type: ignore[attr-defined,no-any-return]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of sound that the model was trained on; empty where it was not so trained."""
+        return tuple(getattr(self.separator.config, "concepts", ()))
+
+    def familiarity(self, query: Asked) -> Familiarity | None:
+        """How near the query is to what the model knows; None for models without a phrase book."""
+        reader = getattr(self.separator, "reader", None)
+        if reader is None:
+            return None
+        pooled = self.encoder.encode([as_query(query)]).pooled.to(self.device)
+        kind, similarity = reader.nearest(pooled)
+        something_else = reader(pooled)[0, -1] > 0.5
+        known = float(similarity) >= UNLIKE_ANY and not bool(something_else)
+        return Familiarity(self.kinds[int(kind)], float(similarity), known)
+
+    def warn_if_unfamiliar(self, query: Asked) -> None:
+        found = self.familiarity(query)
+        if found and not found.known:
+            log.warning(
+                "%r is unlike every kind of sound that %s knows, so expect little; the nearest is "
+                "%r (qsep models info lists them)",
+                as_query(query).text,
+                self.name or "this model",
+                found.kind,
+            )
+
+    def embed(self, queries: Sequence[Query]) -> QueryEmbedding:
+        return self.encoder.encode(queries)
+
+    @overload
+    def separate(self, audio: Audio, query: Asked, sample_rate: int | None = None) -> Result: ...
+    @overload
+    def separate(
+        self, audio: Audio, query: Sequence[Asked], sample_rate: int | None = None
+    ) -> list[Result]: ...
+    def separate(
+        self, audio: Audio, query: Asked | Sequence[Asked], sample_rate: int | None = None
+    ) -> Result | list[Result]:
+        """Take what the query names out of a recording; several queries share one analysis of it.
+
+        audio: a file, or an array or tensor (t,) or (c, t), t >= 1, at sample_rate in Hz (default:
+        the model's rate). A list of queries gives a list of results.
+        Raises ValueError (AudioError for files) with one line that says what is wrong.
+        """
+        asked = [query] if isinstance(query, str | TextQuery) else list(query)
+        if not asked:
+            raise ValueError("no query given; say which sound to separate, e.g. 'a dog barking'")
+        queries = [as_query(item) for item in asked]
+        for item in queries:
+            self.warn_if_unfamiliar(item)
+        if isinstance(audio, str | Path):
+            if sample_rate is not None:
+                raise ValueError("sample_rate is the file's own; give it for arrays only")
+            with AudioReader(audio) as reader:
+                rate, subtype, stem = reader.sample_rate, reader.subtype, Path(audio).stem
+                mixture = reader.read()
+        else:
+            rate, subtype, stem = sample_rate or self.separator.sample_rate, "FLOAT", "audio"
+            mixture = as_channels(audio)
+        blocks = np.array_split(mixture, range(BLOCK_SAMPLES, mixture.shape[-1], BLOCK_SAMPLES), -1)
+        pairs = self.stream(blocks, rate, queries)
+        target = np.concatenate([targets for _, targets in pairs], axis=-1)
+        results = []
+        for index, item in enumerate(queries):
+            residual = mixture - target[index]
+            parts = [like(part, audio) for part in (target[index], residual)]
+            level = level_db(energy(target[index]), energy(mixture))
+            results.append(Result(item, parts[0], parts[1], rate, level, stem, subtype))
+        return results[0] if isinstance(query, str | TextQuery) else results
+
+    def stream(
+        self, blocks: Iterable[NDArray[np.floating]], sample_rate: int, queries: Sequence[Query]
+    ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
+        """Blocks (c, t) in; pairs of mixture (c, t') and targets (s, c, t') out, in constant memory."""
+        return separate_stream(self.separator, blocks, sample_rate, self.embed(queries))
+
+    def separate_file(
+        self,
+        path: Path,
+        queries: Sequence[Query],
+        folder: Path,
+        residual: bool = False,
+        progress: Any = None,
+    ) -> list[dict[str, Any]]:
+        """From file to files in constant memory; nothing is left behind if anything fails.
+
+        Writes as `Result.save` does, in the file's own rate, channels, length and sample format.
+        progress: called with (seconds done, seconds claimed by the header or None).
+        Returns for each query its files, its level in dB under the recording, and the duration.
+        """
+        with AudioReader(path) as reader, contextlib.ExitStack() as stack:
+            rate, channels, subtype = reader.sample_rate, reader.num_channels, reader.subtype
+            outputs = [output_paths(folder, path.stem, query, residual) for query in queries]
+            writers = [
+                [stack.enter_context(AudioWriter(p, rate, channels, subtype)) for p in paths]
+                for paths in outputs
+            ]
+            claimed = reader.claimed_samples / rate if reader.claimed_samples else None
+            target_energy, mixture_energy = np.zeros(len(queries)), 0.0
+            num_done = 0
+            for mixture, targets in self.stream(reader.blocks(BLOCK_SAMPLES), rate, queries):
+                mixture_energy += energy(mixture)
+                for index, own in enumerate(writers):
+                    parts = split(mixture, targets[index], subtype)
+                    target_energy[index] += energy(parts[0])
+                    for writer, part in zip(own, parts, strict=False):
+                        writer.write(part)
+                num_done += mixture.shape[-1]
+                if progress:
+                    progress(num_done / rate, claimed)
+        return [
+            {
+                "input": str(path),
+                "query": query.text,
+                "files": [str(p) for p in paths],
+                "seconds": num_done / rate,
+                "level_db": round(max(level_db(found, mixture_energy), -200.0), 2),
+            }
+            for query, paths, found in zip(queries, outputs, target_energy, strict=True)
+        ]
+
+
+def load(model: str | Path = DEFAULT_MODEL, device: str = "auto") -> Model:
+    """A model by the name of a shipped checkpoint or by its folder, ready to separate.
+
+    device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+    Raises ValueError with one line that says what is wrong and what to do.
+    """
+    folder = checkpoint_folder(model)
+    separator, encoder, config = load_checkpoint(folder)
+    chosen = choose_device(device)
+    separator.to(chosen)  # type: ignore[attr-defined]
+    fingerprint = f"{weights_fingerprint(folder)}-{config['encoder']['fingerprint']}"
+    return Model(separator, CachedEncoder(encoder), folder.name, fingerprint)
+
+
+def shipped_models() -> list[str]:
+    """Names of the checkpoints that come with the package."""
+    return sorted(path.parent.name for path in CHECKPOINTS_DIR.glob("*/config.json"))
+
+
+def checkpoint_folder(model: str | Path) -> Path:
+    """The folder that a name or a path means."""
+    if Path(model).is_dir():
+        return Path(model)
+    shipped = CHECKPOINTS_DIR / str(model)
+    if str(model) in shipped_models():
+        return shipped
+    raise ValueError(
+        f"{model}: no such model; give a checkpoint folder or one of: {', '.join(shipped_models())}"
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and torch.backends.mps.is_available():
+            name = "mps"
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used ({reason}); try --device cpu") from error
+
+
+def as_query(query: Asked) -> Query:
+    return TextQuery(query) if isinstance(query, str) else query
+
+
+def as_channels(audio: NDArray[np.floating] | Tensor) -> NDArray[np.floating]:
+    """(t,) or (c, t), checked, as a (c, t) array of floats."""
+    waveform = audio.detach().cpu().numpy() if isinstance(audio, Tensor) else np.asarray(audio)
+    if waveform.ndim not in (1, 2) or waveform.size == 0:
+        raise ValueError(f"expected audio as (t,) or (c, t) with t >= 1, got {waveform.shape}")
+    if not np.issubdtype(waveform.dtype, np.floating):
+        raise ValueError(f"expected floating-point audio, full scale at 1, got {waveform.dtype}")
+    if not np.isfinite(waveform).all():
+        raise ValueError("the audio holds NaN or infinite samples; repair it first")
+    return waveform.reshape(-1, waveform.shape[-1])
+
+
+def like(part: NDArray[np.floating], audio: Audio) -> Any:
+    """(c, t) in the form that the caller gave: tensor or array, (t,) or (c, t), same precision."""
+    if isinstance(audio, Tensor):
+        return torch.from_numpy(np.ascontiguousarray(part)).to(audio).reshape(audio.shape)
+    if isinstance(audio, np.ndarray):
+        return part.astype(audio.dtype).reshape(audio.shape)
+    return part
+
+
+def energy(waveform: NDArray[np.floating]) -> float:
+    """Sum of squares, in float64."""
+    return float(np.square(waveform, dtype=np.float64).sum())
+
+
+def level_db(part: float, whole: float) -> float:
+    """10 log10 of an energy relative to another; -inf for silence."""
+    return float(10 * np.log10(part / whole)) if part > 0 and whole > 0 else -float("inf")

@@ -1,0 +1,145 @@
+"""Separation of recordings of any length, rate and channel count in constant memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qsep.queries.interface import QueryEmbedding
+from qsep.separation.interface import Separator
+from qsep.separation.resample import StreamResampler
+
+CHUNK_SECONDS = 20.0
+BLOCK_SAMPLES = 1 << 17  # what is read at once
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a recording is cut, in samples at the separator's rate; all multiples of its stride.
+
+    A chunk gives `step` new samples and `fade` more that are crossfaded into the next chunk; it sees
+    `context` beyond these on both sides.
+    """
+
+    step: int
+    context: int
+    fade: int
+
+
+def geometry(separator: Separator, chunk_seconds: float = CHUNK_SECONDS) -> Geometry:
+    stride = separator.stride_samples
+    step = max(1, round(chunk_seconds * separator.sample_rate / stride)) * stride
+    return Geometry(step, -(-separator.context_samples // stride) * stride, stride)
+
+
+@torch.inference_mode()
+def separate_chunks(
+    separator: Separator, blocks: Iterable[Tensor], queries: QueryEmbedding, cut: Geometry
+) -> Iterator[Tensor]:
+    """Overlap-add: blocks (c, t) at the separator's rate in, targets (s, c, t') out.
+
+    queries.pooled: (s, d). The lengths out sum to the lengths in. Where the separator's context is
+    as it says, the result equals that of the whole recording at once.
+    """
+    waiting: list[Tensor] = []  # input from `origin` on
+    origin = start = num_in = 0
+    tail: Tensor | None = None
+
+    def chunk(last: bool) -> Tensor:
+        """The chunk from `start` on, all there is if it is the last, the tail of the one before faded in."""
+        nonlocal waiting, origin, start, tail
+        stored = torch.cat(waiting, dim=-1)
+        seen = stored[:, max(0, start - cut.context) - origin :]
+        lead = start - max(0, start - cut.context)
+        if not last:
+            seen = seen[:, : lead + cut.step + cut.fade + cut.context]
+        pooled = queries.pooled[None].to(seen.device)
+        target = separator.separate(seen[None], QueryEmbedding(pooled)).target[0, ..., lead:]
+        if tail is not None:
+            overlap = min(cut.fade, target.shape[-1])
+            rise = (torch.arange(overlap, device=target.device) + 0.5) / cut.fade
+            target[..., :overlap] = target[..., :overlap] * rise + tail[..., :overlap] * (1 - rise)
+        if last:
+            return target
+        tail = target[..., cut.step : cut.step + cut.fade].clone()
+        start += cut.step
+        keep = max(0, start - cut.context)
+        waiting, origin = [stored[:, keep - origin :].clone()], keep
+        return target[..., : cut.step]
+
+    for block in blocks:
+        waiting.append(block)
+        num_in += block.shape[-1]
+        while num_in - start >= cut.step + cut.fade + cut.context:
+            yield chunk(last=False)
+    if num_in > start:
+        yield chunk(last=True)
+
+
+def separate_stream(
+    separator: Separator,
+    blocks: Iterable[NDArray[np.floating]],
+    sample_rate: int,
+    queries: QueryEmbedding,
+    cut: Geometry | None = None,
+) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
+    """Blocks (c, t) at any rate in; pairs of mixture (c, t') and targets (s, c, t') out, in step.
+
+    The mixture's samples come back untouched, so that whatever the model's band and precision lack
+    stays in the residual, mixture - target.
+    """
+    cut = cut or geometry(separator)
+    device = next(separator.parameters()).device  # type: ignore[attr-defined]
+    num_queries = len(queries.pooled)
+    mixtures: deque[NDArray[np.floating]] = deque()
+    forward: StreamResampler | None = None
+    backward: StreamResampler | None = None
+    num_channels = num_in = num_out = 0
+
+    def at_model_rate() -> Iterator[Tensor]:
+        nonlocal forward, backward, num_channels, num_in
+        for block in blocks:
+            if forward is None:
+                num_channels = block.shape[0]
+                folded = num_queries * num_channels
+                forward = StreamResampler(sample_rate, separator.sample_rate, num_channels)
+                backward = StreamResampler(separator.sample_rate, sample_rate, folded)
+            mixtures.append(block)
+            num_in += block.shape[-1]
+            yield torch.from_numpy(forward.process(block)).to(device)
+        if forward is not None:
+            yield torch.from_numpy(forward.flush()).to(device)
+
+    def paired(targets: NDArray[np.float32]) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
+        nonlocal num_out
+        targets = targets.reshape(num_queries, num_channels, -1)
+        num_out += targets.shape[-1]
+        return take(mixtures, targets.shape[-1]), targets
+
+    for target in separate_chunks(separator, at_model_rate(), queries, cut):
+        assert backward is not None
+        flat = target.reshape(-1, target.shape[-1]).cpu().numpy()
+        ready = backward.process(flat)
+        # Resampled there and back, the end is a few samples long; the last flush trims it.
+        yield paired(ready[:, : num_in - num_out])
+    if backward is not None and num_out < num_in:
+        yield paired(backward.flush(num_in))
+
+
+def take(parts: deque[NDArray[np.floating]], num_samples: int) -> NDArray[np.floating]:
+    """Remove the first num_samples from a queue of (c, t) arrays and return them as one."""
+    taken = []
+    while num_samples > 0:
+        part = parts.popleft()
+        if part.shape[-1] > num_samples:
+            parts.appendleft(part[:, num_samples:])
+            part = part[:, :num_samples]
+        taken.append(part)
+        num_samples -= part.shape[-1]
+    return np.concatenate(taken, axis=-1) if taken else np.zeros((0, 0), np.float32)
