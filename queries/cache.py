@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from qsep.queries.interface import Query, QueryEmbedding, QueryEncoder
+from .interface import Query, QueryEmbedding, QueryEncoder
 
 log = logging.getLogger("qsep")
 

@@ -18,7 +18,9 @@ class TextQuery:
 
     def __post_init__(self) -> None:
         if not self.text.strip():
-            raise ValueError("the query is empty; say which sound to separate, e.g. 'a dog barking'")
+            raise ValueError(
+                "the query is empty; say which sound to separate, e.g. 'a dog barking'"
+            )
 
 
 Query = TextQuery  # other modalities join this union as their encoders arrive

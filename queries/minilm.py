@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from qsep.queries.interface import QueryEmbedding, TextQuery
+from .interface import QueryEmbedding, TextQuery
 
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -102,7 +102,9 @@ def hub_snapshot() -> Path:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(HUB_NAME, allow_patterns=["*.json", "*.txt", "model.safetensors"]))
+        return Path(
+            snapshot_download(HUB_NAME, allow_patterns=["*.json", "*.txt", "model.safetensors"])
+        )
     except (LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
             f"the sentence encoder {HUB_NAME} is neither installed nor reachable; "

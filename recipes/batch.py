@@ -40,13 +40,21 @@ def check_jobs(
                 target = out / name
                 if target in claimed:
                     other, same = claimed[target]
-                    what = f"{other} and {path}" if other != path else f"{same.text!r} and {query.text!r}"
-                    raise ValueError(f"{what} would both be written to {target}: separate them in two runs")
+                    what = (
+                        f"{other} and {path}"
+                        if other != path
+                        else f"{same.text!r} and {query.text!r}"
+                    )
+                    raise ValueError(
+                        f"{what} would both be written to {target}: separate them in two runs"
+                    )
                 claimed[target] = path, query
                 if target.resolve() in originals:
                     raise ValueError(f"{target} is an input too: choose another folder with -o")
                 if target.exists() and not overwrite:
-                    raise ValueError(f"{target} exists: add --overwrite or choose another folder with -o")
+                    raise ValueError(
+                        f"{target} exists: add --overwrite or choose another folder with -o"
+                    )
 
 
 def separate_files(

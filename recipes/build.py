@@ -10,11 +10,12 @@ import torch
 
 from qsep.queries.cache import CachedEncoder
 from qsep.queries.interface import TextQuery
-from qsep.recipes.config import Recipe
-from qsep.recipes.data.augment import AugmentConfig
-from qsep.recipes.data.mix_and_separate import MixAndSeparate, MixConfig, Sounds
-from qsep.recipes.data.wording import PhraseBook, load_phrase_book
 from qsep.separation.components import build_encoder, build_separator, from_settings
+
+from .config import Recipe
+from .data.augment import AugmentConfig
+from .data.mix_and_separate import MixAndSeparate, MixConfig, Sounds
+from .data.wording import PhraseBook, load_phrase_book
 
 
 def build_query_encoder(recipe: Recipe) -> tuple[str, Any, CachedEncoder]:
@@ -55,7 +56,9 @@ def build_model(recipe: Recipe, book: PhraseBook, encoder: CachedEncoder) -> tup
     return kind, separator
 
 
-def build_data(recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool) -> MixAndSeparate:
+def build_data(
+    recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool
+) -> MixAndSeparate:
     """Mixtures for training, or of other sounds and as they are (no augmentation) for validation."""
     augment = from_settings(AugmentConfig, recipe.augment)
     if validation:
@@ -65,20 +68,22 @@ def build_data(recipe: Recipe, book: PhraseBook, sample_rate: int, validation: b
     mix = dataclasses.replace(from_settings(MixConfig, recipe.mix), augment=augment)
     split = recipe.data.validation_split if validation else recipe.data.split
     seed = recipe.train.seed + (1 if validation else 0)
-    return MixAndSeparate(build_sounds(recipe, book, sample_rate, split, augment), book, mix, sample_rate, seed)
+    return MixAndSeparate(
+        build_sounds(recipe, book, sample_rate, split, augment), book, mix, sample_rate, seed
+    )
 
 
 def build_sounds(
     recipe: Recipe, book: PhraseBook, sample_rate: int, split: str, augment: AugmentConfig
 ) -> Sounds:
     if recipe.data.sounds == "recordings":
-        from qsep.recipes.data.clips import ClipStore
-        from qsep.recipes.data.mix_and_separate import RecordedSounds
+        from .data.clips import ClipStore
+        from .data.mix_and_separate import RecordedSounds
 
         folder = Path(recipe.data.folder)
         return RecordedSounds(ClipStore(folder, split, sample_rate).by_label, augment)
     if recipe.data.sounds == "synthetic":
-        from qsep.recipes.data.synthetic_sounds import SyntheticSounds
+        from .data.synthetic_sounds import SyntheticSounds
 
         return SyntheticSounds(book.labels, sample_rate)
     raise ValueError(f"data.sounds must be 'recordings' or 'synthetic', got {recipe.data.sounds!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qsep.recipes.config import Recipe
+from .config import Recipe
 
 
 def model_card(description: dict[str, Any], recipe: Recipe) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,6 +35,7 @@ def main() -> None:
     """Entry point: one clear line for what goes wrong, never a traceback for bad input."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # tidy up first
     logging.basicConfig(format="qsep: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         app()
@@ -54,7 +56,8 @@ def fail(message: str, code: int = USAGE) -> None:
 def separate(
     inputs: Annotated[list[Path], typer.Argument(help="Recordings.", metavar="INPUT...")],
     query: Annotated[
-        list[str], typer.Option("--query", "-q", help="The sound to take out, in words. Repeatable.")
+        list[str],
+        typer.Option("--query", "-q", help="The sound to take out, in words. Repeatable."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("."),
     residual: Annotated[bool, typer.Option(help="Write also what remains.")] = False,
@@ -71,7 +74,8 @@ def separate(
     length and sample format; target and residual sum to the recording.
     """
     from qsep.queries.interface import TextQuery
-    from qsep.recipes.batch import check_jobs, separate_files
+
+    from .batch import check_jobs, separate_files
 
     queries = [TextQuery(text) for text in dict.fromkeys(query)]
     check_jobs(inputs, queries, out, residual, overwrite)
@@ -91,13 +95,15 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="table.key=value …", metavar="[KEY=VALUE]...")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The run's folder; continues what is there.")] = ...,  # type: ignore[assignment]
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The run's folder; continues what is there.")
+    ] = ...,  # type: ignore[assignment]
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     devices: Annotated[int, typer.Option(help="How many of them.")] = 1,
 ) -> None:
     """Train a separator by a recipe, or continue such a run exactly where it was."""
-    from qsep.recipes.config import read_recipe
-    from qsep.recipes.train import train as run
+    from .config import read_recipe
+    from .train import train as run
 
     parsed, content = read_recipe(recipe, overrides)
     print(f"checkpoint: {run(parsed, content, out, accelerator, devices)}")
@@ -107,7 +113,9 @@ def train(
 def evaluate_sounds21(
     manifest: Annotated[Path, typer.Option(help="CSV that lists the mixtures.")],
     data: Annotated[Path, typer.Option(help="Folder that the manifest's files are in.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for items.csv and summary.json.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for items.csv and summary.json.")
+    ],
     model: Annotated[
         str, typer.Option("--model", "-m", help="Name, folder, or a baseline: mixture, irm.")
     ] = "sounds21",
@@ -159,7 +167,9 @@ def model_info(
         return
     size_mb = (folder / "model.safetensors").stat().st_size / 1e6
     provenance = config["provenance"]
-    print(f"{folder.name}: {config['separator']['kind']}, {config['sample_rate']} Hz, {size_mb:.1f} MB")
+    print(
+        f"{folder.name}: {config['separator']['kind']}, {config['sample_rate']} Hz, {size_mb:.1f} MB"
+    )
     print(f"queries: text, by {config['encoder']['kind']} ({config['encoder']['fingerprint']})")
     print(
         f"made by: qsep train {provenance['recipe']}, seed {provenance['seed']}, "
@@ -174,7 +184,7 @@ def model_info(
 @app.command()
 def doctor() -> None:
     """What this installation has: versions, devices, decoders, models."""
-    from qsep.recipes.doctor import report
+    from .doctor import report
 
     for line in report():
         print(line)

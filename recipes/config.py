@@ -63,7 +63,9 @@ class Recipe:
     card: dict[str, Any] = field(default_factory=dict)
 
 
-def read_recipe(path_or_name: str, overrides: list[str] | None = None) -> tuple[Recipe, dict[str, Any]]:
+def read_recipe(
+    path_or_name: str, overrides: list[str] | None = None
+) -> tuple[Recipe, dict[str, Any]]:
     """The recipe and its content as plain values, for the record. overrides: "table.key=value"."""
     path = Path(path_or_name)
     if not path.is_file():

@@ -22,20 +22,23 @@ from torch.utils.data import DataLoader, Sampler
 
 from qsep.evaluation.sdr import si_sdr
 from qsep.queries.interface import Query, QueryEmbedding, QueryEncoder
-from qsep.recipes.build import build_book, build_data, build_model, build_query_encoder
-from qsep.recipes.card import model_card
-from qsep.recipes.config import Recipe, TrainConfig
-from qsep.recipes.curves import plot_curves
-from qsep.recipes.data.mix_and_separate import MixAndSeparate
-from qsep.recipes.state import Ema, load_state, save_state
 from qsep.separation.checkpoint import describe, save_checkpoint
 from qsep.separation.interface import MixtureBatch
+
+from .build import build_book, build_data, build_model, build_query_encoder
+from .card import model_card
+from .config import Recipe, TrainConfig
+from .curves import plot_curves
+from .data.mix_and_separate import MixAndSeparate
+from .state import Ema, load_state, save_state
 
 
 class DrawSampler(Sampler[list[int]]):
     """Draw numbers of this rank's share of each step's batch: the same data for any world size."""
 
-    def __init__(self, first_step: int, last_step: int, batch_size: int, rank: int, world: int) -> None:
+    def __init__(
+        self, first_step: int, last_step: int, batch_size: int, rank: int, world: int
+    ) -> None:
         if batch_size % world:
             raise ValueError(f"train.batch_size {batch_size} cannot be shared by {world} devices")
         self.first_step, self.last_step, self.batch_size = first_step, last_step, batch_size
@@ -107,7 +110,10 @@ def train(
     book = build_book(recipe)
     kind, plain_model = build_model(recipe, book, cached)
     optimizer = torch.optim.AdamW(
-        plain_model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        plain_model.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=True,
     )
     ema = Ema(plain_model, config.ema_decay)
     step = 0
@@ -122,7 +128,9 @@ def train(
     model.mark_forward_method("loss")
     ema.model.to(fabric.device)
     data = build_data(recipe, book, plain_model.sample_rate, validation=False)
-    sampler = DrawSampler(step, config.steps, config.batch_size, fabric.global_rank, fabric.world_size)
+    sampler = DrawSampler(
+        step, config.steps, config.batch_size, fabric.global_rank, fabric.world_size
+    )
     loader = DataLoader(
         data,
         batch_sampler=sampler,
@@ -176,7 +184,9 @@ def train(
             journal.write(step, config.steps, lr=optimizer.param_groups[0]["lr"])
         if step % config.validate_every == 0 or step == config.steps:
             if fabric.is_global_zero:
-                journal.note(step, validate(ema.model, cached, validation, recipe.data.num_validation))
+                journal.note(
+                    step, validate(ema.model, cached, validation, recipe.data.num_validation)
+                )
             fabric.barrier()
         if step % config.save_every == 0:
             save()

@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from qsep.queries.interface import QueryEncoder
-from qsep.separation.components import build_encoder, build_separator
-from qsep.separation.interface import Separator
+
+from .components import build_encoder, build_separator
+from .interface import Separator
 
 FORMAT_VERSION = 1
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding
-from qsep.separation.interface import Separator
-from qsep.separation.resample import StreamResampler
+
+from .interface import Separator
+from .resample import StreamResampler
 
 CHUNK_SECONDS = 20.0
 BLOCK_SAMPLES = 1 << 17  # what is read at once

@@ -23,7 +23,9 @@ def read_clip_list(folder: Path, split: str) -> list[Clip]:
     """The clips of one split in folder/clips.csv (columns file, label, split; others are ignored)."""
     path = folder / "clips.csv"
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; data.folder must hold clips.csv and its recordings")
+        raise ValueError(
+            f"{path}: no such file; data.folder must hold clips.csv and its recordings"
+        )
     with path.open(newline="") as file:
         clips = [Clip(r["file"], r["label"]) for r in csv.DictReader(file) if r["split"] == split]
     missing = [clip.file for clip in clips if not (folder / clip.file).is_file()]
@@ -51,5 +53,7 @@ class ClipStore:
         for clip in read_clip_list(folder, split):
             waveform = load_mono(folder / clip.file, sample_rate)
             if not np.isfinite(waveform).all() or not waveform.any():
-                raise ValueError(f"{folder / clip.file}: silent or not finite; take it off the list")
+                raise ValueError(
+                    f"{folder / clip.file}: silent or not finite; take it off the list"
+                )
             self.by_label.setdefault(clip.label, []).append(waveform)

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from qsep.queries.interface import Query, TextQuery
-from qsep.recipes.data.augment import AugmentConfig, change_speed, filter_and_place
-from qsep.recipes.data.wording import PhraseBook
 from qsep.separation.interface import MixtureBatch
+
+from .augment import AugmentConfig, change_speed, filter_and_place
+from .wording import PhraseBook
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,7 @@ class RecordedSounds:
         return place(stretch, num_samples, rng)
 
 
-def active_stretch(
-    waveform: np.ndarray, num_samples: int, rng: np.random.Generator
-) -> np.ndarray:
+def active_stretch(waveform: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.ndarray:
     """A random cut in which something sounds: at least a tenth of the recording's mean power."""
     spare = len(waveform) - num_samples
     if spare <= 0:

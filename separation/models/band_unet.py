@@ -17,11 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
-from qsep.separation.concepts import ConceptReader, disturb
-from qsep.separation.interface import LossOutput, MixtureBatch, Separated
-from qsep.separation.objectives.snr import thresholded_snr_loss
-from qsep.separation.signal.bands import band_weights
-from qsep.separation.signal.stft import istft, stft
+
+from ..concepts import ConceptReader, disturb
+from ..interface import LossOutput, MixtureBatch, Separated
+from ..objectives.snr import thresholded_snr_loss
+from ..signal.bands import band_weights
+from ..signal.stft import istft, stft
 
 TIME_STRIDE = 16  # frames a step at the bottom of the U-Net
 SURROUNDINGS_FRAMES = 75  # each side; the level that energies are taken relative to
@@ -55,7 +56,9 @@ def build(config: Config) -> BandUNet:
     return BandUNet(config)
 
 
-def conv_norm(num_in: int, num_out: int, kernel: int = 3, stride: tuple[int, int] = (1, 1)) -> nn.Module:
+def conv_norm(
+    num_in: int, num_out: int, kernel: int = 3, stride: tuple[int, int] = (1, 1)
+) -> nn.Module:
     conv = nn.Conv2d(num_in, num_out, kernel, stride, padding=kernel // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(num_out))
 
@@ -126,7 +129,9 @@ class BandUNet(nn.Module):
         self.register_buffer("bands", weights, persistent=False)
         self.reader = ConceptReader(config.query_dim, len(config.concepts), config.num_phrases)
         self.unet = UNet(config.channels, config.blocks, config.mask_features)
-        self.concept_masks = nn.Linear(len(config.concepts) + 1, config.mask_features + 1, bias=False)
+        self.concept_masks = nn.Linear(
+            len(config.concepts) + 1, config.mask_features + 1, bias=False
+        )
         self.to(memory_format=torch.channels_last)
 
     def spectrum(self, waveform: Tensor) -> Tensor:

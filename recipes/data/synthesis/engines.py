@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .oscillators import cycles, play, wavetable
-from .shaping import coloured_noise, finish, rippled, shape_spectrum, wander
+from .shaping import coloured_noise, normalize_peak, rippled, shape_spectrum, wander
 
 
 def helicopter(generator: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
@@ -36,12 +36,12 @@ def helicopter(generator: np.random.Generator, num_samples: int, sample_rate: in
     heard = np.minimum(harmonics * 18 / 80, 1) ** 2  # microphones lose what is below some 80 Hz
     partials = heard * np.exp(-harmonics / generator.uniform(2, 7))
     thump = play(wavetable(generator, partials), 0, phase)
-    thump *= 10 ** (generator.uniform(-16, 0) / 20) / thump.std()
+    thump *= 10 ** (generator.uniform(-16, 0) / 20)
     whine_hz = generator.uniform(500, 5000)
     times = np.arange(num_samples, dtype=np.float32) / sample_rate
     whine = np.sin(2 * np.pi * whine_hz * times) * 10 ** (generator.uniform(-60, -28) / 20)
     flight = np.exp(0.25 * wander(generator, num_samples, sample_rate, 0.8))
-    return finish(generator, (swept * 1.2 + thump * 0.5 + whine) * flight)
+    return normalize_peak((swept * 1.2 + thump * 0.5 + whine) * flight)
 
 
 def chainsaw(generator: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
@@ -58,7 +58,6 @@ def chainsaw(generator: np.random.Generator, num_samples: int, sample_rate: int)
     harmonics = np.arange(1, 70)
     tilt = harmonics ** -generator.uniform(0.2, 0.8) * 10 ** (generator.normal(0, 5, 69) / 20)
     buzz = play(wavetable(generator, tilt), 0, phase)
-    buzz /= buzz.std()
     strength = np.exp(generator.normal(0, 0.3, int(phase[-1]) + 2)).astype(np.float32)
     stroke = phase.astype(np.int64)
     decay = np.exp(-generator.uniform(1.5, 5) * (phase - stroke)).astype(np.float32)
@@ -78,4 +77,4 @@ def chainsaw(generator: np.random.Generator, num_samples: int, sample_rate: int)
     chain = coloured_noise(generator, num_samples, sample_rate, ((500, -12), (3000, 0), (9000, -8)))
     load = 0.6 + 0.4 * throttle
     saw = shape_spectrum(engine * load, sample_rate, rippled(generator, colour, 3))
-    return finish(generator, saw + chain * saw.std() * 10 ** (generator.uniform(-30, -12) / 20))
+    return normalize_peak(saw + chain * saw.std() * 10 ** (generator.uniform(-30, -12) / 20))

@@ -6,7 +6,7 @@ import numpy as np
 
 from .oscillators import ring
 from .rhythm import scattered
-from .shaping import coloured_noise, convolve, finish, rippled, wander
+from .shaping import coloured_noise, convolve, normalize_peak, rippled, wander
 
 
 def rain(generator: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
@@ -35,7 +35,7 @@ def rain(generator: np.random.Generator, num_samples: int, sample_rate: int) -> 
     falls = np.stack([scattered(generator, num_samples, count, 7.0) for count in num_drops])
     drops = convolve(falls, kinds)
     level = 10 ** (generator.uniform(-18, 3) / 20) / max(float(drops.std()), 1e-9)
-    return finish(generator, hiss + level * drops)
+    return normalize_peak(hiss + level * drops)
 
 
 def _drop(generator: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
@@ -64,7 +64,7 @@ def sea_waves(generator: np.random.Generator, num_samples: int, sample_rate: int
     foam = 1 + 0.12 * wander(generator, num_samples, sample_rate, 40)
     roar_level = generator.uniform(0.15, 0.7)
     waves = roar * (roar_level + height) + wash * foam * (0.04 + 0.8 * height**1.5)
-    return finish(generator, waves)
+    return normalize_peak(waves)
 
 
 def fire_crackling(
@@ -77,7 +77,7 @@ def fire_crackling(
     snaps = []
     for decay_seconds in generator.uniform(0.001, 0.012, 4):
         low_hz = np.exp(generator.uniform(np.log(500), np.log(4000)))
-        curve = ((0.3 * low_hz, -18), (low_hz, 0), (3 * low_hz, -3), (16000, -14))
+        curve = ((0.3 * low_hz, -18), (low_hz, 0), (3 * low_hz, -3), (16000, -18))
         burst = coloured_noise(generator, size, sample_rate, curve)
         tail = np.exp(-times / decay_seconds) + 0.04 * np.exp(-times / 0.02)
         snaps.append(burst * tail)
@@ -85,7 +85,7 @@ def fire_crackling(
     per_second = np.exp(generator.uniform(np.log(8), np.log(90)))
     counts = 1 + generator.poisson(per_second * seconds / 4, 4)
     activity = np.exp(0.8 * wander(generator, num_samples, sample_rate, 4))
-    cracks = np.stack([scattered(generator, num_samples, count, 9.0) for count in counts])
+    cracks = np.stack([scattered(generator, num_samples, count, 12.0) for count in counts])
     crackle = convolve(cracks * activity, np.stack(snaps).astype(np.float32))
     low = ((30, 0), (120, -6), (300, -22), (1000, -34), (4000, -40), (16000, -48))
     rumble = coloured_noise(generator, num_samples, sample_rate, rippled(generator, low, 3))
@@ -94,4 +94,4 @@ def fire_crackling(
     hiss = coloured_noise(generator, num_samples, sample_rate, hiss_curve)
     peak = np.abs(crackle).max()
     rumble_level, hiss_level = 10 ** (generator.uniform([-44, -46], [-20, -26]) / 20)
-    return finish(generator, crackle / peak + rumble_level * rumble + hiss_level * hiss)
+    return normalize_peak(crackle / peak + rumble_level * rumble + hiss_level * hiss)

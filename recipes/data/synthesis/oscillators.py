@@ -13,23 +13,29 @@ def harmonics_below_nyquist(pitch_hz: float, sample_rate: int, most: int = 80) -
 
 
 def wavetable(generator: np.random.Generator, amplitudes: np.ndarray) -> np.ndarray:
-    """One period with these amplitudes of harmonics 1, 2, … at random phases: (TABLE_SAMPLES,)."""
+    """One period with these amplitudes of harmonics 1, 2, … at random phases, of unit
+    root mean square: (TABLE_SAMPLES,)."""
     spec = np.zeros(TABLE_SAMPLES // 2 + 1, complex)
     phases = generator.uniform(0, 2 * np.pi, len(amplitudes))
-    spec[1 : len(amplitudes) + 1] = amplitudes * np.exp(1j * phases) * TABLE_SAMPLES / 2
-    return np.fft.irfft(spec).astype(np.float32)
+    spec[1 : len(amplitudes) + 1] = amplitudes * np.exp(1j * phases)
+    return _unit_period(spec)
 
 
 def glottal_table(num_harmonics: int, slope_db: float) -> np.ndarray:
-    """A pulse a period, harmonics falling by slope_db an octave: (TABLE_SAMPLES,).
+    """A pulse a period, harmonics falling by slope_db an octave, of unit root mean square.
 
     Equal phases keep the pulse, which makes a voice buzz at low pitches. -12 dB an octave is the
     glottal flow of a calm voice (Fant, 1960); a shout falls by 6.
     """
     spec = np.zeros(TABLE_SAMPLES // 2 + 1, complex)
     harmonics = np.arange(1, num_harmonics + 1)
-    spec[1 : num_harmonics + 1] = harmonics ** (slope_db / 6.02) * TABLE_SAMPLES / 2
-    return np.fft.irfft(spec).astype(np.float32)
+    spec[1 : num_harmonics + 1] = harmonics ** (slope_db / 6.02)
+    return _unit_period(spec)
+
+
+def _unit_period(spec: np.ndarray) -> np.ndarray:
+    period = np.fft.irfft(spec)
+    return (period / period.std()).astype(np.float32)
 
 
 def cycles(pitch_hz: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .oscillators import cycles, ring
 from .rhythm import add_at, beats
-from .shaping import coloured_noise, curve_gain, finish, rippled
+from .shaping import coloured_noise, curve_gain, normalize_peak, rippled
 
 Hit = Callable[[], np.ndarray]
 
@@ -56,11 +56,7 @@ def ticking(
     ):
         gain = (1.0, tock_gain)[count % 2] * generator.uniform(0.9, 1.0)
         add_at(ticks, int(onset * sample_rate), gain * sounds[count % 2])
-    room = coloured_noise(
-        generator, num_samples, sample_rate, ((40, 0), (200, -8), (1000, -18), (8000, -26))
-    )
-    room *= np.abs(ticks).max() * 10 ** (generator.uniform(-60, -36) / 20)
-    return finish(generator, ticks + room)
+    return normalize_peak(ticks)
 
 
 def strike(
@@ -85,7 +81,7 @@ def strike(
         if count == 0 or generator.random() < density:
             gain = 10 ** (generator.uniform(-12, 0) / 20)
             add_at(pattern, int(onset * sample_rate), gain * takes[generator.integers(2)])
-    return finish(generator, pattern, (-90, -65))
+    return normalize_peak(pattern)
 
 
 def bass_drum(generator: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from .melody import note_seconds, scale_walk
 from .oscillators import harmonics_below_nyquist, ring
 from .rhythm import add_at
-from .shaping import Curve, coloured_noise, finish, rippled, shape_spectrum
+from .shaping import Curve, coloured_noise, normalize_peak, rippled, shape_spectrum
 from .sustained import bowed_double_bass
 
 GUITAR_BODY: Curve = (
@@ -31,7 +31,7 @@ def pluck(
     Partial k is at k f0 sqrt(1 + stiffness k^2), of size sin(pi k position) / k: a pointed bend
     starts as 1 / k^2, the bridge's force as 1 / k. High partials die first.
     """
-    harmonics = harmonics_below_nyquist(pitch_hz, sample_rate, 60).astype(float)
+    harmonics = harmonics_below_nyquist(pitch_hz, sample_rate, 40).astype(float)
     partials_hz = pitch_hz * harmonics * np.sqrt(1 + stiffness * harmonics**2)
     sizes = np.sin(np.pi * harmonics * position) / harmonics
     sizes *= np.exp(generator.normal(0, 0.4, len(harmonics)))
@@ -92,4 +92,4 @@ def _picked(
         finger = coloured_noise(generator, size, sample_rate, ((200, 0), (2000, -3), (8000, -12)))
         finger *= np.exp(-np.arange(size) / (0.004 * sample_rate))
         add_at(picked, start, finger.astype(np.float32) * 0.15)
-    return finish(generator, shape_spectrum(picked, sample_rate, rippled(generator, body, 4)))
+    return normalize_peak(shape_spectrum(picked, sample_rate, rippled(generator, body, 4)))

@@ -74,7 +74,7 @@ def wander(
 
 
 def frame_grid(num_samples: int, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where filter_over_time asks for its gains: frame centres in seconds (n,) and bins in Hz (f,)."""
+    """Where filter_over_time wants gains: frame centres in seconds (n,), bins in Hz (f,)."""
     hop = round(FRAME_SECONDS * sample_rate / 2)
     num_frames = -(-num_samples // hop) + 1
     return np.arange(num_frames) * hop / sample_rate, np.fft.rfftfreq(2 * hop, 1 / sample_rate)
@@ -102,11 +102,6 @@ def filter_over_time(waveforms: np.ndarray, gains: np.ndarray, sample_rate: int)
     return total.reshape(-1)[hop : hop + num_samples].astype(np.float32)
 
 
-def finish(
-    generator: np.random.Generator, waveform: np.ndarray, floor_db: tuple[float, float] = (-80, -55)
-) -> np.ndarray:
-    """Peak 0.9 over a microphone's white noise, whose level is drawn from floor_db, re the peak."""
-    peak = max(float(np.abs(waveform).max()), 1e-9)
-    noise = generator.standard_normal(len(waveform), dtype=np.float32)
-    noisy = waveform / peak + noise * 10 ** (generator.uniform(*floor_db) / 20)
-    return (0.9 * noisy / np.abs(noisy).max()).astype(np.float32)
+def normalize_peak(waveform: np.ndarray) -> np.ndarray:
+    """The waveform with a peak of 0.9; silence stays silence."""
+    return (waveform * (0.9 / max(float(np.abs(waveform).max()), 1e-9))).astype(np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .oscillators import cycles, glottal_table, play
-from .shaping import coloured_noise, filter_over_time, finish, frame_grid, wander
+from .shaping import coloured_noise, filter_over_time, frame_grid, normalize_peak, wander
 
 # F1, F2, F3 in Hz of a man's vowels: Peterson and Barney, 1952, table II.
 VOWELS_HZ = np.array(
@@ -16,7 +16,7 @@ VOWELS_HZ = np.array(
     ]
 )  # fmt: skip
 # centre and width in Hz of the noise of s, sh, f, h; then its level re a vowel, in dB
-FRICATIVES = ((6500, 3500, 4), (3200, 2000, 2), (6500, 7000, -8), (1400, 1800, -12))
+FRICATIVES = ((6500, 3500, 9), (3200, 2000, 7), (6500, 7000, -3), (1400, 1800, -9))
 STEP_SECONDS = 0.005  # of the tracks: formants and levels are drawn on this grid, then interpolated
 
 
@@ -42,10 +42,10 @@ def speech(generator: np.random.Generator, num_samples: int, sample_rate: int) -
     table = glottal_table(num_harmonics, generator.uniform(-11, -8))
     pulses = play(table, 0, cycles(pitch_hz, sample_rate))
     noise = coloured_noise(generator, num_samples, sample_rate, ((50, 0), (16000, 0)))
-    aspirated = pulses / pulses.std() + 0.05 * noise
+    aspirated = pulses + 0.05 * noise
     sources = np.stack([aspirated * voice_level, noise * hiss_level]).astype(np.float32)
     babble = filter_over_time(sources, np.stack([voiced, hissed]), sample_rate)
-    return finish(generator, babble, (-85, -65))
+    return normalize_peak(babble)
 
 
 def _vowel_gain(hz: np.ndarray, formants_hz: np.ndarray) -> np.ndarray:
@@ -61,7 +61,7 @@ def _vowel_gain(hz: np.ndarray, formants_hz: np.ndarray) -> np.ndarray:
 
 
 def _tracks(generator: np.random.Generator, seconds: float) -> np.ndarray:
-    """F1, F2, F3, hiss centre, hiss width, voice level, hiss level, melody in semitones: (steps, 8).
+    """F1, F2, F3, hiss centre and width in Hz, levels of voice and hiss, semitones: (steps, 8).
 
     A syllable is a consonant (a fricative, a stop, a nasal or none) and one or two vowels.
     """

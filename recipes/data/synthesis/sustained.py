@@ -8,7 +8,7 @@ import numpy as np
 
 from .melody import Melody, Playing, improvise
 from .oscillators import cycles, harmonics_below_nyquist, play, wavetable
-from .shaping import Curve, coloured_noise, finish, rippled, shape_spectrum, wander
+from .shaping import Curve, coloured_noise, normalize_peak, rippled, shape_spectrum, wander
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _improvised(
     generator: np.random.Generator, num_samples: int, sample_rate: int, voice: Voice
 ) -> np.ndarray:
     melody = improvise(generator, num_samples, sample_rate, voice.playing)
-    return finish(generator, render(generator, melody, sample_rate, voice), (-85, -60))
+    return normalize_peak(render(generator, melody, sample_rate, voice))
 
 
 def render(
@@ -138,12 +138,11 @@ def render(
         db = slope_db * np.log2(harmonics) + roughness_db[: len(harmonics)]
         db += voice.even_db * np.isin(harmonics, (2, 4, 6))
         period = wavetable(generator, 10 ** (db / 20))
-        scale = 1 / period.std()
         phase_free = np.fft.rfft(period)  # the same phases soft and loud, or they would cancel
         fall = np.ones(len(phase_free))
         fall[1 : len(harmonics) + 1] = 10 ** (-voice.dark_db * np.log2(harmonics) / 20)
-        loud.append(period * scale)
-        soft.append(np.fft.irfft(phase_free * fall).astype(np.float32) * scale)
+        loud.append(period)
+        soft.append(np.fft.irfft(phase_free * fall).astype(np.float32))
     phase = cycles(melody.pitch_hz, sample_rate)
     level = melody.level * (1 + 0.06 * wander(generator, num_samples, sample_rate, 12))
     tone = play(np.stack(soft), melody.note, phase) * (1 - level)

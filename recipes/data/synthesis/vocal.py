@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .oscillators import cycles, glottal_table, play
-from .shaping import coloured_noise, filter_over_time, finish, frame_grid, wander
+from .shaping import coloured_noise, filter_over_time, frame_grid, normalize_peak, wander
 
 WHITE = ((50, 0.0), (16000, 0.0))
 
@@ -84,7 +84,7 @@ def utter(
     num_harmonics = max(1, int(0.45 * sample_rate / pitch.max()))
     pulses = play(glottal_table(num_harmonics, slope_db), 0, cycles(pitch, sample_rate))
     breath = coloured_noise(generator, num_samples, sample_rate, WHITE)
-    source = pulses / pulses.std() * levels[0] + breath * levels[1]
+    source = pulses * levels[0] + breath * levels[1]
     return filter_over_time(source[None], gains[None], sample_rate)
 
 
@@ -113,7 +113,7 @@ def dog_bark(generator: np.random.Generator, num_samples: int, sample_rate: int)
             now += length + generator.uniform(0.08, 0.45)
         now += generator.uniform(0.3, 1.8)
     barks = utter(generator, num_samples, sample_rate, strokes, -6, generator.uniform(0.02, 0.08))
-    return finish(generator, barks, (-85, -50))
+    return normalize_peak(barks)
 
 
 def baby_cry(generator: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
@@ -142,7 +142,7 @@ def baby_cry(generator: np.random.Generator, num_samples: int, sample_rate: int)
         )
         now += gasp + generator.uniform(0.05, 0.4)
     cries = utter(generator, num_samples, sample_rate, strokes, -5, generator.uniform(0.002, 0.02))
-    return finish(generator, cries)
+    return normalize_peak(cries)
 
 
 def rooster(generator: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
@@ -170,7 +170,7 @@ def rooster(generator: np.random.Generator, num_samples: int, sample_rate: int) 
             now += length + generator.uniform(0.02, 0.1)
         now += generator.uniform(1.5, 4)
     crow = utter(generator, num_samples, sample_rate, strokes, -6, generator.uniform(0.003, 0.015))
-    return finish(generator, crow)
+    return normalize_peak(crow)
 
 
 def sneeze(generator: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
@@ -199,4 +199,4 @@ def sneeze(generator: np.random.Generator, num_samples: int, sample_rate: int) -
             strokes.append(Stroke(now, length, pitches, air, rise, fall, fall_db - 2, 6.0))
             now += 0.6 * length
         now += generator.uniform(1.0, 4.0)
-    return finish(generator, utter(generator, num_samples, sample_rate, strokes, -10, 0.03))
+    return normalize_peak(utter(generator, num_samples, sample_rate, strokes, -10, 0.03))

@@ -1,0 +1,1 @@
+"""The demo's scene and the script that made it."""
