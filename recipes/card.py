@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
 from typing import Any
 
 from .config import Recipe
 
 
 def model_card(description: dict[str, Any], recipe: Recipe) -> str:
-    """Markdown: what the model is, what it knows, how it was made, on which data."""
+    """Markdown: what the model is, what it knows, how it was made, on whose recordings."""
     separator, provenance = description["separator"], description["provenance"]
     known = separator["config"].get("concepts") or []
     lines = [
@@ -16,11 +18,28 @@ def model_card(description: dict[str, Any], recipe: Recipe) -> str:
         "",
         f"A `{separator['kind']}` separator at {description['sample_rate']} Hz, queried through "
         f"`{description['encoder']['kind']}` ({description['encoder']['fingerprint']}).",
-        f"Made by `qsep train {recipe.name}`, seed {provenance['seed']}, {provenance['step']} steps.",
+        f"Made by `qsep train {recipe.name}`, seed {provenance['seed']}, "
+        f"{provenance['step']} steps of {recipe.train.batch_size} mixtures.",
     ]
     if known:
         lines += ["", "## What it knows", "", *(f"- {name}" for name in known)]
     for heading in ("data", "scores", "limits", "licence"):
         if text := recipe.card.get(heading):
             lines += ["", f"## {heading.capitalize()}", "", text.strip()]
+    if recipe.data.sounds == "recordings":
+        lines += ["", "## Recordings", "", *attribution(Path(recipe.data.folder), recipe.data.split)]
     return "\n".join(lines) + "\n"
+
+
+def attribution(folder: Path, split: str) -> list[str]:
+    """A line for each author and licence with the pages of the recordings, from folder/clips.csv."""
+    works: dict[tuple[str, str], list[str]] = {}
+    with (folder / "clips.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["split"] == split and "author" in row:
+                key = row["author"] or "unknown", row["licence"]
+                works.setdefault(key, []).append(row["url"] or row["file"])
+    return [
+        f"- {author} ({licence}): {', '.join(dict.fromkeys(pages))}"
+        for (author, licence), pages in sorted(works.items())
+    ]

@@ -69,6 +69,12 @@ def encode_batch(encoder: QueryEncoder, queries: list[list[Query | None]]) -> Qu
     return QueryEmbedding(pooled)
 
 
+def restore(model: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Load strictly, but for the phrase book: it is the recipe's, and may have grown since."""
+    book = {key: value for key, value in model.state_dict().items() if key.startswith("reader.")}
+    model.load_state_dict(weights | book)
+
+
 def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
     """Randomness inside the model at one step."""
     entropy = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0]
@@ -121,8 +127,8 @@ def train(
         if state["seed"] != config.seed:
             raise ValueError(f"{out} holds a run with seed {state['seed']}; choose another folder")
         step = state["step"]
-        plain_model.load_state_dict(state["model"])
-        ema.model.load_state_dict(state["ema"])
+        restore(plain_model, state["model"])
+        restore(ema.model, state["ema"])
         optimizer.load_state_dict(state["optimizer"])
     model, optimizer = fabric.setup(plain_model, optimizer)
     model.mark_forward_method("loss")

@@ -17,7 +17,7 @@ SHARPNESS = 30.0  # inverse temperature of the attention; 20 to 60 read unseen w
 class ConceptReader(nn.Module):
     """Reads a query as a probability for each known kind of sound, and for "something else".
 
-    phrases: (p, d), unit norm. concepts: (p,), each phrase's kind, num_concepts for "something else".
+    phrases: (p, d), unit norm, in half precision to keep checkpoints small. concepts: (p,), each phrase's kind, num_concepts for "something else".
     Both are buffers, so the optimiser leaves them alone; the book may grow after training.
     """
 
@@ -27,7 +27,7 @@ class ConceptReader(nn.Module):
     def __init__(self, query_dim: int, num_concepts: int, num_phrases: int) -> None:
         super().__init__()
         self.num_concepts = num_concepts
-        self.register_buffer("phrases", torch.zeros(num_phrases, query_dim))
+        self.register_buffer("phrases", torch.zeros(num_phrases, query_dim, dtype=torch.float16))
         self.register_buffer("concepts", torch.zeros(num_phrases, dtype=torch.long))
 
     def learn(self, phrases: Tensor, concepts: Tensor) -> None:
@@ -40,14 +40,14 @@ class ConceptReader(nn.Module):
 
         Kernel regression (Nadaraya 1964, Watson 1964) with weights exp(SHARPNESS * cosine).
         """
-        similarity = F.normalize(pooled, dim=-1) @ self.phrases.T
+        similarity = F.normalize(pooled, dim=-1) @ self.phrases.to(pooled).T
         attention = (SHARPNESS * similarity).softmax(dim=-1)
         return attention @ F.one_hot(self.concepts, self.num_concepts + 1).to(attention)
 
     def nearest(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Kind and cosine of the most similar phrase that names a known kind: (b, d) to two (b,)."""
         known = self.concepts < self.num_concepts
-        similarity = F.normalize(pooled, dim=-1) @ self.phrases[known].T
+        similarity = F.normalize(pooled, dim=-1) @ self.phrases[known].to(pooled).T
         best = similarity.max(dim=-1)
         return self.concepts[known][best.indices], best.values
 

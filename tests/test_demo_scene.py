@@ -53,7 +53,8 @@ def test_every_candidate_for_the_scene_is_heard_without_clipping(kind: str) -> N
 
 def test_panning_to_the_left_makes_the_left_channel_louder() -> None:
     clock = parts(kinds=["clock_tick"])["clock_tick"]
-    assert (clock[0] ** 2).sum() > 10 * (clock[1] ** 2).sum()
+    assert PLACES["clock_tick"].pan == -0.6  # (1 - 0.6) 45 degrees: tan(18 degrees) ** 2 = 0.106
+    assert (clock[1] ** 2).sum() / (clock[0] ** 2).sum() == pytest.approx(0.1056, abs=1e-3)
 
 
 def test_a_scene_that_would_clip_is_refused_and_leaves_no_file(tmp_path: Path) -> None:

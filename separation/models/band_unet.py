@@ -206,7 +206,7 @@ class BandUNet(nn.Module):
             target_energy = energy.new_zeros(asked.shape)
             target_energy[present] = squared_magnitude(source_spec).mean(dim=1).sum(dim=(1, 2))
             mixture_energy = energy.sum(dim=(1, 2))[:, None].expand_as(target_energy)
-            pooled = F.normalize(queries.pooled, dim=-1)
+            pooled = F.normalize(torch.where(asked[..., None], queries.pooled, 0), dim=-1)
             pooled = disturb(pooled, self.config.query_noise, generator)
         mask = self.masks(energy, pooled)
         change = mask * (mask * energy[:, None] - 2 * correlation)
@@ -215,7 +215,8 @@ class BandUNet(nn.Module):
         absent = asked & ~present
         weight = present + self.config.absent_weight * absent
         return LossOutput(
-            total=(weight * snr_loss).sum(dim=1) / weight.sum(dim=1),
+            # 1e-9: a mixture of which nothing is asked has nothing to learn from, not 0 / 0
+            total=(weight * snr_loss).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-9),
             terms={
                 "present": mean_where(snr_loss, present),
                 "absent": mean_where(snr_loss, absent),

@@ -18,12 +18,16 @@ def num_frames(num_samples: int, hop_samples: int) -> int:
 def stft(waveform: Tensor, window_samples: int, hop_samples: int) -> Tensor:
     """waveform: (..., t), t >= 1. Returns the complex spectrum (..., f, n), f = window_samples // 2 + 1.
 
-    Frames are centred on multiples of the hop, beyond both ends of the waveform (zeros there),
-    so that every sample lies under window_samples / hop_samples frames.
+    Frames are centred on multiples of the hop from the first sample to the last or just beyond it,
+    with zeros around the waveform. At a hop of half a window every sample lies under two frames, and
+    the sum of |X|^2 over both halves of the spectrum is window_samples times the energy (tight frame).
     """
     num_samples = waveform.shape[-1]
     padding = -num_samples % hop_samples
     flat = F.pad(waveform.reshape(-1, num_samples), (0, padding))
+    if len(flat) == 0:  # MKL refuses to transform nothing
+        shape = (window_samples // 2 + 1, num_frames(num_samples, hop_samples))
+        return torch.view_as_complex(waveform.new_zeros(*waveform.shape[:-1], *shape, 2))
     spec = torch.stft(
         flat,
         window_samples,

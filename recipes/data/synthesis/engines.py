@@ -24,13 +24,13 @@ def helicopter(generator: np.random.Generator, num_samples: int, sample_rate: in
         (300, -2 - 2 * far),
         (800, -4 - 6 * far),
         (2000, -13 - 10 * far),
-        (5000, -22 - 14 * far),
-        (12000, -38 - 16 * far),
+        (5000, -24 - 14 * far),
+        (12000, -50 - 16 * far),
     )
     air = coloured_noise(generator, num_samples, sample_rate, rippled(generator, curve, 2.5))
     sharpness = generator.uniform(1, 6)  # of the slap: the higher, the shorter its part of a turn
     pulse = np.exp(sharpness * (np.cos(2 * np.pi * phase, dtype=np.float32) - 1))
-    depth = generator.uniform(0.35, 0.95)
+    depth = generator.uniform(0.5, 0.97)
     swept = air * (1 - depth + depth * pulse)
     harmonics = np.arange(1, 25)
     heard = np.minimum(harmonics * 18 / 80, 1) ** 2  # microphones lose what is below some 80 Hz

@@ -42,7 +42,8 @@ def _drop(generator: np.random.Generator, num_samples: int, sample_rate: int) ->
     modes = np.exp(generator.uniform(np.log(700), np.log(9000), 4))
     decays = generator.uniform(0.002, 0.02, 4)
     bubble = ring(num_samples, sample_rate, modes, decays, modes**-0.3, np.full(4, np.pi / 2))
-    return bubble / np.abs(bubble).max()
+    # At low sample rates every mode may lie above half the rate: then the drop is silent.
+    return bubble / max(float(np.abs(bubble).max()), 1e-9)
 
 
 def sea_waves(generator: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
@@ -50,9 +51,9 @@ def sea_waves(generator: np.random.Generator, num_samples: int, sample_rate: int
     roar_curve = ((40, -4), (200, 0), (700, -2), (2000, -12), (6000, -24), (16000, -40))
     wash_curve = ((100, -16), (500, -4), (1500, 0), (5000, -5), (10000, -11), (16000, -18))
     tilt_db = generator.normal(-6, 5)
-    wash_curve = tuple((hz, db + tilt_db * np.log2(hz / 1000) / 3) for hz, db in wash_curve)
+    tilted = [(hz, db + tilt_db * np.log2(hz / 1000) / 3) for hz, db in wash_curve]
     roar = coloured_noise(generator, num_samples, sample_rate, rippled(generator, roar_curve, 2))
-    wash = coloured_noise(generator, num_samples, sample_rate, rippled(generator, wash_curve, 2))
+    wash = coloured_noise(generator, num_samples, sample_rate, rippled(generator, tilted, 2))
     times = np.arange(num_samples, dtype=np.float32) / sample_rate
     height = np.zeros(num_samples, np.float32)
     crest = generator.uniform(-3, 3)
@@ -75,7 +76,7 @@ def fire_crackling(
     size = int(0.06 * sample_rate)
     times = np.arange(size) / sample_rate
     snaps = []
-    for decay_seconds in generator.uniform(0.001, 0.012, 4):
+    for decay_seconds in generator.uniform(0.001, 0.012, 3):
         low_hz = np.exp(generator.uniform(np.log(500), np.log(4000)))
         curve = ((0.3 * low_hz, -18), (low_hz, 0), (3 * low_hz, -3), (16000, -18))
         burst = coloured_noise(generator, size, sample_rate, curve)
@@ -83,7 +84,7 @@ def fire_crackling(
         snaps.append(burst * tail)
         snaps[-1][0] += 2  # the crack itself, with all frequencies
     per_second = np.exp(generator.uniform(np.log(8), np.log(90)))
-    counts = 1 + generator.poisson(per_second * seconds / 4, 4)
+    counts = 1 + generator.poisson(per_second * seconds / 3, 3)
     activity = np.exp(0.8 * wander(generator, num_samples, sample_rate, 4))
     cracks = np.stack([scattered(generator, num_samples, count, 12.0) for count in counts])
     crackle = convolve(cracks * activity, np.stack(snaps).astype(np.float32))
@@ -93,5 +94,5 @@ def fire_crackling(
     hiss_curve = ((200, -10), (1000, 0), (16000, -10))
     hiss = coloured_noise(generator, num_samples, sample_rate, hiss_curve)
     peak = np.abs(crackle).max()
-    rumble_level, hiss_level = 10 ** (generator.uniform([-44, -46], [-20, -26]) / 20)
+    rumble_level, hiss_level = 10 ** (generator.uniform([-48, -56], [-23, -34]) / 20)
     return normalize_peak(crackle / peak + rumble_level * rumble + hiss_level * hiss)

@@ -30,14 +30,14 @@ def ticking(
     """
     clicks_seconds = np.cumsum(generator.uniform(0.002, 0.012, generator.integers(1, 4)))
     body_db = generator.uniform(-14, 0)
-    modes = np.exp(generator.uniform(np.log(500), np.log(11000), 24))
+    modes = np.exp(generator.uniform(np.log(800), np.log(11000), 24))
     decays = generator.uniform(0.2, 1.0) * np.exp(generator.normal(0, 0.4, 24)) * 30 / modes**0.7
     size = int(0.25 * sample_rate)
     sounds = []
     for detune in (1.0, generator.uniform(0.9, 1.1)):
         sound = np.zeros(size, np.float32)
         for place, seconds in enumerate(clicks_seconds):
-            sizes = np.exp(generator.normal(0, 0.7, 24)) * modes**-0.1
+            sizes = np.exp(generator.normal(0, 0.7, 24))
             phases = generator.uniform(0, 2 * np.pi, 24)
             click = ring(size, sample_rate, modes * detune, decays, sizes, phases)
             burst = coloured_noise(generator, size, sample_rate, ((500, -12), (3000, 0)))

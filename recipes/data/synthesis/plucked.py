@@ -35,7 +35,7 @@ def pluck(
     partials_hz = pitch_hz * harmonics * np.sqrt(1 + stiffness * harmonics**2)
     sizes = np.sin(np.pi * harmonics * position) / harmonics
     sizes *= np.exp(generator.normal(0, 0.4, len(harmonics)))
-    decays = decay_seconds / (1 + (partials_hz / 1200) ** 0.9)
+    decays = decay_seconds / (1 + (partials_hz / 1800) ** 0.8)
     decays *= np.exp(generator.normal(0, 0.25, len(harmonics)))
     phases = generator.uniform(-0.3, 0.3, len(harmonics)) - np.pi / 2
     return ring(num_samples, sample_rate, partials_hz, decays, sizes, phases)
@@ -44,10 +44,10 @@ def pluck(
 def acoustic_guitar(
     generator: np.random.Generator, num_samples: int, sample_rate: int
 ) -> np.ndarray:
-    """Single notes, a picked tune, or strummed chords, E2 to E5."""
+    """Single notes, a picked tune, or strummed chords, A2 to E5."""
     style = generator.choice(["tune", "chords"], p=[0.7, 0.3])
     seconds = note_seconds(generator, num_samples / sample_rate)
-    roots_hz = scale_walk(generator, len(seconds), 40, 72 if style == "tune" else 52)
+    roots_hz = scale_walk(generator, len(seconds), 45, 76 if style == "tune" else 55)
     chord = np.array([0, 7, 12, 16, 19]) if style == "chords" else np.array([0])
     notes = [(root, root * 2 ** (chord / 12)) for root in roots_hz]
     strings = [pitches for _, pitches in notes]

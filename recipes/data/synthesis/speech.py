@@ -39,7 +39,7 @@ def speech(generator: np.random.Generator, num_samples: int, sample_rate: int) -
     error = 1 + 0.008 * wander(generator, num_samples, sample_rate, 60)
     pitch_hz = base_hz * 2 ** (melody / 12) * error
     num_harmonics = max(1, int(0.45 * sample_rate / pitch_hz.max()))
-    table = glottal_table(num_harmonics, generator.uniform(-11, -8))
+    table = glottal_table(num_harmonics, generator.uniform(-13, -10))
     pulses = play(table, 0, cycles(pitch_hz, sample_rate))
     noise = coloured_noise(generator, num_samples, sample_rate, ((50, 0), (16000, 0)))
     aspirated = pulses + 0.05 * noise
@@ -57,7 +57,7 @@ def _vowel_gain(hz: np.ndarray, formants_hz: np.ndarray) -> np.ndarray:
         squared = (centre**2 - hz**2) ** 2 + (width * hz) ** 2
         gain = gain * centre**2 / np.sqrt(squared)
     # the poles above the fourth, which keep a throat's response from falling (Fant's correction)
-    return gain * (1 + (hz / 4000) ** 2) ** 1.6
+    return gain * (1 + (hz / 3500) ** 2) ** 4
 
 
 def _tracks(generator: np.random.Generator, seconds: float) -> np.ndarray:

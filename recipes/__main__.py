@@ -1,0 +1,5 @@
+"""`python -m qsep.recipes` is the `qsep` command."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,122 @@
+"""Small separators and an encoder for tests: built in milliseconds, nothing loaded or downloaded."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from qsep.queries.interface import Query, QueryEmbedding, TextQuery
+from qsep.separation.components import build_separator
+from qsep.separation.interface import MixtureBatch
+
+QUERY_DIM = 6
+RATE = 8000
+
+# A file in separation/models needs an entry here: the smallest network with all of its parts, at RATE,
+# for queries of width QUERY_DIM, and no random numbers in its loss.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "band_unet": {
+        "concepts": ["dog", "rain", "violin"],
+        "num_phrases": 7,
+        "query_dim": QUERY_DIM,
+        "sample_rate": RATE,
+        "window_samples": 64,
+        "hop_samples": 32,
+        "num_bands": 32,
+        "channels": [4, 6, 8, 10, 12],
+        "blocks": [1, 1, 1, 1, 1],
+        "mask_features": 5,
+        "query_noise": 0.0,
+    }
+}
+
+
+def rng(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(*shape: int, seed: int = 0, scale: float = 0.1) -> Tensor:
+    return scale * torch.randn(*shape, generator=rng(seed))
+
+
+def unit_vectors(*shape: int, seed: int = 0) -> Tensor:
+    return nn.functional.normalize(noise(*shape, seed=seed), dim=-1)
+
+
+def tiny_separator(kind: str = "band_unet", seed: int = 0, **changes: Any) -> Any:
+    """Random weights, random batch-norm statistics and a random phrase book; evaluation mode."""
+    if kind not in SETTINGS:
+        pytest.fail(f"separation/models/{kind}.py: give tests/tiny.py settings for a tiny one")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        separator = build_separator(kind, SETTINGS[kind] | changes)
+    for parameter in separator.parameters():
+        if parameter.dim() > 1:
+            parameter.data.mul_(1.7)  # louder than PyTorch's start, so that outputs differ clearly
+    generator = rng(seed + 1)
+    for module in separator.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values, low, high in (
+                (module.running_mean, -0.5, 0.5),
+                (module.running_var, 0.1, 1.0),
+                (module.weight.data, 0.5, 1.5),
+                (module.bias.data, -0.5, 0.5),
+            ):
+                assert values is not None
+                values.copy_(low + (high - low) * torch.rand(values.shape, generator=generator))
+    if hasattr(separator, "reader"):
+        num_phrases, query_dim = separator.reader.phrases.shape
+        num_kinds = separator.reader.num_concepts + 1
+        separator.reader.learn(
+            unit_vectors(num_phrases, query_dim, seed=seed), torch.arange(num_phrases) % num_kinds
+        )
+    return separator.eval()
+
+
+def mixture_batch(
+    num_samples: int = 3001, channels: int = 2, seed: int = 5
+) -> tuple[MixtureBatch, QueryEmbedding]:
+    """b = 4, s = 3, with embeddings: in the second item one source is not asked for, in the third the
+    sound asked for last is absent."""
+    sources = noise(4, 3, channels, num_samples, seed=seed)
+    sources[2, 2] = 0
+    queries: list[list[Query | None]] = [
+        [TextQuery(f"item {item} source {source}") for source in range(3)] for item in range(4)
+    ]
+    queries[1][0] = None
+    ids = [f"item {item}" for item in range(4)]
+    batch = MixtureBatch(sources.sum(dim=1), sources, queries, RATE, ids)
+    return batch, QueryEmbedding(unit_vectors(4, 3, QUERY_DIM, seed=seed + 1))
+
+
+@dataclass(frozen=True)
+class StubConfig:
+    """dim: width of the embeddings."""
+
+    dim: int = QUERY_DIM
+
+
+class StubEncoder:
+    """Each query a fixed random unit vector, from a hash of its words. asked: every list encoded."""
+
+    modalities: frozenset[type] = frozenset({TextQuery})
+
+    def __init__(self, config: StubConfig | None = None, fingerprint: str = "stub") -> None:
+        self.config = config or StubConfig()
+        self.dim = self.config.dim
+        self.fingerprint = fingerprint
+        self.asked: list[list[str]] = []
+
+    def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        self.asked.append([query.text for query in queries])
+        rows = []
+        for query in queries:
+            digest = hashlib.sha256(f"{self.fingerprint}:{query.text}".encode()).digest()
+            draw = np.random.default_rng(list(digest)).standard_normal(self.dim)
+            rows.append(draw / np.linalg.norm(draw))
+        return QueryEmbedding(torch.from_numpy(np.array(rows, dtype=np.float32)))
