@@ -111,6 +111,15 @@ class UNet(nn.Module):
         return F.pixel_shuffle(self.head(hidden), 2)
 
 
+def unet_reach_frames(blocks: tuple[int, ...]) -> int:
+    """How far, at most, lies an input frame that an output frame of the U-Net depends on."""
+    steps = [2 ** min(level + 1, 4) for level in range(len(blocks))]  # frames a step, by level
+    encoders = sum(2 * depth * step for depth, step in zip(blocks, steps, strict=True))
+    between = sum((1 + 3) * step for step in steps[:-1])  # a convolution down, three after merging
+    raising = TIME_STRIDE - 1  # nearest neighbours and pixel shuffle look back, never forward
+    return 2 + encoders + between + steps[0] + raising  # 2: the stem; steps[0]: the head
+
+
 class BandUNet(nn.Module):
     """See the module's docstring. Any number of channels: they share the mask, so the image stays."""
 
@@ -123,7 +132,8 @@ class BandUNet(nn.Module):
         self.num_channels = None
         self.query_dim = config.query_dim
         self.stride_samples = TIME_STRIDE * config.hop_samples
-        self.context_samples = 19 * self.stride_samples
+        context_frames = unet_reach_frames(config.blocks) + SURROUNDINGS_FRAMES + 2  # 2: the STFTs
+        self.context_samples = context_frames * config.hop_samples
         num_bins = config.window_samples // 2 + 1
         weights = band_weights(num_bins, config.num_bands, config.sample_rate)
         self.register_buffer("bands", weights, persistent=False)
