@@ -37,7 +37,7 @@ help:
 	@echo "make clean         remove the environment and all that was made here"
 
 demo: $(BIN)/.main
-	$(BIN)/qsep separate recipes/demo/scene.flac -q "a person talking" -q "a clock ticking" \
+	$(BIN)/qsep separate recipes/demo/scene.flac -q "a person talking" -q "a flute" -q "rain" \
 	    --residual -o demo-output --overwrite
 
 test: $(BIN)/.test

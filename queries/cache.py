@@ -6,6 +6,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from .interface import Query, QueryEmbedding, QueryEncoder
@@ -52,11 +53,11 @@ class CachedEncoder:
         return QueryEmbedding(pooled)
 
     def read(self, queries: set[Query]) -> dict[Query, bytes]:
-        if not self.path.is_file():
-            return {}
         found: dict[Query, bytes] = {}
         try:
-            with sqlite3.connect(self.path, timeout=5) as database:
+            if not self.path.is_file() or self.path.stat().st_size == 0:  # 0: being made by another
+                return {}
+            with closing(sqlite3.connect(self.path, timeout=5)) as database:
                 for query in queries:
                     row = database.execute(
                         "SELECT pooled FROM embeddings WHERE fingerprint = ? AND query = ?",
@@ -64,14 +65,14 @@ class CachedEncoder:
                     ).fetchone()
                     if row and len(row[0]) == 4 * self.dim:
                         found[query] = row[0]
-        except sqlite3.Error as error:
-            log.warning("%s: cannot read cached embeddings (%s)", self.path, error)
+        except (sqlite3.Error, OSError) as error:
+            log.warning("%s: cannot read cached embeddings (%s); delete it", self.path, error)
         return found
 
     def write(self, rows: dict[Query, bytes]) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with sqlite3.connect(self.path, timeout=5) as database:
+            with closing(sqlite3.connect(self.path, timeout=5)) as database, database:
                 database.execute(
                     "CREATE TABLE IF NOT EXISTS embeddings (fingerprint TEXT, query TEXT, "
                     "pooled BLOB, PRIMARY KEY (fingerprint, query))"
@@ -81,4 +82,8 @@ class CachedEncoder:
                     [(self.fingerprint, repr(query), row) for query, row in rows.items()],
                 )
         except (sqlite3.Error, OSError) as error:
-            log.warning("%s: cannot keep embeddings (%s)", self.path, error)
+            log.warning(
+                "%s: cannot keep embeddings (%s); delete it, or set QSEP_CACHE to another folder",
+                self.path,
+                error,
+            )

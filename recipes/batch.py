@@ -76,9 +76,9 @@ def separate_files(
                 rows = model.separate_file(path, queries, out, residual, progress)
         except (ValueError, OSError) as error:
             all_done = False
-            print(f"qsep: error: {error}", file=sys.stderr)
+            print(f"qsep: error: {one_line(error)}", file=sys.stderr)
             if json_output:
-                print(json.dumps({"input": str(path), "error": str(error)}))
+                print(json.dumps({"input": str(path), "error": one_line(error)}))
             continue
         for row in rows:
             if json_output:
@@ -88,6 +88,13 @@ def separate_files(
             note = "  (probably absent)" if row["level_db"] < ABSENT_DB else ""
             print(f"{files}  {row['seconds']:.1f} s, {row['level_db']:.1f} dB of the input{note}")
     return all_done
+
+
+def one_line(error: Exception) -> str:
+    """What went wrong, for people: no line breaks, no error numbers."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(line.strip() for line in str(error).splitlines())
 
 
 @contextmanager

@@ -10,9 +10,9 @@ import torch
 
 from qsep.queries.cache import CachedEncoder
 from qsep.queries.interface import TextQuery
-from qsep.separation.components import build_encoder, build_separator, from_settings
+from qsep.separation.components import build_encoder, build_separator
 
-from .config import Recipe
+from .config import Recipe, from_table
 from .data.augment import AugmentConfig
 from .data.mix_and_separate import MixAndSeparate, MixConfig, Sounds
 from .data.wording import PhraseBook, load_phrase_book
@@ -60,12 +60,15 @@ def build_data(
     recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool
 ) -> MixAndSeparate:
     """Mixtures for training, or of other sounds and as they are (no augmentation) for validation."""
-    augment = from_settings(AugmentConfig, recipe.augment)
+    tables = {"augment": recipe.augment, "mix": recipe.mix}
+    augment = from_table(AugmentConfig, tables, "augment", recipe.name)
     if validation:
         augment = dataclasses.replace(
             augment, speed_probability=0.0, filter_probability=0.0, reverb_probability=0.0
         )
-    mix = dataclasses.replace(from_settings(MixConfig, recipe.mix), augment=augment)
+    mix = dataclasses.replace(
+        from_table(MixConfig, tables, "mix", recipe.name), augment=augment
+    )
     split = recipe.data.validation_split if validation else recipe.data.split
     seed = recipe.train.seed + (1 if validation else 0)
     return MixAndSeparate(
@@ -81,7 +84,8 @@ def build_sounds(
         from .data.mix_and_separate import RecordedSounds
 
         folder = Path(recipe.data.folder)
-        return RecordedSounds(ClipStore(folder, split, sample_rate).by_label, augment)
+        labels = recipe.data.labels or None
+        return RecordedSounds(ClipStore(folder, split, sample_rate, labels).by_label, augment)
     if recipe.data.sounds == "synthetic":
         from .data.synthetic_sounds import SyntheticSounds
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,30 +37,32 @@ def main() -> None:
     """Entry point: one clear line for what goes wrong, never a traceback for bad input."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # tidy up first
+    for stream in (sys.stdout, sys.stderr):  # a file's name may hold bytes that are not text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))  # tidy up first
     logging.basicConfig(format="qsep: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
-        app()
-    except (ValueError, FileNotFoundError) as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        print("qsep: interrupted; nothing partial was left", file=sys.stderr)
-        sys.exit(130)
+        app(prog_name="qsep")
+    except (ValueError, OSError) as error:
+        from .batch import one_line
 
-
-def fail(message: str, code: int = USAGE) -> None:
-    """Print the error and leave."""
-    print(f"qsep: error: {message}", file=sys.stderr)
-    sys.exit(code)
+        print(f"qsep: error: {one_line(error)}", file=sys.stderr)
+        sys.exit(USAGE)
+    except SystemExit as stopped:
+        if stopped.code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            print("qsep: interrupted", file=sys.stderr)
+        raise
 
 
 @app.command()
 def separate(
     inputs: Annotated[list[Path], typer.Argument(help="Recordings.", metavar="INPUT...")],
     query: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option("--query", "-q", help="The sound to take out, in words. Repeatable."),
-    ],
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("."),
     residual: Annotated[bool, typer.Option(help="Write also what remains.")] = False,
     model: ModelOption = "sounds21",
@@ -77,6 +81,9 @@ def separate(
 
     from .batch import check_jobs, separate_files
 
+    if not query:
+        raise ValueError("say which sound to take out, as -q 'a dog barking'")
+    inputs = list(dict.fromkeys(inputs))
     queries = [TextQuery(text) for text in dict.fromkeys(query)]
     check_jobs(inputs, queries, out, residual, overwrite)
 
@@ -102,6 +109,8 @@ def train(
     devices: Annotated[int, typer.Option(help="How many of them.")] = 1,
 ) -> None:
     """Train a separator by a recipe, or continue such a run exactly where it was."""
+    if find_spec("lightning_fabric") is None or find_spec("matplotlib") is None:
+        raise ValueError("training needs more packages: pip install 'qsep[train]'")
     from .config import read_recipe
     from .train import train as run
 
@@ -166,15 +175,16 @@ def model_info(
         print(json.dumps(config, indent=1))
         return
     size_mb = (folder / "model.safetensors").stat().st_size / 1e6
-    provenance = config["provenance"]
+    provenance = config.get("provenance", {})
     print(
         f"{folder.name}: {config['separator']['kind']}, {config['sample_rate']} Hz, {size_mb:.1f} MB"
     )
     print(f"queries: text, by {config['encoder']['kind']} ({config['encoder']['fingerprint']})")
-    print(
-        f"made by: qsep train {provenance['recipe']}, seed {provenance['seed']}, "
-        f"{provenance['step']} steps"
-    )
+    if {"recipe", "seed", "step"} <= provenance.keys():
+        print(
+            f"made by: qsep train {provenance['recipe']}, seed {provenance['seed']}, "
+            f"{provenance['step']} steps"
+        )
     if kinds := config["separator"]["config"].get("concepts"):
         print(f"knows {len(kinds)} kinds of sound:")
         for kind in kinds:

@@ -35,6 +35,11 @@ class TrainConfig:
     num_workers: int = 1
     skip_limit: int = 10
 
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "log_every", "validate_every", "save_every", "skip_limit"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -74,8 +79,8 @@ def read_recipe(
         shipped = ", ".join(sorted(p.stem for p in CONFIGS_DIR.glob("*.toml")))
         raise ValueError(f"{path_or_name}: no such recipe; shipped ones: {shipped}")
     try:
-        content = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not TOML: {error}") from error
     for override in overrides or []:
         override_value(content, override)
@@ -109,13 +114,26 @@ def recipe_from(content: dict[str, Any], name: str) -> Recipe:
     for table in ("separator", "encoder", "data", "train"):
         if table not in content:
             raise ValueError(f"recipe {name}: table [{table}] is missing")
+    for table, settings in content.items():
+        if not isinstance(settings, dict):
+            raise ValueError(f"recipe {name}: {table} is a value; expected a table [{table}]")
+    for table in ("separator", "encoder"):
+        if not isinstance(content[table].get("kind"), str):
+            raise ValueError(f"recipe {name}: [{table}] says no kind, as kind = \"…\"")
     return Recipe(
         name,
         content["separator"],
         content["encoder"],
-        from_settings(DataConfig, content["data"]),
+        from_table(DataConfig, content, "data", name),
         content.get("mix", {}),
         content.get("augment", {}),
-        from_settings(TrainConfig, content["train"]),
+        from_table(TrainConfig, content, "train", name),
         content.get("card", {}),
     )
+
+
+def from_table(config_class: Any, content: dict[str, Any], table: str, name: str) -> Any:
+    try:
+        return from_settings(config_class, content[table])
+    except ValueError as error:
+        raise ValueError(f"recipe {name}, [{table}]: {error}") from error

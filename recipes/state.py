@@ -35,6 +35,11 @@ class Ema:
         for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             average.copy_(buffer)
 
+    def restore_buffers(self, model: nn.Module) -> None:
+        """Undo what a step that was skipped did to the batch statistics: they may hold NaN."""
+        for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            buffer.copy_(average)
+
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
     """folder/training.pt, atomically; the last good one stays as training.previous.pt."""
@@ -45,7 +50,8 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:
-    """The newest state that can be read, None when there is none."""
+    """The newest state that can be read, None when there is none; ValueError if all are damaged."""
+    damaged: list[str] = []
     for name in ("training.pt", "training.previous.pt"):
         path = folder / name
         if not path.is_file():
@@ -54,5 +60,9 @@ def load_state(folder: Path) -> dict[str, Any] | None:
             state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
             return state
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            log.warning("%s is damaged (%s); trying the one before", path, error)
+            reason = str(error).partition("\n")[0]
+            log.warning("%s is damaged (%s); trying the one before", path, reason)
+            damaged.append(name)
+    if damaged:
+        raise ValueError(f"{folder}: {' and '.join(damaged)} cannot be read; delete to start anew")
     return None

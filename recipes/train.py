@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from qsep.evaluation.sdr import si_sdr
 from qsep.queries.interface import Query, QueryEmbedding, QueryEncoder
-from qsep.separation.checkpoint import describe, save_checkpoint
+from qsep.separation.checkpoint import describe, save_checkpoint, write_atomically
 from qsep.separation.interface import MixtureBatch
 
 from .build import build_book, build_data, build_model, build_query_encoder
@@ -115,7 +115,7 @@ def train(
     encoder_kind, encoder, cached = build_query_encoder(recipe)
     book = build_book(recipe)
     kind, plain_model = build_model(recipe, book, cached)
-    optimizer = torch.optim.AdamW(
+    adam = torch.optim.AdamW(
         plain_model.parameters(),
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
@@ -127,17 +127,24 @@ def train(
         if state["seed"] != config.seed:
             raise ValueError(f"{out} holds a run with seed {state['seed']}; choose another folder")
         step = state["step"]
-        restore(plain_model, state["model"])
-        restore(ema.model, state["ema"])
-        optimizer.load_state_dict(state["optimizer"])
-    model, optimizer = fabric.setup(plain_model, optimizer)
+        try:
+            restore(plain_model, state["model"])
+            restore(ema.model, state["ema"])
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise ValueError(
+                f"{out} holds a run of another separator ({reason}); choose another folder"
+            ) from error
+    model, optimizer = fabric.setup(plain_model, adam)
+    if state:  # now that the weights are on the device, for the moments follow them there
+        adam.load_state_dict(state["optimizer"])
     model.mark_forward_method("loss")
     ema.model.to(fabric.device)
     data = build_data(recipe, book, plain_model.sample_rate, validation=False)
     sampler = DrawSampler(
         step, config.steps, config.batch_size, fabric.global_rank, fabric.world_size
     )
-    loader = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         data,
         batch_sampler=sampler,
         collate_fn=data.collate,
@@ -148,9 +155,13 @@ def train(
     journal = Journal(out, content, step, fabric.is_global_zero)
     stop = Stop()
 
+    saved_step = -1
+
     def save() -> None:
-        if not fabric.is_global_zero:
+        nonlocal saved_step
+        if not fabric.is_global_zero or saved_step == step:  # twice would push out the one before
             return
+        saved_step = step
         state = {"step": step, "seed": config.seed, "model": plain_model.state_dict()}
         state |= {"ema": ema.model.state_dict(), "optimizer": optimizer.state_dict()}
         save_state(out, state)
@@ -170,16 +181,25 @@ def train(
         queries = QueryEmbedding(queries.pooled.to(fabric.device))
         output = model.loss(batch, queries, step_generator(config.seed, step, fabric.global_rank))
         loss = output.total.mean()
-        if not torch.isfinite(fabric.all_reduce(loss.detach())):
-            skipped += 1
-            journal.say(step, f"loss is not finite; step skipped ({skipped} in a row)")
-            if skipped >= config.skip_limit:
-                raise RuntimeError(f"{skipped} steps in a row had a loss that is not finite")
-        else:
-            skipped = 0
+        finite = bool(torch.isfinite(fabric.all_reduce(loss.detach())))
+        if finite:
             optimizer.zero_grad()
             fabric.backward(loss)
-            fabric.clip_gradients(model, optimizer, max_norm=config.clip_norm)
+            norm = fabric.clip_gradients(
+                model, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
+            )
+            finite = bool(torch.isfinite(norm))
+        if not finite:
+            skipped += 1
+            ema.restore_buffers(plain_model)
+            journal.say(step, f"loss is not finite; step skipped ({skipped} in a row)")
+            if skipped >= config.skip_limit:
+                raise ValueError(
+                    f"the loss was not finite {skipped} steps in a row, the last one step {step}; "
+                    "lower train.learning_rate"
+                )
+        else:
+            skipped = 0
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * learning_rate_factor(step, config)
             optimizer.step()
@@ -243,9 +263,10 @@ class Journal:
             return
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "recipe.json").write_text(json.dumps(content, indent=1) + "\n")
-        lines = self.path.read_text().splitlines() if self.path.is_file() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
-        self.path.write_text("".join(f"{line}\n" for line in kept))
+        lines = self.path.read_text().splitlines(True) if self.path.is_file() else []
+        # A killed run may leave half a line.
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        write_atomically(self.path, lambda temporary: temporary.write_text("".join(kept)))
 
     def collect(self, terms: dict[str, float]) -> None:
         self.num_steps += 1

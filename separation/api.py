@@ -29,7 +29,8 @@ log = logging.getLogger("qsep")
 
 CHECKPOINTS_DIR = Path(__file__).parent / "checkpoints"
 DEFAULT_MODEL = "sounds21"
-UNLIKE_ANY = 0.5  # cosine to the nearest known phrase under which a query is called unknown
+UNLIKE_ANY = 0.55  # cosine to the nearest known phrase under which a query is called unknown
+MAX_CHANNELS = 64  # ambisonics of order 7; more is audio with its samples first
 ABSENT_DB = -20.0  # a target this far under the mixture is probably not there
 
 Audio = str | Path | NDArray[np.floating] | Tensor
@@ -54,7 +55,7 @@ class Result:
 
     def save(self, folder: str | Path, residual: bool = True) -> list[Path]:
         """Write STEM.QUERY.wav and STEM.QUERY.residual.wav into folder; returns their paths."""
-        parts = [np.atleast_2d(np.asarray(part)) for part in (self.target, self.residual)]
+        parts = [np.atleast_2d(as_array(part)) for part in (self.target, self.residual)]
         target, rest = split(parts[0] + parts[1], parts[0], self.subtype)
         paths = output_paths(Path(folder), self.stem, self.query, residual)
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -94,7 +95,7 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        return next(self.separator.parameters()).device  # type: ignore[attr-defined,no-any-return]
+        return next(self.separator.parameters()).device  # type: ignore[attr-defined]
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -126,8 +127,10 @@ class Model:
     def embed(self, queries: Sequence[Query]) -> QueryEmbedding:
         return self.encoder.encode(queries)
 
-    @overload
-    def separate(self, audio: Audio, query: Asked, sample_rate: int | None = None) -> Result: ...
+    @overload  # a str is a Sequence of str too, which the first signature takes before the second
+    def separate(  # type: ignore[overload-overlap]
+        self, audio: Audio, query: Asked, sample_rate: int | None = None
+    ) -> Result: ...
     @overload
     def separate(
         self, audio: Audio, query: Sequence[Asked], sample_rate: int | None = None
@@ -154,8 +157,8 @@ class Model:
                 rate, subtype, stem = reader.sample_rate, reader.subtype, Path(audio).stem
                 mixture = reader.read()
         else:
-            rate, subtype, stem = sample_rate or self.separator.sample_rate, "FLOAT", "audio"
-            mixture = as_channels(audio)
+            rate = self.separator.sample_rate if sample_rate is None else as_rate(sample_rate)
+            subtype, stem, mixture = "FLOAT", "audio", as_channels(audio)
         blocks = np.array_split(mixture, range(BLOCK_SAMPLES, mixture.shape[-1], BLOCK_SAMPLES), -1)
         pairs = self.stream(blocks, rate, queries)
         target = np.concatenate([targets for _, targets in pairs], axis=-1)
@@ -240,11 +243,10 @@ def shipped_models() -> list[str]:
 
 def checkpoint_folder(model: str | Path) -> Path:
     """The folder that a name or a path means."""
+    if model in shipped_models():  # also where a folder has that name: it is to be had as ./NAME
+        return CHECKPOINTS_DIR / str(model)
     if Path(model).is_dir():
         return Path(model)
-    shipped = CHECKPOINTS_DIR / str(model)
-    if str(model) in shipped_models():
-        return shipped
     raise ValueError(
         f"{model}: no such model; give a checkpoint folder or one of: {', '.join(shipped_models())}"
     )
@@ -266,16 +268,36 @@ def as_query(query: Asked) -> Query:
     return TextQuery(query) if isinstance(query, str) else query
 
 
+def as_rate(sample_rate: float) -> int:
+    if not (sample_rate >= 1 and sample_rate == sample_rate // 1):
+        raise ValueError(f"expected a sample rate in whole Hz, such as 44100, got {sample_rate}")
+    return int(sample_rate)
+
+
+def as_array(audio: Any) -> NDArray[Any]:
+    """A tensor from any device, of any type, or what NumPy takes for an array."""
+    if not isinstance(audio, Tensor):
+        return np.asarray(audio)
+    audio = audio.detach().cpu()
+    return (audio.float() if audio.dtype == torch.bfloat16 else audio).numpy()
+
+
 def as_channels(audio: NDArray[np.floating] | Tensor) -> NDArray[np.floating]:
     """(t,) or (c, t), checked, as a (c, t) array of floats."""
-    waveform = audio.detach().cpu().numpy() if isinstance(audio, Tensor) else np.asarray(audio)
+    waveform = as_array(audio)
     if waveform.ndim not in (1, 2) or waveform.size == 0:
         raise ValueError(f"expected audio as (t,) or (c, t) with t >= 1, got {waveform.shape}")
     if not np.issubdtype(waveform.dtype, np.floating):
         raise ValueError(f"expected floating-point audio, full scale at 1, got {waveform.dtype}")
     if not np.isfinite(waveform).all():
         raise ValueError("the audio holds NaN or infinite samples; repair it first")
-    return waveform.reshape(-1, waveform.shape[-1])
+    channels = waveform.reshape(-1, waveform.shape[-1])
+    if len(channels) > MAX_CHANNELS:
+        raise ValueError(
+            f"expected audio as (c, t) with c <= {MAX_CHANNELS}, got {waveform.shape}; "
+            "transpose an array (t, c)"
+        )
+    return channels
 
 
 def like(part: NDArray[np.floating], audio: Audio) -> Any:

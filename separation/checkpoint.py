@@ -23,9 +23,13 @@ from .components import build_encoder, build_separator
 from .interface import Separator
 
 FORMAT_VERSION = 1
+REQUIRED = {
+    "separator": {"kind": str, "config": dict},
+    "encoder": {"kind": str, "config": dict, "fingerprint": str},
+}
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside path, then rename: path is whole or as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -73,15 +77,25 @@ def save_checkpoint(
             key: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
             for key, value in weights.items()
         }
+        for key, value in stored.items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise ValueError(
+                    f"{folder}: not saved, for weights {key} are not finite as {dtype}"
+                )
         save_file(stored, staging / "model.safetensors")
-        (staging / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-        (staging / "README.md").write_text(card)
+        (staging / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
+        (staging / "README.md").write_text(card, "utf-8")
         staging.chmod(0o755)
         previous = folder.with_name(f".{folder.name}.previous")
         if folder.exists():
             shutil.rmtree(previous, ignore_errors=True)
             os.replace(folder, previous)
-        os.replace(staging, folder)
+        try:
+            os.replace(staging, folder)
+        except BaseException:
+            if previous.exists():
+                os.replace(previous, folder)
+            raise
         shutil.rmtree(previous, ignore_errors=True)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
@@ -94,26 +108,35 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{folder}: not a checkpoint folder (no config.json in it)")
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
-        version = config["format"]
-        config["separator"]["kind"], config["encoder"]["kind"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); fetch the checkpoint again") from error
-    if version != FORMAT_VERSION:
-        raise ValueError(f"{path}: format {version}, this qsep reads {FORMAT_VERSION}; update qsep")
+        config: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if config["format"] != FORMAT_VERSION:
+            raise ValueError(f"format {config['format']}, this qsep reads {FORMAT_VERSION}")
+        for part, keys in REQUIRED.items():
+            for key, kind in keys.items():
+                if not isinstance(config[part][key], kind):
+                    raise TypeError(f"{part}.{key} is {config[part][key]!r}")
+    except KeyError as error:
+        raise ValueError(f"{path}: damaged ({error} is missing); fetch it again") from error
+    except (TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: damaged ({error}); fetch it again") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; update qsep") from None
     return config
 
 
 def load_checkpoint(folder: Path) -> tuple[Separator, QueryEncoder, dict[str, Any]]:
     """(separator in evaluation mode, its query encoder, config); float32, strict, finite."""
     config = read_config(folder)
-    encoder = build_encoder(config["encoder"]["kind"], config["encoder"]["config"])
+    try:
+        encoder = build_encoder(config["encoder"]["kind"], config["encoder"]["config"])
+        separator = build_separator(config["separator"]["kind"], config["separator"]["config"])
+    except (ValueError, TypeError) as error:  # TypeError: a setting of another type
+        raise ValueError(f"{folder / 'config.json'}: {error}") from error
     if encoder.fingerprint != config["encoder"]["fingerprint"]:
         raise ValueError(
             f"{folder}: made for queries by {config['encoder']['fingerprint']}, "
-            f"but this encoder is {encoder.fingerprint}"
+            f"but this encoder is {encoder.fingerprint}; take the qsep that made it"
         )
-    separator = build_separator(config["separator"]["kind"], config["separator"]["config"])
     load_weights(separator, read_weights(folder / "model.safetensors"), str(folder))
     return separator.eval(), encoder, config
 
@@ -133,11 +156,18 @@ def load_weights(separator: torch.nn.Module, weights: dict[str, Tensor], source:
     for key, value in weights.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f"{source}: weights {key} are not finite; fetch the checkpoint again")
-    try:
-        separator.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()[1:6]]
-        raise ValueError(f"{source}: weights do not fit the model: {' '.join(lines)}") from error
+    expected = separator.state_dict()
+    faults = [f"{key} is missing" for key in expected if key not in weights]
+    faults += [f"{key} is not part of it" for key in weights if key not in expected]
+    faults += [
+        f"{key} is {tuple(weights[key].shape)}, expected {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in weights and weights[key].shape != value.shape
+    ]
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise ValueError(f"{source}: weights do not fit the model: {faults[0]}{more}")
+    separator.load_state_dict(weights, strict=True)
 
 
 def weights_fingerprint(folder: Path) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from dataclasses import fields
-from types import ModuleType
-from typing import Any
+from dataclasses import fields, is_dataclass
+from types import ModuleType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import qsep.queries
 import qsep.separation.models
 
+NOT_COMPONENTS = {"interface", "cache"}  # what else lies in qsep.queries
+
 
 def component_names(package: ModuleType) -> list[str]:
-    """Names of the modules in a package, without importing any."""
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    """Names of the components in a package, without importing any."""
+    names = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    return sorted(names - NOT_COMPONENTS)
 
 
 def load_component(package: ModuleType, name: str) -> ModuleType:
@@ -31,16 +34,44 @@ def build_component(package: ModuleType, name: str, settings: dict[str, Any]) ->
 
 
 def from_settings(config_class: Any, settings: dict[str, Any]) -> Any:
-    """A frozen dataclass from a dict; lists become tuples."""
+    """A frozen dataclass from a dict of plain values; lists become tuples, types are checked."""
     known = {item.name for item in fields(config_class)}
     unknown = sorted(settings.keys() - known)
     if unknown:
         raise ValueError(f"unknown setting {unknown[0]!r}; known: {', '.join(sorted(known))}")
-    frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    hints = get_type_hints(config_class)
+    frozen = {key: as_setting(value, hints[key]) for key, value in settings.items()}
+    for key, value in frozen.items():
+        if not fits(value, hints[key]):
+            hint = hints[key].__name__ if isinstance(hints[key], type) else hints[key]
+            raise ValueError(f"setting {key} is {value!r}; expected {hint}")
     try:
         return config_class(**frozen)
     except TypeError as error:
         raise ValueError(f"settings of {config_class.__module__}: {error}") from error
+
+
+def as_setting(value: Any, hint: Any) -> Any:
+    """Lists as tuples, and tables as the dataclass that stands in their place."""
+    if is_dataclass(hint) and isinstance(value, dict):
+        return from_settings(hint, value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value is of the annotated type; whole numbers pass for float."""
+    origin, options = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(fits(value, option) for option in options)
+    if origin is tuple and isinstance(value, tuple):
+        if options[-1] is Ellipsis:
+            return all(fits(item, options[0]) for item in value)
+        return len(value) == len(options) and all(map(fits, value, options))
+    if hint is Any:
+        return True
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else origin or hint)
 
 
 def build_separator(kind: str, settings: dict[str, Any]) -> Any:
@@ -48,6 +79,4 @@ def build_separator(kind: str, settings: dict[str, Any]) -> Any:
 
 
 def build_encoder(kind: str, settings: dict[str, Any]) -> Any:
-    if kind in ("interface", "cache"):
-        raise ValueError(f"{kind!r} is not a query encoder")
     return build_component(qsep.queries, kind, settings)

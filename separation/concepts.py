@@ -17,7 +17,8 @@ SHARPNESS = 30.0  # inverse temperature of the attention; 20 to 60 read unseen w
 class ConceptReader(nn.Module):
     """Reads a query as a probability for each known kind of sound, and for "something else".
 
-    phrases: (p, d), unit norm, in half precision to keep checkpoints small. concepts: (p,), each phrase's kind, num_concepts for "something else".
+    phrases: (p, d), unit norm, in half precision to keep checkpoints small. concepts: (p,), each
+    phrase's kind, num_concepts for "something else".
     Both are buffers, so the optimiser leaves them alone; the book may grow after training.
     """
 
@@ -32,6 +33,8 @@ class ConceptReader(nn.Module):
 
     def learn(self, phrases: Tensor, concepts: Tensor) -> None:
         """Take over a phrase book: embeddings (p, d) and kinds (p,)."""
+        assert phrases.shape == self.phrases.shape  # copy_ would repeat a single phrase
+        assert concepts.shape == self.concepts.shape
         self.phrases.copy_(F.normalize(phrases, dim=-1))
         self.concepts.copy_(concepts)
 

@@ -16,7 +16,7 @@ from qsep.queries.interface import QueryEmbedding
 from .interface import Separator
 from .resample import StreamResampler
 
-CHUNK_SECONDS = 20.0
+CHUNK_SECONDS = 30.0
 BLOCK_SAMPLES = 1 << 17  # what is read at once
 
 
@@ -65,7 +65,8 @@ def separate_chunks(
         if tail is not None:
             overlap = min(cut.fade, target.shape[-1])
             rise = (torch.arange(overlap, device=target.device) + 0.5) / cut.fade
-            target[..., :overlap] = target[..., :overlap] * rise + tail[..., :overlap] * (1 - rise)
+            faded = target[..., :overlap] * rise + tail[..., :overlap] * (1 - rise)
+            target = torch.cat([faded, target[..., overlap:]], dim=-1)
         if last:
             return target
         tail = target[..., cut.step : cut.step + cut.fade].clone()
@@ -113,7 +114,8 @@ def separate_stream(
                 backward = StreamResampler(separator.sample_rate, sample_rate, folded)
             mixtures.append(block)
             num_in += block.shape[-1]
-            yield torch.from_numpy(forward.process(block)).to(device)
+            # A copy, because the caller's array may be read-only or run backwards.
+            yield torch.from_numpy(forward.process(block).copy()).to(device)
         if forward is not None:
             yield torch.from_numpy(forward.flush()).to(device)
 
@@ -126,15 +128,16 @@ def separate_stream(
     for target in separate_chunks(separator, at_model_rate(), queries, cut):
         assert backward is not None
         flat = target.reshape(-1, target.shape[-1]).cpu().numpy()
-        ready = backward.process(flat)
         # Resampled there and back, the end is a few samples long; the last flush trims it.
-        yield paired(ready[:, : num_in - num_out])
+        ready = backward.process(flat)[:, : num_in - num_out]
+        if ready.size:  # soxr keeps the first few samples until more or the end comes
+            yield paired(ready)
     if backward is not None and num_out < num_in:
         yield paired(backward.flush(num_in))
 
 
 def take(parts: deque[NDArray[np.floating]], num_samples: int) -> NDArray[np.floating]:
-    """Remove the first num_samples from a queue of (c, t) arrays and return them as one."""
+    """Remove the first num_samples >= 1 from a queue of (c, t) arrays and return them as one."""
     taken = []
     while num_samples > 0:
         part = parts.popleft()
@@ -143,4 +146,4 @@ def take(parts: deque[NDArray[np.floating]], num_samples: int) -> NDArray[np.flo
             part = part[:, :num_samples]
         taken.append(part)
         num_samples -= part.shape[-1]
-    return np.concatenate(taken, axis=-1) if taken else np.zeros((0, 0), np.float32)
+    return np.concatenate(taken, axis=-1)

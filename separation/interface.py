@@ -31,6 +31,11 @@ class MixtureBatch:
     sample_rate: int
     ids: list[str]
 
+    def asked(self) -> Tensor:
+        """(b, s) bool, True where a source is asked for."""
+        chosen = [[query is not None for query in row] for row in self.queries]
+        return torch.tensor(chosen, device=self.mixture.device)
+
     def to(self, device: torch.device | str) -> MixtureBatch:
         """The same batch with its tensors on another device."""
         mixture, sources = self.mixture.to(device), self.sources.to(device)

@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import tomllib
 from collections import Counter
 from dataclasses import dataclass
@@ -100,9 +101,14 @@ def load(manifest: Path, data: Path, condition: str = "plain") -> Sounds21:
     """Read a manifest and check that every file it names lies under data."""
     if condition not in CONDITIONS:
         raise ValueError(f"no condition is called {condition!r}; there are {', '.join(CONDITIONS)}")
+    if not manifest.is_file():
+        raise FileNotFoundError(f"{manifest}: no such manifest")
     content = manifest.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    rows = _read_rows(content.decode("utf-8"), manifest)
+    try:
+        rows = _read_rows(content.decode("utf-8"), manifest)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{manifest} is not a CSV file in UTF-8: {error}") from None
     _check_files(rows, data)
     name = KNOWN_MANIFESTS.get(sha256, CUSTOM_MANIFEST)
     return Sounds21(name, sha256, condition, data, rows, _ask(rows, condition))
@@ -177,13 +183,19 @@ def _read_row(cells: dict[str, str]) -> MixtureRow:
             f"{len(names)} interferers, {len(starts)} interferer_starts and "
             f"{len(labels)} interferer_labels; expected one of each per interferer"
         )
+    seconds, snr_db = float(cells["seconds"]), float(cells["snr_db"])
+    times = [float(start) for start in (cells["target_start"], *starts)]
+    if not (0 < seconds < math.inf and all(0 <= time < math.inf for time in times)):
+        raise ValueError(f"expected seconds > 0 and starts >= 0, got {seconds} and {times}")
+    if not math.isfinite(snr_db):
+        raise ValueError(f"expected a finite snr_db, got {snr_db}")
     return MixtureRow(
         cells["id"],
         cells["query"],
-        float(cells["seconds"]),
-        (cells["target"], float(cells["target_start"]), cells["target_label"]),
-        tuple(zip(names, map(float, starts), labels, strict=True)),
-        float(cells["snr_db"]),
+        seconds,
+        (cells["target"], times[0], cells["target_label"]),
+        tuple(zip(names, times[1:], labels, strict=True)),
+        snr_db,
     )
 
 

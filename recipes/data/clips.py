@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +20,27 @@ class Clip:
     label: str
 
 
-def read_clip_list(folder: Path, split: str) -> list[Clip]:
-    """The clips of one split in folder/clips.csv (columns file, label, split; others are ignored)."""
+def read_clip_list(folder: Path, split: str, labels: Sequence[str] | None = None) -> list[Clip]:
+    """The clips of one split in folder/clips.csv (columns file, label, split; others are ignored).
+
+    labels: those wanted, each of which must be there; None for all.
+    """
     path = folder / "clips.csv"
     if not path.is_file():
         raise ValueError(
             f"{path}: no such file; data.folder must hold clips.csv and its recordings"
         )
-    with path.open(newline="") as file:
-        clips = [Clip(r["file"], r["label"]) for r in csv.DictReader(file) if r["split"] == split]
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        lacking = {"file", "label", "split"} - set(rows.fieldnames or ())
+        if lacking:
+            raise ValueError(f"{path}: no column {', '.join(sorted(lacking))}")
+        clips = [Clip(r["file"], r["label"]) for r in rows if r["split"] == split]
+    if labels is not None:
+        clips = [clip for clip in clips if clip.label in labels]
+        unheard = sorted(set(labels) - {clip.label for clip in clips})
+        if unheard:
+            raise ValueError(f"{path}: no clips of {unheard[0]!r} in split {split!r}")
     missing = [clip.file for clip in clips if not (folder / clip.file).is_file()]
     if missing:
         raise ValueError(f"{folder}: {len(missing)} recordings are missing, first {missing[0]}")
@@ -48,9 +61,11 @@ def load_mono(path: Path, sample_rate: int) -> np.ndarray:
 class ClipStore:
     """All recordings of a list, decoded once: by_label[label] is a list of (t,) float32."""
 
-    def __init__(self, folder: Path, split: str, sample_rate: int) -> None:
+    def __init__(
+        self, folder: Path, split: str, sample_rate: int, labels: Sequence[str] | None = None
+    ) -> None:
         self.by_label: dict[str, list[np.ndarray]] = {}
-        for clip in read_clip_list(folder, split):
+        for clip in read_clip_list(folder, split, labels):
             waveform = load_mono(folder / clip.file, sample_rate)
             if not np.isfinite(waveform).all() or not waveform.any():
                 raise ValueError(

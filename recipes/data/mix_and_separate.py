@@ -100,6 +100,11 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
         unknown = set(sounds.labels) - set(book.labels)
         if unknown:
             raise ValueError(f"labels without wordings in the phrase book: {sorted(unknown)}")
+        most = 1 + len(config.num_sources_weights)
+        if most > config.num_queries:
+            raise ValueError(f"mix.num_queries is {config.num_queries}, for {most} sources")
+        if most > len(sounds.labels):
+            raise ValueError(f"mixtures of {most} different sounds, but {len(sounds.labels)} labels")
         self.sounds, self.book, self.config = sounds, book, config
         self.sample_rate, self.seed = sample_rate, seed
 

@@ -52,12 +52,17 @@ def load_phrase_book(name_or_path: str) -> PhraseBook:
         path = PHRASES_DIR / f"{name_or_path}.toml"
     if not path.is_file():
         raise ValueError(f"{path}: no such phrase book")
-    with path.open("rb") as file:
-        content = tomllib.load(file)
-    entries = content["labels"]
-    phrases = {label: with_frames(entry["phrases"]) for label, entry in entries.items()}
-    names = tuple(entry["name"] for entry in entries.values())
-    return PhraseBook(tuple(entries), names, phrases, with_frames(content["other"]["phrases"]))
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+        entries = content["labels"]
+        phrases = {label: with_frames(entry["phrases"]) for label, entry in entries.items()}
+        names = tuple(entry["name"] for entry in entries.values())
+        other = with_frames(content["other"]["phrases"])
+    except KeyError as error:
+        raise ValueError(f"{path}: not a phrase book: {error} is missing") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a phrase book: {error}") from error
+    return PhraseBook(tuple(entries), names, phrases, other)
 
 
 def with_frames(phrases: list[str]) -> tuple[str, ...]:

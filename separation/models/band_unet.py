@@ -142,7 +142,7 @@ class BandUNet(nn.Module):
         self.concept_masks = nn.Linear(
             len(config.concepts) + 1, config.mask_features + 1, bias=False
         )
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def spectrum(self, waveform: Tensor) -> Tensor:
         return stft(waveform, self.config.window_samples, self.config.hop_samples)

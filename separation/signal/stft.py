@@ -53,3 +53,31 @@ def istft(spec: Tensor, window_samples: int, hop_samples: int, num_samples: int)
         length=padded_samples,
     )
     return waveform[:, :num_samples].reshape(*spec.shape[:-2], num_samples)
+
+
+def hann_stft(waveform: Tensor, window_samples: int, hop_samples: int) -> Tensor:
+    """waveform: (..., t), t >= 1, to (..., f, n) as librosa >= 0.10 has it: periodic Hann window,
+    centred frames on each multiple of the hop up to t, so n = 1 + t // hop, zeros around."""
+    spec = torch.stft(
+        waveform.reshape(-1, waveform.shape[-1]),
+        window_samples,
+        hop_samples,
+        window=torch.hann_window(window_samples, dtype=waveform.dtype, device=waveform.device),
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
+    )
+    return spec.reshape(*waveform.shape[:-1], *spec.shape[-2:])
+
+
+def hann_istft(spec: Tensor, window_samples: int, hop_samples: int, num_samples: int) -> Tensor:
+    """Inverse of `hann_stft`, least squares: spec (..., f, n) to (..., t), t = num_samples."""
+    waveform = torch.istft(
+        spec.reshape(-1, *spec.shape[-2:]),
+        window_samples,
+        hop_samples,
+        window=torch.hann_window(window_samples, dtype=spec.real.dtype, device=spec.device),
+        center=True,
+        length=num_samples,
+    )
+    return waveform.reshape(*spec.shape[:-2], num_samples)

@@ -1,0 +1,313 @@
+"""qsep.separation.api: what a user calls, with a tiny separator and an encoder by hashes."""
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from tiny import RATE, StubConfig, StubEncoder, noise, tiny_separator
+
+from qsep.queries.interface import QueryEmbedding, TextQuery
+from qsep.separation import api
+from qsep.separation.api import Model, load
+from qsep.separation.audio import AudioError
+from qsep.separation.checkpoint import describe, save_checkpoint
+
+
+@pytest.fixture(name="model")
+def model_by_hand() -> Model:
+    return Model(tiny_separator(), StubEncoder(), "tiny")
+
+
+@pytest.fixture(name="folder")
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkpoint folder whose encoder is the stub."""
+    monkeypatch.setenv("QSEP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        "qsep.separation.checkpoint.build_encoder",
+        lambda _, config: StubEncoder(StubConfig(**config)),
+    )
+    separator = tiny_separator()
+    description = describe("band_unet", separator, "stub", StubEncoder(), {})
+    save_checkpoint(tmp_path / "model", description, separator.state_dict(), "# Card\n")
+    return tmp_path / "model"
+
+
+def directly(model: Model, mixture: np.ndarray, text: str) -> np.ndarray:
+    """The target (c, t) by the separator alone, without chunks and resampling."""
+    pooled = model.embed([TextQuery(text)]).pooled[None]
+    with torch.inference_mode():
+        found = model.separator.separate(torch.from_numpy(mixture)[None], QueryEmbedding(pooled))
+    return found.target[0, 0].numpy()
+
+
+def test_separate_gives_the_separators_target_and_the_rest(model: Model) -> None:
+    mixture = noise(2, 3001).numpy()
+    result = model.separate(mixture, "a dog")
+    np.testing.assert_allclose(result.target, directly(model, mixture, "a dog"), atol=1e-7)
+    np.testing.assert_array_equal(result.residual, mixture - result.target)
+    assert (result.query, result.sample_rate) == (TextQuery("a dog"), RATE)
+
+
+@pytest.mark.parametrize("shape", [(997,), (1, 997), (2, 997)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_results_have_the_form_of_the_input(
+    model: Model, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    audio = noise(*shape).to(dtype)
+    result = model.separate(audio, "a dog")
+    for part in (result.target, result.residual):
+        assert isinstance(part, torch.Tensor)
+        assert (part.shape, part.dtype) == (audio.shape, dtype)
+    expected = directly(model, audio.float().reshape(-1, 997).numpy(), "a dog").reshape(shape)
+    precision = max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
+    # half an ulp of samples under 0.5, and 1e-6 for float32 sums in another order
+    np.testing.assert_allclose(result.target.double(), expected, atol=precision / 4 + 1e-6, rtol=0)
+    if dtype != torch.bfloat16:
+        array = model.separate(audio.numpy(), "a dog")
+        assert array.target.dtype == audio.numpy().dtype
+        np.testing.assert_array_equal(array.target, result.target.numpy())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_target_and_residual_sum_to_the_input(model: Model, dtype: type) -> None:
+    audio = noise(2, 997).numpy().astype(dtype)
+    result = model.separate(audio, "a dog", sample_rate=44100)
+    # one rounding of values under 0.5
+    np.testing.assert_allclose(
+        result.target + result.residual, audio, atol=np.finfo(dtype).eps / 2, rtol=0
+    )
+
+
+def test_the_input_is_left_alone_and_may_be_any_view(model: Model) -> None:
+    audio = noise(997).numpy()
+    backwards = audio[::-1]
+    backwards.flags.writeable = False
+    kept = backwards.copy()
+    result = model.separate(backwards, "a dog")
+    np.testing.assert_array_equal(result.target, model.separate(kept, "a dog").target)
+    np.testing.assert_array_equal(backwards, kept)
+
+
+def test_several_queries_share_one_analysis(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    audio, calls, separate = noise(997).numpy(), [], model.separator.separate
+
+    def counted(mixture: torch.Tensor, queries: QueryEmbedding) -> Any:
+        calls.append(queries.pooled.shape)
+        return separate(mixture, queries)
+
+    monkeypatch.setattr(model.separator, "separate", counted)
+    results = model.separate(audio, ["a dog", TextQuery("rain")])
+    assert calls == [(1, 2, 6)]
+    assert [result.query.text for result in results] == ["a dog", "rain"]
+    for result in results:
+        alone = model.separate(audio, result.query)
+        np.testing.assert_allclose(result.target, alone.target, atol=1e-6)  # float32 sums
+
+
+def test_a_list_of_one_query_gives_a_list(model: Model) -> None:
+    results = model.separate(noise(997), ["a dog"])
+    assert isinstance(results, list)
+    assert len(results) == 1
+
+
+def test_no_query_is_refused(model: Model) -> None:
+    with pytest.raises(ValueError, match="no query given; say which sound"):
+        model.separate(noise(997), [])
+
+
+def test_level_is_the_targets_energy_under_the_recordings(model: Model) -> None:
+    audio = noise(2, 997).numpy()
+    result = model.separate(audio, "a dog")
+    expected = 10 * np.log10(
+        np.sum(result.target.astype(float) ** 2) / np.sum(audio.astype(float) ** 2)
+    )
+    assert result.level_db == pytest.approx(expected, abs=1e-9)  # float64
+    assert model.separate(np.zeros(997), "a dog").level_db == -np.inf
+
+
+@pytest.mark.parametrize(
+    ("audio", "fault"),
+    [
+        (np.zeros(0), r"\(t,\) or \(c, t\) with t >= 1, got \(0,\)"),
+        (np.zeros((2, 0)), r"\(t,\) or \(c, t\) with t >= 1, got \(2, 0\)"),
+        (np.zeros((1, 2, 9)), r"\(t,\) or \(c, t\) with t >= 1, got \(1, 2, 9\)"),
+        (torch.zeros(()), r"\(t,\) or \(c, t\) with t >= 1, got \(\)"),
+        (np.zeros(9, np.int16), "floating-point audio, full scale at 1, got int16"),
+        (torch.zeros(9, dtype=torch.long), "floating-point audio, full scale at 1, got int64"),
+        (np.zeros(9, complex), "floating-point audio, full scale at 1, got complex128"),
+        (np.array([0, np.nan]), "holds NaN or infinite samples"),
+        (np.array([0, -np.inf], np.float32), "holds NaN or infinite samples"),
+        (np.zeros((997, 2)), r"c <= 64, got \(997, 2\); transpose an array \(t, c\)"),
+    ],
+)
+def test_what_is_not_audio_is_refused(model: Model, audio: Any, fault: str) -> None:
+    with pytest.raises(ValueError, match=rf"\A[^\n]*{fault}[^\n]*\Z"):
+        model.separate(audio, "a dog")
+
+
+@pytest.mark.parametrize("rate", [0, -44100, 44100.5, np.nan, np.inf])
+def test_what_is_not_a_sample_rate_is_refused(model: Model, rate: float) -> None:
+    with pytest.raises(ValueError, match=f"expected a sample rate in whole Hz.*, got {rate}"):
+        model.separate(noise(997), "a dog", sample_rate=rate)  # type: ignore[arg-type]
+
+
+def test_a_sample_rate_may_be_any_whole_number(model: Model) -> None:
+    audio = noise(997).numpy()
+    expected = model.separate(audio, "a dog", sample_rate=44100)
+    for rate in (44100.0, np.int32(44100)):
+        result = model.separate(audio, "a dog", sample_rate=rate)  # type: ignore[arg-type]
+        assert type(result.sample_rate) is int
+        np.testing.assert_array_equal(result.target, expected.target)
+
+
+def test_a_query_unlike_all_phrases_is_warned_of_with_the_nearest_kind(
+    model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    separator: Any = model.separator
+    embedding = model.embed([TextQuery("a dog")]).pooled[0]
+    phrases = torch.eye(7, 6)
+    phrases[6] = embedding  # the book says kind 6 % 4 = 2
+    separator.reader.learn(phrases, torch.tensor([3, 3, 3, 3, 3, 3, 2]))
+    model.separate(noise(997), "a dog")
+    assert caplog.messages == []
+    separator.reader.learn(torch.cat([phrases[:6], -embedding[None]]), separator.reader.concepts)
+    with caplog.at_level(logging.WARNING, "qsep"):
+        model.separate(noise(997), "a dog")
+    (message,) = caplog.messages
+    assert message.startswith("'a dog' is unlike every kind of sound that tiny knows")
+    assert "the nearest is 'violin'" in message
+
+
+def test_familiarity_is_the_cosine_to_the_nearest_phrase(model: Model) -> None:
+    separator: Any = model.separator
+    queries, books = model.embed([TextQuery("rain")]).pooled, separator.reader.phrases.float()
+    known = separator.reader.concepts < 3
+    found = model.familiarity("rain")
+    assert found is not None
+    best = (queries @ books.T)[0].masked_fill(~known, -2)
+    assert found.similarity == pytest.approx(best.max().item(), abs=1e-3)  # a book in float16
+    assert found.kind == ("dog", "rain", "violin")[separator.reader.concepts[best.argmax()]]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_saved_parts_of_a_file_sum_to_it_in_its_own_format(
+    model: Model, tmp_path: Path, subtype: str
+) -> None:
+    source = tmp_path / "street scene.wav"
+    soundfile.write(source, noise(997, 2).numpy(), 44100, subtype=subtype)
+    paths = model.separate(source, "A dog, barking!").save(tmp_path / "out")
+    names = ["street scene.a-dog-barking.wav", "street scene.a-dog-barking.residual.wav"]
+    assert [path.name for path in paths] == names
+    for path in paths:
+        info = soundfile.info(path)
+        assert (info.samplerate, info.channels, info.frames, info.subtype) == (
+            44100,
+            2,
+            997,
+            subtype,
+        )
+    target, residual, mixture = (soundfile.read(path)[0] for path in (*paths, source))
+    tolerance = 0 if subtype.startswith("PCM") else 2.0**-25  # floats: one rounding under 0.5
+    np.testing.assert_allclose(target + residual, mixture, atol=tolerance, rtol=0)
+    assert 0 < np.square(target).sum() < np.square(mixture).sum()
+
+
+def test_save_can_leave_out_the_residual(model: Model, tmp_path: Path) -> None:
+    paths = model.separate(noise(997), "a dog").save(tmp_path, residual=False)
+    assert [path.name for path in paths] == ["audio.a-dog.wav"]
+    assert list(tmp_path.iterdir()) == paths
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_results_of_tensors_can_be_saved(model: Model, tmp_path: Path, dtype: torch.dtype) -> None:
+    result = model.separate(noise(2, 997).to(dtype).requires_grad_(), "a dog")
+    target = soundfile.read(result.save(tmp_path)[0], dtype="float32")[0].T
+    np.testing.assert_array_equal(target, result.target.float())
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 44100, 192000])
+@pytest.mark.parametrize("num_samples", [1, 2, 3, 1237])
+def test_from_file_to_files_gives_what_separate_and_save_give(
+    model: Model, tmp_path: Path, rate: int, num_samples: int
+) -> None:
+    source = tmp_path / "a.wav"
+    soundfile.write(source, noise(num_samples, 2).numpy(), rate, subtype="PCM_16")
+    queries = [TextQuery("a dog"), TextQuery("rain")]
+    (tmp_path / "b").mkdir()
+    rows = model.separate_file(source, queries, tmp_path / "b", residual=True)
+    for row, result in zip(rows, model.separate(source, queries), strict=True):
+        for path, expected in zip(row["files"], result.save(tmp_path / "a"), strict=True):
+            assert Path(path).read_bytes() == expected.read_bytes()
+        assert row["seconds"] == num_samples / rate
+
+
+def test_a_file_brings_its_own_rate(model: Model, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(9), 44100)
+    with pytest.raises(ValueError, match="sample_rate is the file's own"):
+        model.separate(tmp_path / "a.wav", "a dog", sample_rate=44100)
+
+
+def test_a_file_that_is_not_there_is_named(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match=r"none\.wav does not exist: check the name"):
+        model.separate(str(tmp_path / "none.wav"), "a dog")
+
+
+def test_threads_get_the_results_of_one_after_the_other(folder: Path) -> None:
+    model = load(folder, device="cpu")
+    audio = [noise(2, 3001, seed=seed).numpy() for seed in range(6)]
+    words = ["a dog", "rain", "a violin", "a dog", "a bell", "rain"]
+    found: dict[int, np.ndarray] = {}
+
+    def work(indices: range) -> None:
+        for index in indices:
+            found[index] = model.separate(audio[index], words[index]).target
+
+    threads = [threading.Thread(target=work, args=(range(start, 6, 2),)) for start in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    fresh = load(folder, device="cpu")
+    for index in range(6):
+        expected = fresh.separate(audio[index], words[index]).target
+        np.testing.assert_array_equal(found[index], expected)
+
+
+def test_a_folder_is_loaded_and_gives_what_its_network_gave(folder: Path, model: Model) -> None:
+    loaded = load(folder, device="cpu")
+    audio = noise(2, 997).numpy()
+    expected = model.separate(audio, "a dog").target
+    np.testing.assert_array_equal(loaded.separate(audio, "a dog").target, expected)
+    assert (loaded.name, loaded.kinds) == ("model", ("dog", "rain", "violin"))
+    assert str(load(str(folder)).fingerprint).endswith("-stub")
+
+
+def test_a_shipped_name_means_the_shipped_model_whatever_lies_in_the_working_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(api, "CHECKPOINTS_DIR", folder.parent)
+    (tmp_path / "elsewhere" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert api.checkpoint_folder("model") == folder
+    assert api.checkpoint_folder("./model") == Path("model")
+    assert api.checkpoint_folder(Path("model")) == Path("model")
+
+
+def test_an_unknown_name_is_refused_with_those_shipped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "CHECKPOINTS_DIR", folder.parent)
+    expected = r"\Aaudiosep: no such model; give a checkpoint folder or one of: model\Z"
+    with pytest.raises(ValueError, match=expected):
+        load("audiosep")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "toaster"])
+def test_a_device_that_is_not_there_is_named(folder: Path, device: str) -> None:
+    with pytest.raises(ValueError, match=rf"\Adevice '{device}' cannot be used \([^\n]*\Z"):
+        load(folder, device=device)

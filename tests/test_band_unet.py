@@ -1,0 +1,182 @@
+"""What is particular to qsep.separation.models.band_unet."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import QUERY_DIM, mixture_batch, noise, rng, tiny_separator, unit_vectors
+from torch import Tensor, nn
+
+from qsep.queries.interface import QueryEmbedding
+from qsep.separation.models.band_unet import (
+    UNet,
+    squared_magnitude,
+    surroundings,
+    unet_reach_frames,
+)
+
+BLOCKS = [(1, 1, 1, 1, 1), (1, 2, 2, 2, 2), (2, 1, 3, 1, 1)]
+
+
+def band_masks(separator: Any, mixture: Tensor, pooled: Tensor) -> Tensor:
+    energy = separator.gather(squared_magnitude(separator.spectrum(mixture)).mean(dim=1))
+    with torch.no_grad():
+        return separator.masks(energy, pooled)
+
+
+def test_masks_lie_between_zero_and_one_and_differ_by_query_band_and_frame() -> None:
+    masks = band_masks(tiny_separator(), noise(2, 1, 3001), unit_vectors(2, 3, QUERY_DIM, seed=3))
+    assert masks.shape == (2, 3, 32, 95)
+    assert masks.min() >= 0
+    assert masks.max() <= 1
+    assert masks.std(dim=(1, 2, 3)).min() > 0.01
+    assert masks.std(dim=3).mean() > 0.01
+
+
+def test_no_bin_of_the_target_is_louder_than_the_mixtures_or_of_another_phase() -> None:
+    separator, mixture = tiny_separator(), noise(2, 1, 3001)
+    pooled = unit_vectors(2, 3, QUERY_DIM, seed=3)
+    masks = band_masks(separator, mixture, pooled).transpose(-2, -1) @ separator.bands.T
+    spec = (
+        torch.stft(  # of librosa's kind: analysis and synthesis both by the root of a Hann window
+            torch.nn.functional.pad(mixture[:, 0], (0, -3001 % 32)),
+            64,
+            32,
+            window=torch.hann_window(64).sqrt(),
+            pad_mode="constant",
+            return_complex=True,
+        )
+    )
+    frames = np.fft.irfft((masks.transpose(-2, -1) * spec[:, None]).numpy(), axis=2)
+    frames = frames * np.sqrt(np.hanning(65)[:64])[:, None]
+    expected = np.zeros((2, 3, 64 + 94 * 32))
+    for frame in range(95):
+        expected[..., frame * 32 : frame * 32 + 64] += frames[..., frame]
+    with torch.no_grad():
+        found = separator.separate(mixture, QueryEmbedding(pooled)).target[:, :, 0]
+    # 1e-6: float32 spectra of values around 0.1
+    np.testing.assert_allclose(found, expected[..., 32 : 32 + 3001], atol=1e-6, rtol=0)
+
+
+def direct_loss(separator: Any, item: int) -> tuple[float, float, float]:
+    """(total, present, absent) of an item of mixture_batch: each bin's error, in float64."""
+    batch, queries = mixture_batch()
+    masks = band_masks(separator, batch.mixture, queries.pooled)[item].double().numpy()
+    bands = separator.bands.double().numpy()
+    present, absent = [], []
+    for source, query in enumerate(batch.queries[item]):
+        if query is None:
+            continue
+        mixture_spec, source_spec = (
+            separator.spectrum(waveform.double()).numpy()
+            for waveform in (batch.mixture[item], batch.sources[item, source])
+        )
+        # A bin gets the error of each of its bands' masks, weighted as the bin is shared.
+        error = sum(
+            (bands[:, k, None] * abs(masks[source, k] * mixture_spec - source_spec) ** 2).sum()
+            for k in range(bands.shape[1])
+        )
+        source_energy, mixture_energy = ((abs(s) ** 2).sum() for s in (source_spec, mixture_spec))
+        if source_energy > 0:
+            present.append(10 * np.log10(error / source_energy + 1e-3))
+        else:
+            absent.append(10 * np.log10(error / mixture_energy + 1e-3))
+    weight = separator.config.absent_weight
+    total = sum(present) + weight * sum(absent)
+    total /= len(present) + weight * len(absent)
+    return total, np.mean(present), np.mean(absent) if absent else np.nan
+
+
+@pytest.mark.parametrize("absent_weight", [0.1, 0.7])
+def test_the_loss_equals_its_definition_bin_by_bin(absent_weight: float) -> None:
+    separator = tiny_separator(absent_weight=absent_weight)
+    found = separator.loss(*mixture_batch(), rng(0))
+    values = torch.stack([found.total, found.terms["present"], found.terms["absent"]], dim=1)
+    expected = [direct_loss(separator, item) for item in range(4)]
+    # 1e-3 dB: the error is a difference of float32 energies
+    np.testing.assert_allclose(values.detach(), expected, atol=1e-3, rtol=0)
+
+
+def test_the_loss_bounds_the_error_of_the_waveform_from_above() -> None:
+    separator, (batch, queries) = tiny_separator(), mixture_batch()
+    one = dataclasses.replace(  # one query an item, so that the total is that query's
+        batch,
+        queries=[[row[0], None, None] if row[0] else [None, row[1], None] for row in batch.queries],
+    )
+    total = separator.loss(one, queries, rng(0)).total.detach()
+    with torch.no_grad():
+        target = separator.separate(batch.mixture, queries).target
+    for item, source in enumerate([0, 1, 0, 0]):
+        truth = batch.sources[item, source]
+        error = (target[item, source] - truth).double().square().sum() / truth.square().sum()
+        # 0.05 dB: energies are summed over one half of the spectrum, where 0 Hz counts double
+        assert total[item] >= 10 * torch.log10(error + 1e-3) - 0.05
+
+
+def test_noise_on_queries_in_training_depends_on_the_generator_alone() -> None:
+    separator = tiny_separator(query_noise=0.8)
+    losses = [separator.loss(*mixture_batch(), rng(seed)).total for seed in (1, 1, 2)]
+    assert torch.equal(losses[0], losses[1])
+    assert not torch.equal(losses[0], losses[2])
+
+
+def test_surroundings_are_means_over_75_frames_on_each_side_and_fewer_at_the_ends() -> None:
+    energy = noise(2, 3, 200).abs()
+    found = surroundings(energy)
+    for frame in (0, 60, 100, 199):
+        expected = energy[..., max(0, frame - 75) : frame + 76].mean(dim=-1)
+        torch.testing.assert_close(found[..., frame], expected, rtol=1e-5, atol=0)  # float32 sums
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_features_do_not_change_with_the_level(factor: float) -> None:
+    separator, energy = tiny_separator(), noise(2, 32, 90).square() + 0.01
+    # 1e-5: float32 logarithms
+    torch.testing.assert_close(
+        separator.band_features(factor * energy), separator.band_features(energy), atol=1e-5, rtol=0
+    )
+
+
+def average_everywhere(network: nn.Module) -> None:
+    """Every weight positive and every unit active, so that whatever can matter does."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.constant_(module.weight, 1 / module.weight[0].numel())
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            nn.init.ones_(module.bias)
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
+def test_the_u_net_reaches_as_far_as_stated_and_no_farther(blocks: tuple[int, ...]) -> None:
+    network = UNet((1, 2, 1, 2, 1), blocks, 1).double().eval()
+    average_everywhere(network)
+    reach = unet_reach_frames(blocks)
+    num_frames, middle = -(-(2 * reach + 40) // 16) * 16, -(-(reach + 8) // 16) * 16
+    bands = torch.zeros(1, 3, 32, num_frames, dtype=torch.double, requires_grad=True)
+    output, farthest = network(bands)[0, 0].sum(dim=0), 0
+    for frame in range(middle, middle + 16):
+        (gradient,) = torch.autograd.grad(output[frame], bands, retain_graph=True)
+        seen = gradient[0].abs().sum(dim=(0, 1)).nonzero()[:, 0]
+        farthest = max(farthest, frame - int(seen.min()), int(seen.max()) - frame)
+    assert farthest == reach
+
+
+def test_the_context_is_the_u_nets_reach_with_the_levels_and_the_windows() -> None:
+    separator = tiny_separator()
+    # 231 frames of the U-Net (counted layer by layer: 2 + 92 + 120 + 2 + 15), 75 of the levels, and
+    # two of the transforms: a window on the way in and one on the way out
+    assert separator.context_samples == (231 + 75 + 2) * 32
+    average_everywhere(separator.unet)
+    nn.init.constant_(separator.concept_masks.weight, 0.1)
+    # The last sample that frame 11 after a multiple of the stride takes part in: of all 16 it looks back
+    # farthest, by the alignment of nearest neighbours.
+    place = 20 * separator.stride_samples + 12 * 32 - 1
+    mixture = noise(1, 1, place + 401).requires_grad_()
+    queries = QueryEmbedding(unit_vectors(1, 1, QUERY_DIM))
+    separator.separate(mixture, queries).target[0, 0, 0, place].backward()
+    assert mixture.grad is not None
+    farthest = place - int(mixture.grad[0, 0].nonzero().min())
+    assert separator.context_samples - 32 < farthest <= separator.context_samples

@@ -1,0 +1,139 @@
+"""qsep.queries.cache: embeddings on disk."""
+
+import logging
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import StubConfig, StubEncoder
+
+from qsep.queries.cache import CachedEncoder, default_cache_path
+from qsep.queries.interface import TextQuery
+
+DOG, RAIN, BELL = (
+    TextQuery("a dog"),
+    TextQuery("rain, 'heavy'"),
+    TextQuery("Glocke \N{BELL} läutet"),
+)
+
+
+def cached(path: Path, fingerprint: str = "stub") -> tuple[StubEncoder, CachedEncoder]:
+    encoder = StubEncoder(fingerprint=fingerprint)
+    return encoder, CachedEncoder(encoder, path)
+
+
+def test_embeddings_are_the_encoders_in_the_order_asked_for(tmp_path: Path) -> None:
+    asked = [RAIN, DOG, RAIN, BELL]
+    expected = StubEncoder().encode(asked).pooled
+    _, first = cached(tmp_path / "deep" / "cache.sqlite")
+    assert torch.equal(first.encode(asked).pooled, expected)
+    assert torch.equal(first.encode(asked[1:]).pooled, expected[1:])
+    _, second = cached(tmp_path / "deep" / "cache.sqlite")
+    assert torch.equal(second.encode(asked).pooled, expected)
+
+
+def test_a_query_asked_before_is_not_encoded_again(tmp_path: Path) -> None:
+    encoder, first = cached(tmp_path / "cache.sqlite")
+    first.encode([DOG, RAIN])
+    first.encode([RAIN, BELL, BELL])
+    assert [sorted(texts) for texts in encoder.asked] == [[DOG.text, RAIN.text], [BELL.text]]
+    encoder, second = cached(tmp_path / "cache.sqlite")
+    second.encode([BELL, DOG, RAIN])
+    assert encoder.asked == []
+
+
+def test_another_fingerprint_gets_its_own_embeddings(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    cached(path)[1].encode([DOG])
+    encoder, other = cached(path, "another")
+    expected = StubEncoder(fingerprint="another").encode([DOG]).pooled
+    assert torch.equal(other.encode([DOG]).pooled, expected)
+    assert encoder.asked == [[DOG.text]]
+    encoder, again = cached(path)
+    assert torch.equal(again.encode([DOG]).pooled, StubEncoder().encode([DOG]).pooled)
+    assert encoder.asked == []
+
+
+def test_what_is_returned_may_be_written_to(tmp_path: Path) -> None:
+    _, cache = cached(tmp_path / "cache.sqlite")
+    cache.encode([DOG]).pooled.zero_()
+    assert torch.equal(cache.encode([DOG]).pooled, StubEncoder().encode([DOG]).pooled)
+
+
+@pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 500])
+def test_a_damaged_file_costs_a_warning_and_no_result(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "cache.sqlite"
+    path.write_bytes(content)
+    encoder, cache = cached(path)
+    with caplog.at_level(logging.WARNING, "qsep"):
+        assert torch.equal(cache.encode([DOG]).pooled, StubEncoder().encode([DOG]).pooled)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert all(str(path) in text and "delete it" in text for text in caplog.messages)
+    cache.encode([DOG])
+    assert encoder.asked == [[DOG.text]]  # remembered in memory all the same
+
+
+def test_a_row_of_another_width_is_encoded_again(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    CachedEncoder(StubEncoder(StubConfig(dim=4)), path).encode([DOG])
+    _, cache = cached(path)
+    assert torch.equal(cache.encode([DOG]).pooled, StubEncoder().encode([DOG]).pooled)
+
+
+def test_a_file_that_another_process_is_making_is_no_reason_to_warn(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "cache.sqlite").touch()
+    cached(tmp_path / "cache.sqlite")[1].encode([DOG])
+    assert caplog.messages == []
+
+
+def test_a_folder_in_which_nothing_can_be_made_costs_a_warning_and_no_result(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    _, cache = cached(tmp_path / "file" / "cache.sqlite")
+    assert torch.equal(cache.encode([DOG]).pooled, StubEncoder().encode([DOG]).pooled)
+    assert "QSEP_CACHE" in caplog.messages[-1]
+
+
+WRITE = """
+import sqlite3, sys
+from qsep.queries.cache import CachedEncoder
+from qsep.queries.interface import TextQuery
+
+class Nothing:
+    dim, modalities, fingerprint = 3, frozenset(), "stub"
+
+cache = CachedEncoder(Nothing(), __import__("pathlib").Path(sys.argv[1]))
+for index in range(25):
+    cache.write({TextQuery(f"{sys.argv[2]} {index}"): bytes(12)})
+"""
+
+
+def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITE, path, name], stderr=subprocess.PIPE, text=True
+        )
+        for name in ("a", "b", "c")
+    ]
+    assert [writer.communicate(timeout=120)[1] for writer in writers] == ["", "", ""]
+    with sqlite3.connect(path) as database:
+        assert database.execute("SELECT count(*) FROM embeddings").fetchone() == (75,)
+
+
+def test_the_file_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QSEP_CACHE", "/a")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
+    assert default_cache_path() == Path("/a/embeddings.sqlite")
+    monkeypatch.delenv("QSEP_CACHE")
+    assert default_cache_path() == Path("/b/qsep/embeddings.sqlite")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_cache_path() == Path.home() / ".cache/qsep/embeddings.sqlite"

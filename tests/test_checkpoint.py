@@ -1,0 +1,264 @@
+"""qsep.separation.checkpoint: what is saved comes back, and what is damaged is refused in one line."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import SETTINGS, tiny_separator
+
+from qsep.separation.checkpoint import (
+    describe,
+    load_checkpoint,
+    read_weights,
+    save_checkpoint,
+    weights_fingerprint,
+    write_atomically,
+)
+from qsep.separation.components import build_encoder, build_separator, from_settings
+
+
+def saved(folder: Path, seed: int = 0, **settings: Any) -> Path:
+    separator, encoder = tiny_separator(seed=seed), build_encoder("minilm", {})
+    description = describe("band_unet", separator, "minilm", encoder, {"step": 7})
+    save_checkpoint(folder, description, separator.state_dict(), "# Card, für alle\n", **settings)
+    return folder
+
+
+@pytest.fixture(name="folder")
+def checkpoint(tmp_path: Path) -> Path:
+    return saved(tmp_path / "model")
+
+
+def refusal(folder: Path) -> str:
+    """The one line that loading gives, without the temporary folder's name."""
+    with pytest.raises(ValueError, match=r"\A[^\n]+\Z") as caught:
+        load_checkpoint(folder)
+    line = str(caught.value)
+    assert str(folder) in line
+    return line.replace(str(folder), "MODEL")
+
+
+def change_config(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors")
+
+
+def test_a_checkpoint_comes_back_with_its_settings_weights_and_provenance(folder: Path) -> None:
+    separator, encoder, config = load_checkpoint(folder)
+    original: Any = tiny_separator()
+    assert separator.config == original.config
+    assert encoder.fingerprint == config["encoder"]["fingerprint"]
+    assert (config["sample_rate"], config["provenance"]) == (8000, {"step": 7})
+    assert not separator.training  # type: ignore[attr-defined]
+    state = separator.state_dict()  # type: ignore[attr-defined]
+    assert state.keys() == original.state_dict().keys()
+    assert all(torch.equal(state[key], value) for key, value in original.state_dict().items())
+    assert (folder / "README.md").read_text("utf-8") == "# Card, für alle\n"
+
+
+def test_half_precision_is_stored_in_half_the_bytes_and_read_as_float32(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "model", dtype=torch.float16)
+    weights = read_weights(folder / "model.safetensors")
+    assert weights["concept_masks.weight"].dtype == torch.float16
+    assert weights["reader.concepts"].dtype == torch.int64
+    separator: Any = load_checkpoint(folder)[0]
+    original = tiny_separator().concept_masks.weight
+    assert separator.concept_masks.weight.dtype == torch.float32
+    assert torch.equal(separator.concept_masks.weight, original.half().float())
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("", "damaged (Expecting value: line 1 column 1 (char 0)); fetch it again"),
+        ('{"format": 1', "damaged (Expecting ',' delimiter: line 1 column 13 (char 12))"),
+        ("[]", "damaged (list indices must be integers or slices, not str)"),
+        ("{}", "damaged ('format' is missing)"),
+        ('{"format": 1}', "damaged ('separator' is missing)"),
+        ('{"format": 9}', "format 9, this qsep reads 1; update qsep"),
+    ],
+)
+def test_a_damaged_config_is_refused(folder: Path, content: str, fault: str) -> None:
+    (folder / "config.json").write_text(content)
+    assert refusal(folder).startswith(f"MODEL/config.json: {fault}")
+
+
+def test_a_config_that_is_not_text_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_bytes(b"\xff\xfe\x00")
+    assert "MODEL/config.json: damaged ('utf-8' codec can't decode" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "part", ["separator.kind", "separator.config", "encoder.config", "encoder.fingerprint"]
+)
+def test_a_config_that_lacks_a_part_or_holds_another_thing_is_refused(
+    folder: Path, part: str
+) -> None:
+    group, key = part.split(".")
+    change_config(folder, lambda config: config[group].update({key: 5}))
+    assert refusal(folder) == f"MODEL/config.json: damaged ({part} is 5); fetch it again"
+    change_config(folder, lambda config: config[group].pop(key))
+    assert refusal(folder) == f"MODEL/config.json: damaged ('{key}' is missing); fetch it again"
+
+
+def test_a_separator_unknown_here_is_refused_with_those_known(folder: Path) -> None:
+    change_config(folder, lambda config: config["separator"].update(kind="os"))
+    assert "'os' is not one of band_unet" in refusal(folder)
+
+
+def test_an_encoder_unknown_here_is_refused_with_those_known(folder: Path) -> None:
+    change_config(folder, lambda config: config["encoder"].update(kind="cache"))
+    line = refusal(folder)
+    assert "'cache' is not one of " in line
+    assert "minilm in qsep.queries" in line
+    assert "interface" not in line
+
+
+def test_a_setting_unknown_here_is_refused(folder: Path) -> None:
+    change_config(folder, lambda config: config["separator"]["config"].update(depth=5))
+    assert "unknown setting 'depth'; known: absent_weight, blocks, channels" in refusal(folder)
+
+
+def test_a_setting_that_is_missing_is_refused(folder: Path) -> None:
+    change_config(folder, lambda config: config["separator"]["config"].pop("concepts"))
+    assert "missing 1 required positional argument: 'concepts'" in refusal(folder)
+
+
+def test_a_setting_of_another_type_is_refused(folder: Path) -> None:
+    change_config(folder, lambda config: config["separator"]["config"].update(hop_samples="32"))
+    assert refusal(folder).startswith("MODEL/config.json: ")
+
+
+def test_another_encoder_than_the_one_trained_with_is_refused(folder: Path) -> None:
+    change_config(folder, lambda config: config["encoder"].update(fingerprint="minilm-0"))
+    line = refusal(folder)
+    assert line.startswith("MODEL: made for queries by minilm-0, but this encoder is minilm-53aa")
+
+
+def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == "MODEL: not a checkpoint folder (no config.json in it)"
+
+
+def test_missing_weights_are_named(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    assert refusal(folder) == "MODEL/model.safetensors: missing; fetch the checkpoint again"
+
+
+@pytest.mark.parametrize("kept", [0, 5, 1000, -1])
+def test_truncated_weights_are_refused(folder: Path, kept: int) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    assert refusal(folder).startswith("MODEL/model.safetensors: damaged (")
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_refused(folder: Path, value: float) -> None:
+    change_weights(folder, lambda weights: weights["unet.head.bias"][3:4].fill_(value))
+    line = "MODEL: weights unet.head.bias are not finite; fetch the checkpoint again"
+    assert refusal(folder) == line
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda w: w.pop("unet.head.bias"), "unet.head.bias is missing"),
+        (lambda w: w.update(more=torch.zeros(2)), "more is not part of it"),
+        (
+            lambda w: w.update({"unet.head.bias": torch.zeros(3)}),
+            "unet.head.bias is (3,), expected (20,)",
+        ),
+        (
+            lambda w: [w.pop("unet.head.bias"), w.update(more=torch.zeros(2))],
+            "unet.head.bias is missing (and 1 more)",
+        ),
+    ],
+)
+def test_weights_of_another_network_are_refused(
+    folder: Path, change: Callable[[dict[str, torch.Tensor]], Any], fault: str
+) -> None:
+    change_weights(folder, change)
+    assert refusal(folder) == f"MODEL: weights do not fit the model: {fault}"
+
+
+def test_saving_again_replaces_the_folder_and_leaves_nothing_else(folder: Path) -> None:
+    before = weights_fingerprint(folder)
+    (folder / "stale").touch()
+    saved(folder, seed=1)
+    assert weights_fingerprint(folder) != before
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("failing_rename", [0, 1])
+def test_an_error_while_saving_leaves_the_old_folder_whole(
+    folder: Path, failing_rename: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, renames, rename = weights_fingerprint(folder), iter(range(9)), os.replace
+
+    def replace(source: Path, destination: Path) -> None:
+        if next(renames) == failing_rename:
+            raise OSError("no space left")
+        rename(source, destination)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OSError, match="no space left"):
+        saved(folder, seed=1)
+    load_checkpoint(folder)
+    assert weights_fingerprint(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_weights_that_could_not_be_loaded_again_are_not_saved(folder: Path) -> None:
+    before = weights_fingerprint(folder)
+    weights = {"level": torch.tensor([1e5])}  # infinite as float16
+    with pytest.raises(ValueError, match=r"not saved, for weights level are not finite"):
+        save_checkpoint(folder, {}, weights, "", torch.float16)
+    assert weights_fingerprint(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_the_fingerprint_follows_the_weights(folder: Path) -> None:
+    before = weights_fingerprint(folder)
+    change_weights(folder, lambda weights: weights["unet.head.bias"][0:1].add_(1e-3))
+    assert weights_fingerprint(folder) != before
+
+
+def test_a_file_written_atomically_is_whole_or_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file.txt"
+    write_atomically(path, lambda file: file.write_text("first"))
+
+    def fail(file: Path) -> None:
+        file.write_text("second")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, fail)
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_lists_in_settings_become_tuples_so_that_they_cannot_change() -> None:
+    separator = build_separator("band_unet", SETTINGS["band_unet"])
+    assert separator.config.channels == (4, 6, 8, 10, 12)
+    hash(separator.config)
+
+
+def test_a_setting_that_nobody_knows_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"^unknown setting 'chanels'; known: .*channels"):
+        from_settings(type(tiny_separator().config), {"chanels": [1]})

@@ -1,0 +1,91 @@
+"""Lists of recordings, and what is read from them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from qsep.recipes.data.clips import ClipStore, load_mono, read_clip_list
+
+RATE = 8000
+LIST = "file,label,split\na.wav,rain,train\nb.wav,flute,train\nc.wav,rain,dev\nd.wav,rain,train\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four recordings, each a constant of its own."""
+    for level, name in enumerate("abcd", start=1):
+        soundfile.write(tmp_path / f"{name}.wav", np.full(100 * level, level / 8), RATE)
+    (tmp_path / "clips.csv").write_text(LIST)
+    return tmp_path
+
+
+def test_a_split_is_read_by_label(folder: Path) -> None:
+    by_label = ClipStore(folder, "train", RATE).by_label
+    found = {label: [len(clip) for clip in clips] for label, clips in by_label.items()}
+    assert found == {"rain": [100, 400], "flute": [200]}
+
+
+def test_samples_come_as_the_file_has_them(folder: Path) -> None:
+    (clip,) = ClipStore(folder, "dev", RATE).by_label["rain"]
+    assert clip.dtype == np.float32
+    assert np.array_equal(clip, np.full(300, 0.375, np.float32))
+
+
+def test_only_the_labels_asked_for_are_read(folder: Path) -> None:
+    (folder / "b.wav").unlink()  # not missed
+    assert list(ClipStore(folder, "train", RATE, ("rain",)).by_label) == ["rain"]
+
+
+def test_a_label_that_the_split_lacks_is_named(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"clips\.csv: no clips of 'flute' in split 'dev'"):
+        read_clip_list(folder, "dev", ["rain", "flute"])
+
+
+def test_a_folder_without_a_list_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"clips\.csv: no such file; data\.folder must hold"):
+        read_clip_list(tmp_path, "train")
+
+
+def test_missing_recordings_are_counted_and_the_first_is_named(folder: Path) -> None:
+    for name in ("b.wav", "d.wav"):
+        (folder / name).unlink()
+    with pytest.raises(ValueError, match=r"2 recordings are missing, first b\.wav"):
+        ClipStore(folder, "train", RATE)
+
+
+def test_a_split_without_clips_is_named(folder: Path) -> None:
+    with pytest.raises(ValueError, match="no clips of split 'test'"):
+        read_clip_list(folder, "test")
+
+
+def test_a_missing_column_is_named(folder: Path) -> None:
+    (folder / "clips.csv").write_text("file,kind,split\na.wav,rain,train\n")
+    with pytest.raises(ValueError, match=r"clips\.csv: no column label"):
+        read_clip_list(folder, "train")
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_a_silent_or_broken_recording_is_named(folder: Path, value: float) -> None:
+    soundfile.write(folder / "c.wav", np.full(50, value), RATE, subtype="FLOAT")
+    with pytest.raises(ValueError, match=r"c\.wav: silent or not finite; take it off the list"):
+        ClipStore(folder, "dev", RATE)
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    channels = np.array([[0.5, 0.25], [-0.5, 0.0], [0.25, 0.25]])
+    soundfile.write(tmp_path / "stereo.wav", channels, RATE, subtype="FLOAT")
+    assert np.array_equal(
+        load_mono(tmp_path / "stereo.wav", RATE), np.array([0.375, -0.25, 0.25], np.float32)
+    )
+
+
+def test_another_rate_is_resampled_at_the_same_pitch(tmp_path: Path) -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(44100) / 44100)
+    soundfile.write(tmp_path / "tone.wav", np.stack([tone, tone], 1), 44100, subtype="FLOAT")
+    mono = load_mono(tmp_path / "tone.wav", RATE)
+    expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)
+    # soxr HQ keeps the pass band within 1e-4; the ends ring
+    assert mono[500:-500] == pytest.approx(expected[500:-500], abs=1e-3)
+    assert len(mono) == RATE

@@ -1,0 +1,208 @@
+"""Training items: what they hold, and that a seed and a number decide them."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from qsep.recipes.data.augment import AugmentConfig
+from qsep.recipes.data.mix_and_separate import (
+    MixAndSeparate,
+    MixConfig,
+    RecordedSounds,
+    active_stretch,
+    place,
+)
+from qsep.recipes.data.wording import PhraseBook
+
+RATE = 8000
+SEGMENT = 1024
+LABELS = ("a", "b", "c", "d", "e", "f")
+BOOK = PhraseBook(
+    LABELS,
+    tuple(f"the {label}" for label in LABELS),
+    {label: tuple(f"{label} {number}" for number in range(4)) for label in LABELS},
+    ("x 0", "x 1", "x 2"),
+)
+PLAIN = AugmentConfig(0.0, 3.0, 0.0, 4.0, 0.0)
+
+
+def tone(index: int, num_samples: int = 4096) -> np.ndarray:
+    """On the bin 20 * (index + 1) of 1,024: labels can be told apart without error."""
+    return np.sin(2 * np.pi * 20 * (index + 1) / SEGMENT * np.arange(num_samples)).astype("float32")
+
+
+def dataset(seed: int = 3, augment: AugmentConfig = PLAIN, **mix: object) -> MixAndSeparate:
+    by_label = {label: [tone(index)] for index, label in enumerate(LABELS)}
+    config = MixConfig(segment_samples=SEGMENT, augment=augment, **mix)  # type: ignore[arg-type]
+    return MixAndSeparate(RecordedSounds(by_label, augment), BOOK, config, RATE, seed)
+
+
+def heard(source: torch.Tensor) -> str:
+    """The label of a source (1, t), from its spectrum."""
+    spectrum = np.abs(np.fft.rfft(source[0].numpy()))
+    return LABELS[round(spectrum.argmax() / 20) - 1]
+
+
+def test_an_item_does_not_depend_on_what_was_drawn_before() -> None:
+    forwards, backwards = dataset(augment=AugmentConfig()), dataset(augment=AugmentConfig())
+    first = [forwards[draw] for draw in range(5)]
+    second = [backwards[draw] for draw in reversed(range(5))][::-1]
+    for (sources, *rest), (same, *rest_again) in zip(first, second, strict=True):
+        assert torch.equal(sources, same)
+        assert rest == rest_again
+
+
+def test_other_processes_draw_the_same_items() -> None:
+    data = dataset(augment=AugmentConfig())
+    loader = DataLoader(data, batch_size=2, num_workers=2, collate_fn=data.collate, sampler=range(6))
+    batches = list(loader)
+    for index, batch in enumerate(batches):
+        expected = data.collate([data[2 * index], data[2 * index + 1]])
+        assert torch.equal(batch.sources, expected.sources)
+        assert (batch.queries, batch.ids) == (expected.queries, expected.ids)
+    assert len(batches) == 3
+
+
+def test_global_random_state_plays_no_part() -> None:
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002 the state that must not matter
+    first = dataset(augment=AugmentConfig())[0]
+    torch.manual_seed(2)
+    np.random.seed(2)  # noqa: NPY002
+    assert torch.equal(first[0], dataset(augment=AugmentConfig())[0][0])
+
+
+def test_seeds_and_draws_give_different_items() -> None:
+    items = [dataset(seed)[draw][0] for seed in (3, 4) for draw in (0, 1)]
+    assert len({item.numpy().tobytes() for item in items}) == 4
+
+
+def test_sources_of_a_mixture_have_different_labels() -> None:
+    for draw in range(40):
+        sources, _, _ = dataset()[draw]
+        labels = [heard(source) for source in sources if source.any()]
+        assert len(set(labels)) == len(labels) >= 2
+
+
+def test_a_present_sound_is_asked_for_in_words_of_its_label() -> None:
+    for draw in range(40):
+        sources, queries, _ = dataset()[draw]
+        for source, query in zip(sources, queries, strict=True):
+            if source.any():
+                assert query is not None
+                assert query.text in BOOK.phrases[heard(source)]
+
+
+def test_an_absent_query_has_a_silent_source_and_names_no_sound_of_the_mixture() -> None:
+    others = 0
+    for draw in range(60):
+        sources, queries, _ = dataset()[draw]
+        present = {heard(source) for source in sources if source.any()}
+        absent = [
+            query.text.split()[0]
+            for source, query in zip(sources, queries, strict=True)
+            if query is not None and not source.any()
+        ]
+        assert present.isdisjoint(absent)
+        known = [label for label in absent if label != "x"]
+        assert len(set(known)) == len(known)
+        others += len(absent) - len(known)
+    assert others > 0
+
+
+def test_a_wording_is_drawn_from_all_of_its_label() -> None:
+    texts = {query.text for draw in range(200) for query in dataset()[draw][1] if query}
+    assert texts == {text for group in (*BOOK.phrases.values(), BOOK.other) for text in group}
+
+
+def test_numbers_of_sources_follow_the_odds() -> None:
+    counts = Counter(
+        int(dataset(num_sources_weights=(1.0, 0.0, 3.0))[draw][0].any(dim=-1).sum())
+        for draw in range(200)
+    )
+    assert set(counts) == {2, 4}
+    assert counts[4] == pytest.approx(150, abs=25)  # four standard deviations
+
+
+def test_at_most_max_absent_slots_ask_for_absent_sounds() -> None:
+    for draw in range(20):
+        sources, queries, _ = dataset(max_absent=1)[draw]
+        num_present = int(sources.any(dim=-1).sum())
+        asked = [query is not None for query in queries]
+        assert asked == [slot < num_present + 1 for slot in range(5)]
+
+
+def test_any_two_sources_differ_by_at_most_twice_level_db() -> None:
+    spreads = []
+    for draw in range(60):
+        sources = dataset(level_db=4.0)[draw][0].double()
+        rms_db = 20 * sources[sources.any(dim=-1)[:, 0]].square().mean(dim=-1).sqrt().log10()
+        spreads.append(float(rms_db.max() - rms_db.min()))
+        assert float(rms_db.min()) >= -34 - 1e-3  # the common gain takes 0 to 30 dB
+        assert float(rms_db.max()) <= 4 + 1e-3
+    assert 6 < max(spreads) <= 8 + 1e-3  # float32
+
+
+def test_levels_of_sources_do_not_depend_on_levels_of_recordings() -> None:
+    quiet = dataset()
+    assert isinstance(quiet.sounds, RecordedSounds)
+    quiet.sounds.by_label = {k: [v[0] * 1e-3] for k, v in quiet.sounds.by_label.items()}
+    sources, expected = quiet[0][0], dataset()[0][0]
+    # The floor of 1e-12 in the power of 5e-7 takes 1e-6 of it
+    assert sources.numpy() == pytest.approx(expected.numpy(), rel=1e-5, abs=1e-7)
+
+
+def test_collate_makes_a_mixture_that_is_exactly_the_sum_of_its_sources() -> None:
+    data = dataset(augment=AugmentConfig())
+    batch = data.collate([data[draw] for draw in range(3)])
+    assert batch.sources.shape == (3, 5, 1, SEGMENT)
+    assert batch.mixture.shape == (3, 1, SEGMENT)
+    assert torch.equal(batch.mixture, batch.sources.sum(dim=1))
+    assert batch.sample_rate == RATE
+
+
+def test_collate_keeps_items_queries_and_ids_in_order() -> None:
+    data = dataset()
+    items = [data[draw] for draw in (7, 2)]
+    batch = data.collate(items)
+    assert torch.equal(batch.sources[1], items[1][0])
+    assert batch.queries == [items[0][1], items[1][1]]
+    assert batch.ids == ["3-7", "3-2"]
+
+
+def test_labels_without_wordings_are_refused() -> None:
+    sounds = RecordedSounds({"a": [tone(0)], "b": [tone(1)], "snow": [tone(2)]}, PLAIN)
+    with pytest.raises(ValueError, match=r"labels without wordings .*'snow'"):
+        MixAndSeparate(sounds, BOOK, MixConfig(), RATE, 0)
+
+
+@pytest.mark.parametrize("semitones", [3.0, 12.0])
+def test_faster_recordings_still_fill_the_segment(semitones: float) -> None:
+    sounds = RecordedSounds({"a": [tone(0)]}, AugmentConfig(1.0, semitones, 0.0, 0.0, 0.0))
+    for seed in range(10):
+        drawn = sounds.draw("a", SEGMENT, np.random.default_rng(seed))
+        assert drawn.shape == (SEGMENT,)
+        assert np.abs(drawn[-16:]).max() > 0.5
+
+
+def test_a_short_recording_lies_whole_somewhere_among_zeros() -> None:
+    starts = set()
+    for seed in range(20):
+        placed = place(np.ones(10, np.float32), 50, np.random.default_rng(seed))
+        starts.add(int(placed.argmax()))
+        assert placed.sum() == 10
+        assert placed[placed.argmax() :][:10].all()
+    assert len(starts) > 5
+    assert max(starts) <= 40
+
+
+def test_a_stretch_is_cut_where_something_sounds() -> None:
+    recording = np.zeros(10000, np.float32)
+    recording[7000:7100] = 1
+    for seed in range(20):
+        cut = active_stretch(recording, 500, np.random.default_rng(seed))
+        assert len(cut) == 500
+        assert cut.any()

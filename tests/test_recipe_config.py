@@ -1,0 +1,179 @@
+"""A recipe says what it means, or one line says what is wrong with it."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qsep.recipes.build import build_book, build_data
+from qsep.recipes.config import CONFIGS_DIR, read_recipe, recipe_from
+
+SHIPPED = sorted(path.stem for path in CONFIGS_DIR.glob("*.toml"))
+CONTENT: dict[str, Any] = {
+    "separator": {"kind": "band_unet"},
+    "encoder": {"kind": "minilm"},
+    "data": {"sounds": "synthetic", "phrases": "sounds21"},
+    "train": {"steps": 3},
+}
+
+
+def content(**tables: Any) -> dict[str, Any]:
+    return copy.deepcopy(CONTENT) | tables
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_recipe_is_found_by_its_name(name: str) -> None:
+    recipe, _ = read_recipe(name)
+    assert recipe.name == name
+    assert recipe.separator["kind"] == "band_unet"
+
+
+def test_smoke_and_the_default_recipe_are_shipped() -> None:
+    assert {"smoke", "sounds21"} <= set(SHIPPED)
+
+
+def test_a_recipe_may_be_any_toml_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text((CONFIGS_DIR / "smoke.toml").read_text())
+    recipe, _ = read_recipe(str(tmp_path / "mine.toml"))
+    assert recipe.name == "mine"
+    assert recipe.train == read_recipe("smoke")[0].train
+
+
+def test_lists_become_tuples() -> None:
+    assert read_recipe("smoke")[0].data.labels == ("bass_drum", "clock_tick", "flute", "rain")
+
+
+def test_what_a_recipe_leaves_out_has_the_default() -> None:
+    train = recipe_from(CONTENT, "short").train
+    assert (train.steps, train.batch_size, train.learning_rate) == (3, 16, 2e-3)
+
+
+def test_overrides_are_toml_values() -> None:
+    recipe, _ = read_recipe(
+        "smoke",
+        ["train.steps=7", "train.learning_rate=1e-4", "data.labels=['rain', 'flute']"],
+    )
+    assert recipe.train.steps == 7
+    assert recipe.train.learning_rate == 1e-4
+    assert recipe.data.labels == ("rain", "flute")
+
+
+def test_an_override_that_is_not_toml_is_text() -> None:
+    recipe, _ = read_recipe("smoke", ["train.precision=bf16-mixed", "data.folder=../my sounds"])
+    assert recipe.train.precision == "bf16-mixed"
+    assert recipe.data.folder == "../my sounds"
+
+
+def test_an_override_may_open_a_table() -> None:
+    assert read_recipe("sounds21", ["mix.level_db=3.0"])[0].mix == {"level_db": 3.0}
+
+
+def test_the_record_holds_the_overrides() -> None:
+    assert read_recipe("smoke", ["train.steps=7"])[1]["train"]["steps"] == 7
+
+
+def test_the_last_override_counts() -> None:
+    assert read_recipe("smoke", ["train.steps=7", "train.steps=8"])[0].train.steps == 8
+
+
+def test_reading_a_recipe_leaves_its_content_as_it_was() -> None:
+    before = content(mix={"level_db": 3.0})
+    recipe = recipe_from(before, "mine")
+    recipe.mix["level_db"] = 5.0
+    assert before["mix"] == {"level_db": 3.0}
+
+
+@pytest.mark.parametrize("override", ["train.steps", "steps=7", "=7", "train.=7"])
+def test_an_override_of_another_form_is_shown_the_form(override: str) -> None:
+    with pytest.raises(ValueError, match=r"write overrides as table\.key=value"):
+        read_recipe("smoke", [override])
+
+
+def test_a_value_cannot_be_overridden_as_a_table() -> None:
+    with pytest.raises(ValueError, match="steps is a value, not a table"):
+        read_recipe("smoke", ["train.steps.more=1"])
+
+
+def test_an_unknown_recipe_error_lists_those_there_are() -> None:
+    with pytest.raises(ValueError, match=r"nosuch: no such recipe; .*smoke, sounds21"):
+        read_recipe("nosuch")
+
+
+@pytest.mark.parametrize("data", [b"[train\n", b"\xff\xfe"])
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "bad.toml").write_bytes(data)
+    with pytest.raises(ValueError, match=r"bad\.toml: not TOML"):
+        read_recipe(str(tmp_path / "bad.toml"))
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"trian": {}}, r"recipe mine: unknown table \[trian\]; known: .*'train'"),
+        ({"train": {"steps": 1, "stepz": 1}}, r"recipe mine, \[train\]: unknown setting 'stepz'"),
+        ({"data": {"sounds": "synthetic"}}, r"recipe mine, \[data\]: .*'phrases'"),
+        ({"train": {}}, r"recipe mine, \[train\]: .*'steps'"),
+        ({"train": {"steps": "many"}}, r"\[train\]: setting steps is 'many'; expected int"),
+        ({"train": {"steps": 2.5}}, "setting steps is 2.5; expected int"),
+        ({"train": {"steps": True}}, "setting steps is True; expected int"),
+        ({"train": {"steps": 1, "precision": 16}}, "setting precision is 16; expected str"),
+        ({"data": {"sounds": "", "phrases": "", "labels": "rain"}}, "setting labels is 'rain'"),
+        ({"data": {"sounds": "", "phrases": "", "labels": [1]}}, r"setting labels is \(1,\)"),
+        ({"train": {"steps": 1, "save_every": 0}}, "save_every is 0; expected 1 or more"),
+        ({"train": 5}, r"train is a value; expected a table \[train\]"),
+        ({"encoder": {}}, r"\[encoder\] says no kind"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_by_table_and_key(tables: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        recipe_from(content(**tables), "mine")
+
+
+@pytest.mark.parametrize("table", ["separator", "encoder", "data", "train"])
+def test_a_missing_table_is_named(table: str) -> None:
+    tables = content()
+    del tables[table]
+    with pytest.raises(ValueError, match=rf"recipe mine: table \[{table}\] is missing"):
+        recipe_from(tables, "mine")
+
+
+def test_a_whole_number_passes_where_a_fraction_is_meant() -> None:
+    assert recipe_from(content(train={"steps": 1, "learning_rate": 1}), "mine").train.steps == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("mix.levels=3", r"recipe smoke, \[mix\]: unknown setting 'levels'"),
+        ("augment.reverb_probability='often'", r"\[augment\]: setting reverb_probability is"),
+        ("data.sounds='recorded'", "data.sounds must be 'recordings' or 'synthetic'"),
+        ("mix.num_queries=2", "mix.num_queries is 2, for 3 sources"),
+    ],
+)
+def test_wrong_settings_of_the_data_are_refused(override: str, message: str) -> None:
+    recipe, _ = read_recipe("smoke", [override])
+    with pytest.raises(ValueError, match=message):
+        build_data(recipe, build_book(recipe), 8000, validation=False)
+
+
+def test_mixtures_of_more_sounds_than_there_are_labels_are_refused() -> None:
+    recipe, _ = read_recipe("smoke", ["data.labels=['rain', 'flute']"])
+    with pytest.raises(ValueError, match="mixtures of 3 different sounds, but 2 labels"):
+        build_data(recipe, build_book(recipe), 8000, validation=False)
+
+
+def test_a_label_without_wordings_is_refused() -> None:
+    recipe, _ = read_recipe("smoke", ["data.labels=['rain', 'snow']"])
+    with pytest.raises(ValueError, match=r"data\.labels: 'snow' is not in the phrase book"):
+        build_book(recipe)
+
+
+def test_a_book_restricted_to_labels_keeps_their_order_names_and_phrases() -> None:
+    recipe, _ = read_recipe("smoke", ["data.labels=['rain', 'flute']"])
+    whole = build_book(read_recipe("sounds21")[0])
+    book = build_book(recipe)
+    assert book.labels == ("rain", "flute")
+    assert book.names == ("rain falling", "a flute")
+    assert book.phrases == {label: whole.phrases[label] for label in ("rain", "flute")}
+    assert book.other == whole.other

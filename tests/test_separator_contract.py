@@ -1,0 +1,271 @@
+"""What every separator promises: each file in separation/models, found by scanning the folder."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import QUERY_DIM, RATE, mixture_batch, noise, rng, tiny_separator, unit_vectors
+from torch import Tensor
+
+import qsep.separation.models
+from qsep.queries.interface import QueryEmbedding
+from qsep.separation.checkpoint import describe, save_checkpoint
+from qsep.separation.components import build_encoder, component_names
+from qsep.separation.interface import MixtureBatch, Separator
+
+pytestmark = pytest.mark.parametrize("kind", component_names(qsep.separation.models))
+
+
+@pytest.fixture(name="separator")
+def built(kind: str) -> Any:
+    return tiny_separator(kind)
+
+
+def queries(batch: int = 2, num: int = 3, seed: int = 9) -> QueryEmbedding:
+    return QueryEmbedding(unit_vectors(batch, num, QUERY_DIM, seed=seed))
+
+
+def target(separator: Any, mixture: Tensor, asked: QueryEmbedding) -> Tensor:
+    with torch.inference_mode():
+        return separator.separate(mixture, asked, rng(0)).target
+
+
+def level_db(part: Tensor, whole: Tensor) -> float:
+    return 10 * torch.log10(part.double().square().sum() / whole.double().square().sum()).item()
+
+
+def test_it_states_what_the_protocol_asks(separator: Any) -> None:
+    assert isinstance(separator, Separator)
+    assert (separator.sample_rate, separator.query_dim) == (RATE, QUERY_DIM)
+    assert dataclasses.is_dataclass(separator.config)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        separator.config.sample_rate = 1
+
+
+def test_target_and_residual_sum_to_the_mixture(separator: Any) -> None:
+    mixture = noise(2, 1, 641)
+    separated = separator.separate(mixture, queries(), rng(0))
+    total = separated.target + separated.residual
+    # 1e-7: one rounding of the residual, of values under 0.5
+    torch.testing.assert_close(total, mixture[:, None].expand_as(total), atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("num_samples", [1, 7, 641, 5000])
+def test_the_length_is_that_of_the_mixture(separator: Any, num_samples: int) -> None:
+    separated = separator.separate(noise(2, 1, num_samples), queries(), rng(0))
+    assert separated.target.shape == separated.residual.shape == (2, 3, 1, num_samples)
+    assert separated.target.isfinite().all()
+
+
+@pytest.mark.parametrize("gain", [1e-4, 1e-2, 30.0])
+def test_scaling_the_mixture_scales_the_target(separator: Any, gain: float) -> None:
+    mixture = noise(2, 1, 1601)
+    expected = gain * target(separator, mixture, queries())
+    error = target(separator, gain * mixture, queries()) - expected
+    assert level_db(error, expected) < -80  # guards against log 0 are 1e-5 of the quietest energies
+
+
+def test_silence_stays_silence(separator: Any) -> None:
+    silence = torch.zeros(2, 2, 1601)
+    separated = separator.separate(silence, queries(), rng(0))
+    assert separated.target.abs().max() == 0
+    assert separated.residual.abs().max() == 0
+
+
+def test_sound_after_silence_is_finite(separator: Any) -> None:
+    mixture = torch.cat([torch.zeros(2, 1, 9000), noise(2, 1, 641)], dim=-1)
+    found = target(separator, mixture, queries())
+    assert found.isfinite().all()
+    assert found[..., -641:].abs().max() > 0
+
+
+def test_swapped_channels_come_out_swapped(separator: Any) -> None:
+    if separator.num_channels not in (None, 2):
+        pytest.skip(f"takes {separator.num_channels} channels")
+    mixture = noise(1, 2, 1601)
+    swapped = target(separator, mixture.flip(1), queries(1))
+    # 1e-6: sums over channels in the other order
+    torch.testing.assert_close(
+        swapped, target(separator, mixture, queries(1)).flip(2), atol=1e-6, rtol=0
+    )
+
+
+def test_a_mixture_is_separated_alike_alone_and_in_a_batch(separator: Any) -> None:
+    mixture, asked = noise(2, 1, 1601), queries()
+    together = target(separator, mixture, asked)
+    for item in range(2):
+        alone = target(
+            separator, mixture[item, None], QueryEmbedding(asked.pooled[item, None].clone())
+        )
+        # 1e-6: convolutions may sum in another order
+        torch.testing.assert_close(together[item], alone[0], atol=1e-6, rtol=0)
+
+
+def test_a_query_is_answered_alike_alone_and_among_others(separator: Any) -> None:
+    mixture, asked = noise(2, 1, 1601), queries()
+    together = target(separator, mixture, asked)
+    for source in range(3):
+        alone = target(separator, mixture, QueryEmbedding(asked.pooled[:, source, None].clone()))
+        torch.testing.assert_close(together[:, source], alone[:, 0], atol=1e-6, rtol=0)
+
+
+def test_the_target_depends_on_the_query(separator: Any) -> None:
+    mixture = noise(1, 1, 1601)
+    found = target(separator, mixture, queries(1, 3))[0]
+    assert level_db(found[0] - found[1], mixture) > -60
+
+
+def test_input_beyond_the_context_changes_nothing(separator: Any) -> None:
+    context = separator.context_samples
+    num_samples = 2 * context + 701
+    mixture, asked = noise(1, 1, num_samples), queries(1)
+    place = context + 301
+    changed = mixture.clone()
+    changed[..., place] += 30  # so loud that all levels around it are others
+    before, after = target(separator, mixture, asked), target(separator, changed, asked)
+    differs = (before != after).flatten(0, 2).any(dim=0).nonzero()[:, 0]
+    assert differs.min() >= place - context
+    assert differs.max() <= place + context
+    assert len(differs) > separator.stride_samples  # or nothing was tested
+
+
+def test_cutting_at_multiples_of_the_stride_changes_nothing_beyond_the_context(
+    separator: Any,
+) -> None:
+    context, stride = separator.context_samples, separator.stride_samples
+    mixture, asked = noise(1, 1, context + 5 * stride + 701), queries(1)
+    whole = target(separator, mixture, asked)
+    for num_strides in (1, 3):
+        cut = num_strides * stride
+        rest = target(separator, mixture[..., cut:], asked)
+        # 1e-6: convolutions may sum in another order
+        torch.testing.assert_close(
+            rest[..., context:], whole[..., cut + context :], atol=1e-6, rtol=0
+        )
+
+
+def loss(separator: Any, batch: MixtureBatch, asked: QueryEmbedding) -> Tensor:
+    return separator.loss(batch, asked, rng(0)).total
+
+
+def chosen(batch: MixtureBatch, items: list[int]) -> MixtureBatch:
+    return dataclasses.replace(
+        batch,
+        mixture=batch.mixture[items],
+        sources=batch.sources[items],
+        queries=[batch.queries[item] for item in items],
+        ids=[batch.ids[item] for item in items],
+    )
+
+
+def test_the_loss_is_one_number_an_item_whatever_the_others_are(separator: Any) -> None:
+    batch, asked = mixture_batch()
+    together = loss(separator, batch, asked)
+    assert together.shape == (4,)
+    order = [2, 0, 3]
+    found = loss(separator, chosen(batch, order), QueryEmbedding(asked.pooled[order]))
+    # 1e-4 dB or thereabouts: float32 sums over a whole spectrum
+    torch.testing.assert_close(found, together[order], atol=1e-4, rtol=1e-4)
+
+
+def test_terms_of_the_loss_are_one_number_an_item(separator: Any) -> None:
+    batch, asked = mixture_batch()
+    for name, values in separator.loss(batch, asked, rng(0)).terms.items():
+        assert values.shape == (4,), name
+
+
+def test_the_loss_ignores_the_embedding_of_a_source_that_is_not_asked_for(separator: Any) -> None:
+    batch, asked = mixture_batch()
+    assert batch.queries[1][0] is None
+    other = asked.pooled.clone()
+    other[1, 0] = torch.nan
+    assert torch.equal(loss(separator, batch, QueryEmbedding(other)), loss(separator, batch, asked))
+
+
+def test_the_loss_does_not_depend_on_the_order_of_the_sources(separator: Any) -> None:
+    batch, asked = mixture_batch()
+    order = [2, 0, 1]
+    permuted = dataclasses.replace(
+        batch,
+        sources=batch.sources[:, order],
+        queries=[[row[source] for source in order] for row in batch.queries],
+    )
+    found = loss(separator, permuted, QueryEmbedding(asked.pooled[:, order]))
+    torch.testing.assert_close(found, loss(separator, batch, asked), atol=1e-4, rtol=1e-4)
+
+
+def test_the_loss_depends_on_which_query_goes_with_which_source(separator: Any) -> None:
+    batch, asked = mixture_batch()
+    exchanged = loss(separator, batch, QueryEmbedding(asked.pooled[:, [2, 0, 1]]))
+    assert (exchanged - loss(separator, batch, asked)).abs().min() > 1e-4
+
+
+def test_the_loss_has_a_finite_gradient_for_every_weight(separator: Any) -> None:
+    separator.train()
+    loss(separator, *mixture_batch()).mean().backward()
+    for name, weight in separator.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.isfinite().all(), name
+        assert weight.grad.abs().max() > 0, name
+
+
+def test_the_loss_is_finite_where_all_is_silent_or_nothing_is_asked_for(separator: Any) -> None:
+    batch, asked = mixture_batch()
+    silent = dataclasses.replace(batch, mixture=0 * batch.mixture, sources=0 * batch.sources)
+    unasked = dataclasses.replace(batch, queries=[[None] * 3] * 4)
+    for edge in (silent, unasked):
+        separator.zero_grad()
+        total = loss(separator, edge, asked)
+        total.sum().backward()
+        assert total.isfinite().all()
+        for name, weight in separator.named_parameters():
+            assert weight.grad is None or weight.grad.isfinite().all(), name
+
+
+def test_the_loss_changes_neither_batch_nor_queries(separator: Any) -> None:
+    batch, asked = mixture_batch()
+    kept, kept_asked = mixture_batch()
+    loss(separator, batch, asked)
+    assert torch.equal(batch.mixture, kept.mixture)
+    assert torch.equal(batch.sources, kept.sources)
+    assert torch.equal(asked.pooled, kept_asked.pooled)
+
+
+SEPARATE_ELSEWHERE = """
+import sys
+from pathlib import Path
+import numpy, torch
+from qsep.queries.interface import QueryEmbedding
+from qsep.separation.checkpoint import load_checkpoint
+
+torch.set_num_threads(int(sys.argv[2]))
+folder = Path(sys.argv[1])
+separator = load_checkpoint(folder / "model")[0]
+mixture, pooled = (torch.from_numpy(numpy.load(folder / name)) for name in ("mixture.npy", "pooled.npy"))
+with torch.inference_mode():
+    separated = separator.separate(mixture, QueryEmbedding(pooled), torch.Generator().manual_seed(0))
+numpy.save(folder / "target.npy", separated.target.numpy())
+"""
+
+
+def test_saved_and_loaded_in_a_new_process_it_gives_the_same_samples(
+    separator: Any, kind: str, tmp_path: Path
+) -> None:
+    mixture, asked = noise(2, 1, 1601), queries()
+    expected = target(separator, mixture, asked)
+    encoder = build_encoder("minilm", {})  # not loaded, for nothing is encoded
+    description = describe(kind, separator, "minilm", encoder, {})
+    save_checkpoint(tmp_path / "model", description, separator.state_dict(), "# Card\n")
+    np.save(tmp_path / "mixture.npy", mixture.numpy())
+    np.save(tmp_path / "pooled.npy", asked.pooled.numpy())
+    arguments = [str(tmp_path), str(torch.get_num_threads())]
+    subprocess.run(
+        [sys.executable, "-c", SEPARATE_ELSEWHERE, *arguments], check=True, env=os.environ.copy()
+    )
+    np.testing.assert_array_equal(np.load(tmp_path / "target.npy"), expected.numpy())
