@@ -10,7 +10,7 @@ import torch
 
 from qsep.queries.cache import CachedEncoder
 from qsep.queries.interface import TextQuery
-from qsep.separation.components import build_encoder, build_separator
+from qsep.separation.components import build_encoder, build_separator, setting_names
 
 from .config import Recipe, from_table
 from .data.augment import AugmentConfig
@@ -45,8 +45,10 @@ def build_model(recipe: Recipe, book: PhraseBook, encoder: CachedEncoder) -> tup
     settings = dict(recipe.separator)
     kind = settings.pop("kind")
     texts, concepts = book.concepts()
-    if kind == "band_unet":
+    known = setting_names(kind)
+    if "concepts" in known:
         settings |= {"concepts": list(book.names), "num_phrases": len(texts)}
+    if "query_dim" in known:
         settings |= {"query_dim": encoder.dim}
     torch.manual_seed(recipe.train.seed)
     separator = build_separator(kind, settings)
@@ -66,9 +68,9 @@ def build_data(
         augment = dataclasses.replace(
             augment, speed_probability=0.0, filter_probability=0.0, reverb_probability=0.0
         )
-    mix = dataclasses.replace(
-        from_table(MixConfig, tables, "mix", recipe.name), augment=augment
-    )
+    mix = dataclasses.replace(from_table(MixConfig, tables, "mix", recipe.name), augment=augment)
+    if validation and mix.gains:
+        mix = dataclasses.replace(mix, gains=(1.0, 1.0))
     split = recipe.data.validation_split if validation else recipe.data.split
     seed = recipe.train.seed + (1 if validation else 0)
     return MixAndSeparate(

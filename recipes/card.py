@@ -27,7 +27,12 @@ def model_card(description: dict[str, Any], recipe: Recipe) -> str:
         if text := recipe.card.get(heading):
             lines += ["", f"## {heading.capitalize()}", "", text.strip()]
     if recipe.data.sounds == "recordings":
-        lines += ["", "## Recordings", "", *attribution(Path(recipe.data.folder), recipe.data.split)]
+        lines += [
+            "",
+            "## Recordings",
+            "",
+            *attribution(Path(recipe.data.folder), recipe.data.split),
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -28,7 +28,7 @@ app.add_typer(evaluate_app, name="evaluate")
 USAGE, SOME_FAILED = 2, 1  # exit codes
 
 ModelOption = Annotated[
-    str, typer.Option("--model", "-m", help="A shipped model's name or a checkpoint folder.")
+    str, typer.Option("--model", "-m", help="A shipped model's name, a folder or a released file.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")]
 
@@ -180,7 +180,9 @@ def model_info(
         f"{folder.name}: {config['separator']['kind']}, {config['sample_rate']} Hz, {size_mb:.1f} MB"
     )
     print(f"queries: text, by {config['encoder']['kind']} ({config['encoder']['fingerprint']})")
-    if {"recipe", "seed", "step"} <= provenance.keys():
+    if source := provenance.get("converted_from"):
+        print(f"converted from: {source} ({provenance['recipe']})")
+    elif {"recipe", "seed", "step"} <= provenance.keys():
         print(
             f"made by: qsep train {provenance['recipe']}, seed {provenance['seed']}, "
             f"{provenance['step']} steps"
@@ -189,6 +191,18 @@ def model_info(
         print(f"knows {len(kinds)} kinds of sound:")
         for kind in kinds:
             print(f"  {kind}")
+
+
+@models_app.command("convert")
+def convert_model(
+    file: Annotated[Path, typer.Argument(help="A released checkpoint, such as best_model.pt.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")],
+) -> None:
+    """Turn a checkpoint that others released into a checkpoint folder."""
+    from qsep.separation.published.reader import convert_to_folder
+
+    convert_to_folder(file, out)
+    print(f"checkpoint: {out}")
 
 
 @app.command()

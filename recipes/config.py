@@ -16,8 +16,9 @@ CONFIGS_DIR = Path(__file__).parent / "configs"
 @dataclass(frozen=True)
 class TrainConfig:
     """Steps of batch_size mixtures over all devices together. The learning rate rises linearly over
-    warmup_steps, stays, and falls linearly to zero over the last decay_steps. precision as Lightning
-    Fabric names it. skip_limit: consecutive steps with a loss that is not finite before giving up."""
+    warmup_steps, stays, and falls linearly over the last decay_steps to final_factor of itself;
+    decay_end: the step at which it is there, 0 for the last. precision as Lightning Fabric names it.
+    skip_limit: consecutive steps with a loss that is not finite before giving up."""
 
     steps: int
     batch_size: int = 16
@@ -25,6 +26,8 @@ class TrainConfig:
     weight_decay: float = 1e-2
     warmup_steps: int = 200
     decay_steps: int = 0
+    decay_end: int = 0
+    final_factor: float = 0.0
     clip_norm: float = 5.0
     ema_decay: float = 0.999
     seed: int = 0
@@ -72,19 +75,47 @@ def read_recipe(
     path_or_name: str, overrides: list[str] | None = None
 ) -> tuple[Recipe, dict[str, Any]]:
     """The recipe and its content as plain values, for the record. overrides: "table.key=value"."""
+    path = find_recipe(path_or_name)
+    content = read_content(path)
+    for override in overrides or []:
+        override_value(content, override)
+    return recipe_from(content, path.stem), content
+
+
+def find_recipe(path_or_name: str) -> Path:
     path = Path(path_or_name)
     if not path.is_file():
         path = CONFIGS_DIR / f"{path_or_name.removesuffix('.toml')}.toml"
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in CONFIGS_DIR.glob("*.toml")))
         raise ValueError(f"{path_or_name}: no such recipe; shipped ones: {shipped}")
+    return path
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """The file's tables. `extends = "NAME"` lends it what another recipe says and it does not."""
     try:
         content = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not TOML: {error}") from error
-    for override in overrides or []:
-        override_value(content, override)
-    return recipe_from(content, path.stem), content
+    name = content.pop("extends", None)
+    if name is None:
+        return content
+    if not isinstance(name, str):
+        raise ValueError(f"{path}: extends is {name!r}; expected a recipe's name")
+    base_path = find_recipe(name)
+    if base_path.resolve() == path.resolve():
+        raise ValueError(f"{path}: extends itself")
+    return merged(read_content(base_path), content)
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Tables merge key by key, at every depth; any other value replaces the base's."""
+    result = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        result[key] = merged(base[key], value) if both else value
+    return result
 
 
 def override_value(content: dict[str, Any], override: str) -> None:
@@ -119,7 +150,7 @@ def recipe_from(content: dict[str, Any], name: str) -> Recipe:
             raise ValueError(f"recipe {name}: {table} is a value; expected a table [{table}]")
     for table in ("separator", "encoder"):
         if not isinstance(content[table].get("kind"), str):
-            raise ValueError(f"recipe {name}: [{table}] says no kind, as kind = \"…\"")
+            raise ValueError(f'recipe {name}: [{table}] says no kind, as kind = "…"')
     return Recipe(
         name,
         content["separator"],

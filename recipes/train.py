@@ -11,7 +11,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Sampler
 from qsep.evaluation.sdr import si_sdr
 from qsep.queries.interface import Query, QueryEmbedding, QueryEncoder
 from qsep.separation.checkpoint import describe, save_checkpoint, write_atomically
-from qsep.separation.interface import MixtureBatch
+from qsep.separation.interface import LossOutput, MixtureBatch
 
 from .build import build_book, build_data, build_model, build_query_encoder
 from .card import model_card
@@ -54,9 +54,10 @@ class DrawSampler(Sampler[list[int]]):
 
 
 def learning_rate_factor(step: int, config: TrainConfig) -> float:
-    """Linear rise, constant, linear fall to zero; step counts from 0."""
+    """Linear rise, constant, linear fall to final_factor; step counts from 0."""
     rise = (step + 1) / max(1, config.warmup_steps)
-    fall = (config.steps - step) / max(1, config.decay_steps)
+    left = ((config.decay_end or config.steps) - step) / max(1, config.decay_steps)
+    fall = config.final_factor + (1 - config.final_factor) * max(0.0, left)
     return min(1.0, rise, fall)
 
 
@@ -79,6 +80,29 @@ def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
     """Randomness inside the model at one step."""
     entropy = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(entropy))
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """Schedulers signal every process of a job; a worker that died would spoil the orderly end."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)
+
+
+class Objective(torch.nn.Module):
+    """A separator's loss as a forward pass: only this do Fabric's precision and DDP wrap.
+
+    The argument is a function, for Fabric would take batches apart and refuses frozen dataclasses.
+    """
+
+    def __init__(self, separator: Any) -> None:
+        super().__init__()
+        self.separator = separator
+
+    def forward(
+        self, loss: Callable[[Any], LossOutput]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        output = loss(self.separator)
+        return output.total, dict(output.terms)
 
 
 class Stop:
@@ -135,10 +159,9 @@ def train(
             raise ValueError(
                 f"{out} holds a run of another separator ({reason}); choose another folder"
             ) from error
-    model, optimizer = fabric.setup(plain_model, adam)
+    model, optimizer = fabric.setup(Objective(plain_model), adam)
     if state:  # now that the weights are on the device, for the moments follow them there
         adam.load_state_dict(state["optimizer"])
-    model.mark_forward_method("loss")
     ema.model.to(fabric.device)
     data = build_data(recipe, book, plain_model.sample_rate, validation=False)
     sampler = DrawSampler(
@@ -149,6 +172,7 @@ def train(
         batch_sampler=sampler,
         collate_fn=data.collate,
         num_workers=config.num_workers,
+        worker_init_fn=leave_signals_to_parent,
         prefetch_factor=4 if config.num_workers else None,
     )
     validation = build_data(recipe, book, plain_model.sample_rate, validation=True)
@@ -179,8 +203,9 @@ def train(
         batch = batch.to(fabric.device)
         queries = encode_batch(cached, batch.queries)
         queries = QueryEmbedding(queries.pooled.to(fabric.device))
-        output = model.loss(batch, queries, step_generator(config.seed, step, fabric.global_rank))
-        loss = output.total.mean()
+        generator = step_generator(config.seed, step, fabric.global_rank)
+        total, terms = model(lambda separator: separator.loss(batch, queries, generator))  # noqa: B023
+        loss = total.mean()
         finite = bool(torch.isfinite(fabric.all_reduce(loss.detach())))
         if finite:
             optimizer.zero_grad()
@@ -205,7 +230,7 @@ def train(
             optimizer.step()
             ema.update(plain_model, step)
         step += 1
-        journal.collect({name: value.nanmean().item() for name, value in output.terms.items()})
+        journal.collect({name: value.nanmean().item() for name, value in terms.items()})
         if step % config.log_every == 0 or step == config.steps:
             journal.write(step, config.steps, lr=optimizer.param_groups[0]["lr"])
         if step % config.validate_every == 0 or step == config.steps:

@@ -18,10 +18,11 @@ from qsep.queries.cache import CachedEncoder
 from qsep.queries.interface import Query, QueryEmbedding, QueryEncoder, TextQuery
 
 from .audio import AudioReader
-from .checkpoint import load_checkpoint, weights_fingerprint
+from .checkpoint import file_fingerprint, load_checkpoint, weights_fingerprint
 from .inference import BLOCK_SAMPLES, separate_stream
 from .interface import Separator
 from .naming import slug
+from .published.reader import load_published
 from .sample_format import split
 from .wav import AudioWriter
 
@@ -223,17 +224,24 @@ class Model:
 
 
 def load(model: str | Path = DEFAULT_MODEL, device: str = "auto") -> Model:
-    """A model by the name of a shipped checkpoint or by its folder, ready to separate.
+    """A model by the name of a shipped checkpoint, by its folder, or by a file that others released
+    (`best_model.pt` of CLIPSep), ready to separate.
 
     device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
     Raises ValueError with one line that says what is wrong and what to do.
     """
-    folder = checkpoint_folder(model)
-    separator, encoder, config = load_checkpoint(folder)
+    if model not in shipped_models() and Path(model).is_file():
+        path = Path(model)
+        separator, encoder, config = load_published(path)
+        weights = file_fingerprint(path)
+    else:
+        path = checkpoint_folder(model)
+        separator, encoder, config = load_checkpoint(path)
+        weights = weights_fingerprint(path)
     chosen = choose_device(device)
     separator.to(chosen)  # type: ignore[attr-defined]
-    fingerprint = f"{weights_fingerprint(folder)}-{config['encoder']['fingerprint']}"
-    return Model(separator, CachedEncoder(encoder), folder.name, fingerprint)
+    fingerprint = f"{weights}-{config['encoder']['fingerprint']}"
+    return Model(separator, CachedEncoder(encoder), path.name, fingerprint)
 
 
 def shipped_models() -> list[str]:

@@ -145,10 +145,11 @@ class SndfileSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # An open file, not its name: by name, text called .mp3 is decoded as MP3.
+        # Not its name: by name, text called .mp3 is decoded as MP3. And the file's number, not the
+        # file: libsndfile's calls into Python swallow the exceptions of signal handlers (Ctrl-C).
         self._raw = path.open("rb")
         try:
-            self._file = soundfile.SoundFile(self._raw)
+            self._file = soundfile.SoundFile(self._raw.fileno(), closefd=False)
         except BaseException:
             self._raw.close()
             raise

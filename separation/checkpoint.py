@@ -86,6 +86,8 @@ def save_checkpoint(
         (staging / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
         (staging / "README.md").write_text(card, "utf-8")
         staging.chmod(0o755)
+        for file in staging.iterdir():
+            file.chmod(0o644)
         previous = folder.with_name(f".{folder.name}.previous")
         if folder.exists():
             shutil.rmtree(previous, ignore_errors=True)
@@ -172,5 +174,9 @@ def load_weights(separator: torch.nn.Module, weights: dict[str, Tensor], source:
 
 def weights_fingerprint(folder: Path) -> str:
     """SHA-256 of the weights file, first 16 digits."""
-    with (folder / "model.safetensors").open("rb") as file:
+    return file_fingerprint(folder / "model.safetensors")
+
+
+def file_fingerprint(path: Path) -> str:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

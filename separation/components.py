@@ -78,5 +78,10 @@ def build_separator(kind: str, settings: dict[str, Any]) -> Any:
     return build_component(qsep.separation.models, kind, settings)
 
 
+def setting_names(kind: str) -> set[str]:
+    """What a separator's configuration may say."""
+    return {item.name for item in fields(load_component(qsep.separation.models, kind).Config)}
+
+
 def build_encoder(kind: str, settings: dict[str, Any]) -> Any:
     return build_component(qsep.queries, kind, settings)

@@ -57,7 +57,9 @@ def test_an_item_does_not_depend_on_what_was_drawn_before() -> None:
 
 def test_other_processes_draw_the_same_items() -> None:
     data = dataset(augment=AugmentConfig())
-    loader = DataLoader(data, batch_size=2, num_workers=2, collate_fn=data.collate, sampler=range(6))
+    loader = DataLoader(
+        data, batch_size=2, num_workers=2, collate_fn=data.collate, sampler=range(6)
+    )
     batches = list(loader)
     for index, batch in enumerate(batches):
         expected = data.collate([data[2 * index], data[2 * index + 1]])
@@ -98,8 +100,10 @@ def test_a_present_sound_is_asked_for_in_words_of_its_label() -> None:
 
 def test_an_absent_query_has_a_silent_source_and_names_no_sound_of_the_mixture() -> None:
     others = 0
+    few, many = dataset(num_sources_weights=(1.0, 1.0)), dataset()
+    few.sounds.labels = LABELS[:3]  # so that all that are absent are asked for
     for draw in range(60):
-        sources, queries, _ = dataset()[draw]
+        sources, queries, _ = (few, many)[draw % 2][draw]
         present = {heard(source) for source in sources if source.any()}
         absent = [
             query.text.split()[0]
@@ -206,3 +210,12 @@ def test_a_stretch_is_cut_where_something_sounds() -> None:
         cut = active_stretch(recording, 500, np.random.default_rng(seed))
         assert len(cut) == 500
         assert cut.any()
+
+
+def test_with_gains_sources_are_as_recorded_times_a_gain_clipped_and_shared_out() -> None:
+    data = dataset(gains=(0.5, 1.5), num_sources_weights=(0.0, 1.0), num_queries=3, max_absent=0)
+    peaks = torch.stack([data[draw][0] for draw in range(40)]).abs().amax(dim=-1).flatten()
+    # 1e-3: a tone's peak between two samples
+    assert peaks.max() <= 1 / 3 + 1e-6
+    assert 0.5 / 3 - 1e-3 < peaks.min() < 0.6 / 3
+    assert 0.3 < (peaks > 1 / 3 - 1e-3).float().mean() < 0.7  # half of the gains clip

@@ -1,6 +1,7 @@
 """A recipe says what it means, or one line says what is wrong with it."""
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 
 from qsep.recipes.build import build_book, build_data
 from qsep.recipes.config import CONFIGS_DIR, read_recipe, recipe_from
+from qsep.recipes.train import learning_rate_factor
+from qsep.separation.components import setting_names
 
 SHIPPED = sorted(path.stem for path in CONFIGS_DIR.glob("*.toml"))
 CONTENT: dict[str, Any] = {
@@ -26,7 +29,37 @@ def content(**tables: Any) -> dict[str, Any]:
 def test_a_shipped_recipe_is_found_by_its_name(name: str) -> None:
     recipe, _ = read_recipe(name)
     assert recipe.name == name
-    assert recipe.separator["kind"] == "band_unet"
+    settings = {key: value for key, value in recipe.separator.items() if key != "kind"}
+    assert settings.keys() <= setting_names(recipe.separator["kind"])
+
+
+def test_a_recipe_says_only_how_it_differs_from_the_one_it_extends(tmp_path: Path) -> None:
+    changed = "extends = 'smoke'\n[train]\nsteps = 3\n[separator]\nmask_features = 2\n"
+    (tmp_path / "mine.toml").write_text(changed)
+    recipe, told = read_recipe(str(tmp_path / "mine.toml"), ["train.seed=5"])
+    smoke, content = read_recipe("smoke")
+    assert recipe.train == dataclasses.replace(smoke.train, steps=3, seed=5)
+    assert recipe.separator == smoke.separator | {"mask_features": 2}
+    assert told == content | {"train": told["train"], "separator": told["separator"]}
+
+
+@pytest.mark.parametrize(
+    ("extends", "reason"),
+    [("'nosuch'", "nosuch: no such recipe"), ("3", "expected a recipe's name")],
+)
+def test_a_recipe_that_extends_nothing_known_is_refused(
+    extends: str, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.toml").write_text(f"extends = {extends}\n")
+    with pytest.raises(ValueError, match=reason):
+        read_recipe(str(tmp_path / "mine.toml"))
+
+
+def test_the_clipsep_recipe_has_the_papers_schedule() -> None:
+    train = read_recipe("clipsep")[0].train
+    steps = {0: 1 / 5000, 4999: 1, 5000: 1, 52_500: 0.55, 100_000: 0.1, 199_999: 0.1}
+    found = {step: learning_rate_factor(step, train) for step in steps}
+    assert found == pytest.approx(steps)
 
 
 def test_smoke_and_the_default_recipe_are_shipped() -> None:

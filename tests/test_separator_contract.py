@@ -10,7 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import QUERY_DIM, RATE, mixture_batch, noise, rng, tiny_separator, unit_vectors
+from tiny import (
+    BLIND,
+    LEVEL_DEPENDENT,
+    QUERY_DIM,
+    RATE,
+    SETTINGS,
+    kind_of,
+    mixture_batch,
+    noise,
+    rng,
+    tiny_separator,
+    unit_vectors,
+)
 from torch import Tensor
 
 import qsep.separation.models
@@ -19,7 +31,10 @@ from qsep.separation.checkpoint import describe, save_checkpoint
 from qsep.separation.components import build_encoder, component_names
 from qsep.separation.interface import MixtureBatch, Separator
 
-pytestmark = pytest.mark.parametrize("kind", component_names(qsep.separation.models))
+# Every file, whether or not it has an entry in SETTINGS (it then fails), and the variants listed there.
+pytestmark = pytest.mark.parametrize(
+    "kind", sorted({*component_names(qsep.separation.models), *SETTINGS})
+)
 
 
 @pytest.fixture(name="separator")
@@ -40,9 +55,15 @@ def level_db(part: Tensor, whole: Tensor) -> float:
     return 10 * torch.log10(part.double().square().sum() / whole.double().square().sum()).item()
 
 
-def test_it_states_what_the_protocol_asks(separator: Any) -> None:
+def skip_if_blind(kind: str) -> None:
+    if kind in BLIND:
+        pytest.skip("reads no queries")
+
+
+def test_it_states_what_the_protocol_asks(separator: Any, kind: str) -> None:
     assert isinstance(separator, Separator)
-    assert (separator.sample_rate, separator.query_dim) == (RATE, QUERY_DIM)
+    assert separator.sample_rate == RATE
+    assert separator.query_dim == (0 if kind in BLIND else QUERY_DIM)
     assert dataclasses.is_dataclass(separator.config)
     with pytest.raises(dataclasses.FrozenInstanceError):
         separator.config.sample_rate = 1
@@ -64,7 +85,9 @@ def test_the_length_is_that_of_the_mixture(separator: Any, num_samples: int) -> 
 
 
 @pytest.mark.parametrize("gain", [1e-4, 1e-2, 30.0])
-def test_scaling_the_mixture_scales_the_target(separator: Any, gain: float) -> None:
+def test_scaling_the_mixture_scales_the_target(separator: Any, gain: float, kind: str) -> None:
+    if kind_of(kind) in LEVEL_DEPENDENT:
+        pytest.skip("depends on the level, as published")
     mixture = noise(2, 1, 1601)
     expected = gain * target(separator, mixture, queries())
     error = target(separator, gain * mixture, queries()) - expected
@@ -107,7 +130,8 @@ def test_a_mixture_is_separated_alike_alone_and_in_a_batch(separator: Any) -> No
         torch.testing.assert_close(together[item], alone[0], atol=1e-6, rtol=0)
 
 
-def test_a_query_is_answered_alike_alone_and_among_others(separator: Any) -> None:
+def test_a_query_is_answered_alike_alone_and_among_others(separator: Any, kind: str) -> None:
+    skip_if_blind(kind)
     mixture, asked = noise(2, 1, 1601), queries()
     together = target(separator, mixture, asked)
     for source in range(3):
@@ -115,7 +139,8 @@ def test_a_query_is_answered_alike_alone_and_among_others(separator: Any) -> Non
         torch.testing.assert_close(together[:, source], alone[:, 0], atol=1e-6, rtol=0)
 
 
-def test_the_target_depends_on_the_query(separator: Any) -> None:
+def test_the_target_depends_on_the_query(separator: Any, kind: str) -> None:
+    skip_if_blind(kind)
     mixture = noise(1, 1, 1601)
     found = target(separator, mixture, queries(1, 3))[0]
     assert level_db(found[0] - found[1], mixture) > -60
@@ -200,7 +225,8 @@ def test_the_loss_does_not_depend_on_the_order_of_the_sources(separator: Any) ->
     torch.testing.assert_close(found, loss(separator, batch, asked), atol=1e-4, rtol=1e-4)
 
 
-def test_the_loss_depends_on_which_query_goes_with_which_source(separator: Any) -> None:
+def test_the_loss_depends_on_which_query_goes_with_which_source(separator: Any, kind: str) -> None:
+    skip_if_blind(kind)
     batch, asked = mixture_batch()
     exchanged = loss(separator, batch, QueryEmbedding(asked.pooled[:, [2, 0, 1]]))
     assert (exchanged - loss(separator, batch, asked)).abs().min() > 1e-4
@@ -257,10 +283,12 @@ numpy.save(folder / "target.npy", separated.target.numpy())
 def test_saved_and_loaded_in_a_new_process_it_gives_the_same_samples(
     separator: Any, kind: str, tmp_path: Path
 ) -> None:
+    if kind != kind_of(kind):
+        pytest.skip("a variant; a process takes seconds")
     mixture, asked = noise(2, 1, 1601), queries()
     expected = target(separator, mixture, asked)
     encoder = build_encoder("minilm", {})  # not loaded, for nothing is encoded
-    description = describe(kind, separator, "minilm", encoder, {})
+    description = describe(kind_of(kind), separator, "minilm", encoder, {})
     save_checkpoint(tmp_path / "model", description, separator.state_dict(), "# Card\n")
     np.save(tmp_path / "mixture.npy", mixture.numpy())
     np.save(tmp_path / "pooled.npy", asked.pooled.numpy())

@@ -1,11 +1,11 @@
 """`smoke.toml`: from nothing to a separator that works, on synthetic sound, in half a minute."""
 
-import signal
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
 
 import pytest
+from command import process_state_restored
 
 from qsep.evaluation.sdr import leakage_db, si_sdr
 from qsep.recipes.build import build_book, build_data, build_model, build_query_encoder
@@ -21,16 +21,17 @@ NUM_MIXTURES = 24
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Model:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole run."""
     from qsep.recipes.train import train
 
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        folder = train(RECIPE, CONTENT, tmp_path_factory.mktemp("smoke"), accelerator="cpu")
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    return load(folder, "cpu")
+    with process_state_restored():
+        return train(RECIPE, CONTENT, tmp_path_factory.mktemp("smoke"), accelerator="cpu").parent
+
+
+@pytest.fixture(scope="module")
+def trained(run: Path) -> Model:
+    return load(run / "model", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,6 @@ def test_the_trained_model_names_the_kinds_it_knows(trained: Model) -> None:
     assert trained.kinds == ("a bass drum", "a clock ticking", "a flute", "rain falling")
 
 
-def test_the_run_shows_its_progress_and_its_curves(tmp_path_factory: pytest.TempPathFactory, trained: Model) -> None:
-    folder = max(tmp_path_factory.getbasetemp().glob("smoke*"))
-    assert (folder / "loss.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    assert '"si_sdr_i"' in Path(folder / "log.jsonl").read_text()
+def test_the_run_logs_its_validation_and_draws_its_curves(run: Path) -> None:
+    assert (run / "loss.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert '"si_sdr_i"' in (run / "log.jsonl").read_text()

@@ -17,8 +17,20 @@ from qsep.separation.interface import MixtureBatch
 QUERY_DIM = 6
 RATE = 8000
 
+CLIPSEP: dict[str, Any] = {
+    "num_features": 5,
+    "channels": [6, 7, 8],
+    "spectrogram": {
+        "sample_rate": RATE,
+        "window_samples": 64,
+        "hop_samples": 32,
+        "num_rows": 24,
+        "segment_frames": 16,
+    },
+}
+
 # A file in separation/models needs an entry here: the smallest network with all of its parts, at RATE,
-# for queries of width QUERY_DIM, and no random numbers in its loss.
+# for queries of width QUERY_DIM, and no random numbers in its loss. "file:variant" is another of it.
 SETTINGS: dict[str, dict[str, Any]] = {
     "band_unet": {
         "concepts": ["dog", "rain", "violin"],
@@ -32,8 +44,26 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "blocks": [1, 1, 1, 1, 1],
         "mask_features": 5,
         "query_noise": 0.0,
-    }
+    },
+    "clipsep": CLIPSEP | {"query_dim": QUERY_DIM},
+    "clipsep:early": CLIPSEP | {"query_dim": QUERY_DIM, "fusion": "early"},
+    "clipsep:middle": CLIPSEP | {"query_dim": QUERY_DIM, "fusion": "middle"},
+    "clipsep:labels": CLIPSEP | {"query_dim": QUERY_DIM, "table_dim": 9},
+    "clipsep_nit": CLIPSEP
+    | {"query_dim": QUERY_DIM, "noise": {"num_heads": 3, "gamma": 0.1, "keep_noise": True}},
+    "pitsep": CLIPSEP | {"num_sources": 3},
 }
+LEVEL_DEPENDENT = {
+    "clipsep",
+    "clipsep_nit",
+    "pitsep",
+}  # work on logarithms of magnitudes, as published
+BLIND = {"pitsep"}  # read no queries
+
+
+def kind_of(name: str) -> str:
+    """The file's name, of a name in SETTINGS."""
+    return name.partition(":")[0]
 
 
 def rng(seed: int) -> torch.Generator:
@@ -54,7 +84,11 @@ def tiny_separator(kind: str = "band_unet", seed: int = 0, **changes: Any) -> An
         pytest.fail(f"separation/models/{kind}.py: give tests/tiny.py settings for a tiny one")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        separator = build_separator(kind, SETTINGS[kind] | changes)
+        separator = build_separator(kind_of(kind), SETTINGS[kind] | changes)
+        for parameter in separator.parameters():
+            usual = parameter[0].numel() ** -0.5
+            if parameter.dim() > 1 and parameter.std() < 0.1 * usual:  # a start near zero
+                parameter.data.normal_(std=usual)
     for parameter in separator.parameters():
         if parameter.dim() > 1:
             parameter.data.mul_(1.7)  # louder than PyTorch's start, so that outputs differ clearly

@@ -22,12 +22,15 @@ from .wording import PhraseBook
 @dataclass(frozen=True)
 class MixConfig:
     """num_sources_weights: odds of 2, 3 and 4 sources. level_db: each source's level is uniform in
-    [-level_db, level_db], so any two differ by at most twice that. num_queries: slots of an item;
+    [-level_db, level_db], so any two differ by at most twice that. gains: lowest and highest, to take
+    the place of level_db: each source, as recorded, times a gain between them, clipped to full scale
+    and divided by the number of sources (the rule of Dong et al. 2023). num_queries: slots of an item;
     those that sources leave free ask for absent sounds, max_absent at most."""
 
     segment_samples: int = 101760
     num_sources_weights: tuple[float, ...] = (0.45, 0.35, 0.2)
     level_db: float = 5.0
+    gains: tuple[float, ...] = ()
     num_queries: int = 5
     max_absent: int = 2
     other_probability: float = 0.2
@@ -72,7 +75,7 @@ def active_stretch(waveform: np.ndarray, num_samples: int, rng: np.random.Genera
         return waveform
     least = 0.1 * np.dot(waveform, waveform) / len(waveform)
     for _ in range(8):
-        start = rng.integers(spare + 1)
+        start = int(rng.integers(spare + 1))
         cut = waveform[start : start + num_samples]
         if np.dot(cut, cut) / num_samples >= least:
             return cut
@@ -104,7 +107,9 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
         if most > config.num_queries:
             raise ValueError(f"mix.num_queries is {config.num_queries}, for {most} sources")
         if most > len(sounds.labels):
-            raise ValueError(f"mixtures of {most} different sounds, but {len(sounds.labels)} labels")
+            raise ValueError(
+                f"mixtures of {most} different sounds, but {len(sounds.labels)} labels"
+            )
         self.sounds, self.book, self.config = sounds, book, config
         self.sample_rate, self.seed = sample_rate, seed
 
@@ -119,7 +124,7 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
         for index, label in enumerate(labels[:num_sources]):
             sources[index, 0] = self.source(label, rng)
             queries[index] = self.wording(self.book.phrases[label], rng)
-        sources *= 10 ** (rng.uniform(-30, 0) / 20)
+        sources *= 1 / num_sources if config.gains else 10 ** (rng.uniform(-30, 0) / 20)
         absent = labels[num_sources:]
         for index in range(num_sources, min(config.num_queries, num_sources + config.max_absent)):
             other = rng.random() < config.other_probability or not absent
@@ -128,9 +133,12 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
         return torch.from_numpy(sources), queries, f"{self.seed}-{draw}"
 
     def source(self, label: str, rng: np.random.Generator) -> np.ndarray:
-        """A coloured, placed sound at a random level; root mean square 1 at 0 dB."""
+        """A coloured, placed sound at a random level; root mean square 1 at 0 dB, unless gains rule."""
         waveform = self.sounds.draw(label, self.config.segment_samples, rng)
         waveform = filter_and_place(waveform, rng, self.sample_rate, self.config.augment)
+        if self.config.gains:
+            lowest, highest = self.config.gains
+            return np.clip(waveform * np.float32(rng.uniform(lowest, highest)), -1, 1)
         level_db = rng.uniform(-self.config.level_db, self.config.level_db)
         rms = np.sqrt(np.mean(np.square(waveform)) + 1e-12)
         return waveform * np.float32(10 ** (level_db / 20) / rms)

@@ -37,7 +37,8 @@ class PhraseBook:
 
     def concepts(self) -> tuple[list[str], list[int]]:
         """All wordings and the index of each one's label, len(labels) for the others."""
-        texts, indices = [], []
+        texts: list[str] = []
+        indices: list[int] = []
         groups = [self.phrases[label] for label in self.labels] + [self.other]
         for index, group in enumerate(groups):
             texts += group

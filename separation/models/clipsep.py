@@ -1,0 +1,149 @@
+"""CLIPSep (Dong et al. 2023): a mask U-Net over log frequency, queried by CLIP embeddings.
+
+    mixture -> log-frequency log magnitude -> U-Net -> features -> inner product with the query -> mask
+
+The query joins late (the paper's CLIPSep), early (as channels of the input) or in the middle (at the
+bottom of the U-Net); its vector may come from any encoder, or from a learned table (LabelSep). As
+published it works on logarithms of magnitudes, so it expects recordings at natural levels in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from qsep.queries.interface import QueryEmbedding
+
+from ..interface import LossOutput, MixtureBatch, Separated
+from ..networks.log_frequency import LogFrequency, SpectrogramConfig
+from ..networks.query_masks import QueryMasks, only_asked
+from ..networks.unet import UNet, initialise
+from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets, mean_of_asked
+
+
+@dataclass(frozen=True)
+class Config:
+    """fusion: "late", "early" or "middle". channels: of the U-Net's levels. table_dim: width of a
+    learned table between one-hot queries of known labels and their projection, 0 for none."""
+
+    fusion: str = "late"
+    query_dim: int = 512
+    table_dim: int = 0
+    num_features: int = 32
+    channels: tuple[int, ...] = (64, 128, 256, 512, 512, 512, 512)
+    spectrogram: SpectrogramConfig = field(default_factory=SpectrogramConfig)
+    target: MaskTargetConfig = field(default_factory=MaskTargetConfig)
+
+    def __post_init__(self) -> None:
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion is {self.fusion!r}; expected one of {', '.join(FUSIONS)}")
+
+
+def build(config: Config) -> CLIPSep:
+    return CLIPSep(config)
+
+
+class LateFusion(nn.Module):
+    """One pass for all queries: a sigmoid of each query weighs the features."""
+
+    def __init__(self, query_dim: int, num_features: int, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.unet = UNet(1, num_features, channels)
+        self.project = nn.Linear(query_dim, num_features)
+        self.masks = QueryMasks(num_features)
+
+    def forward(self, log_magnitude: Tensor, queries: QueryEmbedding) -> Tensor:
+        """log_magnitude: (b, k, n); queries.pooled: (b, s, d). Mask logits (b, s, k, n)."""
+        vectors = self.project(queries.pooled).sigmoid()
+        return self.masks(self.unet(log_magnitude[:, None]), vectors)
+
+
+class EarlyFusion(nn.Module):
+    """One pass a query, which is spread over the spectrogram as channels of the input.
+
+    Of several vectors of one query (tokens; in the paper, video frames) each channel takes the largest.
+    """
+
+    def __init__(self, query_dim: int, num_features: int, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.unet = UNet(1 + num_features, 1, channels)
+        self.project = nn.Linear(query_dim, num_features)
+
+    def forward(self, log_magnitude: Tensor, queries: QueryEmbedding) -> Tensor:
+        if queries.tokens is None:
+            vectors = self.project(queries.pooled)
+        else:
+            vectors = self.project(queries.tokens)
+            if queries.token_mask is not None:
+                vectors = vectors.masked_fill(~queries.token_mask[..., None], -torch.inf)
+            vectors = vectors.amax(dim=-2)
+        spread = vectors.sigmoid()[..., None, None].expand(-1, -1, -1, *log_magnitude.shape[1:])
+        repeated = log_magnitude[:, None, None].expand(-1, vectors.shape[1], -1, -1, -1)
+        joined = torch.cat([repeated, spread], dim=2)
+        return self.unet(joined.flatten(0, 1)).unflatten(0, vectors.shape[:2])[:, :, 0]
+
+
+class MiddleFusion(nn.Module):
+    """One pass a query, which joins the features at the bottom of the U-Net."""
+
+    def __init__(self, query_dim: int, num_features: int, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.unet = UNet(1, 1, channels, num_condition=num_features)
+        self.project = nn.Linear(query_dim, num_features)
+
+    def forward(self, log_magnitude: Tensor, queries: QueryEmbedding) -> Tensor:
+        vectors = self.project(queries.pooled).sigmoid()
+        num_queries = vectors.shape[1]
+        repeated = log_magnitude.repeat_interleave(num_queries, dim=0)[:, None]
+        logits = self.unet(repeated, vectors.flatten(0, 1))
+        return logits.unflatten(0, (-1, num_queries))[:, :, 0]
+
+
+FUSIONS = {"late": LateFusion, "early": EarlyFusion, "middle": MiddleFusion}
+
+
+class CLIPSep(nn.Module):
+    """See the module's docstring. Any number of channels: they share the mask."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.spectrogram = LogFrequency(config.spectrogram)
+        self.sample_rate = config.spectrogram.sample_rate
+        self.num_channels = None
+        self.query_dim = config.query_dim
+        self.stride_samples = self.spectrogram.stride_samples
+        self.context_samples = self.spectrogram.context_samples
+        width = config.table_dim or config.query_dim
+        self.table = nn.Embedding(config.query_dim, width) if config.table_dim else None
+        self.network = FUSIONS[config.fusion](width, config.num_features, config.channels)
+        self.network.apply(initialise)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def logits(self, log_magnitude: Tensor, queries: QueryEmbedding) -> Tensor:
+        """log_magnitude: (b, k, n); queries.pooled: (b, s, d). Mask logits (b, s, k, n), float32."""
+        if self.table is not None:  # one-hot queries, or mixtures of labels, pick from the table
+            queries = QueryEmbedding(queries.pooled @ self.table.weight)
+        return self.network(log_magnitude, queries).float()
+
+    def separate(
+        self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
+    ) -> Separated:
+        """mixture: (b, c, t), in [-1, 1]; queries.pooled: (b, s, d). target + residual = mixture."""
+        return self.spectrogram.separate(
+            mixture, lambda log_magnitude: self.logits(log_magnitude, queries).sigmoid()
+        )
+
+    def loss(
+        self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
+    ) -> LossOutput:
+        """Weighted cross-entropy of the masks, mean over the queries of each mixture."""
+        asked = batch.asked()
+        magnitudes = self.spectrogram.magnitudes(batch)
+        target, weight = mask_targets(magnitudes.mixture, magnitudes.sources, self.config.target)
+        logits = self.logits(magnitudes.mixture.log(), only_asked(queries, asked))
+        total = mean_of_asked(logit_bce(logits, target, weight[:, None]), asked)
+        activity = mean_of_asked(logits.detach().sigmoid().mean(dim=(-2, -1)), asked)
+        return LossOutput(total, {"mask_bce": total.detach(), "activity": activity})

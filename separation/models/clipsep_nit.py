@@ -1,0 +1,115 @@
+"""CLIPSep-NIT (Dong et al. 2023, sec. 4): CLIPSep that learns from noisy sources.
+
+Late fusion, and for training noise masks from the same features: each noise head turns the mean of the
+mixture's query vectors into one. At use the noise masks are discarded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from qsep.queries.interface import QueryEmbedding
+
+from ..interface import LossOutput, MixtureBatch, Separated
+from ..networks.log_frequency import LogFrequency, SpectrogramConfig
+from ..networks.query_masks import QueryMasks, only_asked
+from ..networks.unet import UNet, initialise
+from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets, mean_of_asked
+from ..objectives.noise_invariant import (
+    NoiseConfig,
+    gamma_at,
+    noise_activity,
+    noise_excess,
+    noise_invariant,
+    union,
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """As of CLIPSep; noise: the objective's settings."""
+
+    query_dim: int = 512
+    num_features: int = 32
+    channels: tuple[int, ...] = (64, 128, 256, 512, 512, 512, 512)
+    spectrogram: SpectrogramConfig = field(default_factory=SpectrogramConfig)
+    target: MaskTargetConfig = field(default_factory=MaskTargetConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+
+
+def build(config: Config) -> CLIPSepNIT:
+    return CLIPSepNIT(config)
+
+
+class CLIPSepNIT(nn.Module):
+    """See the module's docstring. Any number of channels: they share the mask."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.spectrogram = LogFrequency(config.spectrogram)
+        self.sample_rate = config.spectrogram.sample_rate
+        self.num_channels = None
+        self.query_dim = config.query_dim
+        self.stride_samples = self.spectrogram.stride_samples
+        self.context_samples = self.spectrogram.context_samples
+        width = config.num_features
+        self.unet = UNet(1, width, config.channels)
+        self.project = nn.Linear(config.query_dim, width)
+        self.masks = QueryMasks(width)
+        self.noise_heads = nn.ModuleList(
+            nn.Linear(width, width) for _ in range(config.noise.num_heads)
+        )
+        self.apply(initialise)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def noise_logits(self, features: Tensor, projected: Tensor) -> Tensor:
+        """Features (b, d, k, n) and one projected query a mixture (b, d) to (b, j, k, n)."""
+        vectors = torch.stack([head(projected) for head in self.noise_heads], dim=1)
+        return self.masks(features, vectors.sigmoid())
+
+    def separate(
+        self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
+    ) -> Separated:
+        """mixture: (b, c, t), in [-1, 1]; queries.pooled: (b, s, d). target + residual = mixture."""
+        projected = self.project(queries.pooled)
+
+        def masks_of(log_magnitude: Tensor) -> Tensor:
+            features = self.unet(log_magnitude[:, None])
+            masks = self.masks(features, projected.sigmoid()).sigmoid()
+            if not self.config.noise.keep_noise:
+                return masks
+            noise = [
+                self.noise_logits(features, query).sigmoid().sum(dim=1)
+                for query in projected.unbind(dim=1)
+            ]
+            return union(masks, torch.stack(noise, dim=1))
+
+        return self.spectrogram.separate(mixture, masks_of)
+
+    def loss(
+        self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
+    ) -> LossOutput:
+        """Noise-invariant cross-entropy, mean over the queries of each mixture, and what noise costs."""
+        config = self.config.noise
+        asked = batch.asked()
+        magnitudes = self.spectrogram.magnitudes(batch)
+        target, weight = mask_targets(magnitudes.mixture, magnitudes.sources, self.config.target)
+        step = self.unet.norm.num_batches_tracked  # training steps so far; saved with the weights
+        assert step is not None
+        features = self.unet(magnitudes.mixture.log()[:, None])
+        projected = self.project(only_asked(queries, asked).pooled)
+        logits = self.masks(features, projected.sigmoid())
+        plain = mean_of_asked(logit_bce(logits, target, weight[:, None]), asked)
+        noise = self.noise_logits(features, mean_of_asked(projected, asked))
+        costs = noise_invariant(logits, noise, target, weight, asked, config)
+        united = mean_of_asked(costs, asked)
+        total = united + config.weight * noise_excess(noise, gamma_at(step, config))
+        if config.warmup_steps:
+            total = torch.where(step <= config.warmup_steps, plain, total)
+        activity = noise_activity(noise)
+        terms = {"mask_bce": plain, "united_bce": united, "noise_activity": activity}
+        return LossOutput(total, {name: value.detach() for name, value in terms.items()})

@@ -1,0 +1,102 @@
+"""What the CLIPSep family has around its networks: a log-frequency spectrogram in, masks out.
+
+    waveform -> STFT -> magnitude -> logarithmic rows -> logarithm -> [network: masks]
+    masks -> linear bins -> times the mixture's spectrum -> waveform
+
+Dong et al., "CLIPSep: Learning text-queried sound separation with noisy unlabeled videos" (2023), sec. 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..interface import MixtureBatch, Separated
+from ..signal.segments import over_segments
+from ..signal.stft import hann_istft, hann_stft
+from ..signal.warp import unwarp, warp
+
+FLOOR = 1e-10  # added to magnitudes before the logarithm
+OVERLAP = 1 / 4  # of neighbouring segments; a second at the published sizes
+
+
+@dataclass(frozen=True)
+class SpectrogramConfig:
+    """sample_rate in Hz; num_rows: logarithmic rows. segment_frames: what a network is trained on, and
+    is given at use. hard_mask: round masks to 0 and 1 at use, as the authors' demo does and their
+    evaluation does not."""
+
+    sample_rate: int = 16000
+    window_samples: int = 1024
+    hop_samples: int = 256
+    num_rows: int = 256
+    segment_frames: int = 256
+    hard_mask: bool = False
+
+
+@dataclass(frozen=True)
+class Magnitudes:
+    """In logarithmic rows. mixture: (b, k, n), positive; sources: (b, s, k, n), non-negative."""
+
+    mixture: Tensor
+    sources: Tensor
+
+
+class LogFrequency:
+    """Front and back end of a mask network; holds no weights.
+
+    Channels share a mask, made from their root mean square: the stereo image stays, and sounds in
+    opposite phase do not cancel. One channel is treated exactly as published.
+    """
+
+    def __init__(self, config: SpectrogramConfig) -> None:
+        self.config = config
+        self.segment_samples = config.segment_frames * config.hop_samples - 1
+        self.step_frames = config.segment_frames - int(OVERLAP * config.segment_frames)
+        self.stride_samples = self.step_frames * config.hop_samples
+        # A sample lies under frames half a window away, each in a segment with frames that far away,
+        # which see half a window more.
+        self.context_samples = (
+            config.segment_frames - 1
+        ) * config.hop_samples + config.window_samples
+
+    def spectrum(self, waveform: Tensor) -> Tensor:
+        return hann_stft(waveform, self.config.window_samples, self.config.hop_samples)
+
+    def rows(self, spec: Tensor) -> Tensor:
+        """Spectra (..., c, f, n) to magnitudes (..., k, n)."""
+        magnitude = torch.linalg.vector_norm(spec.abs(), dim=-3) * spec.shape[-3] ** -0.5
+        return warp(magnitude, self.config.num_rows)
+
+    @torch.no_grad()  # spectra of recordings have no weights to learn
+    def magnitudes(self, batch: MixtureBatch) -> Magnitudes:
+        mixture = self.rows(self.spectrum(batch.mixture)) + FLOOR
+        return Magnitudes(mixture, self.rows(self.spectrum(batch.sources)))
+
+    def separate(self, mixture: Tensor, masks_of: Callable[[Tensor], Tensor]) -> Separated:
+        """mixture: (b, c, t). masks_of: log magnitudes (b, k, segment_frames) to masks (b, s, k, same).
+
+        A network whose every output depends on its whole input is given segments of the length it was
+        trained on. Shorter mixtures are repeated to that length, as in training.
+        """
+        config = self.config
+        spec = self.spectrum(repeat_to(mixture, self.segment_samples))
+        log_magnitude = (self.rows(spec) + FLOOR).log()
+        mask = over_segments(log_magnitude, config.segment_frames, self.step_frames, masks_of)
+        mask = unwarp(mask, spec.shape[-2])
+        if config.hard_mask:
+            mask = (mask > 0.5).to(mask)
+        masked = mask[:, :, None] * spec[:, None]
+        target = hann_istft(masked, config.window_samples, config.hop_samples, mixture.shape[-1])
+        return Separated(target, mixture[:, None] - target)
+
+
+def repeat_to(waveform: Tensor, num_samples: int) -> Tensor:
+    """(..., t) from its start again and again, up to at least num_samples; as it is if long enough."""
+    repeats = -(-num_samples // waveform.shape[-1])
+    if repeats <= 1:
+        return waveform
+    return torch.cat([waveform] * repeats, dim=-1)[..., :num_samples]

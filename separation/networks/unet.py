@@ -1,0 +1,77 @@
+"""The U-Net of the CLIPSep family: pix2pix's generator (Isola et al. 2017) over a spectrogram.
+
+Down by strided 4 x 4 convolutions, up by bilinear interpolation and 3 x 3 convolutions; each level of
+the way up sees what the same level of the way down made.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SLOPE = 0.2  # of the leaky ReLUs on the way down
+
+
+class UNet(nn.Module):
+    """(b, num_in, k, n) to (b, num_out, k, n), linear output; k a multiple of `stride`.
+
+    channels: of each level, outermost first. num_condition: width of a vector that joins the features
+    at the bottom, 0 for none. The last frame is repeated up to a multiple of `stride` frames.
+
+    Its view is not finite: interpolation with aligned corners depends on the number of frames.
+    """
+
+    def __init__(
+        self, num_in: int, num_out: int, channels: tuple[int, ...], num_condition: int = 0
+    ) -> None:
+        super().__init__()
+        self.stride = 2 ** len(channels)
+        self.norm = nn.BatchNorm2d(num_in)
+        self.downs = nn.ModuleList()
+        self.ups = nn.ModuleList()  # self.ups[level] undoes self.downs[level]
+        bottom = len(channels) - 1
+        for level, width in enumerate(channels):
+            above = channels[level - 1] if level else num_in
+            down: list[nn.Module] = [nn.Conv2d(above, width, 4, 2, 1, bias=False)]
+            if 0 < level < bottom:
+                down.append(nn.BatchNorm2d(width))
+            self.downs.append(nn.Sequential(*down))
+            num_raised = width + num_condition if level == bottom else 2 * width
+            up: list[nn.Module] = [nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)]
+            if level:
+                up.append(nn.Conv2d(num_raised, above, 3, padding=1, bias=False))
+                up.append(nn.BatchNorm2d(above))
+            else:
+                up.append(nn.Conv2d(num_raised, num_out, 3, padding=1))
+            self.ups.append(nn.Sequential(*up))
+
+    def forward(self, spectrogram: Tensor, condition: Tensor | None = None) -> Tensor:
+        """condition: (b, num_condition), or None where there is none."""
+        num_frames = spectrogram.shape[-1]
+        if missing := -num_frames % self.stride:
+            spectrogram = F.pad(spectrogram, (0, missing, 0, 0), mode="replicate")
+        hidden = self.norm(spectrogram)
+        skips = []
+        for level, down in enumerate(self.downs):
+            hidden = down(F.leaky_relu(hidden, SLOPE) if level else hidden)
+            skips.append(hidden)
+        hidden = skips.pop()
+        if condition is not None:
+            spread = condition[:, :, None, None].expand(-1, -1, *hidden.shape[-2:])
+            hidden = torch.cat([hidden, spread], dim=1)
+        for up in reversed(self.ups):
+            hidden = up(F.relu(hidden))
+            if skips:
+                hidden = torch.cat([skips.pop(), hidden], dim=1)
+        return hidden[..., :num_frames]
+
+
+def initialise(module: nn.Module) -> None:
+    """For Module.apply: the near-zero start of the paper's code; biases keep PyTorch's."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, 0.0, 0.001)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.0001)

@@ -1,0 +1,39 @@
+"""The least cost over all ways to pair sources with outputs (Yu et al. 2017), from pairwise costs.
+
+With every pair's cost known, the best pairing is a linear assignment: nothing is computed twice, and
+many sources are no problem.
+"""
+
+from __future__ import annotations
+
+from itertools import permutations
+from math import perm
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MOST_ENUMERATED = 120  # five of five; beyond that the Hungarian algorithm on the CPU is faster
+
+
+def best_pairing(costs: Tensor) -> Tensor:
+    """costs: (b, s, j), finite, s <= j. Each source's output in the pairing of least sum: (b, s)."""
+    num_sources, num_outputs = costs.shape[1:]
+    if num_sources > num_outputs:
+        raise ValueError(f"{num_sources} sources cannot be paired with {num_outputs} outputs")
+    costs = costs.detach()
+    if perm(num_outputs, num_sources) <= MOST_ENUMERATED:
+        listed = list(permutations(range(num_outputs), num_sources))
+        pairings = torch.tensor(listed, device=costs.device)
+        sums = costs[:, torch.arange(num_sources, device=costs.device), pairings].sum(dim=-1)
+        return pairings[sums.argmin(dim=-1)]
+    from scipy.optimize import linear_sum_assignment
+
+    rows = [linear_sum_assignment(item)[1] for item in costs.double().cpu().numpy()]
+    return torch.from_numpy(np.stack(rows)).to(costs.device)
+
+
+def permutation_invariant(costs: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairwise costs (b, s, j) to the costs (b, s) in each item's best pairing, and that pairing."""
+    pairing = best_pairing(costs)
+    return costs.gather(2, pairing[..., None])[..., 0], pairing

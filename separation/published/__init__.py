@@ -1,0 +1,1 @@
+"""Checkpoints as other people released them, made ours: one converter a system."""

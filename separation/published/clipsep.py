@@ -1,0 +1,171 @@
+"""Checkpoints of the CLIPSep authors' code: best_model.pt, and train-args.json that says what it is.
+
+Their classes became settings here: clip with --fusion late, early or middle, label_only -> clipsep;
+clipsepnit (once clippit4) -> clipsep_nit; pit -> pitsep.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .converted import Converted
+
+PREFIX = "module."  # of torch.nn.DataParallel
+KINDS = {
+    "clip": "clipsep",
+    "label_only": "clipsep",
+    "clipsepnit": "clipsep_nit",
+    "clippit4": "clipsep_nit",
+    "pit": "pitsep",
+}
+REASONS = {
+    "sop": "its queries are ImageNet features, which have no encoder here",
+    "bert": "its queries are sentence vectors that were never published",
+}
+
+
+def recognises(weights: Mapping[str, Tensor]) -> bool:
+    return any(key.startswith(f"{PREFIX}sound_net.") for key in weights)
+
+
+def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
+    """Raises ValueError with one line for whatever does not fit; nothing is dropped unawares."""
+    args_path = find_args(path)
+    args = read_args(args_path)
+    model, fusion = args["image_model"], args.get("fusion", "late")
+    kind = KINDS[model]
+    num_levels = args.get("layers", 7)
+    modules = published_modules(kind, fusion, num_levels)
+    ours = {}
+    for key, value in weights.items():
+        module, _, name = key.removeprefix(PREFIX).rpartition(".")
+        if not key.startswith(PREFIX) or module not in modules:
+            raise ValueError(
+                f"{path}: weights {key} are not part of {model} with {fusion} fusion as {args_path} "
+                "has it; put the train-args.json of this very run beside it"
+            )
+        if target := modules[module]:
+            ours[f"{target}.{name}"] = value
+    encoder_kind, encoder_settings = query_encoder(model, args, args_path)
+    return Converted(
+        kind,
+        settings_of(kind, args, encoder_settings),
+        encoder_kind,
+        encoder_settings,
+        ours,
+        {"recipe": f"CLIPSep ({model}, {fusion} fusion)", "seed": args.get("seed"), "step": None},
+    )
+
+
+def find_args(path: Path) -> Path:
+    """train-args.json lies beside the checkpoint or, as released, in the folder above."""
+    for folder in (path.parent, path.absolute().parent.parent):
+        if (folder / "train-args.json").is_file():
+            return folder / "train-args.json"
+    raise ValueError(
+        f"{path}: no train-args.json beside it or one folder up; it says which network this is"
+    )
+
+
+def read_args(path: Path) -> dict[str, Any]:
+    try:
+        args = json.loads(path.read_text("utf-8"))
+        model = args["image_model"]
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not the train-args.json of a CLIPSep run ({error!r})") from error
+    if model not in KINDS:
+        reason = REASONS.get(model, f"expected one of {', '.join(KINDS)}")
+        raise ValueError(f"{path}: image_model {model!r} cannot be converted: {reason}")
+    for name in ("layers", "channels", "audio_len", "hop_len"):
+        if not isinstance(args.get(name, 1), int):
+            raise ValueError(f"{path}: {name} is {args[name]!r}; expected a whole number")
+    if not args.get("log_freq", True):
+        raise ValueError(f"{path}: log_freq is off; only log-frequency networks can be converted")
+    if args.get("win_len", 1024) != args.get("n_fft", 1024):
+        raise ValueError(f"{path}: win_len differs from n_fft; such networks cannot be converted")
+    return args
+
+
+def settings_of(kind: str, args: dict[str, Any], encoder: dict[str, Any]) -> dict[str, Any]:
+    """The separator's settings, from those arguments that the file holds."""
+    names = {"audio_rate": "sample_rate", "n_fft": "window_samples", "hop_len": "hop_samples"}
+    spectrogram = {ours: args[theirs] for theirs, ours in names.items() if theirs in args}
+    if "audio_len" in args:
+        spectrogram["segment_frames"] = (args["audio_len"] + 1) // args.get("hop_len", 256)
+    target = {"kind": "binary" if args.get("binary_mask", True) else "ratio"}
+    target |= {"weighted": args["weighted_loss"]} if "weighted_loss" in args else {}
+    settings: dict[str, Any] = {"spectrogram": spectrogram, "target": target}
+    settings["num_features"] = args.get("channels", 32)
+    settings["channels"] = [64 * min(8, 2**level) for level in range(args.get("layers", 7))]
+    if kind == "clipsep":
+        settings["fusion"] = args.get("fusion", "late")
+        if "labels" in encoder:
+            settings |= {"table_dim": 512, "query_dim": len(encoder["labels"])}
+    elif kind == "clipsep_nit":
+        names = {"reg2_coef": "weight", "reg2_epsilon": "gamma", "pit_warmup_steps": "warmup_steps"}
+        names |= {"reg_coef": "margin_weight", "reg_epsilon": "margin"}
+        settings["noise"] = {ours: args[theirs] for theirs, ours in names.items() if theirs in args}
+    else:
+        settings["num_sources"] = args.get("n_mix", 2)
+    return settings
+
+
+def query_encoder(model: str, args: dict[str, Any], path: Path) -> tuple[str, dict[str, Any]]:
+    """Kind and settings; CLIP is ViT-B/32 by OpenAI, its embeddings not normalised."""
+    if model == "pit":
+        return "minilm", {}  # its answers are not read
+    if model != "label_only":
+        return "clip", {}
+    name = Path(str(args.get("label_map_filename"))).name
+    try:
+        numbers = json.loads((path.parent / name).read_text("utf-8"))
+        labels = sorted(numbers, key=numbers.__getitem__)
+        if [numbers[label] for label in labels] != list(range(args["n_labels"])):
+            raise ValueError("its numbers do not run from 0 to n_labels - 1")
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: needs the label map {name} of the run beside it ({error})"
+        ) from error
+    return "labels", {"labels": labels}
+
+
+def published_modules(kind: str, fusion: str, num_levels: int) -> dict[str, str | None]:
+    """Their modules (without "module.") and ours; None for those that they never use."""
+    net = "network." if kind == "clipsep" else ""
+    modules: dict[str, str | None] = {"sound_net.bn0": f"{net}unet.norm"}
+    block = "sound_net.unet_block"
+    for level in range(num_levels):
+        outermost, innermost = level == 0, level == num_levels - 1
+        down, up = f"{net}unet.downs.{level}", f"{net}unet.ups.{level}"
+        if fusion == "middle":
+            modules[f"{block}.downconv"] = f"{down}.0"
+            modules[f"{block}.downnorm"] = None if outermost or innermost else f"{down}.1"
+            modules[f"{block}.upconv"] = f"{up}.1"
+            if not outermost:
+                modules[f"{block}.upnorm"] = f"{up}.2"
+            block += ".submodule"
+            continue
+        # Their places in a sequence with the block inside: down, norm, block, up, norm.
+        places: tuple[int | None, ...] = (1, 2, 3, 6, 7)
+        if outermost:
+            places = (0, None, 1, 4, None)
+        elif innermost:
+            places = (1, None, None, 4, 5)
+        targets = (f"{down}.0", f"{down}.1", None, f"{up}.1", f"{up}.2")
+        for place, target in zip(places, targets, strict=True):
+            if place is not None and target is not None:
+                modules[f"{block}.model.{place}"] = target
+        block += f".model.{places[2]}"
+    if kind == "pitsep":
+        return modules | {"synth_net": "masks"}
+    modules["frame_net.fc" if fusion == "early" else "frame_net"] = f"{net}project"
+    if fusion != "early":
+        modules["synth_net"] = None if fusion == "middle" else f"{net}masks"
+    if kind == "clipsep_nit":
+        return modules | {f"pit_nets.{head}": f"noise_heads.{head}" for head in range(2)}
+    return modules | {"label_net": "table"}

@@ -1,0 +1,36 @@
+"""Long spectrograms for networks that want a fixed number of frames: overlapping segments, crossfaded."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def segment_starts(num_frames: int, size: int, step: int) -> list[int]:
+    """First frames of segments that cover num_frames >= size: each step, and one that ends at the end."""
+    last = num_frames - size
+    return [*range(0, last, step), last]
+
+
+def over_segments(
+    frames: Tensor, size: int, step: int, process: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Join what `process` makes of each segment: frames (..., n), n >= size, to (..., n).
+
+    process: (..., size) to (..., size), its other dimensions its own. Segments come one at a time, so
+    memory does not grow with their number. Where two or more overlap, weights rise and fall linearly
+    over size - step frames and sum to one.
+    """
+    ramp = torch.arange(0.5, size, device=frames.device) / (size - step)
+    fade = torch.minimum(ramp, ramp.flip(0)).clamp(max=1)
+    weight = frames.new_zeros(frames.shape[-1])
+    joined: Tensor | None = None
+    for start in segment_starts(frames.shape[-1], size, step):
+        place = slice(start, start + size)
+        part = process(frames[..., place])
+        if joined is None:
+            joined = part.new_zeros(*part.shape[:-1], frames.shape[-1])
+        joined[..., place] += part * fade
+        weight[place] += fade
+    assert joined is not None
+    return joined / weight

@@ -1,0 +1,52 @@
+"""Fixtures of the tests that run the `qsep` command."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from command import STUB, Outcome, Run, process_state_restored
+from tiny import tiny_separator
+
+from qsep.queries import minilm
+from qsep.recipes.cli import main
+from qsep.separation.checkpoint import describe, save_checkpoint
+
+
+@pytest.fixture
+def qsep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """qsep("separate", path, …) in this process, with random vectors for queries."""
+    monkeypatch.setattr(minilm.MiniLM, "encode", lambda self, queries: STUB.encode(queries))
+    for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_VERBOSITY"):
+        monkeypatch.setenv(name, os.environ.get(name, "error"))
+
+    def run(*arguments: str | Path) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["qsep", *map(str, arguments)])
+        capsys.readouterr()
+        with process_state_restored(), pytest.raises(SystemExit) as stopped:
+            main()
+        assert isinstance(stopped.value.code, int)
+        return Outcome(stopped.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder of a tiny network at 8 kHz."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    separator = tiny_separator(query_dim=384)
+    provenance = {"recipe": "tests", "seed": 7, "step": 42}
+    encoder = minilm.build(minilm.Config())
+    description = describe("band_unet", separator, "minilm", encoder, provenance)
+    save_checkpoint(folder, description, separator.state_dict(), "# A tiny model\n")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the command is run: an empty folder, with an empty cache of embeddings beside it."""
+    monkeypatch.setenv("QSEP_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"

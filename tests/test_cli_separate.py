@@ -1,0 +1,356 @@
+"""`qsep separate`: what it writes, what it refuses, and in how many words."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from command import STUB, Run, content, names, record
+
+import qsep.separation.api as api
+from qsep.queries import minilm
+from qsep.queries.cache import CachedEncoder
+from qsep.queries.interface import TextQuery
+
+# What is written
+
+
+@pytest.mark.parametrize(
+    ("rate", "num_channels", "num_samples", "subtype"),
+    [
+        (44100, 2, 44111, "PCM_16"),
+        (8000, 1, 2753, "PCM_24"),
+        (8000, 1, 1, "PCM_16"),
+        (11025, 6, 1500, "PCM_U8"),
+        (96000, 1, 9601, "PCM_32"),
+    ],
+)
+def test_target_and_residual_of_pcm_sum_to_the_input_exactly(
+    qsep: Run,
+    tiny_model: Path,
+    folder: Path,
+    rate: int,
+    num_channels: int,
+    num_samples: int,
+    subtype: str,
+) -> None:
+    record(folder / "a.wav", num_samples, rate, num_channels, subtype)
+    assert qsep("separate", "a.wav", "-q", "rain", "--residual", "-m", tiny_model).code == 0
+    parts = [
+        soundfile.read(folder / f"a.{name}.wav", dtype="int32")[0].astype(np.int64)
+        for name in ("rain", "rain.residual")
+    ]
+    whole = soundfile.read(folder / "a.wav", dtype="int32")[0]
+    assert parts[0].any() or num_samples == 1
+    # libsndfile reads unsigned bytes as signed ones around zero
+    assert np.array_equal(parts[0] + parts[1], whole)
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_residual_of_floats_is_the_input_less_the_target(
+    qsep: Run, tiny_model: Path, folder: Path, subtype: str
+) -> None:
+    record(folder / "a.wav", 5003, 22050, 3, subtype)
+    assert qsep("separate", "a.wav", "-q", "rain", "--residual", "-m", tiny_model).code == 0
+    dtype = {"FLOAT": "float32", "DOUBLE": "float64"}[subtype]
+    whole, target, residual = (
+        soundfile.read(folder / name, dtype=dtype)[0]
+        for name in ("a.wav", "a.rain.wav", "a.rain.residual.wav")
+    )
+    assert np.array_equal(whole - target, residual)
+    assert 0.01 < np.square(target).sum() / np.square(whole).sum() < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "num_channels", "num_samples", "subtype"),
+    [
+        ("a.wav", 44100, 2, 9001, "PCM_16"),
+        ("a.wav", 8000, 1, 2753, "PCM_24"),
+        ("a.wav", 22050, 3, 5000, "FLOAT"),
+        ("a.flac", 16000, 2, 777, "PCM_24"),
+        ("a.wav", 8000, 1, 1, "PCM_16"),
+    ],
+)
+def test_the_result_has_the_form_of_the_input(
+    qsep: Run,
+    tiny_model: Path,
+    folder: Path,
+    name: str,
+    rate: int,
+    num_channels: int,
+    num_samples: int,
+    subtype: str,
+) -> None:
+    record(folder / name, num_samples, rate, num_channels, subtype)
+    assert qsep("separate", name, "-q", "rain", "-o", "out", "-m", tiny_model).code == 0
+    info = soundfile.info(folder / "out" / "a.rain.wav")
+    assert (info.samplerate, info.channels, info.frames) == (rate, num_channels, num_samples)
+    assert info.subtype == subtype
+
+
+def test_every_input_is_separated_by_every_query(qsep: Run, tiny_model: Path, folder: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        record(folder / name)
+    arguments = ("-q", "rain", "-q", "A dog, barking!", "-o", "out/deep", "-m", tiny_model)
+    done = qsep("separate", "a.wav", "b.wav", *arguments)
+    assert done.code == 0
+    expected = {f"{stem}.{query}.wav" for stem in "ab" for query in ("rain", "a-dog-barking")}
+    assert names(folder / "out" / "deep") == expected
+    assert len(done.out.splitlines()) == 4
+
+
+def test_silence_gives_silence(qsep: Run, tiny_model: Path, folder: Path) -> None:
+    soundfile.write(folder / "a.wav", np.zeros(4000), 8000)
+    done = qsep("separate", "a.wav", "-q", "rain", "--residual", "--json", "-m", tiny_model)
+    assert done.code == 0
+    assert json.loads(done.out)["level_db"] == -200
+    for name in ("a.rain.wav", "a.rain.residual.wav"):
+        assert not soundfile.read(folder / name)[0].any()
+
+
+def test_json_is_one_object_for_each_input_and_query(
+    qsep: Run, tiny_model: Path, folder: Path
+) -> None:
+    record(folder / "a.wav", 4000)
+    arguments = ("-q", "rain", "-q", "flute", "--residual", "--json", "-m", tiny_model)
+    rows = [json.loads(line) for line in qsep("separate", "a.wav", *arguments).out.splitlines()]
+    assert [row["query"] for row in rows] == ["rain", "flute"]
+    assert rows[0]["files"] == ["a.rain.wav", "a.rain.residual.wav"]
+    assert {row["input"] for row in rows} == {"a.wav"}
+    assert {row["seconds"] for row in rows} == {0.5}
+    whole, target = (soundfile.read(folder / name)[0] for name in ("a.wav", "a.rain.wav"))
+    level_db = 10 * np.log10(np.square(target).sum() / np.square(whole).sum())
+    assert rows[0]["level_db"] == pytest.approx(level_db, abs=0.0051)  # rounded to 0.01
+
+
+def test_a_query_is_never_a_path(qsep: Run, tiny_model: Path, folder: Path) -> None:
+    record(folder / "a.wav")
+    before = names(folder.parent)
+    assert qsep("separate", "a.wav", "-q", "../../etc/x", "-o", "out", "-m", tiny_model).code == 0
+    (added,) = {name for name in names(folder.parent) - before if not name.startswith("cache")}
+    assert added.startswith("here/out/a.etc-x-")
+
+
+def test_an_input_named_twice_is_separated_once(qsep: Run, tiny_model: Path, folder: Path) -> None:
+    record(folder / "a.wav")
+    done = qsep("separate", "a.wav", "./a.wav", "-q", "rain", "-q", "rain", "-m", tiny_model)
+    assert (done.code, len(done.out.splitlines())) == (0, 1)
+
+
+def test_a_name_that_is_not_text_is_shown_escaped(
+    qsep: Run, tiny_model: Path, folder: Path
+) -> None:
+    name = os.fsdecode(b"\xff.wav")
+    try:
+        record(folder / "a.wav").rename(folder / name)
+    except OSError:
+        pytest.skip("this file system takes text names only")
+    done = qsep("separate", name, "-q", "rain", "-m", tiny_model)
+    assert done.code == 0
+    assert done.out.startswith("\\udcff.rain.wav  0.4 s, ")
+
+
+def test_overwrite_replaces_what_is_there(qsep: Run, tiny_model: Path, folder: Path) -> None:
+    record(folder / "a.wav")
+    (folder / "a.rain.wav").write_text("old")
+    assert qsep("separate", "a.wav", "-q", "rain", "--overwrite", "-m", tiny_model).code == 0
+    assert soundfile.info(folder / "a.rain.wav").frames == 3001
+
+
+def test_an_unfamiliar_query_is_warned_of(
+    qsep: Run, tiny_model: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record(folder / "a.wav")
+    assert qsep("separate", "a.wav", "-q", "a walrus", "-m", tiny_model).code == 0
+    assert "'a walrus' is unlike every kind of sound that tiny knows" in caplog.text
+
+
+# What is refused, before anything is done
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("no.wav", "-q", "rain"), "no.wav does not exist: check the name"),
+        ((".", "-q", "rain"), ". is a folder: name the recordings in it, as ./*.wav"),
+        (("a.wav",), "say which sound to take out, as -q 'a dog barking'"),
+        (("a.wav", "-q", ""), "the query is empty; say which sound"),
+        (("a.wav", "-q", "rain", "-q", " \t"), "the query is empty; say which sound"),
+        (("a.wav", "-q", "rain", "-o", "b.wav"), "b.wav is a file: give -o a folder"),
+        (("a.wav", "-q", "rain", "-o", "b.wav/out"), "b.wav"),
+        (("a.wav", "-q", "flute"), "a.flute.wav exists: add --overwrite or choose another"),
+        (("a.wav", "-q", "Rain", "-q", "rain"), "'Rain' and 'rain' would both be written to"),
+        (("a.wav", "sub/a.wav", "-q", "rain"), "a.wav and sub/a.wav would both be written to"),
+        (("a.wav", "a.flute.wav", "-q", "flute", "--overwrite"), "a.flute.wav is an input too"),
+        (("a.wav", "-q", "rain", "-m", "nosuch"), "nosuch: no such model"),
+        (("a.wav", "-q", "rain", "-m", "sub"), "sub: not a checkpoint folder"),
+        (("a.wav", "-q", "rain", "--device", "abacus"), "device 'abacus' cannot be used"),
+        (("a.wav", "-q", "rain", "--device", "cuda:99"), "device 'cuda:99' cannot be used"),
+        (("x" * 300 + ".wav", "-q", "rain"), "File name too long"),
+    ],
+)
+def test_wrong_use_is_one_line_and_changes_nothing(
+    qsep: Run, tiny_model: Path, folder: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    (folder / "sub").mkdir()
+    for name in ("a.wav", "b.wav", "sub/a.wav", "a.flute.wav"):
+        record(folder / name)
+    before = content(folder)
+    if "-m" not in arguments:
+        arguments = (*arguments, "-m", str(tiny_model))
+    done = qsep("separate", *arguments)
+    assert done.code == 2
+    assert message in done.error
+    assert done.out == ""
+    assert content(folder) == before
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(
+    qsep: Run, tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(folder / "a.wav")
+    (folder / "locked").mkdir()
+    # Asked of the system, for root may write everywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked")
+    done = qsep("separate", "a.wav", "-q", "rain", "-o", "locked/out", "-m", tiny_model)
+    assert done.code == 2
+    assert "locked cannot be written to: choose another folder with -o" in done.error
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_damaged_checkpoint_is_one_line(
+    qsep: Run, tiny_model: Path, folder: Path, name: str
+) -> None:
+    record(folder / "a.wav")
+    shutil.copytree(tiny_model, folder / "model")
+    data = (folder / "model" / name).read_bytes()
+    (folder / "model" / name).write_bytes(data[: len(data) // 2])
+    done = qsep("separate", "a.wav", "-q", "rain", "-m", "model")
+    assert done.code == 2
+    assert f"{name}: damaged" in done.error
+
+
+# What goes wrong underway
+
+
+def spoil(path: Path, how: str) -> Path:
+    if how == "text":
+        path.write_text("not audio at all, but words of some length\n" * 20)
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "no samples":
+        soundfile.write(path, np.zeros((0, 1)), 8000)
+    else:
+        values = np.full(3000, 0.1)
+        values[2500] = {"NaN": np.nan, "infinite": np.inf}[how]
+        soundfile.write(path, values, 8000, subtype="FLOAT")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("text", "b.wav is not audio that libsndfile"),
+        ("empty", "b.wav is empty (0 bytes)"),
+        ("no samples", "b.wav holds no audio"),
+        ("NaN", "b.wav holds a NaN or infinite sample at 0.31"),
+        ("infinite", "b.wav holds a NaN or infinite sample at 0.31"),
+    ],
+)
+def test_one_bad_file_is_named_and_the_others_are_done(
+    qsep: Run, tiny_model: Path, folder: Path, how: str, message: str
+) -> None:
+    for name in ("a.wav", "c.wav"):
+        record(folder / name)
+    spoil(folder / "b.wav", how)
+    done = qsep("separate", "a.wav", "b.wav", "c.wav", "-q", "rain", "-o", "out", "-m", tiny_model)
+    assert done.code == 1
+    assert message in done.error
+    assert names(folder / "out") == {"a.rain.wav", "c.rain.wav"}
+    assert len(done.out.splitlines()) == 2
+
+
+def test_json_has_a_line_for_a_bad_file_too(qsep: Run, tiny_model: Path, folder: Path) -> None:
+    record(folder / "a.wav")
+    spoil(folder / "b.wav", "empty")
+    done = qsep("separate", "b.wav", "a.wav", "-q", "rain", "--json", "-m", tiny_model)
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert done.code == 1
+    assert [row["input"] for row in rows] == ["b.wav", "a.wav"]
+    assert "b.wav is empty" in rows[0]["error"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupt_in_the_middle_leaves_no_partial_file(
+    qsep: Run, tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    record(folder / "a.wav")
+    unfinished: list[str] = []
+    original = api.Model.stream
+
+    def stream(self: api.Model, *arguments: Any) -> Iterator[Any]:
+        yield from original(self, *arguments)
+        unfinished.extend(path.suffix for path in (folder / "out").iterdir())
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(api.Model, "stream", stream)
+    done = qsep("separate", "a.wav", "-q", "rain", "--residual", "-o", "out", "-m", tiny_model)
+    assert done.code == 128 + number
+    assert done.err == "qsep: interrupted\n"
+    assert unfinished == [".part", ".part"]
+    assert names(folder) == {"a.wav"}
+
+
+# A process of its own
+
+
+def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+    path = os.pathsep.join(part for part in sys.path if part)
+    command = [sys.executable, "-m", "qsep.recipes", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.Popen(command, text=True, env=environment, **pipes, **options)
+
+
+@pytest.fixture
+def known_query() -> None:
+    """The embedding of "rain" lies in the cache, so no encoder is loaded."""
+    encoder = minilm.build(minilm.Config())
+    query = TextQuery("rain")
+    row = STUB.encode([query]).pooled.numpy().tobytes()
+    CachedEncoder(encoder).write({query: row})
+
+
+@pytest.mark.usefixtures("known_query")
+def test_the_command_separates_as_the_functions_do(
+    qsep: Run, tiny_model: Path, folder: Path
+) -> None:
+    record(folder / "a.wav", 12345, 44100, 2, "PCM_24")
+    process = start("separate", "a.wav", "-q", "rain", "-o", "one", "-m", tiny_model)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert out.startswith("one/a.rain.wav  0.3 s, ")
+    assert qsep("separate", "a.wav", "-q", "rain", "-o", "two", "-m", tiny_model).code == 0
+    assert content(folder / "one") == content(folder / "two")
+
+
+@pytest.mark.usefixtures("known_query")
+def test_a_terminated_command_leaves_no_partial_file(tiny_model: Path, folder: Path) -> None:
+    soundfile.write(folder / "a.wav", np.zeros(30 * 60 * 8000, np.int16), 8000)
+    process = start("separate", "a.wav", "-q", "rain", "-o", "out", "-m", tiny_model)
+    while process.poll() is None and not list(folder.glob("out/.*.part")):
+        time.sleep(0.005)
+    process.terminate()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert err.splitlines()[-1] == "qsep: interrupted"
+    assert names(folder) == {"a.wav"}
