@@ -191,6 +191,7 @@ class Model:
         progress: called with (seconds done, seconds claimed by the header or None).
         Returns for each query its files, its level in dB under the recording, and the duration.
         """
+        folder.mkdir(parents=True, exist_ok=True)
         with AudioReader(path) as reader, contextlib.ExitStack() as stack:
             rate, channels, subtype = reader.sample_rate, reader.num_channels, reader.subtype
             outputs = [output_paths(folder, path.stem, query, residual) for query in queries]

@@ -69,12 +69,15 @@ def save_checkpoint(
     card: str,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write the folder whole or not at all; floating-point weights are stored as dtype."""
+    """Write the folder whole or not at all; matrices and kernels are stored as dtype.
+
+    Vectors (biases, norms and their statistics) are few and may be large: they keep their type.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         stored = {
-            key: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
+            key: (value.to(dtype) if is_kernel(value) else value).contiguous().cpu()
             for key, value in weights.items()
         }
         for key, value in stored.items():
@@ -102,6 +105,10 @@ def save_checkpoint(
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+
+
+def is_kernel(weights: Tensor) -> bool:
+    return weights.is_floating_point() and weights.ndim >= 2
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -297,7 +297,11 @@ class Trap:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"not a checkpoint at all", pickle.dumps({"module.sound_net.bn0.weight": Trap()}, protocol=2)],
+    [
+        b"",
+        b"not a checkpoint at all",
+        pickle.dumps({"module.sound_net.bn0.weight": Trap()}, protocol=2),
+    ],
 )
 def test_a_file_that_is_damaged_or_holds_code_is_refused_and_nothing_in_it_run(
     content: bytes, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
