@@ -1,5 +1,6 @@
 """qsep.separation.wav: files are right, and complete or absent."""
 
+import contextlib
 import logging
 import os
 import time
@@ -127,22 +128,27 @@ def test_a_value_beyond_float32_is_refused(tmp_path: Path) -> None:
         w.write(np.array([[0.0, 1e300]]))
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_disk() -> Iterator[None]:
-    """Files may have 3,000 bytes: like a full disk, an error of the operating system."""
+    """Files may have 3,000 bytes: like a full disk, an error of the operating system.
+
+    Not a fixture: pytest prints before it takes fixtures down, perhaps to a longer file.
+    """
     resource = pytest.importorskip("resource", reason="this system has no limits on file sizes")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("num_samples", [300, 1237], ids=["on close", "on write"])
 def test_a_full_disk_is_one_line_and_leaves_nothing(
-    tmp_path: Path, waveform: np.ndarray, small_disk: None, num_samples: int
+    tmp_path: Path, waveform: np.ndarray, num_samples: int
 ) -> None:
     with pytest.raises(AudioError, match=r"cannot write .*a\.wav: File too large: free space"):
-        with AudioWriter(tmp_path / "a.wav", 11025, 3) as writer:
+        with small_disk(), AudioWriter(tmp_path / "a.wav", 11025, 3) as writer:
             writer.write(waveform[:, :num_samples])
     assert list(tmp_path.iterdir()) == []
 
