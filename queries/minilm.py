@@ -68,30 +68,28 @@ class MiniLM:
 
     @cached_property
     def network(self) -> tuple[Any, Any]:
-        """(tokenizer, model), on the CPU."""
-        from transformers import AutoTokenizer, BertModel
+        """(tokenizer, encoder of token ids), on the CPU."""
+        from tokenizers import Tokenizer
 
-        source: Path | str | None = Path(self.config.folder) if self.config.folder else None
-        source = source or packaged_folder()
-        if source is None:
-            source = hub_snapshot()
-        check_weights(Path(source))
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-        model = BertModel.from_pretrained(source, local_files_only=True).eval()
-        return tokenizer, model
+        from .bert import load_bert
+
+        folder = Path(self.config.folder) if self.config.folder else packaged_folder()
+        folder = folder or hub_snapshot()
+        check_weights(folder)
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(MAX_TOKENS)
+        return tokenizer, load_bert(folder)
 
     def encode(self, queries: Sequence[TextQuery]) -> QueryEmbedding:
         """One query at a time, unpadded: the answer cannot depend on what else is asked."""
         import torch
 
-        tokenizer, model = self.network
+        tokenizer, bert = self.network
         rows = []
         with torch.inference_mode():
             for query in queries:
-                tokens = tokenizer(
-                    query.text, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
-                )
-                states = model(**tokens).last_hidden_state
+                states = bert(torch.tensor([tokenizer.encode(query.text).ids]))
                 rows.append(torch.nn.functional.normalize(states.mean(dim=1), dim=-1))
         return QueryEmbedding(pooled=torch.cat(rows).clone())
 

@@ -11,7 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import qsep.queries
 import qsep.separation.models
 
-NOT_COMPONENTS = {"interface", "cache"}  # what else lies in qsep.queries
+NOT_COMPONENTS = {"interface", "cache", "bert"}  # what else lies in qsep.queries
 
 
 def component_names(package: ModuleType) -> list[str]:
