@@ -76,6 +76,24 @@ def restore(model: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
     model.load_state_dict(weights | book)
 
 
+def resume(out: Path, seed: int, model: torch.nn.Module, ema: Ema) -> dict[str, Any] | None:
+    """Put the weights of the run in `out` in place; its state, or None where no run has begun."""
+    state = load_state(out)
+    if state is None:
+        return None
+    if state["seed"] != seed:
+        raise ValueError(f"{out} holds a run with seed {state['seed']}; choose another folder")
+    try:
+        restore(model, state["model"])
+        restore(ema.model, state["ema"])
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ValueError(
+            f"{out} holds a run of another separator ({reason}); choose another folder"
+        ) from error
+    return state
+
+
 def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
     """Randomness inside the model at one step."""
     entropy = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0]
@@ -146,19 +164,8 @@ def train(
         fused=True,
     )
     ema = Ema(plain_model, config.ema_decay)
-    step = 0
-    if state := load_state(out):
-        if state["seed"] != config.seed:
-            raise ValueError(f"{out} holds a run with seed {state['seed']}; choose another folder")
-        step = state["step"]
-        try:
-            restore(plain_model, state["model"])
-            restore(ema.model, state["ema"])
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise ValueError(
-                f"{out} holds a run of another separator ({reason}); choose another folder"
-            ) from error
+    state = resume(out, config.seed, plain_model, ema)
+    step: int = state["step"] if state else 0
     model, optimizer = fabric.setup(Objective(plain_model), adam)
     if state:  # now that the weights are on the device, for the moments follow them there
         adam.load_state_dict(state["optimizer"])
