@@ -11,13 +11,16 @@ import soxr
 @dataclass(frozen=True)
 class AugmentConfig:
     """Probabilities in [0, 1]; speed_semitones: largest change of speed and pitch together;
-    equalizer_db: standard deviation of the gain at each of the curve's points."""
+    equalizer_db: standard deviation of the gain at each of the curve's points. second_probability: of
+    a second recording of the same label within a sound, its level within second_db of the first's."""
 
     speed_probability: float = 0.5
     speed_semitones: float = 3.0
     filter_probability: float = 0.4
     equalizer_db: float = 4.0
     reverb_probability: float = 0.4
+    second_probability: float = 0.0
+    second_db: float = 6.0
 
 
 def change_speed(waveform: np.ndarray, semitones: float) -> np.ndarray:

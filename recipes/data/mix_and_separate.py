@@ -48,7 +48,7 @@ class Sounds(Protocol):
 
 
 class RecordedSounds:
-    """Random stretches of recordings, at random speeds."""
+    """Random stretches of recordings, at random speeds, at times two of one label at once."""
 
     def __init__(self, by_label: dict[str, list[np.ndarray]], augment: AugmentConfig) -> None:
         self.by_label = by_label
@@ -56,6 +56,14 @@ class RecordedSounds:
         self.augment = augment
 
     def draw(self, label: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
+        first = self.stretch(label, num_samples, rng)
+        if rng.random() >= self.augment.second_probability:
+            return first
+        second = self.stretch(label, num_samples, rng)
+        level_db = rng.uniform(-self.augment.second_db, self.augment.second_db)
+        return first + second * np.float32(10 ** (level_db / 20) * rms(first) / rms(second))
+
+    def stretch(self, label: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
         clips = self.by_label[label]
         waveform = clips[rng.integers(len(clips))]
         semitones = 0.0
@@ -66,6 +74,10 @@ class RecordedSounds:
         if semitones:
             stretch = change_speed(stretch, semitones)
         return place(stretch, num_samples, rng)
+
+
+def rms(waveform: np.ndarray) -> np.float32:
+    return np.float32(np.sqrt(np.mean(np.square(waveform)) + 1e-12))
 
 
 def active_stretch(waveform: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -140,8 +152,7 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
             lowest, highest = self.config.gains
             return np.clip(waveform * np.float32(rng.uniform(lowest, highest)), -1, 1)
         level_db = rng.uniform(-self.config.level_db, self.config.level_db)
-        rms = np.sqrt(np.mean(np.square(waveform)) + 1e-12)
-        return waveform * np.float32(10 ** (level_db / 20) / rms)
+        return waveform * np.float32(10 ** (level_db / 20)) / rms(waveform)
 
     @staticmethod
     def wording(phrases: tuple[str, ...], rng: np.random.Generator) -> TextQuery:

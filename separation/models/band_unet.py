@@ -24,6 +24,7 @@ from ..objectives.snr import thresholded_snr_loss
 from ..signal.bands import band_weights
 from ..signal.stft import istft, stft
 
+FIRST_DEEP_LEVEL = 2  # of the U-Net: where the kinds of sound are told apart
 TIME_STRIDE = 16  # frames a step at the bottom of the U-Net
 SURROUNDINGS_FRAMES = 75  # each side; the level that energies are taken relative to
 RELATIVE_FLOOR = 1e-7  # -70 dB under the surroundings counts as nothing
@@ -35,7 +36,8 @@ class Config:
 
     query_noise: norm of the noise on unit-norm query embeddings in training. absent_weight: weight of
     a query for an absent sound in the loss; at 1 silence for every query is the first thing learned,
-    and the last.
+    and the last. snr_limit_db: an item separated better than this gives no gradient. channel_dropout:
+    probability that a channel of the U-Net's deep levels is silenced in training.
     """
 
     concepts: tuple[str, ...]
@@ -50,6 +52,8 @@ class Config:
     mask_features: int = 32
     query_noise: float = 0.5
     absent_weight: float = 0.1
+    snr_limit_db: float = 30.0
+    channel_dropout: float = 0.0
 
 
 def build(config: Config) -> BandUNet:
@@ -80,8 +84,15 @@ class UNet(nn.Module):
     on a CPU than many narrow ones.
     """
 
-    def __init__(self, channels: tuple[int, ...], blocks: tuple[int, ...], features: int) -> None:
+    def __init__(
+        self,
+        channels: tuple[int, ...],
+        blocks: tuple[int, ...],
+        features: int,
+        channel_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.channel_dropout = channel_dropout
         self.stem = conv_norm(3, channels[0], kernel=5, stride=(2, 2))
         self.encoders = nn.ModuleList()
         self.downs = nn.ModuleList()
@@ -97,11 +108,14 @@ class UNet(nn.Module):
                 self.decoders.append(merge)
         self.head = nn.Conv2d(channels[0], 4 * features, 3, padding=1)
 
-    def forward(self, bands: Tensor) -> Tensor:
+    def forward(self, bands: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """generator: of dropout, which is off without one."""
         hidden = F.relu(self.stem(bands))
         skips = []
         for level, encoder in enumerate(self.encoders):
             hidden = encoder(hidden)
+            if generator is not None and self.channel_dropout and level >= FIRST_DEEP_LEVEL:
+                hidden = drop_channels(hidden, self.channel_dropout, generator)
             if level < len(self.downs):
                 skips.append(hidden)
                 hidden = F.relu(self.downs[level](hidden))
@@ -138,7 +152,9 @@ class BandUNet(nn.Module):
         weights = band_weights(num_bins, config.num_bands, config.sample_rate)
         self.register_buffer("bands", weights, persistent=False)
         self.reader = ConceptReader(config.query_dim, len(config.concepts), config.num_phrases)
-        self.unet = UNet(config.channels, config.blocks, config.mask_features)
+        self.unet = UNet(
+            config.channels, config.blocks, config.mask_features, config.channel_dropout
+        )
         self.concept_masks = nn.Linear(
             len(config.concepts) + 1, config.mask_features + 1, bias=False
         )
@@ -165,11 +181,13 @@ class BandUNet(nn.Module):
         place = torch.linspace(-1, 1, energy.shape[1], device=energy.device)
         return torch.stack([overall, contrast, place[:, None].expand_as(energy)], dim=1)
 
-    def masks(self, energy: Tensor, pooled: Tensor) -> Tensor:
+    def masks(
+        self, energy: Tensor, pooled: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
         """energy (b, k, n), pooled (b, s, d) to band masks (b, s, k, n) in [0, 1]."""
         num_frames = energy.shape[-1]
         features = F.pad(self.band_features(energy), (0, -num_frames % TIME_STRIDE))
-        hidden = self.unet(features.contiguous(memory_format=torch.channels_last))
+        hidden = self.unet(features.contiguous(memory_format=torch.channels_last), generator)
         with full_precision(energy):
             hidden = hidden[..., :num_frames].float()
             query = self.concept_masks(self.reader(pooled))
@@ -218,10 +236,12 @@ class BandUNet(nn.Module):
             mixture_energy = energy.sum(dim=(1, 2))[:, None].expand_as(target_energy)
             pooled = F.normalize(torch.where(asked[..., None], queries.pooled, 0), dim=-1)
             pooled = disturb(pooled, self.config.query_noise, generator)
-        mask = self.masks(energy, pooled)
+        mask = self.masks(energy, pooled, generator)
         change = mask * (mask * energy[:, None] - 2 * correlation)
         error = (change.sum(dim=(2, 3)) + target_energy).clamp_min(0)
-        snr_loss = thresholded_snr_loss(error, target_energy, mixture_energy)
+        snr_loss = thresholded_snr_loss(
+            error, target_energy, mixture_energy, self.config.snr_limit_db
+        )
         absent = asked & ~present
         weight = present + self.config.absent_weight * absent
         return LossOutput(
@@ -232,6 +252,15 @@ class BandUNet(nn.Module):
                 "absent": mean_where(snr_loss, absent),
             },
         )
+
+
+def drop_channels(hidden: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Silence whole channels of hidden (b, c, k, n), the others raised to keep the mean.
+
+    Tompson et al., "Efficient object localization using convolutional networks" (2015), sec. 3.2.
+    """
+    random = torch.rand((*hidden.shape[:2], 1, 1), generator=generator, device=generator.device)
+    return hidden * ((random >= probability) / (1 - probability)).to(hidden)
 
 
 def full_precision(like: Tensor) -> torch.autocast:
