@@ -66,7 +66,11 @@ def build_data(
     augment = from_table(AugmentConfig, tables, "augment", recipe.name)
     if validation:
         augment = dataclasses.replace(
-            augment, speed_probability=0.0, filter_probability=0.0, reverb_probability=0.0, second_probability=0.0
+            augment,
+            speed_probability=0.0,
+            filter_probability=0.0,
+            reverb_probability=0.0,
+            second_probability=0.0,
         )
     mix = dataclasses.replace(from_table(MixConfig, tables, "mix", recipe.name), augment=augment)
     if validation and mix.gains:
