@@ -73,8 +73,9 @@ def build_data(
             second_probability=0.0,
         )
     mix = dataclasses.replace(from_table(MixConfig, tables, "mix", recipe.name), augment=augment)
-    if validation and mix.gains:
-        mix = dataclasses.replace(mix, gains=(1.0, 1.0))
+    if validation:
+        gains = (1.0, 1.0) if mix.gains else ()
+        mix = dataclasses.replace(mix, gains=gains, noise_db=())
     split = recipe.data.validation_split if validation else recipe.data.split
     seed = recipe.train.seed + (1 if validation else 0)
     return MixAndSeparate(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from qsep.queries.interface import QueryEmbedding
 from qsep.separation.models.band_unet import (
     UNet,
+    drop_channels,
     squared_magnitude,
     surroundings,
     unet_reach_frames,
@@ -65,6 +66,7 @@ def direct_loss(separator: Any, item: int) -> tuple[float, float, float]:
     batch, queries = mixture_batch()
     masks = band_masks(separator, batch.mixture, queries.pooled)[item].double().numpy()
     bands = separator.bands.double().numpy()
+    tau = 10 ** (-separator.config.snr_limit_db / 10)
     present, absent = [], []
     for source, query in enumerate(batch.queries[item]):
         if query is None:
@@ -80,18 +82,20 @@ def direct_loss(separator: Any, item: int) -> tuple[float, float, float]:
         )
         source_energy, mixture_energy = ((abs(s) ** 2).sum() for s in (source_spec, mixture_spec))
         if source_energy > 0:
-            present.append(10 * np.log10(error / source_energy + 1e-3))
+            present.append(10 * np.log10(error / source_energy + tau))
         else:
-            absent.append(10 * np.log10(error / mixture_energy + 1e-3))
+            absent.append(10 * np.log10(error / mixture_energy + tau))
     weight = separator.config.absent_weight
     total = sum(present) + weight * sum(absent)
     total /= len(present) + weight * len(absent)
     return total, np.mean(present), np.mean(absent) if absent else np.nan
 
 
-@pytest.mark.parametrize("absent_weight", [0.1, 0.7])
-def test_the_loss_equals_its_definition_bin_by_bin(absent_weight: float) -> None:
-    separator = tiny_separator(absent_weight=absent_weight)
+@pytest.mark.parametrize(("absent_weight", "snr_limit_db"), [(0.1, 30.0), (0.7, 3.0)])
+def test_the_loss_equals_its_definition_bin_by_bin(
+    absent_weight: float, snr_limit_db: float
+) -> None:
+    separator = tiny_separator(absent_weight=absent_weight, snr_limit_db=snr_limit_db)
     found = separator.loss(*mixture_batch(), rng(0))
     values = torch.stack([found.total, found.terms["present"], found.terms["absent"]], dim=1)
     expected = [direct_loss(separator, item) for item in range(4)]
@@ -120,6 +124,32 @@ def test_noise_on_queries_in_training_depends_on_the_generator_alone() -> None:
     losses = [separator.loss(*mixture_batch(), rng(seed)).total for seed in (1, 1, 2)]
     assert torch.equal(losses[0], losses[1])
     assert not torch.equal(losses[0], losses[2])
+
+
+def test_dropped_channels_are_silent_and_the_others_keep_the_mean() -> None:
+    hidden = noise(7, 40, 3)[:, :, None].expand(-1, -1, 2, -1) + 3
+    dropped = drop_channels(hidden, 0.25, rng(5))
+    ratio = dropped / hidden
+    per_channel = ratio.amax(dim=(-2, -1))
+    torch.testing.assert_close(ratio, per_channel[..., None, None].expand_as(ratio))
+    assert set(per_channel.mul(3).round().unique().tolist()) == {0.0, 4.0}  # 0 or 1 / 0.75
+    share = (per_channel == 0).float().mean().item()
+    assert abs(share - 0.25) < 4 * (0.25 * 0.75 / 280) ** 0.5  # four standard deviations
+
+
+def test_dropout_is_for_training_alone_and_the_generator_decides() -> None:
+    plain, dropping = (
+        tiny_separator(query_noise=0.0),
+        tiny_separator(query_noise=0.0, channel_dropout=0.5),
+    )
+    batch, queries = mixture_batch()
+    losses = [dropping.loss(batch, queries, rng(seed)).total for seed in (1, 1, 2)]
+    assert torch.equal(losses[0], losses[1])
+    assert not torch.equal(losses[0], losses[2])
+    assert torch.equal(
+        band_masks(plain, batch.mixture, queries.pooled),
+        band_masks(dropping, batch.mixture, queries.pooled),
+    )
 
 
 def test_surroundings_are_means_over_75_frames_on_each_side_and_fewer_at_the_ends() -> None:

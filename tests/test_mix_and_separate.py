@@ -117,6 +117,47 @@ def test_an_absent_query_has_a_silent_source_and_names_no_sound_of_the_mixture()
     assert others > 0
 
 
+def test_a_noisy_source_holds_another_sound_at_its_level_that_nobody_names() -> None:
+    data = dataset(num_sources_weights=(1.0,), noise_db=(-9.0, -6.0))
+    for draw in range(30):
+        sources, queries, _ = data[draw]
+        powers = np.abs(np.fft.rfft(sources[:, 0].numpy())) ** 2
+        named, unnamed, asked = [], [], set()
+        for power, query in zip(powers, queries, strict=True):
+            if query is None:
+                continue
+            asked.add(query.text.split()[0])
+            if not power.any():
+                continue
+            louder, quieter = np.argsort(power)[::-1][:2]
+            assert power[[louder, quieter]].sum() > 0.999 * power.sum()
+            assert -9 <= 10 * np.log10(power[quieter] / power[louder]) <= -6
+            named.append(LABELS[louder // 20 - 1])
+            unnamed.append(LABELS[quieter // 20 - 1])
+            assert query.text.split()[0] == named[-1]
+        assert len(set(named + unnamed)) == 4
+        assert asked.isdisjoint(unnamed)
+
+
+def test_noisy_sources_need_twice_as_many_labels() -> None:
+    with pytest.raises(ValueError, match="mixtures of 8 different sounds, but 6 labels"):
+        dataset(noise_db=(-9.0, -6.0))
+
+
+def test_a_second_recording_of_the_label_joins_at_its_level() -> None:
+    augment = AugmentConfig(0.0, 3.0, 0.0, 4.0, 0.0, second_probability=0.5, second_db=6.0)
+    tones = [np.float32(3.0) * tone(0), tone(1)]  # recordings of one label, one much louder
+    sounds = RecordedSounds({"a": tones}, augment)
+    generator = np.random.default_rng(4)
+    pairs = 0
+    for _ in range(80):
+        power = np.abs(np.fft.rfft(sounds.draw("a", SEGMENT, generator))) ** 2
+        if min(power[20], power[40]) > 1e-6 * power.sum():
+            pairs += 1
+            assert abs(10 * np.log10(power[20] / power[40])) <= 6.001
+    assert 8 <= pairs <= 32  # half of the draws have a second, half of these are of the other
+
+
 def test_a_wording_is_drawn_from_all_of_its_label() -> None:
     texts = {query.text for draw in range(200) for query in dataset()[draw][1] if query}
     assert texts == {text for group in (*BOOK.phrases.values(), BOOK.other) for text in group}

@@ -25,12 +25,15 @@ class MixConfig:
     [-level_db, level_db], so any two differ by at most twice that. gains: lowest and highest, to take
     the place of level_db: each source, as recorded, times a gain between them, clipped to full scale
     and divided by the number of sources (the rule of Dong et al. 2023). num_queries: slots of an item;
-    those that sources leave free ask for absent sounds, max_absent at most."""
+    those that sources leave free ask for absent sounds, max_absent at most. noise_db: lowest and highest
+    level, relative to its source, of a sound of a third label that becomes part of the source unnamed
+    (the noisy data that noise-invariant training is for); empty for clean sources."""
 
     segment_samples: int = 101760
     num_sources_weights: tuple[float, ...] = (0.45, 0.35, 0.2)
     level_db: float = 5.0
     gains: tuple[float, ...] = ()
+    noise_db: tuple[float, ...] = ()
     num_queries: int = 5
     max_absent: int = 2
     other_probability: float = 0.2
@@ -118,6 +121,7 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
         most = 1 + len(config.num_sources_weights)
         if most > config.num_queries:
             raise ValueError(f"mix.num_queries is {config.num_queries}, for {most} sources")
+        most = 2 * most if config.noise_db else most
         if most > len(sounds.labels):
             raise ValueError(
                 f"mixtures of {most} different sounds, but {len(sounds.labels)} labels"
@@ -131,13 +135,16 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
         odds = config.num_sources_weights
         num_sources = 2 + int(rng.choice(len(odds), p=np.divide(odds, sum(odds))))
         labels = [self.sounds.labels[i] for i in rng.permutation(len(self.sounds.labels))]
+        heard = labels[: 2 * num_sources if config.noise_db else num_sources]
         sources = np.zeros((config.num_queries, 1, config.segment_samples), np.float32)
         queries: list[Query | None] = [None] * config.num_queries
         for index, label in enumerate(labels[:num_sources]):
             sources[index, 0] = self.source(label, rng)
+            if config.noise_db:
+                sources[index, 0] += self.noise(heard[num_sources + index], sources[index, 0], rng)
             queries[index] = self.wording(self.book.phrases[label], rng)
         sources *= 1 / num_sources if config.gains else 10 ** (rng.uniform(-30, 0) / 20)
-        absent = labels[num_sources:]
+        absent = labels[len(heard) :]
         for index in range(num_sources, min(config.num_queries, num_sources + config.max_absent)):
             other = rng.random() < config.other_probability or not absent
             phrases = self.book.other if other else self.book.phrases[absent.pop()]
@@ -153,6 +160,12 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
             return np.clip(waveform * np.float32(rng.uniform(lowest, highest)), -1, 1)
         level_db = rng.uniform(-self.config.level_db, self.config.level_db)
         return waveform * np.float32(10 ** (level_db / 20)) / rms(waveform)
+
+    def noise(self, label: str, source: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        waveform = self.sounds.draw(label, self.config.segment_samples, rng)
+        lowest, highest = self.config.noise_db
+        level_db = rng.uniform(lowest, highest)
+        return waveform * np.float32(10 ** (level_db / 20)) * rms(source) / rms(waveform)
 
     @staticmethod
     def wording(phrases: tuple[str, ...], rng: np.random.Generator) -> TextQuery:
