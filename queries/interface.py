@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -38,6 +39,13 @@ class QueryEmbedding:
     pooled: Tensor
     tokens: Tensor | None = None
     token_mask: Tensor | None = None
+
+    def to(self, device: torch.device) -> QueryEmbedding:
+        return QueryEmbedding(
+            self.pooled.to(device),
+            None if self.tokens is None else self.tokens.to(device),
+            None if self.token_mask is None else self.token_mask.to(device),
+        )
 
 
 class QueryEncoder(Protocol):

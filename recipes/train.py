@@ -6,11 +6,7 @@ All randomness is a function of (seed, step), so a resumed run repeats the unint
 
 from __future__ import annotations
 
-import json
-import math
 import signal
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -20,9 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from qsep.evaluation.sdr import si_sdr
-from qsep.queries.interface import Query, QueryEmbedding, QueryEncoder
-from qsep.separation.checkpoint import describe, save_checkpoint, write_atomically
+from qsep.separation.checkpoint import describe, save_checkpoint
 from qsep.separation.interface import LossOutput, MixtureBatch
 
 from .build import build_book, build_data, build_model, build_query_encoder
@@ -30,7 +24,10 @@ from .card import model_card
 from .config import Recipe, TrainConfig
 from .curves import plot_curves
 from .data.mix_and_separate import MixAndSeparate
+from .journal import Journal
+from .query_batch import encode_batch
 from .state import Ema, load_state, save_state
+from .validation import validate
 
 
 class DrawSampler(Sampler[list[int]]):
@@ -59,15 +56,6 @@ def learning_rate_factor(step: int, config: TrainConfig) -> float:
     left = ((config.decay_end or config.steps) - step) / max(1, config.decay_steps)
     fall = config.final_factor + (1 - config.final_factor) * max(0.0, left)
     return min(1.0, rise, fall)
-
-
-def encode_batch(encoder: QueryEncoder, queries: list[list[Query | None]]) -> QueryEmbedding:
-    """pooled (b, s, d); rows of zeros where nothing is asked."""
-    asked = [query for row in queries for query in row if query is not None]
-    chosen = torch.tensor([[query is not None for query in row] for row in queries])
-    pooled = torch.zeros(*chosen.shape, encoder.dim)
-    pooled[chosen] = encoder.encode(asked).pooled
-    return QueryEmbedding(pooled)
 
 
 def restore(model: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
@@ -136,6 +124,141 @@ class Stop:
         signal.signal(number, signal.default_int_handler)
 
 
+class Run:
+    """A recipe's parts on their devices, and how far they have come in folder `out`.
+
+    content: the recipe as read, for the record.
+    """
+
+    def __init__(
+        self, recipe: Recipe, content: dict[str, Any], out: Path, accelerator: str, devices: int
+    ) -> None:
+        from lightning_fabric import Fabric, seed_everything
+
+        self.recipe, self.config, self.content, self.out = recipe, recipe.train, content, out
+        self.fabric = Fabric(
+            accelerator=accelerator, devices=devices, precision=self.config.precision
+        )
+        self.fabric.launch()
+        seed_everything(self.config.seed, verbose=False)
+        self.encoder_kind, self.encoder, self.cached = build_query_encoder(recipe)
+        self.book = build_book(recipe)
+        self.kind, self.separator = build_model(recipe, self.book, self.cached)
+        adam = torch.optim.AdamW(
+            self.separator.parameters(),
+            lr=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+            fused=True,
+        )
+        self.ema = Ema(self.separator, self.config.ema_decay)
+        state = resume(out, self.config.seed, self.separator, self.ema)
+        self.step: int = state["step"] if state else 0
+        self.saved_step = -1
+        self.skipped = 0
+        self.model, self.optimizer = self.fabric.setup(Objective(self.separator), adam)
+        if state:  # now that the weights are on the device, for the moments follow them there
+            adam.load_state_dict(state["optimizer"])
+        self.ema.model.to(self.fabric.device)
+        self.validation = self.data(validation=True)
+        self.journal = Journal(out, content, self.step, self.fabric.is_global_zero)
+
+    def data(self, validation: bool) -> MixAndSeparate:
+        return build_data(self.recipe, self.book, self.separator.sample_rate, validation)
+
+    def batches(self) -> DataLoader[Any]:
+        """This rank's share of the batches of all steps still to do."""
+        config, data = self.config, self.data(validation=False)
+        sampler = DrawSampler(
+            self.step,
+            config.steps,
+            config.batch_size,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+        )
+        return DataLoader(
+            data,
+            batch_sampler=sampler,
+            collate_fn=data.collate,
+            num_workers=config.num_workers,
+            worker_init_fn=leave_signals_to_parent,
+            prefetch_factor=4 if config.num_workers else None,
+        )
+
+    def learn(self, batch: MixtureBatch) -> None:
+        """One step: encode, loss, backward, clip, step, average."""
+        self.model.train()
+        queries = encode_batch(self.cached, batch.queries).to(self.fabric.device)
+        batch = batch.to(self.fabric.device)
+        generator = step_generator(self.config.seed, self.step, self.fabric.global_rank)
+        total, terms = self.model(lambda separator: separator.loss(batch, queries, generator))
+        loss = total.mean()
+        finite = bool(torch.isfinite(self.fabric.all_reduce(loss.detach())))
+        if finite:
+            self.optimizer.zero_grad()
+            self.fabric.backward(loss)
+            norm = self.fabric.clip_gradients(
+                self.model,
+                self.optimizer,
+                max_norm=self.config.clip_norm,
+                error_if_nonfinite=False,
+            )
+            finite = bool(torch.isfinite(norm))
+        if finite:
+            self.skipped = 0
+            for group in self.optimizer.param_groups:
+                factor = learning_rate_factor(self.step, self.config)
+                group["lr"] = self.config.learning_rate * factor
+            self.optimizer.step()
+            self.ema.update(self.separator, self.step)
+        else:
+            self.skip()
+        self.step += 1
+        self.journal.collect({name: value.nanmean().item() for name, value in terms.items()})
+
+    def skip(self) -> None:
+        """Undo a step whose loss or gradient is not finite; give up after too many in a row."""
+        self.skipped += 1
+        self.ema.restore_buffers(self.separator)
+        self.journal.say(self.step, f"loss is not finite; step skipped ({self.skipped} in a row)")
+        if self.skipped >= self.config.skip_limit:
+            raise ValueError(
+                f"the loss was not finite {self.skipped} steps in a row, the last one step "
+                f"{self.step}; lower train.learning_rate"
+            )
+
+    def due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.config.steps
+
+    def report(self) -> None:
+        """Log and validate, when it is time."""
+        if self.due(self.config.log_every):
+            rate = self.optimizer.param_groups[0]["lr"]
+            self.journal.write(self.step, self.config.steps, lr=rate)
+        if self.due(self.config.validate_every):
+            if self.fabric.is_global_zero:
+                num_items = self.recipe.data.num_validation
+                scores = validate(self.ema.model, self.cached, self.validation, num_items)
+                self.journal.note(self.step, scores)
+            self.fabric.barrier()
+
+    def save(self) -> None:
+        """The run's state and the checkpoint out/model, once a step: twice would push out the one before."""
+        if not self.fabric.is_global_zero or self.saved_step == self.step:
+            return
+        self.saved_step = self.step
+        state = {"step": self.step, "seed": self.config.seed, "model": self.separator.state_dict()}
+        state |= {"ema": self.ema.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        save_state(self.out, state)
+        provenance = {"recipe": self.recipe.name, "content": self.content}
+        provenance |= {"seed": self.config.seed, "step": self.step}
+        description = describe(
+            self.kind, self.ema.model, self.encoder_kind, self.encoder, provenance
+        )
+        card = model_card(description, self.recipe)
+        save_checkpoint(self.out / "model", description, self.ema.model.state_dict(), card)
+        plot_curves(self.journal.path, self.out / "loss.png")
+
+
 def train(
     recipe: Recipe,
     content: dict[str, Any],
@@ -148,183 +271,15 @@ def train(
 
     content: the recipe as read, for the record. stop_after: leave after this step as if interrupted.
     """
-    from lightning_fabric import Fabric, seed_everything
-
-    config = recipe.train
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=config.precision)
-    fabric.launch()
-    seed_everything(config.seed, verbose=False)
-    encoder_kind, encoder, cached = build_query_encoder(recipe)
-    book = build_book(recipe)
-    kind, plain_model = build_model(recipe, book, cached)
-    adam = torch.optim.AdamW(
-        plain_model.parameters(),
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
-    ema = Ema(plain_model, config.ema_decay)
-    state = resume(out, config.seed, plain_model, ema)
-    step: int = state["step"] if state else 0
-    model, optimizer = fabric.setup(Objective(plain_model), adam)
-    if state:  # now that the weights are on the device, for the moments follow them there
-        adam.load_state_dict(state["optimizer"])
-    ema.model.to(fabric.device)
-    data = build_data(recipe, book, plain_model.sample_rate, validation=False)
-    sampler = DrawSampler(
-        step, config.steps, config.batch_size, fabric.global_rank, fabric.world_size
-    )
-    loader: DataLoader[Any] = DataLoader(
-        data,
-        batch_sampler=sampler,
-        collate_fn=data.collate,
-        num_workers=config.num_workers,
-        worker_init_fn=leave_signals_to_parent,
-        prefetch_factor=4 if config.num_workers else None,
-    )
-    validation = build_data(recipe, book, plain_model.sample_rate, validation=True)
-    journal = Journal(out, content, step, fabric.is_global_zero)
+    run = Run(recipe, content, out, accelerator, devices)
     stop = Stop()
-
-    saved_step = -1
-
-    def save() -> None:
-        nonlocal saved_step
-        if not fabric.is_global_zero or saved_step == step:  # twice would push out the one before
-            return
-        saved_step = step
-        state = {"step": step, "seed": config.seed, "model": plain_model.state_dict()}
-        state |= {"ema": ema.model.state_dict(), "optimizer": optimizer.state_dict()}
-        save_state(out, state)
-        provenance = {"recipe": recipe.name, "content": content, "seed": config.seed, "step": step}
-        description = describe(kind, ema.model, encoder_kind, encoder, provenance)
-        card = model_card(description, recipe)
-        save_checkpoint(out / "model", description, ema.model.state_dict(), card)
-        plot_curves(journal.path, out / "loss.png")
-
-    skipped = 0
-    for batch in loader:
-        if stop.wanted or step == stop_after:
+    for batch in run.batches():
+        if stop.wanted or run.step == stop_after:
             break
-        model.train()
-        batch = batch.to(fabric.device)
-        queries = encode_batch(cached, batch.queries)
-        queries = QueryEmbedding(queries.pooled.to(fabric.device))
-        generator = step_generator(config.seed, step, fabric.global_rank)
-        total, terms = model(lambda separator: separator.loss(batch, queries, generator))  # noqa: B023
-        loss = total.mean()
-        finite = bool(torch.isfinite(fabric.all_reduce(loss.detach())))
-        if finite:
-            optimizer.zero_grad()
-            fabric.backward(loss)
-            norm = fabric.clip_gradients(
-                model, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
-            )
-            finite = bool(torch.isfinite(norm))
-        if not finite:
-            skipped += 1
-            ema.restore_buffers(plain_model)
-            journal.say(step, f"loss is not finite; step skipped ({skipped} in a row)")
-            if skipped >= config.skip_limit:
-                raise ValueError(
-                    f"the loss was not finite {skipped} steps in a row, the last one step {step}; "
-                    "lower train.learning_rate"
-                )
-        else:
-            skipped = 0
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * learning_rate_factor(step, config)
-            optimizer.step()
-            ema.update(plain_model, step)
-        step += 1
-        journal.collect({name: value.nanmean().item() for name, value in terms.items()})
-        if step % config.log_every == 0 or step == config.steps:
-            journal.write(step, config.steps, lr=optimizer.param_groups[0]["lr"])
-        if step % config.validate_every == 0 or step == config.steps:
-            if fabric.is_global_zero:
-                journal.note(
-                    step, validate(ema.model, cached, validation, recipe.data.num_validation)
-                )
-            fabric.barrier()
-        if step % config.save_every == 0:
-            save()
-    save()
-    fabric.barrier()
+        run.learn(batch)
+        run.report()
+        if run.step % recipe.train.save_every == 0:
+            run.save()
+    run.save()
+    run.fabric.barrier()
     return out / "model"
-
-
-@torch.no_grad()  # validation measures, it does not learn
-def validate(
-    separator: Any, encoder: QueryEncoder, data: MixAndSeparate, num_items: int
-) -> dict[str, float]:
-    """Mean SI-SDR improvement of present sounds; median level of absent ones under the mixture, dB."""
-    device = next(separator.parameters()).device
-    improvements: list[float] = []
-    leaks: list[float] = []
-    for draw in range(num_items):
-        batch: MixtureBatch = data.collate([data[draw]]).to(device)
-        queries = QueryEmbedding(encode_batch(encoder, batch.queries).pooled.to(device))
-        target = separator.separate(batch.mixture, queries).target
-        for index, query in enumerate(batch.queries[0]):
-            if query is None:
-                continue
-            source, mixture = batch.sources[0, index, 0], batch.mixture[0, 0]
-            estimate = target[0, index, 0]
-            if source.any():
-                gain = si_sdr(estimate, source) - si_sdr(mixture, source)
-                improvements.append(float(gain))
-            else:
-                ratio = estimate.square().sum() / mixture.square().sum() + 1e-10
-                leaks.append(10 * math.log10(float(ratio)))
-    result = {"si_sdr_i": sum(improvements) / max(1, len(improvements))}
-    if leaks:
-        result["absent_db"] = sorted(leaks)[len(leaks) // 2]
-    return result
-
-
-class Journal:
-    """log.jsonl, one line an entry; lines after the resumed step are dropped, they will come again."""
-
-    def __init__(self, folder: Path, content: dict[str, Any], step: int, active: bool) -> None:
-        self.path = folder / "log.jsonl"
-        self.active = active
-        self.pending: dict[str, list[float]] = {}
-        self.since = time.monotonic()
-        self.num_steps = 0
-        if not active:
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "recipe.json").write_text(json.dumps(content, indent=1) + "\n")
-        lines = self.path.read_text().splitlines(True) if self.path.is_file() else []
-        # A killed run may leave half a line.
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        write_atomically(self.path, lambda temporary: temporary.write_text("".join(kept)))
-
-    def collect(self, terms: dict[str, float]) -> None:
-        self.num_steps += 1
-        for name, value in terms.items():
-            if math.isfinite(value):
-                self.pending.setdefault(name, []).append(value)
-
-    def write(self, step: int, steps: int, lr: float) -> None:
-        """Means since the last entry, and the pace."""
-        seconds = (time.monotonic() - self.since) / max(1, self.num_steps)
-        means = {name: sum(values) / len(values) for name, values in self.pending.items()}
-        self.pending, self.since, self.num_steps = {}, time.monotonic(), 0
-        self.note(step, {**means, "lr": lr, "seconds_per_step": seconds})
-        if self.active and sys.stderr.isatty():
-            left = (steps - step) * seconds / 60
-            print(f"  {step}/{steps} steps, {left:.0f} min left", file=sys.stderr)
-
-    def note(self, step: int, values: dict[str, float]) -> None:
-        if not self.active:
-            return
-        rounded = {name: round(value, 6) for name, value in values.items()}
-        with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, **rounded}) + "\n")
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        print(f"step {step}: {shown}", flush=True)
-
-    def say(self, step: int, text: str) -> None:
-        if self.active:
-            print(f"step {step}: {text}", file=sys.stderr, flush=True)
