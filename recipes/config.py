@@ -18,7 +18,8 @@ class TrainConfig:
     """Steps of batch_size mixtures over all devices together. The learning rate rises linearly over
     warmup_steps, stays, and falls linearly over the last decay_steps to final_factor of itself;
     decay_end: the step at which it is there, 0 for the last. precision as Lightning Fabric names it.
-    skip_limit: consecutive steps with a loss that is not finite before giving up."""
+    skip_limit: consecutive steps with a loss that is not finite before giving up. half_kernels: store
+    the checkpoint's kernels in float16, half as large; the run's own state stays float32."""
 
     steps: int
     batch_size: int = 16
@@ -37,6 +38,7 @@ class TrainConfig:
     save_every: int = 500
     num_workers: int = 1
     skip_limit: int = 10
+    half_kernels: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "log_every", "validate_every", "save_every", "skip_limit"):

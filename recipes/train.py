@@ -249,13 +249,15 @@ class Run:
         state = {"step": self.step, "seed": self.config.seed, "model": self.separator.state_dict()}
         state |= {"ema": self.ema.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         save_state(self.out, state)
-        provenance = {"recipe": self.recipe.name, "content": self.content}
+        content = {table: values for table, values in self.content.items() if table != "card"}
+        provenance = {"recipe": self.recipe.name, "content": content}
         provenance |= {"seed": self.config.seed, "step": self.step}
         description = describe(
             self.kind, self.ema.model, self.encoder_kind, self.encoder, provenance
         )
         card = model_card(description, self.recipe)
-        save_checkpoint(self.out / "model", description, self.ema.model.state_dict(), card)
+        dtype = torch.float16 if self.config.half_kernels else torch.float32
+        save_checkpoint(self.out / "model", description, self.ema.model.state_dict(), card, dtype)
         plot_curves(self.journal.path, self.out / "loss.png")
 
 

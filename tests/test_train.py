@@ -5,6 +5,7 @@ import json
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -376,6 +377,18 @@ def test_the_checkpoint_holds_the_averaged_weights(whole: dict[str, Any], finish
     assert config["provenance"]["step"] == STEPS
     assert config["provenance"]["content"]["train"]["batch_size"] == 4
     assert config["separator"]["config"]["concepts"] == [f"a {label}" for label in LABELS]
+
+
+def test_kernels_may_be_stored_in_half_precision_while_the_run_keeps_all_digits(
+    run: Callable[..., Path], finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    stored = load_file(run(tmp_path / "run", half_kernels=True) / "model" / "model.safetensors")
+    ema = state_of(tmp_path / "run")["ema"]
+    kernels = [key for key, value in ema.items() if value.ndim > 1 and key in stored]
+    assert kernels
+    for key, value in stored.items():
+        assert torch.equal(value, ema[key].half() if key in kernels else ema[key])
 
 
 def test_a_run_leaves_no_temporary_files(finished: Path) -> None:
