@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from qsep.queries.interface import QueryEmbedding
 
 from ..interface import LossOutput, MixtureBatch, Separated
-from ..networks.log_frequency import LogFrequency, SpectrogramConfig
+from ..networks.log_frequency import LogFrequencySeparator, SpectrogramConfig
 from ..networks.query_masks import QueryMasks, only_asked
 from ..networks.unet import UNet, initialise
 from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets, mean_of_asked
@@ -104,18 +104,11 @@ class MiddleFusion(nn.Module):
 FUSIONS = {"late": LateFusion, "early": EarlyFusion, "middle": MiddleFusion}
 
 
-class CLIPSep(nn.Module):
-    """See the module's docstring. Any number of channels: they share the mask."""
+class CLIPSep(LogFrequencySeparator):
+    """See the module's docstring."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        self.spectrogram = LogFrequency(config.spectrogram)
-        self.sample_rate = config.spectrogram.sample_rate
-        self.num_channels = None
-        self.query_dim = config.query_dim
-        self.stride_samples = self.spectrogram.stride_samples
-        self.context_samples = self.spectrogram.context_samples
+        super().__init__(config, query_dim=config.query_dim)
         width = config.table_dim or config.query_dim
         self.table = nn.Embedding(config.query_dim, width) if config.table_dim else None
         self.network = FUSIONS[config.fusion](width, config.num_features, config.channels)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from qsep.queries.interface import QueryEmbedding
 
 from ..interface import LossOutput, MixtureBatch, Separated
-from ..networks.log_frequency import LogFrequency, SpectrogramConfig
+from ..networks.log_frequency import LogFrequencySeparator, SpectrogramConfig
 from ..networks.query_masks import QueryMasks, only_asked
 from ..networks.unet import UNet, initialise
 from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets, mean_of_asked
@@ -44,18 +44,11 @@ def build(config: Config) -> CLIPSepNIT:
     return CLIPSepNIT(config)
 
 
-class CLIPSepNIT(nn.Module):
-    """See the module's docstring. Any number of channels: they share the mask."""
+class CLIPSepNIT(LogFrequencySeparator):
+    """See the module's docstring."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        self.spectrogram = LogFrequency(config.spectrogram)
-        self.sample_rate = config.spectrogram.sample_rate
-        self.num_channels = None
-        self.query_dim = config.query_dim
-        self.stride_samples = self.spectrogram.stride_samples
-        self.context_samples = self.spectrogram.context_samples
+        super().__init__(config, query_dim=config.query_dim)
         width = config.num_features
         self.unet = UNet(1, width, config.channels)
         self.project = nn.Linear(config.query_dim, width)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from qsep.queries.interface import QueryEmbedding
 
 from ..interface import LossOutput, MixtureBatch, Separated
-from ..networks.log_frequency import LogFrequency, SpectrogramConfig
+from ..networks.log_frequency import LogFrequencySeparator, SpectrogramConfig
 from ..networks.unet import UNet, initialise
 from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets
 from ..objectives.permutation_invariant import permutation_invariant
@@ -35,18 +35,11 @@ def build(config: Config) -> PITSep:
     return PITSep(config)
 
 
-class PITSep(nn.Module):
-    """See the module's docstring. Any number of channels: they share the mask."""
+class PITSep(LogFrequencySeparator):
+    """See the module's docstring."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
-        self.spectrogram = LogFrequency(config.spectrogram)
-        self.sample_rate = config.spectrogram.sample_rate
-        self.num_channels = None
-        self.query_dim = 0  # whatever queries hold is not read
-        self.stride_samples = self.spectrogram.stride_samples
-        self.context_samples = self.spectrogram.context_samples
+        super().__init__(config, query_dim=0)  # whatever queries hold is not read
         self.unet = UNet(1, config.num_features, config.channels)
         self.masks = nn.Conv2d(config.num_features, config.num_sources, 1)
         self.apply(initialise)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..interface import MixtureBatch, Separated
 from ..signal.segments import over_segments
@@ -92,6 +93,23 @@ class LogFrequency:
         masked = mask[:, :, None] * spec[:, None]
         target = hann_istft(masked, config.window_samples, config.hop_samples, mixture.shape[-1])
         return Separated(target, mixture[:, None] - target)
+
+
+class LogFrequencySeparator(nn.Module):
+    """What separators with this front end have in common. Any number of channels: they share the mask.
+
+    config: the separator's own, with a `spectrogram`.
+    """
+
+    def __init__(self, config: Any, query_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.spectrogram = LogFrequency(config.spectrogram)
+        self.sample_rate = config.spectrogram.sample_rate
+        self.num_channels = None
+        self.query_dim = query_dim
+        self.stride_samples = self.spectrogram.stride_samples
+        self.context_samples = self.spectrogram.context_samples
 
 
 def repeat_to(waveform: Tensor, num_samples: int) -> Tensor:
