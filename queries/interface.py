@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,12 +40,16 @@ class QueryEmbedding:
     tokens: Tensor | None = None
     token_mask: Tensor | None = None
 
-    def to(self, device: torch.device) -> QueryEmbedding:
+    def map(self, function: Callable[[Tensor], Tensor]) -> QueryEmbedding:
+        """The same function of each entry that is there."""
         return QueryEmbedding(
-            self.pooled.to(device),
-            None if self.tokens is None else self.tokens.to(device),
-            None if self.token_mask is None else self.token_mask.to(device),
+            function(self.pooled),
+            None if self.tokens is None else function(self.tokens),
+            None if self.token_mask is None else function(self.token_mask),
         )
+
+    def to(self, device: torch.device) -> QueryEmbedding:
+        return self.map(lambda entry: entry.to(device))
 
 
 class QueryEncoder(Protocol):

@@ -115,7 +115,9 @@ def train(
     from .train import train as run
 
     parsed, content = read_recipe(recipe, overrides)
-    print(f"checkpoint: {run(parsed, content, out, accelerator, devices)}")
+    folder = run(parsed, content, out, accelerator, devices)
+    if folder is not None:
+        print(f"checkpoint: {folder}")
 
 
 @evaluate_app.command("sounds21")

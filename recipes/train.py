@@ -268,8 +268,8 @@ def train(
     accelerator: str = "auto",
     devices: int = 1,
     stop_after: int | None = None,
-) -> Path:
-    """Run or continue the recipe in folder `out`; returns the checkpoint folder out/model.
+) -> Path | None:
+    """Run or continue the recipe in folder `out`; the checkpoint folder, None but on the first device.
 
     content: the recipe as read, for the record. stop_after: leave after this step as if interrupted.
     """
@@ -284,4 +284,4 @@ def train(
             run.save()
     run.save()
     run.fabric.barrier()
-    return out / "model"
+    return out / "model" if run.fabric.is_global_zero else None

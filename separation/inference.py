@@ -45,7 +45,7 @@ def separate_chunks(
 ) -> Iterator[Tensor]:
     """Overlap-add: blocks (c, t) at the separator's rate in, targets (s, c, t') out.
 
-    queries.pooled: (s, d). The lengths out sum to the lengths in. Where the separator's context is
+    queries: (s, ...). The lengths out sum to the lengths in. Where the separator's context is
     as it says, the result equals that of the whole recording at once.
     """
     waiting: list[Tensor] = []  # input from `origin` on
@@ -60,8 +60,7 @@ def separate_chunks(
         lead = start - max(0, start - cut.context)
         if not last:
             seen = seen[:, : lead + cut.step + cut.fade + cut.context]
-        pooled = queries.pooled[None].to(seen.device)
-        target = separator.separate(seen[None], QueryEmbedding(pooled)).target[0, ..., lead:]
+        target = separate_channels(separator, seen, queries)[..., lead:]
         if tail is not None:
             overlap = min(cut.fade, target.shape[-1])
             rise = (torch.arange(overlap, device=target.device) + 0.5) / cut.fade
@@ -82,6 +81,22 @@ def separate_chunks(
             yield chunk(last=False)
     if num_in > start:
         yield chunk(last=True)
+
+
+def separate_channels(separator: Separator, mixture: Tensor, queries: QueryEmbedding) -> Tensor:
+    """mixture (c, t) to targets (s, c, t). A separator of one channel takes each by itself."""
+    num_channels = len(mixture)
+    if separator.num_channels in (None, num_channels):
+        batched = queries.map(lambda entry: entry[None].to(mixture.device))
+        return separator.separate(mixture[None], batched).target[0]
+    if separator.num_channels != 1:
+        raise ValueError(
+            f"the recording has {num_channels} channels, this model takes {separator.num_channels}"
+        )
+    repeated = queries.map(
+        lambda entry: entry.to(mixture.device).expand(num_channels, *entry.shape)
+    )
+    return separator.separate(mixture[:, None], repeated).target[:, :, 0].transpose(0, 1)
 
 
 def separate_stream(

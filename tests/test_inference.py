@@ -9,7 +9,13 @@ from tiny import QUERY_DIM, RATE, noise, tiny_separator, unit_vectors
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
-from qsep.separation.inference import Geometry, geometry, separate_chunks, separate_stream
+from qsep.separation.inference import (
+    Geometry,
+    geometry,
+    separate_channels,
+    separate_chunks,
+    separate_stream,
+)
 from qsep.separation.interface import Separated
 from qsep.separation.resample import StreamResampler
 
@@ -19,6 +25,8 @@ RATES = [8000, 11025, 32000, 44100, 48000, 96000, 192000]
 class Rule(nn.Module):
     """A separator that applies a function (b, c, t) to (b, c, t), the first query's result once, the
     second's twice, and so on. longest: the most samples it was ever given."""
+
+    num_channels: int | None = None
 
     def __init__(
         self,
@@ -232,3 +240,33 @@ def test_what_is_held_does_not_grow_with_the_recording(rate: int) -> None:
 def test_no_blocks_give_nothing() -> None:
     assert list(separate_stream(Rule(), iter(()), 44100, asked(2))) == []
     assert list(separate_chunks(Rule(), iter(()), asked(2), Geometry(20, 10, 5))) == []
+
+
+class OneChannel(Rule):
+    """Takes one channel and adds to it the first entries of each query's vector, token and mask."""
+
+    num_channels = 1
+
+    def separate(
+        self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
+    ) -> Separated:
+        assert mixture.shape[1] == 1
+        assert queries.tokens is not None and queries.token_mask is not None
+        offset = queries.pooled[..., 0] + queries.tokens[..., 0, 0] * queries.token_mask[..., 0]
+        target = mixture[:, None] + offset[..., None, None]
+        return Separated(target, mixture[:, None] - target)
+
+
+def test_a_separator_of_one_channel_takes_each_by_itself_with_whole_queries() -> None:
+    mixture, pooled = noise(3, 40), unit_vectors(2, QUERY_DIM, seed=9)
+    tokens, mask = noise(2, 5, 7), torch.tensor([[True] * 5, [False] * 5])
+    target = separate_channels(OneChannel(), mixture, QueryEmbedding(pooled, tokens, mask))
+    offset = pooled[:, 0] + torch.stack([tokens[0, 0, 0], torch.tensor(0.0)])
+    torch.testing.assert_close(target, mixture[None] + offset[:, None, None])
+
+
+def test_other_numbers_of_channels_are_refused() -> None:
+    separator = Rule()
+    separator.num_channels = 2
+    with pytest.raises(ValueError, match="has 3 channels, this model takes 2"):
+        separate_channels(separator, noise(3, 40), asked())

@@ -26,7 +26,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from qsep.recipes.train import train
 
     with process_state_restored():
-        return train(RECIPE, CONTENT, tmp_path_factory.mktemp("smoke"), accelerator="cpu").parent
+        folder = train(RECIPE, CONTENT, tmp_path_factory.mktemp("smoke"), accelerator="cpu")
+        assert folder is not None
+        return folder.parent
 
 
 @pytest.fixture(scope="module")
