@@ -55,16 +55,21 @@ def istft(spec: Tensor, window_samples: int, hop_samples: int, num_samples: int)
     return waveform[:, :num_samples].reshape(*spec.shape[:-2], num_samples)
 
 
-def hann_stft(waveform: Tensor, window_samples: int, hop_samples: int) -> Tensor:
+def hann_stft(
+    waveform: Tensor, window_samples: int, hop_samples: int, pad_mode: str = "constant"
+) -> Tensor:
     """waveform: (..., t), t >= 1, to (..., f, n) as librosa >= 0.10 has it: periodic Hann window,
-    centred frames on each multiple of the hop up to t, so n = 1 + t // hop, zeros around."""
+    centred frames on each multiple of the hop up to t, so n = 1 + t // hop, zeros around.
+
+    pad_mode: what lies around instead, in torch.stft's words; "reflect" needs t > window_samples / 2.
+    """
     spec = torch.stft(
         waveform.reshape(-1, waveform.shape[-1]),
         window_samples,
         hop_samples,
         window=torch.hann_window(window_samples, dtype=waveform.dtype, device=waveform.device),
         center=True,
-        pad_mode="constant",
+        pad_mode=pad_mode,
         return_complex=True,
     )
     return spec.reshape(*waveform.shape[:-1], *spec.shape[-2:])

@@ -1,0 +1,233 @@
+"""ResUNet30 (Kong et al. 2021) steered by a query vector: the separator of AudioSep and USS.
+
+    mixture -> STFT magnitude -> U-Net, a query-made offset at every norm -> complex mask -> waveform
+
+AudioSep (Liu et al., arXiv 2308.05037): CLAP text embeddings, 512 wide. USS (Kong et al., arXiv
+2305.07447): what a tagger hears in the wanted sound, 527 probabilities or an embedding 2048 wide. The
+baseline of DCASE 2024 task 9 is AudioSep at 16 kHz. Spectra are laid out (b, c, n, f) as there.
+
+As published it works on linear magnitudes, so it expects recordings at natural levels in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from qsep.queries.interface import QueryEmbedding
+
+from ..interface import LossOutput, MixtureBatch, Separated
+from ..networks.query_masks import only_asked
+from ..objectives.mask_bce import mean_of_asked
+from ..signal.stft import hann_istft, hann_stft
+
+SLOPE = 0.01  # of the leaky ReLUs
+MOMENTUM = 0.01  # of the batch norms
+FLOOR = 1e-5  # of magnitudes
+
+
+@dataclass(frozen=True)
+class Config:
+    """sample_rate in Hz; window_samples / 2 a multiple of 2 to the number of levels. channels: of the
+    encoder's levels; each halves frequency, and all but the last halve time."""
+
+    query_dim: int = 512
+    sample_rate: int = 32000
+    window_samples: int = 2048
+    hop_samples: int = 320
+    channels: tuple[int, ...] = (32, 64, 128, 256, 384, 384)
+
+    def __post_init__(self) -> None:
+        least = 2 ** (len(self.channels) + 1)
+        if self.window_samples % least:
+            raise ValueError(
+                f"window_samples is {self.window_samples}; expected a multiple of {least}"
+            )
+
+
+def build(config: Config) -> ResUNet30:
+    return ResUNet30(config)
+
+
+class QueriedNorm(nn.Module):
+    """Batch norm, an offset that the query makes, leaky ReLU: FiLM without its factor."""
+
+    def __init__(self, channels: int, query_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, momentum=MOMENTUM)
+        self.offset = nn.Linear(query_dim, channels)
+
+    def forward(self, hidden: Tensor, query: Tensor) -> Tensor:
+        """hidden: (b, c, n, f); query: (b, d)."""
+        norm, offset = self.norm, self.offset(query)
+        if self.training:
+            return F.leaky_relu(norm(hidden) + offset[..., None, None], SLOPE)
+        assert norm.running_mean is not None and norm.running_var is not None
+        # With statistics that stand still it is one factor and one offset: 1.2 times as fast in all.
+        factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        shift = offset + norm.bias - norm.running_mean * factor
+        return F.leaky_relu(
+            torch.addcmul(shift[..., None, None], hidden, factor[:, None, None]), SLOPE
+        )
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions, each after its norm, around which the raw input passes."""
+
+    def __init__(self, num_in: int, num_out: int, query_dim: int) -> None:
+        super().__init__()
+        self.norm1 = QueriedNorm(num_in, query_dim)
+        self.conv1 = nn.Conv2d(num_in, num_out, 3, padding=1, bias=False)
+        self.norm2 = QueriedNorm(num_out, query_dim)
+        self.conv2 = nn.Conv2d(num_out, num_out, 3, padding=1, bias=False)
+        self.shortcut = nn.Conv2d(num_in, num_out, 1) if num_in != num_out else nn.Identity()
+
+    def forward(self, hidden: Tensor, query: Tensor) -> Tensor:
+        change = self.conv1(self.norm1(hidden, query))
+        change = self.conv2(self.norm2(change, query))
+        return self.shortcut(hidden) + change
+
+
+class Raise(nn.Module):
+    """Up to the resolution of the level above, joined with what that level's encoder made."""
+
+    def __init__(self, num_in: int, num_out: int, query_dim: int, stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.norm = QueriedNorm(num_in, query_dim)
+        self.raising = nn.ConvTranspose2d(num_in, num_out, stride, stride, bias=False)
+        self.block = Block(2 * num_out, num_out, query_dim)
+
+    def forward(self, hidden: Tensor, skip: Tensor, query: Tensor) -> Tensor:
+        raised = self.raising(self.norm(hidden, query))
+        return self.block(torch.cat([raised, skip], dim=1), query)
+
+
+class UNet(nn.Module):
+    """Normalised magnitudes (b, 1, n, f) and queries (b, d) to (b, 3, n, f), linear output.
+
+    n a multiple of `stride`, f of 2 to the number of levels.
+    """
+
+    def __init__(self, channels: tuple[int, ...], query_dim: int) -> None:
+        super().__init__()
+        last = len(channels) - 1
+        self.stride = 2**last
+        self.pools = [(2, 2)] * last + [(1, 2)]
+        self.stem = nn.Conv2d(1, channels[0], 1)
+        self.encoders = nn.ModuleList()
+        self.decoders = nn.ModuleList()  # self.decoders[level] undoes the pooling of that level
+        for level, width in enumerate(channels):
+            above, below = channels[max(0, level - 1)], channels[min(last, level + 1)]
+            self.encoders.append(Block(above, width, query_dim))
+            self.decoders.append(Raise(below, width, query_dim, self.pools[level]))
+        self.bottom = Block(channels[last], channels[last], query_dim)
+        self.head = nn.Conv2d(channels[0], 3, 1)
+
+    def forward(self, magnitude: Tensor, query: Tensor) -> Tensor:
+        hidden = self.stem(magnitude)
+        skips = []
+        for encoder, pool in zip(self.encoders, self.pools, strict=True):
+            skips.append(encoder(hidden, query))
+            hidden = F.avg_pool2d(skips[-1], pool)
+        hidden = self.bottom(hidden, query)
+        for decoder in reversed(self.decoders):
+            hidden = decoder(hidden, skips.pop(), query)
+        return self.head(hidden)
+
+
+def unet_reach_frames(num_levels: int) -> int:
+    """How far, at most, lies an input frame that an output frame of the U-Net depends on."""
+    bottom = 2 ** (num_levels - 1)  # frames a step there
+    convolutions = 2 * 2 * (2 * bottom - 1) + 2 * bottom  # two a block, down and up; the bottom's
+    return convolutions + bottom - 1  # pooling and raising stay within a step
+
+
+class ResUNet30(nn.Module):
+    """See the module's docstring. Any number of channels: they share the mask, which is made from
+    their root mean square, so the stereo image stays. One channel is treated as published."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.sample_rate = config.sample_rate
+        self.num_channels = None
+        self.query_dim = config.query_dim
+        self.norm = nn.BatchNorm2d(config.window_samples // 2 + 1, momentum=MOMENTUM)
+        self.unet = UNet(config.channels, config.query_dim)
+        self.apply(initialise)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.stride_samples = self.unet.stride * config.hop_samples
+        reach_frames = unet_reach_frames(len(config.channels))
+        self.context_samples = reach_frames * config.hop_samples + config.window_samples
+
+    def spectrum(self, mixture: Tensor) -> Tensor:
+        """(b, c, t) to (b, c, f, n), mirrored at the ends; what is too short for that, after zeros."""
+        missing = self.config.window_samples // 2 + 1 - mixture.shape[-1]
+        padded = F.pad(mixture, (0, max(0, missing)))
+        return hann_stft(padded, self.config.window_samples, self.config.hop_samples, "reflect")
+
+    def mask(self, magnitude: Tensor, query: Tensor) -> Tensor:
+        """magnitude: (b, f, n); query: (b, d). Complex (b, f, n), at most 1 in modulus.
+
+        The modulus is a sigmoid; the direction is that of two tanh. The last bin is always 0.
+        """
+        num_frames = magnitude.shape[-1]
+        normed = self.norm(magnitude.clamp_min(FLOOR)[..., None]).permute(0, 3, 2, 1)
+        padded = F.pad(normed[..., :-1], (0, 0, 0, -num_frames % self.unet.stride))
+        size, real, imaginary = self.unet(padded, query)[:, :, :num_frames].float().unbind(dim=1)
+        direction = torch.complex(real.tanh(), imaginary.tanh())
+        turn = direction / direction.abs().clamp_min(1e-10)
+        return F.pad(size.sigmoid() * turn, (0, 1)).transpose(-2, -1)
+
+    def separate(
+        self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
+    ) -> Separated:
+        """mixture: (b, c, t), in [-1, 1]; queries.pooled: (b, s, d). target + residual = mixture.
+
+        One mixture and query after another, for the query reaches every layer and little is shared:
+        memory grows with neither, and what else is asked cannot change an answer.
+        """
+        targets = []
+        for spec, asked in zip(self.spectrum(mixture), queries.pooled, strict=True):
+            magnitude = rms(spec[None])
+            for query in asked:
+                masked = self.mask(magnitude, query[None]) * spec
+                targets.append(self.waveform(masked, mixture.shape[-1]))
+        target = torch.stack(targets).unflatten(0, queries.pooled.shape[:2])
+        return Separated(target, mixture[:, None] - target)
+
+    def waveform(self, spec: Tensor, num_samples: int) -> Tensor:
+        return hann_istft(spec, self.config.window_samples, self.config.hop_samples, num_samples)
+
+    def loss(
+        self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
+    ) -> LossOutput:
+        """Mean absolute error of the waveform (AudioSep, eq. 4), mean over the queries of a mixture."""
+        asked = batch.asked()
+        chosen = asked if asked.any() else torch.ones_like(asked)  # a graph even for nothing
+        item = chosen.nonzero()[:, 0]
+        with torch.no_grad():  # spectra of recordings have no weights to learn
+            spec = self.spectrum(batch.mixture)
+            magnitude = rms(spec)
+        mask = self.mask(magnitude[item], only_asked(queries, asked).pooled[chosen])
+        estimate = self.waveform(mask[:, None] * spec[item], batch.mixture.shape[-1])
+        error = torch.zeros_like(queries.pooled[..., 0])
+        error[chosen] = (estimate - batch.sources[chosen]).abs().mean(dim=(-2, -1))
+        total = mean_of_asked(error, asked)
+        return LossOutput(total, {"l1": total.detach()})
+
+
+def rms(spec: Tensor) -> Tensor:
+    """Root mean square magnitude over channels: (b, c, f, n) to (b, f, n)."""
+    return torch.linalg.vector_norm(spec.abs(), dim=1) * spec.shape[1] ** -0.5
+
+
+def initialise(module: nn.Module) -> None:
+    """For Module.apply: the start of the paper's code."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
