@@ -1,0 +1,62 @@
+"""Index files of prepared videos, in the form of Dong et al. (2023): no header, and for each clip its
+sound, the folder of its frames, their number and its label."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qsep.evaluation.recordings import read_list
+from qsep.separation.checkpoint import write_atomically
+
+FRAMES_PER_SECOND = 1
+LEAST_FRAMES = 4  # the middle frame has neighbours on both sides
+
+
+@dataclass(frozen=True)
+class VideoClip:
+    """audio, frames: a WAV file and a folder of 000001.jpg, 000002.jpg …, relative to the data folder."""
+
+    audio: str
+    frames: str
+    num_frames: int
+    label: str
+
+
+def read_index(
+    folder: Path, split: str, labels: Sequence[str] | None = None
+) -> tuple[VideoClip, ...]:
+    """The clips of folder/SPLIT.csv, in its order. labels: those wanted; None for all."""
+    path = folder / f"{split}.csv"
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; `qsep data prepare` makes it from your videos")
+    clips = [clip_of(row, path) for row in read_list(path)[0]]
+    if labels is not None:
+        clips = [clip for clip in clips if clip.label in labels]
+    if not clips:
+        raise ValueError(f"{path}: lists no clips of the labels wanted")
+    return tuple(clips)
+
+
+def clip_of(row: list[str], path: Path) -> VideoClip:
+    try:
+        audio, frames, num_frames, label = row
+        clip = VideoClip(audio, frames, int(num_frames), label)
+    except ValueError:
+        raise ValueError(
+            f"{path}: expected rows of audio, frames, number of frames, label; got {','.join(row)}"
+        ) from None
+    if clip.num_frames < LEAST_FRAMES:
+        raise ValueError(f"{path}: {audio} has {num_frames} frames; {LEAST_FRAMES} are the least")
+    return clip
+
+
+def write_index(path: Path, clips: Iterable[VideoClip]) -> None:
+    def write(temporary: Path) -> None:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerows((clip.audio, clip.frames, clip.num_frames, clip.label) for clip in clips)
+
+    write_atomically(path, write)
