@@ -1,0 +1,163 @@
+"""Evaluation of bi-modal weakly supervised separation (Mahmud et al. 2024) on MUSIC, 2 to 4 sources.
+
+The data folder is the authors' `data/music`: annotations/test.csv (sound, frames, seconds), lists
+annotations/test_sep_N.csv of N sounds a row, and audio/CLASS/NAME. 8.2 s around the middle, mono at
+16 kHz, each source divided by N, asked for as "The sound of CLASS". SDR, SIR and SAR of BSSEval 3 for
+sources, without permutation, averaged over all sources of a mixture, then over mixtures; a mixture with
+silence in it is put aside. (The authors' code scores as many sources as it was trained on, so that its
+lists of 3 and 4 are not scored as the paper says.)
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bss_eval import bss_eval_sources
+from ..bss_scores import as_score
+from ..interface import Asked, Item
+from ..published import PublishedItems, choose
+from ..recordings import check_files, combined_hash, cut_around, read_list, read_mono
+
+CONDITIONS = ("plain",)
+SAMPLE_RATE = 16000
+NUM_SAMPLES = 131070
+SILENT = 1e-5  # sum of magnitudes of a signal that puts its mixture aside
+FIGURES = {
+    "SDR": "bss3_sdr",
+    "SIR": "bss3_sir",
+    "SAR": "bss3_sar",
+    "SDR of the mixture": "mixture.bss3_sdr",
+}
+
+
+class Clip(NamedTuple):
+    """file: in the data folder."""
+
+    file: str
+    seconds: int
+    label: str
+
+
+def load(
+    data: Path, manifest: Path | None = None, condition: str = "plain", num_sources: str = "2"
+) -> PublishedItems:
+    """num_sources: 2, 3 or 4, which chooses the list; manifest: another list of that form."""
+    width = int(choose("num_sources", num_sources, ("2", "3", "4")))
+    path = manifest or data / "annotations" / f"test_sep_{width}.csv"
+    clips, hash1 = read_clips(data / "annotations" / "test.csv")
+    rows, hash2 = read_list(path)
+    mixtures = [[find(name.replace(" ", ""), clips, path) for name in row] for row in rows]
+    if any(len(mixture) != width for mixture in mixtures):
+        raise ValueError(f"{path}: expected {width} sounds in every row")
+    check_files((clip.file for mixture in mixtures for clip in mixture), data)
+    places = [(row, source) for row in range(len(mixtures)) for source in range(width)]
+    ids = [f"{row:04d}.{source}" for row, source in places]
+
+    def make(index: int) -> Item:
+        row, source = places[index]
+        return render(ids[index], mixtures[row], source, data)
+
+    return PublishedItems(
+        name=f"BiModal MUSIC, {width} sources",
+        manifest_sha256=combined_hash([hash1, hash2]),
+        condition=condition,
+        ids=tuple(ids),
+        asked=tuple(asked(mixtures[row], source) for row, source in places),
+        make=make,
+        measure=measure,
+        average=average,
+    )
+
+
+def read_clips(path: Path) -> tuple[dict[str, Clip], str]:
+    """From the name that lists use, /CLASS/NAME, to the clip; rows of name, frames, seconds."""
+    rows, sha256 = read_list(path)
+    clips = {}
+    for row in rows:
+        try:
+            name, _, seconds = row
+            clips[name] = Clip(f"audio{name}", int(seconds), name.split("/")[1])
+        except (ValueError, IndexError):
+            raise ValueError(
+                f"{path}: expected rows of /CLASS/NAME, frames, seconds; got {','.join(row)}"
+            ) from None
+    return clips, sha256
+
+
+def find(name: str, clips: Mapping[str, Clip], path: Path) -> Clip:
+    if name not in clips:
+        raise ValueError(f"{path}: {name} is not listed in test.csv")
+    return clips[name]
+
+
+def asked(mixture: Sequence[Clip], source: int) -> Asked:
+    label = mixture[source].label
+    others = tuple(clip.label for clip in mixture if clip is not mixture[source])
+    return Asked(f"The sound of {label.replace('_', ' ')}", label, others)
+
+
+def render(item_id: str, mixture: Sequence[Clip], source: int, data: Path) -> Item:
+    sources = [cut(data / clip.file, clip.seconds) / np.float32(len(mixture)) for clip in mixture]
+    target = sources.pop(source)
+    rest: NDArray[np.float32] = np.sum(sources, axis=0)
+    query, label, others = asked(mixture, source)
+    return Item(
+        item_id,
+        query,
+        label,
+        target + rest,
+        target,
+        rest,
+        SAMPLE_RATE,
+        others=others,
+        rest_sources=tuple(sources),
+    )
+
+
+def cut(path: Path, seconds: int) -> NDArray[np.float32]:
+    """(NUM_SAMPLES,) around half a second before second seconds // 2 + 1, clipped to full scale."""
+    centre = int((seconds // 2 + 0.5) * SAMPLE_RATE)
+    return cut_around(read_mono(path, SAMPLE_RATE), centre, NUM_SAMPLES, path).clip(-1, 1)
+
+
+def measure(item: Item, estimate: NDArray[np.float64]) -> Mapping[str, float | None]:
+    """BSSEval 3 of the target's estimate and of the mixture; nothing where a signal is silent.
+
+    Scores of a source depend on its own estimate and on all references, so that references may stand
+    for the other estimates.
+    """
+    references = np.array([item.target, *item.rest_sources], dtype=np.float64)
+    mixture = item.mixture.astype(np.float64)
+    if any(np.abs(signal).sum() <= SILENT for signal in (*references, estimate)):
+        return {}
+    scores = {}
+    for prefix, signal in (("", estimate), ("mixture.", mixture)):
+        estimates = np.concatenate([signal[None], references[1:]])
+        ratios = bss_eval_sources(references[..., None], estimates[..., None])
+        names = ratios._fields if not prefix else ("sdr",)
+        for name in names:
+            scores[f"{prefix}bss3_{name}"] = as_score(getattr(ratios, name)[0])
+    return scores
+
+
+def average(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Mean over mixtures, all of whose sources have scores, of the mean over their sources."""
+    mixtures = defaultdict(list)
+    for row in rows:
+        mixtures[row["id"].rpartition(".")[0]].append(row)
+    figures = {}
+    for figure, column in FIGURES.items():
+        whole = [
+            np.mean([row[column] for row in own])
+            for own in mixtures.values()
+            if len(own) == own[0]["num_sources"] and all(row[column] is not None for row in own)
+        ]
+        if whole:
+            figures[figure] = float(np.mean(whole))
+    return figures

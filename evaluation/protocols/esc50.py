@@ -1,0 +1,120 @@
+"""ESC-50 and ESC-10 (Piczak 2015) by folds: every clip with one of another category at 0 dB.
+
+The data folder is the ESC-50 repository: meta/esc50.csv and audio/. No publication fixes the pairs, so
+they are drawn here, by a hash, within folds, so that a model trained on four folds is tested on sounds
+that it never heard. Mono at 44.1 kHz. Reported are SDRi and SI-SDRi, the mean over folds of their means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..interface import Asked, Item
+from ..published import PublishedItems, choose, mean_of
+from ..recordings import check_files, read_list, read_mono
+
+CONDITIONS = ("plain",)
+SAMPLE_RATE = 44100
+COLUMNS = ("filename", "fold", "category", "esc10")
+FOLDS = ("1", "2", "3", "4", "5")
+FIGURES = {"SDRi": "sdr_i", "SI-SDRi": "si_sdr_i"}
+
+
+class Clip(NamedTuple):
+    file: str
+    fold: str
+    category: str
+
+
+def load(
+    data: Path,
+    manifest: Path | None = None,
+    condition: str = "plain",
+    subset: str = "esc50",
+    fold: str = "all",
+) -> PublishedItems:
+    """subset: esc50 or esc10; fold: one of FOLDS, or all; manifest: another list in the form of esc50.csv."""
+    path = manifest or data / "meta" / "esc50.csv"
+    clips, sha256 = read_clips(path, choose("subset", subset, ("esc50", "esc10")))
+    chosen = choose("fold", fold, ("all", *FOLDS))
+    clips = [clip for clip in clips if chosen in ("all", clip.fold)]
+    pairs = [(clip, partner(clip, clips)) for clip in clips]
+    check_files((clip.file for clip in clips), data)
+    return PublishedItems(
+        name={"esc50": "ESC-50", "esc10": "ESC-10"}[subset],
+        manifest_sha256=sha256,
+        condition=condition if chosen == "all" else f"fold {chosen}",
+        ids=tuple(f"{clip.fold}/{Path(clip.file).stem}" for clip in clips),
+        asked=tuple(asked(*pair) for pair in pairs),
+        make=lambda index: render(*pairs[index], data),
+        measure=lambda item, estimate: {},
+        average=average,
+    )
+
+
+def read_clips(path: Path, subset: str) -> tuple[list[Clip], str]:
+    rows, sha256 = read_list(path)
+    absent = [column for column in COLUMNS if column not in rows[0]]
+    if absent:
+        raise ValueError(f"{path} lacks the columns {', '.join(absent)}")
+    records = [dict(zip(rows[0], row, strict=False)) for row in rows[1:]]
+    clips = [
+        Clip(f"audio/{record['filename']}", record["fold"], record["category"])
+        for record in records
+        if subset == "esc50" or record["esc10"] == "True"
+    ]
+    if not clips:
+        raise ValueError(f"{path}: no clips of {subset}")
+    return clips, sha256
+
+
+def partner(clip: Clip, clips: Sequence[Clip]) -> Clip:
+    """A clip of another category in the same fold, the same whatever other folds there are."""
+    others = sorted(o for o in clips if o.fold == clip.fold and o.category != clip.category)
+    if not others:
+        raise ValueError(f"fold {clip.fold} has no category but {clip.category}")
+    draw = int.from_bytes(hashlib.sha256(Path(clip.file).name.encode()).digest()[:8])
+    return others[draw % len(others)]
+
+
+def asked(clip: Clip, other: Clip) -> Asked:
+    return Asked(clip.category.replace("_", " "), clip.category, (other.category,))
+
+
+def render(clip: Clip, other: Clip, data: Path) -> Item:
+    """As recorded, the other brought to the same power; all divided by the mixture's peak above 1."""
+    target, rest = (read_mono(data / c.file, SAMPLE_RATE) for c in (clip, other))
+    if len(target) != len(rest):
+        raise ValueError(f"{clip.file} has {len(target)} samples and {other.file} has {len(rest)}")
+    powers = [float(np.mean(signal.astype(np.float64) ** 2)) for signal in (target, rest)]
+    if not all(powers):
+        raise ValueError(
+            f"{other.file if powers[0] else clip.file} is silent, so no SNR can be set"
+        )
+    rest = rest * np.float32((powers[0] / powers[1]) ** 0.5)
+    peak = np.float32(max(1.0, float(np.abs(target + rest).max())))
+    query, label, others = asked(clip, other)
+    item_id = f"{clip.fold}/{Path(clip.file).stem}"
+    mixture, target, rest = ((signal / peak) for signal in (target + rest, target, rest))
+    return Item(item_id, query, label, mixture, target, rest, SAMPLE_RATE, others)
+
+
+def average(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of each fold, and their mean."""
+    folds = sorted({row["id"].partition("/")[0] for row in rows})
+    figures = {
+        fold: mean_of([row for row in rows if row["id"].startswith(f"{fold}/")], FIGURES)
+        for fold in folds
+    }
+    named = {f"{name}, fold {fold}": v for fold in folds for name, v in figures[fold].items()}
+    means = {
+        name: float(np.mean([figures[fold][name] for fold in folds if name in figures[fold]]))
+        for name in FIGURES
+        if any(name in figures[fold] for fold in folds)
+    }
+    return named | means
