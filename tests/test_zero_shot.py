@@ -1,0 +1,57 @@
+"""qsep.evaluation.zero_shot: accuracy against a count by hand."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from qsep.evaluation.zero_shot import labelled_recordings, zero_shot
+from qsep.queries.interface import AudioQuery, Query, QueryEmbedding, TextQuery
+
+EAST, NORTH, WEST = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
+NORTH_EAST = [0.6, 0.8]
+PLACES = {"dog": EAST, "hound": NORTH_EAST, "rain": NORTH, "drizzle": WEST}
+
+
+class Compass:
+    """Places words, and recordings by the letter that is in them, in the plane."""
+
+    dim = 2
+    modalities: frozenset[type] = frozenset({TextQuery, AudioQuery})
+    fingerprint = "compass"
+
+    def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        rows = []
+        for query in queries:
+            if isinstance(query, TextQuery):
+                rows.append(PLACES[query.text])
+            else:
+                assert isinstance(query, AudioQuery)
+                letter = Path(str(query.examples[0].source)).read_text()
+                rows.append({"e": EAST, "n": NORTH, "w": WEST}[letter])
+        return QueryEmbedding(torch.tensor(rows))
+
+
+def test_each_recording_gets_the_kind_whose_wording_is_nearest(tmp_path: Path) -> None:
+    rows = ["file,label,split"]
+    for name, letter, label, split in [
+        ("a", "e", "dog", "dev"),
+        ("b", "n", "rain", "dev"),
+        ("c", "w", "rain", "dev"),
+        ("d", "w", "dog", "train"),
+    ]:
+        (tmp_path / name).write_text(letter)
+        rows.append(f"{name},{label},{split}")
+    (tmp_path / "clips.csv").write_text("\n".join(rows))
+    recordings = labelled_recordings(tmp_path, "dev")
+    assert [label for _, label in recordings] == ["dog", "rain", "rain"]
+    wordings = {"rain": ["rain", "drizzle"], "dog": ["dog", "hound"]}
+    found = zero_shot(Compass(), recordings, wordings)
+    # First wordings: east is dog, north rain, and west is at 0 from rain, -1 from dog: all right.
+    # Second: east lies by hound, north by hound too, west by drizzle: two of three.
+    assert found.by_wording == pytest.approx((1.0, 2 / 3))
+    # Means: dog (0.8, 0.4), rain (-0.5, 0.5): east dog; north rain (0.71 over 0.45); west rain.
+    assert found.averaged == 1.0
+    assert found.by_label == {"dog": 1.0, "rain": 1.0}
+    assert found.num_recordings == 3
