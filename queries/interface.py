@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from .media import Media
 
 
 @dataclass(frozen=True)
 class TextQuery:
     """A sound described in words, such as "a dog barking"."""
 
+    kind: ClassVar[str] = "text"
     text: str
 
     def __post_init__(self) -> None:
@@ -23,8 +27,92 @@ class TextQuery:
                 "the query is empty; say which sound to separate, e.g. 'a dog barking'"
             )
 
+    @property
+    def name(self) -> str:
+        """What results are called by."""
+        return self.text
 
-Query = TextQuery  # other modalities join this union as their encoders arrive
+
+@dataclass(frozen=True, init=False)
+class ImageQuery:
+    """The sound of what pictures show. Several, as of a video, are averaged after the encoder.
+
+    Made of files or arrays (height, width, 3) of uint8. Equal content makes equal queries.
+    """
+
+    kind: ClassVar[str] = "image"
+    frames: tuple[Media, ...]
+
+    def __init__(self, *frames: Any) -> None:
+        from .media import picture
+
+        if not frames:
+            raise ValueError("an image query needs a picture: a file or an array")
+        object.__setattr__(self, "frames", tuple(picture(frame) for frame in frames))
+
+    @property
+    def name(self) -> str:
+        return ", ".join(frame.name for frame in self.frames)
+
+
+@dataclass(frozen=True, init=False)
+class AudioQuery:
+    """A sound like that of example recordings. Several are averaged after the encoder.
+
+    Made of files, or of arrays (t,) or (c, t) at sample_rate in Hz, full scale at 1. Equal content
+    makes equal queries.
+    """
+
+    kind: ClassVar[str] = "audio"
+    examples: tuple[Media, ...]
+
+    def __init__(self, *examples: Any, sample_rate: int | None = None) -> None:
+        from .media import recording
+
+        if not examples:
+            raise ValueError("an audio query needs a recording: a file or an array with its rate")
+        read = tuple(recording(example, sample_rate) for example in examples)
+        object.__setattr__(self, "examples", read)
+
+    @property
+    def name(self) -> str:
+        return ", ".join(example.name for example in self.examples)
+
+
+Plain = TextQuery | ImageQuery | AudioQuery
+
+
+@dataclass(frozen=True, init=False)
+class MixedQuery:
+    """A weighted mean of queries of any kind, taken of their embeddings.
+
+    parts: text may be given as it is. weights: one a part, 0 or more, here brought to sum to 1;
+    None weighs all alike.
+    """
+
+    kind: ClassVar[str] = "mixed"
+    parts: tuple[Plain, ...]
+    weights: tuple[float, ...]
+
+    def __init__(self, *parts: str | Plain, weights: Sequence[float] | None = None) -> None:
+        queries = tuple(TextQuery(part) if isinstance(part, str) else part for part in parts)
+        chosen = tuple(weights) if weights is not None else (1.0,) * len(queries)
+        if not queries or any(isinstance(query, MixedQuery) for query in queries):
+            raise ValueError("a mixed query needs one part or more, none of them mixed itself")
+        usable = len(chosen) == len(queries) and all(0 <= weight < math.inf for weight in chosen)
+        if not usable or sum(chosen) <= 0:
+            raise ValueError(
+                f"weights {chosen} for {len(queries)} parts; expected one each, 0 or more, not all 0"
+            )
+        object.__setattr__(self, "parts", queries)
+        object.__setattr__(self, "weights", tuple(weight / sum(chosen) for weight in chosen))
+
+    @property
+    def name(self) -> str:
+        return ", ".join(part.name for part in self.parts)
+
+
+Query = Plain | MixedQuery
 
 
 @dataclass(frozen=True)
@@ -53,12 +141,25 @@ class QueryEmbedding:
 
 
 class QueryEncoder(Protocol):
-    """Turns queries into embeddings; frozen, deterministic, and identified by its fingerprint."""
+    """Turns queries into embeddings; frozen, deterministic, and identified by its fingerprint.
+
+    modalities: the kinds of plain query that it reads; `cache.CachedEncoder` makes mixes of them.
+    Embeddings that are of unit norm all are so declared by an attribute unit_norm = True.
+    """
 
     dim: int
     modalities: frozenset[type]
     fingerprint: str
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
-        """pooled: (len(queries), dim), float32, on the CPU."""
+        """pooled: (len(queries), dim), float32, on the CPU. ValueError for kinds it does not read."""
         ...
+
+
+def unreadable(encoder: QueryEncoder, query: Query) -> ValueError:
+    """What to raise for a query of a kind that the encoder does not read."""
+    known = " and ".join(sorted(kind.kind for kind in encoder.modalities))  # type: ignore[attr-defined]
+    return ValueError(
+        f"the query encoder {encoder.fingerprint} reads {known}, not {query.kind}: "
+        "ask otherwise, or take a model whose encoder reads it"
+    )

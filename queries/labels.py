@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .interface import QueryEmbedding, TextQuery
+from .interface import Query, QueryEmbedding, TextQuery, unreadable
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,13 @@ class Labels:
         listed = json.dumps(config.labels).encode()
         self.fingerprint = f"labels-{hashlib.sha256(listed).hexdigest()[:16]}"
 
-    def encode(self, queries: Sequence[TextQuery]) -> QueryEmbedding:
+    def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         import torch
 
         pooled = torch.zeros(len(queries), self.dim)
         for index, query in enumerate(queries):
+            if not isinstance(query, TextQuery):
+                raise unreadable(self, query)
             row = self.rows.get(query.text.casefold().strip())
             if row is None:
                 known = ", ".join(self.config.labels[:8]) + (" …" if self.dim > 8 else "")

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .interface import QueryEmbedding, TextQuery
+from .interface import Query, QueryEmbedding, TextQuery, unreadable
 
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -61,6 +61,7 @@ class MiniLM:
 
     dim = 384
     modalities: frozenset[type] = frozenset({TextQuery})
+    unit_norm = True
     fingerprint = f"minilm-{WEIGHTS_SHA256[:16]}-mean-{MAX_TOKENS}"
 
     def __init__(self, config: Config) -> None:
@@ -81,7 +82,7 @@ class MiniLM:
         tokenizer.enable_truncation(MAX_TOKENS)
         return tokenizer, load_bert(folder)
 
-    def encode(self, queries: Sequence[TextQuery]) -> QueryEmbedding:
+    def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """One query at a time, unpadded: the answer cannot depend on what else is asked."""
         import torch
 
@@ -89,6 +90,8 @@ class MiniLM:
         rows = []
         with torch.inference_mode():
             for query in queries:
+                if not isinstance(query, TextQuery):
+                    raise unreadable(self, query)
                 states = bert(torch.tensor([tokenizer.encode(query.text).ids]))
                 rows.append(torch.nn.functional.normalize(states.mean(dim=1), dim=-1))
         return QueryEmbedding(pooled=torch.cat(rows).clone())

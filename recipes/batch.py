@@ -35,7 +35,7 @@ def check_jobs(
     originals = {path.resolve(): path for path in inputs}
     for path in inputs:
         for query in queries:
-            base = f"{path.stem}.{slug(query.text)}"
+            base = f"{path.stem}.{slug(query.name)}"
             for name in [f"{base}.wav", *([f"{base}.residual.wav"] if residual else [])]:
                 target = out / name
                 if target in claimed:
@@ -43,7 +43,7 @@ def check_jobs(
                     what = (
                         f"{other} and {path}"
                         if other != path
-                        else f"{same.text!r} and {query.text!r}"
+                        else f"{same.name!r} and {query.name!r}"
                     )
                     raise ValueError(
                         f"{what} would both be written to {target}: separate them in two runs"

@@ -11,7 +11,18 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import qsep.queries
 import qsep.separation.models
 
-NOT_COMPONENTS = {"interface", "cache", "bert"}  # what else lies in qsep.queries
+# What else lies in qsep.queries.
+NOT_COMPONENTS = {
+    "interface",
+    "cache",
+    "bert",
+    "audio_tower",
+    "cnn14",
+    "weights",
+    "media",
+    "hub",
+    "laion",
+}
 
 
 def component_names(package: ModuleType) -> list[str]:
@@ -85,3 +96,12 @@ def setting_names(kind: str) -> set[str]:
 
 def build_encoder(kind: str, settings: dict[str, Any]) -> Any:
     return build_component(qsep.queries, kind, settings)
+
+
+def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Tables merge key by key, at every depth; any other value replaces the one before."""
+    result = dict(settings)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result

@@ -4,6 +4,9 @@ import logging
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ import torch
 from tiny import StubConfig, StubEncoder
 
 from qsep.queries.cache import CachedEncoder, default_cache_path
-from qsep.queries.interface import TextQuery
+from qsep.queries.interface import Query, QueryEmbedding, TextQuery
 
 DOG, RAIN, BELL = (
     TextQuery("a dog"),
@@ -105,7 +108,7 @@ def test_a_folder_in_which_nothing_can_be_made_costs_a_warning_and_no_result(
 WRITE = """
 import sqlite3, sys
 from qsep.queries.cache import CachedEncoder
-from qsep.queries.interface import TextQuery
+from qsep.queries.interface import Query, QueryEmbedding, TextQuery
 
 class Nothing:
     dim, modalities, fingerprint = 3, frozenset(), "stub"
@@ -137,3 +140,20 @@ def test_the_file_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatc
     assert default_cache_path() == Path("/b/qsep/embeddings.sqlite")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_cache_path() == Path.home() / ".cache/qsep/embeddings.sqlite"
+
+
+def test_threads_encode_one_after_the_other(tmp_path: Path) -> None:
+    inside, most = [], []
+
+    class Slow(StubEncoder):
+        def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+            inside.append(None)
+            time.sleep(0.02)
+            most.append(len(inside))
+            inside.pop()
+            return super().encode(queries)
+
+    encoder = CachedEncoder(Slow(), tmp_path / "cache.sqlite")
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda query: encoder.encode([query]), (DOG, RAIN, BELL)))
+    assert most == [1, 1, 1]

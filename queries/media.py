@@ -1,0 +1,148 @@
+"""The pictures and recordings that queries are made of: told apart by content, read when encoded."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+log = logging.getLogger("qsep")
+
+DIGEST_LETTERS = 32
+
+
+@dataclass(frozen=True)
+class Media:
+    """A file, or an array with its rate in Hz where it is audio. Equal content makes equal media.
+
+    digest: of the file's bytes, or of the array's values, shape, type and rate; name: for people.
+    """
+
+    digest: str
+    name: str = field(compare=False, repr=False)
+    source: Path | NDArray[Any] = field(compare=False, repr=False)
+    sample_rate: int | None = field(default=None, compare=False, repr=False)
+
+
+def media_file(path: str | Path) -> Media:
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; check the name of the query's example")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_LETTERS]
+    return Media(digest, path.stem, path)
+
+
+def media_array(values: NDArray[Any], kind: str, sample_rate: int | None = None) -> Media:
+    """kind: what a nameless array is called."""
+    values = np.array(values, order="C")  # a copy, so that the digest stays true
+    header = f"{values.dtype.str} {values.shape} {sample_rate} ".encode()
+    digest = hashlib.sha256(header + values.tobytes()).hexdigest()[:DIGEST_LETTERS]
+    return Media(digest, f"{kind} {digest[:8]}", values, sample_rate)
+
+
+def picture(frame: str | Path | NDArray[np.uint8]) -> Media:
+    if isinstance(frame, str | Path):
+        return media_file(frame)
+    pixels = np.asarray(frame)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+        raise ValueError(
+            f"expected a picture as (height, width, 3) of uint8, got {pixels.shape} of {pixels.dtype}"
+        )
+    return media_array(pixels, "image")
+
+
+def recording(example: str | Path | NDArray[np.floating], sample_rate: int | None) -> Media:
+    if isinstance(example, str | Path):
+        if sample_rate is not None:
+            raise ValueError("sample_rate is the file's own; give it for arrays only")
+        return media_file(example)
+    samples = np.asarray(example)
+    if samples.ndim not in (1, 2) or not samples.size or samples.dtype.kind != "f":
+        raise ValueError(
+            "expected a recording as (t,) or (c, t) of floating point, full scale at 1, "
+            f"got {samples.shape} of {samples.dtype}"
+        )
+    if sample_rate is None or sample_rate < 1 or sample_rate != int(sample_rate):
+        raise ValueError(f"a recording as an array needs its sample_rate in Hz, got {sample_rate}")
+    if not np.isfinite(samples).all():
+        raise ValueError("the query's example holds NaN or infinite samples; repair it first")
+    return media_array(samples, "audio", int(sample_rate))
+
+
+def read_picture(media: Media) -> Image:
+    """As RGB, turned upright where the camera noted how it was held."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if not isinstance(media.source, Path):
+        return Image.fromarray(media.source)
+    try:
+        with Image.open(media.source) as opened:
+            return ImageOps.exif_transpose(opened).convert("RGB")
+    except UnidentifiedImageError:
+        raise ValueError(
+            f"{media.source} is not a picture that Pillow reads: convert it to PNG or JPEG"
+        ) from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{media.source} cannot be read as a picture ({error})") from error
+
+
+def read_recording(
+    media: Media, sample_rate: int, max_seconds: float = math.inf
+) -> NDArray[np.float32]:
+    """The mean of its channels at sample_rate, (t,), t >= 1, of its first max_seconds at most."""
+    import soxr
+
+    if isinstance(media.source, Path):
+        samples, rate, cut = read_samples(media.source, max_seconds)
+    else:
+        assert media.sample_rate is not None
+        rate = media.sample_rate
+        samples = np.atleast_2d(media.source).T
+        most = num_samples(max_seconds, rate)
+        cut = len(samples) > most
+        samples = samples[:most]
+    if cut:
+        log.warning("%s: only its first %g s are the query", media.name, max_seconds)
+    mono = samples.mean(axis=1, dtype=np.float64).astype(np.float32)
+    if rate == sample_rate:
+        return mono
+    resampled: NDArray[np.float32] = soxr.resample(mono, rate, sample_rate, quality="HQ")
+    if not len(resampled):  # soxr rounds one sample down to none
+        return mono[:1]
+    return resampled[: num_samples(max_seconds, sample_rate)]
+
+
+def num_samples(seconds: float, sample_rate: int) -> int:
+    return round(min(seconds * sample_rate, 2.0**62))
+
+
+def read_samples(path: Path, max_seconds: float) -> tuple[NDArray[np.float32], int, bool]:
+    """Samples (t, c), their rate, and whether there are more in the file."""
+    import soundfile
+
+    try:
+        # By number, not by name: by name, text called .mp3 would be decoded as MP3.
+        with path.open("rb") as raw, soundfile.SoundFile(raw.fileno(), closefd=False) as file:
+            most = num_samples(max_seconds, file.samplerate)
+            samples = file.read(min(most, file.frames), dtype="float32", always_2d=True)
+            rate, cut = file.samplerate, file.frames > most
+    except soundfile.SoundFileError:
+        raise ValueError(
+            f"{path} is not audio that libsndfile reads: convert it to WAV or FLAC, as by "
+            f"ffmpeg -i {path.name} {path.stem}.wav"
+        ) from None
+    if not len(samples):
+        raise ValueError(f"{path} holds no audio: record or export it again")
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{path} holds NaN or infinite samples: repair it or export it again")
+    return samples, rate, cut

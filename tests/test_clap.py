@@ -1,0 +1,297 @@
+"""qsep.queries.clap against transformers called by itself, with small checkpoints as it saves them."""
+
+import logging
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torchaudio
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from tiny_encoders import CLAP_WIDTH, save_clap, save_tokenizer
+from torch import Tensor
+
+from qsep.queries import hub
+from qsep.queries.interface import AudioQuery, ImageQuery, MixedQuery, TextQuery
+from qsep.recipes.build import build_book, build_model, build_query_encoder
+from qsep.recipes.config import read_recipe
+from qsep.separation.components import build_encoder
+
+RATE = 48000
+EXACT = 2e-6  # float32, unit vectors; padded there and not here
+
+
+@pytest.fixture(name="folder", scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_clap(tmp_path_factory.mktemp("clap"))
+
+
+@pytest.fixture(name="clap", scope="module")
+def loaded(folder: Path) -> Any:
+    return build_encoder("clap", {"model": str(folder)})
+
+
+@pytest.fixture(name="fused", scope="module")
+def loaded_fused(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return build_encoder(
+        "clap", {"model": str(save_clap(tmp_path_factory.mktemp("fused"), fused=True))}
+    )
+
+
+def sound(seconds: float, rate: int = RATE, seed: int = 0) -> NDArray[np.float32]:
+    """A glide over noise, whose character changes as it goes on."""
+    time = np.arange(round(seconds * rate)) / rate
+    noise = (
+        np.random.default_rng(seed).standard_normal(len(time)) * 0.1 * (1 + np.sin(7 * time + seed))
+    )
+    glide = np.sin(2 * np.pi * (300 + 200 * seed + 90 * time) * time)
+    return (0.3 * glide + noise).astype(np.float32)
+
+
+def audio(*examples: Any, rate: int = RATE) -> AudioQuery:
+    return AudioQuery(*examples, sample_rate=rate)
+
+
+def by_hand(folder: Path, samples: NDArray[np.float32]) -> Tensor:
+    """transformers' own chain for one recording of ten seconds or less at 48 kHz, unit norm."""
+    from transformers import AutoFeatureExtractor, ClapModel
+
+    model = ClapModel.from_pretrained(folder).eval()
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    features = extractor(samples, sampling_rate=RATE, return_tensors="pt")
+    with torch.no_grad():
+        pooled = model.audio_model(**features).pooler_output
+        projected = model.audio_projection(pooled)[0]
+    return projected / projected.norm()
+
+
+def test_text_is_encoded_as_transformers_encodes_it(folder: Path, clap: Any) -> None:
+    from transformers import AutoTokenizer, ClapModel
+
+    texts = ["dog", "a dog barking, and a band"]
+    model = ClapModel.from_pretrained(folder).eval()
+    tokens = AutoTokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = model.text_projection(model.text_model(**tokens).pooler_output)
+    expected = expected / expected.norm(dim=1, keepdim=True)
+    found = clap.encode([TextQuery(text) for text in texts]).pooled
+    assert found.shape == (2, CLAP_WIDTH) and found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=EXACT, rtol=0)
+    assert (found[0] - found[1]).norm() > 0.1
+
+
+@pytest.mark.parametrize("seconds", [10, 7.3, 3.1, 0.02])
+def test_a_recording_is_encoded_as_transformers_encodes_it(
+    seconds: float, folder: Path, clap: Any
+) -> None:
+    samples = sound(seconds)
+    found = clap.encode([audio(samples), audio(np.stack([2 * samples, 0 * samples]))]).pooled
+    expected = by_hand(folder, samples)
+    torch.testing.assert_close(found, expected.expand(2, -1), atol=EXACT, rtol=0)
+
+
+def test_recordings_sound_apart(clap: Any) -> None:
+    first, second = clap.encode([audio(sound(4)), audio(sound(4, seed=3))]).pooled
+    assert (first - second).norm() > 0.02  # or the comparisons above could not fail
+
+
+def test_a_recording_is_brought_to_48_khz(folder: Path, clap: Any, tmp_path: Path) -> None:
+    samples = sound(6, 16000)
+    soundfile.write(tmp_path / "x.wav", samples, 16000, subtype="FLOAT")
+    found = clap.encode([AudioQuery(tmp_path / "x.wav"), audio(samples, rate=16000)]).pooled
+    assert torch.equal(found[0], found[1])
+    long_filter = torchaudio.functional.resample(
+        torch.from_numpy(samples), 16000, RATE, lowpass_filter_width=128, rolloff=0.96
+    )
+    expected = by_hand(folder, long_filter.numpy())
+    wrong = by_hand(folder, samples)
+    # Two filters differ near 8 kHz. Were the rate taken for 48 kHz, it would be another sound.
+    assert (found[0] - expected).norm() < 0.1 * (found[0] - wrong).norm()
+
+
+def test_the_first_ten_seconds_of_a_longer_recording_are_the_query(
+    clap: Any, fused: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = sound(13.7)
+    state = str(np.random.get_state(legacy=False))  # noqa: NPY002
+    for encoder in (clap, fused):
+        with caplog.at_level(logging.WARNING, "qsep"):
+            found = encoder.encode(
+                [audio(samples), audio(samples[: 10 * RATE]), audio(samples)]
+            ).pooled
+        assert torch.equal(found[0], found[1])
+        assert torch.equal(found[0], found[2])
+        assert "only its first 10 s are the query" in caplog.text
+    assert str(np.random.get_state(legacy=False)) == state  # noqa: NPY002
+
+
+def test_models_with_feature_fusion_hear_a_short_clip_as_short(fused: Any) -> None:
+    samples = sound(10)
+    model, extractor = fused.network
+    features = extractor(samples, sampling_rate=RATE, return_tensors="pt")["input_features"]
+    with torch.no_grad():
+        by_flag = [
+            model.get_audio_features(features, is_longer=torch.tensor([[flag]])).pooler_output[0]
+            for flag in (False, True)
+        ]
+    found = fused.encode([audio(samples)]).pooled[0]
+    torch.testing.assert_close(found, by_flag[0], atol=EXACT, rtol=0)
+    assert (by_flag[0] - by_flag[1]).norm() > 1e-3
+
+
+def test_several_examples_are_averaged_and_brought_to_unit_norm(clap: Any) -> None:
+    one, two, three = sound(2), sound(3, seed=1), sound(1, seed=2)
+    rows = clap.encode([audio(one), audio(two), audio(three)]).pooled
+    mean = rows.sum(dim=0)
+    found = clap.encode([audio(one, two, three)]).pooled[0]
+    torch.testing.assert_close(found, mean / mean.norm(), atol=EXACT, rtol=0)
+    assert mean.norm() < 3 - 1e-4
+
+
+def test_an_answer_does_not_depend_on_what_else_is_asked(clap: Any) -> None:
+    queries = [TextQuery("dog"), audio(sound(1)), TextQuery("a dog barking in the dark, far away")]
+    together = clap.encode(queries).pooled
+    for query, row in zip(queries, together, strict=True):
+        assert torch.equal(clap.encode([query]).pooled[0], row)
+
+
+def test_a_text_longer_than_the_network_reads_is_cut(clap: Any) -> None:
+    # 40 positions, two of them before the first token: 38 tokens, of which two frame the text.
+    found = clap.encode([TextQuery("d" * 36), TextQuery("d" * 99), TextQuery("d" * 35)]).pooled
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+def test_pictures_and_mixes_are_refused(clap: Any) -> None:
+    shown = ImageQuery(np.zeros((8, 9, 3), np.uint8))
+    with pytest.raises(ValueError, match="reads audio and text, not image"):
+        clap.encode([shown])
+    with pytest.raises(ValueError, match="not mixed"):
+        clap.encode([MixedQuery("dog", audio(sound(1)))])
+
+
+def test_silence_has_an_embedding(clap: Any) -> None:
+    found = clap.encode([audio(np.zeros(9, np.float32))]).pooled
+    assert math.isclose(float(found.norm()), 1, abs_tol=1e-6)
+
+
+BUILD = """
+import sys
+from qsep.separation.components import build_component
+import qsep.queries
+found = build_component(qsep.queries, "clap", {})
+print(found.dim, found.unit_norm, "transformers" in sys.modules)
+"""
+
+
+def test_building_it_imports_no_large_library() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout == "512 True False\n"
+
+
+def test_the_fingerprint_changes_with_all_that_changes_answers(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    other = save_clap(tmp_path / "other", seed=1)
+    words = Path(shutil.copytree(folder, tmp_path / "words"))
+    (words / "merges.txt").write_text("#version: 0.2\n")
+
+    def fingerprint(**settings: str) -> str:
+        found: str = build_encoder("clap", settings).fingerprint
+        return found
+
+    assert fingerprint(model=str(copy)) == fingerprint(model=str(folder))
+    found = [fingerprint(model=str(path)) for path in (folder, other, words)]
+    found += [fingerprint(), fingerprint(model="laion/larger_clap_general")]
+    found += [fingerprint(tokenizer="roberta-large")]
+    assert len(set(found)) == len(found)
+
+
+def test_a_tokenizer_may_lie_elsewhere(folder: Path, clap: Any, tmp_path: Path) -> None:
+    bare = Path(shutil.copytree(folder, tmp_path / "bare"))
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        (bare / name).unlink()
+    words = save_tokenizer(tmp_path / "words")
+    found = build_encoder("clap", {"model": str(bare), "tokenizer": str(words)})
+    query = TextQuery("a dog barking")
+    assert torch.equal(found.encode([query]).pooled, clap.encode([query]).pooled)
+
+
+def test_a_folder_without_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
+    bare = Path(shutil.copytree(folder, tmp_path / "bare"))
+    (bare / "vocab.json").unlink()
+    (bare / "merges.txt").unlink()
+    found = build_encoder("clap", {"model": str(bare)})
+    with pytest.raises(ValueError, match="its tokenizer's files are missing"):
+        found.encode([TextQuery("dog")])
+    found.encode([audio(sound(1))])  # needs none
+
+
+def test_a_model_that_cannot_be_had_costs_one_line_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unreachable(repository: str, name: str) -> None:
+        raise ValueError(f"{repository} cannot be fetched (no network)")
+
+    monkeypatch.setattr(hub, "check_reachable", unreachable)
+    with pytest.raises(ValueError) as caught:
+        build_encoder("clap", {"model": "nobody/no-such-clap"}).encode([TextQuery("dog")])
+    assert str(caught.value) == (
+        "nobody/no-such-clap is not here: nobody/no-such-clap cannot be fetched (no network); run "
+        "'hf download nobody/no-such-clap' with a network, or name a folder of it in the "
+        "encoder's settings"
+    )
+
+
+@pytest.mark.parametrize(
+    "settings, complaint",
+    [
+        ({"model": "clap"}, "neither a folder nor a name on the hub"),
+        ({"model": "./no/such/folder"}, "neither a folder nor a name on the hub"),
+        ({"checkpoint": "nowhere.pt"}, "nowhere.pt: no such file"),
+        ({"model": "."}, "not the folder of a CLAP model"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(
+    settings: dict[str, str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=complaint) as caught:
+        build_encoder("clap", settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_folder_costs_one_line(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    whole = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="copy: damaged") as caught:
+        build_encoder("clap", {"model": str(copy)}).encode([TextQuery("dog")])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_lacks_weights_is_refused(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    weights = load_file(copy / "model.safetensors")
+    del weights["text_projection.linear2.bias"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"text_projection\.linear2\.bias are missing"):
+        build_encoder("clap", {"model": str(copy)}).encode([TextQuery("dog")])
+
+
+@pytest.mark.parametrize("name", ["clipsep-sounds21", "clipsep"])
+def test_it_stands_in_another_encoders_place_by_one_line_of_a_recipe(name: str) -> None:
+    recipe, _ = read_recipe(name, ["encoder.kind=clap", "data.phrases=sounds21"])
+    kind, _, cached = build_query_encoder(recipe)
+    _, separator = build_model(recipe, build_book(recipe), cached)
+    assert (kind, separator.query_dim) == ("clap", 512)
