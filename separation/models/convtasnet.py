@@ -1,0 +1,163 @@
+"""Conv-TasNet (Luo & Mesgarani 2019) asked by a query: masks over learned filters instead of spectra.
+
+    mixture -> encoder, a learned filterbank -> rectified features (b, c, k, n)
+    features over their level, scaled and shifted as the query says -> masker, dilated convolutions
+    mask * features -> decoder, a learned filterbank -> waveform
+
+Encoder, masker and decoder are asteroid's; k counts filters. Scale and shift (FiLM, Perez et al. 2018)
+come just before the masker's bottleneck, so the masker runs once a query. Two departures let recordings
+be cut without a trace and scaling the input scale the output: features are divided by their level around
+each frame, and the masker's norms are batch norms, where the paper prefers norms over all frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from qsep.queries.interface import QueryEmbedding
+
+from ..interface import LossOutput, MixtureBatch, Separated
+from ..networks.query_masks import only_asked
+from ..objectives.snr import thresholded_snr_loss
+
+LEVEL_FLOOR = 1e-16  # mean square of features; full scale is around 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """sample_rate in Hz; kernel_samples: length of the filters, whose hop is half of it. Letters of the
+    paper: num_filters N, bottleneck_channels B, hidden_channels H, num_blocks X, num_repeats R; its
+    kernels P have 3 taps. level_frames: each side, what features are taken relative to.
+
+    absent_weight: weight of a query for an absent sound in the loss. snr_limit_db: an item separated
+    better than this gives no gradient.
+    """
+
+    query_dim: int = 384
+    sample_rate: int = 32000
+    kernel_samples: int = 128
+    num_filters: int = 256
+    bottleneck_channels: int = 96
+    hidden_channels: int = 192
+    num_blocks: int = 7
+    num_repeats: int = 2
+    level_frames: int = 500
+    absent_weight: float = 0.1
+    snr_limit_db: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.kernel_samples < 2 or self.kernel_samples % 2:
+            raise ValueError(f"kernel_samples is {self.kernel_samples}; expected an even number")
+
+
+def build(config: Config) -> ConvTasNet:
+    return ConvTasNet(config)
+
+
+class ConvTasNet(nn.Module):
+    """See the module's docstring. Any number of channels: they share the mask, made from the mean of
+    their rectified features, in which sounds of opposite phase do not cancel."""
+
+    def __init__(self, config: Config) -> None:
+        try:
+            from asteroid.masknn import TDConvNet
+            from asteroid_filterbanks import make_enc_dec
+        except ImportError as error:
+            raise ValueError(
+                f"Conv-TasNet needs asteroid ({error}): pip install 'qsep[asteroid]'"
+            ) from error
+        super().__init__()
+        self.config = config
+        self.sample_rate = config.sample_rate
+        self.num_channels = None
+        self.query_dim = config.query_dim
+        self.stride_samples = config.kernel_samples // 2
+        reach_frames = config.num_repeats * (2**config.num_blocks - 1) + config.level_frames
+        self.context_samples = reach_frames * self.stride_samples + config.kernel_samples
+        self.encoder, self.decoder = make_enc_dec(
+            "free", config.num_filters, config.kernel_samples, self.stride_samples
+        )
+        self.modulation = nn.Linear(config.query_dim, 2 * config.num_filters, bias=False)
+        self.masker = TDConvNet(
+            config.num_filters,
+            n_src=1,
+            n_blocks=config.num_blocks,
+            n_repeats=config.num_repeats,
+            bn_chan=config.bottleneck_channels,
+            hid_chan=config.hidden_channels,
+            skip_chan=0,
+            norm_type="bN",
+            mask_act="sigmoid",
+        )
+        self.masker.varying_axes = (2,)  # see runtime.py; frames
+
+    def encode(self, mixture: Tensor) -> Tensor:
+        """mixture: (b, c, t) to features (b, c, k, n), non-negative; each sample lies under two frames."""
+        hop = self.stride_samples
+        padded = F.pad(mixture, (hop, hop + -mixture.shape[-1] % hop))
+        return F.relu(self.encoder(padded[:, :, None])[:, :, 0])
+
+    def decode(self, features: Tensor, num_samples: int) -> Tensor:
+        """features: (..., k, n) to waveforms (..., t), t = num_samples."""
+        waveform = self.decoder(features.flatten(0, -3))
+        hop = self.stride_samples
+        return waveform[:, 0, hop : hop + num_samples].unflatten(0, features.shape[:-2])
+
+    def masks(self, features: Tensor, pooled: Tensor) -> Tensor:
+        """features: (b, k, n); pooled: (b, s, d). Masks (b, s, k, n) in [0, 1]."""
+        scale, shift = self.modulation(pooled)[..., None].chunk(2, dim=-2)
+        asked = relative(features, self.config.level_frames)[:, None] * (1 + scale) + shift
+        return self.masker(asked.flatten(0, 1))[:, 0].unflatten(0, asked.shape[:2])
+
+    def target(self, mixture: Tensor, pooled: Tensor) -> Tensor:
+        """mixture: (b, c, t); pooled: (b, s, d). Returns (b, s, c, t)."""
+        with torch.autocast(mixture.device.type, enabled=False):  # bfloat16 has 8 bits for a sample
+            features = self.encode(mixture)
+        masks = self.masks(features.mean(dim=1), pooled)
+        with torch.autocast(mixture.device.type, enabled=False):
+            masked = masks.float()[:, :, None] * features[:, None]
+            return self.decode(masked, mixture.shape[-1])
+
+    def separate(
+        self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
+    ) -> Separated:
+        """mixture: (b, c, t), any scale; queries.pooled: (b, s, d). target + residual = mixture."""
+        target = self.target(mixture, queries.pooled)
+        return Separated(target, mixture[:, None] - target)
+
+    def loss(
+        self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
+    ) -> LossOutput:
+        """Thresholded SNR of the waveform, mean over the queries of each mixture."""
+        asked = batch.asked()
+        present = asked & (batch.sources.abs().amax(dim=(-2, -1)) > 0)
+        absent = asked & ~present
+        target = self.target(batch.mixture, only_asked(queries, asked).pooled)
+        error_energy, target_energy, mixture_energy = (
+            waveform.square().sum(dim=(-2, -1))
+            for waveform in (target - batch.sources, batch.sources, batch.mixture[:, None])
+        )
+        snr_loss = thresholded_snr_loss(
+            error_energy, target_energy, mixture_energy, self.config.snr_limit_db
+        )
+        weight = present + self.config.absent_weight * absent
+        return LossOutput(
+            # 1e-9: a mixture of which nothing is asked has nothing to learn from, not 0 / 0
+            total=(weight * snr_loss).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-9),
+            terms={
+                name: torch.where(chosen, snr_loss.detach(), torch.nan).nanmean(dim=1)
+                for name, chosen in (("present", present), ("absent", absent))
+            },
+        )
+
+
+def relative(features: Tensor, level_frames: int) -> Tensor:
+    """Over the root mean square of all features in the frames around: (b, k, n) to the same."""
+    power = features.square().mean(dim=1, keepdim=True)
+    size = 2 * level_frames + 1
+    level = F.avg_pool1d(power, size, 1, level_frames, count_include_pad=False)
+    return features / (level + LEVEL_FLOOR).sqrt()
