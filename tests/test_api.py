@@ -282,7 +282,9 @@ def test_a_folder_is_loaded_and_gives_what_its_network_gave(folder: Path, model:
     loaded = load(folder, device="cpu")
     audio = noise(2, 997).numpy()
     expected = model.separate(audio, "a dog").target
-    np.testing.assert_array_equal(loaded.separate(audio, "a dog").target, expected)
+    found = loaded.separate(audio, "a dog").target
+    # 1e-6: `load` folds batch norms into convolutions, whose sums are then rounded otherwise
+    np.testing.assert_allclose(found, expected, atol=1e-6, rtol=0)
     assert (loaded.name, loaded.kinds) == ("model", ("dog", "rain", "violin"))
     assert str(load(str(folder)).fingerprint).endswith("-stub")
 

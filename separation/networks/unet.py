@@ -22,6 +22,8 @@ class UNet(nn.Module):
     Its view is not finite: interpolation with aligned corners depends on the number of frames.
     """
 
+    varying_axes: tuple[int, ...] = ()  # see runtime.py; segments are of one length
+
     def __init__(
         self, num_in: int, num_out: int, channels: tuple[int, ...], num_condition: int = 0
     ) -> None:

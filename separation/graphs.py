@@ -1,0 +1,170 @@
+"""Networks as ONNX graphs: exported at first use, kept on disk, run by OpenVINO or ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from qsep.queries.cache import default_cache_path
+
+from . import fusing
+from .checkpoint import write_atomically
+from .fusing import fused
+
+log = logging.getLogger("qsep")
+
+Arrays = Sequence[NDArray[np.float32]]
+Run = Callable[[Arrays], NDArray[np.float32]]
+# A graph that errs more, relative to the output's root mean square, is a wrong one.
+TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
+
+
+class GraphRunner:
+    """A network by another runtime; on the CPU. One graph serves all sizes of the varying axes."""
+
+    def __init__(self, network: nn.Module, runtime: str, precision: str) -> None:
+        self.network, self.precision = network, precision
+        self.start = START[runtime]
+        self.weights = weights_digest(network)
+        self.graphs: dict[str, Run] = {}
+        self.making = threading.Lock()
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """The network's inputs, float32; its output."""
+        varying: tuple[int, ...] = self.network.varying_axes  # type: ignore[assignment]
+        shapes = [
+            tuple(0 if axis in varying else size for axis, size in enumerate(tensor.shape))
+            for tensor in inputs
+        ]
+        key = repr(shapes)
+        with self.making:
+            if key not in self.graphs:
+                self.graphs[key] = self.graph(key, inputs, varying)
+        return self.run(self.graphs[key], inputs)
+
+    def run(self, graph: Run, inputs: Sequence[Tensor]) -> Tensor:
+        output = torch.from_numpy(
+            graph([np.ascontiguousarray(tensor.numpy()) for tensor in inputs])
+        )
+        return output.permute(0, 3, 1, 2) if output.dim() == 4 else output
+
+    def graph(self, key: str, inputs: Sequence[Tensor], varying: tuple[int, ...]) -> Run:
+        path = default_cache_path().parent / "graphs" / f"{self.digest(key)}.onnx"
+        if path.is_file():
+            try:
+                return self.start(str(path), self.precision)
+            except Exception as error:  # each runtime has errors of its own; all mean the same
+                log.warning("%s: cannot be read (%s); made anew", path, str(error).splitlines()[0])
+        log.warning("making a graph of the network for its first use; this takes some seconds")
+        content = export(self.network, inputs, varying)
+        graph = self.start(content, self.precision)
+        self.check(graph, inputs)
+        try:
+            write_atomically(path, lambda temporary: temporary.write_bytes(content))
+        except OSError as error:
+            log.warning(
+                "%s: cannot keep the graph (%s); set QSEP_CACHE to another folder", path, error
+            )
+        return graph
+
+    def digest(self, key: str) -> str:
+        """Of all that a graph follows from: weights, layers, code, sizes, exporter."""
+        parts = [self.weights, repr(self.network), key, torch.__version__]
+        files = [inspect.getfile(type(self.network)), __file__, fusing.__file__]
+        parts += [Path(file).read_text("utf-8") for file in files]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+    def check(self, graph: Run, inputs: Sequence[Tensor]) -> None:
+        expected = type(self.network).forward(self.network, *inputs)
+        error = (self.run(graph, inputs) - expected).norm() / expected.norm().clamp_min(1e-12)
+        if not error <= TOLERANCE[self.precision]:
+            raise ValueError(
+                f"the graph of the network errs by {float(error):.1e} of its output; "
+                "take --runtime torch"
+            )
+
+
+def weights_digest(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, weights in network.state_dict().items():
+        digest.update(f"{name} {weights.dtype} {tuple(weights.shape)}".encode())
+        digest.update(weights.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+class ChannelsLast(nn.Module):
+    """Images leave as (b, k, n, c), which is how runtimes hold them: another order costs a pass."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        output = self.network(*inputs)
+        return output.permute(0, 2, 3, 1) if output.dim() == 4 else output
+
+
+def export(network: nn.Module, inputs: Sequence[Tensor], varying: tuple[int, ...]) -> bytes:
+    """The network, rewritten for use, as an ONNX file for inputs of these shapes."""
+    # Neither weights nor inputs may be inference tensors, which the exporter cannot trace.
+    with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter about itself
+        examples = tuple(torch.zeros(tensor.shape) for tensor in inputs)
+        sizes = [
+            {axis: torch.export.Dim.DYNAMIC for axis in varying if axis < tensor.dim()}
+            for tensor in inputs
+        ]
+        program = torch.onnx.export(
+            ChannelsLast(fused(network)),
+            examples,
+            dynamo=True,
+            verbose=False,
+            dynamic_shapes=(tuple(sizes),),  # of *inputs, one argument to the exporter
+        )
+    assert program is not None
+    return program.model_proto.SerializeToString()
+
+
+def start_openvino(source: str | bytes, precision: str) -> Run:
+    """source: a file's path or its content."""
+    import openvino
+
+    # The precision is said, for on CPUs that can OpenVINO would take bfloat16 unasked.
+    options = {
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    core = openvino.Core()
+    graph = core.compile_model(core.read_model(source), "CPU", options)
+    own = threading.local()  # a request serves one thread
+
+    def run(arrays: Arrays) -> NDArray[np.float32]:
+        if not hasattr(own, "request"):
+            own.request = graph.create_infer_request()
+        return own.request.infer(list(arrays))[0]
+
+    return run
+
+
+def start_onnx(source: str | bytes, precision: str) -> Run:
+    """source: a file's path or its content."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    names = [item.name for item in session.get_inputs()]
+    return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))[0]
+
+
+START = {"openvino": start_openvino, "onnx": start_onnx}

@@ -1,0 +1,274 @@
+"""A separator sounds the same, whatever computes its networks."""
+
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from command import Run, record
+from tiny import QUERY_DIM, mixture_batch, noise, rng, tiny_separator, unit_vectors
+from torch import Tensor, nn
+
+from qsep.queries.interface import QueryEmbedding
+from qsep.separation import graphs, runtime
+from qsep.separation.api import load
+from qsep.separation.graphs import GraphRunner
+from qsep.separation.inference import geometry, separate_chunks
+from qsep.separation.runtime import accelerate, networks_of
+
+GRAPH_RUNTIMES = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            any(find_spec(package) is None for package in runtime.RUNTIMES[name]),
+            reason=f"needs pip install qsep[{name}]",
+        ),
+    )
+    for name in ("openvino", "onnx")
+]
+KINDS = ["band_unet", "clipsep", "clipsep:middle", "convtasnet"]
+
+
+@pytest.fixture(scope="module")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Graphs are made once for all tests, but for those that look into the cache."""
+    monkeypatch.setenv("QSEP_CACHE", str(shared_cache))
+    return shared_cache
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("QSEP_CACHE", str(tmp_path / "own"))
+    return tmp_path / "own" / "graphs"
+
+
+def separated(separator: Any, num_samples: int) -> Tensor:
+    queries = QueryEmbedding(unit_vectors(1, 3, QUERY_DIM, seed=9))
+    with torch.inference_mode():
+        return separator.separate(noise(1, 2, num_samples), queries).target
+
+
+def error(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+def accelerated(kind: str, name: str, precision: str = "fp32") -> Any:
+    separator = tiny_separator(kind)
+    accelerate(separator, name, precision)
+    return separator
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["torch", *GRAPH_RUNTIMES])
+def test_every_runtime_gives_the_same_samples_at_every_length(kind: str, name: str) -> None:
+    plain, separator = tiny_separator(kind), accelerated(kind, name)
+    for num_samples in (5000, 12345, 641):
+        # 1e-6: float32 sums in another order
+        assert error(separated(separator, num_samples), separated(plain, num_samples)) < 1e-6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["torch", GRAPH_RUNTIMES[0]])
+def test_bfloat16_changes_samples_by_its_eight_bits(kind: str, name: str) -> None:
+    separator = accelerated(kind, name, "bf16")
+    assert 1e-5 < error(separated(separator, 5000), separated(tiny_separator(kind), 5000)) < 2e-2
+
+
+@pytest.mark.parametrize("name", GRAPH_RUNTIMES)
+def test_cut_into_chunks_a_recording_gives_what_it_gives_whole(name: str) -> None:
+    separator = accelerated("band_unet", name)
+    queries = QueryEmbedding(unit_vectors(3, QUERY_DIM, seed=9))
+    mixture = noise(2, 40_001)
+    cut = geometry(separator, chunk_seconds=1.0)
+    chunks = torch.cat(list(separate_chunks(separator, [mixture], queries, cut)), dim=-1)
+    with torch.inference_mode():
+        whole = separator.separate(mixture[None], QueryEmbedding(queries.pooled[None])).target[0]
+    # 1e-6: convolutions may sum in another order
+    torch.testing.assert_close(chunks, whole, atol=1e-6, rtol=0)
+
+
+def test_training_and_gradients_are_the_networks_own() -> None:
+    plain, separator = tiny_separator("clipsep"), accelerated("clipsep", "torch", "bf16")
+    totals = []
+    for model in (plain, separator):
+        model.train()
+        totals.append(model.loss(*mixture_batch(), rng(0)).total)
+        totals[-1].sum().backward()
+    assert torch.equal(*totals)
+    for (name, weight), own in zip(plain.named_parameters(), separator.parameters(), strict=True):
+        assert torch.equal(weight.grad, own.grad), name
+
+
+def test_the_weights_keep_their_names_and_stay_one_separators() -> None:
+    plain, separator = tiny_separator("clipsep"), accelerated("clipsep", "torch")
+    assert separator.state_dict().keys() == plain.state_dict().keys()
+    assert len(list(separator.parameters())) == len(list(plain.parameters()))
+
+
+class Small(nn.Module):
+    """A network whose graph is made in no time."""
+
+    varying_axes = (3,)
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 3, 3, bias=False)
+        self.conv.weight.data = noise(3, 2, 3, 3, seed=seed)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.conv(hidden).relu()
+
+
+def by_graph(name: str, network: nn.Module) -> Tensor:
+    with torch.no_grad():
+        return GraphRunner(network, name, "fp32")(noise(2, 2, 5, 7))
+
+
+def refuse(*arguments: Any) -> bytes:
+    raise AssertionError("made again")
+
+
+@pytest.mark.parametrize("name", GRAPH_RUNTIMES)
+def test_a_graph_is_made_once_and_then_read(
+    name: str, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = by_graph(name, Small())
+    assert len(list(empty_cache.iterdir())) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(graphs, "export", refuse)
+        assert torch.equal(by_graph(name, Small()), first)
+    assert not torch.equal(by_graph(name, Small(seed=1)), first)
+    assert len(list(empty_cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", GRAPH_RUNTIMES)
+def test_a_damaged_graph_is_made_anew(
+    name: str, empty_cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = by_graph(name, Small())
+    (path,) = empty_cache.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert torch.equal(by_graph(name, Small()), first)
+    assert "made anew" in caplog.text
+    assert path.stat().st_size == len(whole)
+
+
+@pytest.mark.parametrize("name", GRAPH_RUNTIMES)
+def test_a_cache_that_cannot_be_written_costs_time_and_no_result(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("QSEP_CACHE", str(tmp_path / "file"))
+    expected = Small()(noise(2, 2, 5, 7))
+    # 1e-6: float32 sums in another order
+    torch.testing.assert_close(by_graph(name, Small()), expected, atol=1e-6, rtol=0)
+    assert "set QSEP_CACHE to another folder" in caplog.text
+
+
+@pytest.mark.parametrize("name", GRAPH_RUNTIMES)
+def test_a_graph_that_gives_something_else_is_refused(
+    name: str, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = graphs.export
+    monkeypatch.setattr(graphs, "export", lambda network, *rest: export(Small(seed=1), *rest))
+    with pytest.raises(ValueError, match="take --runtime torch"):
+        by_graph(name, Small())
+    assert not empty_cache.exists()
+
+
+@pytest.mark.parametrize("name", GRAPH_RUNTIMES)
+def test_threads_may_share_a_separator(name: str) -> None:
+    separator = accelerated("clipsep", name)
+    lengths = [700 + 400 * index for index in range(8)]
+    expected = [separated(tiny_separator("clipsep"), length) for length in lengths]
+    found: list[Any] = [None] * len(lengths)
+
+    def work(index: int) -> None:
+        found[index] = separated(separator, lengths[index])
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(lengths))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert max(map(error, found, expected)) < 1e-6
+
+
+def test_a_separator_says_which_of_its_modules_are_networks() -> None:
+    separator = tiny_separator("clipsep_nit")
+    assert networks_of(separator) == [separator.unet]
+    assert networks_of(nn.Sequential(nn.ReLU())) == []
+
+
+def test_a_separator_without_such_a_network_is_refused_any_but_the_usual_way() -> None:
+    accelerate(nn.Sequential(nn.ReLU()))
+    with pytest.raises(ValueError, match="Sequential has no network for another runtime"):
+        accelerate(nn.Sequential(nn.ReLU()), precision="bf16")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("tensorrt", "fp32", "cpu"), "'tensorrt' is not one of torch, openvino, onnx"),
+        (("torch", "fp8", "cpu"), "'fp8' is not one of fp32, bf16"),
+        (("onnx", "bf16", "cpu"), "ONNX Runtime computes in fp32"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(options: tuple[str, str, str], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        runtime.check_runtime(*options)
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnx"])
+def test_a_runtime_that_is_not_installed_is_refused_with_the_pip_command(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "find_spec", lambda package: None)
+    with pytest.raises(ValueError, match=rf"pip install 'qsep\[{name}\]'"):
+        runtime.check_runtime(name, "fp32", "auto")
+
+
+@pytest.mark.parametrize("name", GRAPH_RUNTIMES)
+def test_a_runtime_of_the_cpu_is_refused_another_device(name: str) -> None:
+    with pytest.raises(ValueError, match="works on the CPU, not on 'cuda'"):
+        runtime.check_runtime(name, "fp32", "cuda")
+
+
+def test_the_fingerprint_tells_other_runtimes_and_precisions_from_the_usual(
+    tiny_model: Path,
+) -> None:
+    usual = load(tiny_model, "cpu")
+    assert (
+        load(tiny_model, "cpu", precision="bf16").fingerprint == usual.fingerprint + "-torch-bf16"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"), [("torch", "bf16"), *((p.values[0], "fp32") for p in GRAPH_RUNTIMES)]
+)
+def test_the_command_separates_by_the_runtime_asked_for(
+    name: str, precision: str, qsep: Run, tiny_model: Path, tmp_path: Path
+) -> None:
+    recording = record(tmp_path / "a.wav", 9001)
+    targets = []
+    for options in ([], ["--runtime", name, "--precision", precision]):
+        arguments = ["separate", recording, "-q", "dog", "-m", tiny_model, "-o", tmp_path / "out"]
+        done = qsep(*arguments, "--device", "cpu", "--overwrite", *options)
+        if name != "torch" and find_spec(runtime.RUNTIMES[name][0]) is None and options:
+            assert done.code == 2
+            assert f"pip install 'qsep[{name}]'" in done.error
+            return
+        assert done.code == 0, done.err
+        targets.append(soundfile.read(tmp_path / "out" / "a.dog.wav")[0])
+    difference = np.abs(targets[1] - targets[0]).max() / np.abs(targets[0]).max()
+    assert difference < (2e-2 if precision == "bf16" else 1e-3)  # 16-bit files round, too
