@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qsep.queries.interface import Query
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,10 @@ class Item:
 
     target + rest = mixture up to float32 rounding. target is all zeros where the query names a
     sound that is not in the mixture. label: the group that the item's scores are averaged in.
+    others: labels of the sounds in rest, empty where the protocol does not know them.
+    setting: which variant of the item it is, where a condition has several.
+    example: what a model is asked with in place of the words, as a picture of what sounds.
+    rest_sources: the sounds in rest one by one, where the protocol measures them apart.
     """
 
     id: str
@@ -25,6 +31,18 @@ class Item:
     target: NDArray[np.float32]
     rest: NDArray[np.float32]
     sample_rate: int
+    others: tuple[str, ...] = ()
+    setting: str = ""
+    example: Query | None = None
+    rest_sources: tuple[NDArray[np.float32], ...] = ()
+
+
+class Asked(NamedTuple):
+    """query, label and others of an item, see Item."""
+
+    query: str
+    label: str
+    others: tuple[str, ...] = ()
 
 
 class ItemSet(Protocol):
@@ -32,6 +50,7 @@ class ItemSet(Protocol):
 
     name, manifest_sha256, condition: what the summary calls it.
     fingerprint: differs whenever an item, its query or its order differs.
+    asked: what each item will ask, in the order of ids, known without rendering.
     """
 
     @property
@@ -44,6 +63,8 @@ class ItemSet(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def ids(self) -> Sequence[str]: ...
+    @property
+    def asked(self) -> Sequence[Asked]: ...
 
     def render(self, index: int) -> Item:
         """The item whose id is ids[index]; raises if it cannot be made."""

@@ -1,4 +1,4 @@
-"""The two ends of the scale: the mixture left as it is, and a mask that knows the answer."""
+"""The two ends of the scale: the mixture left as it is, and masks that know the answer."""
 
 from __future__ import annotations
 
@@ -22,19 +22,22 @@ class UnprocessedMixture:
 
 
 @dataclass(frozen=True)
-class IdealRatioMask:
-    """|S| / (|S| + |R|) of the true target S and rest R, on the mixture's spectrum and phase.
+class IdealMask:
+    """A mask m, made with the true target S and rest R, on the spectrum X and phase of the mixture.
 
-    Not an upper bound of every separator: of ratio masks without phase, nearly.
+    ibm: m = 1 where |S| > |R|, else 0. irm: m = |S| / (|S| + |R|). psm: m = Re(S / X) clipped to 0
+    and 1 (Erdogan et al. 2015, "Phase-sensitive and recognition-boosted speech separation"), the
+    mask in that range that is nearest to S bin by bin. m = 0 where all is silent.
+    Not upper bounds of every separator: of those that mask at this resolution, nearly.
     """
 
+    name: str
     window_samples: int = 2048
     hop_samples: int = 512
-    name: str = "irm"
 
     @property
     def fingerprint(self) -> str:
-        return f"irm-{self.window_samples}-{self.hop_samples}"
+        return f"{self.name}-{self.window_samples}-{self.hop_samples}"
 
     def __call__(self, item: Item) -> Tensor:
         from qsep.separation.signal.stft import istft, stft
@@ -42,18 +45,38 @@ class IdealRatioMask:
         waveforms = torch.stack(
             [torch.from_numpy(w) for w in (item.mixture, item.target, item.rest)]
         )
-        mixture_spec, target_spec, rest_spec = stft(
-            waveforms.double(), self.window_samples, self.hop_samples
-        )
-        target_mag, rest_mag = target_spec.abs(), rest_spec.abs()
-        mask = target_mag / (target_mag + rest_mag).clamp_min(1e-12)  # 0 where both are silent
+        specs = stft(waveforms.double(), self.window_samples, self.hop_samples)
+        mask = MASKS[self.name](*specs)
         num_samples = len(item.mixture)
-        return istft(mask * mixture_spec, self.window_samples, self.hop_samples, num_samples)
+        return istft(mask * specs[0], self.window_samples, self.hop_samples, num_samples)
+
+
+def ideal_binary(mixture_spec: Tensor, target_spec: Tensor, rest_spec: Tensor) -> Tensor:
+    return (target_spec.abs() > rest_spec.abs()).to(target_spec.real.dtype)
+
+
+def ideal_ratio(mixture_spec: Tensor, target_spec: Tensor, rest_spec: Tensor) -> Tensor:
+    target_mag, rest_mag = target_spec.abs(), rest_spec.abs()
+    return target_mag / (target_mag + rest_mag).clamp_min(SILENT)
+
+
+def phase_sensitive(mixture_spec: Tensor, target_spec: Tensor, rest_spec: Tensor) -> Tensor:
+    power = mixture_spec.abs().square().clamp_min(SILENT**2)
+    return ((target_spec * mixture_spec.conj()).real / power).clamp(0, 1)
+
+
+SILENT = 1e-12  # magnitudes below this count as this
+MASKS = {"ibm": ideal_binary, "irm": ideal_ratio, "psm": phase_sensitive}
+
+
+ESTIMATORS: dict[str, Estimator] = {
+    "mixture": UnprocessedMixture(),
+    **{name: IdealMask(name) for name in MASKS},
+}
 
 
 def named_estimator(name: str) -> Estimator:
-    """ "mixture" or "irm"."""
-    estimators: dict[str, Estimator] = {"mixture": UnprocessedMixture(), "irm": IdealRatioMask()}
-    if name not in estimators:
-        raise ValueError(f"no estimator is called {name!r}; there are {', '.join(estimators)}")
-    return estimators[name]
+    """One of ESTIMATORS."""
+    if name not in ESTIMATORS:
+        raise ValueError(f"no estimator is called {name!r}; there are {', '.join(ESTIMATORS)}")
+    return ESTIMATORS[name]

@@ -1,14 +1,45 @@
-"""A summary as a table to read in a terminal, in Markdown, or as a plot."""
+"""What people read of runs: a table in the terminal; one file of Markdown, CSV or HTML."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from qsep.separation.checkpoint import write_atomically
 
+from .comparison import (
+    Run,
+    baselines,
+    by_label,
+    by_num_sources,
+    by_setting,
+    by_snr_db,
+    groups,
+    has,
+    main_metrics,
+    measured,
+)
+from .page import html_page
 from .run import Summary
+from .scores import Row
 from .statistics import Statistics
+from .tables import (
+    BASELINE_NAMES,
+    Table,
+    difference_table,
+    differences,
+    group_table,
+    published_table,
+    score_table,
+)
+
+CSV_COLUMNS = (
+    *("run", "manifest", "condition", "group_by", "group", "metric"),
+    *("count", "mean", "median", "low", "high"),
+)
 
 
 def title(summary: Summary) -> str:
@@ -20,7 +51,7 @@ def title(summary: Summary) -> str:
 
 
 def text_table(summary: Summary) -> str:
-    """The title and aligned columns: the overall row, then labels in order; failures at the end."""
+    """The title and aligned columns: overall, baselines, settings, labels; failures at the end."""
     table = _table(summary)
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     lines = [
@@ -30,47 +61,99 @@ def text_table(summary: Summary) -> str:
         )
         for row in table
     ]
+    silent = ", ".join(f"{n} of the {what}s" for what, n in summary.num_silent.items() if n)
+    notes = [f"silent: {silent}"] if silent else []
+    if summary.frechet_distance is not None:
+        notes.append(f"Fréchet audio distance: {summary.frechet_distance:.4f}")
+    if summary.published:
+        width = max(map(len, summary.published))
+        figures = [f"{name:{width}}  {value:.4f}" for name, value in summary.published.items()]
+        notes += ["", "averaged as in the publication:", *figures]
     failures = [f"failed {item_id}: {error}" for item_id, error in summary.failed.items()]
-    return "\n".join([title(summary), "", *lines, *failures])
+    return "\n".join([title(summary), "", *lines, *notes, *failures])
 
 
-def markdown_table(summary: Summary) -> str:
-    """The same rows as text_table, as a Markdown table without the title."""
-    header, *rows = [[cell.replace("|", "\\|") for cell in row] for row in _table(summary)]
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows))
+def write_report(runs: Sequence[Run], path: Path) -> None:
+    """One file, of the kind that its suffix says: .html, .md or .csv."""
+    kinds = {".html": html_page, ".md": markdown, ".csv": as_csv}
+    if path.suffix not in kinds:
+        raise ValueError(f"{path}: a report is a file .html, .md or .csv")
+    content = kinds[path.suffix](runs)
+    write_atomically(path, lambda file: file.write_text(content, encoding="utf-8", newline="\n"))
 
 
-def plot(summary: Summary, path: Path) -> None:
-    """Write a PNG: one bar a label, SI-SDRi (or leakage of absent sounds), with its interval."""
-    from matplotlib.figure import Figure  # without pyplot: Agg, no display, no global state
+def markdown(runs: Sequence[Run]) -> str:
+    """Scores, paired differences and labels, each a Markdown table under a heading."""
+    tables = [score_table(runs)]
+    metrics = main_metrics(runs)
+    if any(run.published for run in runs):
+        tables.append(published_table(runs))
+    if len(runs) > 1:
+        tables.append(difference_table(runs, metrics))
+    for metric in metrics:
+        own = [run for run in runs if has(run, metric)]
+        tables.append(group_table(own, metric, "label"))
+    failed = [
+        f"- {run.name}, {item_id}: {error}" for run in runs for item_id, error in run.failed.items()
+    ]
+    parts = [f"## {table.title}\n\n{markdown_table(table)}" for table in tables]
+    if failed:
+        parts.append("## Failed items\n\n" + "\n".join(failed))
+    return "\n\n".join(parts) + "\n"
 
-    metric, axis_name = (
-        ("leakage_db", "leakage [dB]")
-        if "leakage_db" in summary.overall
-        else ("si_sdr_i", "SI-SDR improvement [dB]")
-    )
-    labels = [name for name, values in summary.labels.items() if metric in values]
-    values = [summary.labels[name][metric] for name in labels]
-    errors = [[v.mean - v.low for v in values], [v.high - v.mean for v in values]]
-    figure = Figure(figsize=(7, 1.2 + 0.28 * len(labels)), layout="constrained")
-    axes = figure.subplots()
-    axes.barh(labels, [v.mean for v in values], xerr=errors, height=0.7, capsize=2)
-    if metric in summary.overall:
-        axes.axvline(summary.overall[metric].mean, color="black", linestyle="--", linewidth=1)
-    axes.invert_yaxis()
-    axes.set_xlabel(f"{axis_name}; bars: 95 % interval, dashed: mean of all items")
-    axes.set_title(title(summary), fontsize=9)
-    write_atomically(path, lambda file: figure.savefig(file, dpi=120, format="png"))
+
+def markdown_table(table: Table) -> str:
+    rows = [list(table.header), *([cell.text for cell in row] for row in table.rows)]
+    header, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    numeric = [any(row[i].value is not None for row in table.rows) for i in range(len(header))]
+    rule = ["---:" if is_number else "---" for is_number in numeric]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *body))
+
+
+def as_csv(runs: Sequence[Run]) -> str:
+    """Every statistic of every run and pair, one a line, with CSV_COLUMNS."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for run in runs:
+        identity = (run.name, run.identity["manifest"], run.identity["condition"])
+        for group_by, group, metric, values in _statistics(run):
+            writer.writerow((*identity, group_by, group, metric, *_numbers(values)))
+    for found in differences(runs, main_metrics(runs)):
+        identity = (found.first.name, found.first.identity["manifest"], "")
+        second = f"{found.second.name} ({found.second.identity['condition']})"
+        writer.writerow((*identity, "minus", second, found.metric, *_numbers(found.values)))
+    return file.getvalue()
+
+
+def _statistics(run: Run) -> Iterator[tuple[str, Any, str, Statistics]]:
+    for metric, values in measured(run).items():
+        yield "", "", metric, values
+    for name, scores in baselines(run).items():
+        for metric, values in scores.items():
+            yield "baseline", name, metric, values
+    keys: dict[str, Callable[[Row], Any]] = {"label": by_label, "setting": by_setting}
+    keys |= {"num_sources": by_num_sources, "snr_db": by_snr_db}
+    for group_by, key in keys.items():
+        for metric in main_metrics([run]):
+            for group, values in groups(run, metric, key).items():
+                yield group_by, group, metric, values
+
+
+def _numbers(values: Statistics) -> tuple[float, ...]:
+    return values.count, values.mean, values.median, values.low, values.high
 
 
 def _table(summary: Summary) -> list[list[str]]:
-    """The header row, the overall row, and one row a label in sorted order."""
+    """The header row, then overall, baselines, settings and labels in sorted order."""
     if "leakage_db" in summary.overall:
         header = ["", "n", "leakage", "95 % interval", "median"]
     else:
         header = ["", "n", "SI-SDR", "SI-SDRi", "95 % interval", "SDR", "SDRi", "median SI-SDRi"]
-    named = {"overall": summary.overall, **dict(sorted(summary.labels.items()))}
+    named = {"overall": summary.overall}
+    named |= {BASELINE_NAMES[name]: values for name, values in summary.baselines.items()}
+    named |= summary.settings
+    named |= summary.labels
     return [header] + [[name, *_cells(values, len(header) - 1)] for name, values in named.items()]
 
 

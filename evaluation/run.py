@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from qsep.separation.checkpoint import write_atomically
 
+from .baselines import baseline_rows, draw_query, score_baselines
 from .interface import Estimator, Item, ItemSet, TextSeparator
+from .listening import keep_extremes
 from .oracle import named_estimator
-from .sdr import leakage_db, sdr, si_sdr
+from .perceptual import AudioEmbedder, distance_of_run, embedded_scores
+from .published import PublishedItems
+from .robustness import Suite
+from .rows import as_line, read_rows, write_rows
+from .scores import METRICS, SDRS, SILENT, Row, checked, score
 from .statistics import Statistics, describe_groups, describe_rows
-
-METRICS = ("si_sdr", "si_sdr_i", "sdr", "sdr_i", "leakage_db")
-COLUMNS = ("id", "label", "query", *METRICS)
-Row = dict[str, Any]  # COLUMNS; a metric is a float in dB, or None where it does not apply
+from .workers import Progress, in_parallel
 
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What must be equal for two runs to share a folder."""
+    """What must be equal for two runs to share a folder.
+
+    baselines: whether they are measured; embedding: fingerprint of the audio embedding, or "".
+    """
 
     model: str
     model_fingerprint: str
@@ -35,11 +37,18 @@ class RunIdentity:
     manifest_sha256: str
     condition: str
     items_fingerprint: str
+    baselines: bool = False
+    embedding: str = ""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """overall: per metric; labels: per label, per metric; failed: item id to its error."""
+    """overall: per metric; labels, settings, baselines: per such one, per metric.
+
+    failed: item id to its error. num_silent: how many targets and estimates are silent.
+    frechet_distance: of all estimates to all targets, where there is an audio embedding.
+    published: the figures that the protocol's publication reports, averaged as there.
+    """
 
     run: RunIdentity
     num_items: int
@@ -48,6 +57,11 @@ class Summary:
     failed: Mapping[str, str]
     overall: Mapping[str, Statistics]
     labels: Mapping[str, Mapping[str, Statistics]]
+    settings: Mapping[str, Mapping[str, Statistics]] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, Statistics]] = field(default_factory=dict)
+    num_silent: Mapping[str, int] = field(default_factory=dict)
+    frechet_distance: float | None = None
+    published: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,12 +79,13 @@ class ModelEstimator:
         return self.model.fingerprint
 
     def __call__(self, item: Item) -> Any:
-        result = self.model.separate(item.mixture, item.query, sample_rate=item.sample_rate)
+        asked = item.example or item.query
+        result = self.model.separate(item.mixture, asked, sample_rate=item.sample_rate)
         return result.target
 
 
 def as_estimator(model: TextSeparator | Estimator | str) -> Estimator:
-    """A model is wrapped; "mixture" and "irm" are the oracles; an estimator stays itself."""
+    """A model is wrapped; "mixture" and the ideal masks go by name; an estimator stays itself."""
     if isinstance(model, str):
         return named_estimator(model)
     return ModelEstimator(model) if isinstance(model, TextSeparator) else model
@@ -81,14 +96,25 @@ def evaluate(
     items: ItemSet,
     out_dir: Path,
     overwrite: bool = False,
+    workers: int = 1,
+    baselines: bool = False,
+    embedder: AudioEmbedder | None = None,
+    keep_audio: int = 0,
 ) -> Summary:
     """Score every item and write out_dir/items.csv and out_dir/summary.json.
 
     Rows already in items.csv are kept, so an interrupted run continues; items that failed are tried
     again. A folder of another run is refused, unless overwrite, which starts it anew.
     A bad item is listed in `failed` and does not stop the others.
+    workers: items scored at once; it changes no number. baselines: score BASELINES beside the model.
+    embedder: adds EMBEDDED and the Fréchet distance. keep_audio: how many of the best items, and of
+    the worst, to keep in out_dir/audio.
     """
-    estimator = as_estimator(model)
+    if workers < 1 or keep_audio < 0:
+        raise ValueError(f"expected workers >= 1 and keep_audio >= 0, got {workers}, {keep_audio}")
+    published = items if isinstance(items, PublishedItems) else None
+    plain = items.base if isinstance(items, Suite) else items
+    estimator = as_estimator(plain.set_up(model) if isinstance(plain, PublishedItems) else model)
     identity = RunIdentity(
         estimator.name,
         estimator.fingerprint,
@@ -96,78 +122,94 @@ def evaluate(
         items.manifest_sha256,
         items.condition,
         items.fingerprint,
+        baselines,
+        embedder.fingerprint if embedder else "",
     )
-    out_dir.mkdir(parents=True, exist_ok=True)
     rows_path, summary_path = out_dir / "items.csv", out_dir / "summary.json"
+    out_dir.mkdir(parents=True, exist_ok=True)
     if overwrite:
-        rows_path.unlink(missing_ok=True)
-        summary_path.unlink(missing_ok=True)
+        discard(out_dir)
     rows = _resume(rows_path, summary_path, identity)
     # The identity lies there before the first row, or an interrupted run could not be recognised.
     _write(summary_path, summarise(identity, items, rows, {}))
+    asks = estimator if isinstance(estimator, ModelEstimator) else None
+
+    def path_of(index: int) -> Path:
+        return out_dir / "embeddings" / f"{index:06d}.npy"
+
+    def measure(index: int) -> Row:
+        item = items.render(index)
+        estimate = checked(item, estimator(item))
+        row = score(item, estimate)
+        if baselines and item.target.any():
+            random_query = draw_query(item.id, item.label, items.asked) if asks else None
+            row |= score_baselines(item, asks, random_query)
+        if embedder and item.target.any():
+            row |= embedded_scores(embedder, item, estimate, path_of(index))
+        if published:
+            row |= published.measure(item, estimate.numpy())
+        return row
+
     failed: dict[str, str] = {}
-    with rows_path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        for index, item_id in enumerate(items.ids):
-            _show_progress(index, len(items.ids), len(failed))
-            if item_id in rows:
-                continue
-            try:
-                item = items.render(index)
-                row = score(item, estimator(item))
-            except Exception as error:  # whatever is wrong with one item, the others go on
-                failed[item_id] = f"{type(error).__name__}: {error}"
-                continue
-            writer.writerow(row)
-            file.flush()
-            rows[item_id] = row
-    _show_progress(len(items.ids), len(items.ids), len(failed))
-    summary = summarise(identity, items, rows, failed)
+    waiting = [index for index, item_id in enumerate(items.ids) if item_id not in rows]
+    with (
+        rows_path.open("a", newline="", encoding="utf-8") as file,
+        Progress(len(items.ids), len(rows)) as show,
+        closing(in_parallel(measure, waiting, workers)) as outcomes,  # on an interruption, at once
+    ):
+        for index, outcome in outcomes:
+            if isinstance(outcome, Exception):  # whatever is wrong with one item, the others go on
+                failed[items.ids[index]] = f"{type(outcome).__name__}: {outcome}"
+            else:
+                file.write(as_line(outcome))
+                file.flush()
+                rows[items.ids[index]] = outcome
+            show(len(failed))
+    ordered = [rows[item_id] for item_id in items.ids if item_id in rows]
+    write_rows(rows_path, ordered)  # as one worker would have written them
+    embedded = [path_of(index) for index, item_id in enumerate(items.ids) if item_id in rows]
+    distance = distance_of_run(path for path in embedded if path.exists()) if embedder else None
+    summary = summarise(identity, items, rows, failed, distance)
     _write(summary_path, summary)
+    if keep_audio:
+        keep_extremes(estimator, items, ordered, out_dir / "audio", keep_audio)
     return summary
 
 
-def score(item: Item, estimate: Any) -> Row:
-    """estimate: (t,). A target of silence is scored by leakage_db alone, others by SDRs alone.
-
-    Values are rounded to 1e-6 dB, so that a row read back equals the row that was written;
-    + 0.0 makes -0.0 plain zero.
-    """
-    estimate = torch.as_tensor(estimate, device="cpu").detach().double()
-    if estimate.shape != item.mixture.shape:
-        expected = tuple(item.mixture.shape)
-        raise ValueError(f"the estimate has shape {tuple(estimate.shape)}, expected {expected}")
-    if not estimate.isfinite().all():
-        raise ValueError("the estimate contains NaN or infinity")
-    row: Row = {"id": item.id, "label": item.label, "query": item.query}
-    row |= dict.fromkeys(METRICS)
-    if item.target.any():
-        values = {
-            "si_sdr": si_sdr(estimate, item.target),
-            "si_sdr_i": si_sdr(estimate, item.target) - si_sdr(item.mixture, item.target),
-            "sdr": sdr(estimate, item.target),
-            "sdr_i": sdr(estimate, item.target) - sdr(item.mixture, item.target),
-        }
-    else:
-        values = {"leakage_db": leakage_db(estimate, item.mixture)}
-    if not all(value.isfinite() for value in values.values()):
-        raise ValueError("the mixture or its target contains NaN or infinity")
-    return row | {metric: round(float(value), 6) + 0.0 for metric, value in values.items()}
+def discard(folder: Path) -> None:
+    """Remove what `evaluate` writes, and nothing else."""
+    for name in ("items.csv", "summary.json", "audio/audio.json"):
+        (folder / name).unlink(missing_ok=True)
+    for pattern in ("embeddings/*.npy", "audio/*.flac"):
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def summarise(
-    identity: RunIdentity, items: ItemSet, rows: Mapping[str, Row], failed: Mapping[str, str]
+    identity: RunIdentity,
+    items: ItemSet,
+    rows: Mapping[str, Row],
+    failed: Mapping[str, str],
+    distance: float | None = None,
 ) -> Summary:
     """rows: by item id. The order of items, not of scoring, makes the resampling reproducible."""
     ordered = [rows[item_id] for item_id in items.ids if item_id in rows]
+    baselines = baseline_rows(ordered)
+    varied = [row for row in ordered if row["setting"]]
+    settings = describe_groups(varied, METRICS, "setting")
     return Summary(
         run=identity,
         num_items=len(items.ids),
         num_scored=len(ordered),
         num_failed=len(failed),
-        failed=dict(failed),
+        failed=dict(sorted(failed.items())),
         overall=describe_rows(ordered, METRICS),
         labels=describe_groups(ordered, METRICS, "label"),
+        settings={name: settings[name] for name in dict.fromkeys(row["setting"] for row in varied)},
+        baselines={name: describe_rows(own, SDRS) for name, own in baselines.items()},
+        num_silent={what: sum(what in row["silent"] for row in ordered) for what in SILENT},
+        frechet_distance=distance,
+        published=items.average(ordered) if isinstance(items, PublishedItems) else {},
     )
 
 
@@ -187,33 +229,11 @@ def _resume(rows_path: Path, summary_path: Path, identity: RunIdentity) -> dict[
             )
     elif rows_path.exists():
         raise ValueError(f"{rows_path} is there without its summary.json; {remedy}")
-    header = ",".join(COLUMNS) + "\n"
-    text = rows_path.read_bytes().decode("utf-8", "replace") if rows_path.exists() else header
-    whole = text[: text.rfind("\n") + 1] or header  # a killed run may leave half a row
-    if not whole.startswith(header):
-        raise ValueError(f"{rows_path} has other columns than {', '.join(COLUMNS)}; {remedy}")
-    _write_text(rows_path, whole)
-    return {row["id"]: row for row in map(_parse, csv.DictReader(io.StringIO(whole, newline="")))}
-
-
-def _parse(cells: Mapping[str, str]) -> Row:
-    numbers = {metric: float(cells[metric]) if cells[metric] else None for metric in METRICS}
-    return {**cells, **numbers}
+    rows = read_rows(rows_path)
+    write_rows(rows_path, rows)  # without half a row, which a killed run may leave
+    return {row["id"]: row for row in rows}
 
 
 def _write(path: Path, summary: Summary) -> None:
-    _write_text(path, json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    def write(file: Path) -> None:
-        file.write_text(text, encoding="utf-8", newline="\n")
-
-    write_atomically(path, write)
-
-
-def _show_progress(done: int, total: int, num_failed: int) -> None:
-    if sys.stderr.isatty():
-        failed = f", {num_failed} failed" if num_failed else ""
-        end = "\n" if done == total else ""
-        print(f"\r{done}/{total} items{failed}", end=end, file=sys.stderr, flush=True)
+    content = json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write_text(content, encoding="utf-8", newline="\n"))

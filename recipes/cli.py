@@ -21,9 +21,9 @@ app = typer.Typer(
     help="Separate the sounds that a query names from a recording; train separators; score them.",
 )
 models_app = typer.Typer(no_args_is_help=True, help="What models there are and what they know.")
-evaluate_app = typer.Typer(no_args_is_help=True, help="Score a model under a named protocol.")
+data_app = typer.Typer(no_args_is_help=True, help="Make training data of what you have.")
 app.add_typer(models_app, name="models")
-app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(data_app, name="data")
 
 USAGE, SOME_FAILED = 2, 1  # exit codes
 
@@ -31,6 +31,12 @@ ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="A shipped model's name, a folder or a released file.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")]
+RuntimeOption = Annotated[
+    str, typer.Option(help="What computes the networks: torch, or on the CPU openvino or onnx.")
+]
+PrecisionOption = Annotated[
+    str, typer.Option(help="fp32, or bf16: faster where the CPU can, about 1 % off.")
+]
 
 
 def main() -> None:
@@ -63,10 +69,29 @@ def separate(
         list[str] | None,
         typer.Option("--query", "-q", help="The sound to take out, in words. Repeatable."),
     ] = None,
+    query_image: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A picture of what makes the sound. Repeatable: all together are one query."
+        ),
+    ] = None,
+    query_audio: Annotated[
+        list[Path] | None,
+        typer.Option(help="An example of the sound. Repeatable: all together are one query."),
+    ] = None,
+    mix_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Mix pictures and examples into every -q, at this weight (0 to 1), instead of "
+            "separating by them on their own."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("."),
     residual: Annotated[bool, typer.Option(help="Write also what remains.")] = False,
     model: ModelOption = "sounds21",
     device: DeviceOption = "auto",
+    runtime: RuntimeOption = "torch",
+    precision: PrecisionOption = "fp32",
     overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
     json_output: Annotated[
         bool, typer.Option("--json", help="One JSON object a file and query on standard output.")
@@ -77,19 +102,19 @@ def separate(
     Writes STEM.QUERY.wav (and STEM.QUERY.residual.wav) in the recording's own sample rate, channels,
     length and sample format; target and residual sum to the recording.
     """
-    from qsep.queries.interface import TextQuery
-
+    from .asked import queries_from
     from .batch import check_jobs, separate_files
 
-    if not query:
+    queries = queries_from(query or [], query_image or [], query_audio or [], mix_weight)
+    if not queries:
         raise ValueError("say which sound to take out, as -q 'a dog barking'")
     inputs = list(dict.fromkeys(inputs))
-    queries = [TextQuery(text) for text in dict.fromkeys(query)]
     check_jobs(inputs, queries, out, residual, overwrite)
 
     from qsep.separation.api import load
 
-    loaded = load(model, device)
+    loaded = load(model, device, runtime, precision)
+    loaded.embed(queries)  # what its encoder cannot read is refused before any work
     for asked in queries:
         loaded.warn_if_unfamiliar(asked)
     if not separate_files(loaded, inputs, queries, out, residual, json_output):
@@ -120,36 +145,121 @@ def train(
         print(f"checkpoint: {folder}")
 
 
-@evaluate_app.command("sounds21")
-def evaluate_sounds21(
-    manifest: Annotated[Path, typer.Option(help="CSV that lists the mixtures.")],
-    data: Annotated[Path, typer.Option(help="Folder that the manifest's files are in.")],
+@app.command()
+def evaluate(
+    protocol: Annotated[str, typer.Argument(help="Which mixtures and queries, such as sounds21.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(help="What else the protocol lets one choose.", metavar="[KEY=VALUE]..."),
+    ] = None,
+    data: Annotated[Path, typer.Option(help="Folder with the protocol's recordings.")] = ...,  # type: ignore[assignment]
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for items.csv and summary.json.")
-    ],
+        Path, typer.Option("--out", "-o", help="Folder for the run; continues what is there.")
+    ] = ...,  # type: ignore[assignment]
+    manifest: Annotated[
+        Path | None, typer.Option(help="CSV that lists the items, where the protocol has none.")
+    ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Name, folder, or a baseline: mixture, irm.")
+        str,
+        typer.Option("--model", "-m", help="Name, folder, or a baseline: mixture, ibm, irm, psm."),
     ] = "sounds21",
     condition: Annotated[
-        str, typer.Option(help="plain, wordings, absent or absent-wordings.")
+        str,
+        typer.Option(
+            help="plain, or harder: templates, negation, absent, snr-sweep, num-sources, same-family, "
+            "clipped, coloured; sounds21 also wordings, absent-wordings."
+        ),
     ] = "plain",
     device: DeviceOption = "auto",
+    runtime: RuntimeOption = "torch",
+    precision: PrecisionOption = "fp32",
+    workers: Annotated[
+        int, typer.Option(min=1, help="Items at a time; changes no number.")
+    ] = os.cpu_count() or 1,
+    baselines: Annotated[
+        bool, typer.Option(help="Score also the mixture, ideal masks and other queries.")
+    ] = True,
+    embedding: Annotated[
+        str | None,
+        typer.Option(
+            help="clap:model=FOLDER, or another encoder that reads recordings: adds similarity to the "
+            "text (CLAP score) and to the target, and the Fréchet audio distance."
+        ),
+    ] = None,
+    keep_audio: Annotated[
+        int, typer.Option(min=0, help="Keep so many of the best and worst items, for the report.")
+    ] = 10,
+    backend: Annotated[
+        str | None, typer.Option(help="What computes BSSEval, where it is used: qsep or museval.")
+    ] = None,
+    binary: Annotated[
+        bool, typer.Option("--binary", help="Round masks to 0 and 1 (protocol clipsep).")
+    ] = False,
     overwrite: Annotated[bool, typer.Option(help="Discard what the folder holds.")] = False,
 ) -> None:
-    """Two- and three-source mixtures of sounds21: SI-SDR, SDR and their improvements."""
-    from qsep.evaluation.protocols.sounds21 import evaluate_sounds21 as run
+    """Score a model under a named protocol: one row an item in items.csv, means in summary.json."""
+    from qsep.evaluation.protocols import load_items
     from qsep.evaluation.report import text_table
+    from qsep.evaluation.run import evaluate as run
 
-    estimator: Any = model
-    if model not in ("mixture", "irm"):
-        from qsep.separation.api import load
-
-        estimator = load(model, device)
-        logging.getLogger("qsep").setLevel(logging.ERROR)  # odd queries are the point here
-    summary = run(estimator, manifest, data, out, condition, overwrite)
+    pairs = as_pairs(settings or [])
+    pairs |= ({"backend": backend} if backend else {}) | ({"masks": "hard"} if binary else {})
+    items = load_items(protocol, data, manifest, condition, pairs)
+    summary = run(
+        load_estimator(model, device, runtime, precision),
+        items,
+        out,
+        overwrite,
+        workers,
+        baselines,
+        load_embedder(embedding) if embedding else None,
+        keep_audio,
+    )
     print(text_table(summary))
     if summary.num_failed:
         sys.exit(SOME_FAILED)
+
+
+def load_estimator(model: str, device: str, runtime: str, precision: str) -> Any:
+    from qsep.evaluation.oracle import ESTIMATORS
+
+    if model in ESTIMATORS:
+        return model
+    from qsep.separation.api import load
+
+    logging.getLogger("qsep").setLevel(logging.ERROR)  # odd queries are the point here
+    return load(model, device, runtime, precision)
+
+
+def load_embedder(description: str) -> Any:
+    """KIND, or KIND:KEY=VALUE,KEY=VALUE…, of an encoder in qsep.queries."""
+    from qsep.evaluation.perceptual import EncoderEmbedder
+    from qsep.separation.components import build_encoder
+
+    kind, _, settings = description.partition(":")
+    return EncoderEmbedder(build_encoder(kind, as_pairs(settings.split(",") if settings else [])))
+
+
+def as_pairs(settings: list[str]) -> dict[str, str]:
+    for setting in settings:
+        if "=" not in setting:
+            raise ValueError(f"{setting!r}: expected KEY=VALUE")
+    return {key: value for key, _, value in (setting.partition("=") for setting in settings)}
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of `qsep evaluate`.", metavar="RUN...")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="FILE.html, FILE.md or FILE.csv.")],
+) -> None:
+    """Compare runs: intervals, paired differences, plots, and the items that went best and worst."""
+    from qsep.evaluation.comparison import read_runs
+    from qsep.evaluation.report import write_report
+
+    write_report(read_runs(runs), out)
+    print(f"report: {out}")
 
 
 @models_app.command("list")
@@ -198,13 +308,64 @@ def model_info(
 @models_app.command("convert")
 def convert_model(
     file: Annotated[Path, typer.Argument(help="A released checkpoint, such as best_model.pt.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Other settings than the released ones, as separator.exact=true.",
+            metavar="[KEY=VALUE]...",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")] = ...,  # type: ignore[assignment]
 ) -> None:
     """Turn a checkpoint that others released into a checkpoint folder."""
     from qsep.separation.published.reader import convert_to_folder
 
-    convert_to_folder(file, out)
+    from .config import override_value
+
+    changes: dict[str, Any] = {}
+    for setting in settings or []:
+        override_value(changes, setting)
+    if unknown := sorted(changes.keys() - {"separator", "encoder"}):
+        raise ValueError(f"{unknown[0]}: settings are separator.KEY=VALUE or encoder.KEY=VALUE")
+    convert_to_folder(file, out, changes)
     print(f"checkpoint: {out}")
+
+
+@data_app.command("prepare")
+def prepare_data(
+    dataset: Annotated[str, typer.Argument(help="music or vggsound.", metavar="DATASET")],
+    folder: Annotated[
+        Path, typer.Argument(help="Your videos, in any subfolders.", metavar="FOLDER")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Where to; continues what is there.")
+    ] = ...,  # type: ignore[assignment]
+    listing: Annotated[
+        Path | None,
+        typer.Option("--list", help="vggsound.csv (default: FOLDER's), or MUSIC's JSON of videos."),
+    ] = None,
+    held_out: Annotated[
+        list[Path] | None,
+        typer.Option(help="An index file of clips to keep for testing. Repeatable."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Videos at a time.")] = (os.cpu_count() or 1),
+) -> None:
+    """Turn videos into sounds, frames and index files to train on.
+
+    DATASET says where labels come from: MUSIC's are the names of the videos' folders, VGGSound's stand in
+    its list. What is missing, broken or too short is counted, and listed in report.csv.
+    """
+    from .batch import progress_bar
+    from .data.prepare import PROBLEMS, prepare
+
+    with progress_bar(dataset) as progress:
+        done = prepare(dataset, folder, out, listing, held_out or (), jobs, progress)
+    for name, num_clips in done.clips.items():
+        print(f"{out / name}.csv: {num_clips} clips")
+    for problem, num_files in sorted(done.problems.items()):
+        print(f"{num_files} {problem}: {PROBLEMS[problem]}")
+    if done.problems:
+        print(f"which ones: {done.report}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""qsep.evaluation.run, .report and .oracle on three items made in memory."""
+"""qsep.evaluation.run, .listening and .oracle on items made in memory."""
 
 import csv
 import json
@@ -8,11 +8,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
+import torch
 
-from qsep.evaluation.interface import Item
-from qsep.evaluation.oracle import IdealRatioMask, UnprocessedMixture
-from qsep.evaluation.report import markdown_table, plot, text_table
-from qsep.evaluation.run import COLUMNS, evaluate
+from qsep.evaluation.interface import Asked, Item
+from qsep.evaluation.oracle import IdealMask, UnprocessedMixture
+from qsep.evaluation.report import text_table
+from qsep.evaluation.run import evaluate
+from qsep.evaluation.scores import COLUMNS
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class Items:
     condition: str = "plain"
     ids: tuple[str, ...] = ("one", "two", "three")
 
+    @property
+    def asked(self) -> list[Asked]:
+        return [Asked("a tone", label) for label in "bab"]
+
     def render(self, index: int) -> Item:
         phase = 2 * np.pi * np.arange(640 + 10 * index) / (640 + 10 * index)
         target, rest = (np.cos(k * phase).astype(np.float32) for k in (5, 11 + index))
@@ -37,32 +44,77 @@ class Items:
 
 @dataclass
 class Scaled:
-    """An estimator: target + error * rest, so that SDR and SI-SDR are -20 log10(error)."""
+    """An estimator: target + error * rest, so that SDR and SI-SDR are -20 log10(error).
+
+    gain: of the target.
+    """
 
     error: float = 0.1
     name: str = "scaled"
     fingerprint: str = "1"
     fails_on: str = ""
     seen: list[str] = field(default_factory=list)
+    gain: float = 1.0
 
     def __call__(self, item: Item) -> np.ndarray:
         if item.id == self.fails_on:
             raise RuntimeError("out of luck")
         self.seen.append(item.id)
-        return item.target + self.error * item.rest
+        return self.gain * item.target + self.error * item.rest
+
+
+@dataclass(frozen=True)
+class ManyItems:
+    """Noise, of eleven lengths, three labels and queries; the fourth cannot be rendered."""
+
+    fingerprint: str = "noise"
+    name: str = "custom manifest"
+    manifest_sha256: str = "1"
+    condition: str = "plain"
+    ids: tuple[str, ...] = tuple(f"{'bad' if i == 3 else 'item'}{i}" for i in range(11))
+    asked: tuple[Asked, ...] = tuple(
+        Asked(f"query {i % 3}", f"label_{i % 3}", ("other",)) for i in range(11)
+    )
+
+    def render(self, index: int) -> Item:
+        if index == 3:
+            raise ValueError("not to be had")
+        noise = np.random.default_rng(index).normal(0, 0.1, (2, 6000 + 977 * index))
+        target, rest = noise.astype(np.float32)
+        asked = self.asked[index]
+        mixture = target + rest
+        return Item(self.ids[index], *asked[:2], mixture, target, rest, 16000, asked.others)
 
 
 @dataclass
 class WordModel:
-    """A model as qsep.separation gives it, that halves what it hears."""
+    """A model as qsep.separation gives it, that halves what it hears, or filters it by the query."""
 
     name: str = "half"
     fingerprint: str = "2"
     heard: list[tuple[str, int | None]] = field(default_factory=list)
+    filtered: bool = False
 
     def separate(self, audio: np.ndarray, query: str, sample_rate: int | None = None) -> object:
         self.heard.append((query, sample_rate))
-        return SimpleNamespace(target=0.5 * audio)
+        if not self.filtered:
+            return SimpleNamespace(target=0.5 * audio)
+        # A convolution shared among threads rounds otherwise than one that is not.
+        taps = torch.linspace(-0.3, 0.5, 8 * 3 * (6 + len(query))).reshape(8, 1, -1)
+        spread = torch.nn.functional.conv1d(torch.from_numpy(audio)[None], taps, padding="same")
+        return SimpleNamespace(target=spread.mean(dim=0))
+
+
+class PeakEmbedder:
+    """(peak, rate in kHz) of a recording, (1, 0) of a text."""
+
+    fingerprint = "peak"
+
+    def embed_audio(self, waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+        return np.array([np.abs(waveform).max(), sample_rate / 1000], dtype=np.float64)
+
+    def embed_text(self, text: str) -> np.ndarray:
+        return np.array([1.0, 0.0])
 
 
 def rows_of(folder: Path) -> list[list[str]]:
@@ -200,14 +252,14 @@ def test_ideal_mask_of_sounds_that_take_turns_is_nearly_perfect() -> None:
     late = np.arange(16384) >= 9000  # no frame of 2048 samples sees both
     target, rest = tone * early, tone * late
     item = Item("turns", "a tone", "tone", target + rest, target, rest, 32000)
-    estimate = IdealRatioMask()(item).numpy()
+    estimate = IdealMask("irm")(item).numpy()
     assert estimate == pytest.approx(target, abs=1e-6)  # float32 input, float64 transform
 
 
 def test_ideal_mask_of_two_equal_sounds_halves_the_mixture() -> None:
     sound = np.random.default_rng(10).normal(0, 0.1, 3001).astype(np.float32)
     item = Item("equal", "noise", "noise", 2 * sound, sound, sound, 32000)
-    assert IdealRatioMask()(item).numpy() == pytest.approx(sound, abs=1e-6)
+    assert IdealMask("irm")(item).numpy() == pytest.approx(sound, abs=1e-6)
 
 
 def test_table_lists_the_overall_row_then_labels_in_aligned_columns(tmp_path: Path) -> None:
@@ -218,14 +270,61 @@ def test_table_lists_the_overall_row_then_labels_in_aligned_columns(tmp_path: Pa
     assert len({len(line) for line in lines[2:]}) == 1
 
 
-def test_markdown_table_has_a_rule_and_the_same_rows(tmp_path: Path) -> None:
-    lines = markdown_table(evaluate(Scaled(), Items(absent=True), tmp_path)).splitlines()
-    assert lines[0] == "|  | n | leakage | 95 % interval | median |"
-    assert lines[1] == "| --- | ---: | ---: | ---: | ---: |"
-    assert lines[2] == "| overall | 3 | -20.00 | [-20.00, -20.00] | -20.00 |"
+def test_table_lists_baselines_silence_and_the_distance(tmp_path: Path) -> None:
+    silent = Scaled(error=0.0, gain=0.0)
+    summary = evaluate(silent, Items(), tmp_path, baselines=True, embedder=PeakEmbedder())
+    lines = text_table(summary).splitlines()
+    assert [line[:26].strip() for line in lines[4:8]] == [
+        "unprocessed mixture",
+        "ideal binary mask",
+        "ideal ratio mask",
+        "ideal phase-sensitive mask",
+    ]
+    assert lines[-2:] == ["silent: 3 of the estimates", "Fréchet audio distance: 1.0000"]
 
 
-def test_plot_is_a_png_without_a_display(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="plots need matplotlib")
-    plot(evaluate(Scaled(), Items(), tmp_path), tmp_path / "scores.png")
-    assert (tmp_path / "scores.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+def test_silent_estimates_and_targets_are_counted(tmp_path: Path) -> None:
+    silent = Scaled(error=0.0, gain=0.0)
+    present = evaluate(silent, Items(), tmp_path / "present")
+    assert present.num_silent == {"target": 0, "estimate": 3}
+    assert present.overall["si_sdr"].mean == 0.0  # as sdr.py defines it
+    absent = evaluate(silent, Items(absent=True), tmp_path / "absent")
+    assert absent.num_silent == {"target": 3, "estimate": 3}
+
+
+def test_source_aggregated_sdr_counts_target_and_rest(tmp_path: Path) -> None:
+    # target and rest of equal energy E, an error of 0.01 E in either: 2 E / 0.02 E
+    summary = evaluate(Scaled(error=0.1), Items(), tmp_path)
+    assert summary.overall["sa_sdr"].mean == pytest.approx(20.0, abs=1e-4)
+
+
+def test_the_best_and_the_worst_items_are_kept_as_audio(tmp_path: Path) -> None:
+    class Uneven(Scaled):
+        def __call__(self, item: Item) -> np.ndarray:
+            self.error = {"one": 0.1, "two": 0.001, "three": 3.0}[item.id]
+            return super().__call__(item)
+
+    evaluate(Uneven(), Items(), tmp_path, keep_audio=1)
+    stems = json.loads((tmp_path / "audio" / "audio.json").read_text())
+    assert stems == {"two": "000001", "three": "000002"}
+    item = Items().render(2)
+    expected = [item.mixture, item.target, item.target + 3 * item.rest]
+    peak = max(np.abs(waveform).max() for waveform in expected)
+    for role, waveform in zip(("mixture", "target", "estimate"), expected, strict=True):
+        kept, rate = soundfile.read(tmp_path / "audio" / f"000002.{role}.flac")
+        assert rate == 32000
+        assert kept == pytest.approx(waveform / peak, abs=1.01 / 32768)  # 16 bits
+
+
+def test_embeddings_give_similarities_and_the_distance_of_the_run(tmp_path: Path) -> None:
+    estimator = Scaled(error=0.0, gain=0.5)
+    summary = evaluate(estimator, Items(), tmp_path, embedder=PeakEmbedder())
+    # Peaks of 1 and 0.5, and rates of 32000 beside them: cos of (1, 32) and (0.5, 32), in (peak, kHz)
+    cosine = (0.5 + 32**2) / np.sqrt((1 + 32**2) * (0.25 + 32**2))
+    assert summary.overall["audio_score"].mean == pytest.approx(cosine, abs=1e-6)
+    assert summary.overall["text_score"].mean == pytest.approx(0.5 / np.hypot(0.5, 32), abs=1e-6)
+    assert summary.frechet_distance == pytest.approx(0.25, abs=1e-6)  # both without spread
+    again = evaluate(estimator, Items(), tmp_path, embedder=PeakEmbedder())
+    assert again == summary
+    with pytest.raises(ValueError, match="different embedding"):
+        evaluate(estimator, Items(), tmp_path)

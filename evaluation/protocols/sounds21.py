@@ -15,12 +15,12 @@ import tomllib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..interface import Estimator, Item, TextSeparator
-from ..run import Summary, evaluate
+from ..interface import Asked, Item
 
 SAMPLE_RATE = 32000
 Waveform = NDArray[np.float32]
@@ -58,14 +58,14 @@ class MixtureRow:
 
 @dataclass(frozen=True)
 class Sounds21:
-    """An ItemSet; asked[i] is the (query, label) of rows[i]."""
+    """An ItemSet of one mixture a row."""
 
     name: str
     manifest_sha256: str
     condition: str
     data: Path
     rows: tuple[MixtureRow, ...]
-    asked: tuple[tuple[str, str], ...]
+    asked: tuple[Asked, ...]
 
     @property
     def ids(self) -> list[str]:
@@ -77,30 +77,20 @@ class Sounds21:
         return hashlib.sha256(asked.encode()).hexdigest()
 
     def render(self, index: int) -> Item:
-        query, label = self.asked[index]
+        query, label, others = self.asked[index]
         row = self.rows[index]
         mixture, target, rest = render_mixture(row, self.data)
         if self.condition.startswith("absent"):
             target, rest = np.zeros_like(mixture), mixture
-        return Item(row.id, query, label, mixture, target, rest, SAMPLE_RATE)
+        return Item(row.id, query, label, mixture, target, rest, SAMPLE_RATE, others)
 
 
-def evaluate_sounds21(
-    model: TextSeparator | Estimator | str,
-    manifest: Path,
-    data: Path,
-    out: Path,
-    condition: str = "plain",
-    overwrite: bool = False,
-) -> Summary:
-    """What `qsep evaluate sounds21` does; model may be "mixture" or "irm". See run.evaluate."""
-    return evaluate(model, load(manifest, data, condition), out, overwrite)
-
-
-def load(manifest: Path, data: Path, condition: str = "plain") -> Sounds21:
+def load(manifest: Path | None, data: Path, condition: str = "plain") -> Sounds21:
     """Read a manifest and check that every file it names lies under data."""
     if condition not in CONDITIONS:
         raise ValueError(f"no condition is called {condition!r}; there are {', '.join(CONDITIONS)}")
+    if manifest is None:
+        raise ValueError("sounds21 has no manifest of its own: name one with --manifest")
     if not manifest.is_file():
         raise FileNotFoundError(f"{manifest}: no such manifest")
     content = manifest.read_bytes()
@@ -210,27 +200,44 @@ def _check_files(rows: tuple[MixtureRow, ...], data: Path, num_shown: int = 20) 
         )
 
 
-def _ask(rows: tuple[MixtureRow, ...], condition: str) -> tuple[tuple[str, str], ...]:
-    """(query, label) for each row, from the rows and the wordings file alone."""
-    if condition == "plain":
-        return tuple((row.query, row.target[2]) for row in rows)
+def _ask(rows: tuple[MixtureRow, ...], condition: str) -> tuple[Asked, ...]:
+    """What is asked of each row, from the rows and the wordings file alone."""
+    interferers = [tuple(label for _, _, label in row.interferers) for row in rows]
+    if condition in ("plain", "wordings"):
+        labels = [row.target[2] for row in rows]
+        queries = _held_out(labels) if condition == "wordings" else [row.query for row in rows]
+        return tuple(map(Asked, queries, labels, interferers))
+    present = [(row.target[2], *others) for row, others in zip(rows, interferers, strict=True)]
     if condition == "absent":
-        return tuple(_absent_label(row, rows) for row in rows)
-    held_out = tomllib.loads(WORDINGS_FILE.read_text(encoding="utf-8"))
-    if condition == "absent-wordings":
-        phrases = held_out["absent"]["phrases"]
-        return tuple((phrases[i % len(phrases)],) * 2 for i in range(len(rows)))
-    unknown = {row.target[2] for row in rows} - held_out["wordings"].keys()
+        pairs = [_absent_label(row, rows) for row in rows]
+    else:
+        phrases = _wordings()["absent"]["phrases"]
+        pairs = [(phrases[i % len(phrases)],) * 2 for i in range(len(rows))]
+    return tuple(Asked(*pair, others) for pair, others in zip(pairs, present, strict=True))
+
+
+def held_out_wordings() -> dict[str, list[str]]:
+    """Twelve wordings of each label that no phrase book holds."""
+    wordings: dict[str, list[str]] = _wordings()["wordings"]
+    return wordings
+
+
+def _held_out(labels: list[str]) -> list[str]:
+    """A held-out wording for each label, another one whenever a label comes again."""
+    wordings = held_out_wordings()
+    unknown = set(labels) - wordings.keys()
     if unknown:
         raise ValueError(f"{WORDINGS_FILE} has no wordings for {', '.join(sorted(unknown))}")
     seen: Counter[str] = Counter()
-    asked = []
-    for row in rows:
-        label = row.target[2]
-        wordings = held_out["wordings"][label]
-        asked.append((wordings[WORDING_STRIDE * seen[label] % len(wordings)], label))
+    queries = []
+    for label in labels:
+        queries.append(wordings[label][WORDING_STRIDE * seen[label] % len(wordings[label])])
         seen[label] += 1
-    return tuple(asked)
+    return queries
+
+
+def _wordings() -> dict[str, Any]:
+    return tomllib.loads(WORDINGS_FILE.read_text(encoding="utf-8"))
 
 
 def _absent_label(row: MixtureRow, rows: tuple[MixtureRow, ...]) -> tuple[str, str]:

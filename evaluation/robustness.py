@@ -1,0 +1,265 @@
+"""Conditions that any protocol's items can be put under: the same items, harder in one respect."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .interface import Asked, Item, ItemSet
+
+Waveform = NDArray[np.float32]
+TEMPLATES = (  # none of them is a frame of recipes/data/wording.py
+    "{}",
+    "a field recording of {}",
+    "the noise made by {}",
+    "a photo of {}",
+    "could you pull {} out of the mix for me?",
+    "{}!!!",
+)
+NEGATIONS = ("everything except {}", "all sounds but not {}", "remove {}")
+SNRS_DB = (-10, -5, 0, 5, 10)
+NUM_SOURCES = (2, 3, 4, 5)
+CLIP_LEVEL = 0.25  # of the mixture's peak
+CORNER_HZ = 1000.0
+FAMILIES_FILE = Path(__file__).parent / "protocols" / "families.toml"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The item of that index, asked so; partners: indices of items whose targets replace its rest."""
+
+    index: int
+    asked: Asked
+    setting: str = ""
+    partners: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """An ItemSet of variants of another's items."""
+
+    base: ItemSet
+    condition: str
+    variants: tuple[Variant, ...]
+
+    @property
+    def name(self) -> str:
+        return self.base.name
+
+    @property
+    def manifest_sha256(self) -> str:
+        return self.base.manifest_sha256
+
+    @property
+    def fingerprint(self) -> str:
+        content = [self.base.fingerprint, self.condition, [asdict(v) for v in self.variants]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    @property
+    def ids(self) -> list[str]:
+        base_ids = self.base.ids
+        return [base_ids[v.index] + (f"@{v.setting}" if v.setting else "") for v in self.variants]
+
+    @property
+    def asked(self) -> list[Asked]:
+        return [variant.asked for variant in self.variants]
+
+    def render(self, index: int) -> Item:
+        variant = self.variants[index]
+        item = self.base.render(variant.index)
+        if variant.partners:
+            item = with_rest(item, [self.base.render(i) for i in variant.partners])
+        item = SUITES[self.condition].change(item, variant.setting)
+        return replace(item, id=self.ids[index], setting=variant.setting, **variant.asked._asdict())
+
+
+def suite(items: ItemSet, condition: str, others: Sequence[str] = ("plain",)) -> ItemSet:
+    """The items under a condition of SUITES. others: what else the caller knows, for the message."""
+    if condition not in SUITES:
+        known = ", ".join(dict.fromkeys([*others, *SUITES]))
+        raise ValueError(f"no condition is called {condition!r}; there are {known}")
+    variants = tuple(SUITES[condition].variants(items))
+    if not variants:
+        raise ValueError(f"no item of {items.name} can be put under the condition {condition}")
+    return Suite(items, condition, variants)
+
+
+def templates(items: ItemSet) -> Iterator[Variant]:
+    """The query put into each template."""
+    for index, asked in enumerate(items.asked):
+        for template in TEMPLATES:
+            query = template.format(asked.query)
+            yield Variant(index, asked._replace(query=query), template.format("…"))
+
+
+def negations(items: ItemSet) -> Iterator[Variant]:
+    """Asked for all but the target: what is scored is the rest."""
+    for index, asked in enumerate(items.asked):
+        for negation in NEGATIONS:
+            query = negation.format(asked.query)
+            yield Variant(index, asked._replace(query=query), negation.format("…"))
+
+
+def absent(items: ItemSet) -> Iterator[Variant]:
+    """Asked for a label of another item that is not among the mixture's own."""
+    queries = {asked.label: asked.query for asked in items.asked}
+    for index, asked in enumerate(items.asked):
+        present = (asked.label, *asked.others)
+        candidates = sorted(queries.keys() - set(present))
+        if candidates:
+            label = candidates[_draw(items.ids[index]) % len(candidates)]
+            yield Variant(index, Asked(queries[label], label, present))
+
+
+def snr_sweep(items: ItemSet) -> Iterator[Variant]:
+    """The rest at each level under the target."""
+    for index, asked in enumerate(items.asked):
+        for snr_db in SNRS_DB:
+            yield Variant(index, asked, f"{snr_db} dB")
+
+
+def source_counts(items: ItemSet) -> Iterator[Variant]:
+    """The target among 1 to 4 targets of other items, of labels all different, each as strong."""
+    for index, asked in enumerate(items.asked):
+        partners: dict[str, int] = {}
+        for other in sorted(range(len(items.ids)), key=lambda i: _draw(items.ids[index], i)):
+            label = items.asked[other].label
+            if label != asked.label and len(partners) < max(NUM_SOURCES) - 1:
+                partners.setdefault(label, other)
+        for num_sources in NUM_SOURCES:
+            if num_sources - 1 <= len(partners):
+                labels = tuple(partners)[: num_sources - 1]
+                chosen = tuple(partners[label] for label in labels)
+                setting = f"{num_sources} sources"
+                yield Variant(index, asked._replace(others=labels), setting, chosen)
+
+
+def same_family(items: ItemSet) -> Iterator[Variant]:
+    """The target against one other of its family, such as another bowed string, as strong."""
+    families = tomllib.loads(FAMILIES_FILE.read_text(encoding="utf-8"))
+    for index, asked in enumerate(items.asked):
+        kin = {
+            label
+            for members in families.values()
+            if _plain(asked.label) in members
+            for label in members
+        } - {_plain(asked.label)}
+        candidates = [i for i, other in enumerate(items.asked) if _plain(other.label) in kin]
+        if candidates:
+            partner = candidates[_draw(items.ids[index]) % len(candidates)]
+            others = (items.asked[partner].label,)
+            yield Variant(index, asked._replace(others=others), "", (partner,))
+
+
+def clipping(items: ItemSet) -> Iterator[Variant]:
+    """The mixture clipped at CLIP_LEVEL of its peak; the target is the unclipped one."""
+    return (Variant(index, asked) for index, asked in enumerate(items.asked))
+
+
+def colours(items: ItemSet) -> Iterator[Variant]:
+    """Recorded dull or thin: target and rest through one filter of first order at CORNER_HZ."""
+    for index, asked in enumerate(items.asked):
+        for colour in ("dull", "thin"):
+            yield Variant(index, asked, colour)
+
+
+def unchanged(item: Item, setting: str) -> Item:
+    return item
+
+
+def swapped(item: Item, setting: str) -> Item:
+    return replace(item, target=item.rest, rest=item.target)
+
+
+def silenced(item: Item, setting: str) -> Item:
+    return replace(item, target=np.zeros_like(item.mixture), rest=item.mixture)
+
+
+def at_snr(item: Item, setting: str) -> Item:
+    snr_db = float(setting.removesuffix(" dB"))
+    return mixed(item, item.target, item.rest * gain_for_snr(item.target, item.rest, snr_db))
+
+
+def clipped(item: Item, setting: str) -> Item:
+    limit = CLIP_LEVEL * np.abs(item.mixture).max()
+    mixture = item.mixture.clip(-limit, limit)
+    return replace(item, mixture=mixture, rest=mixture - item.target)
+
+
+def coloured(item: Item, setting: str) -> Item:
+    """Low-pass where dull, high-pass where thin: 1 / sqrt(1 + r^2) for r = f / f0 or f0 / f, no
+    phase."""
+    num_samples = len(item.mixture)
+    hz = np.fft.rfftfreq(2 * num_samples, 1 / item.sample_rate)
+    low, high = 1 / np.hypot(1, hz / CORNER_HZ), hz / np.hypot(CORNER_HZ, hz)
+    response = low if setting == "dull" else high
+    parts = [
+        np.fft.irfft(response * np.fft.rfft(part, 2 * num_samples))[:num_samples]
+        for part in (item.target, item.rest)
+    ]
+    return mixed(item, *parts)
+
+
+def with_rest(item: Item, partners: Sequence[Item]) -> Item:
+    """The targets of other items for its rest, cut or padded with zeros, each with its power."""
+    rest = np.zeros(len(item.target))
+    for partner in partners:
+        if partner.sample_rate != item.sample_rate:
+            raise ValueError(
+                f"{partner.id} has {partner.sample_rate} Hz and {item.id} {item.sample_rate} Hz"
+            )
+        other = np.zeros(len(rest))
+        other[: len(partner.target)] = partner.target[: len(rest)]
+        rest += other * gain_for_snr(item.target, other, 0.0)
+    return mixed(item, item.target, rest)
+
+
+def gain_for_snr(target: NDArray[np.floating], rest: NDArray[np.floating], snr_db: float) -> float:
+    """The gain of the rest that puts the target snr_db above it."""
+    energies = [float(np.square(part, dtype=np.float64).sum()) for part in (target, rest)]
+    if not all(energies):
+        raise ValueError("the target or what it is mixed with is silent, so no SNR can be set")
+    return float(np.sqrt(energies[0] / energies[1]) / 10 ** (snr_db / 20))
+
+
+def mixed(item: Item, target: NDArray[np.floating], rest: NDArray[np.floating]) -> Item:
+    """All three divided by the mixture's peak where that passes 1."""
+    peak = max(1.0, float(np.abs(target + rest).max()))
+    target, rest = ((part / peak).astype(np.float32) for part in (target, rest))
+    return replace(item, mixture=target + rest, target=target, rest=rest)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """variants: what is asked of which items; change: what is done to each, given its setting."""
+
+    variants: Callable[[ItemSet], Iterator[Variant]]
+    change: Callable[[Item, str], Item] = unchanged
+
+
+SUITES = {
+    "templates": Kind(templates),
+    "negation": Kind(negations, swapped),
+    "absent": Kind(absent, silenced),
+    "snr-sweep": Kind(snr_sweep, at_snr),
+    "num-sources": Kind(source_counts),
+    "same-family": Kind(same_family),
+    "clipped": Kind(clipping, clipped),
+    "coloured": Kind(colours, coloured),
+}
+
+
+def _draw(*key: object) -> int:
+    """A hash, not a generator: NumPy does not promise the same draws from version to version."""
+    return int.from_bytes(hashlib.sha256(json.dumps(key).encode()).digest()[:8])
+
+
+def _plain(label: str) -> str:
+    return label.replace("_", " ").lower()

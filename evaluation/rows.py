@@ -1,0 +1,44 @@
+"""items.csv: one row an item, appended as it is scored, read back to go on."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from qsep.separation.checkpoint import write_atomically
+
+from .scores import COLUMNS, NUMBERS, Row
+
+HEADER = ",".join(COLUMNS) + "\n"
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The whole rows of a file that need not exist; half a row, as a killed run leaves, is none."""
+    text = path.read_bytes().decode("utf-8", "replace") if path.exists() else HEADER
+    whole = text[: text.rfind("\n") + 1] or HEADER
+    if not whole.startswith(HEADER):
+        raise ValueError(
+            f"{path} has other columns than this version writes; evaluate anew, with --overwrite"
+        )
+    return [parse(cells) for cells in csv.DictReader(io.StringIO(whole, newline=""))]
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Replace the file by these rows."""
+    text = HEADER + "".join(map(as_line, rows))
+    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def as_line(row: Row) -> str:
+    file = io.StringIO(newline="")
+    csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+    return file.getvalue()
+
+
+def parse(cells: Mapping[str, str]) -> Row:
+    row: Row = dict(cells)
+    row |= {name: float(cells[name]) if cells[name] else None for name in NUMBERS}
+    row["num_sources"] = int(cells["num_sources"]) if cells["num_sources"] else None
+    return row

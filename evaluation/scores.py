@@ -1,0 +1,88 @@
+"""What is measured of one item: the columns of items.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .interface import Item
+from .sdr import leakage_db, sa_sdr, sdr, si_sdr
+from .spectral import log_spectral_distance_db, multi_resolution_distance
+
+SDRS = ("si_sdr", "si_sdr_i", "sdr", "sdr_i")
+SPECTRAL = ("lsd_db", "mr_distance")
+EMBEDDED = ("text_score", "audio_score")  # only where an evaluation has an audio embedding
+# What publications measure beside these, each only under its protocol: BSSEval 4 (see bss_eval.py) and 3,
+# the former also as the median of frames, and SI-SDR without removing means.
+BSS = ("bss_sdr", "bss_isr", "bss_sir", "bss_sar")
+BSS3 = ("bss3_sdr", "bss3_sir", "bss3_sar")
+FRAMES = ("frames_sdr", "frames_isr", "frames_sir", "frames_sar")
+# No SAR of the mixture: it is the sum of the references, so its artefacts are rounding errors.
+MIXTURE_BSS = tuple(f"mixture.{name}" for name in ("bss_sdr", "bss_isr", "bss_sir", "bss3_sdr"))
+PUBLISHED = (*BSS, *BSS3, *FRAMES, "uncentred_si_sdr")
+METRICS = (*SDRS, "sa_sdr", *SPECTRAL, *EMBEDDED, "leakage_db", *PUBLISHED)
+LOWER_IS_BETTER = frozenset({"leakage_db", *SPECTRAL})
+# What the same item scores without the model, or with the model asked otherwise: see baselines.py.
+BASELINES = ("mixture", "random_query", "label_query", "ibm", "irm", "psm")
+BASELINE_COLUMNS = tuple(f"{name}.{sdr}" for name in BASELINES for sdr in ("si_sdr", "sdr"))
+NUMBERS = (*METRICS, *BASELINE_COLUMNS, *MIXTURE_BSS)
+SILENT = ("target", "estimate")  # whose silence is counted
+COLUMNS = ("id", "label", "query", "setting", "num_sources", "silent", *NUMBERS)
+Row = dict[str, Any]  # COLUMNS; a number is a float, or None where it does not apply
+
+
+def score(item: Item, estimate: Any) -> Row:
+    """estimate: (t,). A target of silence is scored by leakage_db alone, others by all else.
+
+    num_sources: how many sounds the mixture holds, None where the protocol does not know.
+    silent: "target", "estimate", "target estimate" or "".
+    """
+    estimate = checked(item, estimate)
+    row: Row = {"id": item.id, "label": item.label, "query": item.query, "setting": item.setting}
+    row["num_sources"] = len(item.others) + bool(item.target.any()) if item.others else None
+    silent = dict(zip(SILENT, (not item.target.any(), not bool(estimate.any())), strict=True))
+    row["silent"] = " ".join(name for name, is_silent in silent.items() if is_silent)
+    row |= dict.fromkeys(NUMBERS)
+    if silent["target"]:
+        return row | rounded({"leakage_db": leakage_db(estimate, item.mixture)})
+    parts = torch.stack([estimate, torch.from_numpy(item.mixture) - estimate])
+    sources = torch.stack([torch.from_numpy(item.target), torch.from_numpy(item.rest)])
+    values = {
+        "sa_sdr": sa_sdr(parts, sources),
+        "lsd_db": log_spectral_distance_db(estimate, item.target),
+        "mr_distance": multi_resolution_distance(estimate, item.target),
+    }
+    return row | sdr_scores(item, estimate) | rounded(values)
+
+
+def sdr_scores(item: Item, estimate: Any) -> dict[str, float]:
+    """SDRS of an estimate (t,) of a target that is not silent."""
+    values = {
+        "si_sdr": si_sdr(estimate, item.target),
+        "si_sdr_i": si_sdr(estimate, item.target) - si_sdr(item.mixture, item.target),
+        "sdr": sdr(estimate, item.target),
+        "sdr_i": sdr(estimate, item.target) - sdr(item.mixture, item.target),
+    }
+    return rounded(values)
+
+
+def checked(item: Item, estimate: Any) -> Tensor:
+    """The estimate in float64 on the CPU; a ValueError where it cannot be one of this item."""
+    estimate = torch.as_tensor(estimate, device="cpu").detach().double()
+    if estimate.shape != item.mixture.shape:
+        expected = tuple(item.mixture.shape)
+        raise ValueError(f"the estimate has shape {tuple(estimate.shape)}, expected {expected}")
+    if not estimate.isfinite().all():
+        raise ValueError("the estimate contains NaN or infinity")
+    return estimate
+
+
+def rounded(values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Rounded to 1e-6, so that a row read back equals the row that was written; + 0.0 makes -0.0
+    plain zero."""
+    if not all(value.isfinite() for value in values.values()):
+        raise ValueError("the mixture or its target contains NaN or infinity")
+    return {metric: round(float(value), 6) + 0.0 for metric, value in values.items()}

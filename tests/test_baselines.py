@@ -1,0 +1,84 @@
+"""qsep.evaluation.oracle's masks and .baselines, by hand and against runs of their own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_evaluation_run import ManyItems, WordModel
+
+from qsep.evaluation.baselines import draw_query
+from qsep.evaluation.interface import Asked, Item
+from qsep.evaluation.oracle import IdealMask, named_estimator
+from qsep.evaluation.run import evaluate
+
+SOUND = np.random.default_rng(10).normal(0, 0.1, 5001).astype(np.float32)
+
+
+def shares(share: float) -> Item:
+    """A sound of which `share` is the target and what is left the rest."""
+    target = (share * SOUND).astype(np.float32)
+    return Item("one", "a sound", "sound", SOUND, target, SOUND - target, 16000)
+
+
+@pytest.mark.parametrize(
+    ("mask", "share", "expected"),
+    [
+        ("ibm", 0.7, 1.0),
+        ("ibm", 0.3, 0.0),
+        ("irm", 0.3, 0.3),
+        ("irm", -0.25, 0.25 / 1.5),  # |S| = 0.25, |R| = 1.25
+        ("psm", 0.3, 0.3),
+        ("psm", -0.25, 0.0),  # opposite phase
+        ("psm", 1.25, 1.0),
+    ],
+)
+def test_masks_of_parts_of_one_sound_are_known(mask: str, share: float, expected: float) -> None:
+    estimate = IdealMask(mask)(shares(share)).numpy()
+    assert estimate == pytest.approx(expected * SOUND, abs=1e-6)  # float32 input
+
+
+def test_masks_of_silence_are_silent() -> None:
+    zeros = np.zeros(700, dtype=np.float32)
+    item = Item("silent", "a sound", "sound", zeros, zeros, zeros, 16000)
+    for mask in ("ibm", "irm", "psm"):
+        assert not IdealMask(mask)(item).any()
+
+
+def test_masks_have_names_and_fingerprints_of_their_own() -> None:
+    estimators = [named_estimator(name) for name in ("mixture", "ibm", "irm", "psm")]
+    assert len({estimator.fingerprint for estimator in estimators}) == 4
+    with pytest.raises(ValueError, match="'iam'; there are mixture, ibm, irm, psm"):
+        named_estimator("iam")
+
+
+def test_baselines_score_as_runs_of_their_own(tmp_path: Path) -> None:
+    summary = evaluate(WordModel(filtered=True), ManyItems(), tmp_path / "all", baselines=True)
+    assert list(summary.baselines) == [
+        *("mixture", "random_query", "label_query"),
+        *("ibm", "irm", "psm"),
+    ]
+    for name in ("mixture", "ibm", "irm", "psm"):
+        own = evaluate(name, ManyItems(), tmp_path / name)
+        for metric in ("si_sdr", "si_sdr_i", "sdr", "sdr_i"):
+            # 2e-6 dB: rows are rounded to 1e-6
+            assert summary.baselines[name][metric].mean == pytest.approx(
+                own.overall[metric].mean, abs=2e-6
+            )
+    assert summary.baselines["mixture"]["si_sdr_i"].high == 0
+
+
+def test_a_model_is_also_asked_for_another_sound_and_by_the_labels_name(tmp_path: Path) -> None:
+    model = WordModel()
+    evaluate(model, ManyItems(), tmp_path, baselines=True)
+    asked = [query for query, _ in model.heard]
+    items = [item for item in range(11) if item != 3]
+    for place, item in enumerate(items):
+        own, other, label = asked[3 * place : 3 * place + 3]
+        assert own == f"query {item % 3}"
+        assert other in {f"query {number}" for number in range(3)} - {own}
+        assert label == f"label {item % 3}"
+    assert len(set(asked[1::3])) == 3  # not always the same one
+
+
+def test_a_query_of_another_label_may_not_exist() -> None:
+    assert draw_query("one", "rain", [Asked("rain", "rain"), Asked("it rains", "rain")]) is None

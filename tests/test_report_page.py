@@ -1,0 +1,127 @@
+"""The HTML report of two runs in a real headless Chromium: it opens, plays and sorts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import Page, find_browser
+from test_evaluation_run import ManyItems, Scaled
+
+from qsep.evaluation.comparison import read_runs
+from qsep.evaluation.interface import Item
+from qsep.evaluation.report import write_report
+from qsep.evaluation.run import evaluate
+
+BROWSER = find_browser()
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH")
+
+
+class Louder(Scaled):
+    """Worse with every item, so that the best and the worst are known."""
+
+    def __call__(self, item: Item) -> np.ndarray:
+        return item.target + self.error * (1 + int(item.id.removeprefix("item"))) * item.rest
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    louder = Louder(error=0.01, name="<first>")
+    evaluate(louder, ManyItems(), folder / "first", baselines=True, keep_audio=2)
+    evaluate(Scaled(error=0.5, name="second"), ManyItems(), folder / "second")
+    write_report(read_runs([folder / "first", folder / "second"]), folder / "report.html")
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def page(report: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    assert BROWSER
+    page = Page(BROWSER, tmp_path_factory.mktemp("profile"), report.as_uri())
+    yield page
+    page.close()
+
+
+def test_the_page_names_no_other_file_and_no_address(report: Path) -> None:
+    text = report.read_text()
+    assert "http" not in text.replace("http-equiv", "")
+    assert "default-src 'none'" in text
+    assert "<first>" not in text
+    assert "&lt;first&gt;" in text
+
+
+@needs_browser
+def test_the_page_opens_without_an_error_or_a_request(page: Page) -> None:
+    assert page.run("document.querySelectorAll('svg').length") == 4  # label, SNR, number, histogram
+    bad = {"Runtime.exceptionThrown", "Log.entryAdded", "Network.loadingFailed"}
+    assert [event for event in page.events if event[0] in bad] == []
+    urls = [
+        params["request"]["url"]
+        for method, params in page.events
+        if method == "Network.requestWillBeSent"
+    ]
+    assert {url.partition(":")[0] for url in urls} <= {"file", "data"}
+    assert sum(url.startswith("file:") for url in urls) == 1
+
+
+@needs_browser
+def test_the_page_shows_the_best_and_the_worst_items(page: Page) -> None:
+    shown = page.run("[...document.querySelectorAll('.item b')].map(b => b.innerText)")
+    assert shown == ["item0", "item1", "item10", "item9"]
+    pictures = (
+        "[...document.querySelectorAll('.item img')].map(i => [i.naturalWidth, i.naturalHeight])"
+    )
+    assert page.run(pictures) == [[320, 128]] * 12
+
+
+@needs_browser
+def test_the_players_play_what_was_kept_one_at_a_time(page: Page) -> None:
+    for index in (0, 4, 11):  # a mixture, a target, an estimate
+        page.run(f"window.player = document.querySelectorAll('audio')[{index}]; player.play()")
+        page.wait_for("player.currentTime > 0.05")
+        playing = "[...document.querySelectorAll('audio')].map(a => +!a.paused && !a.ended)"
+        assert sum(page.run(playing)) <= 1
+    seconds = page.run("player.duration")
+    assert seconds == pytest.approx((6000 + 977 * 9) / 16000, abs=1e-3)  # item 9 at 16 kHz
+
+
+@needs_browser
+def test_a_click_on_a_header_sorts_and_a_second_one_turns_the_order(page: Page) -> None:
+    column = """(text) => {
+        const header = [...document.querySelectorAll('th')].find(h => h.innerText.startsWith(text));
+        const rows = [...header.closest('table').tBodies[0].rows];
+        return rows.map(row => row.cells[header.cellIndex].dataset.value);
+    }"""
+    click = """(text) => [...document.querySelectorAll('th button')]
+        .find(b => b.innerText.startsWith(text)).click()"""
+    before = page.run(f"({column})('SI-SDRi [dB]')")
+    page.run(f"({click})('SI-SDRi [dB]')")
+    down = [float(value) for value in page.run(f"({column})('SI-SDRi [dB]')")]
+    assert down == sorted(map(float, before), reverse=True)
+    assert [str(value) for value in down] != before
+    page.run(f"({click})('SI-SDRi [dB]')")
+    assert [float(value) for value in page.run(f"({column})('SI-SDRi [dB]')")] == down[::-1]
+    marked = "document.querySelector('th[aria-sort]').ariaSort"
+    assert page.run(marked) == "ascending"
+    page.run(f"({click})('run')")
+    names = page.run(f"({column})('run')")
+    assert names == sorted(names, key=str.lower, reverse=True)
+    # Empty cells, here of the baselines, stay at the end whichever way it goes.
+    for _ in range(2):
+        page.run(f"({click})('SA-SDR')")
+        filled = [value != "" for value in page.run(f"({column})('SA-SDR')")]
+        assert filled == sorted(filled, reverse=True)
+        assert sum(filled) == 2
+
+
+@needs_browser
+def test_the_page_fits_a_telephone(page: Page) -> None:
+    page.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=360,
+        height=800,
+        deviceScaleFactor=1,
+        mobile=False,
+    )
+    assert page.run("document.documentElement.scrollWidth") <= 360
+    page.call("Emulation.clearDeviceMetricsOverride")

@@ -1,0 +1,229 @@
+"""qsep.evaluation.robustness: what each condition does to items made in memory, by hand."""
+
+import tomllib
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qsep.evaluation import robustness
+from qsep.evaluation.comparison import by_setting, groups, read_runs
+from qsep.evaluation.interface import Asked, Item, ItemSet
+from qsep.evaluation.protocols import load_items
+from qsep.evaluation.published import PublishedItems
+from qsep.evaluation.robustness import SUITES, suite
+from qsep.evaluation.run import evaluate
+from qsep.recipes.data.wording import FRAMES
+
+LABELS = ("violin", "rain", "cello", "dog_bark", "violin", "speech")
+RATE = 8000
+
+
+@dataclass(frozen=True)
+class Noises:
+    """Noise of a power of its own for each of LABELS, against noise that is called sea_waves."""
+
+    fingerprint: str = "noises"
+    name: str = "noises"
+    manifest_sha256: str = "2"
+    condition: str = "plain"
+    ids: tuple[str, ...] = tuple(f"n{i}" for i in range(len(LABELS)))
+    asked: tuple[Asked, ...] = tuple(Asked(f"the {x}", x, ("sea_waves",)) for x in LABELS)
+
+    def render(self, index: int) -> Item:
+        rng = np.random.default_rng(index)
+        num_samples = 4000 + 100 * index
+        target = rng.normal(0, 0.01 * (index + 1), num_samples).astype(np.float32)
+        rest = rng.normal(0, 0.05, num_samples).astype(np.float32)
+        query, label, others = self.asked[index]
+        parts = target + rest, target, rest
+        return Item(self.ids[index], query, label, *parts, RATE, others)
+
+
+def all_of(items: ItemSet) -> list[Item]:
+    return [items.render(index) for index in range(len(items.ids))]
+
+
+def snr_db(item: Item) -> float:
+    energies = [np.square(part.astype(np.float64)).sum() for part in (item.target, item.rest)]
+    return float(10 * np.log10(energies[0] / energies[1]))
+
+
+@pytest.mark.parametrize("condition", list(SUITES))
+def test_items_are_whole_under_every_condition(condition: str) -> None:
+    items = suite(Noises(), condition)
+    assert items.condition == condition
+    assert len(set(items.ids)) == len(items.ids) > 0
+    for index, item in enumerate(all_of(items)):
+        assert (item.id, item.query, item.label, item.others) == (
+            items.ids[index],
+            *items.asked[index],
+        )
+        assert item.target + item.rest == pytest.approx(item.mixture, abs=1e-6)
+        assert item.mixture.dtype == item.target.dtype == item.rest.dtype == np.float32
+        assert np.abs(item.mixture).max() <= 1
+
+
+def test_conditions_have_fingerprints_of_their_own() -> None:
+    assert len({suite(Noises(), condition).fingerprint for condition in SUITES}) == len(SUITES)
+    other = replace(Noises(), fingerprint="others")
+    assert suite(other, "clipped").fingerprint != suite(Noises(), "clipped").fingerprint
+
+
+def test_templates_wrap_the_query_and_leave_the_sound() -> None:
+    items = suite(Noises(), "templates")
+    assert len(items.ids) == 6 * len(LABELS)
+    item = items.render(7)
+    assert (item.id, item.query) == ("n1@a field recording of …", "a field recording of the rain")
+    assert item.setting == "a field recording of …"
+    assert np.array_equal(item.mixture, Noises().render(1).mixture)
+
+
+def test_templates_are_not_trained_on() -> None:
+    assert set(robustness.TEMPLATES) & set(FRAMES) == set()
+
+
+def test_negation_asks_for_the_rest() -> None:
+    items = suite(Noises(), "negation")
+    item, plain = items.render(3), Noises().render(1)
+    assert item.query == "everything except the rain"
+    assert np.array_equal(item.target, plain.rest)
+    assert np.array_equal(item.rest, plain.target)
+
+
+def test_absent_asks_for_what_is_not_there() -> None:
+    for item, plain in zip(all_of(suite(Noises(), "absent")), all_of(Noises()), strict=True):
+        assert item.label not in (plain.label, "sea_waves")
+        assert item.query == f"the {item.label}"
+        assert item.others == (plain.label, "sea_waves")
+        assert not item.target.any()
+        assert np.array_equal(item.rest, plain.mixture)
+
+
+def test_the_sweep_puts_the_target_at_each_level_over_the_rest() -> None:
+    items = all_of(suite(Noises(), "snr-sweep"))
+    assert [item.setting for item in items[:5]] == ["-10 dB", "-5 dB", "0 dB", "5 dB", "10 dB"]
+    levels = [snr_db(item) for item in items]
+    assert levels == pytest.approx([-10, -5, 0, 5, 10] * len(LABELS), abs=1e-4)  # float32
+
+
+def test_sources_are_targets_of_other_labels_each_as_strong() -> None:
+    items = all_of(suite(Noises(), "num-sources"))[:4]
+    assert [len(item.others) for item in items] == [1, 2, 3, 4]
+    for fewer, more in pairwise(items):
+        assert more.others[: len(fewer.others)] == fewer.others
+    for item in items:
+        assert len({"violin", *item.others}) == 1 + len(item.others)
+        # Independent noises: powers add up to a tenth of a decibel or two.
+        assert snr_db(item) == pytest.approx(-10 * np.log10(len(item.others)), abs=0.2)
+
+
+def test_relatives_are_of_one_family() -> None:
+    items = all_of(suite(Noises(), "same-family"))
+    # rain, dog and speech have no relative among the labels
+    assert [(item.id, item.label) for item in items] == [
+        ("n0", "violin"),
+        ("n2", "cello"),
+        ("n4", "violin"),
+    ]
+    assert [item.others for item in items] == [("cello",), ("violin",), ("cello",)]
+    assert [snr_db(item) for item in items] == pytest.approx([0, 0, 0], abs=1e-4)
+
+
+def test_without_relatives_the_condition_is_refused() -> None:
+    alone = Noises(ids=("n1",), asked=(Asked("rain", "rain"),))
+    with pytest.raises(ValueError, match=r"no item of noises .* same-family"):
+        suite(alone, "same-family")
+
+
+def test_families_have_members_in_the_form_that_is_looked_up() -> None:
+    families = tomllib.loads(robustness.FAMILIES_FILE.read_text()).values()
+    assert all(label == label.lower() and "_" not in label for f in families for label in f)
+    assert all(len(members) > 1 for members in families)
+
+
+def test_clipping_is_at_a_quarter_of_the_peak_and_the_target_is_whole() -> None:
+    item, plain = suite(Noises(), "clipped").render(2), Noises().render(2)
+    peak = np.abs(plain.mixture).max()
+    assert np.array_equal(item.target, plain.target)
+    assert np.abs(item.mixture).max() == pytest.approx(peak / 4)
+    quiet = np.abs(plain.mixture) < peak / 4
+    assert np.array_equal(item.mixture[quiet], plain.mixture[quiet])
+    assert 0 < quiet.mean() < 1
+
+
+@pytest.mark.parametrize(("colour", "low", "high"), [(0, 0.894, 0.316), (1, 0.447, 0.949)])
+def test_colours_filter_target_and_rest_alike(colour: int, low: float, high: float) -> None:
+    # 500 Hz and 3000 Hz at a corner of 1000: low-pass 1 / sqrt(1 + r^2), high-pass r / sqrt(1 + r^2)
+    @dataclass(frozen=True)
+    class Tones(Noises):
+        def render(self, index: int) -> Item:
+            phase = 2 * np.pi * np.arange(8000) / RATE
+            target, rest = (0.1 * np.cos(hz * phase).astype(np.float32) for hz in (500, 3000))
+            return Item("n0", "a", "a", target + rest, target, rest, RATE)
+
+    item = suite(Tones(), "coloured").render(colour)
+    middle = slice(2000, 6000)  # away from the ends, where the tones begin and stop
+    amplitudes = [np.abs(part[middle]).max() for part in (item.target, item.rest)]
+    assert amplitudes == pytest.approx([0.1 * low, 0.1 * high], rel=3e-3)  # of the given digits
+
+
+def test_partners_of_another_rate_fail_by_name() -> None:
+    @dataclass(frozen=True)
+    class Mixed(Noises):
+        def render(self, index: int) -> Item:
+            return replace(super().render(index), sample_rate=RATE + index)
+
+    with pytest.raises(ValueError, match="n2 has 8002 Hz and n0 8000 Hz"):
+        suite(Mixed(), "same-family").render(0)
+
+
+def test_silence_cannot_be_put_at_a_level() -> None:
+    @dataclass(frozen=True)
+    class Silent(Noises):
+        def render(self, index: int) -> Item:
+            item = super().render(index)
+            return replace(item, rest=np.zeros_like(item.rest), mixture=item.target)
+
+    with pytest.raises(ValueError, match="silent, so no SNR can be set"):
+        suite(Silent(), "snr-sweep").render(0)
+
+
+def test_a_protocols_way_of_setting_up_a_model_holds_under_conditions(tmp_path: Path) -> None:
+    plain = Noises()
+    items = PublishedItems(
+        name="published",
+        manifest_sha256="3",
+        condition="plain",
+        ids=plain.ids,
+        asked=plain.asked,
+        make=plain.render,
+        measure=lambda item, estimate: pytest.fail("this is not what was published"),
+        average=lambda rows: {"figure": 1.0},
+        set_up=lambda model: "irm",
+    )
+    summary = evaluate("mixture", suite(items, "clipped"), tmp_path)
+    assert (summary.run.model, summary.num_scored) == ("irm", len(LABELS))
+
+
+def test_settings_are_reported_in_their_order(tmp_path: Path) -> None:
+    summary = evaluate("mixture", suite(Noises(), "snr-sweep"), tmp_path)
+    order = ["-10 dB", "-5 dB", "0 dB", "5 dB", "10 dB"]
+    assert list(summary.settings) == order
+    assert list(groups(*read_runs([tmp_path]), "sdr", by_setting)) == order
+    # The mixture's SDR is the level itself; 1e-4 dB: float32 waveforms.
+    means = [values["sdr"].mean for values in summary.settings.values()]
+    assert means == pytest.approx([-10, -5, 0, 5, 10], abs=1e-4)
+
+
+def test_unknown_conditions_protocols_and_settings_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'loud'; there are plain, templates, negation"):
+        suite(Noises(), "loud")
+    with pytest.raises(ValueError, match=r"no protocol is called 'sound21'; there are .*sounds21"):
+        load_items("sound21", tmp_path)
+    with pytest.raises(ValueError, match="sounds21 has no setting 'fold'; it has no settings"):
+        load_items("sounds21", tmp_path, settings={"fold": "1"})
+    with pytest.raises(ValueError, match="name one with --manifest"):
+        load_items("sounds21", tmp_path)
