@@ -10,24 +10,55 @@ import torch
 
 from qsep.queries.cache import CachedEncoder
 from qsep.queries.interface import TextQuery
+from qsep.queries.joint import NetworkConfig
 from qsep.separation.components import build_encoder, build_separator, setting_names
+from qsep.separation.concepts import ConceptReader
 
 from .config import Recipe, from_table
 from .data.augment import AugmentConfig
-from .data.mix_and_separate import MixAndSeparate, MixConfig, Sounds
-from .data.wording import PhraseBook, load_phrase_book
+from .data.clips import ClipStore, read_clip_list
+from .data.index import read_index
+from .data.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds, Sounds
+from .data.segment_mixtures import SegmentMixConfig, SegmentMixtures, read_captions
+from .data.synthetic import KINDS
+from .data.synthetic_sounds import SyntheticSounds
+from .data.video_mixtures import QueryChooser, VideoMixConfig, VideoMixtures
+from .data.wording import PhraseBook, book_of_labels, load_phrase_book
+from .joint_objective import JointObjective
+
+Mixtures = MixAndSeparate | VideoMixtures | SegmentMixtures
 
 
 def build_query_encoder(recipe: Recipe) -> tuple[str, Any, CachedEncoder]:
-    """(kind, encoder, the same with its cache)."""
+    """(kind, encoder, the same with its cache). An encoder of labels without a list gets the data's."""
     settings = dict(recipe.encoder)
     kind = settings.pop("kind")
+    if kind == "labels" and not settings.get("labels"):
+        settings["labels"] = list(data_labels(recipe))
     encoder = build_encoder(kind, settings)
+    if recipe.data.queries == "audio":  # each example is heard once: nothing to remember
+        return kind, encoder, encoder
     return kind, encoder, CachedEncoder(encoder)
+
+
+def data_labels(recipe: Recipe) -> tuple[str, ...]:
+    """The recipe's labels when it names some, else all that its data have, sorted."""
+    data, folder = recipe.data, Path(recipe.data.folder)
+    if data.labels:
+        return data.labels
+    if data.sounds == "synthetic":
+        return tuple(sorted(KINDS))
+    splits = (data.split, data.validation_split)
+    read = read_index if data.sounds == "videos" else read_clip_list
+    return tuple(sorted({clip.label for split in splits for clip in read(folder, split)}))
 
 
 def build_book(recipe: Recipe) -> PhraseBook:
     """The recipe's phrase book, restricted to its labels when it names some."""
+    if recipe.data.phrases == "captions":  # each recording has its own
+        return book_of_labels(())
+    if recipe.data.phrases == "labels":
+        return book_of_labels(data_labels(recipe))
     book = load_phrase_book(recipe.data.phrases)
     chosen = recipe.data.labels
     if not chosen:
@@ -41,27 +72,52 @@ def build_book(recipe: Recipe) -> PhraseBook:
 
 
 def build_model(recipe: Recipe, book: PhraseBook, encoder: CachedEncoder) -> tuple[str, Any]:
-    """(kind, separator), initialised from train.seed; a separator with a reader gets its phrase book here."""
+    """(kind, what is trained), initialised from train.seed; one with a reader gets its phrase book here."""
+    if recipe.audio_encoder:
+        return build_joint_objective(recipe, book, encoder)
     settings = dict(recipe.separator)
     kind = settings.pop("kind")
-    texts, concepts = book.concepts()
     known = setting_names(kind)
     if "concepts" in known:
-        settings |= {"concepts": list(book.names), "num_phrases": len(texts)}
+        settings |= {"concepts": list(book.names), "num_phrases": len(book.concepts()[0])}
     if "query_dim" in known:
         settings |= {"query_dim": encoder.dim}
     torch.manual_seed(recipe.train.seed)
     separator = build_separator(kind, settings)
     if hasattr(separator, "reader"):
-        embeddings = encoder.encode([TextQuery(text) for text in texts]).pooled
-        separator.reader.learn(embeddings, torch.tensor(concepts))
+        teach(separator.reader, book, encoder)
     return kind, separator
 
 
-def build_data(
-    recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool
-) -> MixAndSeparate:
+def teach(reader: ConceptReader, book: PhraseBook, encoder: CachedEncoder) -> None:
+    texts, concepts = book.concepts()
+    embeddings = encoder.encode([TextQuery(text) for text in texts]).pooled
+    reader.learn(embeddings, torch.tensor(concepts))
+
+
+def build_joint_objective(
+    recipe: Recipe, book: PhraseBook, encoder: CachedEncoder
+) -> tuple[str, JointObjective]:
+    settings = dict(recipe.audio_encoder)
+    kind = settings.pop("kind")
+    if kind != "joint":
+        raise ValueError(f"audio_encoder.kind is {kind!r}; expected 'joint'")
+    tables = {"audio_encoder": settings | {"text_dim": encoder.dim}}
+    torch.manual_seed(recipe.train.seed)
+    config = from_table(NetworkConfig, tables, "audio_encoder", recipe.name)
+    objective = JointObjective(config, len(book.names), len(book.concepts()[0]))
+    teach(objective.reader, book, encoder)
+    return kind, objective
+
+
+def build_data(recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool) -> Mixtures:
     """Mixtures for training, or of other sounds and as they are (no augmentation) for validation."""
+    if recipe.data.sounds == "videos":
+        return build_video_mixtures(recipe, book, sample_rate, validation)
+    if recipe.data.sounds == "captions":
+        return build_segment_mixtures(recipe, sample_rate, validation)
+    if recipe.data.queries != "text":
+        raise ValueError(f"data.queries is {recipe.data.queries!r}, but only videos have pictures")
     tables = {"augment": recipe.augment, "mix": recipe.mix}
     augment = from_table(AugmentConfig, tables, "augment", recipe.name)
     if validation:
@@ -83,18 +139,47 @@ def build_data(
     )
 
 
+def build_video_mixtures(
+    recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool
+) -> VideoMixtures:
+    if recipe.augment:
+        raise ValueError(f"recipe {recipe.name}: videos stay as recorded; leave [augment] out")
+    data, folder = recipe.data, Path(recipe.data.folder)
+    mix = from_table(VideoMixConfig, {"mix": recipe.mix}, "mix", recipe.name)
+    seed, batch_size = recipe.train.seed, recipe.train.batch_size
+    chooser = QueryChooser(data.queries, seed, batch_size, validation)
+    split = data.validation_split if validation else data.split
+    clips = read_index(folder, split, data.labels or None)
+    if len(clips) < mix.num_sources:
+        raise ValueError(
+            f"{folder / split}.csv: {len(clips)} clips are too few for mixtures of {mix.num_sources}"
+        )
+    return VideoMixtures(folder, clips, book, mix, chooser, sample_rate, seed, validation)
+
+
+def build_segment_mixtures(recipe: Recipe, sample_rate: int, validation: bool) -> SegmentMixtures:
+    if recipe.augment:
+        raise ValueError(f"recipe {recipe.name}: captioned recordings are not augmented")
+    data, folder = recipe.data, Path(recipe.data.folder)
+    if data.queries not in ("text", "audio"):
+        raise ValueError(f"data.queries is {data.queries!r}; expected 'text' or 'audio'")
+    mix = from_table(SegmentMixConfig, {"mix": recipe.mix}, "mix", recipe.name)
+    clips = read_captions(folder, data.validation_split if validation else data.split)
+    seed, batch_size = recipe.train.seed + validation, recipe.train.batch_size
+    by_example = data.queries == "audio"
+    return SegmentMixtures(folder, clips, mix, by_example, batch_size, sample_rate, seed)
+
+
 def build_sounds(
     recipe: Recipe, book: PhraseBook, sample_rate: int, split: str, augment: AugmentConfig
 ) -> Sounds:
     if recipe.data.sounds == "recordings":
-        from .data.clips import ClipStore
-        from .data.mix_and_separate import RecordedSounds
-
         folder = Path(recipe.data.folder)
         labels = recipe.data.labels or None
         return RecordedSounds(ClipStore(folder, split, sample_rate, labels).by_label, augment)
     if recipe.data.sounds == "synthetic":
-        from .data.synthetic_sounds import SyntheticSounds
-
         return SyntheticSounds(book.labels, sample_rate)
-    raise ValueError(f"data.sounds must be 'recordings' or 'synthetic', got {recipe.data.sounds!r}")
+    raise ValueError(
+        "data.sounds must be 'captions', 'recordings', 'videos' or 'synthetic', "
+        f"got {recipe.data.sounds!r}"
+    )

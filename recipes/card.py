@@ -11,12 +11,13 @@ from .config import Recipe
 
 def model_card(description: dict[str, Any], recipe: Recipe) -> str:
     """Markdown: what the model is, what it knows, how it was made, on whose recordings."""
-    separator, provenance = description["separator"], description["provenance"]
-    known = separator["config"].get("concepts") or []
+    part = "audio_encoder" if "audio_encoder" in description else "separator"
+    model, provenance = description[part], description["provenance"]
+    known = model["config"].get("concepts") or []
     lines = [
         f"# {recipe.card.get('title', recipe.name)}",
         "",
-        f"A `{separator['kind']}` separator at {description['sample_rate']} Hz, queried through "
+        f"A `{model['kind']}` {part.replace('_', ' ')} at {description['sample_rate']} Hz, queried through "
         f"`{description['encoder']['kind']}` ({description['encoder']['fingerprint']}).",
         f"Made by `qsep train {recipe.name}`, seed {provenance['seed']}, "
         f"{provenance['step']} steps of {recipe.train.batch_size} mixtures.",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qsep.separation.components import from_settings
+from qsep.separation.components import from_settings, merged
 
 CONFIGS_DIR = Path(__file__).parent / "configs"
 
@@ -17,15 +17,20 @@ CONFIGS_DIR = Path(__file__).parent / "configs"
 class TrainConfig:
     """Steps of batch_size mixtures over all devices together. The learning rate rises linearly over
     warmup_steps, stays, and falls linearly over the last decay_steps to final_factor of itself;
-    decay_end: the step at which it is there, 0 for the last. precision as Lightning Fabric names it.
+    decay_end: the step at which it is there, 0 for the last. warmup_stairs: the rate's factors in equal parts
+    of warmup_steps, in place of the rise. amsgrad: Adam's variant. precision as Lightning Fabric names it.
     skip_limit: consecutive steps with a loss that is not finite before giving up. half_kernels: store
-    the checkpoint's kernels in float16, half as large; the run's own state stays float32."""
+    the checkpoint's kernels in float16, half as large; the run's own state stays float32. start_from:
+    a checkpoint folder whose weights a new run begins with, in place of random ones; start_parts: of
+    these parts alone."""
 
     steps: int
     batch_size: int = 16
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     warmup_steps: int = 200
+    warmup_stairs: tuple[float, ...] = ()
+    amsgrad: bool = False
     decay_steps: int = 0
     decay_end: int = 0
     final_factor: float = 0.0
@@ -39,6 +44,8 @@ class TrainConfig:
     num_workers: int = 1
     skip_limit: int = 10
     half_kernels: bool = False
+    start_from: str = ""
+    start_parts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "log_every", "validate_every", "save_every", "skip_limit"):
@@ -48,7 +55,12 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """sounds: "recordings" (folder with clips.csv) or "synthetic"; phrases: a phrase book."""
+    """sounds: "recordings" (folder with clips.csv), "captions" (folder with SPLIT.json of recordings and
+    their captions), "videos" (folder made by `qsep data prepare`) or "synthetic". phrases: a phrase book,
+    or "labels" where every label is its own and only wording, or "captions" where there are.
+    queries: of videos, what is shown of a source: "text", "image", "mixed", "hybrid" (pictures at
+    even steps, words at odd ones), or the odds of text, image and mixed, drawn for each item; of
+    captions "text", or "audio" where the source itself is the example."""
 
     sounds: str
     phrases: str
@@ -57,11 +69,13 @@ class DataConfig:
     validation_split: str = "dev"
     num_validation: int = 64
     labels: tuple[str, ...] = ()
+    queries: str | tuple[float, ...] = "text"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """kind and settings of separator and encoder; data and its mixing; the run; the card's facts."""
+    """What is trained, a separator or an audio encoder, of which the other is empty, and its settings;
+    the query encoder; data and its mixing; the run; the card's facts."""
 
     name: str
     separator: dict[str, Any]
@@ -71,6 +85,7 @@ class Recipe:
     augment: dict[str, Any]
     train: TrainConfig
     card: dict[str, Any] = field(default_factory=dict)
+    audio_encoder: dict[str, Any] = field(default_factory=dict)
 
 
 def read_recipe(
@@ -111,15 +126,6 @@ def read_content(path: Path) -> dict[str, Any]:
     return merged(read_content(base_path), content)
 
 
-def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Tables merge key by key, at every depth; any other value replaces the base's."""
-    result = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        result[key] = merged(base[key], value) if both else value
-    return result
-
-
 def override_value(content: dict[str, Any], override: str) -> None:
     """Replace one value in place; the right side is TOML, or text where it is not."""
     key, separator, text = override.partition("=")
@@ -140,28 +146,32 @@ def override_value(content: dict[str, Any], override: str) -> None:
 
 def recipe_from(content: dict[str, Any], name: str) -> Recipe:
     content = copy.deepcopy(content)
-    tables = {"separator", "encoder", "data", "mix", "augment", "train", "card"}
+    trained = {"separator", "audio_encoder"}
+    tables = trained | {"encoder", "data", "mix", "augment", "train", "card"}
     unknown = sorted(content.keys() - tables)
     if unknown:
         raise ValueError(f"recipe {name}: unknown table [{unknown[0]}]; known: {sorted(tables)}")
-    for table in ("separator", "encoder", "data", "train"):
+    for table in ("encoder", "data", "train"):
         if table not in content:
             raise ValueError(f"recipe {name}: table [{table}] is missing")
+    if len(trained & content.keys()) != 1:
+        raise ValueError(f"recipe {name}: give one of the tables [separator] and [audio_encoder]")
     for table, settings in content.items():
         if not isinstance(settings, dict):
             raise ValueError(f"recipe {name}: {table} is a value; expected a table [{table}]")
-    for table in ("separator", "encoder"):
-        if not isinstance(content[table].get("kind"), str):
+    for table in ("separator", "audio_encoder", "encoder"):
+        if table in content and not isinstance(content[table].get("kind"), str):
             raise ValueError(f'recipe {name}: [{table}] says no kind, as kind = "…"')
     return Recipe(
         name,
-        content["separator"],
+        content.get("separator", {}),
         content["encoder"],
         from_table(DataConfig, content, "data", name),
         content.get("mix", {}),
         content.get("augment", {}),
         from_table(TrainConfig, content, "train", name),
         content.get("card", {}),
+        content.get("audio_encoder", {}),
     )
 
 

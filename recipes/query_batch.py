@@ -12,6 +12,8 @@ def encode_batch(encoder: QueryEncoder, queries: list[list[Query | None]]) -> Qu
     """b rows of s queries; every entry (b, s, ...), zero where nothing is asked."""
     asked = [query for row in queries for query in row if query is not None]
     chosen = torch.tensor([[query is not None for query in row] for row in queries])
+    if not asked:
+        return QueryEmbedding(torch.zeros(*chosen.shape, encoder.dim))
     found = encoder.encode(asked)
 
     def spread(values: Tensor) -> Tensor:

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from qsep.separation.checkpoint import describe, save_checkpoint
+from qsep.separation.checkpoint import describe, read_weights, save_checkpoint
 from qsep.separation.interface import LossOutput, MixtureBatch
 
-from .build import build_book, build_data, build_model, build_query_encoder
+from .build import Mixtures, build_book, build_data, build_model, build_query_encoder
 from .card import model_card
 from .config import Recipe, TrainConfig
 from .curves import plot_curves
-from .data.mix_and_separate import MixAndSeparate
+from .joint_objective import JointObjective
 from .journal import Journal
 from .query_batch import encode_batch
 from .state import Ema, load_state, save_state
@@ -51,8 +51,11 @@ class DrawSampler(Sampler[list[int]]):
 
 
 def learning_rate_factor(step: int, config: TrainConfig) -> float:
-    """Linear rise, constant, linear fall to final_factor; step counts from 0."""
+    """Linear rise or stairs, constant, linear fall to final_factor; step counts from 0."""
     rise = (step + 1) / max(1, config.warmup_steps)
+    if config.warmup_stairs and step < config.warmup_steps:
+        stairs = config.warmup_stairs
+        rise = stairs[step * len(stairs) // config.warmup_steps]
     left = ((config.decay_end or config.steps) - step) / max(1, config.decay_steps)
     fall = config.final_factor + (1 - config.final_factor) * max(0.0, left)
     return min(1.0, rise, fall)
@@ -62,6 +65,25 @@ def restore(model: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
     """Load strictly, but for the phrase book: it is the recipe's, and may have grown since."""
     book = {key: value for key, value in model.state_dict().items() if key.startswith("reader.")}
     model.load_state_dict(weights | book)
+
+
+def start_from(folder: Path, parts: tuple[str, ...], model: torch.nn.Module, ema: Ema) -> None:
+    """Begin with the weights of a checkpoint folder, or with those of some of its parts, as "codec";
+    ValueError where they are another model's."""
+    weights = read_weights(folder / "model.safetensors")
+    if parts:
+        kept = {
+            part: [key for key in weights if f"{key}.".startswith(f"{part}.")] for part in parts
+        }
+        if missing := [part for part in parts if not kept[part]]:
+            raise ValueError(f"train.start_parts: {folder} has no part {missing[0]!r}")
+        weights = model.state_dict() | {key: weights[key] for keys in kept.values() for key in keys}
+    try:
+        restore(model, weights)
+        restore(ema.model, weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ValueError(f"train.start_from {folder}: another separator ({reason})") from error
 
 
 def resume(out: Path, seed: int, model: torch.nn.Module, ema: Ema) -> dict[str, Any] | None:
@@ -148,10 +170,14 @@ class Run:
             self.separator.parameters(),
             lr=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
+            amsgrad=self.config.amsgrad,
             fused=True,
         )
         self.ema = Ema(self.separator, self.config.ema_decay)
         state = resume(out, self.config.seed, self.separator, self.ema)
+        if state is None and self.config.start_from:
+            folder = Path(self.config.start_from)
+            start_from(folder, self.config.start_parts, self.separator, self.ema)
         self.step: int = state["step"] if state else 0
         self.saved_step = -1
         self.skipped = 0
@@ -162,7 +188,7 @@ class Run:
         self.validation = self.data(validation=True)
         self.journal = Journal(out, content, self.step, self.fabric.is_global_zero)
 
-    def data(self, validation: bool) -> MixAndSeparate:
+    def data(self, validation: bool) -> Mixtures:
         return build_data(self.recipe, self.book, self.separator.sample_rate, validation)
 
     def batches(self) -> DataLoader[Any]:
@@ -236,10 +262,15 @@ class Run:
             self.journal.write(self.step, self.config.steps, lr=rate)
         if self.due(self.config.validate_every):
             if self.fabric.is_global_zero:
-                num_items = self.recipe.data.num_validation
-                scores = validate(self.ema.model, self.cached, self.validation, num_items)
-                self.journal.note(self.step, scores)
+                self.journal.note(self.step, self.score())
             self.fabric.barrier()
+
+    def score(self) -> dict[str, float]:
+        """What the averaged weights are worth on the validation mixtures."""
+        num_items = self.recipe.data.num_validation
+        if isinstance(self.ema.model, JointObjective):
+            return self.ema.model.score(self.cached, self.validation, num_items)
+        return validate(self.ema.model, self.cached, self.validation, num_items)
 
     def save(self) -> None:
         """The run's state and the checkpoint out/model, once a step: twice would push out the one before."""
@@ -252,12 +283,19 @@ class Run:
         content = {table: values for table, values in self.content.items() if table != "card"}
         provenance = {"recipe": self.recipe.name, "content": content}
         provenance |= {"seed": self.config.seed, "step": self.step}
+        joint = isinstance(self.ema.model, JointObjective)
         description = describe(
-            self.kind, self.ema.model, self.encoder_kind, self.encoder, provenance
+            self.kind,
+            self.ema.model,
+            self.encoder_kind,
+            self.encoder,
+            provenance,
+            part="audio_encoder" if joint else "separator",
         )
         card = model_card(description, self.recipe)
         dtype = torch.float16 if self.config.half_kernels else torch.float32
-        save_checkpoint(self.out / "model", description, self.ema.model.state_dict(), card, dtype)
+        trained = self.ema.model.network if joint else self.ema.model
+        save_checkpoint(self.out / "model", description, trained.state_dict(), card, dtype)
         plot_curves(self.journal.path, self.out / "loss.png")
 
 

@@ -11,13 +11,13 @@ from qsep.evaluation.sdr import si_sdr
 from qsep.queries.interface import QueryEncoder
 from qsep.separation.interface import MixtureBatch
 
-from .data.mix_and_separate import MixAndSeparate
+from .build import Mixtures
 from .query_batch import encode_batch
 
 
 @torch.no_grad()  # validation measures, it does not learn
 def validate(
-    separator: Any, encoder: QueryEncoder, data: MixAndSeparate, num_items: int
+    separator: Any, encoder: QueryEncoder, data: Mixtures, num_items: int
 ) -> dict[str, float]:
     """Mean SI-SDR improvement of present sounds; median level of absent ones under the mixture, dB."""
     device = next(separator.parameters()).device

@@ -1,4 +1,7 @@
-"""A checkpoint is a folder: config.json, model.safetensors, README.md (the model's card)."""
+"""A checkpoint is a folder: config.json, model.safetensors, README.md (the model's card).
+
+An encoder of queries that came with the model lies in its folder `encoder`.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from qsep.queries.interface import QueryEncoder
+from qsep.queries.weights import load_weights
 
 from .components import build_encoder, build_separator
 from .interface import Separator
 
 FORMAT_VERSION = 1
+ENCODER_FOLDER = "encoder"
 REQUIRED = {
     "separator": {"kind": str, "config": dict},
     "encoder": {"kind": str, "config": dict, "fingerprint": str},
@@ -46,18 +51,23 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def describe(
-    kind: str, separator: Separator, encoder_kind: str, encoder: Any, provenance: dict[str, Any]
+    kind: str,
+    model: Any,
+    encoder_kind: str,
+    encoder: Any,
+    provenance: dict[str, Any],
+    part: str = "separator",
 ) -> dict[str, Any]:
-    """The content of config.json."""
+    """The content of config.json. part: what the model is, "separator" or "audio_encoder"."""
     return {
         "format": FORMAT_VERSION,
-        "separator": {"kind": kind, "config": dataclasses.asdict(separator.config)},
+        part: {"kind": kind, "config": dataclasses.asdict(model.config)},
         "encoder": {
             "kind": encoder_kind,
             "config": dataclasses.asdict(encoder.config),
             "fingerprint": encoder.fingerprint,
         },
-        "sample_rate": separator.sample_rate,
+        "sample_rate": model.sample_rate,
         "provenance": provenance,
     }
 
@@ -68,10 +78,12 @@ def save_checkpoint(
     weights: dict[str, Tensor],
     card: str,
     dtype: torch.dtype = torch.float32,
+    encoder_files: Path | None = None,
 ) -> None:
     """Write the folder whole or not at all; matrices and kernels are stored as dtype.
 
     Vectors (biases, norms and their statistics) are few and may be large: they keep their type.
+    encoder_files: a folder on the same disk, which is moved into the checkpoint if it holds any.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -88,9 +100,11 @@ def save_checkpoint(
         save_file(stored, staging / "model.safetensors")
         (staging / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
         (staging / "README.md").write_text(card, "utf-8")
+        if encoder_files and any(encoder_files.iterdir()):
+            os.replace(encoder_files, staging / ENCODER_FOLDER)
         staging.chmod(0o755)
-        for file in staging.iterdir():
-            file.chmod(0o644)
+        for file in staging.rglob("*"):
+            file.chmod(0o755 if file.is_dir() else 0o644)
         previous = folder.with_name(f".{folder.name}.previous")
         if folder.exists():
             shutil.rmtree(previous, ignore_errors=True)
@@ -136,8 +150,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 def load_checkpoint(folder: Path) -> tuple[Separator, QueryEncoder, dict[str, Any]]:
     """(separator in evaluation mode, its query encoder, config); float32, strict, finite."""
     config = read_config(folder)
+    settings = {
+        key: str(folder / value) if isinstance(value, str) and value.startswith("./") else value
+        for key, value in config["encoder"]["config"].items()
+    }
     try:
-        encoder = build_encoder(config["encoder"]["kind"], config["encoder"]["config"])
+        encoder = build_encoder(config["encoder"]["kind"], settings)
         separator = build_separator(config["separator"]["kind"], config["separator"]["config"])
     except (ValueError, TypeError) as error:  # TypeError: a setting of another type
         raise ValueError(f"{folder / 'config.json'}: {error}") from error
@@ -146,8 +164,17 @@ def load_checkpoint(folder: Path) -> tuple[Separator, QueryEncoder, dict[str, An
             f"{folder}: made for queries by {config['encoder']['fingerprint']}, "
             f"but this encoder is {encoder.fingerprint}; take the qsep that made it"
         )
+    check_width(separator, encoder, str(folder))
     load_weights(separator, read_weights(folder / "model.safetensors"), str(folder))
     return separator.eval(), encoder, config
+
+
+def check_width(separator: Separator, encoder: QueryEncoder, source: str) -> None:
+    if separator.query_dim not in (0, encoder.dim):
+        raise ValueError(
+            f"{source}: made for queries {separator.query_dim} wide, but {encoder.fingerprint} gives "
+            f"{encoder.dim}"
+        )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -158,25 +185,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise ValueError(f"{path}: damaged ({error}); fetch the checkpoint again") from error
     return weights
-
-
-def load_weights(separator: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Strictly: every key, every shape, every number finite."""
-    for key, value in weights.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise ValueError(f"{source}: weights {key} are not finite; fetch the checkpoint again")
-    expected = separator.state_dict()
-    faults = [f"{key} is missing" for key in expected if key not in weights]
-    faults += [f"{key} is not part of it" for key in weights if key not in expected]
-    faults += [
-        f"{key} is {tuple(weights[key].shape)}, expected {tuple(value.shape)}"
-        for key, value in expected.items()
-        if key in weights and weights[key].shape != value.shape
-    ]
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise ValueError(f"{source}: weights do not fit the model: {faults[0]}{more}")
-    separator.load_state_dict(weights, strict=True)
 
 
 def weights_fingerprint(folder: Path) -> str:

@@ -23,7 +23,7 @@ from qsep.separation.components import build_encoder, build_separator, from_sett
 
 
 def saved(folder: Path, seed: int = 0, **settings: Any) -> Path:
-    separator, encoder = tiny_separator(seed=seed), build_encoder("minilm", {})
+    separator, encoder = tiny_separator(seed=seed, query_dim=384), build_encoder("minilm", {})
     description = describe("band_unet", separator, "minilm", encoder, {"step": 7})
     save_checkpoint(folder, description, separator.state_dict(), "# Card, für alle\n", **settings)
     return folder
@@ -57,7 +57,7 @@ def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any
 
 def test_a_checkpoint_comes_back_with_its_settings_weights_and_provenance(folder: Path) -> None:
     separator, encoder, config = load_checkpoint(folder)
-    original: Any = tiny_separator()
+    original: Any = tiny_separator(query_dim=384)
     assert separator.config == original.config
     assert encoder.fingerprint == config["encoder"]["fingerprint"]
     assert (config["sample_rate"], config["provenance"]) == (8000, {"step": 7})
@@ -74,7 +74,7 @@ def test_half_precision_is_stored_in_half_the_bytes_and_read_as_float32(tmp_path
     assert weights["concept_masks.weight"].dtype == torch.float16
     assert weights["reader.concepts"].dtype == torch.int64
     separator: Any = load_checkpoint(folder)[0]
-    original = tiny_separator().concept_masks.weight
+    original = tiny_separator(query_dim=384).concept_masks.weight
     assert separator.concept_masks.weight.dtype == torch.float32
     assert torch.equal(separator.concept_masks.weight, original.half().float())
 
@@ -122,7 +122,7 @@ def test_an_encoder_unknown_here_is_refused_with_those_known(folder: Path) -> No
     change_config(folder, lambda config: config["encoder"].update(kind="cache"))
     line = refusal(folder)
     assert "'cache' is not one of " in line
-    assert "minilm in qsep.queries" in line
+    assert "minilm" in line
     assert "interface" not in line
 
 

@@ -391,6 +391,39 @@ def test_kernels_may_be_stored_in_half_precision_while_the_run_keeps_all_digits(
         assert torch.equal(value, ema[key].half() if key in kernels else ema[key])
 
 
+def test_a_run_may_start_from_the_weights_of_a_checkpoint(
+    run: Callable[..., Path], finished: Path, tmp_path: Path
+) -> None:
+    run(tmp_path, stop_after=0, start_from=str(finished / "model"))
+    expected = load_file(finished / "model" / "model.safetensors")
+    state = state_of(tmp_path)
+    for name in ("model", "ema"):
+        assert differences({key: state[name][key] for key in expected}, expected) == []
+
+
+def test_a_run_may_start_from_a_part_of_a_checkpoint(
+    run: Callable[..., Path], finished: Path, tmp_path: Path
+) -> None:
+    stored = load_file(finished / "model" / "model.safetensors")
+    names = [key for key in stored if key.endswith(".weight")]
+    part, other = names[0].partition(".")[0], names[-1].partition(".")[0]
+    assert part != other
+    start = {"start_from": str(finished / "model"), "start_parts": [part]}
+    run(tmp_path, stop_after=0, **start)
+    model = state_of(tmp_path)["model"]
+    assert all(torch.equal(model[key], stored[key]) for key in names if key.startswith(f"{part}."))
+    assert not all(torch.equal(model[key], stored[key]) for key in names)
+    with pytest.raises(ValueError, match="has no part 'nobody'"):
+        run(tmp_path / "other", **(start | {"start_parts": ["nobody"]}))
+
+
+def test_a_start_from_another_separator_is_refused(
+    run: Callable[..., Path], finished: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="another separator"):
+        run(tmp_path, start_from=str(finished / "model"), separator={"mask_features": 9})
+
+
 def test_a_run_leaves_no_temporary_files(finished: Path) -> None:
     assert sorted(path.name for path in finished.iterdir()) == [
         "log.jsonl",

@@ -66,6 +66,11 @@ def load_phrase_book(name_or_path: str) -> PhraseBook:
     return PhraseBook(tuple(entries), names, phrases, other)
 
 
+def book_of_labels(labels: tuple[str, ...]) -> PhraseBook:
+    """Every label as its own name and only wording."""
+    return PhraseBook(labels, labels, {label: (label,) for label in labels}, ())
+
+
 def with_frames(phrases: list[str]) -> tuple[str, ...]:
     """Each phrase bare, and once in a frame; long phrases are sentences already and stay bare."""
     framed = [

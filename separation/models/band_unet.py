@@ -38,6 +38,10 @@ class Config:
     a query for an absent sound in the loss; at 1 silence for every query is the first thing learned,
     and the last. snr_limit_db: an item separated better than this gives no gradient. channel_dropout:
     probability that a channel of the U-Net's deep levels is silenced in training.
+
+    At use: looks: passes of the U-Net, each over frames shifted against its grid, whose masks are
+    averaged. mask_exponent: power of the masks; under 1 it takes back some of the sureness that a
+    network learned on sounds it has heard many times.
     """
 
     concepts: tuple[str, ...]
@@ -54,6 +58,12 @@ class Config:
     absent_weight: float = 0.1
     snr_limit_db: float = 30.0
     channel_dropout: float = 0.0
+    looks: int = 1
+    mask_exponent: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.looks <= TIME_STRIDE:
+            raise ValueError(f"looks is {self.looks}; expected 1 to {TIME_STRIDE}")
 
 
 def build(config: Config) -> BandUNet:
@@ -83,6 +93,8 @@ class UNet(nn.Module):
     Works at half resolution inside and returns to full by pixel shuffle: few wide layers are faster
     on a CPU than many narrow ones.
     """
+
+    varying_axes: tuple[int, ...] = (3,)  # see runtime.py; frames
 
     def __init__(
         self,
@@ -181,15 +193,26 @@ class BandUNet(nn.Module):
         place = torch.linspace(-1, 1, energy.shape[1], device=energy.device)
         return torch.stack([overall, contrast, place[:, None].expand_as(energy)], dim=1)
 
+    def calm_masks(self, energy: Tensor, pooled: Tensor) -> Tensor:
+        """What `masks` gives, for use: averaged over looks, to the power of mask_exponent."""
+        looks = self.config.looks
+        shifts = [look * TIME_STRIDE // looks for look in range(looks)]
+        masks = [self.masks(energy, pooled, shift=shift) for shift in shifts]
+        return torch.stack(masks).mean(dim=0) ** self.config.mask_exponent
+
     def masks(
-        self, energy: Tensor, pooled: Tensor, generator: torch.Generator | None = None
+        self,
+        energy: Tensor,
+        pooled: Tensor,
+        generator: torch.Generator | None = None,
+        shift: int = 0,
     ) -> Tensor:
         """energy (b, k, n), pooled (b, s, d) to band masks (b, s, k, n) in [0, 1]."""
         num_frames = energy.shape[-1]
-        features = F.pad(self.band_features(energy), (0, -num_frames % TIME_STRIDE))
+        features = F.pad(self.band_features(energy), (shift, -(num_frames + shift) % TIME_STRIDE))
         hidden = self.unet(features.contiguous(memory_format=torch.channels_last), generator)
         with full_precision(energy):
-            hidden = hidden[..., :num_frames].float()
+            hidden = hidden[..., shift : shift + num_frames].float()
             query = self.concept_masks(self.reader(pooled))
             direction, offset = query[..., :-1], query[..., -1]
             scale = self.config.mask_features**-0.5
@@ -202,7 +225,7 @@ class BandUNet(nn.Module):
         """mixture: (b, c, t), any scale; queries.pooled: (b, s, d). target + residual = mixture."""
         spec = self.spectrum(mixture)
         energy = self.gather(squared_magnitude(spec).mean(dim=1))
-        mask = self.masks(energy, queries.pooled)
+        mask = self.calm_masks(energy, queries.pooled)
         bin_mask = (mask.transpose(-2, -1) @ self.bands.T).transpose(-2, -1)
         masked = bin_mask[:, :, None] * spec[:, None]
         target = istft(
