@@ -15,6 +15,7 @@ from tiny import (
     LEVEL_DEPENDENT,
     QUERY_DIM,
     RATE,
+    ROUNDING,
     SETTINGS,
     kind_of,
     mixture_batch,
@@ -53,6 +54,11 @@ def target(separator: Any, mixture: Tensor, asked: QueryEmbedding) -> Tensor:
 
 def level_db(part: Tensor, whole: Tensor) -> float:
     return 10 * torch.log10(part.double().square().sum() / whole.double().square().sum()).item()
+
+
+def rounding(kind: str) -> float:
+    """1e-6: sums over channels, and in convolutions, in another order."""
+    return ROUNDING.get(kind_of(kind), 1e-6)
 
 
 def skip_if_blind(kind: str) -> None:
@@ -108,26 +114,23 @@ def test_sound_after_silence_is_finite(separator: Any) -> None:
     assert found[..., -641:].abs().max() > 0
 
 
-def test_swapped_channels_come_out_swapped(separator: Any) -> None:
+def test_swapped_channels_come_out_swapped(separator: Any, kind: str) -> None:
     if separator.num_channels not in (None, 2):
         pytest.skip(f"takes {separator.num_channels} channels")
     mixture = noise(1, 2, 1601)
     swapped = target(separator, mixture.flip(1), queries(1))
-    # 1e-6: sums over channels in the other order
-    torch.testing.assert_close(
-        swapped, target(separator, mixture, queries(1)).flip(2), atol=1e-6, rtol=0
-    )
+    expected = target(separator, mixture, queries(1)).flip(2)
+    torch.testing.assert_close(swapped, expected, atol=rounding(kind), rtol=0)
 
 
-def test_a_mixture_is_separated_alike_alone_and_in_a_batch(separator: Any) -> None:
+def test_a_mixture_is_separated_alike_alone_and_in_a_batch(separator: Any, kind: str) -> None:
     mixture, asked = noise(2, 1, 1601), queries()
     together = target(separator, mixture, asked)
     for item in range(2):
         alone = target(
             separator, mixture[item, None], QueryEmbedding(asked.pooled[item, None].clone())
         )
-        # 1e-6: convolutions may sum in another order
-        torch.testing.assert_close(together[item], alone[0], atol=1e-6, rtol=0)
+        torch.testing.assert_close(together[item], alone[0], atol=rounding(kind), rtol=0)
 
 
 def test_a_query_is_answered_alike_alone_and_among_others(separator: Any, kind: str) -> None:
@@ -136,7 +139,7 @@ def test_a_query_is_answered_alike_alone_and_among_others(separator: Any, kind: 
     together = target(separator, mixture, asked)
     for source in range(3):
         alone = target(separator, mixture, QueryEmbedding(asked.pooled[:, source, None].clone()))
-        torch.testing.assert_close(together[:, source], alone[:, 0], atol=1e-6, rtol=0)
+        torch.testing.assert_close(together[:, source], alone[:, 0], atol=rounding(kind), rtol=0)
 
 
 def test_the_target_depends_on_the_query(separator: Any, kind: str) -> None:
@@ -229,13 +232,15 @@ def test_the_loss_depends_on_which_query_goes_with_which_source(separator: Any, 
     skip_if_blind(kind)
     batch, asked = mixture_batch()
     exchanged = loss(separator, batch, QueryEmbedding(asked.pooled[:, [2, 0, 1]]))
-    assert (exchanged - loss(separator, batch, asked)).abs().min() > 1e-4
+    assert (exchanged / loss(separator, batch, asked) - 1).abs().min() > 1e-5  # rounding: 1e-7
 
 
 def test_the_loss_has_a_finite_gradient_for_every_weight(separator: Any) -> None:
     separator.train()
     loss(separator, *mixture_batch()).mean().backward()
     for name, weight in separator.named_parameters():
+        if not weight.requires_grad:  # comes with a checkpoint and is not trained
+            continue
         assert weight.grad is not None, name
         assert weight.grad.isfinite().all(), name
         assert weight.grad.abs().max() > 0, name
@@ -287,8 +292,8 @@ def test_saved_and_loaded_in_a_new_process_it_gives_the_same_samples(
         pytest.skip("a variant; a process takes seconds")
     mixture, asked = noise(2, 1, 1601), queries()
     expected = target(separator, mixture, asked)
-    encoder = build_encoder("minilm", {})  # not loaded, for nothing is encoded
-    description = describe(kind_of(kind), separator, "minilm", encoder, {})
+    encoder = build_encoder("labels", {"labels": list("abcdef")})  # as wide as QUERY_DIM
+    description = describe(kind_of(kind), separator, "labels", encoder, {})
     save_checkpoint(tmp_path / "model", description, separator.state_dict(), "# Card\n")
     np.save(tmp_path / "mixture.npy", mixture.numpy())
     np.save(tmp_path / "pooled.npy", asked.pooled.numpy())

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -52,13 +53,67 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "clipsep_nit": CLIPSEP
     | {"query_dim": QUERY_DIM, "noise": {"num_heads": 3, "gamma": 0.1, "keep_noise": True}},
     "pitsep": CLIPSEP | {"num_sources": 3},
+    "convtasnet": {
+        "query_dim": QUERY_DIM,
+        "sample_rate": RATE,
+        "kernel_samples": 16,
+        "num_filters": 12,
+        "bottleneck_channels": 7,
+        "hidden_channels": 9,
+        "num_blocks": 3,
+        "num_repeats": 2,
+        "level_frames": 20,
+    },
+    "resunet30": {
+        "query_dim": QUERY_DIM,
+        "sample_rate": RATE,
+        "window_samples": 64,
+        "hop_samples": 16,
+        "channels": [5, 7, 7],
+    },
+}
+SETTINGS["band_unet:calm"] = SETTINGS["band_unet"] | {"looks": 2, "mask_exponent": 0.7}
+SETTINGS["flowsep"] = {
+    "query_dim": QUERY_DIM,
+    "window_frames": 32,
+    "null_tokens": 3,
+    "mel": {
+        "sample_rate": RATE,
+        "window_samples": 64,
+        "hop_samples": 32,
+        "num_bands": 8,
+        "max_hz": RATE / 2,
+    },
+    "vae": {"channels": [4, 6], "latent_channels": 3, "num_blocks": 1, "norm_groups": 2},
+    "unet": {
+        "channels": [8, 12, 16],
+        "num_blocks": 1,
+        "head_channels": 4,
+        "norm_groups": 4,
+        "spare_channels": 1,
+    },
+    "vocoder": {
+        "channels": 8,
+        "rates": [8, 4],
+        "kernels": [17, 8],
+        "block_kernels": [3],
+        "dilations": [1, 2],
+    },
+    "sampling": {"num_steps": 2},
+    "flow": {"query_dropout": 0.0},
 }
 LEVEL_DEPENDENT = {
     "clipsep",
     "clipsep_nit",
     "pitsep",
+    "resunet30",
 }  # work on logarithms of magnitudes, as published
 BLIND = {"pitsep"}  # read no queries
+# Largest difference of samples by float32 sums in another order, at outputs of about 0.2.
+ROUNDING = {"flowsep": 1e-5}  # three deep networks in a row; in float64 they agree to 1e-13
+RESIDUAL = {
+    "resunet30"
+}  # to the last layer: norms that do not fit the signal would saturate the masks
 
 
 def kind_of(name: str) -> str:
@@ -103,6 +158,8 @@ def tiny_separator(kind: str = "band_unet", seed: int = 0, **changes: Any) -> An
             ):
                 assert values is not None
                 values.copy_(low + (high - low) * torch.rand(values.shape, generator=generator))
+    if kind_of(kind) in RESIDUAL:
+        settle(separator)
     if hasattr(separator, "reader"):
         num_phrases, query_dim = separator.reader.phrases.shape
         num_kinds = separator.reader.num_concepts + 1
@@ -110,6 +167,35 @@ def tiny_separator(kind: str = "band_unet", seed: int = 0, **changes: Any) -> An
             unit_vectors(num_phrases, query_dim, seed=seed), torch.arange(num_phrases) % num_kinds
         )
     return separator.eval()
+
+
+def settle(separator: Any) -> None:
+    """Batch-norm statistics of noise."""
+    norms = [module for module in separator.modules() if isinstance(module, nn.BatchNorm2d)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    queries = QueryEmbedding(unit_vectors(1, 1, separator.query_dim))
+    with torch.no_grad():
+        separator.train().separate(noise(1, 1, 4000), queries)
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
+
+
+@cache
+def tiny_tagger() -> Any:
+    """A narrow Cnn14 with random weights under which every sound is another."""
+    from qsep.queries.cnn14 import Cnn14
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        tagger = Cnn14((4, 5, 6, 7, 8, 9)).eval()
+    for parameter in tagger.parameters():
+        if parameter.dim() > 1:
+            parameter.data.mul_(2.5)  # PyTorch's start keeps a third of the variance at each layer
+    tagger.bn0.running_mean -= 40  # dB, as of trained ones
+    tagger.bn0.running_var *= 400
+    return tagger
 
 
 def mixture_batch(
