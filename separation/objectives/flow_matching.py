@@ -1,0 +1,65 @@
+"""What a flow learns from: for each item of a batch noise, a time, and whether its queries are hidden.
+
+An item's draws depend on its id and the batch's generator alone, so that its loss is the same among any
+others and in any order; its sources share them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..flow import logit_normal_times, uniform_times
+
+TIMES: dict[str, Callable[[int, torch.Generator], Tensor]] = {
+    "uniform": uniform_times,
+    "logit-normal": logit_normal_times,
+}
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """times: "uniform" or "logit-normal"; sigma_min: of the noise left at the end; query_dropout:
+    probability that a mixture's queries are hidden, which guidance needs."""
+
+    times: str = "uniform"
+    sigma_min: float = 1e-4
+    query_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.times not in TIMES:
+            raise ValueError(f"times is {self.times!r}; expected one of {', '.join(TIMES)}")
+
+
+@dataclass(frozen=True)
+class Draws:
+    """noise: (b, *shape), standard normal; tau: (b,), in [0, 1]; hidden: (b,) bool."""
+
+    noise: Tensor
+    tau: Tensor
+    hidden: Tensor
+
+
+def draw_items(
+    ids: Sequence[str],
+    shape: Sequence[int],
+    config: FlowConfig,
+    generator: torch.Generator,
+    hide_by_batch: bool = False,
+) -> Draws:
+    """On the CPU. hide_by_batch: the queries of all items are hidden, or of none."""
+    where = generator.device
+    base = int(torch.randint(1 << 53, (), generator=generator, device=where))
+    batch_chance = torch.rand(1, generator=generator, device=where).cpu()
+    noise, tau, chance = [], [], []
+    for name in ids:
+        digest = hashlib.sha256(f"{base} {name}".encode()).digest()
+        own = torch.Generator().manual_seed(int.from_bytes(digest[:7]))
+        noise.append(torch.randn(tuple(shape), generator=own))
+        tau.append(TIMES[config.times](1, own))
+        chance.append(batch_chance if hide_by_batch else torch.rand(1, generator=own))
+    return Draws(torch.stack(noise), torch.cat(tau), torch.cat(chance) < config.query_dropout)

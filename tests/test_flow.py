@@ -1,0 +1,187 @@
+"""qsep.separation.flow against closed forms: normal distributions, whose velocity field is known.
+
+Between N(0, 1) and N(m, s^2), drawn independently, the mean velocity of the paths through z at tau is
+m + (tau s^2 - (1 - tau)) / ((1 - tau)^2 + tau^2 s^2) * (z - tau m); it carries z to m + s z.
+"""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from tiny import rng
+from torch import Tensor
+
+from qsep.separation.flow import (
+    SOLVERS,
+    Field,
+    grid_times,
+    guided,
+    heun,
+    logit_normal_times,
+    matching_error,
+    midpoint,
+    place_at,
+    reflow_pairs,
+    step_times,
+    travel,
+    uniform_times,
+    velocity,
+)
+
+MEAN, DEVIATION = 3.0, 0.5
+
+
+def normal_field(mean: float = MEAN, deviation: float = DEVIATION) -> Field:
+    def field(place: Tensor, tau: float) -> Tensor:
+        variance = (1 - tau) ** 2 + tau**2 * deviation**2
+        slope = (tau * deviation**2 - (1 - tau)) / variance
+        return mean + slope * (place - tau * mean)
+
+    return field
+
+
+def starts(num: int = 4001) -> Tensor:
+    return torch.randn(num, 1, generator=rng(3), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_exact_field_brings_noise_to_the_mean_and_the_variance(solver: str) -> None:
+    end = travel(normal_field(), starts(), step_times(200), SOLVERS[solver])
+    # 200 steps: Euler is off by a few thousandths; the sample's own mean and deviation by 1/sqrt(4001)
+    assert end.mean().item() == pytest.approx(MEAN, abs=0.02)
+    assert end.std().item() == pytest.approx(DEVIATION, abs=0.02)
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("midpoint", 2), ("heun", 2)])
+def test_halving_the_step_divides_the_error_by_two_to_the_order(solver: str, order: int) -> None:
+    """place' = place^2 cos tau, whose solution is 1 / (1 / start - sin tau). The fields of normal
+    distributions will not do: there some errors cancel between the first half of the way and the second."""
+    start = torch.linspace(0.1, 0.8, 7, dtype=torch.float64)[:, None]
+    exact = 1 / (1 / start - math.sin(1))
+    ends = [
+        travel(lambda place, tau: place**2 * math.cos(tau), start, step_times(num), SOLVERS[solver])
+        for num in (64, 128, 256)
+    ]
+    errors = [(end - exact).abs().max().item() for end in ends]
+    for coarse, fine in pairwise(errors):
+        assert math.log2(coarse / fine) == pytest.approx(order, abs=0.1)
+
+
+@pytest.mark.parametrize(("solver", "evaluations"), [("euler", 1), ("midpoint", 2), ("heun", 2)])
+def test_a_step_asks_the_field_as_often_as_it_says(solver: str, evaluations: int) -> None:
+    asked: list[float] = []
+
+    def field(place: Tensor, tau: float) -> Tensor:
+        asked.append(tau)
+        return place
+
+    travel(field, starts(2), step_times(3), SOLVERS[solver])
+    assert len(asked) == 3 * evaluations
+    assert 0 <= min(asked) and max(asked) <= 1
+
+
+def test_midpoint_and_heun_of_one_step_are_those_worked_by_hand() -> None:
+    # place' = place + tau, from 1 over a step of 1: midpoint 1 + (1.5 + 0.5), Heun 1 + (1 + (2 + 1)) / 2
+    one = torch.ones(1, 1)
+    assert midpoint(lambda place, tau: place + tau, one, 0.0, 1.0).item() == 3.0
+    assert heun(lambda place, tau: place + tau, one, 0.0, 1.0).item() == 3.0
+    # place' = place^2 tells them apart: midpoint 1 + 1.5^2, Heun 1 + (1 + 2^2) / 2
+    assert midpoint(lambda place, tau: place**2, one, 0.0, 1.0).item() == 3.25
+    assert heun(lambda place, tau: place**2, one, 0.0, 1.0).item() == 3.5
+
+
+@pytest.mark.parametrize("sigma_min", [0.0, 0.1])
+def test_paths_lead_from_start_to_end_at_their_velocity(sigma_min: float) -> None:
+    start, end = torch.randn(2, 5, 3, 2, generator=rng(1), dtype=torch.float64)
+    tau = torch.rand(5, generator=rng(2), dtype=torch.float64)
+    zero, one = torch.zeros(5), torch.ones(5)
+    assert torch.equal(place_at(start, end, zero, sigma_min), start)
+    torch.testing.assert_close(place_at(start, end, one, sigma_min), end + sigma_min * start)
+    ahead = place_at(start, end, tau + 1e-3, sigma_min) - place_at(start, end, tau, sigma_min)
+    torch.testing.assert_close(ahead / 1e-3, velocity(start, end, sigma_min))
+
+
+def test_the_mean_velocity_of_paths_through_a_place_is_the_closed_form() -> None:
+    """What least squares of velocities learns: regress them on places at one time."""
+    start = starts(200_001)
+    end = MEAN + DEVIATION * torch.randn(start.shape, generator=rng(8), dtype=torch.float64)
+    tau = 0.3
+    place = place_at(start, end, torch.full((len(start),), tau))
+    slope, offset = np.polyfit(place[:, 0].numpy(), velocity(start, end)[:, 0].numpy(), 1)
+    field = normal_field()
+    found = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    expected = field(found, tau)[:, 0]
+    # 0.01: 1/sqrt(200,001), four times
+    assert offset == pytest.approx(expected[0].item(), abs=0.01)
+    assert offset + slope == pytest.approx(expected[1].item(), abs=0.01)
+
+
+def test_the_error_of_the_true_velocity_is_zero_and_of_none_its_mean_square() -> None:
+    start, end = torch.randn(2, 4, 3, 2, generator=rng(1))
+    wanted = velocity(start, end, 0.1)
+    assert matching_error(wanted, start, end, 0.1).tolist() == [0] * 4
+    found = matching_error(torch.zeros_like(start), start, end, 0.1)
+    torch.testing.assert_close(found, wanted.square().mean(dim=(1, 2)))
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_step_times_run_from_zero_to_one(shift: float) -> None:
+    times = step_times(7, shift)
+    assert (len(times), times[0], times[-1]) == (8, 0.0, 1.0)
+    assert all(before < after for before, after in pairwise(times))
+
+
+def test_a_shift_of_three_makes_first_steps_short() -> None:
+    # noise time 1/2 -> 3 * 0.5 / (1 + 2 * 0.5) = 3/4, tau = 1/4 (Esser et al., eq. 23)
+    assert step_times(2, 3.0) == [0.0, 0.25, 1.0]
+    assert step_times(4) == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_uniform_times_are_uniform() -> None:
+    times = uniform_times(20_001, rng(4))
+    assert 0 <= times.min() and times.max() < 1
+    # 1/sqrt(12 n) = 0.002 is one deviation of the mean
+    assert times.mean().item() == pytest.approx(1 / 2, abs=0.01)
+    assert times.var().item() == pytest.approx(1 / 12, abs=0.003)
+
+
+def test_logit_normal_times_have_normal_logits() -> None:
+    logits = logit_normal_times(20_001, rng(4), mean=0.5, deviation=2.0).double().logit()
+    assert logits.mean().item() == pytest.approx(0.5, abs=0.05)
+    assert logits.std().item() == pytest.approx(2.0, abs=0.05)
+
+
+def test_grid_times_are_where_euler_asks() -> None:
+    assert sorted(set(grid_times(1000, 4, rng(4)).tolist())) == step_times(4)[:-1]
+
+
+def test_guidance_of_zero_one_and_two() -> None:
+    with_query, without = torch.randn(2, 3, 2, generator=rng(1))
+    assert torch.equal(guided(with_query, without, 0.0), without)
+    torch.testing.assert_close(guided(with_query, without, 1.0), with_query)
+    torch.testing.assert_close(guided(with_query, without, 2.0), 2 * with_query - without)
+
+
+def test_the_flow_learned_from_reflow_pairs_needs_one_step() -> None:
+    """Pairs of the exact field obey end = m + s start: through each place one path, so a line is exact."""
+    start, end = reflow_pairs(normal_field(), starts(), step_times(400), SOLVERS["heun"])
+    torch.testing.assert_close(end, MEAN + DEVIATION * start, atol=1e-4, rtol=0)
+
+    def learned(place: Tensor, tau: float) -> Tensor:
+        """Least squares of the pairs' velocities on their places, by numpy."""
+        there = place_at(start, end, torch.full((len(start),), tau))
+        fit = np.polyfit(there[:, 0].numpy(), velocity(start, end)[:, 0].numpy(), 1)
+        return torch.from_numpy(np.polyval(fit, place.numpy()))
+
+    fresh = torch.randn(1001, 1, generator=rng(12), dtype=torch.float64)
+    once = travel(learned, fresh, step_times(1))
+    torch.testing.assert_close(once, MEAN + DEVIATION * fresh, atol=1e-3, rtol=0)
+    before = travel(normal_field(), fresh, step_times(1))
+    assert (before - MEAN).std() < 1e-9  # one step of the first flow: all go to the mean
+
+
+def test_reflow_pairs_carry_no_gradient() -> None:
+    start = starts(3).requires_grad_()
+    assert not reflow_pairs(lambda place, tau: place, start, step_times(2))[1].requires_grad
