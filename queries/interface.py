@@ -144,7 +144,8 @@ class QueryEncoder(Protocol):
     """Turns queries into embeddings; frozen, deterministic, and identified by its fingerprint.
 
     modalities: the kinds of plain query that it reads; `cache.CachedEncoder` makes mixes of them.
-    Embeddings that are of unit norm all are so declared by an attribute unit_norm = True.
+    Embeddings that are of unit norm all are so declared by an attribute unit_norm = True, and those with
+    tokens by their width, token_dim.
     """
 
     dim: int

@@ -33,8 +33,11 @@ class Geometry:
     fade: int
 
 
-def geometry(separator: Separator, chunk_seconds: float = CHUNK_SECONDS) -> Geometry:
+def geometry(separator: Separator, chunk_seconds: float | None = None) -> Geometry:
+    """chunk_seconds: by default 30, or four contexts if that is more: what a chunk sees is seen twice."""
     stride = separator.stride_samples
+    if chunk_seconds is None:
+        chunk_seconds = max(CHUNK_SECONDS, 4 * separator.context_samples / separator.sample_rate)
     step = max(1, round(chunk_seconds * separator.sample_rate / stride)) * stride
     return Geometry(step, -(-separator.context_samples // stride) * stride, stride)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
+
+from ..components import merged
 
 
 @dataclass(frozen=True)
@@ -19,3 +22,11 @@ class Converted:
     encoder_settings: dict[str, Any]
     weights: dict[str, Tensor]
     provenance: dict[str, Any]
+
+    def changed(self, changes: Mapping[str, dict[str, Any]]) -> Converted:
+        """With other settings than the converter gives, of "separator" and "encoder"."""
+        return replace(
+            self,
+            settings=merged(self.settings, changes.get("separator", {})),
+            encoder_settings=merged(self.encoder_settings, changes.get("encoder", {})),
+        )

@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-import pickle
+import dataclasses
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from qsep.queries.interface import QueryEncoder
+from qsep.queries.weights import load_weights, read_state_dict
 
-from ..checkpoint import describe, file_fingerprint, load_weights, save_checkpoint
+from ..checkpoint import ENCODER_FOLDER, check_width, describe, file_fingerprint, save_checkpoint
 from ..components import build_encoder, build_separator
 from ..interface import Separator
-from . import clipsep
+from . import clipsep, flowsep, resunet30
 
-CONVERTERS = (clipsep,)
+CONVERTERS = (clipsep, resunet30, flowsep)
 
 
-def load_published(path: Path) -> tuple[Separator, QueryEncoder, dict[str, Any]]:
+def load_published(
+    path: Path, changes: dict[str, dict[str, Any]] | None = None
+) -> tuple[Separator, QueryEncoder, dict[str, Any]]:
     """As load_checkpoint, from somebody else's file: strict, finite, and no code in it is run."""
     weights = read_state_dict(path)
     for converter in CONVERTERS:
         if converter.recognises(weights):
-            converted = converter.convert(weights, path)
+            converted = converter.convert(weights, path).changed(changes or {})
             break
     else:
         raise ValueError(f"{path}: weights of no system that qsep can convert")
     separator = build_separator(converted.kind, converted.settings)
     load_weights(separator, converted.weights, str(path))
     encoder = build_encoder(converted.encoder_kind, converted.encoder_settings)
-    if separator.query_dim not in (0, encoder.dim):
-        raise ValueError(
-            f"{path}: made for queries {separator.query_dim} wide, but {converted.encoder_kind} "
-            f"gives {encoder.dim}"
-        )
+    check_width(separator, encoder, str(path))
     provenance = converted.provenance | {
         "converted_from": path.name,
         "sha256": file_fingerprint(path),
@@ -44,32 +42,41 @@ def load_published(path: Path) -> tuple[Separator, QueryEncoder, dict[str, Any]]
     return separator.eval(), encoder, config
 
 
-def convert_to_folder(path: Path, folder: Path) -> None:
-    """Write what `load_published` reads as a checkpoint folder, which must not be there yet."""
+def convert_to_folder(
+    path: Path, folder: Path, changes: dict[str, dict[str, Any]] | None = None
+) -> None:
+    """Write what `load_published` reads as a checkpoint folder, which must not be there yet.
+
+    An encoder that lies in the released file is written into the folder too.
+    """
     if folder.exists():
         raise ValueError(f"{folder} exists; give a folder that does not")
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give the released checkpoint, as best_model.pt")
-    separator, _, config = load_published(path)
+    separator, encoder, config = load_published(path, changes)
     weights = separator.state_dict()  # type: ignore[attr-defined]
-    save_checkpoint(folder, config, weights, card_of(config))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        own = Path(scratch) / ENCODER_FOLDER
+        own.mkdir()
+        if hasattr(encoder, "carry"):
+            settings = encoder.carry(own)
+            carried = build_encoder(config["encoder"]["kind"], settings)
+            # The fingerprint is that of the new files.
+            config["encoder"] |= {
+                "config": relative(dataclasses.asdict(carried.config), Path(scratch)),
+                "fingerprint": carried.fingerprint,
+            }
+        save_checkpoint(folder, config, weights, card_of(config), encoder_files=own)
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path}: cannot be read as weights alone ({reason}); it is damaged, no PyTorch "
-            "checkpoint, or holds code, which is never run"
-        ) from error
-    named = isinstance(weights, dict) and all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()
-    )
-    if not named:
-        raise ValueError(f"{path}: no state dict; expected names of weights with their tensors")
-    return weights
+def relative(settings: dict[str, Any], parent: Path) -> dict[str, Any]:
+    """With paths below `parent` as `load_checkpoint` expects them: ./…"""
+    start = f"{parent}{os.sep}"
+    return {
+        key: f"./{value.removeprefix(start)}" if str(value).startswith(start) else value
+        for key, value in settings.items()
+    }
 
 
 def card_of(config: dict[str, Any]) -> str:

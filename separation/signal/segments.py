@@ -1,6 +1,6 @@
 """Long spectrograms for networks that want a fixed number of frames: overlapping segments, crossfaded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -34,3 +34,21 @@ def over_segments(
         weight[place] += fade
     assert joined is not None
     return joined / weight
+
+
+def join_overlapping(parts: Iterable[Tensor], overlap: int) -> Tensor:
+    """Parts (..., n, k), each beginning `overlap` frames before the one ahead ends, as (..., m, k).
+
+    The overlaps are crossfaded linearly, by weights that sum to one; where two parts agree, so does what
+    comes of them. No frame lies under more than two parts: n >= 2 overlap.
+    """
+    joined: list[Tensor] = []
+    for part in parts:
+        if joined and overlap:
+            tail = joined.pop()
+            rise = (torch.arange(overlap, device=part.device) + 0.5)[:, None] / overlap
+            joined.append(tail + rise * (part[..., :overlap, :] - tail))
+            part = part[..., overlap:, :]
+        body = part.shape[-2] - overlap
+        joined += [part[..., :body, :], part[..., body:, :]]
+    return torch.cat(joined, dim=-2)

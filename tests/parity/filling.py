@@ -40,7 +40,9 @@ def filled(key: str, shape: tuple[int, ...], gain: float) -> Tensor:
         return as_float32(0.1 * normal)
     if key.endswith("bias"):
         return as_float32(0.05 * gain * normal)
-    if key.endswith("scale") or (key.endswith("weight") and len(shape) == 1):
+    if key.endswith(("alpha", "beta")):
+        return as_float32(0.1 * gain * normal)
+    if key.endswith(("scale", "weight_g")) or (key.endswith("weight") and len(shape) == 1):
         return as_float32(gain * (1 + 0.1 * normal))
     if key.endswith("label_net.weight"):
         return as_float32(0.5 * gain * normal)

@@ -1,0 +1,75 @@
+"""Transformers over the places of a feature map, with or without a context (Rombach et al. 2022)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .residual import zeroed
+
+FEED_FORWARD_FACTOR = 4
+
+
+class SpatialTransformer(nn.Module):
+    """Self-attention, attention to the context (to itself again where there is none), feed-forward.
+
+    context_dim: width of the context's tokens, 0 for none.
+    """
+
+    def __init__(
+        self, channels: int, context_dim: int, head_channels: int, norm_groups: int
+    ) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(norm_groups, channels, 1e-6)
+        self.proj_in = nn.Conv2d(channels, channels, 1)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(channels) for _ in range(3))
+        self.attention1 = Attention(channels, channels, head_channels)
+        self.attention2 = Attention(channels, context_dim or channels, head_channels)
+        self.feed_forward = GatedFeedForward(channels)
+        self.proj_out = zeroed(nn.Conv2d(channels, channels, 1))
+
+    def forward(
+        self, features: Tensor, context: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """features: (b, c, n, k); context: (b, l, d), with mask (b, l) bool, True where it is real."""
+        places = self.proj_in(self.norm(features)).flatten(2).transpose(1, 2)
+        normed = self.norm1(places)
+        places = places + self.attention1(normed, normed)
+        normed = self.norm2(places)
+        places = places + self.attention2(normed, normed if context is None else context, mask)
+        places = places + self.feed_forward(self.norm3(places))
+        return features + self.proj_out(places.transpose(1, 2).reshape(features.shape))
+
+
+class Attention(nn.Module):
+    """Heads are neighbouring groups of head_channels."""
+
+    def __init__(self, channels: int, context_dim: int, head_channels: int) -> None:
+        super().__init__()
+        self.head_channels = head_channels
+        self.query = nn.Linear(channels, channels, bias=False)
+        self.key = nn.Linear(context_dim, channels, bias=False)
+        self.value = nn.Linear(context_dim, channels, bias=False)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, places: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
+        query, key, value = (
+            projected.unflatten(-1, (-1, self.head_channels)).transpose(1, 2)
+            for projected in (self.query(places), self.key(context), self.value(context))
+        )
+        allowed = None if mask is None else mask[:, None, None]
+        found = F.scaled_dot_product_attention(query, key, value, allowed)  # scale d^-1/2
+        return self.out(found.transpose(1, 2).flatten(2))
+
+
+class GatedFeedForward(nn.Module):
+    """GELU of one half gates the other (Shazeer 2020, "GEGLU"); exact GELU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.expand = nn.Linear(channels, 2 * FEED_FORWARD_FACTOR * channels)
+        self.reduce = nn.Linear(FEED_FORWARD_FACTOR * channels, channels)
+
+    def forward(self, places: Tensor) -> Tensor:
+        values, gates = self.expand(places).chunk(2, dim=-1)
+        return self.reduce(values * F.gelu(gates))

@@ -1,0 +1,71 @@
+"""How flowsep.npz and flowsep.json were taken: python take_flowsep.py FOLDER_OF_THE_RECORDED_FIXTURES
+
+Kept are the inputs that cannot be made again (tests/parity/filling.py makes audio and weights) and, of what
+came out, what tests/test_flowsep_parity.py compares: every third row or so of what is large.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+KEPT = {  # files, their arrays, and of each which part
+    "mel": {"out.log_mel": np.s_[::3]},
+    "mel_plain": {"out.log_mel_bands_by_frames": np.s_[:]},
+    "vae": {
+        "in.log_mel": np.s_[:],
+        "in.z": np.s_[:],
+        "in.posterior_noise": np.s_[:],
+        "out.mean": np.s_[:],
+        "out.logvar": np.s_[:, :, ::3],
+        "out.sample_times_scale_factor_0.9": np.s_[:, :, ::3],
+        "out.decoded_z": np.s_[:, :, ::3],
+        "out.decoded_mean": np.s_[:, :, ::3],
+    },
+    "velocity": {
+        "in.x_t": np.s_[:],
+        "in.z_mix": np.s_[:],
+        "in.t": np.s_[:],
+        "in.mask": np.s_[:],
+    },
+    "euler4_ema": {
+        "in.x0": np.s_[:],
+        "in.context": np.s_[:],  # the 12 tokens that the mask lets through
+        "out.velocity_ema_for_velocity_inputs": np.s_[:],
+        "out.x_at_step1": np.s_[:, :, ::3],
+        "out.x_at_step2": np.s_[:, :, ::3],
+        "out.x_at_step3": np.s_[:, :, ::3],
+        "out.x1": np.s_[:],
+    },
+    "vocoder": {
+        "out.waveform": np.s_[:],
+        "out.waveform_weight_norm_file": np.s_[:],
+        "out.filter": np.s_[:],
+    },
+}
+
+
+def main(recorded: Path) -> None:
+    arrays = {}
+    for file, kept in KEPT.items():
+        with np.load(recorded / "flowsep" / f"{file}.npz") as content:
+            arrays |= {f"{file}/{name}": content[name][part] for name, part in kept.items()}
+    keys = {}
+    for name in ("keys", "keys_vocoder_generator"):
+        document = json.loads((recorded / "flowsep" / f"{name}.json").read_text())
+        keys[name] = {
+            "keys": [[item["key"], item["shape"]] for item in document["keys"]],
+            "gains": document["gains"],
+            "fixed": document["fixed"],
+            "constants": sorted(document["constants"]),
+            "first_values": document["first_values"],
+        }
+    folder = Path(__file__).parent
+    np.savez_compressed(folder / "flowsep.npz", **arrays)
+    text = json.dumps(keys, separators=(",", ":")).replace("]],", "]],\n")
+    (folder / "flowsep.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

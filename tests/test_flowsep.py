@@ -1,0 +1,388 @@
+"""What is particular to FlowSep; parity with the published one is in test_flowsep_parity.py."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from tiny import QUERY_DIM, mixture_batch, noise, rng, tiny_separator, unit_vectors
+from torch import Tensor
+
+from qsep.queries.interface import QueryEmbedding
+from qsep.separation.components import build_separator
+from qsep.separation.inference import geometry, separate_chunks
+from qsep.separation.networks.bigvgan import BigVGAN, VocoderConfig
+from qsep.separation.networks.mel_vae import Posterior
+from qsep.separation.objectives.flow_matching import FlowConfig, draw_items
+from qsep.separation.signal.segments import join_overlapping
+
+WINDOW, CELL = 1024, 768  # samples, of the tiny one
+
+
+def flowsep(**changes: Any) -> Any:
+    return tiny_separator("flowsep", **changes)
+
+
+def asked(batch: int = 1, num: int = 2) -> QueryEmbedding:
+    return QueryEmbedding(unit_vectors(batch, num, QUERY_DIM, seed=9))
+
+
+def worded(lengths: list[int], extra: int = 0) -> QueryEmbedding:
+    """One mixture's queries of so many tokens, and `extra` tokens of garbage behind a False mask."""
+    longest = max(lengths) + extra
+    tokens = unit_vectors(1, len(lengths), 9, QUERY_DIM, seed=2)[:, :, :longest]
+    mask = (torch.arange(longest) < torch.tensor(lengths)[:, None])[None]
+    tokens = torch.where(mask[..., None], tokens, 99.0)
+    return QueryEmbedding(torch.zeros(1, len(lengths), QUERY_DIM), tokens, mask)
+
+
+@pytest.fixture(autouse=True)
+def no_gradients(request: pytest.FixtureRequest) -> Iterator[None]:
+    with torch.set_grad_enabled("trains" in request.node.name):
+        yield
+
+
+def separate(separator: Any, mixture: Tensor, queries: QueryEmbedding, seed: int = 0) -> Tensor:
+    found: Tensor = separator.separate(mixture, queries, rng(seed)).target
+    return found
+
+
+def test_in_float64_a_batch_is_its_items_to_the_last_digits() -> None:
+    """So what the contract's tests find in float32 is rounding."""
+    separator = flowsep().double()
+    mixture, queries = noise(2, 2, 1601).double(), asked(2, 3).map(Tensor.double)
+    together = separate(separator, mixture, queries)
+    for item in range(2):
+        alone = separate(separator, mixture[[item]], queries.map(lambda part: part[[item]]))  # noqa: B023
+        torch.testing.assert_close(together[[item]], alone, atol=1e-12, rtol=0)
+
+
+def test_without_a_generator_the_noise_is_always_the_same_and_with_one_the_generators() -> None:
+    separator, mixture = flowsep(), noise(1, 1, 900)
+    first, second = (separator.separate(mixture, asked()).target for _ in range(2))
+    assert torch.equal(first, second)
+    other = separate(separator, mixture, asked(), seed=5)
+    assert (other - first).abs().max() > 0.01 * first.abs().max()
+    assert torch.equal(other, separate(separator, mixture, asked(), seed=5))
+
+
+def test_masked_tokens_are_not_read_and_their_number_does_not_matter() -> None:
+    separator, mixture = flowsep(), noise(1, 1, 900)
+    expected = separate(separator, mixture, worded([3, 5]))
+    padded = separate(separator, mixture, worded([3, 5], extra=4))
+    # 1e-5: attention sums in another order
+    torch.testing.assert_close(padded, expected, atol=1e-5, rtol=0)
+    assert (expected[:, 0] - expected[:, 1]).abs().max() > 0.01 * expected.abs().max()
+
+
+def test_guidance_of_one_does_not_ask_for_the_hidden_query() -> None:
+    separator, mixture = flowsep(), noise(1, 1, 900)
+    expected = separate(separator, mixture, asked())
+    separator.null.normal_(generator=rng(4))
+    assert torch.equal(separate(separator, mixture, asked()), expected)
+
+
+def test_guidance_extrapolates_from_the_hidden_query_to_the_one_asked() -> None:
+    """One Euler step is linear in the velocity: v(null) + w (v(query) - v(null)), checked on latents."""
+    latents = {}
+    start, given = noise(3, 16, 4, scale=1.0), noise(1, 1, 3, 16, 4, seed=1, scale=1.0)
+    for guidance in (0.0, 1.0, 3.0):
+        separator = flowsep(sampling={"num_steps": 1, "guidance": guidance})
+        separator.null.normal_(generator=rng(4))
+        context = separator.context(worded([4]))
+        latents[guidance] = separator.generate(start, given, *context)
+    expected = latents[0.0] + 3 * (latents[1.0] - latents[0.0])
+    torch.testing.assert_close(latents[3.0], expected, atol=1e-4, rtol=1e-4)
+    assert (latents[3.0] - latents[1.0]).abs().max() > 0.1
+
+
+def test_the_hidden_query_is_read_whole() -> None:
+    """As in the published training, where its padding was attended to."""
+    start, given = noise(3, 16, 4, scale=1.0), noise(1, 1, 3, 16, 4, seed=1, scale=1.0)
+    separator = flowsep(sampling={"num_steps": 1, "guidance": 0.0})
+    separator.null.normal_(generator=rng(4))
+    before = separator.generate(start, given, *separator.context(worded([2])))
+    as_query = flowsep(sampling={"num_steps": 1})
+    whole = QueryEmbedding(torch.zeros(1, 1, QUERY_DIM), separator.null[None, None])
+    expected = as_query.generate(start, given, *as_query.context(whole))
+    torch.testing.assert_close(before, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["midpoint", "heun"])
+def test_solvers_of_second_order_come_nearer_to_many_steps(solver: str) -> None:
+    start, given = noise(3, 16, 4, scale=1.0), noise(1, 1, 3, 16, 4, seed=1, scale=1.0)
+
+    def end(**sampling: Any) -> Tensor:
+        separator = flowsep(sampling=sampling)
+        found: Tensor = separator.generate(start, given, *separator.context(worded([4])))
+        return found
+
+    truth = end(num_steps=48, solver="heun")
+    euler = (end(num_steps=8) - truth).abs().max()
+    assert (end(num_steps=8, solver=solver) - truth).abs().max() < euler / 3
+
+
+class Copy(torch.nn.Module):
+    """In the velocity network's place: to the mixture's latent and nowhere else, in any number of steps."""
+
+    def forward(self, latent: Tensor, mixture: Tensor, tau: Tensor, *_: Tensor) -> Tensor:
+        return (mixture - latent) / (1 - tau).reshape(-1, 1, 1, 1)
+
+
+class Linear(torch.nn.Module):
+    """In the autoencoder's place: means of squares of frames and bands, thrice, and back by repetition."""
+
+    stride = 2
+
+    def encode(self, log_mel: Tensor) -> Posterior:
+        mean = torch.nn.functional.avg_pool2d(log_mel, 2).expand(-1, 3, -1, -1)
+        return Posterior(mean, torch.full_like(mean, -1.0))
+
+    def decode(self, latent: Tensor) -> Tensor:
+        pooled = latent.mean(dim=1, keepdim=True)
+        return pooled.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
+
+
+def local(**changes: Any) -> Any:
+    """A tiny FlowSep whose networks look at one place only, so that windows cannot disagree."""
+    separator = flowsep(**changes)
+    separator.unet, separator.codec.vae = Copy(), Linear()
+    return separator
+
+
+def beating(num_samples: int) -> Tensor:
+    """(1, 1, t): two tones of one level all along, so that all windows have the same gain."""
+    time = torch.arange(num_samples, dtype=torch.float64)
+    tones = torch.sin(2 * math.pi * time / 16) + torch.sin(2 * math.pi * time / 24)
+    return (0.2 * tones).float()[None, None]
+
+
+def test_windows_of_a_long_recording_leave_no_seam() -> None:
+    """With networks of one place, windows and their joints must not show at all: a stationary sound stays
+    stationary, frame for frame, where windows begin and end."""
+    separator = local()
+    num_samples = 6 * CELL + 100
+    found = separate(separator, beating(num_samples), asked(1, 1))[0, 0, 0]
+    period = 192  # six frames, three of latents, and whole periods of the tones
+    inner = found[WINDOW : WINDOW + 3 * CELL].reshape(-1, period)
+    assert inner.abs().max() > 0.01
+    torch.testing.assert_close(inner, inner[:1].expand_as(inner), atol=1e-5, rtol=0)
+
+
+def test_parts_that_agree_are_joined_without_a_trace_and_others_are_crossfaded() -> None:
+    whole = noise(2, 17, 3)
+    parts = [whole[:, start : start + 8] for start in (0, 5, 9)][:2]
+    assert torch.equal(join_overlapping(parts, 3), whole[:, :13])
+    low, high = torch.zeros(1, 5, 1), torch.ones(1, 5, 1)
+    joined = join_overlapping([low, high, low], 2)
+    assert joined.flatten().tolist() == [0, 0, 0, 0.25, 0.75, 1, 0.75, 0.25, 0, 0, 0]
+    assert torch.equal(
+        join_overlapping([low, high], 0).flatten(), torch.cat([low, high], 1).flatten()
+    )
+
+
+def test_a_quiet_passage_after_a_loud_one_keeps_its_level() -> None:
+    separator = local()
+    mixture = beating(8 * CELL)
+    mixture[..., 4 * CELL :] *= 0.01
+    found = separate(separator, mixture, asked(1, 1))[0, 0]
+    loud, quiet = found[..., CELL : 2 * CELL], found[..., 6 * CELL : 7 * CELL]
+    ratio_db = 20 * math.log10(float(quiet.std() / loud.std()))
+    assert ratio_db == pytest.approx(-40, abs=0.1)
+
+
+def test_chunks_give_what_the_whole_gives() -> None:
+    separator = flowsep()
+    num_samples = separator.context_samples + 5 * separator.stride_samples + 77
+    mixture = noise(2, num_samples)
+    queries = asked()
+    cut = geometry(separator, chunk_seconds=0.1)
+    blocks = mixture.split(1111, dim=-1)
+    found = torch.cat(
+        list(separate_chunks(separator, blocks, queries.map(lambda q: q[0]), cut)), -1
+    )
+    expected = separator.separate(mixture[None], queries).target[0]
+    error = (found - expected).square().sum() / expected.square().sum()
+    assert 10 * math.log10(float(error)) < -60
+
+
+def test_chunks_are_long_where_much_is_seen_around_them() -> None:
+    """At the published sizes a sample hears 38.8 s; in 30 s chunks three quarters would be done twice."""
+    with torch.device("meta"):
+        separator = build_separator("flowsep", {})
+    cut = geometry(separator)
+    assert separator.context_samples == 5 * 7.68 * 16000 + 37 * 160 + 1024
+    assert cut.step >= 3.9 * separator.context_samples
+    assert cut.step % separator.stride_samples == 0
+
+
+def test_noise_does_not_repeat_within_a_window() -> None:
+    separator = flowsep()
+    assert separator.stride_samples >= WINDOW
+
+
+# Faithful settings.
+
+
+def test_exact_takes_each_window_by_itself() -> None:
+    separator = flowsep(exact=True)
+    mixture = noise(1, 2, 2 * WINDOW + 100)
+    found = separate(separator, mixture, asked())
+    parts = [separate(separator, part, asked()) for part in mixture.split(WINDOW, dim=-1)]
+    # 1e-5: rounding, as in the contract
+    torch.testing.assert_close(found, torch.cat(parts, dim=-1), atol=1e-5, rtol=0)
+
+
+def test_exact_draws_the_mixtures_latent_from_its_posterior_and_otherwise_it_is_the_mean() -> None:
+    mixture = noise(1, 1, 900)
+    for exact in (False, True):
+        separator = local(exact=exact)
+        seen: list[Tensor] = []
+        separator.unet.register_forward_hook(lambda module, inputs, output: seen.append(inputs[1]))  # noqa: B023
+        separate(separator, mixture, asked(1, 1))
+        posterior_std = math.exp(-0.5)
+        normal = (mixture - mixture.mean()) * 0.5 / (mixture - mixture.mean()).abs().max()
+        padded = torch.nn.functional.pad(normal, (0, WINDOW - 900))
+        mean = separator.codec.encode(separator.codec.log_mel(padded))[0]
+        off = (seen[0] - mean).std().item()
+        assert off == pytest.approx(posterior_std if exact else 0.0, abs=0.1 if exact else 1e-5)
+
+
+def test_exact_refuses_guidance() -> None:
+    with pytest.raises(ValueError, match="exact has no guidance"):
+        build_separator("flowsep", {"exact": True, "sampling": {"guidance": 2.0}})
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"sampling": {"solver": "rk4"}}, "solver is 'rk4'; expected one of euler, midpoint, heun"),
+        ({"sampling": {"num_steps": 0}}, "num_steps 0"),
+        ({"flow": {"times": "cosine"}}, "times is 'cosine'; expected one of uniform, logit-normal"),
+        (
+            {"window_frames": 1000},
+            "window_frames 1000 and mel.num_bands 64: expected multiples of 32",
+        ),
+        ({"mel": {"hop_samples": 128}}, "vocoder.rates make 160 samples of a frame"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(settings: dict[str, Any], reason: str) -> None:
+    with torch.device("meta"), pytest.raises(ValueError, match=reason):
+        build_separator("flowsep", settings)
+
+
+# Training.
+
+
+def test_a_mixture_and_its_target_are_brought_to_one_level_together() -> None:
+    separator = flowsep()
+    mixture, target = 3 * noise(2, 1, WINDOW), noise(2, 1, WINDOW, seed=1)
+    heard, wanted = separator.heard(mixture, target)
+    assert heard.shape == (2, 1, 1, WINDOW)
+    torch.testing.assert_close(heard.abs().amax(dim=-1).flatten(), torch.tensor([0.5, 0.5]))
+    centred = [part - part.mean(dim=-1, keepdim=True) for part in (mixture, target)]
+    ratio = heard.std(dim=-1) / wanted.std(dim=-1)
+    torch.testing.assert_close(ratio[..., 0], centred[0].std(-1) / centred[1].std(-1))
+
+
+def test_exact_turns_a_clipping_mixture_down_without_its_target() -> None:
+    separator = flowsep(exact=True)
+    target = noise(2, 1, WINDOW)
+    mixture = target + noise(2, 1, WINDOW, seed=1) * torch.tensor([0.1, 9.0])[:, None, None]
+    heard, wanted = separator.heard(mixture, target)
+    torch.testing.assert_close(wanted.abs().amax(dim=-1).flatten(), torch.tensor([0.5, 0.5]))
+    assert heard[0].abs().max() < 1
+    torch.testing.assert_close(heard[1].abs().max(), torch.tensor(0.9))
+
+
+def test_longer_segments_are_windows_and_shorter_ones_are_padded() -> None:
+    separator = flowsep()
+    heard, _ = separator.heard(noise(2, 3, 2 * WINDOW + 1), noise(2, 3, 2 * WINDOW + 1))
+    assert heard.shape == (2, 3, 3, WINDOW)
+    assert not heard[:, :, 2, 1:].any() and heard[:, :, 2, 0].all()
+
+
+def test_the_scale_of_latents_is_that_of_the_first_training_batch_and_it_trains() -> None:
+    separator = flowsep().train()
+    batch, queries = mixture_batch()
+    assert separator.codec.scale == 0
+    separator.loss(batch, queries, rng(0))
+    first = separator.codec.scale.clone()
+    asked_for = batch.asked()
+    items, sources = asked_for.nonzero(as_tuple=True)
+    _, target = separator.heard(batch.mixture[items], batch.sources[items, sources])
+    latent = separator.codec.encode(separator.codec.log_mel(target))
+    assert latent.std().item() == pytest.approx(1.0, rel=1e-4)  # encoded with the scale
+    louder = replace(batch, sources=batch.sources * torch.tensor([1.0, 9.0, 1.0])[:, None, None])
+    separator.loss(louder, queries, rng(1))
+    assert torch.equal(separator.codec.scale, first)
+
+
+def test_hidden_queries_are_not_read() -> None:
+    separator = flowsep(flow={"query_dropout": 1.0})
+    batch, queries = mixture_batch()
+    other = queries.map(lambda part: part.flip(0))
+    losses = [separator.loss(batch, each, rng(0)).total for each in (queries, other)]
+    assert torch.equal(*losses)
+
+
+def test_draws_of_an_item_are_its_own_and_unlike_the_others() -> None:
+    config = FlowConfig()
+    together = draw_items(["a", "b", "c"], (50, 7), config, rng(1))
+    alone = draw_items(["c"], (50, 7), config, rng(1))
+    assert torch.equal(together.noise[[2]], alone.noise) and torch.equal(
+        together.tau[[2]], alone.tau
+    )
+    correlation = torch.corrcoef(together.noise.flatten(1)) - torch.eye(3)
+    assert correlation.abs().max() < 0.2  # 350 numbers: 0.05 is one deviation
+    assert len(set(together.tau.tolist())) == 3
+    later = draw_items(["a", "b", "c"], (50, 7), config, rng(2))
+    assert (later.tau != together.tau).all()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_queries_are_hidden_as_often_as_asked_by_item_or_as_published_by_batch(exact: bool) -> None:
+    config, generator = FlowConfig(query_dropout=0.3), rng(1)
+    ids = [f"item {number}" for number in range(5)]
+    drawn = torch.stack(
+        [draw_items(ids, (2,), config, generator, hide_by_batch=exact).hidden for _ in range(400)]
+    )
+    assert drawn.float().mean().item() == pytest.approx(0.3, abs=0.1 if exact else 0.05)
+    all_alike = (drawn == drawn[:, :1]).all(dim=1).float().mean()
+    # five fair choices of 0.3 all fall alike once in 0.7^5 + 0.3^5 = 0.17 times
+    assert all_alike.item() == pytest.approx(1.0 if exact else 0.17, abs=0.06)
+
+
+def test_training_trains_the_velocity_network_to_overfit_one_batch() -> None:
+    separator = flowsep().train()
+    batch, queries = mixture_batch(num_samples=WINDOW)
+    optimizer = torch.optim.Adam(separator.unet.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(25):
+        loss = separator.loss(batch, queries, rng(0)).total.mean()  # the same noise and times
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+# The vocoder.
+
+
+@pytest.mark.parametrize(("rates", "kernels"), [((5, 2), (16, 4)), ((4, 2), (8, 4))])
+def test_pieces_of_the_vocoders_waveform_are_those_of_the_whole(
+    rates: tuple[int, ...], kernels: tuple[int, ...]
+) -> None:
+    config = VocoderConfig(8, rates, kernels, (3, 5), (1, 2))
+    vocoder = BigVGAN(config, 6).double()
+    for weight in vocoder.parameters():
+        if weight.dim() > 1:
+            weight.normal_(std=weight[0].numel() ** -0.5, generator=rng(0))
+    mel = noise(2, 6, 150, scale=1.0).double()
+    whole = vocoder(mel)[..., : 150 * vocoder.hop_samples]
+    pieces = torch.cat(list(vocoder.pieces(mel, 40)), dim=-1)
+    torch.testing.assert_close(pieces, whole, atol=1e-12, rtol=0)
+    assert len(list(vocoder.pieces(mel, 40))) == 4

@@ -1,0 +1,263 @@
+"""FlowSep's released checkpoint loads directly and as a folder, or one line says why not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from command import Run, record
+from test_t5 import DIM, save_tiny_t5
+from tiny import noise
+from torch import Tensor
+
+from qsep.queries.interface import TextQuery
+from qsep.separation.checkpoint import load_checkpoint
+from qsep.separation.components import build_separator
+from qsep.separation.networks.bigvgan import half_band
+from qsep.separation.published import flowsep
+from qsep.separation.published.reader import convert_to_folder, load_published
+
+SMALL: dict[str, Any] = {
+    "query_dim": DIM,
+    "vae": {"channels": [32, 32, 32], "num_blocks": 1},
+    "unet": {"channels": [32, 64], "num_blocks": 1},
+    "vocoder": {"channels": 32, "block_kernels": [3]},
+}
+Release = Callable[..., Path]
+
+
+def published_keys() -> dict[str, list[int]]:
+    document = json.loads((Path(__file__).parent / "parity" / "flowsep.json").read_text())
+    return dict(document["keys"]["keys"])
+
+
+@pytest.fixture(scope="module")
+def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_t5(tmp_path_factory.mktemp("t5"))
+
+
+@pytest.fixture(scope="module")
+def original() -> Any:
+    """A separator as the release would be converted to, with random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        separator = build_separator("flowsep", SMALL)
+        for weight in separator.parameters():
+            if weight.dim() > 1:
+                weight.data.normal_(std=weight[0].numel() ** -0.5)
+    separator.codec.scale.fill_(0.9)
+    return separator.eval()
+
+
+def released(separator: Any, text_folder: Path) -> dict[str, Tensor]:
+    """Its weights under the authors' keys, with all that lies beside them."""
+    from transformers import T5EncoderModel
+
+    weights: dict[str, Tensor] = {"scale_factor": separator.codec.scale}
+    for key, value in separator.state_dict().items():
+        if key in ("null", "codec.scale"):
+            continue
+        theirs = flowsep.published_name(key, separator.config)
+        weights[theirs] = value
+        if theirs.startswith("model.diffusion_model."):
+            weights[theirs] = value + 1  # the last ones; the averages are what separates
+            weights["model_ema." + theirs.removeprefix("model.").replace(".", "")] = value
+    weights["model_ema.decay"] = torch.tensor(0.9999)
+    weights["model_ema.num_updates"] = torch.tensor(100_000, dtype=torch.int32)
+    for key, shape in published_keys().items():
+        if key.endswith(".filter") and "resblocks.0.activations" in key:
+            weights[key] = half_band().reshape(shape)
+        elif shape == [1000]:
+            weights[key] = torch.zeros(1000)
+    weights["first_stage_model.loss.logvar"] = torch.zeros(())
+    weights["first_stage_model.loss.discriminator.main.0.weight"] = torch.zeros(64, 1, 4, 4)
+    for key, value in T5EncoderModel.from_pretrained(text_folder).state_dict().items():
+        weights[f"cond_stage_models.0.model.{key}"] = value
+    return weights
+
+
+@pytest.fixture(name="release")
+def releaser(
+    original: Any, text_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Release:
+    """Writes v2_100k.ckpt as Lightning does, after `change`."""
+    monkeypatch.setitem(flowsep.HUB_NAMES, DIM, str(text_folder))
+
+    def write(change: Callable[[dict[str, Tensor]], Any] = len) -> Path:
+        weights = released(original, text_folder)
+        change(weights)
+        content = {
+            "epoch": 3,
+            "global_step": 100_000,
+            "pytorch-lightning_version": "2.1.3",
+            "state_dict": weights,
+            "optimizer_states": [{"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": []}],
+            "callbacks": {"ModelCheckpoint{'monitor': None}": {"best_model_path": ""}},
+        }
+        path = tmp_path / "v2_100k.ckpt"
+        torch.save(content, path)
+        return path
+
+    return write
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ValueError, match=r"\A[^\n]+\Z") as caught:
+        load_published(path)
+    return str(caught.value)
+
+
+def test_all_published_keys_and_shapes_have_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At full size, as shapes without content."""
+    monkeypatch.setattr(flowsep, "empty_text", lambda weights, num: torch.zeros(num, 1024))
+    keys = published_keys()
+    weights = {
+        key: half_band().reshape(shape)
+        if key.endswith(".filter")
+        else torch.empty(shape, device="meta")
+        for key, shape in keys.items()
+    }
+    assert flowsep.recognises(weights)
+    converted = flowsep.convert(weights, Path("v2_100k.ckpt"))
+    assert converted.encoder_settings == {
+        "model": "google/flan-t5-large",
+        "dim": 1024,
+        "max_tokens": 50,
+    }
+    with torch.device("meta"):
+        separator = build_separator(converted.kind, converted.settings)
+        assert separator.config == build_separator("flowsep", {}).config  # our defaults
+    expected = {key: value.shape for key, value in separator.state_dict().items()}
+    assert {key: value.shape for key, value in converted.weights.items()} == expected
+    used = {id(value) for value in converted.weights.values()}
+    averages = [key for key in keys if key.startswith("model_ema.diffusion_model")]
+    assert len(averages) == 1104
+    assert all(id(weights[key]) in used for key in averages)
+    assert not any(id(weights[key]) in used for key in keys if key.startswith("model.diffusion"))
+    count = sum(weight.numel() for weight in separator.unet.parameters())
+    assert count == 265_549_456
+    assert sum(weight.numel() for weight in separator.codec.vae.parameters()) == 55_376_873
+    assert sum(weight.numel() for weight in separator.codec.vocoder.parameters()) == 13_953_825
+
+
+def test_it_separates_as_the_original_with_the_averaged_weights(
+    release: Release, original: Any
+) -> None:
+    path = release()
+    found, encoder, config = load_published(path)
+    assert found.config == original.config
+    assert config["separator"]["kind"] == "flowsep"
+    ours, theirs = found.state_dict(), original.state_dict()  # type: ignore[attr-defined]
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours.keys() - {"null"})
+    embedding = encoder.encode([TextQuery("a dog barks")]).map(lambda part: part[None])
+    latent, given = noise(8, 4, 16, scale=1.0), noise(1, 1, 8, 4, 16, seed=1, scale=1.0)
+    with torch.no_grad():
+        pairs = [
+            model.generate(latent, given, *model.context(embedding)) for model in (found, original)
+        ]
+    assert torch.equal(*pairs)
+
+
+def test_without_averages_the_last_weights_are_taken(release: Release, original: Any) -> None:
+    def forget(weights: dict[str, Tensor]) -> None:
+        for key in [key for key in weights if key.startswith("model_ema.")]:
+            del weights[key]
+
+    found, _, _ = load_published(release(forget))
+    bias = found.unet.conv_in.bias  # type: ignore[attr-defined]
+    assert torch.equal(bias, original.unet.conv_in.bias + 1)
+
+
+def test_the_hidden_query_is_what_the_files_own_t5_says_of_an_empty_text(release: Release) -> None:
+    found, encoder, _ = load_published(release())
+    null = found.null  # type: ignore[attr-defined]
+    assert null.shape == (50, DIM)
+    torch.testing.assert_close(null, encoder.nothing(), atol=1e-5, rtol=0)  # type: ignore[attr-defined]
+
+
+def test_converted_with_other_settings_it_has_them_and_the_same_weights(
+    release: Release, tmp_path: Path
+) -> None:
+    path = release()
+    changes = {
+        "separator": {"sampling": {"num_steps": 3, "guidance": 2.5}},
+        "encoder": {"max_tokens": 7},
+    }
+    convert_to_folder(path, tmp_path / "ours", changes)
+    separator, encoder, _ = load_checkpoint(tmp_path / "ours")
+    sampling = separator.config.sampling
+    assert (sampling.num_steps, sampling.guidance, sampling.solver) == (3, 2.5, "euler")
+    assert encoder.config.max_tokens == 7  # type: ignore[attr-defined]
+    expected = load_published(path)[0].state_dict()  # type: ignore[attr-defined]
+    found = separator.state_dict()  # type: ignore[attr-defined]
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+def test_the_command_line_converts_and_separates_with_either(
+    qsep: Run, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QSEP_CACHE", str(tmp_path / "cache"))
+    path, recording = release(), record(tmp_path / "in.wav", num_samples=2000)
+    done = qsep(
+        "models", "convert", path, "separator.sampling.num_steps=20", "-o", tmp_path / "ours"
+    )
+    assert (done.code, done.out) == (0, f"checkpoint: {tmp_path / 'ours'}\n"), done.err
+    assert "flowsep, 16000 Hz" in qsep("models", "info", tmp_path / "ours").out
+    for model, out in ((path, "direct"), (tmp_path / "ours", "folder")):
+        done = qsep("separate", recording, "-q", "rain", "-m", model, "-o", tmp_path / out)
+        assert done.code == 0, done.err
+    written = [(tmp_path / out / "in.rain.wav").read_bytes() for out in ("direct", "folder")]
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("exact=true", "write overrides as table.key=value"),
+        ("model.exact=true", "settings are separator.KEY=VALUE or encoder.KEY=VALUE"),
+        ("separator.exakt=true", "unknown setting 'exakt'"),
+    ],
+)
+def test_settings_that_do_not_exist_are_named(
+    setting: str, reason: str, qsep: Run, release: Release, tmp_path: Path
+) -> None:
+    done = qsep("models", "convert", release(), setting, "-o", tmp_path / "ours")
+    assert done.code == 2
+    assert reason in done.error
+    assert not (tmp_path / "ours").exists()
+
+
+FIRST = "first_stage_model.vocoder."
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            lambda weights: weights.pop("model_ema.diffusion_modelout0weight"),
+            "out0weight of FlowSep are missing",
+        ),
+        (lambda weights: weights.pop("scale_factor"), "scale_factor"),
+        (lambda weights: weights.pop(f"{FIRST}conv_pre.weight"), "conv_pre.weight"),
+        (lambda weights: weights.pop("cond_stage_models.0.model.shared.weight"), "shared.weight"),
+        (
+            lambda weights: weights.update({"model.extra": torch.ones(1)}),
+            "model.extra are not part of FlowSep",
+        ),
+        (
+            lambda weights: weights[f"{FIRST}resblocks.0.activations.0.upsample.filter"].mul_(2),
+            "not the filter",
+        ),
+        (lambda weights: weights["scale_factor"].fill_(torch.nan), "codec.scale are not finite"),
+    ],
+)
+def test_weights_that_are_not_all_there_or_not_understood_are_refused(
+    change: Callable[[dict[str, Any]], Any], reason: str, release: Release, original: Any
+) -> None:
+    scale = original.codec.scale.clone()
+    try:
+        assert reason in refusal(release(change))
+    finally:
+        original.codec.scale.copy_(scale)

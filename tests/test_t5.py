@@ -1,0 +1,141 @@
+"""qsep.queries.t5 with a tiny T5 that is saved here, against transformers' own padded way."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from qsep.queries.cache import CachedEncoder
+from qsep.queries.interface import TextQuery
+from qsep.queries.t5 import T5, Config, build
+
+WORDS = ["<pad>", "</s>", "<unk>", "a", "dog", "barks", "rain", "falls", "on", "tin"]
+DIM = 12
+DOG, RAIN = TextQuery("a dog barks"), TextQuery("rain falls on a tin dog")
+
+
+def save_tiny_t5(folder: Path, seed: int = 0, dim: int = DIM) -> Path:
+    """A T5 encoder with gated GELU, as FLAN-T5 has it, and a tokenizer of ten words."""
+    from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+
+    tokenizer = Tokenizer(models.WordLevel({word: id for id, word in enumerate(WORDS)}, "<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "$A </s>", special_tokens=[("</s>", 1)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(folder)
+    config = T5Config(
+        vocab_size=len(WORDS),
+        d_model=dim,
+        d_kv=4,
+        d_ff=10,
+        num_layers=2,
+        num_heads=3,
+        feed_forward_proj="gated-gelu",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = T5EncoderModel(config)
+        for weight in encoder.parameters():
+            if weight.dim() > 1:
+                weight.data.normal_(std=0.5)
+    encoder.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_t5(tmp_path_factory.mktemp("t5"))
+
+
+def encoder_of(folder: Path, **changes: Any) -> T5:
+    return build(Config(str(folder), DIM, **({"max_tokens": 9} | changes)))
+
+
+def test_states_are_those_of_the_padded_text(folder: Path) -> None:
+    encoder = encoder_of(folder)
+    found = encoder.encode([DOG, RAIN])
+    tokenizer, network = encoder.network
+    text = tokenizer([DOG.text, RAIN.text], padding="max_length", max_length=9, return_tensors="pt")
+    with torch.no_grad():
+        expected = network(**text).last_hidden_state
+    assert found.tokens is not None and found.token_mask is not None
+    assert found.token_mask.sum(dim=1).tolist() == [4, 7]  # with the end
+    assert found.tokens.shape == (2, 7, DIM)
+    real = text["attention_mask"].bool()
+    assert torch.equal(found.token_mask, real[:, :7])
+    # 1e-5: attention over more places sums in another order
+    torch.testing.assert_close(found.tokens[found.token_mask], expected[real], atol=1e-5, rtol=0)
+    assert not found.tokens[~found.token_mask].any()
+    mean = torch.stack([expected[0, :4].mean(dim=0), expected[1, :7].mean(dim=0)])
+    torch.testing.assert_close(found.pooled, mean, atol=1e-5, rtol=0)
+
+
+def test_the_states_of_nothing_are_those_of_an_empty_text_and_its_padding(folder: Path) -> None:
+    encoder = encoder_of(folder)
+    _, network = encoder.network
+    ids = torch.tensor([[1] + [0] * 8])
+    with torch.no_grad():
+        expected = network(input_ids=ids, attention_mask=(ids == 1).long()).last_hidden_state[0]
+    torch.testing.assert_close(encoder.nothing(), expected)
+
+
+def test_words_beyond_the_most_are_cut_off(folder: Path) -> None:
+    long = encoder_of(folder, max_tokens=4).encode([RAIN])
+    short = encoder_of(folder).encode([TextQuery("rain falls on")])
+    assert long.tokens is not None and short.tokens is not None
+    torch.testing.assert_close(long.tokens, short.tokens)
+
+
+def test_building_and_identifying_load_no_network(folder: Path) -> None:
+    encoder = encoder_of(folder)
+    assert encoder.fingerprint.startswith("t5-folder-")
+    assert build(Config()).fingerprint == "t5-google/flan-t5-large-50"
+    assert "network" not in vars(encoder)
+
+
+def test_the_fingerprint_is_that_of_the_content_wherever_it_lies(
+    folder: Path, tmp_path: Path
+) -> None:
+    same, other = save_tiny_t5(tmp_path / "same"), save_tiny_t5(tmp_path / "other", seed=1)
+    found = encoder_of(folder).fingerprint
+    assert encoder_of(same).fingerprint == found
+    assert encoder_of(other).fingerprint != found
+    assert encoder_of(folder, max_tokens=8).fingerprint != found
+
+
+def test_a_cache_keeps_tokens_and_masks(folder: Path, tmp_path: Path) -> None:
+    encoder = encoder_of(folder)
+    expected = encoder.encode([RAIN, DOG, RAIN])
+    CachedEncoder(encoder, tmp_path / "cache").encode([DOG, RAIN])
+    again = CachedEncoder(encoder_of(folder), tmp_path / "cache")
+    found = again.encode([RAIN, DOG, RAIN])
+    assert "network" not in vars(again.encoder)
+    for part in ("pooled", "tokens", "token_mask"):
+        assert torch.equal(getattr(found, part), getattr(expected, part)), part
+    alone = again.encode([DOG])
+    assert alone.tokens is not None
+    assert alone.tokens.shape == (1, 4, DIM)
+
+
+def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no model\.safetensors here; give the folder of a T5"):
+        build(Config(str(tmp_path)))
+
+
+def test_states_of_another_width_are_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"12 wide, expected 16; set encoder\.dim"):
+        build(Config(str(folder), 16)).encode([DOG])
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        ValueError, match=r"\Athe text encoder nobody/no-t5 cannot be loaded [^\n]+\Z"
+    ):
+        build(Config("nobody/no-t5", DIM)).encode([DOG])
