@@ -19,14 +19,13 @@ from .data.augment import AugmentConfig
 from .data.clips import ClipStore, read_clip_list
 from .data.index import read_index
 from .data.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds, Sounds
+from .data.mixtures import Mixtures
 from .data.segment_mixtures import SegmentMixConfig, SegmentMixtures, read_captions
 from .data.synthetic import KINDS
 from .data.synthetic_sounds import SyntheticSounds
 from .data.video_mixtures import QueryChooser, VideoMixConfig, VideoMixtures
 from .data.wording import PhraseBook, book_of_labels, load_phrase_book
 from .joint_objective import JointObjective
-
-Mixtures = MixAndSeparate | VideoMixtures | SegmentMixtures
 
 
 def build_query_encoder(recipe: Recipe) -> tuple[str, Any, CachedEncoder]:

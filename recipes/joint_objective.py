@@ -11,7 +11,7 @@ from qsep.separation.concepts import ConceptReader, disturb
 from qsep.separation.interface import LossOutput, MixtureBatch
 from qsep.separation.objectives.contrastive import soft_contrastive_loss
 
-from .data.mix_and_separate import MixAndSeparate
+from .data.mixtures import Mixtures
 from .query_batch import encode_batch
 
 TEXT_NOISE = 0.3  # norm of the noise on unit-norm sentence embeddings in training
@@ -43,9 +43,7 @@ class JointObjective(nn.Module):
         return LossOutput(loss, {"contrastive": loss.detach()})
 
     @torch.no_grad()  # measures, does not learn
-    def score(
-        self, encoder: QueryEncoder, data: MixAndSeparate, num_items: int
-    ) -> dict[str, float]:
+    def score(self, encoder: QueryEncoder, data: Mixtures, num_items: int) -> dict[str, float]:
         """Zero-shot accuracy: how many sources lie nearest to the centre of their own kind's phrases."""
         device = self.reader.phrases.device
         kinds = self.kinds()

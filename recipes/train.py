@@ -19,10 +19,11 @@ from torch.utils.data import DataLoader, Sampler
 from qsep.separation.checkpoint import describe, read_weights, save_checkpoint
 from qsep.separation.interface import LossOutput, MixtureBatch
 
-from .build import Mixtures, build_book, build_data, build_model, build_query_encoder
+from .build import build_book, build_data, build_model, build_query_encoder
 from .card import model_card
 from .config import Recipe, TrainConfig
 from .curves import plot_curves
+from .data.mixtures import Mixtures
 from .joint_objective import JointObjective
 from .journal import Journal
 from .query_batch import encode_batch
@@ -281,7 +282,7 @@ class Run:
         state |= {"ema": self.ema.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         save_state(self.out, state)
         content = {table: values for table, values in self.content.items() if table != "card"}
-        provenance = {"recipe": self.recipe.name, "content": content}
+        provenance: dict[str, Any] = {"recipe": self.recipe.name, "content": content}
         provenance |= {"seed": self.config.seed, "step": self.step}
         joint = isinstance(self.ema.model, JointObjective)
         description = describe(

@@ -11,7 +11,7 @@ from qsep.evaluation.sdr import si_sdr
 from qsep.queries.interface import QueryEncoder
 from qsep.separation.interface import MixtureBatch
 
-from .build import Mixtures
+from .data.mixtures import Mixtures
 from .query_batch import encode_batch
 
 

@@ -195,7 +195,9 @@ def test_evaluation_of_a_model_writes_rows_and_a_summary(
     done = qsep(*EVALUATE, "--manifest", "m.csv", "-m", tiny_model)
     assert done.code == 0
     assert "tiny on custom manifest (plain): 2 of 2 items; dB" in done.out
-    kept = {f"audio/00000{i}.{role}.flac" for i in "01" for role in ("mixture", "target", "estimate")}
+    kept = {
+        f"audio/00000{i}.{role}.flac" for i in "01" for role in ("mixture", "target", "estimate")
+    }
     assert names(folder / "out") == {"items.csv", "summary.json", "audio/audio.json", *kept}
     summary = json.loads((folder / "out" / "summary.json").read_text())
     assert (summary["num_scored"], summary["num_failed"]) == (2, 0)
