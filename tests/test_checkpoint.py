@@ -128,7 +128,7 @@ def test_an_encoder_unknown_here_is_refused_with_those_known(folder: Path) -> No
 
 def test_a_setting_unknown_here_is_refused(folder: Path) -> None:
     change_config(folder, lambda config: config["separator"]["config"].update(depth=5))
-    assert "unknown setting 'depth'; known: absent_weight, blocks, channels" in refusal(folder)
+    assert "unknown setting 'depth'; known: absent_weight, blocks" in refusal(folder)
 
 
 def test_a_setting_that_is_missing_is_refused(folder: Path) -> None:

@@ -340,7 +340,10 @@ def test_the_command_separates_as_the_functions_do(
     assert process.returncode == 0
     assert out.startswith("one/a.rain.wav  0.3 s, ")
     assert qsep("separate", "a.wav", "-q", "rain", "-o", "two", "-m", tiny_model).code == 0
-    assert content(folder / "one") == content(folder / "two")
+    assert names(folder / "one") == names(folder / "two") == {"a.rain.wav"}
+    first, second = (soundfile.read(folder / name / "a.rain.wav")[0] for name in ("one", "two"))
+    # Two of 24 bits' steps: another process may compute with another number of threads.
+    np.testing.assert_allclose(first, second, atol=2 / 2**23, rtol=0)
 
 
 @pytest.mark.usefixtures("known_query")
