@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-import torchaudio
 from torch import Tensor, nn
 
 WINDOW_SAMPLES, HOP_SAMPLES = 1280, 640
@@ -42,6 +41,8 @@ class AudioTower(nn.Module):
 
     def __init__(self, sample_rate: int, channels: tuple[int, ...], dim: int) -> None:
         super().__init__()
+        import torchaudio  # here, for those who only ask in words
+
         mel = torchaudio.functional.melscale_fbanks(
             WINDOW_SAMPLES // 2 + 1, LOWEST_HZ, sample_rate / 2, NUM_BANDS, sample_rate
         )

@@ -19,6 +19,7 @@ from qsep.queries.interface import Query, QueryEmbedding, QueryEncoder, TextQuer
 
 from .audio import AudioReader
 from .checkpoint import file_fingerprint, load_checkpoint, weights_fingerprint
+from .examples import with_examples
 from .inference import BLOCK_SAMPLES, separate_stream
 from .interface import Separator
 from .naming import slug
@@ -257,7 +258,8 @@ def load(
         accelerate(separator, runtime, precision)
     if (runtime, precision) != ("torch", "fp32"):
         fingerprint += f"-{runtime}-{precision}"
-    return Model(separator, CachedEncoder(encoder), path.name, fingerprint)
+    words = CachedEncoder(encoder)
+    return Model(separator, with_examples(separator, words), path.name, fingerprint)
 
 
 def shipped_models() -> list[str]:

@@ -15,6 +15,7 @@ import soundfile
 from qsep.evaluation.protocols import sounds21
 from qsep.evaluation.protocols.sounds21 import COLUMNS, load
 from qsep.evaluation.run import evaluate
+from qsep.queries.interface import AudioQuery
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 BENCH = SHARED / "bench" / "bench.py"
@@ -230,5 +231,30 @@ def test_absent_wordings_ask_for_sounds_of_no_label(data: Path) -> None:
 
 def test_conditions_of_one_manifest_have_different_fingerprints(data: Path) -> None:
     manifest = write_manifest(data / "m.csv", RAIN_IN_FLUTE, FLUTE, DOG)
-    items = [load(manifest, data, condition) for condition in sounds21.CONDITIONS]
+    conditions = [name for name in sounds21.CONDITIONS if name != "examples"]  # see below
+    items = [load(manifest, data, condition) for condition in conditions]
     assert len({i.fingerprint for i in items}) == 4
+
+
+def test_examples_are_other_recordings_of_the_targets_label(data: Path) -> None:
+    manifest = write_manifest(
+        data / "m.csv",
+        {},
+        {"target": "flute.wav"},  # said to be rain as well
+        {"interferers": "flute.wav", "interferer_labels": "rain", "target": "silence.wav"},
+    )
+    items = load(manifest, data, "examples")
+    names = [items.examples[index] for index in range(3)]
+    assert names[0] in {"flute.wav", "silence.wav"}
+    assert names[1] in {"rain.wav", "silence.wav"}
+    assert names[2] == "rain.wav"  # flute.wav is in that mixture
+    example = items.render(0).example
+    assert isinstance(example, AudioQuery)
+    assert example == AudioQuery(data / names[0])
+    assert items.render(0).query == "rain falling"
+    assert items.fingerprint != load(manifest, data).fingerprint
+
+
+def test_a_label_of_one_recording_has_no_example(data: Path) -> None:
+    with pytest.raises(ValueError, match="no other recording of rain than m0's"):
+        load(write_manifest(data / "m.csv", {}), data, "examples")

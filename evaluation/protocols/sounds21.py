@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsep.queries.interface import AudioQuery
+
 from ..interface import Asked, Item
 
 SAMPLE_RATE = 32000
@@ -34,10 +36,11 @@ KNOWN_MANIFESTS = {
     "95b7d7dfa2490bbae99c7d775cd31a99f629524aaeda2c5d4d7bb60be2c96984": "sounds21-dev-3",
 }
 CUSTOM_MANIFEST = "custom manifest"
-# plain: the manifest's query. wordings: held-out words for the same sound.
+# plain: the manifest's query. wordings: held-out words for the same sound. examples: another
+# recording of the same label out of the manifest, in place of words.
 # absent: the manifest's query of a label that is not in the mixture, target silence.
 # absent-wordings: a sound that is none of the 21, target silence.
-CONDITIONS = ("plain", "wordings", "absent", "absent-wordings")
+CONDITIONS = ("plain", "wordings", "examples", "absent", "absent-wordings")
 WORDINGS_FILE = Path(__file__).with_name("sounds21_wordings.toml")
 # Wordings are listed from easy to hard; 5 is coprime to their 12, so that four items of a label
 # span the list and twelve use all of it.
@@ -66,6 +69,7 @@ class Sounds21:
     data: Path
     rows: tuple[MixtureRow, ...]
     asked: tuple[Asked, ...]
+    examples: tuple[str, ...] = ()
 
     @property
     def ids(self) -> list[str]:
@@ -73,7 +77,7 @@ class Sounds21:
 
     @property
     def fingerprint(self) -> str:
-        asked = json.dumps([self.manifest_sha256, self.condition, self.asked])
+        asked = json.dumps([self.manifest_sha256, self.condition, self.asked, *self.examples])
         return hashlib.sha256(asked.encode()).hexdigest()
 
     def render(self, index: int) -> Item:
@@ -82,7 +86,10 @@ class Sounds21:
         mixture, target, rest = render_mixture(row, self.data)
         if self.condition.startswith("absent"):
             target, rest = np.zeros_like(mixture), mixture
-        return Item(row.id, query, label, mixture, target, rest, SAMPLE_RATE, others)
+        example = AudioQuery(self.data / self.examples[index]) if self.examples else None
+        return Item(
+            row.id, query, label, mixture, target, rest, SAMPLE_RATE, others, example=example
+        )
 
 
 def load(manifest: Path | None, data: Path, condition: str = "plain") -> Sounds21:
@@ -101,7 +108,8 @@ def load(manifest: Path | None, data: Path, condition: str = "plain") -> Sounds2
         raise ValueError(f"{manifest} is not a CSV file in UTF-8: {error}") from None
     _check_files(rows, data)
     name = KNOWN_MANIFESTS.get(sha256, CUSTOM_MANIFEST)
-    return Sounds21(name, sha256, condition, data, rows, _ask(rows, condition))
+    examples = _examples(rows) if condition == "examples" else ()
+    return Sounds21(name, sha256, condition, data, rows, _ask(rows, condition), examples)
 
 
 def render_mixture(row: MixtureRow, data: Path) -> tuple[Waveform, Waveform, Waveform]:
@@ -203,7 +211,7 @@ def _check_files(rows: tuple[MixtureRow, ...], data: Path, num_shown: int = 20) 
 def _ask(rows: tuple[MixtureRow, ...], condition: str) -> tuple[Asked, ...]:
     """What is asked of each row, from the rows and the wordings file alone."""
     interferers = [tuple(label for _, _, label in row.interferers) for row in rows]
-    if condition in ("plain", "wordings"):
+    if condition in ("plain", "wordings", "examples"):
         labels = [row.target[2] for row in rows]
         queries = _held_out(labels) if condition == "wordings" else [row.query for row in rows]
         return tuple(map(Asked, queries, labels, interferers))
@@ -240,13 +248,34 @@ def _wordings() -> dict[str, Any]:
     return tomllib.loads(WORDINGS_FILE.read_text(encoding="utf-8"))
 
 
+def _examples(rows: tuple[MixtureRow, ...]) -> tuple[str, ...]:
+    """For each row a file of its target's label that is not in it."""
+    files: dict[str, set[str]] = {}
+    for row in rows:
+        for path, _, label in (row.target, *row.interferers):
+            files.setdefault(label, set()).add(path)
+    chosen = []
+    for row in rows:
+        heard = {path for path, _, _ in (row.target, *row.interferers)}
+        candidates = sorted(files[row.target[2]] - heard)
+        if not candidates:
+            raise ValueError(
+                f"the manifest has no other recording of {row.target[2]} than {row.id}'s"
+            )
+        chosen.append(candidates[_draw(row.id) % len(candidates)])
+    return tuple(chosen)
+
+
+def _draw(item_id: str) -> int:
+    """A hash, not a generator: NumPy does not promise the same draws from one version to the next."""
+    return int.from_bytes(hashlib.sha256(item_id.encode()).digest()[:8])
+
+
 def _absent_label(row: MixtureRow, rows: tuple[MixtureRow, ...]) -> tuple[str, str]:
     queries = {other.target[2]: other.query for other in rows}
     present = {label for _, _, label in (row.target, *row.interferers)}
     candidates = sorted(queries.keys() - present)
     if not candidates:
         raise ValueError(f"{row.id} contains every label of the manifest, so none is absent")
-    # A hash, not a generator: NumPy does not promise the same draws from one version to the next.
-    draw = int.from_bytes(hashlib.sha256(row.id.encode()).digest()[:8])
-    label = candidates[draw % len(candidates)]
+    label = candidates[_draw(row.id) % len(candidates)]
     return queries[label], label
