@@ -56,7 +56,7 @@ def compare(threads: int, runs: int) -> str:
 
 
 def seconds(run: Callable[[], object]) -> float:
-    time.sleep(0.1)  # threads of linear algebra spin for a while after their work, at others' expense
+    time.sleep(0.1)  # until the threads of whoever ran before have stopped spinning
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
