@@ -109,8 +109,7 @@ LEVEL_DEPENDENT = {
     "resunet30",
 }  # work on logarithms of magnitudes, as published
 BLIND = {"pitsep"}  # read no queries
-# Largest difference of samples by float32 sums in another order, at outputs of about 0.2.
-ROUNDING = {"flowsep": 1e-5}  # three deep networks in a row; in float64 they agree to 1e-13
+DEEP = {"flowsep"}  # three deep networks in a row
 RESIDUAL = {
     "resunet30"
 }  # to the last layer: norms that do not fit the signal would saturate the masks
