@@ -17,6 +17,7 @@ from qsep.queries.interface import (
     QueryEmbedding,
     QueryEncoder,
     TextQuery,
+    unreadable,
 )
 from qsep.queries.joint import Config, JointEncoder, build
 
@@ -59,6 +60,8 @@ class DescribedExamples:
         return F.normalize(torch.tensor(query.weights) @ parts, dim=0)
 
     def part(self, query: Plain) -> Tensor:
+        if type(query) not in self.modalities:
+            raise unreadable(self, query)
         if not isinstance(query, AudioQuery):
             return self.words.encode([query]).pooled[0]
         with torch.inference_mode():

@@ -151,10 +151,10 @@ def test_what_cannot_be_asked_costs_one_line_and_no_file(
 
 
 @pytest.mark.usefixtures("examples")
-def test_a_model_that_reads_text_alone_says_so(qsep: Run, tiny_model: Path, folder: Path) -> None:
-    outcome = qsep("separate", "a.wav", "-m", tiny_model, "--query-audio", "howl.wav")
+def test_a_model_that_reads_no_pictures_says_so(qsep: Run, tiny_model: Path, folder: Path) -> None:
+    outcome = qsep("separate", "a.wav", "-m", tiny_model, "--query-image", "dog.png")
     assert outcome.code == 2
-    assert "reads text, not audio" in outcome.error
+    assert "reads audio and text, not image" in outcome.error
 
 
 @pytest.mark.usefixtures("examples")
