@@ -196,24 +196,32 @@ class BandUNet(nn.Module):
     def calm_masks(self, energy: Tensor, pooled: Tensor) -> Tensor:
         """What `masks` gives, for use: averaged over looks, to the power of mask_exponent."""
         looks = self.config.looks
+        features, query = self.band_features(energy), self.read(pooled)
         shifts = [look * TIME_STRIDE // looks for look in range(looks)]
-        masks = [self.masks(energy, pooled, shift=shift) for shift in shifts]
+        masks = [self.look(features, query, shift) for shift in shifts]
         return torch.stack(masks).mean(dim=0) ** self.config.mask_exponent
 
     def masks(
-        self,
-        energy: Tensor,
-        pooled: Tensor,
-        generator: torch.Generator | None = None,
-        shift: int = 0,
+        self, energy: Tensor, pooled: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """energy (b, k, n), pooled (b, s, d) to band masks (b, s, k, n) in [0, 1]."""
-        num_frames = energy.shape[-1]
-        features = F.pad(self.band_features(energy), (shift, -(num_frames + shift) % TIME_STRIDE))
+        return self.look(self.band_features(energy), self.read(pooled), 0, generator)
+
+    def read(self, pooled: Tensor) -> Tensor:
+        """pooled (b, s, d) to weights of the features and an offset: (b, s, mask_features + 1)."""
+        with full_precision(pooled):
+            weights: Tensor = self.concept_masks(self.reader(pooled))
+            return weights
+
+    def look(
+        self, features: Tensor, query: Tensor, shift: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Features (b, 3, k, n) and what was read to masks (b, s, k, n); shift: of the U-Net's grid."""
+        num_frames = features.shape[-1]
+        features = F.pad(features, (shift, -(num_frames + shift) % TIME_STRIDE))
         hidden = self.unet(features.contiguous(memory_format=torch.channels_last), generator)
-        with full_precision(energy):
+        with full_precision(features):
             hidden = hidden[..., shift : shift + num_frames].float()
-            query = self.concept_masks(self.reader(pooled))
             direction, offset = query[..., :-1], query[..., -1]
             scale = self.config.mask_features**-0.5
             logits = torch.einsum("bsd,bdkn->bskn", direction * scale, hidden)
