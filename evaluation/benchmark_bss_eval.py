@@ -27,10 +27,12 @@ def main() -> None:
 
 def compare(threads: int, runs: int) -> str:
     """Time of both on the same signals, and how far their results are apart."""
-    import museval
     import torch
 
     from .bss_eval import bss_eval
+    from .bss_scores import import_museval
+
+    museval = import_museval()
 
     torch.set_num_threads(threads)
     rng = np.random.default_rng(0)

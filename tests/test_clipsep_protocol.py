@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import librosa
-import museval
 import numpy as np
 import pytest
 import scipy.io.wavfile
@@ -14,12 +13,15 @@ import scipy.stats
 import torch
 from tiny import StubEncoder, tiny_separator
 
+from qsep.evaluation.bss_scores import import_museval
 from qsep.evaluation.protocols import load_items
 from qsep.evaluation.run import Summary, evaluate
 from qsep.queries import minilm
 from qsep.queries.interface import TextQuery
 from qsep.separation.api import Model
 from qsep.separation.checkpoint import describe, save_checkpoint
+
+museval = import_museval()
 
 SPECTROGRAM = {
     "sample_rate": 16000,
