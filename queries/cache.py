@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-
-import numpy as np
 
 from .interface import MixedQuery, Plain, Query, QueryEmbedding, QueryEncoder, unreadable
 
 log = logging.getLogger("qsep")
+
+MOST_BYTES = 2**28  # of embeddings in memory; those asked for longest ago are forgotten first
 
 
 def default_cache_path() -> Path:
@@ -28,10 +29,13 @@ class CachedEncoder:
 
     Rows are keyed by the encoder's fingerprint and the query; one holds the pooled vector and then, of
     encoders with a token_dim, the states of the real tokens. A mixed query has no row: it is made of
-    its parts'. A cache that cannot be read or written costs time, never a result.
+    its parts'. In memory are most_bytes of rows at most, by digests of their queries, which may hold
+    pictures. A cache that cannot be read or written costs time, never a result.
     """
 
-    def __init__(self, encoder: QueryEncoder, path: Path | None = None) -> None:
+    def __init__(
+        self, encoder: QueryEncoder, path: Path | None = None, most_bytes: int = MOST_BYTES
+    ) -> None:
         self.encoder = encoder
         self.dim = encoder.dim
         self.token_dim: int = getattr(encoder, "token_dim", 0)
@@ -39,52 +43,64 @@ class CachedEncoder:
         self.modalities = encoder.modalities
         self.fingerprint = encoder.fingerprint
         self.path = path or default_cache_path()
-        self.known: dict[Plain, bytes] = {}
-        self.lock = threading.Lock()
+        self.known: dict[bytes, bytes] = {}  # in the order of their last use
+        self.num_bytes, self.most_bytes = 0, most_bytes
+        self.lock, self.memory_lock = threading.Lock(), threading.Lock()
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """pooled: (len(queries), dim) float32; tokens (len(queries), k, token_dim), as many as the longest
         of these queries has, zeros and a False mask after the others' own."""
-        asked = {part for query in queries for part in parts_of(query)}
-        for part in asked:
+        asked = {digest(part): part for query in queries for part in parts_of(query)}
+        for part in asked.values():
             if type(part) not in self.modalities:
                 raise unreadable(self.encoder, part)
-        wanted = asked - self.known.keys()
-        if wanted:
-            self.known |= self.read(wanted)
-        missing = sorted(wanted - self.known.keys(), key=repr)
-        if missing:
+        rows = self.recall(asked)
+        if unknown := {key: part for key, part in asked.items() if key not in rows}:
+            rows |= self.read(unknown)
+        if missing := {key: part for key, part in unknown.items() if key not in rows}:
+            order = sorted(missing, key=lambda key: repr(missing[key]))
             with self.lock:  # tokenizers are not made for several threads
-                rows = packed(self.encoder.encode(missing))
-            fresh = dict(zip(missing, rows, strict=True))
-            self.write(fresh)
-            self.known |= fresh
-        return unpacked([self.row(query) for query in queries], self.dim, self.token_dim)
+                made = packed(self.encoder.encode([missing[key] for key in order]))
+            fresh = dict(zip(order, made, strict=True))
+            self.write({missing[key]: row for key, row in fresh.items()})
+            rows |= fresh
+        self.remember(rows)
+        return unpacked([self.row(query, rows) for query in queries], self.dim, self.token_dim)
 
-    def row(self, query: Query) -> bytes:
+    def row(self, query: Query, rows: Mapping[bytes, bytes]) -> bytes:
         if not isinstance(query, MixedQuery):
-            return self.known[query]
+            return rows[digest(query)]
         if self.token_dim:
             raise ValueError("this model reads queries word by word, so they cannot be mixed")
-        parts = np.stack([np.frombuffer(self.known[part], np.float32) for part in query.parts])
-        mean = np.array(query.weights) @ parts
-        if self.unit_norm:
-            mean /= max(float(np.linalg.norm(mean)), 1e-12)
-        return mean.astype(np.float32).tobytes()
+        parts = unpacked([rows[digest(part)] for part in query.parts], self.dim, 0).pooled
+        return query.mix(parts, self.unit_norm).numpy().tobytes()
 
-    def read(self, queries: set[Plain]) -> dict[Plain, bytes]:
-        found: dict[Plain, bytes] = {}
+    def recall(self, keys: Mapping[bytes, Plain]) -> dict[bytes, bytes]:
+        with self.memory_lock:
+            return {key: self.known[key] for key in keys if key in self.known}
+
+    def remember(self, rows: Mapping[bytes, bytes]) -> None:
+        with self.memory_lock:
+            for key, row in rows.items():
+                self.num_bytes += len(row) - len(self.known.pop(key, b""))
+                self.known[key] = row
+            while self.num_bytes > self.most_bytes:
+                self.num_bytes -= len(self.known.pop(next(iter(self.known))))
+
+    def read(self, queries: Mapping[bytes, Plain]) -> dict[bytes, bytes]:
+        """The rows that are on disk, by the keys of their queries."""
+        found: dict[bytes, bytes] = {}
         try:
             if not self.path.is_file() or self.path.stat().st_size == 0:  # 0: being made by another
                 return {}
             with closing(sqlite3.connect(self.path, timeout=5)) as database:
-                for query in queries:
+                for key, query in queries.items():
                     row = database.execute(
                         "SELECT pooled FROM embeddings WHERE fingerprint = ? AND query = ?",
                         (self.fingerprint, repr(query)),
                     ).fetchone()
                     if row and self.fits(len(row[0]) - 4 * self.dim):
-                        found[query] = row[0]
+                        found[key] = row[0]
         except (sqlite3.Error, OSError) as error:
             log.warning("%s: cannot read cached embeddings (%s); delete it", self.path, error)
         return found
@@ -112,6 +128,11 @@ class CachedEncoder:
                 self.path,
                 error,
             )
+
+
+def digest(query: Plain) -> bytes:
+    """Stands for the query, which may hold pictures; equal content has equal digests."""
+    return hashlib.blake2b(repr(query).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def parts_of(query: Query) -> tuple[Plain, ...]:

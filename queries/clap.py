@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .interface import AudioQuery, Query, QueryEmbedding, TextQuery, unreadable
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -55,6 +56,7 @@ class Clap:
 
     modalities: frozenset[type] = frozenset({TextQuery, AudioQuery})
     unit_norm = True
+    device: torch.device | str = "cpu"
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -91,7 +93,7 @@ class Clap:
 
     @cached_property
     def network(self) -> tuple[Any, Any]:
-        """(model, feature extractor), float32, on the CPU."""
+        """(model, feature extractor), float32."""
         if self.config.checkpoint:
             from .laion import convert, feature_extractor
             from .weights import read_state_dict
@@ -114,7 +116,7 @@ class Clap:
                 f"{self.config.checkpoint or self.config.model}: its embeddings are "
                 f"{model.config.projection_dim} wide, not {self.dim}; give it as a folder"
             )
-        return model, extractor
+        return model.to(self.device), extractor
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -122,8 +124,11 @@ class Clap:
         return pretrained(load_tokenizer, self.config.tokenizer or model)
 
     def carry(self, folder: Path) -> dict[str, Any]:
-        """Write what a checkpoint holds into `folder`; the settings of one that takes it from there."""
-        if not self.config.checkpoint:
+        """Write what lies in files here into `folder`; the settings of one that takes it from there."""
+        if not self.config.checkpoint and not self.folder:
+            if self.config.tokenizer and Path(self.config.tokenizer).is_dir():
+                self.tokenizer.save_pretrained(folder)
+                return asdict(self.config) | {"tokenizer": str(folder)}
             return asdict(self.config)
         model, extractor = self.network
         model.save_pretrained(folder)
@@ -131,7 +136,7 @@ class Clap:
         try:
             self.tokenizer.save_pretrained(folder)
         except ValueError:  # not to be had now, but perhaps when it is needed
-            if self.config.tokenizer:
+            if self.config.tokenizer or self.folder:
                 raise
             return {"model": str(folder), "tokenizer": ROBERTA}
         return {"model": str(folder)}
@@ -166,8 +171,8 @@ class Clap:
         # RoBERTa counts positions from one past its padding token's number.
         most = positions - model.config.text_config.pad_token_id - 1
         tokens = self.tokenizer(text, truncation=True, max_length=most, return_tensors="pt")
-        found: Tensor = model.get_text_features(tokens["input_ids"]).pooler_output
-        return found
+        found: Tensor = model.get_text_features(tokens["input_ids"].to(self.device)).pooler_output
+        return found.cpu()
 
     def audio(self, samples: NDArray[Any]) -> Tensor:
         """samples: (t,) at 48 kHz, t from 1 to ten seconds' worth."""
@@ -176,10 +181,10 @@ class Clap:
         model, extractor = self.network
         features = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="pt")
         # Not the extractor's is_longer: fused models see a mark on clips that are not, drawn at random.
-        longer = torch.zeros(1, 1, dtype=torch.bool)
-        spectrogram = features["input_features"].float()
+        longer = torch.zeros(1, 1, dtype=torch.bool, device=self.device)
+        spectrogram = features["input_features"].float().to(self.device)
         found: Tensor = model.get_audio_features(spectrogram, is_longer=longer).pooler_output
-        return found
+        return found.cpu()
 
 
 def projection_width(folder: Path) -> int:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from .interface import ImageQuery, Query, QueryEmbedding, TextQuery, unreadable
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 # The paper's evaluation averages these; one stands there twice.
@@ -64,6 +65,7 @@ class Clip:
     is the mean. Loads its network at the first call of encode."""
 
     modalities: frozenset[type] = frozenset({TextQuery, ImageQuery})
+    device: torch.device | str = "cpu"
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -86,7 +88,7 @@ class Clip:
 
     @cached_property
     def network(self) -> tuple[Any, Any, Callable[[Any], Tensor]]:
-        """(model, tokenizer, image transform), float32, on the CPU."""
+        """(model, tokenizer, image transform), float32."""
         try:
             import open_clip
         except ImportError as error:
@@ -111,7 +113,7 @@ class Clip:
         transform = open_clip.image_transform(
             model.visual.image_size, is_train=False, **preparation
         )
-        return model.eval(), tokenizer, transform
+        return model.eval().to(self.device), tokenizer, transform
 
     def tagged_file(self, name: str, tag: dict[str, Any]) -> Path:
         """The file of weights that a tag means: OpenAI's own where it lies, else the hub's."""
@@ -148,14 +150,15 @@ class Clip:
         if isinstance(query, TextQuery):
             model, tokenizer, _ = self.network
             texts = [prompt.replace("{}", query.text) for prompt in self.prompts]
-            found = model.encode_text(tokenizer(texts))
+            found = model.encode_text(tokenizer(texts).to(self.device))
         elif isinstance(query, ImageQuery):
             pictures = [read_picture(frame) for frame in query.frames]
             model, _, transform = self.network
-            found = model.encode_image(torch.stack([transform(shown) for shown in pictures]))
+            seen = torch.stack([transform(shown) for shown in pictures])
+            found = model.encode_image(seen.to(self.device))
         else:
             raise unreadable(self, query)
-        mean: Tensor = found.float().mean(dim=0)
+        mean: Tensor = found.float().mean(dim=0).cpu()
         return mean
 
 

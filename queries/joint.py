@@ -75,6 +75,7 @@ class JointEncoder:
 
     modalities: frozenset[type] = frozenset({TextQuery, AudioQuery})
     unit_norm = True
+    device: torch.device | str = "cpu"
 
     def __init__(self, folder: Path, config: Config | None = None) -> None:
         self.folder, self.config = folder, config or Config(str(folder))
@@ -98,7 +99,7 @@ class JointEncoder:
         path = self.folder / "model.safetensors"
         weights = {key: value.float() for key, value in read_state_dict(path).items()}
         load_weights(network, weights, str(path))
-        return network.eval().requires_grad_(False)
+        return network.eval().requires_grad_(False).to(self.device)
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         rows = [self.vector(query) for query in queries]
@@ -108,7 +109,8 @@ class JointEncoder:
     def vector(self, query: Query) -> Tensor:
         """(dim,), unit norm."""
         if isinstance(query, TextQuery):
-            return self.network.text(self.sentences.encode([query]).pooled)[0].clone()
+            pooled = self.sentences.encode([query]).pooled.to(self.device)
+            return self.network.text(pooled)[0].cpu().clone()
         if not isinstance(query, AudioQuery):
             raise unreadable(self, query)
         examples = [
@@ -126,4 +128,5 @@ class JointEncoder:
         num_parts = -(-len(waveform) // round(SEGMENT_SECONDS * self.sample_rate))
         size = len(waveform) // num_parts
         parts = torch.stack([waveform[i * size : (i + 1) * size] for i in range(num_parts)])
-        return F.normalize(self.network.audio(parts).mean(dim=0), dim=-1)
+        heard = self.network.audio(parts.to(self.device)).cpu()
+        return F.normalize(heard.mean(dim=0), dim=-1)

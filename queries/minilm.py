@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .interface import Query, QueryEmbedding, TextQuery, unreadable
+
+if TYPE_CHECKING:
+    import torch
 
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -62,6 +65,7 @@ class MiniLM:
     dim = 384
     modalities: frozenset[type] = frozenset({TextQuery})
     unit_norm = True
+    device: torch.device | str = "cpu"
     fingerprint = f"minilm-{WEIGHTS_SHA256[:16]}-mean-{MAX_TOKENS}"
 
     def __init__(self, config: Config) -> None:
@@ -69,7 +73,7 @@ class MiniLM:
 
     @cached_property
     def network(self) -> tuple[Any, Any]:
-        """(tokenizer, encoder of token ids), on the CPU."""
+        """(tokenizer, encoder of token ids)."""
         from tokenizers import Tokenizer
 
         from .bert import load_bert
@@ -80,7 +84,7 @@ class MiniLM:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.enable_truncation(MAX_TOKENS)
-        return tokenizer, load_bert(folder)
+        return tokenizer, load_bert(folder).to(self.device)
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """One query at a time, unpadded: the answer cannot depend on what else is asked."""
@@ -92,7 +96,8 @@ class MiniLM:
             for query in queries:
                 if not isinstance(query, TextQuery):
                     raise unreadable(self, query)
-                states = bert(torch.tensor([tokenizer.encode(query.text).ids]))
+                ids = torch.tensor([tokenizer.encode(query.text).ids], device=self.device)
+                states = bert(ids).cpu()
                 rows.append(torch.nn.functional.normalize(states.mean(dim=1), dim=-1))
         return QueryEmbedding(pooled=torch.cat(rows).clone())
 

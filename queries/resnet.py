@@ -19,6 +19,7 @@ from .interface import ImageQuery, Query, QueryEmbedding, unreadable
 from .media import Media, read_picture
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 NAMED = "IMAGENET1K_V1"
@@ -42,6 +43,7 @@ class ResNet:
 
     dim = 512
     modalities: frozenset[type] = frozenset({ImageQuery})
+    device: torch.device | str = "cpu"
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -56,7 +58,7 @@ class ResNet:
 
     @cached_property
     def network(self) -> nn.Module:
-        """Pictures (b, 3, 224, 224) to features (b, 512, 14, 14), on the CPU."""
+        """Pictures (b, 3, 224, 224) to features (b, 512, 14, 14)."""
         if find_spec("torchvision") is None:
             raise ValueError("pictures need torchvision: pip install 'qsep[clip]'")
         from torch import nn
@@ -72,7 +74,7 @@ class ResNet:
         for module in network.layer4.modules():
             if isinstance(module, nn.Conv2d):
                 dilate(module)
-        return nn.Sequential(*list(network.children())[:-2]).eval()
+        return nn.Sequential(*list(network.children())[:-2]).eval().to(self.device)
 
     def stored_weights(self) -> dict[str, Any]:
         from torchvision.models import ResNet18_Weights
@@ -100,7 +102,8 @@ class ResNet:
                 if not isinstance(query, ImageQuery):
                     raise unreadable(self, query)
                 pictures = torch.stack([prepared(frame) for frame in query.frames])
-                rows.append(self.network(pictures).amax(dim=(-2, -1)).mean(dim=0))
+                features = self.network(pictures.to(self.device))
+                rows.append(features.amax(dim=(-2, -1)).mean(dim=0).cpu())
         return QueryEmbedding(torch.stack(rows).clone())
 
 

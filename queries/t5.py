@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .interface import QueryEmbedding, TextQuery
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 IDENTIFYING = ("config.json", "tokenizer.json", "spiece.model", "model.safetensors")
@@ -36,6 +37,7 @@ class T5:
     """One state a token, as the encoder gives it; pooled is their mean. Loads at the first query."""
 
     modalities: frozenset[type] = frozenset({TextQuery})
+    device: torch.device | str = "cpu"
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -46,7 +48,7 @@ class T5:
 
     @cached_property
     def network(self) -> tuple[Any, Any]:
-        """(tokenizer, encoder), on the CPU, float32."""
+        """(tokenizer, encoder), float32."""
         import torch
         from transformers import AutoTokenizer, T5EncoderModel
 
@@ -64,7 +66,7 @@ class T5:
             raise ValueError(
                 f"{name} has states {encoder.config.d_model} wide, expected {self.dim}; set encoder.dim"
             )
-        return tokenizer, encoder.eval()
+        return tokenizer, encoder.eval().to(self.device)
 
     def encode(self, queries: Sequence[TextQuery]) -> QueryEmbedding:
         """pooled (b, dim); tokens (b, k, dim), zeros with a False mask after a query's own.
@@ -80,8 +82,8 @@ class T5:
         with torch.inference_mode():
             for query in queries:
                 text = tokenizer(query.text, truncation=True, max_length=self.config.max_tokens)
-                ids = torch.tensor([text["input_ids"]])
-                states.append(encoder(input_ids=ids).last_hidden_state[0])
+                ids = torch.tensor([text["input_ids"]], device=self.device)
+                states.append(encoder(input_ids=ids).last_hidden_state[0].cpu())
         tokens = pad_sequence(states, batch_first=True).clone()  # no inference tensor leaves
         lengths = torch.tensor([len(own) for own in states])
         mask = torch.arange(tokens.shape[1]) < lengths[:, None]
@@ -98,7 +100,7 @@ class T5:
             "", padding="max_length", max_length=self.config.max_tokens, return_tensors="pt"
         )
         with torch.inference_mode():
-            states: Tensor = encoder(**text).last_hidden_state[0]
+            states: Tensor = encoder(**text.to(self.device)).last_hidden_state[0].cpu()
         return states.clone()
 
 

@@ -1,18 +1,15 @@
-"""From a recipe to its parts: encoder, separator, training data, validation data."""
+"""From a recipe to its parts: encoder, what is trained, training data, validation data."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from qsep.queries.cache import CachedEncoder
-from qsep.queries.interface import TextQuery
-from qsep.queries.joint import NetworkConfig
-from qsep.separation.components import build_encoder, build_separator, setting_names
-from qsep.separation.concepts import ConceptReader
+from qsep.queries.interface import QueryEncoder
+from qsep.separation.components import build_encoder
 
 from .config import Recipe, from_table
 from .data.augment import AugmentConfig
@@ -25,11 +22,15 @@ from .data.synthetic import KINDS
 from .data.synthetic_sounds import SyntheticSounds
 from .data.video_mixtures import QueryChooser, VideoMixConfig, VideoMixtures
 from .data.wording import PhraseBook, book_of_labels, load_phrase_book
-from .joint_objective import JointObjective
+from .query_batch import NoQueries
+from .tasks import audio_encoder, autoencoder, separator, vocoder
+from .tasks.interface import Task
 
 
-def build_query_encoder(recipe: Recipe) -> tuple[str, Any, CachedEncoder]:
+def build_query_encoder(recipe: Recipe) -> tuple[str, Any, QueryEncoder]:
     """(kind, encoder, the same with its cache). An encoder of labels without a list gets the data's."""
+    if not recipe.encoder:
+        return "", None, NoQueries()
     settings = dict(recipe.encoder)
     kind = settings.pop("kind")
     if kind == "labels" and not settings.get("labels"):
@@ -70,43 +71,15 @@ def build_book(recipe: Recipe) -> PhraseBook:
     return PhraseBook(chosen, tuple(names[label] for label in chosen), phrases, book.other)
 
 
-def build_model(recipe: Recipe, book: PhraseBook, encoder: CachedEncoder) -> tuple[str, Any]:
-    """(kind, what is trained), initialised from train.seed; one with a reader gets its phrase book here."""
-    if recipe.audio_encoder:
-        return build_joint_objective(recipe, book, encoder)
-    settings = dict(recipe.separator)
-    kind = settings.pop("kind")
-    known = setting_names(kind)
-    if "concepts" in known:
-        settings |= {"concepts": list(book.names), "num_phrases": len(book.concepts()[0])}
-    if "query_dim" in known:
-        settings |= {"query_dim": encoder.dim}
-    torch.manual_seed(recipe.train.seed)
-    separator = build_separator(kind, settings)
-    if hasattr(separator, "reader"):
-        teach(separator.reader, book, encoder)
-    return kind, separator
-
-
-def teach(reader: ConceptReader, book: PhraseBook, encoder: CachedEncoder) -> None:
-    texts, concepts = book.concepts()
-    embeddings = encoder.encode([TextQuery(text) for text in texts]).pooled
-    reader.learn(embeddings, torch.tensor(concepts))
-
-
-def build_joint_objective(
-    recipe: Recipe, book: PhraseBook, encoder: CachedEncoder
-) -> tuple[str, JointObjective]:
-    settings = dict(recipe.audio_encoder)
-    kind = settings.pop("kind")
-    if kind != "joint":
-        raise ValueError(f"audio_encoder.kind is {kind!r}; expected 'joint'")
-    tables = {"audio_encoder": settings | {"text_dim": encoder.dim}}
-    torch.manual_seed(recipe.train.seed)
-    config = from_table(NetworkConfig, tables, "audio_encoder", recipe.name)
-    objective = JointObjective(config, len(book.names), len(book.concepts()[0]))
-    teach(objective.reader, book, encoder)
-    return kind, objective
+def build_task(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> Task:
+    """What the recipe trains, initialised from train.seed."""
+    builders: dict[str, Callable[[Recipe, PhraseBook, QueryEncoder], Task]] = {
+        "separator": separator.build,
+        "audio_encoder": audio_encoder.build,
+        "autoencoder": autoencoder.build,
+        "vocoder": vocoder.build,
+    }
+    return builders[recipe.part](recipe, book, encoder)
 
 
 def build_data(recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool) -> Mixtures:

@@ -11,14 +11,15 @@ from .config import Recipe
 
 def model_card(description: dict[str, Any], recipe: Recipe) -> str:
     """Markdown: what the model is, what it knows, how it was made, on whose recordings."""
-    part = "audio_encoder" if "audio_encoder" in description else "separator"
-    model, provenance = description[part], description["provenance"]
+    model, provenance = description[recipe.part], description["provenance"]
+    queried = ""
+    if encoder := description.get("encoder"):
+        queried = f", queried through `{encoder['kind']}` ({encoder['fingerprint']})"
     known = model["config"].get("concepts") or []
     lines = [
         f"# {recipe.card.get('title', recipe.name)}",
         "",
-        f"A `{model['kind']}` {part.replace('_', ' ')} at {description['sample_rate']} Hz, queried through "
-        f"`{description['encoder']['kind']}` ({description['encoder']['fingerprint']}).",
+        f"A `{model['kind']}` {recipe.part.replace('_', ' ')} at {description['sample_rate']} Hz{queried}.",
         f"Made by `qsep train {recipe.name}`, seed {provenance['seed']}, "
         f"{provenance['step']} steps of {recipe.train.batch_size} mixtures.",
     ]

@@ -11,6 +11,8 @@ from typing import Any
 from qsep.separation.components import from_settings, merged
 
 CONFIGS_DIR = Path(__file__).parent / "configs"
+QUERIED = ("separator", "audio_encoder")  # what a recipe may train by queries
+UNQUERIED = ("autoencoder", "vocoder")  # and without
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,12 @@ class TrainConfig:
     """Steps of batch_size mixtures over all devices together. The learning rate rises linearly over
     warmup_steps, stays, and falls linearly over the last decay_steps to final_factor of itself;
     decay_end: the step at which it is there, 0 for the last. warmup_stairs: the rate's factors in equal parts
-    of warmup_steps, in place of the rise. amsgrad: Adam's variant. precision as Lightning Fabric names it.
+    of warmup_steps, in place of the rise. rate_decay: times which it is multiplied every step besides.
+    amsgrad: Adam's variant. betas: of its averages. precision as Lightning Fabric names it.
     skip_limit: consecutive steps with a loss that is not finite before giving up. half_kernels: store
     the checkpoint's kernels in float16, half as large; the run's own state stays float32. start_from:
-    a checkpoint folder whose weights a new run begins with, in place of random ones; start_parts: of
-    these parts alone."""
+    checkpoint folders, or one, whose weights a new run begins with, in place of random ones; start_parts: of
+    these parts alone; start_into: the part of the model that they become."""
 
     steps: int
     batch_size: int = 16
@@ -30,7 +33,9 @@ class TrainConfig:
     weight_decay: float = 1e-2
     warmup_steps: int = 200
     warmup_stairs: tuple[float, ...] = ()
+    rate_decay: float = 1.0
     amsgrad: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
     decay_steps: int = 0
     decay_end: int = 0
     final_factor: float = 0.0
@@ -44,8 +49,9 @@ class TrainConfig:
     num_workers: int = 1
     skip_limit: int = 10
     half_kernels: bool = False
-    start_from: str = ""
+    start_from: str | tuple[str, ...] = ""
     start_parts: tuple[str, ...] = ()
+    start_into: str = ""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "log_every", "validate_every", "save_every", "skip_limit"):
@@ -74,18 +80,18 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is trained, a separator or an audio encoder, of which the other is empty, and its settings;
-    the query encoder; data and its mixing; the run; the card's facts."""
+    """part: what is trained, one of QUERIED or UNQUERIED, which have no encoder; model: its table. The query
+    encoder; data and its mixing; the run; the card's facts."""
 
     name: str
-    separator: dict[str, Any]
+    part: str
+    model: dict[str, Any]
     encoder: dict[str, Any]
     data: DataConfig
     mix: dict[str, Any]
     augment: dict[str, Any]
     train: TrainConfig
     card: dict[str, Any] = field(default_factory=dict)
-    audio_encoder: dict[str, Any] = field(default_factory=dict)
 
 
 def read_recipe(
@@ -146,33 +152,49 @@ def override_value(content: dict[str, Any], override: str) -> None:
 
 def recipe_from(content: dict[str, Any], name: str) -> Recipe:
     content = copy.deepcopy(content)
-    trained = {"separator", "audio_encoder"}
-    tables = trained | {"encoder", "data", "mix", "augment", "train", "card"}
+    tables = {*QUERIED, *UNQUERIED, "encoder", "data", "mix", "augment", "train", "card"}
     unknown = sorted(content.keys() - tables)
     if unknown:
         raise ValueError(f"recipe {name}: unknown table [{unknown[0]}]; known: {sorted(tables)}")
-    for table in ("encoder", "data", "train"):
+    parts = [part for part in (*QUERIED, *UNQUERIED) if part in content]
+    if len(parts) != 1:
+        listed = ", ".join(f"[{part}]" for part in (*QUERIED, *UNQUERIED))
+        raise ValueError(f"recipe {name}: give one of the tables {listed}")
+    part = parts[0]
+    if part in UNQUERIED and "encoder" in content:
+        raise ValueError(f"recipe {name}: [{part}] is asked for nothing; leave [encoder] out")
+    needed = ["data", "train"] if part in UNQUERIED else ["encoder", "data", "train"]
+    for table in needed:
         if table not in content:
             raise ValueError(f"recipe {name}: table [{table}] is missing")
-    if len(trained & content.keys()) != 1:
-        raise ValueError(f"recipe {name}: give one of the tables [separator] and [audio_encoder]")
     for table, settings in content.items():
         if not isinstance(settings, dict):
             raise ValueError(f"recipe {name}: {table} is a value; expected a table [{table}]")
-    for table in ("separator", "audio_encoder", "encoder"):
+    for table in (part, "encoder"):
         if table in content and not isinstance(content[table].get("kind"), str):
             raise ValueError(f'recipe {name}: [{table}] says no kind, as kind = "…"')
     return Recipe(
         name,
-        content.get("separator", {}),
-        content["encoder"],
+        part,
+        content[part],
+        content.get("encoder", {}),
         from_table(DataConfig, content, "data", name),
         content.get("mix", {}),
         content.get("augment", {}),
         from_table(TrainConfig, content, "train", name),
         content.get("card", {}),
-        content.get("audio_encoder", {}),
     )
+
+
+def model_settings(recipe: Recipe, kind: str, config_class: Any, **known: Any) -> Any:
+    """What is trained, where its table can mean one kind alone, as its configuration; known: settings that
+    follow from elsewhere."""
+    settings = dict(recipe.model)
+    if (given := settings.pop("kind")) != kind:
+        raise ValueError(
+            f"recipe {recipe.name}: {recipe.part}.kind is {given!r}; expected {kind!r}"
+        )
+    return from_table(config_class, {recipe.part: settings | known}, recipe.part, recipe.name)
 
 
 def from_table(config_class: Any, content: dict[str, Any], table: str, name: str) -> Any:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from qsep.queries.interface import Query, QueryEmbedding, QueryEncoder
+
+
+class NoQueries:
+    """In an encoder's place where what is trained is asked for nothing: embeddings of width 0."""
+
+    dim = 0
+    modalities: frozenset[type] = frozenset()
+    fingerprint = "none"
+
+    def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        return QueryEmbedding(torch.zeros(len(queries), 0))
 
 
 def encode_batch(encoder: QueryEncoder, queries: list[list[Query | None]]) -> QueryEmbedding:

@@ -28,6 +28,11 @@ from .interface import Separator
 
 FORMAT_VERSION = 1
 ENCODER_FOLDER = "encoder"
+OTHER_PARTS = {  # what else a checkpoint may hold, and what for
+    "autoencoder": "name it in train.start_from of a separator's recipe",
+    "vocoder": "name it in train.start_from of a separator's recipe",
+    "audio_encoder": "it reads queries, as encoder.folder of a recipe",
+}
 REQUIRED = {
     "separator": {"kind": str, "config": dict},
     "encoder": {"kind": str, "config": dict, "fingerprint": str},
@@ -58,17 +63,21 @@ def describe(
     provenance: dict[str, Any],
     part: str = "separator",
 ) -> dict[str, Any]:
-    """The content of config.json. part: what the model is, "separator" or "audio_encoder"."""
-    return {
+    """The content of config.json. part: what the model is, as "separator". encoder: None without queries."""
+    description = {
         "format": FORMAT_VERSION,
         part: {"kind": kind, "config": dataclasses.asdict(model.config)},
+        "sample_rate": model.sample_rate,
+        "provenance": provenance,
+    }
+    if encoder is None:
+        return description
+    return description | {
         "encoder": {
             "kind": encoder_kind,
             "config": dataclasses.asdict(encoder.config),
             "fingerprint": encoder.fingerprint,
-        },
-        "sample_rate": model.sample_rate,
-        "provenance": provenance,
+        }
     }
 
 
@@ -139,6 +148,9 @@ def read_config(folder: Path) -> dict[str, Any]:
                 if not isinstance(config[part][key], kind):
                     raise TypeError(f"{part}.{key} is {config[part][key]!r}")
     except KeyError as error:
+        for part, use in OTHER_PARTS.items():
+            if part in config:
+                raise ValueError(f"{folder}: holds {part}, no separator; {use}") from None
         raise ValueError(f"{path}: damaged ({error} is missing); fetch it again") from error
     except (TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: damaged ({error}); fetch it again") from error
@@ -150,12 +162,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 def load_checkpoint(folder: Path) -> tuple[Separator, QueryEncoder, dict[str, Any]]:
     """(separator in evaluation mode, its query encoder, config); float32, strict, finite."""
     config = read_config(folder)
-    settings = {
-        key: str(folder / value) if isinstance(value, str) and value.startswith("./") else value
-        for key, value in config["encoder"]["config"].items()
-    }
     try:
-        encoder = build_encoder(config["encoder"]["kind"], settings)
+        encoder = stored_encoder(folder, config)
         separator = build_separator(config["separator"]["kind"], config["separator"]["config"])
     except (ValueError, TypeError) as error:  # TypeError: a setting of another type
         raise ValueError(f"{folder / 'config.json'}: {error}") from error
@@ -167,6 +175,16 @@ def load_checkpoint(folder: Path) -> tuple[Separator, QueryEncoder, dict[str, An
     check_width(separator, encoder, str(folder))
     load_weights(separator, read_weights(folder / "model.safetensors"), str(folder))
     return separator.eval(), encoder, config
+
+
+def stored_encoder(folder: Path, config: dict[str, Any]) -> QueryEncoder:
+    """The query encoder that a checkpoint describes; what came with it lies under ./ there."""
+    settings = {
+        key: str(folder / value) if isinstance(value, str) and value.startswith("./") else value
+        for key, value in config["encoder"]["config"].items()
+    }
+    encoder: QueryEncoder = build_encoder(config["encoder"]["kind"], settings)
+    return encoder
 
 
 def check_width(separator: Separator, encoder: QueryEncoder, source: str) -> None:

@@ -1,20 +1,23 @@
 """qsep.queries.cache: embeddings on disk."""
 
+import gc
 import logging
 import sqlite3
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny import StubConfig, StubEncoder
 
 from qsep.queries.cache import CachedEncoder, default_cache_path
-from qsep.queries.interface import Query, QueryEmbedding, TextQuery
+from qsep.queries.interface import ImageQuery, Query, QueryEmbedding, TextQuery
 
 DOG, RAIN, BELL = (
     TextQuery("a dog"),
@@ -140,6 +143,43 @@ def test_the_file_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatc
     assert default_cache_path() == Path("/b/qsep/embeddings.sqlite")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_cache_path() == Path.home() / ".cache/qsep/embeddings.sqlite"
+
+
+def test_pictures_are_not_kept_in_memory(tmp_path: Path) -> None:
+    class Seeing(StubEncoder):
+        modalities = frozenset({ImageQuery})
+
+        def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+            return super().encode([TextQuery(repr(query)) for query in queries])
+
+    cache = CachedEncoder(Seeing(), tmp_path / "cache.sqlite")
+    pictures = [np.full((4, 5, 3), value, np.uint8) for value in (1, 2)]
+    query = ImageQuery(*pictures)
+    first = cache.encode([query]).pooled
+    kept = [weakref.ref(frame.source) for frame in query.frames]
+    del query
+    gc.collect()
+    assert [reference() for reference in kept] == [None, None]
+    assert torch.equal(cache.encode([ImageQuery(*pictures)]).pooled, first)
+    assert not torch.equal(cache.encode([ImageQuery(pictures[0])]).pooled, first)
+
+
+def test_memory_is_bounded_and_forgets_what_was_asked_for_longest_ago(tmp_path: Path) -> None:
+    row = 4 * StubEncoder().dim
+    encoder = StubEncoder()
+    cache = CachedEncoder(encoder, tmp_path / "no" / "cache.sqlite", most_bytes=2 * row)
+    (tmp_path / "no").touch()  # nothing can be kept on disk
+    for query in (DOG, RAIN, DOG, BELL):
+        expected = StubEncoder().encode([query]).pooled
+        assert torch.equal(cache.encode([query]).pooled, expected)
+        assert cache.num_bytes == sum(map(len, cache.known.values())) <= 2 * row
+    cache.encode([DOG])
+    assert encoder.asked == [[DOG.text], [RAIN.text], [BELL.text]]
+    cache.encode([RAIN])
+    assert encoder.asked[3:] == [[RAIN.text]]
+    together = cache.encode([DOG, RAIN, BELL, DOG]).pooled  # more at once than it keeps
+    assert torch.equal(together, StubEncoder().encode([DOG, RAIN, BELL, DOG]).pooled)
+    assert cache.num_bytes == 2 * row
 
 
 def test_threads_encode_one_after_the_other(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from qsep.queries import hub
 from qsep.queries.interface import AudioQuery, ImageQuery, MixedQuery, TextQuery
-from qsep.recipes.build import build_book, build_model, build_query_encoder
+from qsep.recipes.build import build_book, build_query_encoder, build_task
 from qsep.recipes.config import read_recipe
 from qsep.separation.components import build_encoder
 
@@ -293,5 +293,5 @@ def test_a_folder_that_lacks_weights_is_refused(folder: Path, tmp_path: Path) ->
 def test_it_stands_in_another_encoders_place_by_one_line_of_a_recipe(name: str) -> None:
     recipe, _ = read_recipe(name, ["encoder.kind=clap", "data.phrases=sounds21"])
     kind, _, cached = build_query_encoder(recipe)
-    _, separator = build_model(recipe, build_book(recipe), cached)
+    separator = build_task(recipe, build_book(recipe), cached).model
     assert (kind, separator.query_dim) == ("clap", 512)

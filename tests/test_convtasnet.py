@@ -212,5 +212,5 @@ def test_a_few_dozen_steps_lower_the_loss_and_take_sounds_out_of_unheard_mixture
 def test_the_recipe_trains_on_what_the_default_model_is_trained_on() -> None:
     recipe, base = read_recipe("convtasnet-sounds21")[0], read_recipe("sounds21")[0]
     assert (recipe.data, recipe.augment) == (base.data, base.augment)
-    settings = dict(recipe.separator)
+    settings = dict(recipe.model)
     assert build_separator(settings.pop("kind"), settings).sample_rate == 32000

@@ -11,6 +11,7 @@ import torch
 
 from qsep.queries.interface import TextQuery
 from qsep.queries.minilm import MAX_TOKENS, Config, MiniLM, build, check_weights, packaged_folder
+from qsep.separation.components import build_encoder
 
 SENTENCES = ["a dog barking", "rain", "next door's terrier is at it again, and the telephone rings"]
 
@@ -43,6 +44,18 @@ def test_an_embedding_is_the_mean_of_the_token_states_at_unit_norm(encoder: Mini
     expected = means / np.linalg.norm(means, axis=1, keepdims=True)
     # 1e-5: float32 through six layers, with padding there and without here
     np.testing.assert_allclose(encode(encoder, *SENTENCES), expected, atol=1e-5, rtol=0)
+
+
+@needs_package
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", ["minilm", "joint"])
+def test_an_encoder_on_another_device_answers_the_same_on_the_cpu(kind: str) -> None:
+    encoders = [build_encoder(kind, {}) for _ in range(2)]
+    encoders[1].device = torch.device("cuda")
+    first, second = (encoder.encode([TextQuery("a dog")]).pooled for encoder in encoders)
+    assert second.device.type == "cpu"
+    torch.testing.assert_close(first, second, atol=1e-3, rtol=0)  # TF32
 
 
 @needs_package

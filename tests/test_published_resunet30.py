@@ -1,6 +1,7 @@
 """Checkpoints of AudioSep, USS and the DCASE 2024 baseline load as released, or one line says why not."""
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -327,6 +328,31 @@ def test_audioseps_own_clap_reads_the_words(
                 hidden = hidden @ clap[f"{layer}.weight"].T + clap[f"{layer}.bias"]
         # 1e-6: attention by another kernel
         torch.testing.assert_close(row, hidden[0] / hidden.norm(), atol=1e-6, rtol=0)
+
+
+def test_a_converted_folder_holds_the_tokenizer_and_names_no_place_outside(
+    release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the real encoder
+    clap, _ = laion()
+    write_tokenizer(tmp_path / "words")
+    weights = released(original(512))
+    path = release(weights | {f"query_encoder.model.{key}": value for key, value in clap.items()})
+    words = {"tokenizer": str(tmp_path / "words")}
+    convert_to_folder(path, tmp_path / "first", {"encoder": words})
+    folder = {"checkpoint": "", "model": str(tmp_path / "first" / "encoder")} | words
+    convert_to_folder(path, tmp_path / "second", {"encoder": folder})
+    hub = {"checkpoint": "", "model": "laion/clap-htsat-unfused"} | words
+    convert_to_folder(path, tmp_path / "third", {"encoder": hub})
+    moved = (tmp_path / "second").rename(tmp_path / "moved")
+    expected = load_checkpoint(tmp_path / "first")[1].encode([TextQuery("a dog")]).pooled
+    for gone in ("words", "first/encoder"):
+        shutil.rmtree(tmp_path / gone)
+    assert torch.equal(load_checkpoint(moved)[1].encode([TextQuery("a dog")]).pooled, expected)
+    third = load_checkpoint(tmp_path / "third")[1]
+    assert len(third.tokenizer("a dog")["input_ids"]) == 4
+    for place in (moved, tmp_path / "third"):
+        assert str(tmp_path) not in (place / "config.json").read_text()
 
 
 FILM = "ss_model.film.encoder_block1->conv_block1->beta1.weight"

@@ -2,16 +2,19 @@
 
 import copy
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from qsep.queries.joint import NetworkConfig
-from qsep.recipes.build import build_book, build_data
+from qsep.recipes.build import build_book, build_data, build_query_encoder, build_task
 from qsep.recipes.config import CONFIGS_DIR, read_recipe, recipe_from
-from qsep.recipes.train import learning_rate_factor
-from qsep.separation.components import setting_names
+from qsep.recipes.learner import learning_rate_factor
+from qsep.recipes.tasks import autoencoder, vocoder
+from qsep.separation.components import build_separator, setting_names
 
 SHIPPED = sorted(path.stem for path in CONFIGS_DIR.glob("*.toml"))
 CONTENT: dict[str, Any] = {
@@ -30,11 +33,16 @@ def content(**tables: Any) -> dict[str, Any]:
 def test_a_shipped_recipe_is_found_by_its_name(name: str) -> None:
     recipe, _ = read_recipe(name)
     assert recipe.name == name
-    if recipe.audio_encoder:
-        known = {item.name for item in dataclasses.fields(NetworkConfig)} | {"kind"}
-        assert recipe.audio_encoder.keys() <= known
+    configs = {
+        "audio_encoder": NetworkConfig,
+        "autoencoder": autoencoder.Config,
+        "vocoder": vocoder.Config,
+    }
+    if recipe.part in configs:
+        known = {item.name for item in dataclasses.fields(configs[recipe.part])}
     else:
-        assert recipe.separator.keys() <= setting_names(recipe.separator["kind"]) | {"kind"}
+        known = setting_names(recipe.model["kind"])
+    assert recipe.model.keys() <= known | {"kind"}
 
 
 def test_a_recipe_says_only_how_it_differs_from_the_one_it_extends(tmp_path: Path) -> None:
@@ -43,7 +51,7 @@ def test_a_recipe_says_only_how_it_differs_from_the_one_it_extends(tmp_path: Pat
     recipe, told = read_recipe(str(tmp_path / "mine.toml"), ["train.seed=5"])
     smoke, content = read_recipe("smoke")
     assert recipe.train == dataclasses.replace(smoke.train, steps=3, seed=5)
-    assert recipe.separator == smoke.separator | {"mask_features": 2}
+    assert recipe.model == smoke.model | {"mask_features": 2}
     assert told == content | {"train": told["train"], "separator": told["separator"]}
 
 
@@ -75,6 +83,55 @@ def test_a_recipe_may_be_any_toml_file(tmp_path: Path) -> None:
     recipe, _ = read_recipe(str(tmp_path / "mine.toml"))
     assert recipe.name == "mine"
     assert recipe.train == read_recipe("smoke")[0].train
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        (
+            {"autoencoder": {"kind": "mel_vae"}},
+            r"give one of the tables \[separator\], .*\[vocoder\]",
+        ),
+        ({"separator": None}, r"give one of the tables"),
+        (
+            {"separator": None, "vocoder": {"kind": "bigvgan"}},
+            r"\[vocoder\] is asked for nothing; leave \[encoder\] out",
+        ),
+        ({"encoder": None}, r"table \[encoder\] is missing"),
+    ],
+)
+def test_a_recipe_trains_one_thing_with_an_encoder_where_it_is_queried(
+    tables: dict[str, Any], message: str
+) -> None:
+    chosen = {table: values for table, values in content(**tables).items() if values is not None}
+    with pytest.raises(ValueError, match=message):
+        recipe_from(chosen, "mine")
+
+
+@pytest.mark.parametrize(("part", "name"), [("autoencoder", "vae"), ("vocoder", "vocoder")])
+def test_the_recipes_of_flowseps_parts_train_them_as_flowsep_has_them(part: str, name: str) -> None:
+    recipe, _ = read_recipe(f"flowsep-{name}")
+    encoder = build_query_encoder(recipe)[2]
+    with torch.device("meta"):
+        task = build_task(recipe, build_book(recipe), encoder)
+        flowsep = build_separator("flowsep", {}).state_dict()
+    found = {key: value.shape for key, value in task.weights(task.model).items()}
+    prefix = {"vae": "codec.vae.", "vocoder": "codec.vocoder."}[name]
+    assert {key: shape for key, shape in found.items() if key != "codec.scale"} == {
+        key: value.shape for key, value in flowsep.items() if key.startswith(prefix)
+    }
+    assert recipe.part == part
+    assert (
+        recipe.model | {"kind": ""}
+        == {
+            "vae": {"kind": "", "kl_weight": 1.0, "critic_weight": 0.5, "critic_start": 50_001}
+            | {"learn_scale": False},
+            "vocoder": {"kind": "", "mel_weight": 45.0, "feature_weight": 2.0},
+        }[name]
+    )
+    last = learning_rate_factor(recipe.train.steps - 1, recipe.train) * recipe.train.learning_rate
+    assert last == pytest.approx({"vae": 8e-6, "vocoder": 1e-4 * math.exp(-0.4)}[name], rel=1e-5)
+    assert recipe.train.betas == {"vae": (0.5, 0.9), "vocoder": (0.8, 0.99)}[name]
 
 
 def test_lists_become_tuples() -> None:

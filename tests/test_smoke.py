@@ -8,7 +8,7 @@ import pytest
 from command import process_state_restored
 
 from qsep.evaluation.sdr import leakage_db, si_sdr
-from qsep.recipes.build import build_book, build_data, build_model, build_query_encoder
+from qsep.recipes.build import build_book, build_data, build_query_encoder, build_task
 from qsep.recipes.config import read_recipe
 from qsep.separation import load
 from qsep.separation.api import Model
@@ -39,7 +39,7 @@ def trained(run: Path) -> Model:
 @pytest.fixture(scope="module")
 def untrained() -> Model:
     _, _, encoder = build_query_encoder(RECIPE)
-    _, separator = build_model(RECIPE, build_book(RECIPE), encoder)
+    separator = build_task(RECIPE, build_book(RECIPE), encoder).model
     return Model(separator.eval(), encoder)
 
 

@@ -26,6 +26,7 @@ from qsep.recipes import train as loop
 from qsep.recipes.config import recipe_from
 from qsep.recipes.data.mix_and_separate import MixAndSeparate
 from qsep.recipes.state import load_state
+from qsep.recipes.validation import validate
 from qsep.separation.interface import Separated
 from qsep.separation.models.band_unet import BandUNet
 
@@ -202,6 +203,21 @@ def test_the_loss_is_computed_in_the_precision_asked_for(
     monkeypatch.setattr(BandUNet, "loss", loss)
     run(tmp_path, stop_after=1, precision=precision)
     assert found == [expected]
+
+
+def test_the_query_encoder_computes_where_the_training_does(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed = []
+    original = loop.build_query_encoder
+
+    def kept(recipe: Any) -> Any:
+        placed.append(original(recipe))
+        return placed[0]
+
+    monkeypatch.setattr(loop, "build_query_encoder", kept)
+    run(tmp_path, stop_after=0)
+    assert placed[0][1].device == torch.device("cpu")
 
 
 def test_training_changes_every_weight(run: Callable[..., Path], tmp_path: Path) -> None:
@@ -468,6 +484,6 @@ def test_validation_of_the_scaled_mixture_shows_its_level_and_no_improvement(
     }
     recipe = recipe_from(content, "tiny")
     data = loop.build_data(recipe, loop.build_book(recipe), RATE, validation=True)
-    found = loop.validate(Echo(0.1), StubEncoder(), data, 4)
+    found = validate(Echo(0.1), StubEncoder(), data, 4)
     assert found["si_sdr_i"] == pytest.approx(0, abs=1e-3)  # float32
     assert found["absent_db"] == pytest.approx(-20, abs=1e-3)

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from qsep.recipes import train as loop
 from qsep.recipes.config import TrainConfig
 from qsep.recipes.curves import plot_curves
+from qsep.recipes.draws import DrawSampler, step_generator
+from qsep.recipes.learner import learning_rate_factor
 from qsep.recipes.state import Ema, load_state
 
 
@@ -28,7 +29,7 @@ def test_an_empty_folder_holds_no_state(tmp_path: Path) -> None:
 )
 def test_learning_rate_rises_stays_and_falls_linearly(step: int, factor: float) -> None:
     config = TrainConfig(steps=20, warmup_steps=4, decay_steps=5)
-    assert loop.learning_rate_factor(step, config) == pytest.approx(factor)
+    assert learning_rate_factor(step, config) == pytest.approx(factor)
 
 
 @pytest.mark.parametrize(
@@ -36,18 +37,24 @@ def test_learning_rate_rises_stays_and_falls_linearly(step: int, factor: float) 
 )
 def test_learning_rate_may_end_its_fall_early_and_above_zero(step: int, factor: float) -> None:
     config = TrainConfig(steps=20, warmup_steps=0, decay_steps=4, decay_end=10, final_factor=0.1)
-    assert loop.learning_rate_factor(step, config) == pytest.approx(factor)
+    assert learning_rate_factor(step, config) == pytest.approx(factor)
 
 
 def test_learning_rate_without_warmup_and_decay_is_constant() -> None:
     config = TrainConfig(steps=3, warmup_steps=0, decay_steps=0)
-    assert [loop.learning_rate_factor(step, config) for step in range(3)] == [1.0, 1.0, 1.0]
+    assert [learning_rate_factor(step, config) for step in range(3)] == [1.0, 1.0, 1.0]
+
+
+def test_learning_rate_may_fall_by_a_factor_every_step() -> None:
+    config = TrainConfig(steps=9, warmup_steps=2, rate_decay=0.5)
+    found = [learning_rate_factor(step, config) for step in range(4)]
+    assert found == pytest.approx([0.5, 0.5, 0.25, 0.125])
 
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_devices_share_the_draws_that_one_would_have(world: int) -> None:
-    alone = list(loop.DrawSampler(2, 5, 6, 0, 1))
-    shares = [list(loop.DrawSampler(2, 5, 6, rank, world)) for rank in range(world)]
+    alone = list(DrawSampler(2, 5, 6, 0, 1))
+    shares = [list(DrawSampler(2, 5, 6, rank, world)) for rank in range(world)]
     assert alone == [list(range(12, 18)), list(range(18, 24)), list(range(24, 30))]
     for step, draws in enumerate(alone):
         assert sorted(draw for share in shares for draw in share[step]) == draws
@@ -55,22 +62,22 @@ def test_devices_share_the_draws_that_one_would_have(world: int) -> None:
 
 
 def test_a_sampler_started_later_goes_on_where_the_first_was() -> None:
-    assert list(loop.DrawSampler(0, 5, 4, 0, 1))[3:] == list(loop.DrawSampler(3, 5, 4, 0, 1))
-    assert len(loop.DrawSampler(3, 5, 4, 0, 1)) == 2
+    assert list(DrawSampler(0, 5, 4, 0, 1))[3:] == list(DrawSampler(3, 5, 4, 0, 1))
+    assert len(DrawSampler(3, 5, 4, 0, 1)) == 2
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_size 16 cannot be shared by 3 devices"):
-        loop.DrawSampler(0, 5, 16, 0, 3)
+        DrawSampler(0, 5, 16, 0, 3)
 
 
 def test_randomness_of_a_step_differs_by_seed_step_and_rank() -> None:
     draws = {
-        float(torch.rand(1, generator=loop.step_generator(*key)))
+        float(torch.rand(1, generator=step_generator(*key)))
         for key in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))
     }
     assert len(draws) == 4
-    again = [torch.rand(3, generator=loop.step_generator(5, 6, 7)) for _ in range(2)]
+    again = [torch.rand(3, generator=step_generator(5, 6, 7)) for _ in range(2)]
     assert torch.equal(*again)
 
 

@@ -13,7 +13,8 @@ from tiny import StubConfig, StubEncoder, noise, tiny_tagger
 from qsep.queries.interface import AudioQuery
 from qsep.recipes.build import build_data
 from qsep.recipes.config import read_recipe
-from qsep.recipes.train import learning_rate_factor, train
+from qsep.recipes.learner import learning_rate_factor
+from qsep.recipes.train import train
 from qsep.separation.api import load
 
 SMALL = [
@@ -97,7 +98,7 @@ def test_the_recipe_has_the_papers_sizes_and_schedule(
     name: str, rate: int, seconds: float, batch_size: int
 ) -> None:
     recipe, _ = read_recipe(name)
-    assert recipe.separator.get("sample_rate", 32000) == rate
+    assert recipe.model.get("sample_rate", 32000) == rate
     assert recipe.mix["segment_samples"] == seconds * rate
     config = recipe.train
     assert config.batch_size == batch_size

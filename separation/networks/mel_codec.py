@@ -31,8 +31,7 @@ class MelCodec(nn.Module):
             )
 
     def log_mel(self, waveform: Tensor) -> Tensor:
-        """(..., t), clipped to [-1, 1], to (..., t // hop_samples, k): without the frame after the last."""
-        return log_mel(waveform.clamp(-1, 1), self.mel)[..., :-1, :]
+        return clipped_log_mel(waveform, self.mel)
 
     def encode(self, log_mel: Tensor, noise: Tensor | None = None) -> Tensor:
         """(..., n, k) to latents (..., d, n/4, k/4): means, or with noise samples of the posterior."""
@@ -54,3 +53,8 @@ class MelCodec(nn.Module):
 
     def known_scale(self) -> Tensor:
         return torch.where(self.scale > 0, self.scale, 1)
+
+
+def clipped_log_mel(waveform: Tensor, config: MelConfig) -> Tensor:
+    """(..., t), clipped to [-1, 1], to (..., t // hop_samples, k): without the frame after the last."""
+    return log_mel(waveform.clamp(-1, 1), config)[..., :-1, :]

@@ -1,0 +1,179 @@
+"""What autoencoders and vocoders learn by: losses by hand and by other libraries, critics, weight norm."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from tiny import noise, rng
+from torch import nn
+
+from qsep.separation.networks.bigvgan import BigVGAN, VocoderConfig
+from qsep.separation.networks.patch_critic import PatchConfig, PatchCritic
+from qsep.separation.networks.wave_critics import (
+    PeriodCritic,
+    SpectralCritic,
+    WaveCriticConfig,
+    WaveCritics,
+)
+from qsep.separation.networks.weight_norm import load_plain, plain_state, weight_normed
+from qsep.separation.objectives.adaptive_weight import adaptive_weight
+from qsep.separation.objectives.adversarial import (
+    hinge_critic,
+    hinge_made,
+    least_squares_critic,
+    least_squares_made,
+)
+from qsep.separation.objectives.feature_matching import feature_distance
+from qsep.separation.objectives.laplace import laplace_loss
+
+REAL = torch.tensor([[2.0, 0.5, -1.0], [1.0, 3.0, 1.0]])
+MADE = torch.tensor([[-2.0, 0.0, 0.5], [-1.0, -1.0, -4.0]])
+
+
+def test_the_hinge_losses_are_those_worked_by_hand() -> None:
+    # First item: real lack 0, 0.5 and 2 to 1, made 0, 1 and 1.5 to -1; the second's are all beyond.
+    assert hinge_critic(REAL, MADE).tolist() == pytest.approx([0.5 * (2.5 + 2.5) / 3, 0.0])
+    assert hinge_made(MADE).tolist() == pytest.approx([0.5, 2.0])
+
+
+def test_the_least_squares_losses_are_those_worked_by_hand() -> None:
+    # (1 + 0.25 + 4 + 4 + 0 + 0.25) / 3; (0 + 4 + 0 + 1 + 1 + 16) / 3
+    assert least_squares_critic(REAL, MADE).tolist() == pytest.approx([9.5 / 3, 22 / 3])
+    assert least_squares_made(MADE).tolist() == pytest.approx([10.25 / 3, 33 / 3])
+
+
+def test_feature_matching_sums_the_mean_differences_of_layers() -> None:
+    real = [torch.zeros(2, 3, 1), torch.ones(2, 1, 5, 2)]
+    made = [
+        torch.tensor([[1.0, -2.0, 0.0], [0.0, 0.0, 6.0]])[..., None],
+        torch.full((2, 1, 5, 2), 0.5),
+    ]
+    assert feature_distance(real, made).tolist() == pytest.approx([1.0 + 0.5, 2.0 + 0.5])
+
+
+@pytest.mark.parametrize("log_scale", [0.0, -1.3])
+def test_the_reconstruction_loss_is_the_likelihood_of_laplace_distributions(
+    log_scale: float,
+) -> None:
+    data, made = noise(2, 1, 5, 3), noise(2, 1, 5, 3, seed=1)
+    distribution = torch.distributions.Laplace(made, np.exp(log_scale))
+    expected = -distribution.log_prob(data).sum(dim=(1, 2, 3)) - 15 * np.log(2)
+    torch.testing.assert_close(laplace_loss(data, made, torch.tensor(log_scale)), expected)
+
+
+def test_the_learned_width_is_best_at_the_mean_error() -> None:
+    data, made = noise(4, 1, 6, 5), noise(4, 1, 6, 5, seed=1)
+    log_scale = (data - made).abs().mean().log().requires_grad_()
+    laplace_loss(data, made, log_scale).mean().backward()
+    assert log_scale.grad is not None
+    assert log_scale.grad.item() == pytest.approx(0, abs=1e-5)  # float32
+
+
+def test_the_adaptive_weight_is_the_ratio_of_gradients_at_the_last_layer() -> None:
+    layer = torch.ones(2, 2, requires_grad=True)
+    first, second = torch.tensor([[3.0, 0.0], [0.0, 4.0]]), torch.tensor([[0.0, 0.1], [0.0, 0.0]])
+    weight = adaptive_weight((first * layer).sum(), (second * layer).sum(), layer)
+    assert weight.item() == pytest.approx(5 / (0.1 + 1e-4), rel=1e-6)
+    assert not weight.requires_grad
+    assert adaptive_weight((first * layer).sum(), (0 * layer).sum(), layer).item() == 1e4
+
+
+def test_the_patch_critic_is_the_published_one() -> None:
+    critic = PatchCritic(PatchConfig())
+    # Five 4 x 4 convolutions, 1-64-128-256-512-1, biases at both ends, three norms.
+    weights = 16 * (1 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512) + 64 + 1
+    assert sum(p.numel() for p in critic.parameters()) == weights + 2 * (128 + 256 + 512)
+    with torch.no_grad():
+        scores = critic(noise(2, 1, 128, 64))
+    assert scores.shape == (2, (128 // 8 - 2) * (64 // 8 - 2))
+
+
+def test_the_patch_critic_judges_by_the_batch_at_hand() -> None:
+    critic = PatchCritic(PatchConfig(4, 2))
+    assert list(critic.buffers()) == []
+    log_mel = noise(3, 1, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(critic.train()(log_mel), critic.eval()(log_mel))
+
+
+def test_the_wave_critics_are_those_of_bigvgan() -> None:
+    with torch.device("meta"):
+        critics = WaveCritics(WaveCriticConfig())
+    widths = [1, 32, 128, 512, 1024, 1024]
+    kernels = [5 * a * b for a, b in pairwise(widths)]
+    by_period = sum(kernels) + 3 * 1024 + sum(widths[1:]) + 1
+    by_resolution = 27 * 32 + 3 * 27 * 32 * 32 + 9 * 32 * 32 + 9 * 32 + 5 * 32 + 1
+    named = critics.named_parameters()  # original0: the lengths of weight norm
+    assert (
+        sum(p.numel() for name, p in named if "original0" not in name)
+        == 5 * by_period + 3 * by_resolution
+    )
+
+
+def test_a_judgement_has_the_scores_of_each_critic_and_the_features_of_each_layer() -> None:
+    config = WaveCriticConfig((2, 3), (64,), (16,), (48,), 2)
+    critics = WaveCritics(config)
+    found = critics(noise(2, 1, 320))
+    assert [scores.shape[0] for scores in found.scores] == [2, 2, 2]
+    assert len(found.features) == 3 * 6
+    assert torch.equal(found.features[5].flatten(1), found.scores[0])
+
+
+def test_a_period_critic_judges_each_place_of_the_period_by_itself() -> None:
+    critic = PeriodCritic(3, 2)
+    waveform = noise(1, 1, 300)
+    other = waveform.clone()
+    other[..., 1::3] += noise(1, 1, 100, seed=2)
+    with torch.no_grad():
+        before, after = critic(waveform)[-1], critic(other)[-1]
+    changed = (before != after).any(dim=2)[0, 0]
+    assert changed.tolist() == [False, True, False]
+
+
+def test_a_spectral_critic_sees_the_magnitudes_of_mirrored_frames() -> None:
+    critic = SpectralCritic(32, 10, 20, 2)
+    waveform = noise(1, 1, 100)
+    padded = np.pad(waveform[0, 0].numpy().astype(float), 11, mode="reflect")
+    frames = [padded[start : start + 32] for start in range(0, len(padded) - 31, 10)]
+    window = np.pad(np.ones(20), 6)
+    expected = np.abs(np.fft.rfft(np.stack(frames) * window, axis=1)).T
+    found = critic.magnitudes(waveform)[0].numpy()
+    assert found.shape == expected.shape == (17, 10)
+    np.testing.assert_allclose(found, expected, atol=1e-5)  # float32
+
+
+def tiny_vocoder(seed: int) -> BigVGAN:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return BigVGAN(VocoderConfig(8, (4, 2), (8, 4), (3,), (1, 2)), num_bands=5).eval()
+
+
+def test_weight_norm_changes_nothing_and_is_taken_off_without_a_trace() -> None:
+    log_mel = noise(2, 5, 7)
+    plain, normed = tiny_vocoder(0), weight_normed(tiny_vocoder(0))
+    with torch.no_grad():
+        torch.testing.assert_close(normed(log_mel), plain(log_mel))
+        for parameter in normed.parameters():
+            parameter += noise(*parameter.shape, seed=parameter.numel())
+        plain.load_state_dict(plain_state(normed))
+        torch.testing.assert_close(plain(log_mel), normed(log_mel))
+    assert any("original0" in key for key in normed.state_dict())
+
+
+def test_the_lengths_under_weight_norm_are_those_of_output_channels_or_input_ones() -> None:
+    normed = weight_normed(nn.Sequential(nn.Conv1d(2, 3, 5), nn.ConvTranspose1d(3, 4, 5)))
+    lengths = [value.shape for key, value in normed.state_dict().items() if "original0" in key]
+    assert lengths == [(3, 1, 1), (3, 1, 1)]
+
+
+def test_plain_weights_load_into_a_network_with_weight_norm_strictly() -> None:
+    wanted, normed = tiny_vocoder(1), weight_normed(tiny_vocoder(2))
+    load_plain(normed, wanted.state_dict())
+    log_mel = torch.randn(1, 5, 6, generator=rng(3))
+    with torch.no_grad():
+        torch.testing.assert_close(normed(log_mel), wanted(log_mel))
+    weights = wanted.state_dict()
+    weights.pop("conv_in.bias")
+    with pytest.raises(RuntimeError, match=r"conv_in\.bias"):
+        load_plain(normed, weights)
