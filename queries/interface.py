@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -107,6 +108,13 @@ class MixedQuery:
         object.__setattr__(self, "parts", queries)
         object.__setattr__(self, "weights", tuple(weight / sum(chosen) for weight in chosen))
 
+    def mix(self, parts: Tensor, unit_norm: bool) -> Tensor:
+        """The parts' embeddings (k, d) as one (d,), float32; of unit norm where the encoder's are."""
+        mean = parts.double().T @ parts.double().new_tensor(self.weights)
+        if unit_norm:
+            mean = mean / mean.norm().clamp_min(1e-12)
+        return mean.float()
+
     @property
     def name(self) -> str:
         return ", ".join(part.name for part in self.parts)
@@ -116,17 +124,95 @@ Query = Plain | MixedQuery
 
 
 @dataclass(frozen=True)
+class Span:
+    """Part of a recording, start <= time < end in seconds; an infinite end is the recording's."""
+
+    start: float
+    end: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < math.inf:
+            raise ValueError(f"span {self}: starts at {self.start:g} s; expected 0 or later")
+        if not self.start < self.end:
+            raise ValueError(f"span {self} ends before it starts; write START-END, as 3.2-5.0")
+
+    def __str__(self) -> str:
+        return f"{self.start:g}-" + (f"{self.end:g}" if self.end < math.inf else "")
+
+    @classmethod
+    def parse(cls, text: str) -> Span:
+        """ "3.2-5.0", or "3.2-" for all from there on."""
+        found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*-\s*(\d+\.?\d*|\.\d+)?\s*", text)
+        if not found:
+            raise ValueError(f"span {text!r}: expected START-END in seconds, as 3.2-5.0, or 3.2-")
+        return cls(float(found[1]), float(found[2] or math.inf))
+
+
+@dataclass(frozen=True, init=False)
+class Conditions:
+    """What else is said of sounds that are asked for, of all of one call alike.
+
+    negatives: sounds that are not wanted. spans: where targets may sound, anywhere if empty, and
+    not_spans, where they may not; Span, (start, end) or "start-end", in seconds. exclusive: the
+    targets share the mixture, no part of it is given twice. consistent: targets are parts of the
+    mixture also where the model generates sound of its own, so that the rest is a sound too.
+    """
+
+    negatives: tuple[Query, ...]
+    spans: tuple[Span, ...]
+    not_spans: tuple[Span, ...]
+    exclusive: bool
+    consistent: bool
+
+    def __init__(
+        self,
+        negatives: Sequence[str | Query] = (),
+        spans: Sequence[str | tuple[float, float] | Span] = (),
+        not_spans: Sequence[str | tuple[float, float] | Span] = (),
+        exclusive: bool = False,
+        consistent: bool = False,
+    ) -> None:
+        queries = tuple(TextQuery(item) if isinstance(item, str) else item for item in negatives)
+        object.__setattr__(self, "negatives", tuple(dict.fromkeys(queries)))
+        object.__setattr__(self, "spans", tuple(as_span(span) for span in spans))
+        object.__setattr__(self, "not_spans", tuple(as_span(span) for span in not_spans))
+        object.__setattr__(self, "exclusive", exclusive)
+        object.__setattr__(self, "consistent", consistent)
+
+    def said(self) -> dict[str, Any]:
+        """Those that differ from the default, as plain values for JSON."""
+        values: dict[str, Any] = {
+            "negatives": [query.name for query in self.negatives],
+            "spans": [str(span) for span in self.spans],
+            "not_spans": [str(span) for span in self.not_spans],
+            "exclusive": self.exclusive,
+            "consistent": self.consistent,
+        }
+        return {name: value for name, value in values.items() if value}
+
+
+def as_span(span: str | tuple[float, float] | Span) -> Span:
+    if isinstance(span, Span):
+        return span
+    return Span.parse(span) if isinstance(span, str) else Span(*span)
+
+
+@dataclass(frozen=True)
 class QueryEmbedding:
     """Queries as vectors. Leading dimensions are the caller's: (b,) or (b, s).
 
     pooled: (..., d), one vector a query, unit norm where the encoder says so.
     tokens: (..., k, d) or None, one vector a token.
     token_mask: (..., k) bool or None, True where a token is real.
+    negative: of what is not wanted, or None: leading dimensions (..., m), m a query, zeros for none.
+    activity: (..., t) in [0, 1] or None, 0 where the sound asked for is not, at the separator's rate.
     """
 
     pooled: Tensor
     tokens: Tensor | None = None
     token_mask: Tensor | None = None
+    negative: QueryEmbedding | None = None
+    activity: Tensor | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> QueryEmbedding:
         """The same function of each entry that is there."""
@@ -134,6 +220,8 @@ class QueryEmbedding:
             function(self.pooled),
             None if self.tokens is None else function(self.tokens),
             None if self.token_mask is None else function(self.token_mask),
+            None if self.negative is None else self.negative.map(function),
+            None if self.activity is None else function(self.activity),
         )
 
     def to(self, device: torch.device) -> QueryEmbedding:
@@ -145,7 +233,8 @@ class QueryEncoder(Protocol):
 
     modalities: the kinds of plain query that it reads; `cache.CachedEncoder` makes mixes of them.
     Embeddings that are of unit norm all are so declared by an attribute unit_norm = True, and those with
-    tokens by their width, token_dim.
+    tokens by their width, token_dim. Those with a network compute it on their device, an attribute that is
+    "cpu" unless it is set before the first query.
     """
 
     dim: int

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from qsep.queries.interface import AudioQuery, ImageQuery, MixedQuery, Plain, Query, TextQuery
+from qsep.queries.interface import (
+    AudioQuery,
+    Conditions,
+    ImageQuery,
+    MixedQuery,
+    Plain,
+    Query,
+    TextQuery,
+)
+from qsep.separation.spans import allowed
 
 
 def queries_from(
@@ -34,3 +43,20 @@ def queries_from(
         )
     weights = (1 - mix_weight, *[mix_weight / len(examples)] * len(examples))
     return [MixedQuery(text, *examples, weights=weights) for text in texts]
+
+
+def conditions_from(
+    queries: Sequence[Query],
+    negatives: Sequence[str],
+    spans: Sequence[str],
+    not_spans: Sequence[str],
+    exclusive: bool,
+    consistent: bool,
+) -> Conditions:
+    """What else is said of all queries; ValueError for what contradicts them or itself."""
+    for query in queries:
+        if isinstance(query, TextQuery) and query.text in negatives:
+            raise ValueError(f"{query.text!r} is wanted (-q) and not wanted (--negative): drop one")
+    conditions = Conditions(negatives, spans, not_spans, exclusive, consistent)
+    allowed(conditions)
+    return conditions

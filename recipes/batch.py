@@ -10,17 +10,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qsep.queries.interface import Query
-from qsep.separation.naming import slug
+from qsep.queries.interface import Conditions, Query
+from qsep.separation.naming import result_names
 
 if TYPE_CHECKING:
     from qsep.separation.api import Model
 
 
 def check_jobs(
-    inputs: Sequence[Path], queries: Sequence[Query], out: Path, residual: bool, overwrite: bool
+    inputs: Sequence[Path],
+    queries: Sequence[Query],
+    out: Path,
+    residual: bool,
+    overwrite: bool,
+    common: bool = False,
 ) -> None:
-    """Raise ValueError for what is wrong before any work: inputs, folder, files in the way."""
+    """Raise ValueError for what is wrong before any work: inputs, folder, files in the way.
+
+    common: all queries share one residual.
+    """
     for path in inputs:
         if not path.exists():
             raise ValueError(f"{path} does not exist: check the name")
@@ -31,30 +39,33 @@ def check_jobs(
     parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ValueError(f"{parent} cannot be written to: choose another folder with -o")
-    claimed: dict[Path, tuple[Path, Query]] = {}
+    claimed: dict[Path, tuple[Path, Query | None]] = {}  # None: the residual of all
     originals = {path.resolve(): path for path in inputs}
     for path in inputs:
         for query in queries:
-            base = f"{path.stem}.{slug(query.name)}"
-            for name in [f"{base}.wav", *([f"{base}.residual.wav"] if residual else [])]:
+            names = result_names(path.stem, query.name, residual, common)
+            for name, owner in zip(names, (query, None if common else query), strict=False):
                 target = out / name
-                if target in claimed:
-                    other, same = claimed[target]
+                other, same = claimed.setdefault(target, (path, owner))
+                if other != path or same is not owner:
                     what = (
                         f"{other} and {path}"
                         if other != path
-                        else f"{same.name!r} and {query.name!r}"
+                        else f"{called(same)} and {called(owner)}"
                     )
                     raise ValueError(
                         f"{what} would both be written to {target}: separate them in two runs"
                     )
-                claimed[target] = path, query
                 if target.resolve() in originals:
                     raise ValueError(f"{target} is an input too: choose another folder with -o")
                 if target.exists() and not overwrite:
                     raise ValueError(
                         f"{target} exists: add --overwrite or choose another folder with -o"
                     )
+
+
+def called(owner: Query | None) -> str:
+    return "the residual" if owner is None else repr(owner.name)
 
 
 def separate_files(
@@ -64,6 +75,7 @@ def separate_files(
     out: Path,
     residual: bool,
     json_output: bool,
+    conditions: Conditions,
 ) -> bool:
     """Write each input's results and say so; False if some input failed."""
     from qsep.separation.api import ABSENT_DB
@@ -73,7 +85,7 @@ def separate_files(
     for path in inputs:
         try:
             with progress_bar(path.name) as progress:
-                rows = model.separate_file(path, queries, out, residual, progress)
+                rows = model.separate_file(path, queries, out, residual, progress, conditions)
         except (ValueError, OSError) as error:
             all_done = False
             print(f"qsep: error: {one_line(error)}", file=sys.stderr)

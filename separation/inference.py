@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,9 +16,13 @@ from qsep.queries.interface import QueryEmbedding
 
 from .interface import Separator
 from .resample import StreamResampler
+from .shares import SharingRule
 
 CHUNK_SECONDS = 30.0
 BLOCK_SAMPLES = 1 << 17  # what is read at once
+
+
+Activity = Callable[[int, int], Tensor]  # first sample and number of them, at the separator's rate
 
 
 @dataclass(frozen=True)
@@ -33,23 +38,33 @@ class Geometry:
     fade: int
 
 
-def geometry(separator: Separator, chunk_seconds: float | None = None) -> Geometry:
+def geometry(
+    separator: Separator, chunk_seconds: float | None = None, rule: SharingRule | None = None
+) -> Geometry:
     """chunk_seconds: by default 30, or four contexts if that is more: what a chunk sees is seen twice."""
-    stride = separator.stride_samples
+    stride, context = separator.stride_samples, separator.context_samples
+    if rule is not None:
+        stride, context = math.lcm(stride, rule.hop_samples), context + 2 * rule.hop_samples
     if chunk_seconds is None:
-        chunk_seconds = max(CHUNK_SECONDS, 4 * separator.context_samples / separator.sample_rate)
+        chunk_seconds = max(CHUNK_SECONDS, 4 * context / separator.sample_rate)
     step = max(1, round(chunk_seconds * separator.sample_rate / stride)) * stride
-    return Geometry(step, -(-separator.context_samples // stride) * stride, stride)
+    return Geometry(step, -(-context // stride) * stride, stride)
 
 
 @torch.inference_mode()
 def separate_chunks(
-    separator: Separator, blocks: Iterable[Tensor], queries: QueryEmbedding, cut: Geometry
+    separator: Separator,
+    blocks: Iterable[Tensor],
+    queries: QueryEmbedding,
+    cut: Geometry,
+    rule: SharingRule | None = None,
+    activity: Activity | None = None,
 ) -> Iterator[Tensor]:
     """Overlap-add: blocks (c, t) at the separator's rate in, targets (s, c, t') out.
 
-    queries: (s, ...). The lengths out sum to the lengths in. Where the separator's context is
-    as it says, the result equals that of the whole recording at once.
+    queries: (s, ...); with a rule as many as it takes. activity: where targets may sound, for
+    separators that learned to be told. The lengths out sum to the lengths in. Where the separator's
+    context is as it says, the result equals that of the whole recording at once.
     """
     waiting: list[Tensor] = []  # input from `origin` on
     origin = start = num_in = 0
@@ -63,7 +78,14 @@ def separate_chunks(
         lead = start - max(0, start - cut.context)
         if not last:
             seen = seen[:, : lead + cut.step + cut.fade + cut.context]
-        target = separate_channels(separator, seen, queries)[..., lead:]
+        asked = queries
+        if activity is not None:
+            track = activity(start - lead, seen.shape[-1]).expand(len(queries.pooled), -1)
+            asked = replace(queries, activity=track)
+        target = separate_channels(separator, seen, asked)
+        if rule is not None:
+            target = rule(seen, target)
+        target = target[..., lead:]
         if tail is not None:
             overlap = min(cut.fade, target.shape[-1])
             rise = (torch.arange(overlap, device=target.device) + 0.5) / cut.fade
@@ -108,15 +130,17 @@ def separate_stream(
     sample_rate: int,
     queries: QueryEmbedding,
     cut: Geometry | None = None,
+    rule: SharingRule | None = None,
+    activity: Activity | None = None,
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
     """Blocks (c, t) at any rate in; pairs of mixture (c, t') and targets (s, c, t') out, in step.
 
     The mixture's samples come back untouched, so that whatever the model's band and precision lack
-    stays in the residual, mixture - target.
+    stays in the residual, mixture - target. rule, activity: see `separate_chunks`.
     """
-    cut = cut or geometry(separator)
+    cut = cut or geometry(separator, rule=rule)
     device = next(separator.parameters()).device  # type: ignore[attr-defined]
-    num_queries = len(queries.pooled)
+    num_queries = len(queries.pooled) - (rule.num_negatives if rule else 0)
     mixtures: deque[NDArray[np.floating]] = deque()
     forward: StreamResampler | None = None
     backward: StreamResampler | None = None
@@ -143,7 +167,7 @@ def separate_stream(
         num_out += targets.shape[-1]
         return take(mixtures, targets.shape[-1]), targets
 
-    for target in separate_chunks(separator, at_model_rate(), queries, cut):
+    for target in separate_chunks(separator, at_model_rate(), queries, cut, rule, activity):
         assert backward is not None
         flat = target.reshape(-1, target.shape[-1]).cpu().numpy()
         # Resampled there and back, the end is a few samples long; the last flush trims it.

@@ -6,7 +6,7 @@ f frequency bins, n frames, k bands or tokens, d query width, tau flow time in [
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -69,6 +69,10 @@ class Separator(Protocol):
     query_dim: width of QueryEmbedding.pooled.
     stride_samples: cutting a recording at multiples of this leaves frames where they were.
     context_samples: an output sample depends on no input farther away than this.
+
+    What else it may have, as `learns` and `is_generative` ask:
+    learns: frozenset of "negatives" and "spans", what of a query's `negative` and `activity` it reads.
+    generative: True where a target is sound of its own making, no part of the mixture.
     """
 
     config: Any
@@ -87,5 +91,30 @@ class Separator(Protocol):
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
-        """mixture: (b, c, t); queries.pooled: (b, s, d): the mixture is analysed once for s queries."""
+        """mixture: (b, c, t); queries.pooled: (b, s, d): the mixture is analysed once for s queries.
+
+        Generative separators also take a list of generators, one for each item of the batch.
+        """
         ...
+
+
+Generators = torch.Generator | Sequence[torch.Generator] | None  # of generative separators
+
+
+def drawn(generators: Generators, shape: Sequence[int]) -> Tensor:
+    """Normal noise (1, *shape), or (b, *shape) of a list of b generators; without any always the same."""
+    if generators is None or isinstance(generators, torch.Generator):
+        generators = [generators or torch.Generator().manual_seed(0)]
+    return torch.stack(
+        [torch.randn(tuple(shape), generator=one, device=one.device) for one in generators]
+    )
+
+
+def learns(separator: object) -> frozenset[str]:
+    """Which conditions the network reads itself: of "negatives" and "spans"."""
+    found: frozenset[str] = getattr(separator, "learns", frozenset())
+    return found
+
+
+def is_generative(separator: object) -> bool:
+    return bool(getattr(separator, "generative", False))

@@ -1,4 +1,4 @@
-"""A query as part of a file name."""
+"""How results are called: a query as part of a file name."""
 
 import hashlib
 import re
@@ -30,3 +30,10 @@ def slug(query: str) -> str:
     if len(words) > room:
         words = words[: room + 1].rpartition("-")[0] or words[:room]
     return f"{words or 'query'}-{digest[:HASH_LETTERS]}"
+
+
+def result_names(stem: str, query: str, residual: bool, common: bool = False) -> list[str]:
+    """Of the target's file and, if asked for, the residual's; `common`: one residual of all queries."""
+    base = f"{stem}.{slug(query)}"
+    names = [f"{base}.wav", f"{stem}.residual.wav" if common else f"{base}.residual.wav"]
+    return names[: 1 + residual]

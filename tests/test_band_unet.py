@@ -24,7 +24,7 @@ BLOCKS = [(1, 1, 1, 1, 1), (1, 2, 2, 2, 2), (2, 1, 3, 1, 1)]
 def band_masks(separator: Any, mixture: Tensor, pooled: Tensor) -> Tensor:
     energy = separator.gather(squared_magnitude(separator.spectrum(mixture)).mean(dim=1))
     with torch.no_grad():
-        return separator.masks(energy, pooled)
+        return separator.masks(energy, QueryEmbedding(pooled))
 
 
 def test_masks_lie_between_zero_and_one_and_differ_by_query_band_and_frame() -> None:
@@ -167,7 +167,7 @@ def test_looks_are_averaged_over_shifted_frames_and_raised_to_the_power() -> Non
             query = separator.concept_masks(separator.reader(pooled))
             logits = torch.einsum("bsd,bdkn->bskn", query[..., :-1] * 5**-0.5, hidden)
             looks.append(torch.sigmoid(logits + query[..., -1, None, None]))
-        found = separator.calm_masks(energy, pooled)
+        found = separator.calm_masks(energy, QueryEmbedding(pooled))
     expected = torch.stack(looks).mean(dim=0) ** 0.6
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     assert (looks[0] - looks[2]).abs().max() > 1e-3  # the grid matters

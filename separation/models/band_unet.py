@@ -10,7 +10,7 @@ Late fusion as in CLIPSep (Dong et al. 2023, sec. 3), residual blocks as in He e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from qsep.queries.interface import QueryEmbedding
 
 from ..concepts import ConceptReader, disturb
 from ..interface import LossOutput, MixtureBatch, Separated
+from ..networks.norm_block import ResidualBlock, conv_norm
 from ..objectives.snr import thresholded_snr_loss
 from ..signal.bands import band_weights
 from ..signal.stft import istft, stft
@@ -37,7 +38,9 @@ class Config:
     query_noise: norm of the noise on unit-norm query embeddings in training. absent_weight: weight of
     a query for an absent sound in the loss; at 1 silence for every query is the first thing learned,
     and the last. snr_limit_db: an item separated better than this gives no gradient. channel_dropout:
-    probability that a channel of the U-Net's deep levels is silenced in training.
+    probability that a channel of the U-Net's deep levels is silenced in training. negatives, spans:
+    whether the network reads what is not wanted, and where the sound asked for may be; it then has a
+    second reading of queries, and another input plane, for which it analyses each query by itself.
 
     At use: looks: passes of the U-Net, each over frames shifted against its grid, whose masks are
     averaged. mask_exponent: power of the masks; under 1 it takes back some of the sureness that a
@@ -58,6 +61,8 @@ class Config:
     absent_weight: float = 0.1
     snr_limit_db: float = 30.0
     channel_dropout: float = 0.0
+    negatives: bool = False
+    spans: bool = False
     looks: int = 1
     mask_exponent: float = 1.0
 
@@ -70,25 +75,8 @@ def build(config: Config) -> BandUNet:
     return BandUNet(config)
 
 
-def conv_norm(
-    num_in: int, num_out: int, kernel: int = 3, stride: tuple[int, int] = (1, 1)
-) -> nn.Module:
-    conv = nn.Conv2d(num_in, num_out, kernel, stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(num_out))
-
-
-class ResidualBlock(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = conv_norm(channels, channels)
-        self.second = conv_norm(channels, channels)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return F.relu(hidden + self.second(F.relu(self.first(hidden))))
-
-
 class UNet(nn.Module):
-    """(b, 3, k, n) to (b, features, k, n); k a multiple of 32 and n of TIME_STRIDE.
+    """(b, num_inputs, k, n) to (b, features, k, n); k a multiple of 32 and n of TIME_STRIDE.
 
     Works at half resolution inside and returns to full by pixel shuffle: few wide layers are faster
     on a CPU than many narrow ones.
@@ -102,10 +90,11 @@ class UNet(nn.Module):
         blocks: tuple[int, ...],
         features: int,
         channel_dropout: float = 0.0,
+        num_inputs: int = 3,
     ) -> None:
         super().__init__()
         self.channel_dropout = channel_dropout
-        self.stem = conv_norm(3, channels[0], kernel=5, stride=(2, 2))
+        self.stem = conv_norm(num_inputs, channels[0], kernel=5, stride=(2, 2))
         self.encoders = nn.ModuleList()
         self.downs = nn.ModuleList()
         self.reduces = nn.ModuleList()
@@ -164,12 +153,19 @@ class BandUNet(nn.Module):
         weights = band_weights(num_bins, config.num_bands, config.sample_rate)
         self.register_buffer("bands", weights, persistent=False)
         self.reader = ConceptReader(config.query_dim, len(config.concepts), config.num_phrases)
+        told = {"negatives": config.negatives, "spans": config.spans}
+        self.learns = frozenset(name for name, learned in told.items() if learned)
         self.unet = UNet(
-            config.channels, config.blocks, config.mask_features, config.channel_dropout
+            *(config.channels, config.blocks, config.mask_features, config.channel_dropout),
+            num_inputs=3 + config.spans,
         )
         self.concept_masks = nn.Linear(
             len(config.concepts) + 1, config.mask_features + 1, bias=False
         )
+        if config.negatives:
+            self.negative_masks = nn.Linear(
+                len(config.concepts) + 1, config.mask_features + 1, bias=False
+            )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def spectrum(self, waveform: Tensor) -> Tensor:
@@ -193,39 +189,77 @@ class BandUNet(nn.Module):
         place = torch.linspace(-1, 1, energy.shape[1], device=energy.device)
         return torch.stack([overall, contrast, place[:, None].expand_as(energy)], dim=1)
 
-    def calm_masks(self, energy: Tensor, pooled: Tensor) -> Tensor:
+    def features(self, energy: Tensor, activity: Tensor | None) -> Tensor:
+        """`band_features`, with spans one more: activity (b, s, t), else everywhere 1, in frames. One for
+        each mixture, (b, 3 or 4, k, n), or where there is activity for each query, (b s, 4, k, n)."""
+        features = self.band_features(energy)
+        if not self.config.spans:
+            return features
+        if activity is None:
+            return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
+        hop, num_samples = self.config.hop_samples, energy.shape[-1] * self.config.hop_samples
+        margin = hop // 2, num_samples - activity.shape[-1] - hop // 2
+        frames = F.avg_pool1d(F.pad(activity, margin, mode="replicate"), hop).flatten(0, 1)
+        features = features.repeat_interleave(activity.shape[1], dim=0)
+        plane = frames[:, None, None].expand_as(features[:, :1])
+        return torch.cat([features, plane], dim=1)
+
+    def calm_masks(self, energy: Tensor, queries: QueryEmbedding) -> Tensor:
         """What `masks` gives, for use: averaged over looks, to the power of mask_exponent."""
         looks = self.config.looks
-        features, query = self.band_features(energy), self.read(pooled)
+        features, query = self.features(energy, queries.activity), self.read(queries)
         shifts = [look * TIME_STRIDE // looks for look in range(looks)]
         masks = [self.look(features, query, shift) for shift in shifts]
         return torch.stack(masks).mean(dim=0) ** self.config.mask_exponent
 
     def masks(
-        self, energy: Tensor, pooled: Tensor, generator: torch.Generator | None = None
+        self, energy: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Tensor:
-        """energy (b, k, n), pooled (b, s, d) to band masks (b, s, k, n) in [0, 1]."""
-        return self.look(self.band_features(energy), self.read(pooled), 0, generator)
+        """energy (b, k, n), queries.pooled (b, s, d) to band masks (b, s, k, n) in [0, 1]."""
+        features = self.features(energy, queries.activity)
+        return self.look(features, self.read(queries), 0, generator)
 
-    def read(self, pooled: Tensor) -> Tensor:
-        """pooled (b, s, d) to weights of the features and an offset: (b, s, mask_features + 1)."""
-        with full_precision(pooled):
-            weights: Tensor = self.concept_masks(self.reader(pooled))
+    def read(self, queries: QueryEmbedding) -> Tensor:
+        """pooled (b, s, d) to weights of the features and an offset: (b, s, mask_features + 1).
+
+        Negatives add to these by a matrix of their own, as if both readings were one long vector (Ma et
+        al. 2024, "CLAPSep"). A negative of zeros is none.
+        """
+        with full_precision(queries.pooled):
+            weights: Tensor = self.concept_masks(self.reader(queries.pooled))
+            if self.config.negatives and queries.negative is not None:
+                pooled = queries.negative.pooled
+                reading = self.reader(pooled) * pooled.any(dim=-1, keepdim=True)
+                weights = weights + self.negative_masks(reading.sum(dim=-2).clamp(max=1))
             return weights
 
     def look(
         self, features: Tensor, query: Tensor, shift: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Features (b, 3, k, n) and what was read to masks (b, s, k, n); shift: of the U-Net's grid."""
+        """What `features` and `read` gave to masks (b, s, k, n); shift: of the U-Net's grid."""
+        num, num_queries = query.shape[:2]
+        rows = query.reshape(len(features), num * num_queries // len(features), query.shape[2])
+        logits = self.logits(self.hidden(features, shift, generator), rows)
+        return torch.sigmoid(logits).reshape(num, num_queries, *logits.shape[2:])
+
+    def hidden(
+        self, features: Tensor, shift: int = 0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """What the U-Net makes of `features`: (b, mask_features, k, n), float32."""
         num_frames = features.shape[-1]
         features = F.pad(features, (shift, -(num_frames + shift) % TIME_STRIDE))
-        hidden = self.unet(features.contiguous(memory_format=torch.channels_last), generator)
-        with full_precision(features):
-            hidden = hidden[..., shift : shift + num_frames].float()
+        hidden: Tensor = self.unet(
+            features.contiguous(memory_format=torch.channels_last), generator
+        )
+        return hidden[..., shift : shift + num_frames].float()
+
+    def logits(self, hidden: Tensor, query: Tensor) -> Tensor:
+        """hidden (b, d, k, n), query (b, s, d + 1) to (b, s, k, n)."""
+        with full_precision(hidden):
             direction, offset = query[..., :-1], query[..., -1]
             scale = self.config.mask_features**-0.5
-            logits = torch.einsum("bsd,bdkn->bskn", direction * scale, hidden)
-            return torch.sigmoid(logits + offset[..., None, None])
+            found = torch.einsum("bsd,bdkn->bskn", direction * scale, hidden)
+            return found + offset[..., None, None]
 
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
@@ -233,7 +267,7 @@ class BandUNet(nn.Module):
         """mixture: (b, c, t), any scale; queries.pooled: (b, s, d). target + residual = mixture."""
         spec = self.spectrum(mixture)
         energy = self.gather(squared_magnitude(spec).mean(dim=1))
-        mask = self.calm_masks(energy, queries.pooled)
+        mask = self.calm_masks(energy, queries)
         bin_mask = (mask.transpose(-2, -1) @ self.bands.T).transpose(-2, -1)
         masked = bin_mask[:, :, None] * spec[:, None]
         target = istft(
@@ -267,7 +301,7 @@ class BandUNet(nn.Module):
             mixture_energy = energy.sum(dim=(1, 2))[:, None].expand_as(target_energy)
             pooled = F.normalize(torch.where(asked[..., None], queries.pooled, 0), dim=-1)
             pooled = disturb(pooled, self.config.query_noise, generator)
-        mask = self.masks(energy, pooled, generator)
+        mask = self.masks(energy, replace(queries, pooled=pooled), generator)
         change = mask * (mask * energy[:, None] - 2 * correlation)
         error = (change.sum(dim=(2, 3)) + target_energy).clamp_min(0)
         snr_loss = thresholded_snr_loss(
