@@ -1,6 +1,7 @@
 """Captioned recordings are mixed as AudioSep and USS mix them, or as our own rule says."""
 
 import json
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -132,10 +133,35 @@ def test_an_epoch_asks_for_every_recording_once(folder: Path) -> None:
 def test_only_the_target_is_asked_for_by_caption_or_by_itself(folder: Path) -> None:
     sources, queries, _ = mixtures(folder, max_sources=3)[1]
     clip, _ = mixtures(folder).segment(1)
-    assert queries == [TextQuery(clip.caption), None, None]
+    assert queries == [TextQuery(*clip.captions), None, None]
     assert sources.shape == (3, 1, RATE + 7)
     sources, queries, _ = mixtures(folder, by_example=True, rule="uss")[1]
     assert queries == [AudioQuery(sources[0, 0].numpy(), sample_rate=RATE), None]
+
+
+@pytest.fixture
+def several(folder: Path) -> Path:
+    """The first two recordings share one of their captions, c."""
+    texts = {"0.wav": ["a", "b", "c"], "1.wav": ["c", "d"], "2.wav": ["e"]}
+    data = [{"wav": wav, "caption": all_[0], "captions": all_} for wav, all_ in texts.items()]
+    (folder / "train.json").write_text(json.dumps({"data": data}))
+    return folder
+
+
+def test_of_several_captions_each_is_asked_for_as_often(several: Path) -> None:
+    data = mixtures(several)
+    asked = Counter(data[draw][1][0].name for draw in range(600))  # type: ignore[union-attr]
+    expected = {"a": 67, "b": 67, "c": 167, "d": 100, "e": 200}
+    assert asked == {text: pytest.approx(n, abs=30) for text, n in expected.items()}  # 3 sigma
+
+
+def test_recordings_that_share_one_of_their_captions_are_not_mixed(several: Path) -> None:
+    data = mixtures(several, rule="exact")
+    for draw in range(30):
+        segments = data.unlike(draw, 2, np.random.default_rng(draw))[1]
+        levels = {round(float(np.std(segment)), 2) for segment in segments}
+        assert len(levels) == 2
+        assert 0.03 in levels  # the level of 2.wav
 
 
 def test_our_rule_mixes_no_caption_with_itself_and_nothing_silent(folder: Path) -> None:

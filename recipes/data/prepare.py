@@ -152,6 +152,7 @@ def plan_vggsound(videos: Sequence[Path], listing: Path, tested: set[str]) -> Pl
             plan.faults.append((str(video), "unlisted", ""))
             continue
         label, part = listed[video_id]
+        label = label.replace(", ", " ")
         name = f"{video_id[0]}/{video_id[1]}/{video_id}"
         plan.add(Job(video, name, label, part == "test" or video_id in tested))
     found = {Path(name).name for name in plan.jobs}
@@ -171,7 +172,7 @@ def read_vggsound(path: Path) -> dict[str, tuple[str, str]]:
                     f"{path}: expected rows of YouTube id, start, label, train or test; "
                     f"got {','.join(row)!r}"
                 )
-            listed[row[0]] = row[2].replace(", ", " "), row[3]
+            listed[row[0]] = row[2], row[3]
     return listed
 
 

@@ -32,12 +32,14 @@ TRIES = 8  # of segments in which something sounds
 @dataclass(frozen=True)
 class SegmentMixConfig:
     """rule: "audiosep", "uss" or "exact", as the functions here say. max_sources: a mixture has 2 to this
-    many, each number equally often. level_db: the target is at most this much above or below the rest."""
+    many, each number equally often. level_db: the target is at most this much above or below the rest.
+    balanced: captions come equally often, not recordings, as in USS, where they are classes."""
 
     segment_samples: int = 160000
     rule: str = "audiosep"
     max_sources: int = 2
     level_db: int = 10
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         if self.rule not in ("audiosep", "uss", "exact"):
@@ -49,31 +51,45 @@ class SegmentMixConfig:
 
 @dataclass(frozen=True)
 class CaptionedClip:
-    """file: relative to the data folder, or absolute."""
+    """file: relative to the data folder, or absolute. captions: any of them may be asked for. start: of the
+    segment to cut, in seconds (anchors.py); None: anywhere."""
 
     file: str
-    caption: str
+    captions: tuple[str, ...]
+    start: float | None = None
 
 
-def read_captions(folder: Path, split: str) -> tuple[CaptionedClip, ...]:
-    """folder/SPLIT.json in AudioSep's form: {"data": [{"wav": FILE, "caption": TEXT}, …]}."""
+def read_captions(folder: Path, split: str, least: int = 2) -> tuple[CaptionedClip, ...]:
+    """folder/SPLIT.json in AudioSep's form: {"data": [{"wav": FILE, "caption": TEXT}, …]}.
+
+    An item with several has them all as "captions"; "start" says where its segment lies, in seconds.
+    least: how many recordings there must be.
+    """
     path = folder / f"{split}.json"
     if not path.is_file():
         raise ValueError(
             f"{path}: no such file; data.folder must hold {split}.json, "
-            'as {"data": [{"wav": "rain.wav", "caption": "rain on a roof"}]}'
+            'as {"data": [{"wav": "rain.wav", "caption": "rain on a roof"}]}; '
+            "`qsep data captions` makes it from public data sets"
         )
     try:
         content = json.loads(path.read_text("utf-8"))
-        clips = tuple(CaptionedClip(item["wav"], item["caption"]) for item in content["data"])
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        clips = tuple(
+            CaptionedClip(
+                item["wav"],
+                tuple(item.get("captions") or [item["caption"]]),
+                None if item.get("start") is None else max(0.0, float(item["start"])),
+            )
+            for item in content["data"]
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: expected data with wav and caption each ({error!r})") from error
     missing = [clip.file for clip in clips if not (folder / clip.file).is_file()]
     if missing:
         raise ValueError(
             f"{path}: {len(missing)} of its files are missing, first {folder / missing[0]}"
         )
-    if len(clips) < 2:
+    if len(clips) < least:
         raise ValueError(f"{path}: lists {len(clips)} recordings; mixtures need two")
     return clips
 
@@ -146,13 +162,17 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
     ) -> None:
         if config.max_sources > batch_size and config.rule != "exact":
             raise ValueError(f"train.batch_size {batch_size} is less than mix.max_sources")
-        captions = {clip.caption for clip in clips}
+        captions = {clip.captions for clip in clips}
         if config.rule == "exact" and len(captions) < config.max_sources:
             raise ValueError(
                 f"{folder}: mixtures of {config.max_sources} captions, of {len(captions)}"
             )
         self.folder, self.clips, self.config, self.by_example = folder, clips, config, by_example
         self.batch_size, self.sample_rate, self.seed = batch_size, sample_rate, seed
+        by_caption: dict[str, list[CaptionedClip]] = {}
+        for clip in clips:
+            by_caption.setdefault(clip.captions[0], []).append(clip)
+        self.by_caption = list(by_caption.values())
 
     def __getitem__(self, draw: int) -> tuple[torch.Tensor, list[Query | None], str]:
         config = self.config
@@ -173,17 +193,34 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
             else:
                 levels = rng.integers(-config.level_db, config.level_db + 1, num_sources)
                 sources[:num_sources, 0] = audiosep_sources(segments, levels.tolist())
-        query: Query = TextQuery(clip.caption)
+        query: Query = TextQuery(self.wording(clip, draw))
         if self.by_example:
             query = AudioQuery(sources[0, 0], sample_rate=self.sample_rate)
         others = [None] * (config.max_sources - 1)
         return torch.from_numpy(sources), [query, *others], f"{self.seed}-{draw}"
 
+    def wording(self, clip: CaptionedClip, draw: int) -> str:
+        """One of the clip's captions, each as likely."""
+        rng = np.random.default_rng((self.seed, draw, 4))
+        return clip.captions[int(rng.integers(len(clip.captions)))]
+
     def segment(self, draw: int) -> tuple[CaptionedClip, np.ndarray]:
-        """A clip and a random segment of it; every epoch goes through all clips in an order of its own."""
+        """A clip and a segment of it; every epoch goes through all clips in an order of its own."""
+        rng = np.random.default_rng((self.seed, draw, 3))
+        if self.config.balanced:
+            return self.cut(self.of_next_caption(draw), rng)
         epoch, position = divmod(draw, len(self.clips))
         clip = self.clips[epoch_order(len(self.clips), self.seed, epoch)[position]]
-        return self.cut(clip, np.random.default_rng((self.seed, draw, 3)))
+        return self.cut(clip, rng)
+
+    def of_next_caption(self, draw: int) -> CaptionedClip:
+        """Every round goes through all captions in an order of its own, and at each through its clips."""
+        round_, place = divmod(draw, len(self.by_caption))
+        caption = int(epoch_order(len(self.by_caption), self.seed, round_)[place])
+        clips = self.by_caption[caption]
+        epoch, position = divmod(round_, len(clips))
+        order = np.random.default_rng((self.seed, caption, epoch, 5)).permutation(len(clips))
+        return clips[order[position]]
 
     def cut(
         self, clip: CaptionedClip, rng: np.random.Generator
@@ -193,7 +230,7 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
             with soundfile.SoundFile(self.folder / clip.file) as file:
                 if file.frames >= file.samplerate:
                     return clip, read_segment(
-                        file, self.config.segment_samples, self.sample_rate, rng
+                        file, self.config.segment_samples, self.sample_rate, rng, clip.start
                     )
             clip = self.clips[int(rng.integers(len(self.clips)))]
         raise ValueError(f"{self.folder}: too many recordings are shorter than a second")
@@ -206,7 +243,8 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
         candidate = self.segment(draw)
         for _ in range(TRIES * num_sources):
             clip, segment = candidate
-            if segment.any() and clip.caption not in {other.caption for other, _ in found}:
+            known = {caption for other, _ in found for caption in other.captions}
+            if segment.any() and known.isdisjoint(clip.captions):
                 found.append(candidate)
             if len(found) == num_sources:
                 return found[0][0], np.stack([segment for _, segment in found])
@@ -220,13 +258,20 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
 
 
 def read_segment(
-    file: soundfile.SoundFile, num_samples: int, sample_rate: int, rng: np.random.Generator
+    file: soundfile.SoundFile,
+    num_samples: int,
+    sample_rate: int,
+    rng: np.random.Generator,
+    start: float | None = None,
 ) -> np.ndarray:
-    """A random stretch at sample_rate, mean of the first two channels: (t,) float32, zeros at the end of
-    what is shorter."""
+    """A random stretch at sample_rate, or that from `start` seconds on, mean of the first two channels:
+    (t,) float32, zeros at the end of what is shorter."""
     seconds = num_samples / sample_rate + SPARE_SECONDS
     num_needed = math.ceil(seconds * file.samplerate)
-    file.seek(int(rng.integers(max(0, file.frames - num_needed) + 1)))
+    if start is None:
+        file.seek(int(rng.integers(max(0, file.frames - num_needed) + 1)))
+    else:
+        file.seek(min(round(start * file.samplerate), file.frames))
     found = file.read(num_needed, dtype="float32", always_2d=True)[:, :2].mean(axis=1)
     if file.samplerate != sample_rate:
         found = soxr.resample(found, file.samplerate, sample_rate, quality="HQ")
