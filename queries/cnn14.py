@@ -25,11 +25,12 @@ IN_USS = "query_net.base."  # before the names of its weights in a checkpoint of
 FRONT_END = ("spectrogram_extractor.", "logmel_extractor.")  # stored there, computed here
 
 
-def load_cnn14(path: Path) -> Cnn14:
-    """With weights as PANNs released them, or out of a checkpoint of USS; strict, for answers."""
+def load_cnn14(path: Path, prefix: str = IN_USS) -> Cnn14:
+    """With weights as PANNs released them, or out of a checkpoint of USS, where the prefix stands before
+    their names; strict, for answers."""
     weights = read_state_dict(path)
     in_uss = {
-        key.removeprefix(IN_USS): value for key, value in weights.items() if key.startswith(IN_USS)
+        key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)
     }
     weights = in_uss or weights
     network = Cnn14(widths(weights, path))

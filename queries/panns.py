@@ -22,6 +22,7 @@ from torch import Tensor
 from .cnn14 import NUM_CLASSES, SAMPLE_RATE, WIDTH, Cnn14, load_cnn14
 from .interface import AudioQuery, Query, QueryEmbedding, TextQuery, unreadable
 from .media import read_recording
+from .ontology import class_nodes
 
 WIDTHS = {"probabilities": NUM_CLASSES, "embedding": WIDTH}
 LABELS_FILE = "class_labels_indices.csv"  # as AudioSet and PANNs name it
@@ -34,7 +35,7 @@ MAX_SECONDS = 600.0  # of an example
 class Config:
     """checkpoint: Cnn14's released weights (Cnn14_mAP=0.431.pth), or a checkpoint of USS that holds
     them. output: "probabilities" of the 527 classes, or "embedding" (2048). labels: the classes'
-    names, AudioSet's class_labels_indices.csv; by default sought beside the checkpoint."""
+    names, AudioSet's class_labels_indices.csv; by default that beside the checkpoint, else AudioSet's own."""
 
     checkpoint: str
     output: str = "probabilities"
@@ -52,6 +53,8 @@ def build(config: Config) -> Panns:
 class Panns:
     """See the module's docstring. Loads its network at the first recording."""
 
+    device: torch.device | str = "cpu"
+
     def __init__(self, config: Config) -> None:
         self.config = config
         words = {TextQuery} if config.output == "probabilities" else set()
@@ -68,17 +71,18 @@ class Panns:
 
     @cached_property
     def network(self) -> Cnn14:
-        return load_cnn14(self.path)
+        return load_cnn14(self.path).to(self.device)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """Names of the classes in the order of their probabilities."""
-        if not self.labels_path.is_file():
+        if self.labels_path.is_file():
+            return read_labels(self.labels_path)
+        if self.config.labels:
             raise ValueError(
-                f"{self.labels_path}: no such file; it has to name the tagger's classes "
-                f"(AudioSet's {LABELS_FILE})"
+                f"{self.labels_path}: no such file; it has to name the tagger's classes"
             )
-        return read_labels(self.labels_path)
+        return tuple(node.name for node in class_nodes())
 
     def tag(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
         """Every two seconds of (t,), t >= 1, at 32 kHz in [-1, 1]: embeddings (s, 2048) and
@@ -87,9 +91,10 @@ class Panns:
         repeats = -(-num_segments * SEGMENT_SAMPLES // len(waveform))
         whole = waveform.repeat(repeats)[: num_segments * SEGMENT_SAMPLES]
         with torch.inference_mode():
-            answers = [self.network(segment) for segment in whole.reshape(-1, 1, SEGMENT_SAMPLES)]
+            segments = whole.reshape(-1, 1, SEGMENT_SAMPLES).to(self.device)
+            answers = [self.network(segment) for segment in segments]
         embeddings, probabilities = zip(*answers, strict=True)
-        return torch.cat(embeddings).clone(), torch.cat(probabilities).clone()
+        return torch.cat(embeddings).cpu().clone(), torch.cat(probabilities).cpu().clone()
 
     def hear(self, waveform: Tensor) -> Tensor:
         """An example (t,) at 32 kHz as a query (dim,): mean over its segments, silence left out (USS)."""

@@ -18,6 +18,8 @@ NOT_COMPONENTS = {
     "bert",
     "audio_tower",
     "cnn14",
+    "sound_events",
+    "ontology",
     "weights",
     "media",
     "hub",

@@ -150,12 +150,12 @@ def test_building_does_not_read_the_weights(folder: Path) -> None:
         panns.encode([example(9000)])
 
 
-def test_without_labels_words_are_refused_and_examples_heard(folder: Path) -> None:
+def test_without_a_list_beside_it_the_classes_are_audiosets(folder: Path) -> None:
     (folder / "class_labels_indices.csv").unlink()
     panns = encoder(folder)
-    with pytest.raises(ValueError, match="it has to name the tagger's classes"):
-        panns.encode([TextQuery("Sound 3, quiet")])
-    assert panns.encode([example(9000)]).pooled.shape == (1, 527)
+    assert panns.encode([TextQuery("violin, fiddle")]).pooled[0].argmax() == 191
+    with pytest.raises(ValueError, match=r"no\.csv: no such file; it has to name the tagger's"):
+        encoder(folder, labels=str(folder / "no.csv")).encode([TextQuery("Violin, fiddle")])
 
 
 @pytest.mark.parametrize(

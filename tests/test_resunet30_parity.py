@@ -1,6 +1,7 @@
-"""ResUNet30 and Cnn14 compute what the authors' code computes, from the same state dict.
+"""ResUNet30, Cnn14 and its detector of sound events compute what the authors' code computes, from the
+same state dict.
 
-Recorded values and key lists: tests/parity (see take_resunet30.py and filling.py there).
+Recorded values and key lists: tests/parity (take_resunet30.py, take_sound_events.py, filling.py).
 """
 
 import json
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from qsep.queries.cnn14 import Cnn14
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.sound_events import framewise
 from qsep.queries.weights import load_weights
 from qsep.separation.components import build_separator
 from qsep.separation.published.resunet30 import convert, published_modules
@@ -131,3 +133,15 @@ def test_the_tagger_gives_the_recorded_embedding_and_probabilities() -> None:
     embedding, probabilities = found.eval()(mixture("audiosep")[0])
     assert error(embedding, values("panns_cnn14/out.embedding")) < LIMIT
     assert error(probabilities, values("panns_cnn14/out.clipwise_output")) < LIMIT
+
+
+@torch.inference_mode()
+def test_the_detector_gives_the_recorded_probabilities_of_frames_and_of_the_clip() -> None:
+    detector = Cnn14()
+    load_weights(detector, weights_of("panns_cnn14"), "panns_cnn14")
+    waveform = torch.from_numpy(glide(137_600, 32000) + fall(137_600, 32000))[None]
+    found = framewise(detector.eval(), waveform)
+    assert found.shape == (1, 431, 527)
+    with np.load(FOLDER / "sound_events.npz") as expected:
+        assert error(found[0, ::23, ::8], torch.from_numpy(expected["framewise"])) < LIMIT
+        assert error(found[0].amax(dim=0), torch.from_numpy(expected["clipwise"])) < LIMIT

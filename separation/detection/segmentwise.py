@@ -1,0 +1,80 @@
+"""USS's own way to take nodes of the ontology out of a recording (Kong et al. 2023, arXiv 2305.07447).
+
+Each two seconds are asked for what the tagger hears in them, with all classes but the node's set to 0, and
+are silent where none of these is active. Segments neither overlap nor fade: where one begins, a click may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from qsep.queries.cnn14 import NUM_CLASSES, SAMPLE_RATE, Cnn14
+from qsep.queries.interface import QueryEmbedding
+
+from ..inference import Geometry, separate_stream
+from ..interface import Separated, Separator
+from .hierarchy import Group
+from .tagged_sounds import SEGMENT_SAMPLES, tag
+
+
+def separate_segments(
+    separator: Separator,
+    tagger: Cnn14,
+    groups: Sequence[Group],
+    threshold: float,
+    blocks: Iterable[NDArray[np.floating]],
+    sample_rate: int,
+) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
+    """As `separate_stream`, one target a group: pairs of mixture (c, t) and targets (s, c, t)."""
+    if separator.sample_rate != SAMPLE_RATE or separator.query_dim != NUM_CLASSES:
+        raise ValueError(
+            f"the separator takes queries {separator.query_dim} wide at {separator.sample_rate} Hz; the "
+            f"tagger's probabilities are {NUM_CLASSES} at {SAMPLE_RATE} Hz"
+        )
+    masks = torch.zeros(len(groups), NUM_CLASSES)
+    for mask, group in zip(masks, groups, strict=True):
+        mask[list(group.members)] = 1
+    segmentwise = Segmentwise(separator, tagger, threshold)
+    cut = Geometry(SEGMENT_SAMPLES, context=0, fade=0)
+    queries = QueryEmbedding(masks)
+    yield from separate_stream(segmentwise, blocks, sample_rate, queries, cut)  # type: ignore[arg-type]
+
+
+class Segmentwise(nn.Module):
+    """A Separator, but for training, of single segments; its queries are which classes count, as 1 and 0."""
+
+    num_channels = None
+
+    def __init__(self, separator: Separator, tagger: Cnn14, threshold: float) -> None:
+        super().__init__()
+        assert isinstance(separator, nn.Module)
+        self.inner: Separator = separator
+        self.threshold = threshold
+        self.tag = lambda segment: torch.from_numpy(tag(tagger, segment))
+        self.config = separator.config
+        self.sample_rate, self.query_dim = separator.sample_rate, separator.query_dim
+        self.stride_samples, self.context_samples = SEGMENT_SAMPLES, 0
+
+    def separate(
+        self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
+    ) -> Separated:
+        """mixture: (b, c, t), t <= SEGMENT_SAMPLES; queries.pooled: (b, s, 527) of 0 and 1."""
+        num_samples = mixture.shape[-1]
+        padded = F.pad(mixture, (0, SEGMENT_SAMPLES - num_samples))
+        target = mixture.new_zeros(*queries.pooled.shape[:2], *mixture.shape[1:])
+        for item, (segment, masks) in enumerate(zip(padded, queries.pooled, strict=True)):
+            heard = self.tag(segment.mean(dim=0).cpu()).to(masks)
+            conditions = masks * heard
+            active = conditions.amax(dim=1) >= self.threshold
+            if active.any():
+                asked = QueryEmbedding(conditions[active][None])
+                target[item, active] = self.inner.separate(segment[None], asked).target[
+                    0, ..., :num_samples
+                ]
+        return Separated(target, mixture[:, None] - target)

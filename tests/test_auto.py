@@ -1,0 +1,224 @@
+"""`qsep auto`: what it writes, with a model that knows kinds of its own and with USS, and what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from command import Run, content, names, record
+from tiny import tiny_separator, tiny_tagger
+
+from qsep.queries.ontology import audioset
+from qsep.recipes import auto
+from qsep.separation.published.resunet30 import published_modules
+
+ANY = ("--threshold", "1e-6")  # random networks hear everything a little
+
+
+def summary(folder: Path, stem: str = "a") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "out" / f"{stem}.auto.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rate", "num_channels", "num_samples", "subtype"),
+    [(44100, 2, 26007, "PCM_24"), (8000, 1, 1, "PCM_16"), (11025, 3, 2753, "FLOAT")],
+)
+def test_it_writes_each_sound_in_the_recordings_own_format_and_says_when(
+    qsep: Run,
+    tiny_model: Path,
+    folder: Path,
+    rate: int,
+    num_channels: int,
+    num_samples: int,
+    subtype: str,
+) -> None:
+    record(folder / "a.wav", num_samples, rate, num_channels, subtype)
+    done = qsep("auto", "a.wav", "-o", "out", "-m", tiny_model, *ANY)
+    assert done.code == 0, done.err
+    found = summary(folder)
+    assert found["detector"] == "model"
+    assert found["seconds"] == pytest.approx(num_samples / rate, abs=1e-3)
+    assert found["sounds"]
+    files = {Path(sound["file"]).name for sound in found["sounds"]}
+    assert names(folder / "out") == {*files, "a.auto.json", "a.auto.png"}
+    assert files <= {"a.dog.wav", "a.rain.wav", "a.violin.wav"}
+    for sound in found["sounds"]:
+        info = soundfile.info(folder / sound["file"])
+        assert (info.samplerate, info.channels, info.frames) == (rate, num_channels, num_samples)
+        assert info.subtype == subtype
+        assert sound["spans"][0][0] >= 0
+        assert sound["spans"][-1][1] <= found["seconds"] + 1e-3
+    assert (folder / "out" / "a.auto.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_all_sounds_together_are_no_more_than_the_recording(
+    qsep: Run, tiny_model: Path, folder: Path
+) -> None:
+    record(folder / "a.wav", 20000)
+    assert qsep("auto", "a.wav", "-o", "out", "-m", tiny_model, *ANY).code == 0
+    mixture = soundfile.read(folder / "a.wav")[0]
+    parts = [soundfile.read(folder / sound["file"])[0] for sound in summary(folder)["sounds"]]
+    assert len(parts) >= 2
+    levels = [sound["level_db"] for sound in summary(folder)["sounds"]]
+    expected = [10 * np.log10(np.square(part).sum() / np.square(mixture).sum()) for part in parts]
+    np.testing.assert_allclose(levels, expected, atol=0.01)
+    spectrum = np.abs(np.fft.rfft(sum(parts)))
+    assert np.square(spectrum).sum() <= np.square(np.abs(np.fft.rfft(mixture))).sum()
+
+
+def test_silence_holds_nothing_which_is_said_and_no_failure(
+    qsep: Run, tiny_model: Path, folder: Path
+) -> None:
+    soundfile.write(folder / "a.wav", np.zeros((9000, 2)), 8000)
+    done = qsep("auto", "a.wav", "-o", "out", "-m", tiny_model, *ANY)
+    assert done.code == 0
+    assert "a.wav: nothing found" in done.out
+    assert names(folder / "out") == {"a.auto.json"}
+    assert summary(folder)["sounds"] == []
+    done = qsep("auto", "a.wav", "-o", "other", "-m", tiny_model, "--json")
+    assert json.loads(done.out)["sounds"] == []
+
+
+def test_files_in_the_way_stay_as_they_are_without_overwrite(
+    qsep: Run, tiny_model: Path, folder: Path
+) -> None:
+    record(folder / "a.wav", 9000)
+    command = ("auto", "a.wav", "-o", "out", "-m", tiny_model, *ANY)
+    assert qsep(*command).code == 0
+    before = content(folder / "out")
+    done = qsep(*command)
+    assert done.code == 2
+    assert "a.auto.json exists: add --overwrite" in done.error
+    (folder / "out" / "a.auto.json").unlink()
+    (folder / "out" / "a.auto.png").unlink()
+    done = qsep(*command)  # what a sound's file is called is known when it is found
+    assert done.code == 1
+    assert "exists: add --overwrite" in done.error
+    assert names(folder / "out") == before.keys() - {"a.auto.json", "a.auto.png"}
+    assert qsep(*command, "--overwrite").code == 0
+    assert content(folder / "out") == before
+
+
+def test_what_fails_midway_leaves_nothing_and_stops_no_other(
+    qsep: Run, tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(folder / "a.wav", 9000)
+    record(folder / "b.wav", 9000)
+    split = auto.split
+
+    def fail_once(*arguments: Any) -> Any:
+        monkeypatch.setattr(auto, "split", split)
+        raise OSError(28, "No space left on device", "out/a.dog.wav")
+
+    monkeypatch.setattr(auto, "split", fail_once)
+    done = qsep("auto", "a.wav", "b.wav", "-o", "out", "-m", tiny_model, "--json", *ANY)
+    assert done.code == 1
+    assert "No space left on device" in done.err
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert rows[0]["error"] == "out/a.dog.wav: No space left on device"
+    assert rows[1]["sounds"]
+    assert all(name.startswith("b.") for name in names(folder / "out"))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--level", "twig"), "--level 'twig': expected 1, 2, 3 … or leaf"),
+        (("--level", "0"), "--level '0': expected 1, 2, 3 … or leaf"),
+        (("--tagger", "none.pth"), "none.pth: no such file or folder; give Cnn14_mAP=0.431.pth"),
+        (("x/a.flac",), "x/a.flac does not exist"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_one_line(
+    qsep: Run, tiny_model: Path, folder: Path, options: tuple[str, ...], reason: str
+) -> None:
+    record(folder / "a.wav", 900)
+    done = qsep("auto", "a.wav", "-o", "out", "-m", tiny_model, *options)
+    assert done.code == 2
+    assert reason in done.error
+    assert not (folder / "out").exists()
+
+
+def test_two_inputs_of_one_name_are_refused(qsep: Run, tiny_model: Path, folder: Path) -> None:
+    (folder / "x").mkdir()
+    record(folder / "a.wav", 900)
+    record(folder / "x" / "a.wav", 900)
+    done = qsep("auto", "a.wav", "x/a.wav", "-o", "out", "-m", tiny_model)
+    assert done.code == 2
+    assert "would be written to one: take two runs" in done.error
+
+
+# USS
+
+
+def hearing(*classes: str) -> dict[str, torch.Tensor]:
+    """A tagger's weights that is sure of nothing but these classes."""
+    weights = dict(tiny_tagger().state_dict())
+    bias = torch.full((527,), -30.0)
+    bias[[audioset()[name].index for name in classes]] = 9.0
+    return weights | {"fc_audioset.bias": bias}
+
+
+@pytest.fixture(name="uss")
+def released(folder: Path) -> Path:
+    """A checkpoint of USS as its authors write it, which hears a dog bark and music."""
+    separator = tiny_separator(
+        "resunet30",
+        query_dim=527,
+        channels=(2, 3, 3, 4, 4, 4),
+        sample_rate=32000,
+        window_samples=2048,
+        hop_samples=320,
+    )
+    theirs = {ours: theirs for theirs, ours in published_modules().items() if ours}
+    weights = {}
+    for key, value in separator.state_dict().items():
+        module, _, name = key.rpartition(".")
+        weights[f"ss_model.{theirs[module]}.{name}"] = value.clone()
+    heard = hearing("Animal", "Dog", "Bark", "Music").items()
+    weights |= {f"query_net.base.{key}": value for key, value in heard}
+    torch.save({"state_dict": weights}, folder / "uss.ckpt")
+    return folder / "uss.ckpt"
+
+
+def test_uss_writes_nodes_of_the_levels_that_were_chosen(
+    qsep: Run, uss: Path, folder: Path
+) -> None:
+    record(folder / "a.wav", 45000, 16000, 2)
+    levels = ("--level", "1", "--level", "2", "--level", "leaf")
+    done = qsep("auto", "a.wav", "-o", "out", "-m", uss, *levels)
+    assert done.code == 0, done.err
+    found = summary(folder)
+    assert (found["detector"], found["threshold"], found["step_seconds"]) == ("tagger", 0.2, 2.0)
+    described = {sound["name"]: sound for sound in found["sounds"]}
+    assert list(described) == ["Animal", "Music", "Domestic animals, pets", "Bark"]
+    bark = described["Bark"]
+    assert bark["ancestors"] == ["Animal", "Domestic animals, pets", "Dog"]
+    assert bark["mid"] == "/m/05tny_"
+    assert bark["spans"] == [[0.0, 2.812]]
+    assert described["Animal"]["classes"] == ["Animal", "Dog", "Bark"]
+    assert names(folder / "out") == {
+        *(f"a.{name}.wav" for name in ("animal", "music", "domestic-animals-pets", "bark")),
+        *("a.auto.json", "a.auto.png"),
+    }
+    files = {name: soundfile.read(folder / row["file"])[0] for name, row in described.items()}
+    assert files["Animal"].shape == (45000, 2)
+    assert files["Animal"].any()
+    assert not np.array_equal(files["Animal"], files["Bark"])
+
+
+def test_a_tagger_of_its_own_release_names_classes_for_a_model_that_reads_words(
+    qsep: Run, tiny_model: Path, folder: Path
+) -> None:
+    record(folder / "a.wav", 9000)
+    (folder / "panns").mkdir()
+    weights = hearing("Animal", "Dog", "Speech")
+    torch.save({"model": weights}, folder / "panns" / "Cnn14_mAP=0.431.pth")
+    done = qsep("auto", "a.wav", "-o", "out", "-m", tiny_model, "--tagger", "panns")
+    assert done.code == 0, done.err
+    assert [sound["name"] for sound in summary(folder)["sounds"]] == ["Speech", "Dog"]
+    assert {"a.speech.wav", "a.dog.wav"} < names(folder / "out")

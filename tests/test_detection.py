@@ -1,0 +1,263 @@
+"""Sounds and their hierarchy, when they are active, and how nodes of it are taken out of a recording."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import StubConfig, StubEncoder, noise, tiny_separator, tiny_tagger
+
+from qsep.queries.interface import Conditions, QueryEmbedding, TextQuery
+from qsep.queries.ontology import audioset
+from qsep.separation.api import CHECKPOINTS_DIR, Model
+from qsep.separation.detection import own_sounds
+from qsep.separation.detection.activity import Activity
+from qsep.separation.detection.hierarchy import (
+    Group,
+    Sound,
+    groups_at,
+    most_specific,
+    sounds_of_audioset,
+    sounds_of_kinds,
+)
+from qsep.separation.detection.nodes import NodeSeparator, tagger_file
+from qsep.separation.detection.own_sounds import BIAS, PER_DB, PER_NAT, Window, detect_own
+from qsep.separation.detection.segmentwise import separate_segments
+from qsep.separation.detection.tagged_sounds import detect_tagged
+
+RATE = 8000
+KINDS = ("a dog barking", "rain falling", "a violin", "a cello", "gravel")  # the last has no place
+SOUNDS = sounds_of_kinds(KINDS)
+NUMBER = {sound.name: number for number, sound in enumerate(sounds_of_audioset())}
+
+
+def named(groups: list[Group]) -> dict[str, tuple[int, ...]]:
+    return {group.name: group.members for group in groups}
+
+
+def test_kinds_belong_to_the_nth_node_above_them() -> None:
+    assert named(groups_at(SOUNDS, 1)) == {
+        "Animal": (0,),
+        "Natural sounds": (1,),
+        "Music": (2, 3),
+        "gravel": (4,),
+    }
+    assert named(groups_at(SOUNDS, 3)) == {
+        "Dog": (0,),
+        "Rain": (1,),
+        "Bowed string instrument": (2, 3),
+        "gravel": (4,),
+    }
+    rain = Group("Rain", 9, ("Natural sounds", "Water"), "/m/06mb1", (1,))
+    assert groups_at(SOUNDS, 9)[1] == rain
+    leaf = groups_at(SOUNDS, "leaf")[2]
+    assert (leaf.name, leaf.members) == ("a violin", (2,))
+    assert leaf.ancestors[0::3] == ("Music", "Violin, fiddle")
+
+
+def test_the_shipped_models_kinds_all_have_a_place() -> None:
+    config = json.loads((CHECKPOINTS_DIR / "sounds21" / "config.json").read_text())
+    sounds = sounds_of_kinds(config["separator"]["config"]["concepts"])
+    assert all(sound.path for sound in sounds)
+    assert len({sound.mid for sound in sounds}) == 21
+
+
+def test_audiosets_levels_hold_all_classes_below_their_nodes() -> None:
+    sounds = sounds_of_audioset()
+    assert len(groups_at(sounds, 1)) == 7
+    animal = named(groups_at(sounds, 1))["Animal"]
+    assert len(animal) == 65
+    third = named(groups_at(sounds, 3))
+    assert {sounds[number].name for number in third["Dog"]} == {
+        *("Dog", "Bark", "Yip", "Howl", "Bow-wow", "Growling", "Whimper (dog)")
+    }
+    assert "Silence" in third  # ends above, with nothing below
+    assert "Music" not in third
+    assert "Musical instrument" not in third
+    # 251 nodes at the third level itself, and what ends above
+    inner = {node.path[:2] for node in audioset().values() if len(node.path) > 2}
+    ends = [s for s in sounds if len(s.path) == 2 and s.path not in inner]
+    above = [group for group in groups_at(sounds, 3) if len(group.ancestors) < 2]
+    assert {sound.name for sound in ends} <= {group.name for group in above}
+    assert len(groups_at(sounds, 3)) == 251 + len(above)
+
+
+def test_a_class_above_an_active_one_adds_nothing() -> None:
+    sounds = sounds_of_audioset()
+    active = [NUMBER[name] for name in ("Animal", "Dog", "Bark", "Cat", "Speech")]
+    found = [sounds[number].name for number in most_specific(sounds, active)]
+    assert found == ["Speech", "Bark", "Cat"]
+
+
+def test_other_levels_are_refused() -> None:
+    for level in (0, "twig"):
+        with pytest.raises(ValueError, match="expected 1, 2, 3 … or leaf"):
+            groups_at(SOUNDS, level)
+
+
+def activity(*rows: list[float], seconds: float = 1.8) -> Activity:
+    probabilities = np.array(rows, np.float32)
+    sounds = SOUNDS[: len(rows)] if len(rows) <= len(SOUNDS) else sounds_of_audioset()
+    return Activity(sounds, probabilities, 0.5, seconds, 0.5)
+
+
+def test_spans_are_the_runs_at_or_above_the_threshold_and_end_with_the_recording() -> None:
+    found = activity([0.5, 0.9, 0.4, 0.6], [0, 0, 0.7, 0])
+    assert found.spans([0]) == [(0.0, 1.0), (1.5, 1.8)]
+    assert found.spans([0, 1]) == [(0.0, 1.8)]
+    assert found.spans([1]) == [(1.0, 1.5)]
+    assert found.active() == [0, 1]
+    np.testing.assert_allclose(found.of([0, 1]), [0.5, 0.9, 0.7, 0.6])
+
+
+def test_active_nodes_are_listed_once_for_all_levels() -> None:
+    found = activity([0.0] * 4, [0.9] * 4, [0.2, 0.6, 0, 0], [0.1] * 4)
+    names = [group.name for group in found.groups([1, 3, 4, "leaf"])]
+    assert names == [
+        *("Natural sounds", "Music", "Rain", "Bowed string instrument", "Violin, fiddle"),
+        *("rain falling", "a violin"),
+    ]
+
+
+def model(**changes: Any) -> Model:
+    separator = tiny_separator(query_dim=384, **changes)
+    return Model(separator, StubEncoder(StubConfig(dim=384)), "tiny")
+
+
+def test_windows_are_five_seconds_every_half_of_that_and_together_the_recording() -> None:
+    waveform = noise(2, 12 * RATE + 77, seed=4)
+    mono = waveform.mean(dim=0, keepdim=True)
+    step = RATE // 2
+    blocks = np.array_split(waveform.numpy(), 7, axis=1)
+    found = list(own_sounds.windows(model(), blocks, RATE, step))
+    assert [window.start for window in found] == [0, 5, 10, 15]
+    for window in found:
+        begin = window.start * step
+        part = mono[:, begin : begin + 5 * RATE]
+        torch.testing.assert_close(window.mixture, part, atol=1e-7, rtol=0)  # order of the mean
+        assert window.estimates.shape == (3, *part.shape)
+    kinds = model().embed([TextQuery(kind) for kind in model().kinds])
+    whole = model().separator.separate(mono[None], kinds.map(lambda entry: entry[None]))
+    estimates = whole.target[0, :, :, 10 * step : 10 * step + 5 * RATE]
+    torch.testing.assert_close(found[2].estimates, estimates, atol=1e-5, rtol=0)
+
+
+def test_a_probability_is_made_of_level_and_likeness_and_paused_where_the_kind_is_quiet() -> None:
+    listener = own_sounds.Listener(model())
+    mixture = noise(1, 2 * RATE, seed=1)
+    estimates = torch.zeros(3, 1, 2 * RATE)
+    estimates[0, :, :RATE] = mixture[:, :RATE] * 0.5
+    estimates[0, :, RATE:] = mixture[:, RATE:] * 0.01  # 34 dB under the loudest step
+    estimates[1] = mixture * 0.01
+    window = Window(0, mixture, estimates)
+    level, likely = listener.features(window)
+    power = (
+        mixture[:, :RATE].square().sum() * 0.25 + mixture[:, RATE:].square().sum() * 1e-4
+    ).log10()
+    assert level[0] == pytest.approx(float(10 * (power - mixture.square().sum().log10())), abs=1e-4)
+    assert level[1] == level[2] == -torch.inf  # 40 dB under the mixture is not listened to
+    heard = listener.joint.sound(
+        torch.from_numpy(own_sounds.soxr.resample(estimates[0, 0].numpy(), RATE, 32000))
+    )
+    odds = (listener.joint.network.scale() * (listener.kinds @ heard)).softmax(dim=0)
+    assert likely[0] == pytest.approx(float(odds[0].log()), abs=1e-4)
+    expected = torch.sigmoid(BIAS + PER_DB * level[0] + PER_NAT * likely[0])
+    found = listener.probabilities(window, RATE)
+    np.testing.assert_allclose(found, [[expected, 0], [0, 0], [0, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("num_samples", [1, 3000, 41000])
+def test_recordings_of_any_length_get_a_timeline_and_silence_nothing(num_samples: int) -> None:
+    found = detect_own(model(), [noise(2, num_samples).numpy()], 11025, 0.5)
+    assert found.probabilities.shape == (3, -(-num_samples * 2 // 11025))
+    assert found.seconds == pytest.approx(num_samples / 11025, abs=2 / RATE)
+    silence = detect_own(model(), [np.zeros((2, num_samples), np.float32)], 11025, 0.5)
+    assert not silence.probabilities.any()
+
+
+def test_a_tagger_hears_every_two_seconds_and_zeros_after_the_end() -> None:
+    stereo = noise(2, 150000, seed=3)
+    blocks = np.array_split(stereo.numpy(), 5, axis=1)
+    found = detect_tagged(tiny_tagger(), blocks, 32000, 0.2)
+    assert found.probabilities.shape == (527, 3)
+    mono = torch.cat([stereo.mean(dim=0), torch.zeros(42000)]).reshape(3, 64000)
+    with torch.inference_mode():
+        expected = tiny_tagger()(mono)[1].T
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+    assert found.seconds == 150000 / 32000
+    silence = detect_tagged(tiny_tagger(), [np.zeros((1, 100), np.float32)], 8000, 0.2)
+    assert not silence.probabilities.any()
+
+
+def uss() -> Any:
+    return tiny_separator(
+        "resunet30",
+        query_dim=527,
+        channels=(2, 3, 4),
+        sample_rate=32000,
+        window_samples=256,
+        hop_samples=128,
+    )
+
+
+@torch.inference_mode()
+def test_uss_asks_each_segment_by_its_own_probabilities_with_other_classes_set_to_zero() -> None:
+    separator, tagger = uss(), tiny_tagger()
+    waveform = noise(2, 150000, seed=3, scale=0.2)
+    dogs = groups_at(sounds_of_audioset(), 3)[0]
+    segments = torch.cat([waveform, torch.zeros(2, 42000)], dim=1).unflatten(1, (3, 64000))
+    heard = tagger(segments.mean(dim=0))[1]
+    largest = heard[:, list(dogs.members)].amax(dim=1)
+    threshold = float(largest.median())  # one of three segments is not active
+    pairs = list(separate_segments(separator, tagger, [dogs], threshold, [waveform.numpy()], 32000))
+    target = torch.from_numpy(np.concatenate([targets for _, targets in pairs], axis=-1))[0]
+    assert target.shape == (2, 150000)
+    mask = torch.zeros(527)
+    mask[list(dogs.members)] = 1
+    for number in range(3):
+        part = target[:, number * 64000 : (number + 1) * 64000]
+        if largest[number] < threshold:
+            assert not part.any()
+            continue
+        query = QueryEmbedding((heard[number] * mask)[None, None])
+        expected = separator.separate(segments[None, :, number], query).target[0, 0]
+        torch.testing.assert_close(part, expected[:, : part.shape[1]], atol=1e-6, rtol=0)
+    assert (largest < threshold).sum() == 1
+
+
+def test_a_node_of_a_model_that_is_asked_in_words_is_the_sum_of_its_active_sounds() -> None:
+    ours = model(concepts=list(KINDS), num_phrases=len(KINDS) + 1)
+    separator = NodeSeparator(ours, threshold=0.5)
+    found = activity([0.0], [0.9], [0.6], [0.7], [0.0])
+    groups = found.groups([1, "leaf"])
+    assert [group.name for group in groups][:2] == ["Natural sounds", "Music"]
+    waveform = noise(2, 5001, seed=6).numpy()
+    pairs = list(separator.separate(groups, found, [waveform], RATE))
+    targets = np.concatenate([targets for _, targets in pairs], axis=-1)
+    asked = [TextQuery(kind) for kind in KINDS[1:4]]
+    parts = list(ours.stream([waveform], RATE, asked, Conditions(exclusive=True)))
+    rain, violin, cello = np.concatenate([targets for _, targets in parts], axis=-1)
+    np.testing.assert_allclose(targets, [rain, violin + cello, rain, violin, cello], atol=1e-7)
+
+
+def test_a_tagger_is_found_in_a_folder(tmp_path: Path) -> None:
+    for name in ("Cnn14_DecisionLevelMax_mAP=0.385.pth", "Cnn14_mAP=0.431.pth"):
+        (tmp_path / name).touch()
+    assert tagger_file(tmp_path).name == "Cnn14_mAP=0.431.pth"
+    assert tagger_file(tmp_path / "Cnn14_mAP=0.431.pth") == tmp_path / "Cnn14_mAP=0.431.pth"
+    (tmp_path / "empty").mkdir()
+    for name, reason in (("empty", "no weights of Cnn14 in it"), ("x", "no such file or folder")):
+        with pytest.raises(ValueError, match=reason):
+            tagger_file(tmp_path / name)
+
+
+def test_what_a_model_lacks_is_said() -> None:
+    nameless = Model(tiny_separator("clipsep"), StubEncoder(), "clipsep")
+    with pytest.raises(ValueError, match="clipsep has no list of sounds; say with --tagger"):
+        NodeSeparator(nameless)
+
+
+def test_sounds_without_a_place_are_above_nothing() -> None:
+    assert most_specific([Sound("x"), Sound("y")], [0, 1]) == [0, 1]
