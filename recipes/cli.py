@@ -14,6 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
+from .auto_cli import auto
+from .data_cli import data_app
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -21,7 +24,7 @@ app = typer.Typer(
     help="Separate the sounds that a query names from a recording; train separators; score them.",
 )
 models_app = typer.Typer(no_args_is_help=True, help="What models there are and what they know.")
-data_app = typer.Typer(no_args_is_help=True, help="Make training data of what you have.")
+app.command()(auto)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 
@@ -86,6 +89,28 @@ def separate(
             "separating by them on their own."
         ),
     ] = None,
+    negative: Annotated[
+        list[str] | None, typer.Option(help="A sound that is not wanted, in words. Repeatable.")
+    ] = None,
+    span: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these seconds, as 3.2-5.0, or 3.2- to the end. Repeatable."),
+    ] = None,
+    not_span: Annotated[
+        list[str] | None, typer.Option(help="Not these seconds, as 1-2. Repeatable.")
+    ] = None,
+    exclusive: Annotated[
+        bool, typer.Option(help="No part to two queries: all results and one residual sum up.")
+    ] = False,
+    consistent: Annotated[
+        bool, typer.Option(help="Parts of the input also where the model generates sound.")
+    ] = False,
+    candidates: Annotated[
+        int, typer.Option(min=1, help="Of a generative model: draw so many, keep the best.")
+    ] = 1,
+    judge: Annotated[
+        str, typer.Option(help="What the best is judged by: embedding or consistency.")
+    ] = "embedding",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("."),
     residual: Annotated[bool, typer.Option(help="Write also what remains.")] = False,
     model: ModelOption = "sounds21",
@@ -99,25 +124,29 @@ def separate(
 ) -> None:
     """Take the sounds that the queries name out of recordings.
 
-    Writes STEM.QUERY.wav (and STEM.QUERY.residual.wav) in the recording's own sample rate, channels,
-    length and sample format; target and residual sum to the recording.
+    Writes STEM.QUERY.wav (and STEM.QUERY.residual.wav, or STEM.residual.wav if exclusive) in the recording's
+    own sample rate, channels, length and sample format; target and residual sum to the recording.
     """
-    from .asked import queries_from
+    from .asked import conditions_from, queries_from
     from .batch import check_jobs, separate_files
 
     queries = queries_from(query or [], query_image or [], query_audio or [], mix_weight)
     if not queries:
         raise ValueError("say which sound to take out, as -q 'a dog barking'")
+    conditions = conditions_from(
+        queries, negative or [], span or [], not_span or [], exclusive, consistent
+    )
     inputs = list(dict.fromkeys(inputs))
-    check_jobs(inputs, queries, out, residual, overwrite)
+    check_jobs(inputs, queries, out, residual, overwrite, common=exclusive)
 
     from qsep.separation.api import load
 
-    loaded = load(model, device, runtime, precision)
-    loaded.embed(queries)  # what its encoder cannot read is refused before any work
-    for asked in queries:
+    loaded = load(model, device, runtime, precision).best_of(candidates, judge)
+    every = [*queries, *conditions.negatives]
+    loaded.embed(every)  # what its encoder cannot read is refused before any work
+    for asked in every:
         loaded.warn_if_unfamiliar(asked)
-    if not separate_files(loaded, inputs, queries, out, residual, json_output):
+    if not separate_files(loaded, inputs, queries, out, residual, json_output, conditions):
         sys.exit(SOME_FAILED)
 
 
@@ -291,7 +320,7 @@ def model_info(
     print(
         f"{folder.name}: {config['separator']['kind']}, {config['sample_rate']} Hz, {size_mb:.1f} MB"
     )
-    print(f"queries: text, by {config['encoder']['kind']} ({config['encoder']['fingerprint']})")
+    print(f"queries: {kinds_of_query(folder, config)}")
     if source := provenance.get("converted_from"):
         print(f"converted from: {source} ({provenance['recipe']})")
     elif {"recipe", "seed", "step"} <= provenance.keys():
@@ -303,6 +332,20 @@ def model_info(
         print(f"knows {len(kinds)} kinds of sound:")
         for kind in kinds:
             print(f"  {kind}")
+
+
+def kinds_of_query(folder: Path, config: dict[str, Any]) -> str:
+    """What a model reads and by which encoder, or why that cannot be told here."""
+    from qsep.separation.checkpoint import stored_encoder
+    from qsep.separation.examples import readable
+
+    described = f"by {config['encoder']['kind']} ({config['encoder']['fingerprint']})"
+    try:
+        modalities = stored_encoder(folder, config).modalities
+    except ValueError as error:
+        return f"{described}, which is not usable here: {error}"
+    kinds = readable(modalities, bool(config["separator"]["config"].get("concepts")))
+    return f"{' and '.join(sorted(kind.kind for kind in kinds))}, {described}"  # type: ignore[attr-defined]
 
 
 @models_app.command("convert")
@@ -329,43 +372,6 @@ def convert_model(
         raise ValueError(f"{unknown[0]}: settings are separator.KEY=VALUE or encoder.KEY=VALUE")
     convert_to_folder(file, out, changes)
     print(f"checkpoint: {out}")
-
-
-@data_app.command("prepare")
-def prepare_data(
-    dataset: Annotated[str, typer.Argument(help="music or vggsound.", metavar="DATASET")],
-    folder: Annotated[
-        Path, typer.Argument(help="Your videos, in any subfolders.", metavar="FOLDER")
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Where to; continues what is there.")
-    ] = ...,  # type: ignore[assignment]
-    listing: Annotated[
-        Path | None,
-        typer.Option("--list", help="vggsound.csv (default: FOLDER's), or MUSIC's JSON of videos."),
-    ] = None,
-    held_out: Annotated[
-        list[Path] | None,
-        typer.Option(help="An index file of clips to keep for testing. Repeatable."),
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Videos at a time.")] = (os.cpu_count() or 1),
-) -> None:
-    """Turn videos into sounds, frames and index files to train on.
-
-    DATASET says where labels come from: MUSIC's are the names of the videos' folders, VGGSound's stand in
-    its list. What is missing, broken or too short is counted, and listed in report.csv.
-    """
-    from .batch import progress_bar
-    from .data.prepare import PROBLEMS, prepare
-
-    with progress_bar(dataset) as progress:
-        done = prepare(dataset, folder, out, listing, held_out or (), jobs, progress)
-    for name, num_clips in done.clips.items():
-        print(f"{out / name}.csv: {num_clips} clips")
-    for problem, num_files in sorted(done.problems.items()):
-        print(f"{num_files} {problem}: {PROBLEMS[problem]}")
-    if done.problems:
-        print(f"which ones: {done.report}")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,14 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qsep.queries.cache import CachedEncoder
-from qsep.queries.interface import Query, QueryEmbedding, QueryEncoder, TextQuery
+from qsep.queries.interface import Conditions, Query, QueryEmbedding, QueryEncoder, TextQuery
 
 from .audio import AudioReader
+from .candidates import Drawing, explained
 from .checkpoint import file_fingerprint, load_checkpoint, weights_fingerprint
+from .conditioned import separate_conditioned
 from .examples import with_examples
-from .inference import BLOCK_SAMPLES, separate_stream
+from .inference import BLOCK_SAMPLES
 from .interface import Separator
-from .naming import slug
+from .naming import result_names
 from .published.reader import load_published
 from .runtime import accelerate, check_runtime
 from .sample_format import split
@@ -35,6 +38,7 @@ DEFAULT_MODEL = "sounds21"
 UNLIKE_ANY = 0.55  # cosine to the nearest known phrase under which a query is called unknown
 MAX_CHANNELS = 64  # ambisonics of order 7; more is audio with its samples first
 ABSENT_DB = -20.0  # a target this far under the mixture is probably not there
+NO_CONDITIONS = Conditions()
 
 Audio = str | Path | NDArray[np.floating] | Tensor
 Asked = str | Query
@@ -60,19 +64,13 @@ class Result:
         """Write STEM.QUERY.wav and STEM.QUERY.residual.wav into folder; returns their paths."""
         parts = [np.atleast_2d(as_array(part)) for part in (self.target, self.residual)]
         target, rest = split(parts[0] + parts[1], parts[0], self.subtype)
-        paths = output_paths(Path(folder), self.stem, self.query, residual)
+        names = result_names(self.stem, self.query.name, residual)
+        paths = [Path(folder) / name for name in names]
         Path(folder).mkdir(parents=True, exist_ok=True)
         for path, part in zip(paths, (target, rest), strict=False):
             with AudioWriter(path, self.sample_rate, len(part), self.subtype) as writer:
                 writer.write(part)
         return paths
-
-
-def output_paths(folder: Path, stem: str, query: Query, residual: bool) -> list[Path]:
-    """Where `save` and `qsep separate` write: the target, and the residual if asked for."""
-    base = f"{stem}.{slug(query.name)}"
-    names = [f"{base}.wav", f"{base}.residual.wav"]
-    return [folder / name for name in names[: 1 + residual]]
 
 
 @dataclass(frozen=True)
@@ -95,6 +93,16 @@ class Model:
         self.encoder = encoder
         self.name = name
         self.fingerprint = fingerprint
+        self.drawing = Drawing()
+
+    def best_of(self, candidates: int, judge: str = "embedding") -> Model:
+        """This model, of a generative separator, that draws so many candidates of each target and keeps the
+        best, as judged by their "embedding" or their "consistency" with the mixture."""
+        chosen = copy.copy(self)
+        chosen.drawing = Drawing(candidates, judge)
+        chosen.fingerprint += f"-best-of-{candidates}-by-{judge}" if candidates > 1 else ""
+        chosen.drawing.check(self.separator)
+        return chosen
 
     @property
     def device(self) -> torch.device:
@@ -132,27 +140,40 @@ class Model:
 
     @overload  # a str is a Sequence of str too, which the first signature takes before the second
     def separate(  # type: ignore[overload-overlap]
-        self, audio: Audio, query: Asked, sample_rate: int | None = None
+        self,
+        audio: Audio,
+        query: Asked,
+        sample_rate: int | None = None,
+        conditions: Conditions = NO_CONDITIONS,
     ) -> Result: ...
     @overload
     def separate(
-        self, audio: Audio, query: Sequence[Asked], sample_rate: int | None = None
+        self,
+        audio: Audio,
+        query: Sequence[Asked],
+        sample_rate: int | None = None,
+        conditions: Conditions = NO_CONDITIONS,
     ) -> list[Result]: ...
     def separate(
-        self, audio: Audio, query: Asked | Sequence[Asked], sample_rate: int | None = None
+        self,
+        audio: Audio,
+        query: Asked | Sequence[Asked],
+        sample_rate: int | None = None,
+        conditions: Conditions = NO_CONDITIONS,
     ) -> Result | list[Result]:
         """Take what the query names out of a recording; several queries share one analysis of it.
 
         audio: a file, or an array or tensor (t,) or (c, t), t >= 1, at sample_rate in Hz (default:
         the model's rate). query: words, or a query of qsep.queries.interface of a kind that the model's
-        encoder reads. A list of queries gives a list of results.
+        encoder reads. A list of queries gives a list of results. conditions: hold for all of them; if
+        exclusive, the recording less all targets is what none of them took.
         Raises ValueError (AudioError for files) with one line that says what is wrong.
         """
         asked = [query] if isinstance(query, str | Query) else list(query)
         if not asked:
             raise ValueError("no query given; say which sound to separate, e.g. 'a dog barking'")
         queries = [as_query(item) for item in asked]
-        for item in queries:
+        for item in (*queries, *conditions.negatives):
             self.warn_if_unfamiliar(item)
         if isinstance(audio, str | Path):
             if sample_rate is not None:
@@ -164,7 +185,7 @@ class Model:
             rate = self.separator.sample_rate if sample_rate is None else as_rate(sample_rate)
             subtype, stem, mixture = "FLOAT", "audio", as_channels(audio)
         blocks = np.array_split(mixture, range(BLOCK_SAMPLES, mixture.shape[-1], BLOCK_SAMPLES), -1)
-        pairs = self.stream(blocks, rate, queries)
+        pairs = self.stream(blocks, rate, queries, conditions)
         target = np.concatenate([targets for _, targets in pairs], axis=-1)
         results = []
         for index, item in enumerate(queries):
@@ -175,10 +196,30 @@ class Model:
         return results[0] if isinstance(query, str | Query) else results
 
     def stream(
-        self, blocks: Iterable[NDArray[np.floating]], sample_rate: int, queries: Sequence[Query]
+        self,
+        blocks: Iterable[NDArray[np.floating]],
+        sample_rate: int,
+        queries: Sequence[Query],
+        conditions: Conditions = NO_CONDITIONS,
     ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
         """Blocks (c, t) in; pairs of mixture (c, t') and targets (s, c, t') out, in constant memory."""
-        return separate_stream(self.separator, blocks, sample_rate, self.embed(queries))
+        separator = self.drawer(queries, conditions)
+        return self.stream_by(separator, blocks, sample_rate, queries, conditions)
+
+    def drawer(self, queries: Sequence[Query], conditions: Conditions) -> Separator:
+        """The separator, or what draws several candidates from it."""
+        return self.drawing.apply(self.separator, self.encoder, [*queries, *conditions.negatives])
+
+    def stream_by(
+        self,
+        separator: Separator,
+        blocks: Iterable[NDArray[np.floating]],
+        sample_rate: int,
+        queries: Sequence[Query],
+        conditions: Conditions,
+    ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
+        embedding = self.embed([*queries, *conditions.negatives])
+        return separate_conditioned(separator, blocks, sample_rate, embedding, conditions)
 
     def separate_file(
         self,
@@ -187,31 +228,44 @@ class Model:
         folder: Path,
         residual: bool = False,
         progress: Any = None,
+        conditions: Conditions = NO_CONDITIONS,
     ) -> list[dict[str, Any]]:
         """From file to files in constant memory; nothing is left behind if anything fails.
 
-        Writes as `Result.save` does, in the file's own rate, channels, length and sample format.
+        Writes as `Result.save` does, in the file's own rate, channels, length and sample format; if
+        exclusive, one STEM.residual.wav, which with all targets sums to the recording.
         progress: called with (seconds done, seconds claimed by the header or None).
-        Returns for each query its files, its level in dB under the recording, and the duration.
+        Returns for each query its files, its level in dB under the recording, the duration, what
+        conditions there were, and which candidates were kept.
         """
         folder.mkdir(parents=True, exist_ok=True)
         with AudioReader(path) as reader, contextlib.ExitStack() as stack:
             rate, channels, subtype = reader.sample_rate, reader.num_channels, reader.subtype
-            outputs = [output_paths(folder, path.stem, query, residual) for query in queries]
-            writers = [
-                [stack.enter_context(AudioWriter(p, rate, channels, subtype)) for p in paths]
-                for paths in outputs
+            common = conditions.exclusive
+            outputs = [
+                [folder / name for name in result_names(path.stem, query.name, residual, common)]
+                for query in queries
             ]
+            writers = {
+                target: stack.enter_context(AudioWriter(target, rate, channels, subtype))
+                for target in dict.fromkeys(target for paths in outputs for target in paths)
+            }
             claimed = reader.claimed_samples / rate if reader.claimed_samples else None
             target_energy, mixture_energy = np.zeros(len(queries)), 0.0
             num_done = 0
-            for mixture, targets in self.stream(reader.blocks(BLOCK_SAMPLES), rate, queries):
+            separator = self.drawer(queries, conditions)
+            blocks = reader.blocks(BLOCK_SAMPLES)
+            for mixture, targets in self.stream_by(separator, blocks, rate, queries, conditions):
                 mixture_energy += energy(mixture)
-                for index, own in enumerate(writers):
-                    parts = split(mixture, targets[index], subtype)
-                    target_energy[index] += energy(parts[0])
-                    for writer, part in zip(own, parts, strict=False):
-                        writer.write(part)
+                rest = mixture
+                for index, paths in enumerate(outputs):
+                    target, left = split(rest, targets[index], subtype)
+                    target_energy[index] += energy(target)
+                    writers[paths[0]].write(target)
+                    if common:
+                        rest = left  # is split further, so that all parts sum to the mixture
+                    if residual and (not common or index == len(outputs) - 1):
+                        writers[paths[1]].write(left)
                 num_done += mixture.shape[-1]
                 if progress:
                     progress(num_done / rate, claimed)
@@ -223,7 +277,11 @@ class Model:
                 "seconds": num_done / rate,
                 "level_db": round(max(level_db(found, mixture_energy), -200.0), 2),
             }
-            for query, paths, found in zip(queries, outputs, target_energy, strict=True)
+            | conditions.said()
+            | explained(separator, index)
+            for index, (query, paths, found) in enumerate(
+                zip(queries, outputs, target_energy, strict=True)
+            )
         ]
 
 

@@ -56,8 +56,7 @@ class DescribedExamples:
         """(d,), unit norm."""
         if not isinstance(query, MixedQuery):
             return self.part(query)
-        parts = torch.stack([self.part(part) for part in query.parts])
-        return F.normalize(torch.tensor(query.weights) @ parts, dim=0)
+        return query.mix(torch.stack([self.part(part) for part in query.parts]), self.unit_norm)
 
     def part(self, query: Plain) -> Tensor:
         if type(query) not in self.modalities:
@@ -73,6 +72,11 @@ class DescribedExamples:
 def with_examples(separator: object, words: QueryEncoder) -> QueryEncoder:
     """The encoder, able to read example recordings too where the separator has a phrase book for it."""
     reader = getattr(separator, "reader", None)
-    if reader is None or words.modalities != {TextQuery}:
+    if readable(words.modalities, reader is not None) == words.modalities:
         return words
-    return DescribedExamples(words, reader.phrases)
+    return DescribedExamples(words, reader.phrases)  # type: ignore[union-attr]
+
+
+def readable(modalities: frozenset[type], has_book: bool) -> frozenset[type]:
+    """The kinds of query that a model reads whose encoder reads these, with a phrase book or without."""
+    return modalities | {AudioQuery} if has_book and modalities == {TextQuery} else modalities

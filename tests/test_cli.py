@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,8 +66,30 @@ def test_models_list_shows_the_shipped_ones(
 def test_models_info_says_what_a_model_knows_and_who_made_it(qsep: Run, tiny_model: Path) -> None:
     lines = qsep("models", "info", tiny_model).out.splitlines()
     assert lines[0].startswith("tiny: band_unet, 8000 Hz, ")
+    assert lines[1].startswith("queries: audio and text, by minilm (minilm-")
     assert lines[2] == "made by: qsep train tests, seed 7, 42 steps"
     assert lines[3:] == ["knows 3 kinds of sound:", "  dog", "  rain", "  violin"]
+
+
+def test_models_info_says_what_the_encoder_reads_or_why_it_is_not_usable(
+    qsep: Run, tiny_model: Path, folder: Path
+) -> None:
+    config = json.loads((tiny_model / "config.json").read_text())
+    del config["separator"]["config"]["concepts"]  # no phrase book
+
+    def info(**encoder: Any) -> str:
+        shutil.copytree(tiny_model, folder / "other", dirs_exist_ok=True)
+        changed = config | {"encoder": {"fingerprint": "f", "config": {}} | encoder}
+        (folder / "other" / "config.json").write_text(json.dumps(changed))
+        found = qsep("models", "info", folder / "other").out.splitlines()[1]
+        return found.removeprefix("queries: ")
+
+    assert info(kind="minilm") == "text, by minilm (f)"
+    assert info(kind="joint") == "audio and text, by joint (f)"
+    assert info(kind="resnet") == "image, by resnet (f)"
+    assert info(kind="panns", config={"checkpoint": "gone.pth"}).startswith(
+        "by panns (f), which is not usable here: gone.pth: no such file"
+    )
 
 
 def test_models_info_as_json_is_the_configuration(qsep: Run, tiny_model: Path) -> None:

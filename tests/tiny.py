@@ -102,6 +102,13 @@ SETTINGS["flowsep"] = {
     "sampling": {"num_steps": 2},
     "flow": {"query_dropout": 0.0},
 }
+SETTINGS["flow_unet"] = {
+    "analysis": SETTINGS["band_unet"],
+    "channels": 7,
+    "blocks": 1,
+    "noise_frames": 16,
+    "num_steps": 2,
+}
 LEVEL_DEPENDENT = {
     "clipsep",
     "clipsep_nit",

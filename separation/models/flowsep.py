@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from qsep.queries.interface import QueryEmbedding
 
 from ..flow import SOLVERS, guided, matching_error, place_at, step_times, travel
-from ..interface import LossOutput, MixtureBatch, Separated
+from ..interface import Generators, LossOutput, MixtureBatch, Separated, drawn
 from ..networks.bigvgan import VocoderConfig
 from ..networks.mel_codec import MelCodec
 from ..networks.mel_vae import VAEConfig
@@ -90,6 +90,7 @@ class FlowSep(nn.Module):
     """
 
     null: Tensor  # (l, d), the token states of no query
+    generative = True
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -124,15 +125,14 @@ class FlowSep(nn.Module):
             self.context_samples = 5 * self.cell_samples + around
 
     def separate(
-        self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
+        self, mixture: Tensor, queries: QueryEmbedding, generator: Generators = None
     ) -> Separated:
         """mixture: (b, c, t); queries: (b, s, …), by their tokens, or their vectors where there are none.
 
-        All start from the same noise, which without a generator is always the same.
+        All start from the same noise, which without a generator is always the same; with a list of
+        generators each item from its own.
         """
-        generator = generator or torch.Generator().manual_seed(0)
-        shape = 2, *self.latent_shape(2 * self.step)
-        noise = torch.randn(shape, generator=generator, device=generator.device).to(mixture)
+        noise = drawn(generator, (2, *self.latent_shape(2 * self.step))).to(mixture)
         context, mask = self.context(queries)
         if self.config.exact:
             parts = mixture.split(self.window_samples, dim=-1)
@@ -142,8 +142,8 @@ class FlowSep(nn.Module):
         return Separated(target, mixture[:, None] - target)
 
     def target(self, mixture: Tensor, context: Tensor, mask: Tensor, noise: Tensor) -> Tensor:
-        """mixture (b, c, t), token states (b, s, l, d) with their mask, noise (2, d, 2 step, k) of flow and
-        posterior, to (b, s, c, t)."""
+        """mixture (b, c, t), token states (b, s, l, d) with their mask, noise (1 or b, 2, d, 2 step, k) of
+        flow and posterior, to (b, s, c, t)."""
         num_samples = mixture.shape[-1]
         num_windows = 1 + max(0, -(-(num_samples - self.window_samples) // self.cell_samples))
         found = levels(mixture, self.cell_samples if num_windows > 1 else num_samples)
@@ -154,14 +154,16 @@ class FlowSep(nn.Module):
             slice(index * self.step, index * self.step + self.size) for index in range(num_windows)
         ]
         noise = torch.cat([noise, noise], dim=-2)
+        num_channels = mixture.shape[1] if len(noise) > 1 else 1
 
         def generated(index: int) -> Tensor:
             mel_place = slice(places[index].start * self.stride, places[index].stop * self.stride)
-            start, posterior_noise = noise[:, :, places[index % 2]]
+            start, posterior_noise = noise[..., places[index % 2], :].unbind(dim=1)
+            posterior_noise = posterior_noise.repeat_interleave(num_channels, dim=0)
             given = self.codec.encode(
                 log_mel[:, :, mel_place], posterior_noise if self.config.exact else None
             )
-            return self.generate(start, given, context, mask)
+            return self.generate(start[:, None, None], given, context, mask)
 
         latent = join_overlapping(map(generated, range(num_windows)), self.overlap)
         decoded = join_overlapping(
@@ -171,7 +173,8 @@ class FlowSep(nn.Module):
         return self.codec.vocode(decoded, num_samples) * (found.peak / PEAK)[:, None]
 
     def generate(self, start: Tensor, mixture: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """start: (d, n, k); mixture: (b, c, d, n, k); context: (b, s, l, e). Latents (b, s, c, d, n, k)."""
+        """mixture: (b, c, d, n, k); context: (b, s, l, e). Latents (b, s, c, d, n, k), from a start that
+        expands to them."""
         sampling = self.config.sampling
         shape = *context.shape[:2], *mixture.shape[1:]
         given = mixture[:, None].expand(shape).flatten(0, 2)
@@ -192,7 +195,8 @@ class FlowSep(nn.Module):
             )
 
         times = step_times(sampling.num_steps, sampling.shift)
-        end = travel(field, start.expand(given.shape), times, SOLVERS[sampling.solver])
+        start = start.expand(shape).flatten(0, 2)
+        end = travel(field, start, times, SOLVERS[sampling.solver])
         return end.reshape(shape)
 
     def loss(
