@@ -18,7 +18,7 @@ from qsep.queries.interface import QueryEmbedding
 
 from ..interface import LossOutput, MixtureBatch, Separated
 from ..networks.log_frequency import LogFrequencySeparator, SpectrogramConfig
-from ..networks.query_masks import QueryMasks, only_asked
+from ..networks.query_masks import QueryMasks, only_asked, scaled
 from ..networks.unet import UNet, initialise
 from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets, mean_of_asked
 
@@ -26,11 +26,14 @@ from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets, mea
 @dataclass(frozen=True)
 class Config:
     """fusion: "late", "early" or "middle". channels: of the U-Net's levels. table_dim: width of a
-    learned table between one-hot queries of known labels and their projection, 0 for none."""
+    learned table between one-hot queries of known labels and their projection, 0 for none. query_scale:
+    times which queries are taken: CLIP's vectors have a norm of about 10, and from those of norm 1, as of
+    sentence encoders, telling queries apart is learned as many times more slowly."""
 
     fusion: str = "late"
     query_dim: int = 512
     table_dim: int = 0
+    query_scale: float = 1.0
     num_features: int = 32
     channels: tuple[int, ...] = (64, 128, 256, 512, 512, 512, 512)
     spectrogram: SpectrogramConfig = field(default_factory=SpectrogramConfig)
@@ -119,7 +122,7 @@ class CLIPSep(LogFrequencySeparator):
         """log_magnitude: (b, k, n); queries.pooled: (b, s, d). Mask logits (b, s, k, n), float32."""
         if self.table is not None:  # one-hot queries, or mixtures of labels, pick from the table
             queries = QueryEmbedding(queries.pooled @ self.table.weight)
-        return self.network(log_magnitude, queries).float()
+        return self.network(log_magnitude, scaled(queries, self.config.query_scale)).float()
 
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None

@@ -33,6 +33,7 @@ class Config:
     """As of CLIPSep; noise: the objective's settings."""
 
     query_dim: int = 512
+    query_scale: float = 1.0
     num_features: int = 32
     channels: tuple[int, ...] = (64, 128, 256, 512, 512, 512, 512)
     spectrogram: SpectrogramConfig = field(default_factory=SpectrogramConfig)
@@ -68,7 +69,7 @@ class CLIPSepNIT(LogFrequencySeparator):
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
         """mixture: (b, c, t), in [-1, 1]; queries.pooled: (b, s, d). target + residual = mixture."""
-        projected = self.project(queries.pooled)
+        projected = self.project(self.config.query_scale * queries.pooled)
 
         def masks_of(log_magnitude: Tensor) -> Tensor:
             features = self.unet(log_magnitude[:, None])
@@ -94,7 +95,8 @@ class CLIPSepNIT(LogFrequencySeparator):
         step = self.unet.norm.num_batches_tracked  # training steps so far; saved with the weights
         assert step is not None
         features = self.unet(magnitudes.mixture.log()[:, None])
-        projected = self.project(only_asked(queries, asked).pooled)
+        pooled = only_asked(queries, asked).pooled
+        projected = self.project(self.config.query_scale * pooled)
         logits = self.masks(features, projected.sigmoid())
         plain = mean_of_asked(logit_bce(logits, target, weight[:, None]), asked)
         noise = self.noise_logits(features, mean_of_asked(projected, asked))

@@ -29,3 +29,9 @@ def only_asked(queries: QueryEmbedding, asked: Tensor) -> QueryEmbedding:
         tokens = torch.where(asked[..., None, None], tokens, 0)
     pooled = torch.where(asked[..., None], queries.pooled, 0)
     return QueryEmbedding(pooled, tokens, queries.token_mask)
+
+
+def scaled(queries: QueryEmbedding, factor: float) -> QueryEmbedding:
+    """Vectors and tokens times a factor."""
+    tokens = None if queries.tokens is None else factor * queries.tokens
+    return QueryEmbedding(factor * queries.pooled, tokens, queries.token_mask)
