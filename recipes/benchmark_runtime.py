@@ -1,8 +1,9 @@
-"""CLIPSep's network alone, by every runtime there is: python -m qsep.recipes.benchmark_runtime.
+"""Published networks by every runtime there is: python -m qsep.recipes.benchmark_runtime SYSTEM.
 
-60 s of sound in the segments that it is given at use; the same weights everywhere, random unless -m names
-a checkpoint. Runtimes take turns, so what else the machine does falls on all of them. The ratio is to the
-network as it stands in plain torch: eager, fp32, channels first.
+SYSTEM: clipsep, its U-Net on the segments that it is given at use; audiosep, its U-Net on the whole; flowsep,
+all of it from waveform to waveform. The same weights everywhere, of the published sizes, random unless -m
+names a checkpoint. Runtimes take turns, so what else the machine does falls on all of them. The ratio is to
+the networks as they stand in plain torch: eager, fp32, channels first, norms by themselves.
 """
 
 from __future__ import annotations
@@ -10,56 +11,105 @@ from __future__ import annotations
 import argparse
 import copy
 import time
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qsep.separation import runtime
 
-SECONDS = 60
-COMBINATIONS = (
-    ("torch", "fp32"),
-    ("onnx", "fp32"),
-    ("openvino", "fp32"),
-    ("torch", "bf16"),
-    ("openvino", "bf16"),
-)
+Calls = list[tuple[Tensor, ...]]
+SECONDS = {"clipsep": 60, "audiosep": 60, "flowsep": 10}
+COMBINATIONS = ("torch-fp32", "onnx-fp32", "openvino-fp32", "torch-bf16", "openvino-bf16")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("-m", "--model", type=Path, help="checkpoint folder of a clipsep")
+    parser.add_argument("system", nargs="?", default="clipsep", choices=SYSTEMS)
+    parser.add_argument("-m", "--model", type=Path, help="checkpoint folder of that system")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=SECONDS)
+    parser.add_argument("--seconds", type=int)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runtimes", nargs="+", default=COMBINATIONS, choices=COMBINATIONS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    separator = clipsep(arguments.model)
-    segments = log_magnitudes(separator, arguments.seconds)
-    networks = {"plain": plain(separator.network.unet)}
-    for name, precision in COMBINATIONS:
+    seconds = arguments.seconds or SECONDS[arguments.system]
+    network, calls = SYSTEMS[arguments.system](arguments.model, seconds)
+    networks = {"plain": plain(network)}
+    for combination in arguments.runtimes:
+        name, precision = combination.split("-")
         if all(find_spec(package) for package in runtime.RUNTIMES[name]):
-            networks[f"{name} {precision}"] = accelerated(separator.network.unet, name, precision)
-    print(f"{arguments.seconds} s, {len(segments)} segments, {arguments.threads} threads")
-    for line in compare(networks, segments, arguments.runs):
+            networks[combination] = accelerated(network, name, precision)
+    print(f"{arguments.system}, {seconds} s in {len(calls)} calls, {arguments.threads} threads")
+    for line in compare(networks, calls, arguments.runs):
         print(line, flush=True)
 
 
-def clipsep(folder: Path | None) -> Any:
-    """The separator of a checkpoint, or one of the published size whose layers keep the signal's level."""
+def clipsep(folder: Path | None, seconds: int) -> tuple[nn.Module, Calls]:
+    separator = separator_of("clipsep", folder)
+    segments = log_magnitudes(separator, seconds)
+    return separator.network.unet, [(segment,) for segment in segments]
+
+
+def audiosep(folder: Path | None, seconds: int) -> tuple[nn.Module, Calls]:
+    separator = separator_of("resunet30", folder)
+    num_frames = seconds * separator.sample_rate // separator.config.hop_samples
+    num_frames -= num_frames % separator.unet.stride
+    num_bins = separator.config.window_samples // 2
+    query = F.normalize(normal(1, separator.query_dim), dim=-1)
+    return separator.unet, [(normal(1, 1, num_frames, num_bins), query)]
+
+
+def flowsep(folder: Path | None, seconds: int) -> tuple[nn.Module, Calls]:
+    separator = separator_of("flowsep", folder)
+    return Whole(separator), [(0.1 * normal(1, 1, seconds * separator.sample_rate),)]
+
+
+SYSTEMS: dict[str, Callable[[Path | None, int], tuple[nn.Module, Calls]]] = {
+    "clipsep": clipsep,
+    "audiosep": audiosep,
+    "flowsep": flowsep,
+}
+
+
+class Whole(nn.Module):
+    """A separator from mixture (b, c, t) to target, asked by a query of 12 tokens."""
+
+    def __init__(self, separator: Any) -> None:
+        super().__init__()
+        self.separator = separator
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        from qsep.queries.interface import QueryEmbedding
+
+        width = self.separator.query_dim
+        queries = QueryEmbedding(torch.zeros(1, 1, width), normal(1, 1, 12, width))
+        target: Tensor = self.separator.separate(mixture, queries).target
+        return target
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+def separator_of(kind: str, folder: Path | None) -> Any:
+    """Of a checkpoint, or of the published size with random layers that keep the signal's level."""
     from qsep.separation.checkpoint import load_checkpoint
-    from qsep.separation.models.clipsep import Config, build
+    from qsep.separation.components import build_separator
 
     if folder:
         return load_checkpoint(folder)[0]
     torch.manual_seed(0)
-    separator = build(Config())
+    separator = build_separator(kind, {})
     for module in separator.modules():
-        if isinstance(module, nn.Conv2d):
+        tiny = isinstance(module, nn.Conv2d) and module.weight.std() < 0.01  # those begun near zero
+        if tiny:
             nn.init.kaiming_normal_(module.weight)
     return separator.eval()
 
@@ -78,8 +128,17 @@ def log_magnitudes(separator: Any, seconds: int) -> list[Tensor]:
 
 
 def plain(network: nn.Module) -> nn.Module:
+    from qsep.separation.models.resunet30 import QueriedNorm
+
     own = copy.deepcopy(network)
+    for module in own.modules():
+        if isinstance(module, QueriedNorm):
+            module.forward = partial(as_published, module)  # type: ignore[method-assign]
     return own.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+
+def as_published(module: Any, hidden: Tensor, query: Tensor) -> Tensor:
+    return F.leaky_relu(module.norm(hidden) + module.offset(query)[..., None, None], 0.01)
 
 
 def accelerated(network: nn.Module, name: str, precision: str) -> nn.Module:
@@ -89,20 +148,20 @@ def accelerated(network: nn.Module, name: str, precision: str) -> nn.Module:
 
 
 @torch.inference_mode()
-def compare(networks: dict[str, nn.Module], segments: list[Tensor], runs: int) -> list[str]:
+def compare(networks: dict[str, nn.Module], calls: Calls, runs: int) -> list[str]:
     """One line a network: seconds, its ratio to the first, its largest error relative to the largest
     output."""
-    expected = networks["plain"](segments[0])
+    expected = networks["plain"](*calls[0])
     errors = {
-        name: float((network(segments[0]) - expected).abs().max() / expected.abs().max())
+        name: float((network(*calls[0]) - expected).abs().max() / expected.abs().max())
         for name, network in networks.items()
     }
     times: dict[str, list[float]] = {name: [] for name in networks}
     for _ in range(runs):
         for name, network in networks.items():
             start = time.perf_counter()
-            for segment in segments:
-                network(segment)
+            for inputs in calls:
+                network(*inputs)
             times[name].append(time.perf_counter() - start)
     return [
         f"{name:14} {median(own):6.2f} s  {median(ratios(times['plain'], own)):5.2f} times as fast, "

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from .fusing import fused
 
 log = logging.getLogger("qsep")
 
-Arrays = Sequence[NDArray[np.float32]]
+Arrays = Sequence[NDArray[Any]]
 Run = Callable[[Arrays], NDArray[np.float32]]
 # A graph that errs more, relative to the output's root mean square, is a wrong one.
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
@@ -40,7 +41,7 @@ class GraphRunner:
         self.making = threading.Lock()
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """The network's inputs, float32; its output."""
+        """The network's inputs, float32 or bool; its output, float32."""
         varying: tuple[int, ...] = self.network.varying_axes  # type: ignore[assignment]
         shapes = [
             tuple(0 if axis in varying else size for axis, size in enumerate(tensor.shape))
@@ -80,7 +81,8 @@ class GraphRunner:
     def digest(self, key: str) -> str:
         """Of all that a graph follows from: weights, layers, code, sizes, exporter."""
         parts = [self.weights, repr(self.network), key, torch.__version__]
-        files = [inspect.getfile(type(self.network)), __file__, fusing.__file__]
+        layers = {inspect.getfile(type(module)) for module in self.network.modules()}
+        files = [*sorted(layers), __file__, fusing.__file__]
         parts += [Path(file).read_text("utf-8") for file in files]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
@@ -119,7 +121,7 @@ def export(network: nn.Module, inputs: Sequence[Tensor], varying: tuple[int, ...
     # Neither weights nor inputs may be inference tensors, which the exporter cannot trace.
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter about itself
-        examples = tuple(torch.zeros(tensor.shape) for tensor in inputs)
+        examples = tuple(torch.zeros(tensor.shape, dtype=tensor.dtype) for tensor in inputs)
         sizes = [
             {axis: torch.export.Dim.DYNAMIC for axis in varying if axis < tensor.dim()}
             for tensor in inputs

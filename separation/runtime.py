@@ -88,4 +88,5 @@ class TorchRunner:
         self.dtype = dtype
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        return self.network(*(tensor.to(self.dtype) for tensor in inputs)).float()
+        own = (tensor.to(self.dtype) if tensor.is_floating_point() else tensor for tensor in inputs)
+        return self.network(*own).float()

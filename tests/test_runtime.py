@@ -30,7 +30,7 @@ GRAPH_RUNTIMES = [
     )
     for name in ("openvino", "onnx")
 ]
-KINDS = ["band_unet", "clipsep", "clipsep:middle", "convtasnet"]
+KINDS = ["band_unet", "clipsep", "clipsep:middle", "convtasnet", "resunet30", "flowsep"]
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +72,18 @@ def accelerated(kind: str, name: str, precision: str = "fp32") -> Any:
 def test_every_runtime_gives_the_same_samples_at_every_length(kind: str, name: str) -> None:
     plain, separator = tiny_separator(kind), accelerated(kind, name)
     for num_samples in (5000, 12345, 641):
-        # 1e-6: float32 sums in another order
-        assert error(separated(separator, num_samples), separated(plain, num_samples)) < 1e-6
+        # float32 sums in another order, in FlowSep in three deep networks in a row
+        limit = 1e-5 if kind == "flowsep" else 1e-6
+        assert error(separated(separator, num_samples), separated(plain, num_samples)) < limit
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS[:-1])  # flows of random weights magnify any change
 @pytest.mark.parametrize("name", ["torch", GRAPH_RUNTIMES[0]])
 def test_bfloat16_changes_samples_by_its_eight_bits(kind: str, name: str) -> None:
     separator = accelerated(kind, name, "bf16")
-    assert 1e-5 < error(separated(separator, 5000), separated(tiny_separator(kind), 5000)) < 2e-2
+    # The directions that ResUNet30 turns phases to are of small numbers, which magnifies.
+    limit = 5e-2 if kind == "resunet30" else 2e-2
+    assert 1e-5 < error(separated(separator, 5000), separated(tiny_separator(kind), 5000)) < limit
 
 
 @pytest.mark.parametrize("name", GRAPH_RUNTIMES)

@@ -36,6 +36,7 @@ from ..signal.segments import join_overlapping
 PEAK = 0.5  # of what is separated; the networks learned at this level
 CLIPPED_PEAK = 0.9  # to which a clipping mixture was turned down in training, as published
 OVERLAP = 1 / 4  # of neighbouring windows
+TOKEN_STEP = 32  # to whose multiples queries are padded: few graphs of a network serve all
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,8 @@ class FlowSep(nn.Module):
         sampling = self.config.sampling
         shape = *context.shape[:2], *mixture.shape[1:]
         given = mixture[:, None].expand(shape).flatten(0, 2)
+        missing = -context.shape[-2] % TOKEN_STEP
+        context, mask = F.pad(context, (0, 0, 0, missing)), F.pad(mask, (0, missing))
         context, mask = (
             part.flatten(0, 1).repeat_interleave(mixture.shape[1], dim=0)
             for part in (context, mask)

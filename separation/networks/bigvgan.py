@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,6 +36,8 @@ class VocoderConfig:
 
 class BigVGAN(nn.Module):
     """num_bands: of the log-mel. context_frames: an output sample sees no frame farther away."""
+
+    varying_axes = (2,)  # see runtime.py; how long the recording is
 
     def __init__(self, config: VocoderConfig, num_bands: int) -> None:
         super().__init__()
@@ -123,37 +127,43 @@ class SnakeBeta(nn.Module):
         self.log_beta = nn.Parameter(torch.zeros(channels))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """hidden: (b, c, t), to the same shape."""
-        doubled = upsample(hidden)
-        alpha, beta = self.log_alpha.exp()[:, None], self.log_beta.exp()[:, None]
-        return downsample(doubled + (alpha * doubled).sin().square() / (beta + 1e-9))
+        """hidden: (b, c, t), to the same shape.
+
+        Its doubling, first and last sample held beyond the ends, is kept as its samples of even and of
+        odd places, so that both filters are short ones at the rate of what comes in.
+        """
+        alpha, beta = self.log_alpha.exp()[:, None], self.log_beta.exp()[:, None] + 1e-9
+        # Kernels of correlations: the filter's even and odd taps; those that raise run backwards.
+        lowering = half_band().to(hidden).reshape(-1, 2).T
+        raising = 2 * lowering.flip(0, 1)
+        padded = F.pad(hidden, (3, 3), mode="replicate")
+        even = filtered(padded[..., :-1], raising[0])
+        odd = filtered(padded[..., 1:], raising[1])
+        even, odd = (part + (alpha * part).sin().square() / beta for part in (even, odd))
+        first, last = even[..., :1], odd[..., -1:]
+        even = torch.cat([first, first, even, last, last, last], dim=-1)
+        odd = torch.cat([first, first, first, odd, last, last], dim=-1)
+        return filtered(even, lowering[1]) + filtered(odd, lowering[0])
 
 
-def upsample(hidden: Tensor) -> Tensor:
-    """(b, c, t) to (b, c, 2 t), its first and last sample held beyond the ends."""
+def filtered(hidden: Tensor, taps: Tensor) -> Tensor:
+    """Each channel correlated with (k,) taps: (b, c, t) to (b, c, t - k + 1)."""
     channels = hidden.shape[1]
-    padded = F.pad(hidden, (5, 5), mode="replicate")
-    weight = (2 * half_band()).to(hidden).expand(channels, 1, -1)
-    return F.conv_transpose1d(padded, weight, stride=2, groups=channels)[..., 15:-15]
-
-
-def downsample(hidden: Tensor) -> Tensor:
-    """(b, c, 2 t) to (b, c, t), likewise."""
-    channels = hidden.shape[1]
-    padded = F.pad(hidden, (5, 6), mode="replicate")
-    return F.conv1d(
-        padded, half_band().to(hidden).expand(channels, 1, -1), stride=2, groups=channels
-    )
+    return F.conv1d(hidden, taps.expand(channels, 1, -1), groups=channels)
 
 
 def half_band() -> Tensor:
     """(12,): a sinc under a Kaiser window that passes the lower half of the band, of sum 1."""
+    return torch.tensor(half_band_taps())
+
+
+@cache
+def half_band_taps() -> tuple[float, ...]:
     # Kaiser (1974): attenuation of this many taps at this width, and the window's shape for it.
     attenuation_db = 2.285 * (NUM_TAPS // 2 - 1) * math.pi * 4 * HALF_WIDTH + 7.95
-    beta = 0.1102 * (attenuation_db - 8.7)
-    window = torch.kaiser_window(NUM_TAPS, periodic=False, beta=beta, dtype=torch.float64)
-    taps = window * torch.sinc(0.5 * (torch.arange(NUM_TAPS) - (NUM_TAPS - 1) / 2))
-    return (taps / taps.sum()).float()
+    window = np.kaiser(NUM_TAPS, 0.1102 * (attenuation_db - 8.7))
+    taps = window * np.sinc(0.5 * (np.arange(NUM_TAPS) - (NUM_TAPS - 1) / 2))
+    return tuple((taps / taps.sum()).tolist())
 
 
 def context_frames(config: VocoderConfig) -> int:

@@ -71,6 +71,8 @@ class MelVAE(nn.Module):
 
 
 class Encoder(nn.Module):
+    varying_axes: tuple[int, ...] = ()  # see runtime.py; windows are of one length
+
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         channels, groups = config.channels, config.norm_groups
@@ -92,6 +94,8 @@ class Encoder(nn.Module):
 
 class Decoder(nn.Module):
     """levels and ups: those of the fewest frames first."""
+
+    varying_axes: tuple[int, ...] = ()
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()

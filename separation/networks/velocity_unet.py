@@ -42,6 +42,8 @@ class VelocityUNet(nn.Module):
     Frames and bands must be multiples of `stride`.
     """
 
+    varying_axes: tuple[int, ...] = ()  # see runtime.py; windows are of one length
+
     def __init__(self, config: UNetConfig, latent_channels: int, context_dim: int) -> None:
         super().__init__()
         channels, self.latent_channels = config.channels, latent_channels

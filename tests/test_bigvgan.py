@@ -1,0 +1,25 @@
+"""The vocoder's activation."""
+
+import torch
+import torch.nn.functional as F
+from tiny import noise
+
+from qsep.separation.networks.bigvgan import SnakeBeta, half_band
+
+
+@torch.no_grad()
+def test_snakes_in_two_phases_are_those_of_the_doubled_signal() -> None:
+    """Against the plain way: raised by a transposed convolution, bent, lowered by one of stride 2."""
+    taps = half_band().double().expand(3, 1, -1)
+    for num_samples in (1, 2, 3, 17):
+        snake, hidden = SnakeBeta(3).double(), noise(2, 3, num_samples, scale=1.0).double()
+        alpha, beta = (torch.tensor(row).double() for row in ([0.5, 1.0, 2.0], [0.7, 1.1, 0.3]))
+        snake.log_alpha.copy_(alpha.log())
+        snake.log_beta.copy_(beta.log())
+        held = F.pad(hidden, (5, 5), mode="replicate")
+        raised = 2 * F.conv_transpose1d(held, taps, stride=2, groups=3)[..., 15:-15]
+        bent = raised + (alpha[:, None] * raised).sin().square() / (beta[:, None] + 1e-9)
+        held = F.pad(bent, (5, 6), mode="replicate")
+        expected = F.conv1d(held, taps, stride=2, groups=3)
+        # 1e-12: sums of float64
+        torch.testing.assert_close(snake(hidden), expected, atol=1e-12, rtol=0)
