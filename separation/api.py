@@ -201,25 +201,18 @@ class Model:
         sample_rate: int,
         queries: Sequence[Query],
         conditions: Conditions = NO_CONDITIONS,
+        separator: Separator | None = None,
     ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
-        """Blocks (c, t) in; pairs of mixture (c, t') and targets (s, c, t') out, in constant memory."""
-        separator = self.drawer(queries, conditions)
-        return self.stream_by(separator, blocks, sample_rate, queries, conditions)
+        """Blocks (c, t) in; pairs of mixture (c, t') and targets (s, c, t') out, in constant memory.
+
+        separator: of `drawer`, by a caller who wants to know its choices afterwards."""
+        separator = separator or self.drawer(queries, conditions)
+        embedding = self.embed([*queries, *conditions.negatives])
+        return separate_conditioned(separator, blocks, sample_rate, embedding, conditions)
 
     def drawer(self, queries: Sequence[Query], conditions: Conditions) -> Separator:
         """The separator, or what draws several candidates from it."""
         return self.drawing.apply(self.separator, self.encoder, [*queries, *conditions.negatives])
-
-    def stream_by(
-        self,
-        separator: Separator,
-        blocks: Iterable[NDArray[np.floating]],
-        sample_rate: int,
-        queries: Sequence[Query],
-        conditions: Conditions,
-    ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
-        embedding = self.embed([*queries, *conditions.negatives])
-        return separate_conditioned(separator, blocks, sample_rate, embedding, conditions)
 
     def separate_file(
         self,
@@ -255,7 +248,7 @@ class Model:
             num_done = 0
             separator = self.drawer(queries, conditions)
             blocks = reader.blocks(BLOCK_SAMPLES)
-            for mixture, targets in self.stream_by(separator, blocks, rate, queries, conditions):
+            for mixture, targets in self.stream(blocks, rate, queries, conditions, separator):
                 mixture_energy += energy(mixture)
                 rest = mixture
                 for index, paths in enumerate(outputs):

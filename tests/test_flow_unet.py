@@ -50,11 +50,10 @@ def test_the_field_is_the_mean_velocity_of_a_normal_target_given_place_and_mixtu
     pooled, rng = unit_vectors(1, QUERY_DIM, seed=2), torch.Generator().manual_seed(4)
     place = normal(scene.spec.numel(), rng).reshape(scene.spec.shape).to(scene.spec)
     with torch.no_grad():
-        velocity = separator.field(scene, pooled, place, torch.tensor([tau]))
-        masked = separator.field(scene, pooled, torch.zeros_like(place), torch.tensor([0.0]))
-    analysis = separator.analysis
-    reading = analysis.concept_masks(separator.reader(pooled))[:, None]
-    mask = analysis.logits(scene.features, reading).sigmoid()[:, 0]
+        question = separator.asked(scene, pooled)
+        velocity = separator.field(scene, question, place, torch.tensor([tau]))
+        masked = separator.field(scene, question, torch.zeros_like(place), torch.tensor([0.0]))
+    mask = question.logits.sigmoid()
     doubt = separator.to_bins(mask * (1 - mask) + 1e-4)[:, None]
     for index in ((0, 0, 3, 2), (0, 0, 17, 5), (0, 0, 30, 11)):
         target = masked[index] + (doubt[index] / 2).sqrt() * normal(200_000, rng)

@@ -47,6 +47,8 @@ class Config:
 
     At use: num_steps of a solver ("euler", or "midpoint" or "heun", which ask the network twice);
     temperature: the noise's deviation; 1 draws from what is plausible, 0 goes to the middle of it.
+    mask_exponent: power of the masks; under 1 it takes back some of the sureness that a network learned on
+    sounds it has heard many times.
 
     In training: absent_weight: of a query for an absent sound in the loss. frozen_analysis: only the small
     network learns, over an analysis that stays as the weights that it was given. teacher: a checkpoint
@@ -61,6 +63,7 @@ class Config:
     num_steps: int = 4
     solver: str = "euler"
     temperature: float = 1.0
+    mask_exponent: float = 1.0
     absent_weight: float = 0.3
     frozen_analysis: bool = False
     flow: FlowConfig = field(default_factory=lambda: FlowConfig(sigma_min=0.0, query_dropout=0.0))
@@ -94,18 +97,28 @@ class Scene:
     """A mixture as the flow sees it, and what the networks made of it.
 
     spec: (b, c, f, n) complex, compressed, relative to level (b, 1, f, n), the mixture's own, 0 in silence.
-    features: (b, d, k, n); prepared: of the velocity head.
+    energy: of spec, mean in each band, (b, k, n). features: (b, d, k, n); prepared: of the velocity head.
     """
 
     spec: Tensor
     level: Tensor
+    energy: Tensor
     features: Tensor
     prepared: Tensor
 
     def rows(self, items: Tensor) -> Scene:
-        return Scene(
-            self.spec[items], self.level[items], self.features[items], self.prepared[items]
-        )
+        """The mixtures of these numbers, (r,)."""
+        parts = self.spec, self.level, self.energy, self.features, self.prepared
+        return Scene(*(part[items] for part in parts))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of each mixture of a scene. reading: (b, e), of the query; logits: (b, k, n), the mask
+    that the analysis alone would give."""
+
+    reading: Tensor
+    logits: Tensor
 
 
 class FlowUNet(nn.Module):
@@ -148,7 +161,17 @@ class FlowUNet(nn.Module):
         features = self.analysis.hidden(self.analysis.band_features(energy))
         level = self.level(energy)[:, None] ** (self.config.compression / 2)
         compressed = relative(power(spec, self.config.compression), level)
-        return Scene(compressed, level, features, self.head.prepare(even(features)))
+        return Scene(
+            *(compressed, level, self.in_bands(squared_magnitude(compressed))),
+            *(features, self.head.prepare(even(features))),
+        )
+
+    def asked(self, scene: Scene, pooled: Tensor) -> Asked:
+        """pooled: (b, d)."""
+        with full_precision(pooled):
+            reading = self.reader(pooled)
+            weights = self.analysis.concept_masks(reading)[:, None]
+            return Asked(reading, self.analysis.logits(scene.features, weights)[:, 0])
 
     def level(self, energy: Tensor) -> Tensor:
         """Energy of a bin around each place, (b, k, n) to (b, f, n); 0 only where all around is silent."""
@@ -156,6 +179,10 @@ class FlowUNet(nn.Module):
         heard = energy + band_unet.RELATIVE_FLOOR * floor
         mean = F.avg_pool1d(heard, LEVEL_FRAMES, 1, LEVEL_FRAMES // 2, count_include_pad=False)
         return self.to_bins(mean / self.band_bins())
+
+    def in_bands(self, values: Tensor) -> Tensor:
+        """Mean over channels and the bins of each band: (b, c, f, n) to (b, k, n)."""
+        return self.analysis.gather(values.mean(dim=1)) / self.band_bins()
 
     def band_bins(self) -> Tensor:
         """How many bins make a band: (k, 1); never 0, though a band may hold none."""
@@ -166,44 +193,35 @@ class FlowUNet(nn.Module):
         with full_precision(bands):
             return (bands.float().transpose(-2, -1) @ self.analysis.bands.T).transpose(-2, -1)
 
-    def field(self, scene: Scene, pooled: Tensor, place: Tensor, tau: Tensor) -> Tensor:
-        """Velocities of places (r, c, f, n) on the paths of queries (r, d), at times (r,).
+    def field(self, scene: Scene, asked: Asked, place: Tensor, tau: Tensor) -> Tensor:
+        """Velocities of places (b, c, f, n) on the paths of what is asked, at times (b,).
 
         The target is taken to be normal around m X with variance c, and the noise to have variance 1: the
         mean of target - noise, given the place tau target + (1 - tau) noise, is the formula at the end.
         """
         with full_precision(place):
-            reading = self.reader(pooled)
-            logits = self.analysis.logits(
-                scene.features, self.analysis.concept_masks(reading)[:, None]
-            )
-            states = self.states(scene, place, logits)
-            condition = self.head.condition(reading, tau)
-        found = self.head(even(states), even(scene.prepared, 1), condition)
+            states = self.states(scene, asked, place)
+            condition = self.head.condition(asked.reading, tau)
+        found = self.head(even(states), scene.prepared, condition)
         with full_precision(place):
-            found = found[..., : logits.shape[-1]].float()
-            mask_logits = logits[:, 0] + found[:, 0]
-            mask, rest = mask_logits.sigmoid(), (-mask_logits).sigmoid()
+            found = found[..., : place.shape[-1]].float()
+            logits = asked.logits + found[:, 0]
+            if not self.training:
+                logits = softened(logits, self.config.mask_exponent)
+            mask, rest = logits.sigmoid(), (-logits).sigmoid()
             doubt = mask * rest * found[:, 1].clamp(-6, 6).exp() + LEAST_DOUBT
             mask, doubt = self.to_bins(mask)[:, None], self.to_bins(doubt)[:, None]
             time = tau[:, None, None, None]
             pull = (1 - time) * (mask * scene.spec - place) + doubt * time * place
             return pull / ((1 - time) ** 2 + doubt * time**2)
 
-    def states(self, scene: Scene, place: Tensor, logits: Tensor) -> Tensor:
-        """What the head is told of places (r, c, f, n), in bands: (r, 4, k, n)."""
-        bins = self.band_bins()
-        energy, own, common = (
-            self.analysis.gather(values.mean(dim=1)) / bins
-            for values in (
-                squared_magnitude(scene.spec),
-                squared_magnitude(place),
-                real_product(scene.spec, place),
-            )
-        )
-        likeness = common / (energy * own + 1e-4).sqrt()
+    def states(self, scene: Scene, asked: Asked, place: Tensor) -> Tensor:
+        """What the head is told of places (b, c, f, n), in bands: (b, 4, k, n)."""
+        own = self.in_bands(squared_magnitude(place))
+        common = self.in_bands(real_product(scene.spec, place))
+        likeness = common / (scene.energy * own + 1e-4).sqrt()
         loudness = torch.log10(own + 1e-2)
-        return torch.stack([logits[:, 0] / 4, loudness, likeness, common.clamp(-3, 3)], dim=1)
+        return torch.stack([asked.logits / 4, loudness, likeness, common.clamp(-3, 3)], dim=1)
 
     def noise(self, num_frames: int, generators: Generators) -> Tensor:
         """(b, f, n) complex, of variance 1; b is 1 unless there are several generators."""
@@ -238,8 +256,10 @@ class FlowUNet(nn.Module):
         return istft(spec, analysis.window_samples, analysis.hop_samples, num_samples)
 
     def carry(self, scene: Scene, pooled: Tensor, start: Tensor, num_steps: int) -> Tensor:
+        asked = self.asked(scene, pooled)
+
         def field(place: Tensor, tau: float) -> Tensor:
-            return self.field(scene, pooled, place, pooled.new_full((len(place),), tau))
+            return self.field(scene, asked, place, pooled.new_full((len(place),), tau))
 
         return travel(field, start, step_times(num_steps), SOLVERS[self.config.solver])
 
@@ -265,8 +285,10 @@ class FlowUNet(nn.Module):
         tau = draws.tau.to(batch.mixture)[items]
         if self.config.teacher and self.training:
             tau = grid_times(len(batch.ids), self.config.num_steps, generator).to(tau)[items]
+            start = self.config.temperature * start
             end = self.taught(batch.mixture, items, pooled, start)
-        found = self.field(rows, pooled, place_at(start, end, tau[:, None, None, None]), tau)
+        place = place_at(start, end, tau)
+        found = self.field(rows, self.asked(rows, pooled), place, tau)
         weight = rows.level.square()
         error = squared_magnitude(found - velocity(start, end)) * weight
         loudness = (squared_magnitude(rows.spec) * weight).mean(dim=(1, 2, 3))
@@ -300,6 +322,12 @@ def load_teacher(folder: Path) -> FlowUNet:
     return teacher.eval().requires_grad_(False)
 
 
+def softened(logits: Tensor, exponent: float) -> Tensor:
+    """Logits of the masks to this power: of exp(-e softplus(-x))."""
+    log_mask = -exponent * F.softplus(-logits)
+    return logits if exponent == 1 else log_mask - torch.log(-torch.expm1(log_mask) + 1e-7)
+
+
 def relative(spec: Tensor, level: Tensor) -> Tensor:
     """spec / level, 0 in silence."""
     return torch.where(level > 0, spec / level, 0)
@@ -310,6 +338,6 @@ def power(spec: Tensor, exponent: float) -> Tensor:
     return spec * (squared_magnitude(spec) + 1e-24) ** ((exponent - 1) / 2)
 
 
-def even(planes: Tensor, multiple: int = 2) -> Tensor:
+def even(planes: Tensor) -> Tensor:
     """With a frame of zeros more where the number of frames is odd."""
-    return F.pad(planes, (0, -planes.shape[-1] % multiple))
+    return F.pad(planes, (0, planes.shape[-1] % 2))

@@ -51,6 +51,7 @@ def log_mel(waveform: Tensor, config: MelConfig) -> Tensor:
 
 
 @cache
+@torch.inference_mode(False)  # remembered, and then used in training too
 def mel_filters(config: MelConfig) -> Tensor:
     """(k, f) float32: triangles of unit area over Hz, their corners equally spaced on Slaney's scale.
 
