@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from qsep.separation.signal.stft import hann_stft
 
 from .sdr import float64_pair
 
-WINDOW_SAMPLES = 1024
+WINDOW_SAMPLES, HOP_SAMPLES = 1024, 256
 AUDIBLE_DB = -40.0  # under the target's loudest bin
 DEPTH_DB = -10.0  # of an estimate under its target
 
@@ -31,13 +32,4 @@ def hole_share(estimate: Any, target: Any) -> Tensor:
 
 def power(waveform: Tensor) -> Tensor:
     """(..., t) to (..., f, n)."""
-    window = torch.hann_window(WINDOW_SAMPLES, dtype=waveform.dtype)
-    spec = torch.stft(
-        waveform.reshape(-1, waveform.shape[-1]),
-        WINDOW_SAMPLES,
-        WINDOW_SAMPLES // 4,
-        window=window,
-        pad_mode="constant",
-        return_complex=True,
-    )
-    return spec.abs().square().reshape(*waveform.shape[:-1], *spec.shape[-2:])
+    return hann_stft(waveform, WINDOW_SAMPLES, HOP_SAMPLES).abs().square()

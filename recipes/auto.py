@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -26,7 +25,7 @@ from qsep.separation.naming import result_names
 from qsep.separation.sample_format import split
 from qsep.separation.wav import AudioWriter
 
-from .batch import check_jobs, one_line, progress_bar
+from .batch import check_jobs, progress_bar, report_failure
 from .timeline import draw_timeline
 
 log = logging.getLogger("qsep")
@@ -91,9 +90,7 @@ def separate_all(
                 summary = separate_sounds(separator, path, inputs, task, progress)
         except (ValueError, OSError) as error:
             all_done = False
-            print(f"qsep: error: {one_line(error)}", file=sys.stderr)
-            if json_output:
-                print(json.dumps({"input": str(path), "error": one_line(error)}))
+            report_failure(path, error, json_output)
             continue
         if json_output:
             print(json.dumps(summary))

@@ -88,9 +88,7 @@ def separate_files(
                 rows = model.separate_file(path, queries, out, residual, progress, conditions)
         except (ValueError, OSError) as error:
             all_done = False
-            print(f"qsep: error: {one_line(error)}", file=sys.stderr)
-            if json_output:
-                print(json.dumps({"input": str(path), "error": one_line(error)}))
+            report_failure(path, error, json_output)
             continue
         for row in rows:
             if json_output:
@@ -100,6 +98,13 @@ def separate_files(
             note = "  (probably absent)" if row["level_db"] < ABSENT_DB else ""
             print(f"{files}  {row['seconds']:.1f} s, {row['level_db']:.1f} dB of the input{note}")
     return all_done
+
+
+def report_failure(path: Path, error: Exception, json_output: bool) -> None:
+    """One input failed: a line on standard error, and where asked for, an object on standard output."""
+    print(f"qsep: error: {one_line(error)}", file=sys.stderr)
+    if json_output:
+        print(json.dumps({"input": str(path), "error": one_line(error)}))
 
 
 def one_line(error: Exception) -> str:
