@@ -67,6 +67,11 @@ class CachedEncoder:
         self.remember(rows)
         return unpacked([self.row(query, rows) for query in queries], self.dim, self.token_dim)
 
+    def release(self) -> None:
+        """Let the encoder's network go, which may be larger than a separator; a query that is not known
+        loads it again."""
+        vars(self.encoder).pop("network", None)
+
     def row(self, query: Query, rows: Mapping[bytes, bytes]) -> bytes:
         if not isinstance(query, MixedQuery):
             return rows[digest(query)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IDENTIFYING = ("config.json", "tokenizer.json", "spiece.model", "model.safetensors")
+OTHER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,16 @@ class T5:
                 f"{name} has states {encoder.config.d_model} wide, expected {self.dim}; set encoder.dim"
             )
         return tokenizer, encoder.eval().to(self.device)
+
+    def carry(self, folder: Path) -> dict[str, Any]:
+        """Copy an encoder that lies in a folder into this one; settings of an encoder that reads it there."""
+        source = Path(self.config.model)
+        if not source.is_dir():  # a name on the hub, which means the same anywhere
+            return dataclasses.asdict(self.config)
+        for name in (*IDENTIFYING, *OTHER_FILES):
+            if (source / name).is_file():
+                shutil.copyfile(source / name, folder / name)
+        return dataclasses.asdict(self.config) | {"model": str(folder)}
 
     def encode(self, queries: Sequence[TextQuery]) -> QueryEmbedding:
         """pooled (b, dim); tokens (b, k, dim), zeros with a False mask after a query's own.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,6 @@ def check_jobs(
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ValueError(f"{parent} cannot be written to: choose another folder with -o")
     claimed: dict[Path, tuple[Path, Query | None]] = {}  # None: the residual of all
-    originals = {path.resolve(): path for path in inputs}
     for path in inputs:
         for query in queries:
             names = result_names(path.stem, query.name, residual, common)
@@ -56,12 +55,17 @@ def check_jobs(
                     raise ValueError(
                         f"{what} would both be written to {target}: separate them in two runs"
                     )
-                if target.resolve() in originals:
-                    raise ValueError(f"{target} is an input too: choose another folder with -o")
-                if target.exists() and not overwrite:
-                    raise ValueError(
-                        f"{target} exists: add --overwrite or choose another folder with -o"
-                    )
+    refuse_taken(claimed, inputs, overwrite)
+
+
+def refuse_taken(files: Iterable[Path], inputs: Sequence[Path], overwrite: bool) -> None:
+    """Raise ValueError if one of the files to write is an input, or there already."""
+    originals = {path.resolve() for path in inputs}
+    for file in files:
+        if file.resolve() in originals:
+            raise ValueError(f"{file} is an input too: choose another folder with -o")
+        if file.exists() and not overwrite:
+            raise ValueError(f"{file} exists: add --overwrite or choose another folder with -o")
 
 
 def called(owner: Query | None) -> str:
@@ -84,6 +88,7 @@ def separate_files(
     all_done = True
     for path in inputs:
         try:
+            model.learn_queries([*queries, *conditions.negatives])
             with progress_bar(path.name) as progress:
                 rows = model.separate_file(path, queries, out, residual, progress, conditions)
         except (ValueError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Speeds and memory of the default model on this machine: python -m qsep.recipes.benchmark [--hour]."""
+"""Speeds of the default model on this machine: python -m qsep.recipes.benchmark."""
 
 from __future__ import annotations
 
@@ -22,13 +22,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-m", "--model", default="sounds21")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--hour", action="store_true", help="also an hour of stereo: minutes, 2 GB")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for line in (
             real_time_factor(arguments.model, arguments.runs),
             *command_times(arguments.model, Path(folder), arguments.runs),
-            *(peak_memory(arguments.model, Path(folder)) if arguments.hour else ()),
         ):
             print(line, flush=True)
 
@@ -88,24 +86,6 @@ def command_times(model: str, folder: Path, runs: int) -> list[str]:
     return [
         f"qsep separate, 10 s stereo 44.1 kHz, query asked before: {asked:.2f} s",
         f"qsep separate, 10 s stereo 44.1 kHz, new query: {new:.2f} s",
-    ]
-
-
-def peak_memory(model: str, folder: Path) -> list[str]:
-    """Largest resident size of the whole command, for 10 s and for an hour of stereo."""
-    peaks, seconds = [], 0.0
-    for length in (10, 3600):
-        recording = noise_file(folder / f"{length}.wav", length, 44100, 2)
-        start = time.perf_counter()
-        child = subprocess.Popen(command(model, recording, folder), stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - start
-        if status:
-            raise SystemExit(f"separating {recording} failed")
-        peaks.append(usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2))
-    return [
-        f"peak memory: {peaks[0]:.0f} MB for 10 s, {peaks[1]:.0f} MB for an hour of stereo "
-        f"(+{peaks[1] - peaks[0]:.0f} MB); the hour took {seconds:.0f} s"
     ]
 
 

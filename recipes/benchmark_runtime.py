@@ -24,6 +24,8 @@ from torch import Tensor, nn
 
 from qsep.separation import runtime
 
+from .random_flowsep import random_separator
+
 Calls = list[tuple[Tensor, ...]]
 SECONDS = {"clipsep": 60, "audiosep": 60, "flowsep": 10}
 COMBINATIONS = ("torch-fp32", "onnx-fp32", "openvino-fp32", "torch-bf16", "openvino-bf16")
@@ -99,19 +101,12 @@ def normal(*shape: int) -> Tensor:
 
 
 def separator_of(kind: str, folder: Path | None) -> Any:
-    """Of a checkpoint, or of the published size with random layers that keep the signal's level."""
+    """Of a checkpoint, or of the published size with random weights."""
+    if folder is None:
+        return random_separator(kind, {})
     from qsep.separation.checkpoint import load_checkpoint
-    from qsep.separation.components import build_separator
 
-    if folder:
-        return load_checkpoint(folder)[0]
-    torch.manual_seed(0)
-    separator = build_separator(kind, {})
-    for module in separator.modules():
-        tiny = isinstance(module, nn.Conv2d) and module.weight.std() < 0.01  # those begun near zero
-        if tiny:
-            nn.init.kaiming_normal_(module.weight)
-    return separator.eval()
+    return load_checkpoint(folder)[0]
 
 
 def log_magnitudes(separator: Any, seconds: int) -> list[Tensor]:

@@ -138,6 +138,12 @@ class Model:
     def embed(self, queries: Sequence[Query]) -> QueryEmbedding:
         return self.encoder.encode(queries)
 
+    def learn_queries(self, queries: Sequence[Query]) -> None:
+        """Read these once for all, and let what read them go: for callers who will ask nothing else."""
+        self.embed(queries)
+        if isinstance(self.encoder, CachedEncoder):
+            self.encoder.release()
+
     @overload  # a str is a Sequence of str too, which the first signature takes before the second
     def separate(  # type: ignore[overload-overlap]
         self,
@@ -290,7 +296,7 @@ def load(
     device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
     runtime: what computes the separator's networks, "torch", or on the CPU "openvino" or "onnx", for
     which they are exported at first use. precision: "fp32", or "bf16" where the CPU has instructions
-    for it. The networks are rewritten for use: weights changed later are not seen.
+    for it. The networks are rewritten for use, so their weights must not change afterwards.
     Raises ValueError with one line that says what is wrong and what to do.
     """
     check_runtime(runtime, precision, device)

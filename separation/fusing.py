@@ -1,34 +1,62 @@
 """A network rewritten for use: the same function of its inputs, in fewer operations.
 
-Batch norms are folded into the convolutions before them, and a convolution after an interpolation is
-done where there are fewer pixels. Both change results by rounding alone, and neither can be trained.
+Batch norms are folded into the convolutions before them, and convolutions to more places are done where
+there are fewer (subpixel.py); graphs turn images with few columns, since runtimes work along rows. All
+change results by rounding alone, and none can be trained.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import TypeGuard
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, channels_last, nn
 
-BLOCK = 32  # rows of an interpolation's matrix at once; of 32, 64 and all the fastest
+from .networks.residual import Upsample
+from .subpixel import RaisingConv, RepeatingConv, SpreadingConv
 
 
 def fused(network: nn.Module) -> nn.Module:
     """A copy of the network for evaluation, in channels-last order; the network stays as it is.
 
-    What is rewritten stands side by side in an nn.Sequential; other layers are left alone.
+    Layers that are rewritten together stand side by side in an nn.Sequential. Weights that are not
+    rewritten are shared with the network, if it is in channels-last order too.
     """
-    taken = vars(network).get("forward")  # by a runtime, which the copy does without
-    rewritten = copy.deepcopy(network, {id(taken): None}).eval().requires_grad_(False)
-    vars(rewritten).pop("forward", None)
+    rewritten = copied(network).eval()
     for module in list(rewritten.modules()):
         if isinstance(module, nn.Sequential):
             fold_norms(module)
             merge_raising(module)
-    return rewritten.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for name, layer in module.named_children():
+            if isinstance(layer, Upsample):
+                setattr(module, name, RepeatingConv(layer.conv))
+            elif is_spreading(layer):
+                setattr(module, name, SpreadingConv(layer))
+    replace_weights(rewritten, in_channels_last)
+    return rewritten
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """Modules of its own and the same weights; without what a runtime put in place of `forward`."""
+    shared = {id(weight): weight for weight in (*network.parameters(), *network.buffers())}
+    taken = vars(network).get("forward")
+    copied: nn.Module = copy.deepcopy(network, {id(taken): None, **shared})
+    vars(copied).pop("forward", None)
+    return copied
+
+
+def replace_weights(network: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
+    """By what `change` makes of them, parameters without gradient; those that they were stay so."""
+    for module in network.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            setattr(module, name, nn.Parameter(change(weight.detach()), requires_grad=False))
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, change(buffer))
+
+
+def in_channels_last(weight: Tensor) -> Tensor:
+    return weight.contiguous(memory_format=channels_last) if weight.dim() == 4 else weight
 
 
 def fold_norms(layers: nn.Sequential) -> None:
@@ -63,47 +91,37 @@ def is_same_3x3(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     )
 
 
-class RaisingConv(nn.Module):
-    """nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), then a 3 x 3 convolution, with
-    a quarter of the multiplications by weights: (b, num_in, k, n) to (b, num_out, 2 k, 2 n).
+def is_spreading(layer: nn.Module) -> TypeGuard[nn.ConvTranspose1d]:
+    return type(layer) is nn.ConvTranspose1d and (
+        (layer.dilation, layer.groups, layer.output_padding) == ((1,), 1, (0,))
+    )
 
-    Interpolation works on rows and columns apart and on each channel alone, so what mixes channels may
-    come before it: the nine terms of the kernel are made where there are fewer places, and moved to
-    theirs by two matrices that interpolate, shift and sum, one for columns and one for rows.
+
+def turned(network: nn.Module) -> nn.Module:
+    """The network, if its class says `narrow_inputs`, in a copy that works on its images turned.
+
+    narrow_inputs: the places of its inputs that are images with few columns. The network gives one such
+    image, and treats rows and columns alike but for its kernels.
     """
+    images: tuple[int, ...] = getattr(network, "narrow_inputs", ())
+    if not images:
+        return network
+    own = copied(network)
+    replace_weights(own, lambda weight: weight.transpose(-1, -2) if weight.dim() == 4 else weight)
+    return Turned(own, images)
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+
+class Turned(nn.Module):
+    """Images with rows and columns exchanged around a network whose kernels are turned."""
+
+    def __init__(self, network: nn.Module, images: tuple[int, ...]) -> None:
         super().__init__()
-        self.num_out = conv.out_channels
-        terms = conv.weight.detach().permute(2, 3, 0, 1).flatten(0, 2)  # by row, column, output
-        self.weight = nn.Parameter(terms[..., None, None], requires_grad=False)
-        bias = conv.weight.new_zeros(self.num_out) if conv.bias is None else conv.bias
-        self.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+        self.network, self.images = network, images
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        num_items, _, num_rows, num_columns = hidden.shape
-        terms = [
-            F.conv2d(hidden, weight).permute(0, 2, 3, 1)  # (b, k, n, 3 num_out)
-            for weight in self.weight.split(3 * self.num_out)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        turned = [
+            entry.transpose(-1, -2) if place in self.images else entry
+            for place, entry in enumerate(inputs)
         ]
-        rows = torch.stack(terms, dim=2).reshape(3 * num_items * num_rows, -1, self.num_out)
-        wide = doubled(rows, num_columns).reshape(num_items, 3 * num_rows, -1)
-        raised = doubled(wide, num_rows).reshape(num_items, 2 * num_rows, -1, self.num_out)
-        return (raised + self.bias).permute(0, 3, 1, 2)
-
-
-def doubled(terms: Tensor, num: int) -> Tensor:
-    """(b, 3 num, d), of each place the terms for the place before it, for itself and for the one after,
-    to their sums at twice as many places: (b, 2 num, d). The matrix is taken in blocks of BLOCK rows,
-    beyond whose band it is zero."""
-    places = torch.eye(num, dtype=torch.float64)[None]
-    raised = F.interpolate(places, size=2 * num, mode="linear", align_corners=True)[0]
-    taps = F.pad(raised, (1, 1)).unfold(-1, 2 * num, 1)  # [place, term, place after doubling]
-    matrix = taps.flatten(0, 1).T.to(terms)
-    blocks = []
-    for start in range(0, 2 * num, BLOCK):
-        first = max(0, start - 1) * (num - 1) // (2 * num - 1)
-        last = min(num - 1, (start + BLOCK) * (num - 1) // (2 * num - 1) + 1)
-        band = slice(3 * first, 3 * last + 3)
-        blocks.append(matrix[start : start + BLOCK, band] @ terms[:, band])
-    return torch.cat(blocks, dim=1)
+        output: Tensor = self.network(*turned)
+        return output.transpose(-1, -2)

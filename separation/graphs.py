@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from qsep.queries.cache import default_cache_path
 
-from . import fusing
+from . import fusing, subpixel
 from .checkpoint import write_atomically
-from .fusing import fused
+from .fusing import fused, turned
 
 log = logging.getLogger("qsep")
 
@@ -82,7 +82,7 @@ class GraphRunner:
         """Of all that a graph follows from: weights, layers, code, sizes, exporter."""
         parts = [self.weights, repr(self.network), key, torch.__version__]
         layers = {inspect.getfile(type(module)) for module in self.network.modules()}
-        files = [*sorted(layers), __file__, fusing.__file__]
+        files = [*sorted(layers), __file__, fusing.__file__, subpixel.__file__]
         parts += [Path(file).read_text("utf-8") for file in files]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
@@ -127,7 +127,7 @@ def export(network: nn.Module, inputs: Sequence[Tensor], varying: tuple[int, ...
             for tensor in inputs
         ]
         program = torch.onnx.export(
-            ChannelsLast(fused(network)),
+            ChannelsLast(fused(turned(network))),
             examples,
             dynamo=True,
             verbose=False,

@@ -41,12 +41,14 @@ class Geometry:
 def geometry(
     separator: Separator, chunk_seconds: float | None = None, rule: SharingRule | None = None
 ) -> Geometry:
-    """chunk_seconds: by default 30, or four contexts if that is more: what a chunk sees is seen twice."""
+    """chunk_seconds: by default what the separator says, or 30, or four contexts if that is more: what a
+    chunk sees around it is seen twice."""
     stride, context = separator.stride_samples, separator.context_samples
     if rule is not None:
         stride, context = math.lcm(stride, rule.hop_samples), context + 2 * rule.hop_samples
     if chunk_seconds is None:
-        chunk_seconds = max(CHUNK_SECONDS, 4 * context / separator.sample_rate)
+        enough = max(CHUNK_SECONDS, 4 * context / separator.sample_rate)
+        chunk_seconds = getattr(separator, "chunk_seconds", enough)
     step = max(1, round(chunk_seconds * separator.sample_rate / stride)) * stride
     return Geometry(step, -(-context // stride) * stride, stride)
 

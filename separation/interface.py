@@ -70,9 +70,10 @@ class Separator(Protocol):
     stride_samples: cutting a recording at multiples of this leaves frames where they were.
     context_samples: an output sample depends on no input farther away than this.
 
-    What else it may have, as `learns` and `is_generative` ask:
+    What else it may have, as `learns`, `is_generative` and `geometry` ask:
     learns: frozenset of "negatives" and "spans", what of a query's `negative` and `activity` it reads.
     generative: True where a target is sound of its own making, no part of the mixture.
+    chunk_seconds: how much of a long recording is best separated at once.
     """
 
     config: Any

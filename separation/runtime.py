@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .fusing import fused
+from .fusing import fused, replace_weights
 
 RUNTIMES = {
     "torch": (),
@@ -38,7 +38,8 @@ def check_runtime(runtime: str, precision: str, device: str) -> None:
 
 
 def accelerate(separator: Any, runtime: str = "torch", precision: str = "fp32") -> None:
-    """Let the runtime compute the separator's networks from now on, with the weights of this moment.
+    """Let the runtime compute the separator's networks from now on, with the weights of this moment, which
+    may be shared and must not change.
 
     Only in evaluation mode and without gradients; otherwise the networks are as they were. bf16: in
     bfloat16 inside, which is faster where the CPU has instructions for it.
@@ -84,9 +85,12 @@ class TorchRunner:
     """A network rewritten by `fused`, in one data type."""
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
-        self.network = fused(network).to(dtype)
-        self.dtype = dtype
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # to share weights
+        self.network, self.dtype = fused(network), dtype
+        replace_weights(self.network, self.own)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        own = (tensor.to(self.dtype) if tensor.is_floating_point() else tensor for tensor in inputs)
-        return self.network(*own).float()
+        return self.network(*map(self.own, inputs)).float()
+
+    def own(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor

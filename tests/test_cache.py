@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,34 @@ def test_a_query_asked_before_is_not_encoded_again(tmp_path: Path) -> None:
     encoder, second = cached(tmp_path / "cache.sqlite")
     second.encode([BELL, DOG, RAIN])
     assert encoder.asked == []
+
+
+class Heavy(StubEncoder):
+    """Loads a network when it is first asked, as encoders do."""
+
+    num_loads = 0
+
+    @cached_property
+    def network(self) -> str:
+        self.num_loads += 1
+        return "heavy"
+
+    def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        assert self.network == "heavy"
+        return super().encode(queries)
+
+
+def test_a_network_that_is_let_go_loads_again_for_a_new_query_alone(tmp_path: Path) -> None:
+    encoder = Heavy()
+    queries = CachedEncoder(encoder, tmp_path / "cache.sqlite")
+    queries.release()  # nothing is loaded yet
+    queries.encode([DOG])
+    queries.release()
+    assert "network" not in vars(encoder)
+    queries.encode([DOG])
+    assert encoder.num_loads == 1
+    queries.encode([RAIN])
+    assert encoder.num_loads == 2
 
 
 def test_another_fingerprint_gets_its_own_embeddings(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from command import Run, record
 from tiny import QUERY_DIM, RATE, StubEncoder, noise, rng, tiny_separator, unit_vectors
 from torch import Tensor
 
-from qsep.queries.interface import AudioQuery, Query, QueryEmbedding, TextQuery
+from qsep.queries.interface import AudioQuery, Conditions, Query, QueryEmbedding, TextQuery
 from qsep.queries.media import read_recording
 from qsep.separation.api import Model
 from qsep.separation.candidates import BestOf, ByConsistency, ByEmbedding
 from qsep.separation.checkpoint import describe, save_checkpoint
+from qsep.separation.inference import geometry
 
 
 class Prefers:
@@ -145,3 +146,21 @@ def test_models_that_draw_nothing_and_unknown_judges_are_refused(
     assert "no candidates" in qsep(*arguments, "--candidates", "2").error
     assert "'ears'" in qsep(*arguments, "--judge", "ears").error
     assert [path.name for path in folder.glob("*.wav")] == ["in.wav"]
+
+
+def test_words_are_read_once_for_all_chunks_windows_and_candidates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("qsep.separation.inference.CHUNK_SECONDS", 1.0)
+    separator, encoder = tiny_separator("flowsep"), StubEncoder()
+    calls = []
+    separator.unet.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    model = Model(separator, encoder, "tiny").best_of(2, "consistency")
+    names = ["a dog", "rain"]
+    cut = geometry(model.drawer([TextQuery(name) for name in names], Conditions()))
+    num_samples = 2 * cut.step + 100
+    model.separate(noise(1, num_samples).numpy(), names, RATE)
+    assert encoder.asked == [names]
+    assert set(calls) == {2 * 2}  # candidates times queries, of one channel
+    num_windows = num_samples / separator.cell_samples
+    assert len(calls) > separator.config.sampling.num_steps * num_windows  # some of them twice

@@ -8,7 +8,8 @@ from tiny import noise, tiny_separator
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from qsep.separation.fusing import RaisingConv, fused
+from qsep.separation.fusing import fused, turned
+from qsep.separation.subpixel import RaisingConv, RepeatingConv, SpreadingConv
 
 
 def doubling(size: int) -> np.ndarray:
@@ -37,32 +38,83 @@ def test_raising_and_convolving_is_done_as_by_matrices_and_scipy(
     np.testing.assert_allclose(RaisingConv(conv)(hidden), expected, atol=1e-12, rtol=0)
 
 
-def networks() -> list[tuple[nn.Module, Tensor]]:
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("num_rows", "num_columns"), [(5, 7), (1, 2), (4, 1)])
+def test_repeating_and_convolving_is_done_as_by_numpy_and_scipy(
+    num_rows: int, num_columns: int, bias: bool
+) -> None:
+    conv = nn.Conv2d(3, 4, 3, padding=1, bias=bias).double()
+    hidden = noise(2, 3, num_rows, num_columns).double()
+    repeated = hidden.numpy().repeat(2, axis=2).repeat(2, axis=3)
+    expected = np.zeros((2, 4, 2 * num_rows, 2 * num_columns))
+    kernels = conv.weight.detach().numpy()
+    for item, out, num_in in np.ndindex(2, 4, 3):
+        expected[item, out] += scipy.signal.correlate2d(
+            repeated[item, num_in], kernels[out, num_in], mode="same"
+        )
+    if conv.bias is not None:
+        expected += conv.bias.detach().numpy()[:, None, None]
+    np.testing.assert_allclose(RepeatingConv(conv)(hidden), expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("kernel", "rate"), [(16, 5), (16, 4), (4, 2), (3, 2), (5, 5), (7, 3)])
+def test_spreading_is_a_convolution_of_what_has_zeros_between(
+    kernel: int, rate: int, bias: bool
+) -> None:
+    trim = (kernel - rate) // 2
+    conv = nn.ConvTranspose1d(3, 4, kernel, rate, trim, bias=bias).double()
+    hidden = noise(2, 3, 6).double()
+    spread = np.zeros((2, 3, 5 * rate + 1))
+    spread[..., ::rate] = hidden
+    expected = np.zeros((2, 4, 5 * rate + kernel - 2 * trim))
+    kernels = conv.weight.detach().numpy()
+    for item, num_in, out in np.ndindex(2, 3, 4):
+        whole = scipy.signal.convolve(spread[item, num_in], kernels[num_in, out], method="direct")
+        expected[item, out] += whole[trim : len(whole) - trim]
+    if conv.bias is not None:
+        expected += conv.bias.detach().numpy()[:, None]
+    np.testing.assert_allclose(SpreadingConv(conv)(hidden), expected, atol=1e-12, rtol=0)
+
+
+def networks() -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
     """Networks of separators, and inputs for them."""
-    return [
-        (tiny_separator("clipsep").network.unet, noise(2, 1, 24, 16, scale=3.0)),
-        (tiny_separator("band_unet").unet, noise(2, 3, 32, 48, scale=3.0)),
-        (tiny_separator("convtasnet").masker, noise(2, 12, 50, scale=3.0)),
-    ]
+    flowsep = tiny_separator("flowsep")
+    channels, num_frames, num_bands = flowsep.latent_shape(flowsep.size)
+    latents = noise(2, 2, channels, num_frames, num_bands, scale=1.0)
+    words = noise(2, 5, flowsep.query_dim, scale=1.0), torch.arange(5) < torch.tensor([[3], [5]])
+    return {
+        "clipsep": (tiny_separator("clipsep").network.unet, (noise(2, 1, 24, 16, scale=3.0),)),
+        "band_unet": (tiny_separator("band_unet").unet, (noise(2, 3, 32, 48, scale=3.0),)),
+        "convtasnet": (tiny_separator("convtasnet").masker, (noise(2, 12, 50, scale=3.0),)),
+        "velocity": (flowsep.unet, (*latents, torch.tensor([0.2, 0.7]), *words)),
+        "decoder": (flowsep.codec.vae.decoder, (latents[0],)),
+        "vocoder": (flowsep.codec.vocoder, (noise(2, flowsep.config.mel.num_bands, 20),)),
+    }
 
 
-@pytest.mark.parametrize("index", range(3))
-def test_a_fused_network_gives_what_the_network_gives(index: int) -> None:
-    network, inputs = networks()[index]
-    network, inputs = network.double(), inputs.double()
-    expected = network(inputs).detach()
+@pytest.mark.parametrize("name", networks())
+def test_a_fused_network_gives_what_the_network_gives(name: str) -> None:
+    network, inputs = networks()[name]
+    for weight in network.parameters():
+        if not weight.any():  # begun at zero, where nothing shows
+            nn.init.normal_(weight, std=0.1)
+    network = network.double()
+    inputs = tuple(part.double() if part.is_floating_point() else part for part in inputs)
+    expected = network(*inputs).detach()
     # 1e-10 of the output: sums of float64 in another order
-    torch.testing.assert_close(
-        fused(network)(inputs), expected, atol=1e-10 * float(expected.abs().max()), rtol=0
-    )
+    limit = 1e-10 * float(expected.abs().max())
+    torch.testing.assert_close(fused(network)(*inputs), expected, atol=limit, rtol=0)
+    again = fused(turned(network))(*inputs)
+    torch.testing.assert_close(again, expected, atol=limit, rtol=0)
 
 
 def test_the_network_itself_stays_as_it_was() -> None:
-    network, inputs = networks()[0]
+    network, inputs = networks()["clipsep"]
     before = {name: value.clone() for name, value in network.state_dict().items()}
     fused(network)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert network(inputs).requires_grad
+    assert network(*inputs).requires_grad
 
 
 def num_flops(network: nn.Module, inputs: Tensor) -> int:
@@ -72,7 +124,7 @@ def num_flops(network: nn.Module, inputs: Tensor) -> int:
 
 
 def test_the_way_up_takes_a_quarter_of_the_multiplications_by_weights_and_no_batch_norms() -> None:
-    network, _ = networks()[0]
+    network, _ = networks()["clipsep"]
     rewritten = fused(network)
     for up, raising in zip(network.ups, rewritten.ups, strict=True):
         conv = next(layer for layer in up if isinstance(layer, nn.Conv2d))
@@ -81,3 +133,11 @@ def test_the_way_up_takes_a_quarter_of_the_multiplications_by_weights_and_no_bat
         assert num_flops(raising, hidden) - moved == num_flops(up, hidden) // 4
     norms = [layer for layer in rewritten.modules() if isinstance(layer, nn.BatchNorm2d)]
     assert len(norms) == 1  # of the input, which no convolution comes before
+
+
+def test_places_that_repeat_or_spread_cost_no_multiplications() -> None:
+    conv, spreading = nn.Conv2d(3, 4, 3, padding=1), nn.ConvTranspose1d(3, 4, 8, 4, 2)
+    hidden = noise(1, 3, 6, 8)
+    assert num_flops(RepeatingConv(conv), hidden) == num_flops(conv, noise(1, 3, 12, 16)) * 4 // 9
+    between = num_flops(SpreadingConv(spreading), noise(1, 3, 20))
+    assert between == 2 * 3 * 4 * 8 * 21  # each of 20 + 1 places by a tap of all eight

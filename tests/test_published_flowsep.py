@@ -1,6 +1,7 @@
 """FlowSep's released checkpoint loads directly and as a folder, or one line says why not."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from qsep.queries.interface import TextQuery
 from qsep.separation.checkpoint import load_checkpoint
-from qsep.separation.components import build_separator
+from qsep.separation.components import build_encoder, build_separator
 from qsep.separation.networks.bigvgan import half_band
 from qsep.separation.published import flowsep
 from qsep.separation.published.reader import convert_to_folder, load_published
@@ -210,6 +211,24 @@ def test_the_command_line_converts_and_separates_with_either(
         assert done.code == 0, done.err
     written = [(tmp_path / out / "in.rain.wav").read_bytes() for out in ("direct", "folder")]
     assert written[0] == written[1]
+
+
+def test_a_converted_folder_carries_a_text_encoder_that_lies_in_a_folder(
+    release: Release, text_folder: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "t5"
+    shutil.copytree(text_folder, own)
+    convert_to_folder(release(), tmp_path / "ours", {"encoder": {"model": str(own)}})
+    config = json.loads((tmp_path / "ours" / "config.json").read_text("utf-8"))
+    assert config["encoder"]["config"]["model"] == "./encoder"
+    shutil.rmtree(own)
+    (tmp_path / "ours").rename(tmp_path / "moved")
+    encoder = load_checkpoint(tmp_path / "moved")[1]
+    expected = build_encoder("t5", {"model": str(text_folder), "dim": encoder.dim})
+    query = [TextQuery("rain on a dog")]
+    found, wanted = encoder.encode(query).tokens, expected.encode(query).tokens
+    assert found is not None
+    assert torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize(

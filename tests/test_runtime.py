@@ -18,7 +18,8 @@ from qsep.separation import graphs, runtime
 from qsep.separation.api import load
 from qsep.separation.graphs import GraphRunner
 from qsep.separation.inference import geometry, separate_chunks
-from qsep.separation.runtime import accelerate, networks_of
+from qsep.separation.networks.residual import Upsample
+from qsep.separation.runtime import TorchRunner, accelerate, networks_of
 
 GRAPH_RUNTIMES = [
     pytest.param(
@@ -115,6 +116,16 @@ def test_the_weights_keep_their_names_and_stay_one_separators() -> None:
     plain, separator = tiny_separator("clipsep"), accelerated("clipsep", "torch")
     assert separator.state_dict().keys() == plain.state_dict().keys()
     assert len(list(separator.parameters())) == len(list(plain.parameters()))
+
+
+def test_weights_that_are_used_as_they_are_are_held_once() -> None:
+    network = tiny_separator("flowsep").unet
+    runner = TorchRunner(network, torch.float32)
+    own = {weight.data_ptr() for weight in network.parameters()}
+    used = [weight for weight in runner.network.parameters() if weight.data_ptr() not in own]
+    assert {tuple(weight.shape[-2:]) for weight in used if weight.dim() == 4} == {(2, 2)}
+    assert all(weight.dim() in (1, 4) for weight in used)  # kernels for repeated places, biases
+    assert len(used) == 5 * sum(isinstance(layer, Upsample) for layer in network.modules())
 
 
 class Small(nn.Module):

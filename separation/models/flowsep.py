@@ -36,6 +36,9 @@ from ..signal.segments import join_overlapping
 PEAK = 0.5  # of what is separated; the networks learned at this level
 CLIPPED_PEAK = 0.9  # to which a clipping mixture was turned down in training, as published
 OVERLAP = 1 / 4  # of neighbouring windows
+CHUNK_CONTEXTS = (
+    8  # what a second of a chunk keeps is little, what is computed twice around it much
+)
 TOKEN_STEP = 32  # to whose multiples queries are padded: few graphs of a network serve all
 
 
@@ -124,6 +127,7 @@ class FlowSep(nn.Module):
             self.stride_samples = 2 * self.cell_samples
             # A sample hears the neighbours of its two windows, whose levels depend on a cell more.
             self.context_samples = 5 * self.cell_samples + around
+        self.chunk_seconds = CHUNK_CONTEXTS * self.context_samples / self.sample_rate
 
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: Generators = None

@@ -19,7 +19,11 @@ from torch import Tensor, nn
 
 NUM_TAPS = 12  # of the filter around the activation
 HALF_WIDTH = 0.3  # of its transition, in parts of the doubled rate
-PIECE_FRAMES = 512  # vocoded at once; the activations of a frame take half a megabyte
+PI_PARTS = 3.140625, math.pi - 3.140625  # few bits and the rest: turns of the first are exact
+SINE_DEGREE = 5
+PIECE_FRAMES = (
+    512  # vocoded at once, half a window; the activations of a frame take half a megabyte
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class VocoderConfig:
 class BigVGAN(nn.Module):
     """num_bands: of the log-mel. context_frames: an output sample sees no frame farther away."""
 
-    varying_axes = (2,)  # see runtime.py; how long the recording is
+    varying_axes: tuple[int, ...] = ()  # see runtime.py; pieces are of one length
 
     def __init__(self, config: VocoderConfig, num_bands: int) -> None:
         super().__init__()
@@ -64,17 +68,22 @@ class BigVGAN(nn.Module):
         return torch.tanh(self.conv_out(self.activation(hidden)))
 
     def pieces(self, log_mel: Tensor, num_frames: int = PIECE_FRAMES) -> Iterator[Tensor]:
-        """The waveform of n frames (b, k, n), as (b, 1, t') of num_frames at a time: memory is bounded.
+        """The waveform of n frames (b, k, n), in pieces (b, 1, t'): memory is bounded.
 
-        The lengths sum to n * hop_samples; the samples are those of `forward`, but for what the ends of
-        the recording do to the last `context_frames`.
+        Where there are enough frames, each piece is made of num_frames and `context_frames` more, so that
+        networks for that one size serve all. The lengths sum to n * hop_samples; the samples are those
+        of `forward`, but for what the ends of the recording do to the last `context_frames`.
         """
-        for start in range(0, log_mel.shape[-1], num_frames):
-            first = max(0, start - self.context_frames)
-            seen = log_mel[..., first : start + num_frames + self.context_frames]
-            length = min(num_frames, log_mel.shape[-1] - start) * self.hop_samples
-            lead = (start - first) * self.hop_samples
-            yield self(seen)[..., lead : lead + length]
+        total, context = log_mel.shape[-1], self.context_frames
+        num_seen = max(num_frames + context, 3 * context)
+        done = 0
+        while done < total:
+            first = max(0, min(done - context, total - num_seen))
+            seen = log_mel[..., first : first + num_seen]
+            end = total if first + num_seen >= total else first + num_seen - context
+            place = slice((done - first) * self.hop_samples, (end - first) * self.hop_samples)
+            yield self(seen)[..., place]
+            done = end
 
 
 def same_conv(in_channels: int, channels: int, kernel: int, dilation: int = 1) -> nn.Conv1d:
@@ -139,7 +148,7 @@ class SnakeBeta(nn.Module):
         padded = F.pad(hidden, (3, 3), mode="replicate")
         even = filtered(padded[..., :-1], raising[0])
         odd = filtered(padded[..., 1:], raising[1])
-        even, odd = (part + (alpha * part).sin().square() / beta for part in (even, odd))
+        even, odd = (part + squared_sine(alpha * part) / beta for part in (even, odd))
         first, last = even[..., :1], odd[..., -1:]
         even = torch.cat([first, first, even, last, last, last], dim=-1)
         odd = torch.cat([first, first, first, odd, last, last], dim=-1)
@@ -150,6 +159,28 @@ def filtered(hidden: Tensor, taps: Tensor) -> Tensor:
     """Each channel correlated with (k,) taps: (b, c, t) to (b, c, t - k + 1)."""
     channels = hidden.shape[1]
     return F.conv1d(hidden, taps.expand(channels, 1, -1), groups=channels)
+
+
+def squared_sine(angle: Tensor) -> Tensor:
+    """In graphs of other runtimes (graphs.py), whose own sine is slow, by products and sums: 3e-7 off."""
+    if not torch.compiler.is_exporting():
+        return angle.sin().square()
+    turns = (angle / math.pi).round()
+    near = angle - turns * PI_PARTS[0] - turns * PI_PARTS[1]  # within pi / 2 of zero
+    squared = near.square()
+    ratio = torch.zeros_like(squared)  # of sine and angle
+    for coefficient in reversed(sine_ratio()):
+        ratio = ratio * squared + coefficient
+    return squared * ratio.square()
+
+
+@cache
+def sine_ratio() -> tuple[float, ...]:
+    """c_0, c_1, … with sin(x) / x = c_0 + c_1 x^2 + …, for |x| <= pi / 2, 1e-9 off."""
+    fit = np.polynomial.Chebyshev.interpolate(
+        lambda squared: np.sinc(np.sqrt(squared) / np.pi), SINE_DEGREE, domain=[0, math.pi**2 / 4]
+    )
+    return tuple(fit.convert(kind=np.polynomial.Polynomial, domain=[-1, 1]).coef.tolist())
 
 
 def half_band() -> Tensor:

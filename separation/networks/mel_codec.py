@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..signal.mel import MelConfig, log_mel
-from .bigvgan import BigVGAN, VocoderConfig
+from .bigvgan import PIECE_FRAMES, BigVGAN, VocoderConfig
 from .mel_vae import MelVAE, VAEConfig
 
 
@@ -46,9 +46,11 @@ class MelCodec(nn.Module):
 
     def vocode(self, log_mel: Tensor, num_samples: int) -> Tensor:
         """(..., n, k) to (..., num_samples), at most n * hop_samples."""
-        needed = -(-num_samples // self.mel.hop_samples) + self.vocoder.context_frames
-        frames = log_mel[..., :needed, :].reshape(-1, *log_mel[..., :needed, :].shape[-2:])
-        waveform = torch.cat(list(self.vocoder.pieces(frames.transpose(1, 2))), dim=-1)
+        context = self.vocoder.context_frames
+        needed = max(-(-num_samples // self.mel.hop_samples), PIECE_FRAMES) + context
+        frames = log_mel[..., :needed, :].transpose(-1, -2)
+        pieces = self.vocoder.pieces(frames.reshape(-1, *frames.shape[-2:]))
+        waveform = torch.cat(list(pieces), dim=-1)
         return waveform[:, 0, :num_samples].reshape(*log_mel.shape[:-2], num_samples)
 
     def known_scale(self) -> Tensor:

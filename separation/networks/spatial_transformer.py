@@ -71,5 +71,7 @@ class GatedFeedForward(nn.Module):
         self.reduce = nn.Linear(FEED_FORWARD_FACTOR * channels, channels)
 
     def forward(self, places: Tensor) -> Tensor:
-        values, gates = self.expand(places).chunk(2, dim=-1)
+        weight, bias, width = self.expand.weight, self.expand.bias, self.reduce.in_features
+        values = F.linear(places, weight[:width], bias[:width])
+        gates = F.linear(places, weight[width:], bias[width:])
         return self.reduce(values * F.gelu(gates))
