@@ -25,7 +25,7 @@ from qsep.separation.naming import result_names
 from qsep.separation.sample_format import split
 from qsep.separation.wav import AudioWriter
 
-from .batch import check_jobs, progress_bar, report_failure
+from .batch import check_jobs, progress_bar, refuse_taken, report_failure
 from .timeline import draw_timeline
 
 log = logging.getLogger("qsep")
@@ -69,13 +69,7 @@ def check_inputs(inputs: Sequence[Path], task: Task) -> None:
     for path in inputs:
         if (other := stems.setdefault(path.stem, path)) != path:
             raise ValueError(f"{other} and {path} would be written to one: take two runs")
-        for file in (task.summary(path), task.picture(path)):
-            refuse_existing(file, task)
-
-
-def refuse_existing(file: Path, task: Task) -> None:
-    if file.exists() and not task.overwrite:
-        raise ValueError(f"{file} exists: add --overwrite or choose another folder with -o")
+        refuse_taken((task.summary(path), task.picture(path)), inputs, task.overwrite)
 
 
 def separate_all(
@@ -126,11 +120,7 @@ def separate_sounds(
     files = {task.target(path, group): group for group in groups}
     if len(files) < len(groups):
         raise ValueError(f"{path}: two nodes would be written to one file; choose fewer levels")
-    originals = {original.resolve() for original in inputs}
-    for file in files:
-        refuse_existing(file, task)
-        if file.resolve() in originals:
-            raise ValueError(f"{file} is an input too: choose another folder with -o")
+    refuse_taken(files, inputs, task.overwrite)
     levels = write_targets(separator, path, files, activity, progress) if files else []
     summary = {
         "input": str(path),

@@ -8,16 +8,13 @@ from typing import Annotated
 
 import typer
 
-SOME_FAILED = 1  # exit code
+from .options import SOME_FAILED, DeviceOption, ModelOption, OverwriteOption
 
 
 def auto(
     inputs: Annotated[list[Path], typer.Argument(help="Recordings.", metavar="INPUT...")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = ...,  # type: ignore[assignment]
-    model: Annotated[
-        str,
-        typer.Option("--model", "-m", help="A shipped model's name, a folder or a released file."),
-    ] = "sounds21",
+    model: ModelOption = "sounds21",
     tagger: Annotated[
         Path | None,
         typer.Option(
@@ -36,8 +33,8 @@ def auto(
         float | None,
         typer.Option(min=1e-6, max=1, help="Probability from which on a sound counts as there."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")] = "auto",
-    overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
+    device: DeviceOption = "auto",
+    overwrite: OverwriteOption = False,
     json_output: Annotated[
         bool, typer.Option("--json", help="One JSON object an input on standard output.")
     ] = False,

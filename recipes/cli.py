@@ -16,6 +16,7 @@ import typer
 
 from .auto_cli import auto
 from .data_cli import data_app
+from .options import SOME_FAILED, USAGE, DeviceOption, ModelOption, OverwriteOption
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,12 +29,6 @@ app.command()(auto)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 
-USAGE, SOME_FAILED = 2, 1  # exit codes
-
-ModelOption = Annotated[
-    str, typer.Option("--model", "-m", help="A shipped model's name, a folder or a released file.")
-]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")]
 RuntimeOption = Annotated[
     str, typer.Option(help="What computes the networks: torch, or on the CPU openvino or onnx.")
 ]
@@ -117,7 +112,7 @@ def separate(
     device: DeviceOption = "auto",
     runtime: RuntimeOption = "torch",
     precision: PrecisionOption = "fp32",
-    overwrite: Annotated[bool, typer.Option(help="Replace existing files.")] = False,
+    overwrite: OverwriteOption = False,
     json_output: Annotated[
         bool, typer.Option("--json", help="One JSON object a file and query on standard output.")
     ] = False,

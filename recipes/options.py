@@ -1,0 +1,15 @@
+"""What several of qsep's commands share: options, and exit codes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+USAGE, SOME_FAILED = 2, 1  # exit codes
+
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="A shipped model's name, a folder or a released file.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")]
+OverwriteOption = Annotated[bool, typer.Option(help="Replace existing files.")]
