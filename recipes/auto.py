@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsep.separation.api import energy, level_db
 from qsep.separation.audio import AudioReader
+from qsep.separation.caller_audio import energy, level_db
 from qsep.separation.checkpoint import write_atomically
 from qsep.separation.detection.activity import Activity
 from qsep.separation.detection.hierarchy import LEAF, Group, Level

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from parity.filling import fall, fill, filled, glide
+from parity.recorded import Recorded
 from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding, TextQuery
@@ -25,7 +26,7 @@ from qsep.separation.published.clipsep import convert, published_modules
 from qsep.separation.signal.stft import hann_istft
 from qsep.separation.signal.warp import unwarp
 
-FOLDER = Path(__file__).parent / "parity"
+RECORDED = Recorded("clipsep")
 RATE = 16000
 LIMIT = 1e-5  # rms of the difference over the standard deviation; the recording's own noise is 2e-6
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -46,15 +47,6 @@ def weights_are_forgotten_afterwards() -> Iterator[None]:
 
 
 @cache
-def recorded() -> tuple[Any, Any]:
-    return json.loads((FOLDER / "clipsep.json").read_text()), np.load(FOLDER / "clipsep.npz")
-
-
-def values(name: str) -> Tensor:
-    return torch.from_numpy(np.asarray(recorded()[1][name]))
-
-
-@cache
 def folder_of_args(system: str, folder: Path) -> Path:
     (folder / "train-args.json").write_text(json.dumps(ARGUMENTS[system]))
     (folder / "map.json").write_text(json.dumps({f"label {row}": row for row in range(310)}))
@@ -64,7 +56,7 @@ def folder_of_args(system: str, folder: Path) -> Path:
 @cache
 def separator(system: str, tmp: Path) -> Any:
     """With the filled weights, converted from the published keys; evaluation mode."""
-    converted = convert(fill(recorded()[0][system]), folder_of_args(system, tmp))
+    converted = convert(fill(RECORDED.document[system]), folder_of_args(system, tmp))
     found = build_separator(converted.kind, converted.settings)
     load_weights(found, converted.weights, system)
     return found.eval()
@@ -100,15 +92,17 @@ def queries(system: str) -> QueryEmbedding:
     if system == "labelsep":
         rows = torch.tensor([[5, 301], [17, 5]])
         return QueryEmbedding(torch.nn.functional.one_hot(rows, 310).float())
-    pooled = torch.stack([values(f"clipsep/loss/in.query{source}") for source in (0, 1)], dim=1)
+    pooled = torch.stack(
+        [RECORDED.values(f"clipsep/loss/in.query{source}") for source in (0, 1)], dim=1
+    )
     if system != "clipsep_early":
         return QueryEmbedding(pooled)
-    frames = [values(f"clipsep_early/mask/in.query{source}") for source in (0, 1)]
+    frames = [RECORDED.values(f"clipsep_early/mask/in.query{source}") for source in (0, 1)]
     return QueryEmbedding(pooled, torch.stack(frames, dim=1))
 
 
 def query(system: str = "clipsep") -> QueryEmbedding:
-    return QueryEmbedding(values(f"{system}/mask/in.query")[:, None])
+    return QueryEmbedding(RECORDED.values(f"{system}/mask/in.query")[:, None])
 
 
 def loss(found: Any, system: str) -> Tensor:
@@ -122,7 +116,7 @@ def log_magnitude(found: Any, mixture: Tensor) -> Tensor:
 
 
 def test_the_filling_rule_makes_the_recorders_weights() -> None:
-    for system, document in recorded()[0].items():
+    for system, document in RECORDED.document.items():
         weights = fill(document)
         for key, expected in document["first_values"].items():
             assert weights[key].flatten()[:3].tolist() == expected, (system, key)
@@ -132,7 +126,7 @@ def test_the_filling_rule_makes_the_recorders_weights() -> None:
 def test_every_published_weight_has_one_place_and_none_is_left_over(
     system: str, built: Any
 ) -> None:
-    found, document = built(system), recorded()[0][system]
+    found, document = built(system), RECORDED.document[system]
     published = {key.removeprefix("module."): shape for key, shape in document["keys"]}
     modules = published_modules(
         {"labelsep": "clipsep", "pitsep": "pitsep", "clipsep_nit": "clipsep_nit"}.get(
@@ -175,7 +169,9 @@ def test_clipsep_gives_the_recorded_masks(built: Any) -> None:
         ("mask_warped", logits.sigmoid()),
         ("mask_linear", linear),
     ):
-        assert error(array[..., ::7, ::5], values(f"clipsep/mask/out.{name}")) < LIMIT, name
+        assert error(array[..., ::7, ::5], RECORDED.values(f"clipsep/mask/out.{name}")) < LIMIT, (
+            name
+        )
 
 
 @torch.inference_mode()
@@ -192,9 +188,11 @@ def test_clipsep_nit_gives_the_recorded_query_and_noise_masks(built: Any) -> Non
         ("noise_logits1", noise[:, 1:]),
         ("mask_linear", linear),
     ):
-        assert error(array[..., ::7, ::5], values(f"clipsep_nit/mask/out.{name}")) < LIMIT, name
+        assert (
+            error(array[..., ::7, ::5], RECORDED.values(f"clipsep_nit/mask/out.{name}")) < LIMIT
+        ), name
     activity = noise.sigmoid().sum(dim=1).mean()
-    expected = values("clipsep_nit/mask/out.mean_noise_activation")
+    expected = RECORDED.values("clipsep_nit/mask/out.mean_noise_activation")
     assert activity == pytest.approx(float(expected), rel=1e-6)
 
 
@@ -211,19 +209,19 @@ def test_the_comparisons_give_the_recorded_masks_and_loss(
         return seen[-1]
 
     monkeypatch.setattr(found, "logits", logits)
-    expected = float(values(f"{system}/mask/out.loss_eval"))
+    expected = float(RECORDED.values(f"{system}/mask/out.loss_eval"))
     assert loss(found, system).mean() == pytest.approx(expected, rel=1e-5)
     masks = seen[0].sigmoid()
-    assert error(masks[:, :1, ::7, ::5], values(f"{system}/mask/out.mask0")) < LIMIT
+    assert error(masks[:, :1, ::7, ::5], RECORDED.values(f"{system}/mask/out.mask0")) < LIMIT
     thinned = masks[:, 1:, ::3, ::3][..., ::3, ::2]
-    assert error(thinned, values(f"{system}/mask/out.mask1")) < LIMIT
+    assert error(thinned, RECORDED.values(f"{system}/mask/out.mask1")) < LIMIT
 
 
 @torch.inference_mode()
 def test_separating_four_seconds_gives_the_recorded_waveform(built: Any) -> None:
     found = built("clipsep")
     target = found.separate(waveform(65535), query()).target[0, 0, 0, :65280]
-    assert error(target[::7], values("clipsep/waveform/out.wave_soft")) < LIMIT
+    assert error(target[::7], RECORDED.values("clipsep/waveform/out.wave_soft")) < LIMIT
 
 
 @torch.inference_mode()
@@ -236,7 +234,7 @@ def test_hard_masks_give_the_recorded_waveform(built: Any) -> None:
     finally:
         found.spectrogram.config = soft
     # 50 dB: a bin at the threshold may fall to the other side
-    assert error(target[::7], values("clipsep/waveform/out.wave_hard")) < 10 ** (-50 / 20)
+    assert error(target[::7], RECORDED.values("clipsep/waveform/out.wave_hard")) < 10 ** (-50 / 20)
 
 
 @torch.inference_mode()
@@ -246,27 +244,27 @@ def test_the_network_in_one_pass_over_512_frames_gives_the_recorded_waveform(bui
     mixture = repeat_to(waveform(70000), 131070)
     mask = unwarp(found.logits(log_magnitude(found, mixture), query()).sigmoid(), 513)
     target = hann_istft(mask * found.spectrogram.spectrum(mixture)[:, 0], 1024, 256, 70000)
-    assert error(target[0, 0, ::7], values("clipsep/waveform_long/out.wave_soft")) < LIMIT
+    assert error(target[0, 0, ::7], RECORDED.values("clipsep/waveform_long/out.wave_soft")) < LIMIT
 
 
 @torch.no_grad()
 def test_the_loss_of_clipsep_is_the_recorded_one(built: Any) -> None:
-    expected = float(values("clipsep/loss/out.loss_eval"))
+    expected = float(RECORDED.values("clipsep/loss/out.loss_eval"))
     assert loss(built("clipsep"), "clipsep").mean() == pytest.approx(expected, rel=1e-5)
 
 
 @torch.no_grad()
 def test_the_noise_invariant_loss_is_the_recorded_one_item_by_item(built: Any) -> None:
     found = built("clipsep_nit")
-    first, second = (values(f"clipsep_nit/loss/out.loss_{pairing}") for pairing in "ab")
+    first, second = (RECORDED.values(f"clipsep_nit/loss/out.loss_{pairing}") for pairing in "ab")
     assert bool(first[0] > second[0]) and bool(first[1] < second[1])  # both pairings are met
     output = found.loss(batch(), queries("clipsep_nit"), torch.Generator())
     # 1e-3: a bin where the masks' sum rounds to 1 over a zero target costs 100, else 16
     united = torch.minimum(first, second)
     torch.testing.assert_close(output.terms["united_bce"], united, rtol=1e-3, atol=0)
-    expected = float(values("clipsep_nit/loss/out.loss_eval"))
+    expected = float(RECORDED.values("clipsep_nit/loss/out.loss_eval"))
     assert output.total.mean() == pytest.approx(expected, rel=1e-3)
-    activity = float(values("clipsep_nit/loss/out.mean_noise_act"))
+    activity = float(RECORDED.values("clipsep_nit/loss/out.mean_noise_act"))
     assert output.terms["noise_activity"].mean() == pytest.approx(activity, rel=1e-6)
 
 
@@ -288,7 +286,9 @@ def test_the_options_of_the_noise_invariant_loss_give_the_recorded_ones(
         total = loss(found, "clipsep_nit").mean()
     finally:
         found.config = plain
-    assert total == pytest.approx(float(values(f"clipsep_nit/loss/out.{name}")), rel=tolerance)
+    assert total == pytest.approx(
+        float(RECORDED.values(f"clipsep_nit/loss/out.{name}")), rel=tolerance
+    )
 
 
 PUBLISHED_NAMES = {
@@ -317,20 +317,20 @@ def test_a_training_step_has_the_recorded_loss_gradients_and_batch_statistics(
     finally:
         found.load_state_dict(before)
         found.eval()
-    expected = float(values(f"{system}/loss/out.loss_train"))
+    expected = float(RECORDED.values(f"{system}/loss/out.loss_train"))
     assert total.item() == pytest.approx(expected, rel=1e-5)
     network = "network." if system == "clipsep" else ""
     gradients = {name: weight.grad for name, weight in found.named_parameters()}
     found.zero_grad()
     prefix = f"{system}/loss/out.grad_norm."
-    compared = [key for key in recorded()[1].files if key.startswith(prefix)]
+    compared = [key for key in RECORDED.arrays.files if key.startswith(prefix)]
     assert len(compared) >= 5
     for key in compared:
         gradient = gradients[network + PUBLISHED_NAMES[key.removeprefix(prefix)]]
         assert gradient is not None
         # 5e-3: with noise masks, the slope of bins where the sum rounds to 1 is rounding, 1e7 times
         rel = 1e-3 if system == "clipsep" else 5e-3
-        assert gradient.norm().item() == pytest.approx(float(values(key)), rel=rel), key
+        assert gradient.norm().item() == pytest.approx(float(RECORDED.values(key)), rel=rel), key
     for statistic in ("mean", "var"):
-        expected = values(f"{system}/loss/out.train_bn0_running_{statistic}")
+        expected = RECORDED.values(f"{system}/loss/out.train_bn0_running_{statistic}")
         torch.testing.assert_close(after[f"{network}unet.norm.running_{statistic}"], expected)

@@ -4,18 +4,16 @@ Recorded values and key lists: tests/parity (see take_flowsep.py and filling.py 
 which tanh for exact GELU and most wrong epsilons show; the recording's own rounding is about a third.
 """
 
-import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from parity.filling import fall, filled, glide
+from parity.recorded import Recorded
 from torch import Tensor
 
 from qsep.separation.flow import step_times, travel
@@ -26,24 +24,15 @@ from qsep.separation.published.flowsep import published_name, without_weight_nor
 from qsep.separation.signal.levels import levels
 from qsep.separation.signal.mel import log_mel
 
-FOLDER = Path(__file__).parent / "parity"
+RECORDED = Recorded("flowsep")
 RATE = 16000
 LIMIT, VELOCITY_LIMIT = 1e-5, 5e-6  # rms of the difference over the standard deviation
 CONFIG = Config()  # which is what the published keys say: tests/test_published_flowsep.py
 
 
-@cache
-def recorded() -> tuple[Any, Any]:
-    return json.loads((FOLDER / "flowsep.json").read_text()), np.load(FOLDER / "flowsep.npz")
-
-
-def values(name: str) -> Tensor:
-    return torch.from_numpy(np.asarray(recorded()[1][name]))
-
-
 def made(key: str, shape: list[int], document: str = "keys") -> Tensor:
     """A weight by its rule, not kept: the network's take a gigabyte."""
-    system = recorded()[0][document]
+    system = RECORDED.document[document]
     gains = [number for pattern, number in system["gains"] if re.search(pattern, key)]
     found: Tensor = filled.__wrapped__(key, tuple(shape), float(np.prod(gains)))
     return found
@@ -93,8 +82,8 @@ def unet() -> Any:
 
 
 def test_the_weights_made_are_the_recorded_ones() -> None:
-    shapes = dict(map(tuple, recorded()[0]["keys"]["keys"]))
-    first_values = recorded()[0]["keys"]["first_values"]
+    shapes = dict(map(tuple, RECORDED.document["keys"]["keys"]))
+    first_values = RECORDED.document["keys"]["first_values"]
     assert len(first_values) >= 5
     for key, expected in first_values.items():
         found = made(key, shapes[key]).reshape(-1)[:3]
@@ -111,28 +100,30 @@ def test_the_front_end_gives_the_recorded_log_mel(codec: MelCodec) -> None:
     normal = 0.5 * (raw - found.offset) / found.peak
     frames = codec.log_mel(torch.nn.functional.pad(normal, (0, 163840 - 60000)))[0]
     assert frames.shape == (1024, 64)
-    assert error(frames[:384:3], values("mel/out.log_mel")) < LIMIT
+    assert error(frames[:384:3], RECORDED.values("mel/out.log_mel")) < LIMIT
     assert torch.equal(frames[384:], torch.full((640, 64), 1e-5).log())  # silence
 
 
 def test_a_short_waveform_gives_the_recorded_log_mel() -> None:
     found = log_mel(0.8 * mixture(10240), CONFIG.mel).T
-    assert error(found, values("mel_plain/out.log_mel_bands_by_frames")) < LIMIT
+    assert error(found, RECORDED.values("mel_plain/out.log_mel_bands_by_frames")) < LIMIT
 
 
 def test_the_encoder_gives_the_recorded_posterior(codec: MelCodec) -> None:
-    posterior = codec.vae.encode(values("vae/in.log_mel"))
-    assert error(posterior.mean, values("vae/out.mean")) < LIMIT
-    assert error(posterior.log_variance[:, :, ::3], values("vae/out.logvar")) < LIMIT
-    sample = codec.encode(values("vae/in.log_mel"), values("vae/in.posterior_noise"))[0]
-    expected = values("vae/out.sample_times_scale_factor_0.9")
+    posterior = codec.vae.encode(RECORDED.values("vae/in.log_mel"))
+    assert error(posterior.mean, RECORDED.values("vae/out.mean")) < LIMIT
+    assert error(posterior.log_variance[:, :, ::3], RECORDED.values("vae/out.logvar")) < LIMIT
+    sample = codec.encode(
+        RECORDED.values("vae/in.log_mel"), RECORDED.values("vae/in.posterior_noise")
+    )[0]
+    expected = RECORDED.values("vae/out.sample_times_scale_factor_0.9")
     assert error(sample[:, :, ::3], expected) < LIMIT
 
 
 @pytest.mark.parametrize(("latent", "name"), [("in.z", "decoded_z"), ("out.mean", "decoded_mean")])
 def test_the_decoder_gives_the_recorded_log_mel(latent: str, name: str, codec: MelCodec) -> None:
-    decoded = codec.decode(0.9 * values(f"vae/{latent}")[None])[0]
-    assert error(decoded[:, None, ::3], values(f"vae/out.{name}")) < LIMIT
+    decoded = codec.decode(0.9 * RECORDED.values(f"vae/{latent}")[None])[0]
+    assert error(decoded[:, None, ::3], RECORDED.values(f"vae/out.{name}")) < LIMIT
 
 
 def vocoder_mel() -> Tensor:
@@ -143,13 +134,13 @@ def vocoder_mel() -> Tensor:
 def test_the_vocoder_gives_the_recorded_waveform(codec: MelCodec) -> None:
     waveform = codec.vocoder(vocoder_mel())
     assert waveform.shape == (1, 1, 2592)
-    assert error(waveform, values("vocoder/out.waveform")) < LIMIT
+    assert error(waveform, RECORDED.values("vocoder/out.waveform")) < LIMIT
 
 
 def test_the_vocoders_own_file_gives_the_recorded_waveform() -> None:
     theirs = {
         key: made(key, shape, "keys_vocoder_generator")
-        for key, shape in recorded()[0]["keys_vocoder_generator"]["keys"]
+        for key, shape in RECORDED.document["keys_vocoder_generator"]["keys"]
         if not key.endswith(".filter")
     }
     plain = without_weight_norm(theirs)
@@ -159,31 +150,36 @@ def test_the_vocoders_own_file_gives_the_recorded_waveform() -> None:
     vocoder.load_state_dict(
         {name: plain[key.removeprefix("first_stage_model.vocoder.")] for name, key in names.items()}
     )
-    assert error(vocoder(vocoder_mel()), values("vocoder/out.waveform_weight_norm_file")) < LIMIT
+    assert (
+        error(vocoder(vocoder_mel()), RECORDED.values("vocoder/out.waveform_weight_norm_file"))
+        < LIMIT
+    )
 
 
 def test_the_filter_of_the_activations_is_the_recorded_one() -> None:
-    assert error(half_band(), values("vocoder/out.filter").reshape(-1)) < LIMIT
+    assert error(half_band(), RECORDED.values("vocoder/out.filter").reshape(-1)) < LIMIT
 
 
 def context() -> tuple[Tensor, Tensor]:
     """Token states as recorded, and padding that no attention may reach."""
-    tokens = torch.nn.functional.pad(values("euler4_ema/in.context"), (0, 0, 0, 38), value=7.0)
-    return tokens, values("velocity/in.mask") > 0.5
+    tokens = torch.nn.functional.pad(
+        RECORDED.values("euler4_ema/in.context"), (0, 0, 0, 38), value=7.0
+    )
+    return tokens, RECORDED.values("velocity/in.mask") > 0.5
 
 
 @pytest.mark.slow
 def test_the_averaged_weights_give_the_recorded_velocity(unet: Any) -> None:
     names = ("in.x_t", "in.z_mix", "in.t")
-    found = unet(*(values(f"velocity/{name}") for name in names), *context())
-    expected = values("euler4_ema/out.velocity_ema_for_velocity_inputs")
+    found = unet(*(RECORDED.values(f"velocity/{name}") for name in names), *context())
+    expected = RECORDED.values("euler4_ema/out.velocity_ema_for_velocity_inputs")
     assert error(found, expected) < VELOCITY_LIMIT
 
 
 @pytest.mark.slow
 def test_four_steps_of_euler_go_the_recorded_way(unet: Any) -> None:
-    given = values("velocity/in.z_mix")
-    place, times = values("euler4_ema/in.x0"), step_times(4)
+    given = RECORDED.values("velocity/in.z_mix")
+    place, times = RECORDED.values("euler4_ema/in.x0"), step_times(4)
     for step in range(4):
         place = travel(
             lambda latent, tau: unet(latent, given, torch.full((1,), tau), *context()),
@@ -191,6 +187,6 @@ def test_four_steps_of_euler_go_the_recorded_way(unet: Any) -> None:
             times[step : step + 2],
         )
         if step < 3:
-            expected = values(f"euler4_ema/out.x_at_step{step + 1}")
+            expected = RECORDED.values(f"euler4_ema/out.x_at_step{step + 1}")
             assert error(place[:, :, ::3], expected) < VELOCITY_LIMIT, step
-    assert error(place, values("euler4_ema/out.x1")) < VELOCITY_LIMIT
+    assert error(place, RECORDED.values("euler4_ema/out.x1")) < VELOCITY_LIMIT

@@ -18,6 +18,19 @@ def doubling(size: int) -> np.ndarray:
     return np.array([np.interp(places, np.arange(size), row) for row in np.eye(size)]).T
 
 
+def convolved(images: np.ndarray, conv: nn.Conv2d) -> np.ndarray:
+    """By SciPy: (b, num_in, k, n) to (b, num_out, k, n)."""
+    num_items, num_in, *size = images.shape
+    found = np.zeros((num_items, conv.out_channels, *size))
+    kernels = conv.weight.detach().numpy()
+    for item, out, channel in np.ndindex(num_items, conv.out_channels, num_in):
+        kernel = kernels[out, channel]
+        found[item, out] += scipy.signal.correlate2d(images[item, channel], kernel, mode="same")
+    if conv.bias is not None:
+        found += conv.bias.detach().numpy()[:, None, None]
+    return found
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("num_rows", "num_columns"), [(5, 7), (1, 2), (4, 1), (17, 40)])
 def test_raising_and_convolving_is_done_as_by_matrices_and_scipy(
@@ -26,15 +39,8 @@ def test_raising_and_convolving_is_done_as_by_matrices_and_scipy(
     conv = nn.Conv2d(3, 4, 3, padding=1, bias=bias).double()
     hidden = noise(2, 3, num_rows, num_columns).double()
     raised = doubling(num_rows) @ hidden.numpy() @ doubling(num_columns).T
-    expected = np.zeros((2, 4, 2 * num_rows, 2 * num_columns))
-    kernels = conv.weight.detach().numpy()
-    for item, out, num_in in np.ndindex(2, 4, 3):
-        expected[item, out] += scipy.signal.correlate2d(
-            raised[item, num_in], kernels[out, num_in], mode="same"
-        )
-    if conv.bias is not None:
-        expected += conv.bias.detach().numpy()[:, None, None]
     # 1e-12: sums of float64
+    expected = convolved(raised, conv)
     np.testing.assert_allclose(RaisingConv(conv)(hidden), expected, atol=1e-12, rtol=0)
 
 
@@ -46,14 +52,7 @@ def test_repeating_and_convolving_is_done_as_by_numpy_and_scipy(
     conv = nn.Conv2d(3, 4, 3, padding=1, bias=bias).double()
     hidden = noise(2, 3, num_rows, num_columns).double()
     repeated = hidden.numpy().repeat(2, axis=2).repeat(2, axis=3)
-    expected = np.zeros((2, 4, 2 * num_rows, 2 * num_columns))
-    kernels = conv.weight.detach().numpy()
-    for item, out, num_in in np.ndindex(2, 4, 3):
-        expected[item, out] += scipy.signal.correlate2d(
-            repeated[item, num_in], kernels[out, num_in], mode="same"
-        )
-    if conv.bias is not None:
-        expected += conv.bias.detach().numpy()[:, None, None]
+    expected = convolved(repeated, conv)
     np.testing.assert_allclose(RepeatingConv(conv)(hidden), expected, atol=1e-12, rtol=0)
 
 

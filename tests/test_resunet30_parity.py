@@ -4,16 +4,15 @@ same state dict.
 Recorded values and key lists: tests/parity (take_resunet30.py, take_sound_events.py, filling.py).
 """
 
-import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from parity.filling import fall, fill, filled, glide
+from parity.recorded import Recorded
 from torch import Tensor
 
 from qsep.queries.cnn14 import Cnn14
@@ -23,7 +22,7 @@ from qsep.queries.weights import load_weights
 from qsep.separation.components import build_separator
 from qsep.separation.published.resunet30 import convert, published_modules
 
-FOLDER = Path(__file__).parent / "parity"
+RECORDED = Recorded("resunet30")
 RATES = {"audiosep": 32000, "dcase": 16000, "uss": 32000}
 LIMIT = 5e-6  # rms of the difference over the standard deviation; the recording's own noise is 9e-7
 COMPUTED = ("stft.conv_", "ola_window", "logmel_extractor.melW")  # of which no values were recorded
@@ -36,17 +35,8 @@ def weights_are_forgotten_afterwards() -> Iterator[None]:
     separator.cache_clear()
 
 
-@cache
-def recorded() -> tuple[Any, Any]:
-    return json.loads((FOLDER / "resunet30.json").read_text()), np.load(FOLDER / "resunet30.npz")
-
-
-def values(name: str) -> Tensor:
-    return torch.from_numpy(np.asarray(recorded()[1][name]))
-
-
 def weights_of(system: str) -> dict[str, Tensor]:
-    document = recorded()[0][system]
+    document = RECORDED.document[system]
     keys = [key for key in document["keys"] if not any(part in key[0] for part in COMPUTED)]
     return fill(document | {"keys": keys})
 
@@ -75,7 +65,7 @@ def mixture(system: str) -> Tensor:
 
 @pytest.mark.parametrize("system", [*RATES, "panns_cnn14"])
 def test_the_filling_rule_makes_the_recorders_weights(system: str) -> None:
-    document = recorded()[0][system]
+    document = RECORDED.document[system]
     first = document["first_values"]
     weights = fill(document | {"keys": [key for key in document["keys"] if key[0] in first]})
     for key, expected in first.items():
@@ -87,14 +77,14 @@ def test_the_filling_rule_makes_the_recorders_weights(system: str) -> None:
 def test_it_gives_the_recorded_waveform(system: str, tmp_path_factory: Any) -> None:
     found = separator(system, tmp_path_factory.mktemp(system))
     assert found.sample_rate == RATES[system]
-    query = QueryEmbedding(values(f"{system}/in.condition")[:, None])
+    query = QueryEmbedding(RECORDED.values(f"{system}/in.condition")[:, None])
     target = found.separate(mixture(system), query).target[0, 0, 0]
-    assert error(target[::7], values(f"{system}/out.waveform")) < LIMIT
+    assert error(target[::7], RECORDED.values(f"{system}/out.waveform")) < LIMIT
 
 
 @pytest.mark.parametrize("system", RATES)
 def test_every_published_weight_has_one_place_and_the_unused_ones_are_known(system: str) -> None:
-    document = recorded()[0][system]
+    document = RECORDED.document[system]
     published = [key.removeprefix("ss_model.") for key, _ in document["keys"]]
     modules = published_modules()
     assert {key.rpartition(".")[0] for key in published} <= modules.keys()
@@ -131,8 +121,8 @@ def test_the_tagger_gives_the_recorded_embedding_and_probabilities() -> None:
     found = Cnn14()
     load_weights(found, weights_of("panns_cnn14"), "panns_cnn14")
     embedding, probabilities = found.eval()(mixture("audiosep")[0])
-    assert error(embedding, values("panns_cnn14/out.embedding")) < LIMIT
-    assert error(probabilities, values("panns_cnn14/out.clipwise_output")) < LIMIT
+    assert error(embedding, RECORDED.values("panns_cnn14/out.embedding")) < LIMIT
+    assert error(probabilities, RECORDED.values("panns_cnn14/out.clipwise_output")) < LIMIT
 
 
 @torch.inference_mode()
@@ -142,6 +132,6 @@ def test_the_detector_gives_the_recorded_probabilities_of_frames_and_of_the_clip
     waveform = torch.from_numpy(glide(137_600, 32000) + fall(137_600, 32000))[None]
     found = framewise(detector.eval(), waveform)
     assert found.shape == (1, 431, 527)
-    with np.load(FOLDER / "sound_events.npz") as expected:
-        assert error(found[0, ::23, ::8], torch.from_numpy(expected["framewise"])) < LIMIT
-        assert error(found[0].amax(dim=0), torch.from_numpy(expected["clipwise"])) < LIMIT
+    expected = Recorded("sound_events")
+    assert error(found[0, ::23, ::8], expected.values("framewise")) < LIMIT
+    assert error(found[0].amax(dim=0), expected.values("clipwise")) < LIMIT
