@@ -27,6 +27,7 @@ from .examples import with_examples
 from .inference import BLOCK_SAMPLES
 from .interface import Separator
 from .naming import result_names
+from .progress import heard_by, say
 from .published.reader import load_published
 from .runtime import accelerate, check_runtime
 from .sample_format import split
@@ -254,6 +255,8 @@ class Model:
             num_done = 0
             separator = self.drawer(queries, conditions)
             blocks = reader.blocks(BLOCK_SAMPLES)
+            if progress:
+                stack.enter_context(heard_by(lambda seconds: progress(seconds, claimed)))
             for mixture, targets in self.stream(blocks, rate, queries, conditions, separator):
                 mixture_energy += energy(mixture)
                 rest = mixture
@@ -266,8 +269,7 @@ class Model:
                     if residual and (not common or index == len(outputs) - 1):
                         writers[paths[1]].write(left)
                 num_done += mixture.shape[-1]
-                if progress:
-                    progress(num_done / rate, claimed)
+                say(num_done / rate)
         return [
             {
                 "input": str(path),

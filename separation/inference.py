@@ -15,6 +15,7 @@ from torch import Tensor
 from qsep.queries.interface import QueryEmbedding
 
 from .interface import Separator
+from .progress import part
 from .resample import StreamResampler
 from .shares import SharingRule
 
@@ -66,7 +67,8 @@ def separate_chunks(
 
     queries: (s, ...); with a rule as many as it takes. activity: where targets may sound, for
     separators that learned to be told. The lengths out sum to the lengths in. Where the separator's
-    context is as it says, the result equals that of the whole recording at once.
+    context is as it says, the result equals that of the whole recording at once. Within a chunk, what the
+    separator says of its progress is heard in seconds.
     """
     waiting: list[Tensor] = []  # input from `origin` on
     origin = start = num_in = 0
@@ -84,7 +86,9 @@ def separate_chunks(
         if activity is not None:
             track = activity(start - lead, seen.shape[-1]).expand(len(queries.pooled), -1)
             asked = replace(queries, activity=track)
-        target = separate_channels(separator, seen, asked)
+        new = min(cut.step, seen.shape[-1] - lead)
+        with part(start / separator.sample_rate, new / separator.sample_rate):
+            target = separate_channels(separator, seen, asked)
         if rule is not None:
             target = rule(seen, target)
         target = target[..., lead:]

@@ -29,6 +29,7 @@ from ..networks.mel_vae import VAEConfig
 from ..networks.velocity_unet import UNetConfig, VelocityUNet
 from ..objectives.flow_matching import FlowConfig, draw_items
 from ..objectives.mask_bce import mean_of_asked
+from ..progress import part, say
 from ..signal.levels import levels
 from ..signal.mel import MelConfig
 from ..signal.segments import join_overlapping
@@ -140,8 +141,12 @@ class FlowSep(nn.Module):
         noise = drawn(generator, (2, *self.latent_shape(2 * self.step))).to(mixture)
         context, mask = self.context(queries)
         if self.config.exact:
-            parts = mixture.split(self.window_samples, dim=-1)
-            target = torch.cat([self.target(part, context, mask, noise) for part in parts], dim=-1)
+            windows = mixture.split(self.window_samples, dim=-1)
+            targets = []
+            for index, window in enumerate(windows):
+                with part(index / len(windows), 1 / len(windows)):
+                    targets.append(self.target(window, context, mask, noise))
+            target = torch.cat(targets, dim=-1)
         else:
             target = self.target(mixture, context, mask, noise)
         return Separated(target, mixture[:, None] - target)
@@ -168,7 +173,9 @@ class FlowSep(nn.Module):
             given = self.codec.encode(
                 log_mel[:, :, mel_place], posterior_noise if self.config.exact else None
             )
-            return self.generate(start[:, None, None], given, context, mask)
+            latent = self.generate(start[:, None, None], given, context, mask)
+            say((index + 1) / num_windows)
+            return latent
 
         latent = join_overlapping(map(generated, range(num_windows)), self.overlap)
         decoded = join_overlapping(
