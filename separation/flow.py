@@ -88,6 +88,14 @@ def heun(field: Field, place: Tensor, tau: float, after: float) -> Tensor:
 SOLVERS: dict[str, Solver] = {"euler": euler, "midpoint": midpoint, "heun": heun}
 
 
+def check_travel(solver: str, num_steps: int, shift: float = 1.0) -> None:
+    """Raise ValueError for settings by which nothing can travel."""
+    if solver not in SOLVERS:
+        raise ValueError(f"solver is {solver!r}; expected one of {', '.join(SOLVERS)}")
+    if num_steps < 1 or shift <= 0:
+        raise ValueError(f"num_steps {num_steps} and shift {shift}: expected both positive")
+
+
 def travel(field: Field, start: Tensor, times: Sequence[float], solver: Solver = euler) -> Tensor:
     """Carry start (b, ...) along the field from the first of the times to the last."""
     place = start

@@ -13,10 +13,10 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.separation.models.band_unet import (
     UNet,
     drop_channels,
-    squared_magnitude,
     surroundings,
     unet_reach_frames,
 )
+from qsep.separation.signal.spectra import squared_magnitude
 
 BLOCKS = [(1, 1, 1, 1, 1), (1, 2, 2, 2, 2), (2, 1, 3, 1, 1)]
 

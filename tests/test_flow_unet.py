@@ -151,7 +151,12 @@ def test_a_student_learns_where_its_teacher_arrives(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"solver": "rk9"}, "rk9"), ({"num_steps": 0}, "num_steps 0"), ({"noise_frames": 24}, "24")],
+    [
+        ({"solver": "rk9"}, "rk9"),
+        ({"num_steps": 0}, "num_steps 0"),
+        ({"temperature": -1.0}, "-1.0"),
+        ({"noise_frames": 24}, "24"),
+    ],
 )
 def test_settings_that_cannot_be_are_named(change: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):

@@ -23,6 +23,7 @@ from ..interface import LossOutput, MixtureBatch, Separated
 from ..networks.norm_block import ResidualBlock, conv_norm
 from ..objectives.snr import thresholded_snr_loss
 from ..signal.bands import band_weights
+from ..signal.spectra import real_product, squared_magnitude
 from ..signal.stft import istft, stft
 
 FIRST_DEEP_LEVEL = 2  # of the U-Net: where the kinds of sound are told apart
@@ -331,16 +332,6 @@ def drop_channels(hidden: Tensor, probability: float, generator: torch.Generator
 def full_precision(like: Tensor) -> torch.autocast:
     """Energies and queries need float32's range and digits also where the U-Net runs in bfloat16."""
     return torch.autocast(like.device.type, enabled=False)
-
-
-def squared_magnitude(spec: Tensor) -> Tensor:
-    """|X|^2, without the square root that abs() takes."""
-    return torch.view_as_real(spec).square().sum(dim=-1)
-
-
-def real_product(first: Tensor, second: Tensor) -> Tensor:
-    """Re(X* Y)."""
-    return (torch.view_as_real(first) * torch.view_as_real(second)).sum(dim=-1)
 
 
 def surroundings(energy: Tensor) -> Tensor:

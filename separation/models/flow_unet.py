@@ -27,14 +27,15 @@ from qsep.queries.interface import QueryEmbedding
 
 from ..components import from_settings
 from ..concepts import ConceptReader, disturb
-from ..flow import SOLVERS, grid_times, place_at, step_times, travel, velocity
+from ..flow import SOLVERS, check_travel, grid_times, place_at, step_times, travel, velocity
 from ..interface import Generators, LossOutput, MixtureBatch, Separated, drawn
 from ..networks.velocity_head import VelocityHead, head_reach_frames
 from ..objectives.flow_matching import FlowConfig, draw_items
 from ..objectives.mask_bce import mean_of_asked
+from ..signal.spectra import real_product, squared_magnitude
 from ..signal.stft import istft
 from . import band_unet
-from .band_unet import BandUNet, full_precision, real_product, squared_magnitude, surroundings
+from .band_unet import BandUNet, full_precision, surroundings
 
 LEVEL_FRAMES = 5  # over which the mixture's level is taken, in each band
 LEAST_DOUBT = 1e-4
@@ -71,13 +72,9 @@ class Config:
     teacher_steps: int = 8
 
     def __post_init__(self) -> None:
-        if self.solver not in SOLVERS:
-            raise ValueError(f"solver is {self.solver!r}; expected one of {', '.join(SOLVERS)}")
-        if self.num_steps < 1 or self.temperature < 0:
-            raise ValueError(
-                f"num_steps {self.num_steps} and temperature {self.temperature}: expected 1 or more and 0 "
-                "or more"
-            )
+        check_travel(self.solver, self.num_steps)
+        if self.temperature < 0:
+            raise ValueError(f"temperature is {self.temperature}; expected 0 or more")
         if self.noise_frames % band_unet.TIME_STRIDE:
             raise ValueError(
                 f"noise_frames is {self.noise_frames}; expected a multiple of {band_unet.TIME_STRIDE}"

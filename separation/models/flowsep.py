@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
 
-from ..flow import SOLVERS, guided, matching_error, place_at, step_times, travel
+from ..flow import SOLVERS, check_travel, guided, matching_error, place_at, step_times, travel
 from ..interface import Generators, LossOutput, MixtureBatch, Separated, drawn
 from ..networks.bigvgan import VocoderConfig
 from ..networks.mel_codec import MelCodec
@@ -54,12 +54,7 @@ class SamplingConfig:
     guidance: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.solver not in SOLVERS:
-            raise ValueError(f"solver is {self.solver!r}; expected one of {', '.join(SOLVERS)}")
-        if self.num_steps < 1 or self.shift <= 0:
-            raise ValueError(
-                f"num_steps {self.num_steps} and shift {self.shift}: expected both positive"
-            )
+        check_travel(self.solver, self.num_steps, self.shift)
 
 
 @dataclass(frozen=True)
