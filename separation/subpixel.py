@@ -109,10 +109,8 @@ class SpreadingConv(nn.Module):
         self.trimmed, self.num_more = padding[0], kernel - self.stride - 2 * padding[0]
         self.num_terms = -(-kernel // self.stride)
         taps = F.pad(conv.weight.detach(), (0, self.num_terms * self.stride - kernel))
-        taps = taps.unflatten(-1, (self.num_terms, self.stride)).flip(
-            2
-        )  # (num_in, num_out, term, r)
-        weight = taps.permute(3, 1, 0, 2).flatten(0, 1).contiguous()
+        taps = taps.unflatten(-1, (self.num_terms, self.stride))  # (num_in, num_out, term, r)
+        weight = taps.flip(2).permute(3, 1, 0, 2).flatten(0, 1).contiguous()
         self.weight = nn.Parameter(weight, requires_grad=False)
         bias = taps.new_zeros(taps.shape[1]) if conv.bias is None else conv.bias.detach()
         self.bias = nn.Parameter(bias.repeat(self.stride), requires_grad=False)
