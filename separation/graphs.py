@@ -66,7 +66,7 @@ class GraphRunner:
                 return self.start(str(path), self.precision)
             except Exception as error:  # each runtime has errors of its own; all mean the same
                 log.warning("%s: cannot be read (%s); made anew", path, str(error).splitlines()[0])
-        log.warning("making a graph of a network for its first use: seconds, minutes if it is large")
+        log.warning("making a graph of a network for its first use; large ones take minutes")
         content = export(self.network, inputs, varying)
         graph = self.start(content, self.precision)
         self.check(graph, inputs)
