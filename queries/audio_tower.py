@@ -7,6 +7,8 @@ Only differences of log energies enter, so loudness and a microphone's overall g
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,9 +50,7 @@ class AudioTower(nn.Module):
         )
         self.register_buffer("mel", mel, persistent=False)
         self.register_buffer("window", torch.hann_window(WINDOW_SAMPLES), persistent=False)
-        self.blocks = nn.Sequential(
-            *(ConvBlock(a, b) for a, b in zip((2, *channels), channels, strict=False))
-        )
+        self.blocks = nn.Sequential(*(ConvBlock(a, b) for a, b in pairwise((2, *channels))))
         self.attention = nn.Linear(channels[-1], 1)
         self.project = nn.Linear(2 * channels[-1], dim)
 

@@ -6,6 +6,7 @@ Parts are named as in the authors' checkpoints. Spectra are laid out (b, c, n, k
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -104,7 +105,7 @@ class Cnn14(nn.Module):
         self.register_buffer("window", torch.hann_window(WINDOW_SAMPLES), persistent=False)
         self.bn0 = nn.BatchNorm2d(NUM_BANDS)
         self.num_blocks = len(channels)
-        for block, (num_in, num_out) in enumerate(zip((1, *channels), channels, strict=False), 1):
+        for block, (num_in, num_out) in enumerate(pairwise((1, *channels)), 1):
             self.add_module(f"conv_block{block}", ConvBlock(num_in, num_out))
         self.fc1 = nn.Linear(channels[-1], channels[-1])
         self.fc_audioset = nn.Linear(channels[-1], NUM_CLASSES)

@@ -69,7 +69,8 @@ def check_inputs(inputs: Sequence[Path], task: Task) -> None:
     for path in inputs:
         if (other := stems.setdefault(path.stem, path)) != path:
             raise ValueError(f"{other} and {path} would be written to one: take two runs")
-        refuse_taken((task.summary(path), task.picture(path)), inputs, task.overwrite)
+    files = [file for path in inputs for file in (task.summary(path), task.picture(path))]
+    refuse_taken(files, inputs, task.overwrite)
 
 
 def separate_all(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +63,27 @@ def random_separator(kind: str, settings: dict[str, Any]) -> Any:
 
 
 def save_random_t5(folder: Path) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+    from transformers import T5Config, T5EncoderModel
 
-    tokenizer = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2}, "<unk>"))
+    save_word_tokenizer(folder, [])
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=32128, feed_forward_proj="gated-gelu", **T5_LARGE)
+    T5EncoderModel(config).save_pretrained(folder)
+
+
+def save_word_tokenizer(folder: Path, words: Sequence[str]) -> None:
+    """As T5's, of whole words: padding, end and unknown are 0, 1 and 2, then these."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    numbers = {word: number for number, word in enumerate(["<pad>", "</s>", "<unk>", *words])}
+    tokenizer = Tokenizer(models.WordLevel(numbers, "<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         "$A </s>", special_tokens=[("</s>", 1)]
     )
     names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = T5Config(vocab_size=32128, feed_forward_proj="gated-gelu", **T5_LARGE)
-    T5EncoderModel(config).save_pretrained(folder)
 
 
 if __name__ == "__main__":

@@ -140,9 +140,10 @@ class Model:
         return self.encoder.encode(queries)
 
     def learn_queries(self, queries: Sequence[Query]) -> None:
-        """Read these once for all, and let what read them go: for callers who will ask nothing else."""
-        self.embed(queries)
-        if isinstance(self.encoder, CachedEncoder):
+        """Read these once for all, and let what read them go, unless it may yet judge candidates: for
+        callers who will ask nothing else. Encoders that remember nothing read at use."""
+        if isinstance(self.encoder, CachedEncoder) and self.drawing.num == 1:
+            self.embed(queries)
             self.encoder.release()
 
     @overload  # a str is a Sequence of str too, which the first signature takes before the second

@@ -41,9 +41,9 @@ def copied(network: nn.Module) -> nn.Module:
     """Modules of its own and the same weights; without what a runtime put in place of `forward`."""
     shared = {id(weight): weight for weight in (*network.parameters(), *network.buffers())}
     taken = vars(network).get("forward")
-    copied: nn.Module = copy.deepcopy(network, {id(taken): None, **shared})
-    vars(copied).pop("forward", None)
-    return copied
+    own: nn.Module = copy.deepcopy(network, {id(taken): None, **shared})
+    vars(own).pop("forward", None)
+    return own
 
 
 def replace_weights(network: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
@@ -119,9 +119,9 @@ class Turned(nn.Module):
         self.network, self.images = network, images
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        turned = [
+        entries = [
             entry.transpose(-1, -2) if place in self.images else entry
             for place, entry in enumerate(inputs)
         ]
-        output: Tensor = self.network(*turned)
+        output: Tensor = self.network(*entries)
         return output.transpose(-1, -2)

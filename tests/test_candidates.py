@@ -11,6 +11,7 @@ from command import Run, record
 from tiny import QUERY_DIM, RATE, StubEncoder, noise, rng, tiny_separator, unit_vectors
 from torch import Tensor
 
+from qsep.queries.cache import CachedEncoder
 from qsep.queries.interface import AudioQuery, Conditions, Query, QueryEmbedding, TextQuery
 from qsep.queries.media import read_recording
 from qsep.separation.api import Model
@@ -146,6 +147,18 @@ def test_models_that_draw_nothing_and_unknown_judges_are_refused(
     assert "no candidates" in qsep(*arguments, "--candidates", "2").error
     assert "'ears'" in qsep(*arguments, "--judge", "ears").error
     assert [path.name for path in folder.glob("*.wav")] == ["in.wav"]
+
+
+def test_queries_read_in_advance_let_the_encoder_go_unless_it_may_judge(tmp_path: Path) -> None:
+    encoder, query = StubEncoder(), TextQuery("rain")
+    vars(encoder)["network"] = "large"
+    cached = CachedEncoder(encoder, tmp_path / "cache.sqlite")
+    model = Model(tiny_separator("flow_unet"), cached, "tiny")
+    model.best_of(2).learn_queries([query])
+    assert "network" in vars(encoder)
+    model.learn_queries([query])
+    assert "network" not in vars(encoder)
+    assert encoder.asked == [["rain"]]
 
 
 def test_words_are_read_once_for_all_chunks_windows_and_candidates(

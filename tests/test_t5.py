@@ -5,31 +5,24 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from qsep.queries.cache import CachedEncoder
 from qsep.queries.interface import TextQuery
 from qsep.queries.t5 import T5, Config, build
+from qsep.recipes.random_flowsep import save_word_tokenizer
 
-WORDS = ["<pad>", "</s>", "<unk>", "a", "dog", "barks", "rain", "falls", "on", "tin"]
+WORDS = ["a", "dog", "barks", "rain", "falls", "on", "tin"]
 DIM = 12
 DOG, RAIN = TextQuery("a dog barks"), TextQuery("rain falls on a tin dog")
 
 
 def save_tiny_t5(folder: Path, seed: int = 0, dim: int = DIM) -> Path:
     """A T5 encoder with gated GELU, as FLAN-T5 has it, and a tokenizer of ten words."""
-    from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+    from transformers import T5Config, T5EncoderModel
 
-    tokenizer = Tokenizer(models.WordLevel({word: id for id, word in enumerate(WORDS)}, "<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        "$A </s>", special_tokens=[("</s>", 1)]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder)
+    save_word_tokenizer(folder, WORDS)
     config = T5Config(
-        vocab_size=len(WORDS),
+        vocab_size=3 + len(WORDS),
         d_model=dim,
         d_kv=4,
         d_ff=10,

@@ -37,9 +37,7 @@ from ..signal.segments import join_overlapping
 PEAK = 0.5  # of what is separated; the networks learned at this level
 CLIPPED_PEAK = 0.9  # to which a clipping mixture was turned down in training, as published
 OVERLAP = 1 / 4  # of neighbouring windows
-CHUNK_CONTEXTS = (
-    8  # what a second of a chunk keeps is little, what is computed twice around it much
-)
+CHUNK_CONTEXTS = 8  # long chunks: they keep little, and much around them is computed twice
 TOKEN_STEP = 32  # to whose multiples queries are padded: few graphs of a network serve all
 
 

@@ -21,9 +21,7 @@ NUM_TAPS = 12  # of the filter around the activation
 HALF_WIDTH = 0.3  # of its transition, in parts of the doubled rate
 PI_PARTS = 3.140625, math.pi - 3.140625  # few bits and the rest: turns of the first are exact
 SINE_DEGREE = 5
-PIECE_FRAMES = (
-    512  # vocoded at once, half a window; the activations of a frame take half a megabyte
-)
+PIECE_FRAMES = 512  # vocoded at once: half a window, a quarter of a gigabyte of activations
 
 
 @dataclass(frozen=True)

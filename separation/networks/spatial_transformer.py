@@ -72,6 +72,7 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, places: Tensor) -> Tensor:
         weight, bias, width = self.expand.weight, self.expand.bias, self.reduce.in_features
+        # Two products: runtimes split weights once, but a product by a pass at every call.
         values = F.linear(places, weight[:width], bias[:width])
         gates = F.linear(places, weight[width:], bias[width:])
         return self.reduce(values * F.gelu(gates))
