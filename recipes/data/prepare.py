@@ -11,7 +11,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from qsep.separation.checkpoint import write_atomically
 
 from .index import VideoClip, read_index, write_index
+from .threads import in_order
 from .videos import VideoError, extract, find_videos, require_tools
 
 SHUFFLE_SEED = 1234
@@ -185,41 +186,30 @@ def extract_all(
 ) -> dict[str, VideoClip]:
     """The clips worth keeping by name; what is wrong with the others is added to the plan's faults."""
     clips: dict[str, VideoClip] = {}
+
+    def frames_of(job: Job) -> int | VideoError:
+        audio, frames = out / f"audio/{job.name}.wav", out / "preprocessed" / job.name
+        try:
+            return extract(job.video, audio, frames, Path(staging))
+        except VideoError as error:
+            return error
+
     with (
         TemporaryDirectory(prefix=".preparing-", dir=out) as staging,
-        ThreadPoolExecutor(num_jobs) as pool,
+        closing(in_order(frames_of, plan.jobs.values(), num_jobs)) as extracted,
     ):
-        running = {
-            pool.submit(
-                extract,
-                job.video,
-                out / f"audio/{name}.wav",
-                out / "preprocessed" / name,
-                Path(staging),
-            ): job
-            for name, job in plan.jobs.items()
-        }
-        try:
-            for num_done, future in enumerate(as_completed(running), start=1):
-                job = running[future]
-                try:
-                    num_frames = future.result()
-                except VideoError as error:
-                    plan.faults.append((str(job.video), "broken", str(error)))
-                else:
-                    if num_frames > rules.least_frames:
-                        name = job.name
-                        clips[name] = VideoClip(
-                            f"audio/{name}.wav", f"preprocessed/{name}", num_frames, job.label
-                        )
-                    else:
-                        remark = f"{num_frames} frames; more than {rules.least_frames} are needed"
-                        plan.faults.append((str(job.video), "short", remark))
-                if progress:
-                    progress(num_done, len(running))
-        except BaseException:  # interrupted, or the disk is full: begin nothing more
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for num_done, (job, found) in enumerate(extracted, start=1):
+            if isinstance(found, VideoError):
+                plan.faults.append((str(job.video), "broken", str(found)))
+            elif found > rules.least_frames:
+                clips[job.name] = VideoClip(
+                    f"audio/{job.name}.wav", f"preprocessed/{job.name}", found, job.label
+                )
+            else:
+                remark = f"{found} frames; more than {rules.least_frames} are needed"
+                plan.faults.append((str(job.video), "short", remark))
+            if progress:
+                progress(num_done, len(plan.jobs))
     return clips
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -16,11 +16,11 @@ from qsep.separation.audio import AudioError, AudioReader
 from qsep.separation.checkpoint import write_atomically
 from qsep.separation.resample import StreamResampler
 
+from .threads import in_order
 from .tree import CONVERTIBLE
 
 BLOCK_SAMPLES = 1 << 16
 TAIL_SAMPLES = 4096  # read at the end of a recording: what is cut short fails there
-AT_A_TIME = 512  # recordings handed to the threads together
 JOURNAL = ".checked.jsonl"
 
 
@@ -123,19 +123,13 @@ def check_all(
     rest = [path for path in paths if path not in done]
     with (
         (out / JOURNAL).open("a", encoding="utf-8") as journal,
-        ThreadPoolExecutor(num_jobs) as pool,
+        closing(in_order(examine, rest, num_jobs)) as examined,
     ):
-        try:
-            for start in range(0, len(rest), AT_A_TIME):
-                some = rest[start : start + AT_A_TIME]
-                for number, found in enumerate(pool.map(examine, some), start=start):
-                    done[rest[number]] = found
-                    note(journal, key_of(rest[number], care), found)
-                    if progress:
-                        progress(number + 1, len(rest))
-        except BaseException:  # interrupted, or the disk is full: begin nothing more
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for num_done, (path, found) in enumerate(examined, start=1):
+            done[path] = found
+            note(journal, key_of(path, care), found)
+            if progress:
+                progress(num_done, len(rest))
     return {path: (target(path), done[path]) for path in paths}
 
 
