@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 ENVELOPES = ("state_dict", "model")  # around the weights, as Lightning and PANNs have it
 
@@ -58,8 +59,22 @@ def numpy_scalars() -> list[Any]:
     return [*((scalar, name) for name in names), np.dtype, *types]
 
 
-def load_weights(module: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Strictly: every key, every shape, every number finite."""
+class Unfilled(TorchFunctionMode):
+    """`with Unfilled():` builds layers without drawing their first parameters, as others will be loaded."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            tensor = kwargs["tensor"] if "tensor" in kwargs else args[0]
+            if isinstance(tensor, torch.nn.Parameter):
+                return tensor
+        return function(*args, **kwargs)
+
+
+def check_weights(module: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Every key, every shape, every number finite; ValueError says what is wrong with the source."""
     for key, value in weights.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f"{source}: weights {key} are not finite; fetch the checkpoint again")
@@ -74,4 +89,9 @@ def load_weights(module: torch.nn.Module, weights: dict[str, Tensor], source: st
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise ValueError(f"{source}: weights do not fit the model: {faults[0]}{more}")
+
+
+def load_weights(module: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """What check_weights lets pass."""
+    check_weights(module, weights, source)
     module.load_state_dict(weights, strict=True)

@@ -306,16 +306,16 @@ def load(
     if model not in shipped_models() and Path(model).is_file():
         path = Path(model)
         separator, encoder, config = load_published(path)
-        weights = file_fingerprint(path)
+        weights, as_stored = file_fingerprint(path), ""  # a converter stands between
     else:
         path = checkpoint_folder(model)
-        separator, encoder, config = load_checkpoint(path)
-        weights = weights_fingerprint(path)
+        separator, encoder, config = load_checkpoint(path, mapped=runtime != "torch")
+        weights = as_stored = weights_fingerprint(path)
     chosen = choose_device(device if runtime == "torch" else "cpu")
     separator.to(chosen)  # type: ignore[attr-defined]
     fingerprint = f"{weights}-{config['encoder']['fingerprint']}"
     if chosen.type == "cpu" or precision != "fp32":  # measured on CPUs alone
-        accelerate(separator, runtime, precision)
+        accelerate(separator, runtime, precision, as_stored)
     if (runtime, precision) != ("torch", "fp32"):
         fingerprint += f"-{runtime}-{precision}"
     words = CachedEncoder(encoder)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from qsep.queries.interface import QueryEncoder
-from qsep.queries.weights import load_weights
+from qsep.queries.weights import Unfilled, check_weights
 
 from .components import build_encoder, build_separator
 from .interface import Separator
@@ -159,12 +159,20 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load_checkpoint(folder: Path) -> tuple[Separator, QueryEncoder, dict[str, Any]]:
-    """(separator in evaluation mode, its query encoder, config); float32, strict, finite."""
+def load_checkpoint(
+    folder: Path, mapped: bool = False
+) -> tuple[Separator, QueryEncoder, dict[str, Any]]:
+    """(separator in evaluation mode, its query encoder, config); float32, strict, finite.
+
+    mapped: its weights stay in their file and come into memory when they are used, for separators whose
+    networks something else computes. They lie as the file has them, at odd addresses, where sums may be
+    rounded otherwise.
+    """
     config = read_config(folder)
     try:
         encoder = stored_encoder(folder, config)
-        separator = build_separator(config["separator"]["kind"], config["separator"]["config"])
+        with Unfilled():
+            separator = build_separator(config["separator"]["kind"], config["separator"]["config"])
     except (ValueError, TypeError) as error:  # TypeError: a setting of another type
         raise ValueError(f"{folder / 'config.json'}: {error}") from error
     if encoder.fingerprint != config["encoder"]["fingerprint"]:
@@ -173,7 +181,13 @@ def load_checkpoint(folder: Path) -> tuple[Separator, QueryEncoder, dict[str, An
             f"but this encoder is {encoder.fingerprint}; take the qsep that made it"
         )
     check_width(separator, encoder, str(folder))
-    load_weights(separator, read_weights(folder / "model.safetensors"), str(folder))
+    weights = read_weights(folder / "model.safetensors")
+    check_weights(separator, weights, str(folder))
+    if mapped:
+        weights = read_weights(folder / "model.safetensors")  # anew: the check has read them all
+        expected = separator.state_dict()
+        weights = {key: value.to(expected[key].dtype) for key, value in weights.items()}
+    separator.load_state_dict(weights, strict=True, assign=mapped)
     return separator.eval(), encoder, config
 
 

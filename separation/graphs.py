@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
+import os
+import shutil
 import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,13 +22,13 @@ from torch import Tensor, nn
 from qsep.queries.cache import default_cache_path
 
 from . import fusing, subpixel
-from .checkpoint import write_atomically
 from .fusing import fused, turned
 
 log = logging.getLogger("qsep")
 
 Arrays = Sequence[NDArray[Any]]
 Run = Callable[[Arrays], NDArray[np.float32]]
+GRAPH = "graph.onnx"
 # A graph that errs more, relative to the output's root mean square, is a wrong one.
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
 
@@ -33,10 +36,10 @@ TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
 class GraphRunner:
     """A network by another runtime; on the CPU. One graph serves all sizes of the varying axes."""
 
-    def __init__(self, network: nn.Module, runtime: str, precision: str) -> None:
+    def __init__(self, network: nn.Module, runtime: str, precision: str, weights: str = "") -> None:
         self.network, self.precision = network, precision
         self.start = START[runtime]
-        self.weights = weights_digest(network)
+        self.weights = weights or weights_digest(network)
         self.graphs: dict[str, Run] = {}
         self.making = threading.Lock()
 
@@ -60,22 +63,31 @@ class GraphRunner:
         return output.permute(0, 3, 1, 2) if output.dim() == 4 else output
 
     def graph(self, key: str, inputs: Sequence[Tensor], varying: tuple[int, ...]) -> Run:
-        path = default_cache_path().parent / "graphs" / f"{self.digest(key)}.onnx"
-        if path.is_file():
+        folder = default_cache_path().parent / "graphs" / self.digest(key)
+        if folder.is_dir():
             try:
-                return self.start(str(path), self.precision)
+                return self.start(str(folder / GRAPH), self.precision)
             except Exception as error:  # each runtime has errors of its own; all mean the same
-                log.warning("%s: cannot be read (%s); made anew", path, str(error).splitlines()[0])
+                log.warning(
+                    "%s: cannot be read (%s); made anew", folder, str(error).splitlines()[0]
+                )
+                shutil.rmtree(folder, ignore_errors=True)
         log.warning("making a graph of a network for its first use; large ones take minutes")
-        content = export(self.network, inputs, varying)
-        graph = self.start(content, self.precision)
-        self.check(graph, inputs)
-        try:
-            write_atomically(path, lambda temporary: temporary.write_bytes(content))
-        except OSError as error:
-            log.warning(
-                "%s: cannot keep the graph (%s); set QSEP_CACHE to another folder", path, error
-            )
+        with workshop(folder.parent) as scratch:
+            made = Path(scratch) / folder.name
+            made.mkdir()
+            export(self.network, inputs, varying, made / GRAPH)
+            graph = self.start(str(made / GRAPH), self.precision)
+            self.check(graph, inputs)
+            try:
+                os.replace(made, folder)
+            except OSError as error:
+                if not folder.is_dir():  # another process may have made the same
+                    log.warning(
+                        "%s: cannot keep the graph (%s); set QSEP_CACHE to another folder",
+                        folder,
+                        error,
+                    )
         return graph
 
     def digest(self, key: str) -> str:
@@ -104,6 +116,15 @@ def weights_digest(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def workshop(folder: Path) -> TemporaryDirectory[str]:
+    """Where a graph is made: in the folder, or elsewhere if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return TemporaryDirectory(prefix=".making-", dir=folder)
+    except OSError:
+        return TemporaryDirectory(ignore_cleanup_errors=True)
+
+
 class ChannelsLast(nn.Module):
     """Images leave as (b, k, n, c), which is how runtimes hold them: another order costs a pass."""
 
@@ -116,8 +137,13 @@ class ChannelsLast(nn.Module):
         return output.permute(0, 2, 3, 1) if output.dim() == 4 else output
 
 
-def export(network: nn.Module, inputs: Sequence[Tensor], varying: tuple[int, ...]) -> bytes:
-    """The network, rewritten for use, as an ONNX file for inputs of these shapes."""
+def export(
+    network: nn.Module, inputs: Sequence[Tensor], varying: tuple[int, ...], path: Path
+) -> None:
+    """Write the network, rewritten for use, as an ONNX file for inputs of these shapes.
+
+    Its weights lie in a file beside it, which runtimes map into memory.
+    """
     # Neither weights nor inputs may be inference tensors, which the exporter cannot trace.
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter about itself
@@ -134,11 +160,10 @@ def export(network: nn.Module, inputs: Sequence[Tensor], varying: tuple[int, ...
             dynamic_shapes=(tuple(sizes),),  # of *inputs, one argument to the exporter
         )
     assert program is not None
-    return program.model_proto.SerializeToString()
+    program.save(path, external_data=True)
 
 
-def start_openvino(source: str | bytes, precision: str) -> Run:
-    """source: a file's path or its content."""
+def start_openvino(path: str, precision: str) -> Run:
     import openvino
 
     # The precision is said, for on CPUs that can OpenVINO would take bfloat16 unasked.
@@ -147,7 +172,7 @@ def start_openvino(source: str | bytes, precision: str) -> Run:
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
     core = openvino.Core()
-    graph = core.compile_model(core.read_model(source), "CPU", options)
+    graph = core.compile_model(core.read_model(path), "CPU", options)
     own = threading.local()  # a request serves one thread
 
     def run(arrays: Arrays) -> NDArray[np.float32]:
@@ -158,13 +183,12 @@ def start_openvino(source: str | bytes, precision: str) -> Run:
     return run
 
 
-def start_onnx(source: str | bytes, precision: str) -> Run:
-    """source: a file's path or its content."""
+def start_onnx(path: str, precision: str) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [item.name for item in session.get_inputs()]
     return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))[0]
 

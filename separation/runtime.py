@@ -37,10 +37,13 @@ def check_runtime(runtime: str, precision: str, device: str) -> None:
         raise ValueError(f"runtime {runtime} works on the CPU, not on {device!r}; add --device cpu")
 
 
-def accelerate(separator: Any, runtime: str = "torch", precision: str = "fp32") -> None:
+def accelerate(
+    separator: Any, runtime: str = "torch", precision: str = "fp32", weights: str = ""
+) -> None:
     """Let the runtime compute the separator's networks from now on, with the weights of this moment, which
     may be shared and must not change.
 
+    weights: a digest of the separator's weights where it is known, which saves reading them all.
     Only in evaluation mode and without gradients; otherwise the networks are as they were. bf16: in
     bfloat16 inside, which is faster where the CPU has instructions for it.
     """
@@ -50,8 +53,9 @@ def accelerate(separator: Any, runtime: str = "torch", precision: str = "fp32") 
             f"{type(separator).__name__} has no network for another runtime or precision; "
             "take --runtime torch --precision fp32"
         )
-    for network in networks:
-        network.forward = InPlaceOf(network, runner(network, runtime, precision))
+    for place, network in enumerate(networks):
+        own = f"{weights}, network {place}" if weights else ""
+        network.forward = InPlaceOf(network, runner(network, runtime, precision, own))
 
 
 def networks_of(module: nn.Module) -> list[nn.Module]:
@@ -61,12 +65,12 @@ def networks_of(module: nn.Module) -> list[nn.Module]:
     return [network for child in module.children() for network in networks_of(child)]
 
 
-def runner(network: nn.Module, runtime: str, precision: str) -> Callable[..., Tensor]:
+def runner(network: nn.Module, runtime: str, precision: str, weights: str) -> Callable[..., Tensor]:
     if runtime == "torch":
         return TorchRunner(network, torch.bfloat16 if precision == "bf16" else torch.float32)
     from .graphs import GraphRunner
 
-    return GraphRunner(network, runtime, precision)
+    return GraphRunner(network, runtime, precision, weights)
 
 
 class InPlaceOf:

@@ -79,6 +79,26 @@ def test_half_precision_is_stored_in_half_the_bytes_and_read_as_float32(tmp_path
     assert torch.equal(separator.concept_masks.weight, original.half().float())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_mapped_weights_are_the_same(tmp_path: Path, dtype: torch.dtype) -> None:
+    folder = saved(tmp_path / "model", dtype=dtype)
+    mapped, copied = (load_checkpoint(folder, mapped=choice)[0] for choice in (True, False))
+    states = [separator.state_dict() for separator in (mapped, copied)]  # type: ignore[attr-defined]
+    assert states[0].keys() == states[1].keys()
+    for key, value in states[1].items():
+        assert states[0][key].dtype == value.dtype, key
+        assert torch.equal(states[0][key], value), key
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="needs Linux's map of memory")
+def test_weights_stay_in_their_file_if_asked_for_alone(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "model")
+    for mapped in (False, True):
+        separator = load_checkpoint(folder, mapped=mapped)[0]
+        assert (str(folder) in Path("/proc/self/maps").read_text()) == mapped
+        del separator
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [

@@ -18,7 +18,7 @@ from parity.recorded import Recorded
 from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding, TextQuery
-from qsep.separation.checkpoint import load_weights
+from qsep.queries.weights import load_weights
 from qsep.separation.components import build_separator
 from qsep.separation.interface import MixtureBatch
 from qsep.separation.networks.log_frequency import repeat_to

@@ -13,9 +13,11 @@ from command import Run, record
 from tiny import QUERY_DIM, mixture_batch, noise, rng, tiny_separator, unit_vectors
 from torch import Tensor, nn
 
-from qsep.queries.interface import QueryEmbedding
+from qsep.queries import minilm
+from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.separation import graphs, runtime
 from qsep.separation.api import load
+from qsep.separation.checkpoint import describe, save_checkpoint
 from qsep.separation.graphs import GraphRunner
 from qsep.separation.inference import geometry, separate_chunks
 from qsep.separation.networks.residual import Upsample
@@ -129,14 +131,14 @@ def test_weights_that_are_used_as_they_are_are_held_once() -> None:
 
 
 class Small(nn.Module):
-    """A network whose graph is made in no time."""
+    """A network whose graph is made in no time, with weights enough to lie in a file of their own."""
 
     varying_axes = (3,)
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(2, 3, 3, bias=False)
-        self.conv.weight.data = noise(3, 2, 3, 3, seed=seed)
+        self.conv = nn.Conv2d(2, 31, 3, bias=False)
+        self.conv.weight.data = noise(31, 2, 3, 3, seed=seed)
 
     def forward(self, hidden: Tensor) -> Tensor:
         return self.conv(hidden).relu()
@@ -147,7 +149,7 @@ def by_graph(name: str, network: nn.Module) -> Tensor:
         return GraphRunner(network, name, "fp32")(noise(2, 2, 5, 7))
 
 
-def refuse(*arguments: Any) -> bytes:
+def refuse(*arguments: Any) -> None:
     raise AssertionError("made again")
 
 
@@ -165,11 +167,28 @@ def test_a_graph_is_made_once_and_then_read(
 
 
 @pytest.mark.parametrize("name", GRAPH_RUNTIMES)
+def test_graphs_of_two_checkpoints_stay_apart(name: str, empty_cache: Path, tmp_path: Path) -> None:
+    for seed, num_graphs in ((1, 1), (2, 2), (1, 2)):
+        folder = tmp_path / str(seed)
+        separator = tiny_separator(query_dim=384, seed=seed)
+        description = describe("band_unet", separator, "minilm", minilm.build(minilm.Config()), {})
+        save_checkpoint(folder, description, separator.state_dict(), "# Card\n")
+        model = load(folder, runtime=name)
+        mixture = noise(1, 5000)
+        queries = [TextQuery("a dog")]
+        found = model.separate(mixture, queries, 8000)[0].target
+        expected = load(folder).separate(mixture, queries, 8000)[0].target
+        assert error(found, expected) < 1e-6
+        assert len(list(empty_cache.iterdir())) == num_graphs
+
+
+@pytest.mark.parametrize("part", ["graph.onnx", "graph.onnx.data"])
+@pytest.mark.parametrize("name", GRAPH_RUNTIMES)
 def test_a_damaged_graph_is_made_anew(
-    name: str, empty_cache: Path, caplog: pytest.LogCaptureFixture
+    name: str, part: str, empty_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = by_graph(name, Small())
-    (path,) = empty_cache.iterdir()
+    (path,) = empty_cache.glob(f"*/{part}")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     assert torch.equal(by_graph(name, Small()), first)
@@ -197,7 +216,7 @@ def test_a_graph_that_gives_something_else_is_refused(
     monkeypatch.setattr(graphs, "export", lambda network, *rest: export(Small(seed=1), *rest))
     with pytest.raises(ValueError, match="take --runtime torch"):
         by_graph(name, Small())
-    assert not empty_cache.exists()
+    assert list(empty_cache.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", GRAPH_RUNTIMES)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qsep.queries.interface import QueryEncoder
-from qsep.queries.weights import load_weights, read_state_dict
+from qsep.queries.weights import Unfilled, load_weights, read_state_dict
 
 from ..checkpoint import ENCODER_FOLDER, check_width, describe, file_fingerprint, save_checkpoint
 from ..components import build_encoder, build_separator
@@ -30,7 +30,8 @@ def load_published(
             break
     else:
         raise ValueError(f"{path}: weights of no system that qsep can convert")
-    separator = build_separator(converted.kind, converted.settings)
+    with Unfilled():
+        separator = build_separator(converted.kind, converted.settings)
     load_weights(separator, converted.weights, str(path))
     encoder = build_encoder(converted.encoder_kind, converted.encoder_settings)
     check_width(separator, encoder, str(path))
