@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from qsep.separation.checkpoint import write_atomically
 
-from .baselines import baseline_rows, draw_query, score_baselines
-from .interface import Estimator, Item, ItemSet, TextSeparator
+from .baselines import baseline_rows
+from .estimators import as_estimator
+from .interface import Estimator, ItemSet, TextSeparator
 from .listening import keep_extremes
-from .oracle import named_estimator
-from .perceptual import AudioEmbedder, distance_of_run, embedded_scores
+from .measuring import Measuring
+from .perceptual import AudioEmbedder
 from .published import PublishedItems
 from .robustness import Suite
 from .rows import as_line, read_rows, write_rows
-from .scores import METRICS, SDRS, SILENT, Row, checked, score
+from .scores import METRICS, SDRS, SILENT, Row
 from .statistics import Statistics, describe_groups, describe_rows
 from .workers import Progress, in_parallel
 
@@ -64,33 +64,6 @@ class Summary:
     published: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class ModelEstimator:
-    """A model of qsep.separation asked in words, as an estimator."""
-
-    model: TextSeparator
-
-    @property
-    def name(self) -> str:
-        return self.model.name
-
-    @property
-    def fingerprint(self) -> str:
-        return self.model.fingerprint
-
-    def __call__(self, item: Item) -> Any:
-        asked = item.example or item.query
-        result = self.model.separate(item.mixture, asked, sample_rate=item.sample_rate)
-        return result.target
-
-
-def as_estimator(model: TextSeparator | Estimator | str) -> Estimator:
-    """A model is wrapped; "mixture" and the ideal masks go by name; an estimator stays itself."""
-    if isinstance(model, str):
-        return named_estimator(model)
-    return ModelEstimator(model) if isinstance(model, TextSeparator) else model
-
-
 def evaluate(
     model: TextSeparator | Estimator | str,
     items: ItemSet,
@@ -112,7 +85,6 @@ def evaluate(
     """
     if workers < 1 or keep_audio < 0:
         raise ValueError(f"expected workers >= 1 and keep_audio >= 0, got {workers}, {keep_audio}")
-    published = items if isinstance(items, PublishedItems) else None
     plain = items.base if isinstance(items, Suite) else items
     estimator = as_estimator(plain.set_up(model) if isinstance(plain, PublishedItems) else model)
     identity = RunIdentity(
@@ -132,48 +104,38 @@ def evaluate(
     rows = _resume(rows_path, summary_path, identity)
     # The identity lies there before the first row, or an interrupted run could not be recognised.
     _write(summary_path, summarise(identity, items, rows, {}))
-    asks = estimator if isinstance(estimator, ModelEstimator) else None
-
-    def path_of(index: int) -> Path:
-        return out_dir / "embeddings" / f"{index:06d}.npy"
-
-    def measure(index: int) -> Row:
-        item = items.render(index)
-        estimate = checked(item, estimator(item))
-        row = score(item, estimate)
-        if baselines and item.target.any():
-            random_query = draw_query(item.id, item.label, items.asked) if asks else None
-            row |= score_baselines(item, asks, random_query)
-        if embedder and item.target.any():
-            row |= embedded_scores(embedder, item, estimate, path_of(index))
-        if published:
-            row |= published.measure(item, estimate.numpy())
-        return row
-
-    failed: dict[str, str] = {}
-    waiting = [index for index, item_id in enumerate(items.ids) if item_id not in rows]
-    with (
-        rows_path.open("a", newline="", encoding="utf-8") as file,
-        Progress(len(items.ids), len(rows)) as show,
-        closing(in_parallel(measure, waiting, workers)) as outcomes,  # on an interruption, at once
-    ):
-        for index, outcome in outcomes:
-            if isinstance(outcome, Exception):  # whatever is wrong with one item, the others go on
-                failed[items.ids[index]] = f"{type(outcome).__name__}: {outcome}"
-            else:
-                file.write(as_line(outcome))
-                file.flush()
-                rows[items.ids[index]] = outcome
-            show(len(failed))
-    ordered = [rows[item_id] for item_id in items.ids if item_id in rows]
+    measure = Measuring(estimator, items, baselines, embedder, out_dir / "embeddings")
+    failed = _add_rows(rows_path, rows, items.ids, measure, workers)
+    done = [index for index, item_id in enumerate(items.ids) if item_id in rows]
+    ordered = [rows[items.ids[index]] for index in done]
     write_rows(rows_path, ordered)  # as one worker would have written them
-    embedded = [path_of(index) for index, item_id in enumerate(items.ids) if item_id in rows]
-    distance = distance_of_run(path for path in embedded if path.exists()) if embedder else None
-    summary = summarise(identity, items, rows, failed, distance)
+    summary = summarise(identity, items, rows, failed, measure.frechet_distance(done))
     _write(summary_path, summary)
     if keep_audio:
         keep_extremes(estimator, items, ordered, out_dir / "audio", keep_audio)
     return summary
+
+
+def _add_rows(
+    rows_path: Path, rows: dict[str, Row], ids: Sequence[str], measure: Measuring, workers: int
+) -> dict[str, str]:
+    """Measure the items that have no row yet, into `rows` and the file; the errors of those that failed."""
+    failed: dict[str, str] = {}
+    waiting = [index for index, item_id in enumerate(ids) if item_id not in rows]
+    with (
+        rows_path.open("a", newline="", encoding="utf-8") as file,
+        Progress(len(ids), len(rows)) as show,
+        closing(in_parallel(measure, waiting, workers)) as outcomes,  # on an interruption, at once
+    ):
+        for index, outcome in outcomes:
+            if isinstance(outcome, Exception):  # whatever is wrong with one item, the others go on
+                failed[ids[index]] = f"{type(outcome).__name__}: {outcome}"
+            else:
+                file.write(as_line(outcome))
+                file.flush()
+                rows[ids[index]] = outcome
+            show(len(failed))
+    return failed
 
 
 def discard(folder: Path) -> None:

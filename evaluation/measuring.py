@@ -1,0 +1,53 @@
+"""All that is measured of one item: its estimate, baselines beside it, embeddings, published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .baselines import draw_query, score_baselines
+from .estimators import ModelEstimator
+from .interface import Estimator, ItemSet
+from .perceptual import AudioEmbedder, distance_of_run, embedded_scores
+from .published import PublishedItems
+from .scores import Row, checked, score
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """Calling it with the index of an item gives the item's row.
+
+    baselines: whether they are scored beside the estimate. embedder: adds EMBEDDED, and keeps
+    embeddings in `folder` for the Fréchet distance.
+    """
+
+    estimator: Estimator
+    items: ItemSet
+    baselines: bool
+    embedder: AudioEmbedder | None
+    folder: Path
+
+    def __call__(self, index: int) -> Row:
+        item = self.items.render(index)
+        estimate = checked(item, self.estimator(item))
+        row = score(item, estimate)
+        if self.baselines and item.target.any():
+            asks = self.estimator if isinstance(self.estimator, ModelEstimator) else None
+            random_query = draw_query(item.id, item.label, self.items.asked) if asks else None
+            row |= score_baselines(item, asks, random_query)
+        if self.embedder and item.target.any():
+            row |= embedded_scores(self.embedder, item, estimate, self.embeddings(index))
+        if isinstance(self.items, PublishedItems):
+            row |= self.items.measure(item, estimate.numpy())
+        return row
+
+    def embeddings(self, index: int) -> Path:
+        return self.folder / f"{index:06d}.npy"
+
+    def frechet_distance(self, indices: Sequence[int]) -> float | None:
+        """Of all estimates of these items to all their targets; None without an embedder."""
+        if self.embedder is None:
+            return None
+        paths = map(self.embeddings, indices)
+        return distance_of_run(path for path in paths if path.exists())
