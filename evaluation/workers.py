@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 
 import torch
+
+from qsep.separation.threads import in_order
 
 from .scores import Row
 
@@ -15,23 +17,24 @@ from .scores import Row
 def in_parallel(
     work: Callable[[int], Row], indices: Sequence[int], workers: int
 ) -> Generator[tuple[int, Row | Exception], None, None]:
-    """(index, work(index) or what it raised), as they come, from that many threads.
+    """(index, work(index) or what it raised), in the order of indices, from that many threads.
 
     Torch and the codecs work outside Python's lock, so threads suffice and share one model. Each has
     one torch thread: sums of floats depend on how many share them, and must not on `workers`.
     """
+
+    def attempt(index: int) -> Row | Exception:
+        try:
+            return work(index)
+        except Exception as error:
+            return error
+
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # new threads take it over
-    executor = ThreadPoolExecutor(workers)
     try:
-        futures = {executor.submit(work, index): index for index in indices}
-        for future in as_completed(futures):
-            error = future.exception()
-            if error is not None and not isinstance(error, Exception):
-                raise error
-            yield futures[future], error or future.result()
+        with closing(in_order(attempt, indices, workers)) as outcomes:
+            yield from outcomes
     finally:
-        executor.shutdown(cancel_futures=True)  # on an interruption, after the items under way
         torch.set_num_threads(num_threads)
 
 

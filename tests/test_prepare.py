@@ -17,8 +17,8 @@ from PIL import Image
 from qsep.recipes.data import prepare as preparing
 from qsep.recipes.data.index import VideoClip, read_index, write_index
 from qsep.recipes.data.prepare import Prepared, prepare, split
-from qsep.recipes.data.threads import AHEAD
 from qsep.recipes.data.videos import VideoError, centre_square, find_videos
+from qsep.separation.threads import AHEAD
 
 needs_ffmpeg = pytest.mark.skipif(
     not shutil.which("ffmpeg"), reason="reading videos needs ffmpeg, which is not on the path"

@@ -17,9 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from qsep.separation.checkpoint import write_atomically
+from qsep.separation.threads import in_order
 
 from .index import VideoClip, read_index, write_index
-from .threads import in_order
 from .videos import VideoError, extract, find_videos, require_tools
 
 SHUFFLE_SEED = 1234

@@ -15,8 +15,8 @@ import soundfile
 from qsep.separation.audio import AudioError, AudioReader
 from qsep.separation.checkpoint import write_atomically
 from qsep.separation.resample import StreamResampler
+from qsep.separation.threads import in_order
 
-from .threads import in_order
 from .tree import CONVERTIBLE
 
 BLOCK_SAMPLES = 1 << 16

@@ -1,4 +1,4 @@
-"""Work on many files in threads that a full disk or an interruption stops at once."""
+"""Work on many items in threads that a failure or an interruption stops at once."""
 
 from __future__ import annotations
 
