@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import logging
 import os
 import shutil
 import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +31,7 @@ log = logging.getLogger("qsep")
 Arrays = Sequence[NDArray[Any]]
 Run = Callable[[Arrays], NDArray[np.float32]]
 GRAPH = "graph.onnx"
+KEPT_SECONDS = 60 * 24 * 3600
 # A graph that errs more, relative to the output's root mean square, is a wrong one.
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
 
@@ -66,12 +69,16 @@ class GraphRunner:
         folder = default_cache_path().parent / "graphs" / self.digest(key)
         if folder.is_dir():
             try:
-                return self.start(str(folder / GRAPH), self.precision)
+                graph = self.start(str(folder / GRAPH), self.precision)
             except Exception as error:  # each runtime has errors of its own; all mean the same
                 log.warning(
                     "%s: cannot be read (%s); made anew", folder, str(error).splitlines()[0]
                 )
                 shutil.rmtree(folder, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):  # the cache may be there to read alone
+                    os.utime(folder)
+                return graph
         log.warning("making a graph of a network for its first use; large ones take minutes")
         with workshop(folder.parent) as scratch:
             made = Path(scratch) / folder.name
@@ -81,6 +88,7 @@ class GraphRunner:
             self.check(graph, inputs)
             try:
                 os.replace(made, folder)
+                forget_unused(folder.parent)
             except OSError as error:
                 if not folder.is_dir():  # another process may have made the same
                     log.warning(
@@ -123,6 +131,13 @@ def workshop(folder: Path) -> TemporaryDirectory[str]:
         return TemporaryDirectory(prefix=".making-", dir=folder)
     except OSError:
         return TemporaryDirectory(ignore_cleanup_errors=True)
+
+
+def forget_unused(folder: Path) -> None:
+    """Remove the graphs that nobody used for KEPT_SECONDS: of other weights, of an earlier qsep or torch."""
+    for graph in folder.iterdir():
+        if graph.stat().st_mtime < time.time() - KEPT_SECONDS:
+            shutil.rmtree(graph, ignore_errors=True)
 
 
 class ChannelsLast(nn.Module):

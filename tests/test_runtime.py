@@ -1,6 +1,8 @@
 """A separator sounds the same, whatever computes its networks."""
 
+import os
 import threading
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -164,6 +166,21 @@ def test_a_graph_is_made_once_and_then_read(
         assert torch.equal(by_graph(name, Small()), first)
     assert not torch.equal(by_graph(name, Small(seed=1)), first)
     assert len(list(empty_cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", GRAPH_RUNTIMES)
+def test_graphs_that_nobody_used_for_long_are_removed(name: str, empty_cache: Path) -> None:
+    for seed in (1, 2):
+        by_graph(name, Small(seed))
+    used, unused = empty_cache.iterdir()
+    for graph in (used, unused):
+        os.utime(graph, (0, time.time() - 61 * 24 * 3600))
+    for seed in (1, 2):  # both are read, which is a use
+        by_graph(name, Small(seed))
+    os.utime(unused, (0, time.time() - 61 * 24 * 3600))
+    by_graph(name, Small(seed=3))
+    assert used.is_dir()
+    assert not unused.exists()
 
 
 @pytest.mark.parametrize("name", GRAPH_RUNTIMES)
