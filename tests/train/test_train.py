@@ -1,0 +1,159 @@
+"""The training loop: what it trains, what it starts from, what it writes."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import RATE, StubEncoder
+from torch import Tensor
+from training_run import LABELS, STEPS, differences, entries, state_of
+
+from qsep.queries.interface import QueryEmbedding
+from qsep.recipes import train as loop
+from qsep.recipes.config import recipe_from
+from qsep.recipes.validation import validate
+from qsep.separation.interface import Separated
+from qsep.separation.models.band_unet import BandUNet
+
+pytest.importorskip("lightning_fabric", reason="training needs pip install qsep[train]")
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bf16-mixed", True), ("32-true", False)])
+def test_the_loss_is_computed_in_the_precision_asked_for(
+    run: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    expected: bool,
+) -> None:
+    found: list[bool] = []
+    original = BandUNet.loss
+
+    def loss(model: BandUNet, *arguments: Any) -> Any:
+        found.append(torch.is_autocast_enabled("cpu"))
+        return original(model, *arguments)
+
+    monkeypatch.setattr(BandUNet, "loss", loss)
+    run(tmp_path, stop_after=1, precision=precision)
+    assert found == [expected]
+
+
+def test_the_query_encoder_computes_where_the_training_does(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed = []
+    original = loop.build_query_encoder
+
+    def kept(recipe: Any) -> Any:
+        placed.append(original(recipe))
+        return placed[0]
+
+    monkeypatch.setattr(loop, "build_query_encoder", kept)
+    run(tmp_path, stop_after=0)
+    assert placed[0][1].device == torch.device("cpu")
+
+
+def test_training_changes_every_weight(run: Callable[..., Path], tmp_path: Path) -> None:
+    first = state_of(run(tmp_path / "a", stop_after=1))["model"]
+    last = state_of(run(tmp_path / "a"))["model"]
+    changed = {path.split("/")[1] for path in differences(first, last)}
+    assert changed == {key for key in last if not key.startswith("reader.")}
+
+
+def test_the_checkpoint_holds_the_averaged_weights(whole: dict[str, Any], finished: Path) -> None:
+    ema = whole["ema"]
+    stored = load_file(finished / "model" / "model.safetensors")
+    assert differences({key: ema[key] for key in stored}, stored) == []
+    config = json.loads((finished / "model" / "config.json").read_text())
+    assert config["provenance"]["step"] == STEPS
+    assert config["provenance"]["content"]["train"]["batch_size"] == 4
+    assert config["separator"]["config"]["concepts"] == [f"a {label}" for label in LABELS]
+
+
+def test_kernels_may_be_stored_in_half_precision_while_the_run_keeps_all_digits(
+    run: Callable[..., Path], finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    stored = load_file(run(tmp_path / "run", half_kernels=True) / "model" / "model.safetensors")
+    ema = state_of(tmp_path / "run")["ema"]
+    kernels = [key for key, value in ema.items() if value.ndim > 1 and key in stored]
+    assert kernels
+    for key, value in stored.items():
+        assert torch.equal(value, ema[key].half() if key in kernels else ema[key])
+
+
+def test_a_run_may_start_from_the_weights_of_a_checkpoint(
+    run: Callable[..., Path], finished: Path, tmp_path: Path
+) -> None:
+    run(tmp_path, stop_after=0, start_from=str(finished / "model"))
+    expected = load_file(finished / "model" / "model.safetensors")
+    state = state_of(tmp_path)
+    for name in ("model", "ema"):
+        assert differences({key: state[name][key] for key in expected}, expected) == []
+
+
+def test_a_run_may_start_from_a_part_of_a_checkpoint(
+    run: Callable[..., Path], finished: Path, tmp_path: Path
+) -> None:
+    stored = load_file(finished / "model" / "model.safetensors")
+    names = [key for key in stored if key.endswith(".weight")]
+    part, other = names[0].partition(".")[0], names[-1].partition(".")[0]
+    assert part != other
+    start = {"start_from": str(finished / "model"), "start_parts": [part]}
+    run(tmp_path, stop_after=0, **start)
+    model = state_of(tmp_path)["model"]
+    assert all(torch.equal(model[key], stored[key]) for key in names if key.startswith(f"{part}."))
+    assert not all(torch.equal(model[key], stored[key]) for key in names)
+    with pytest.raises(ValueError, match="has no part 'nobody'"):
+        run(tmp_path / "other", **(start | {"start_parts": ["nobody"]}))
+
+
+def test_a_start_from_another_separator_is_refused(
+    run: Callable[..., Path], finished: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="another separator"):
+        run(tmp_path, start_from=str(finished / "model"), separator={"mask_features": 9})
+
+
+def test_the_log_shows_the_schedule(finished: Path) -> None:
+    rates = [entry["lr"] for entry in entries(finished) if "lr" in entry]
+    # warm-up of 2, decay over the last 2 of 6 steps, from 0.01
+    assert rates == pytest.approx([0.005, 0.01, 0.01, 0.01, 0.01, 0.005])
+
+
+class Echo(torch.nn.Module):
+    """Answers every query with the mixture, scaled."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor(gain))
+
+    def separate(self, mixture: Tensor, queries: QueryEmbedding) -> Separated:
+        target = self.gain * mixture[:, None].expand(-1, queries.pooled.shape[1], -1, -1)
+        return Separated(target, mixture[:, None] - target)
+
+
+def test_validation_of_the_scaled_mixture_shows_its_level_and_no_improvement(
+    material: Path,
+) -> None:
+    content = {
+        "separator": {"kind": "band_unet"},
+        "encoder": {"kind": "stub"},
+        "data": {
+            "sounds": "recordings",
+            "folder": str(material),
+            "phrases": str(material / "book.toml"),
+        },
+        "mix": {"segment_samples": 1024, "num_sources_weights": [1.0], "num_queries": 3},
+        "train": {"steps": 1},
+    }
+    recipe = recipe_from(content, "tiny")
+    data = loop.build_data(recipe, loop.build_book(recipe), RATE, validation=True)
+    found = validate(Echo(0.1), StubEncoder(), data, 4)
+    assert found["si_sdr_i"] == pytest.approx(0, abs=1e-3)  # float32
+    assert found["absent_db"] == pytest.approx(-20, abs=1e-3)

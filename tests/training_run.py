@@ -1,0 +1,59 @@
+"""What a run of the training loop leaves behind, and how it is disturbed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from qsep.recipes import train as loop
+from qsep.recipes.data.mix_and_separate import MixAndSeparate
+
+LABELS = ("hum", "hiss", "beep")
+STEPS = 6
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "training.pt", weights_only=True)
+
+
+def differences(first: Any, second: Any, path: str = "") -> list[str]:
+    """Where two states are not equal bit by bit."""
+    if isinstance(first, dict):
+        assert first.keys() == second.keys()
+        return [d for key in first for d in differences(first[key], second[key], f"{path}/{key}")]
+    if isinstance(first, list):
+        pairs = enumerate(zip(first, second, strict=True))
+        return [d for i, pair in pairs for d in differences(*pair, f"{path}/{i}")]
+    same = torch.equal(first, second) if isinstance(first, Tensor) else first == second
+    return [] if same else [path]
+
+
+def entries(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def at_step(step: int, action: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do something in the middle of a step: when the loop asks for its generator."""
+    original = loop.step_generator
+
+    def generator(seed: int, current: int, rank: int) -> torch.Generator:
+        if current == step:
+            action()
+        return original(seed, current, rank)
+
+    monkeypatch.setattr(loop, "step_generator", generator)
+
+
+def spoil_steps(steps: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recordings of these steps turn out to be NaN."""
+    original = MixAndSeparate.__getitem__
+
+    def item(data: MixAndSeparate, draw: int) -> Any:
+        sources, queries, item_id = original(data, draw)
+        return (sources * torch.nan if draw // 4 in steps else sources), queries, item_id
+
+    monkeypatch.setattr(MixAndSeparate, "__getitem__", item)
