@@ -63,7 +63,7 @@ def main() -> None:
     model, book = load_model("sounds21", "cpu"), load_phrase_book("sounds21")
     if arguments.fit:
         weights = fit(model, book, arguments.data, arguments.fit)
-        print("BIAS, PER_DB, PER_NAT = " + ", ".join(f"{weight:.3f}" for weight in weights))
+        print("BIAS, LEVEL, SHARE = " + ", ".join(f"{weight:.3f}" for weight in weights))
     for manifest in arguments.manifests:
         rows = load(manifest, arguments.data).rows
         probabilities, truth = [], []
@@ -101,7 +101,7 @@ def training_mixtures(book: PhraseBook, data: Path, num: int) -> Iterator[Mixtur
 
 @torch.inference_mode()
 def listen(model: Model, listener: Listener, waveform: NDArray[np.float32]) -> Tensor:
-    """(t,) to level and log-likelihood of each kind: (k, 2)."""
+    """(t,) to level and share of each kind: (k, 2)."""
     kinds = model.embed([TextQuery(kind) for kind in model.kinds])
     mixture = torch.from_numpy(waveform)[None]
     batched = kinds.map(lambda entry: entry[None])
@@ -110,7 +110,7 @@ def listen(model: Model, listener: Listener, waveform: NDArray[np.float32]) -> T
 
 
 def fit(model: Model, book: PhraseBook, data: Path, num: int) -> list[float]:
-    """Logistic regression by Newton's method: bias, weight of the level, weight of the log-likelihood.
+    """Logistic regression by Newton's method: bias, weight of the level, weight of the share.
 
     What is faint is never there, and left out.
     """

@@ -23,7 +23,7 @@ from qsep.separation.detection.hierarchy import (
     sounds_of_kinds,
 )
 from qsep.separation.detection.nodes import NodeSeparator, tagger_file
-from qsep.separation.detection.own_sounds import BIAS, PER_DB, PER_NAT, Window, detect_own
+from qsep.separation.detection.own_sounds import BIAS, LEVEL, Window, detect_own
 from qsep.separation.detection.segmentwise import separate_segments
 from qsep.separation.detection.tagged_sounds import detect_tagged
 
@@ -144,7 +144,7 @@ def test_windows_are_five_seconds_every_half_of_that_and_together_the_recording(
     torch.testing.assert_close(found[2].estimates, estimates, atol=1e-5, rtol=0)
 
 
-def test_a_probability_is_made_of_level_and_likeness_and_paused_where_the_kind_is_quiet() -> None:
+def test_a_probability_is_made_of_level_and_share_and_paused_where_the_kind_is_quiet() -> None:
     listener = own_sounds.Listener(model())
     mixture = noise(1, 2 * RATE, seed=1)
     estimates = torch.zeros(3, 1, 2 * RATE)
@@ -152,20 +152,43 @@ def test_a_probability_is_made_of_level_and_likeness_and_paused_where_the_kind_i
     estimates[0, :, RATE:] = mixture[:, RATE:] * 0.01  # 34 dB under the loudest step
     estimates[1] = mixture * 0.01
     window = Window(0, mixture, estimates)
-    level, likely = listener.features(window)
+    level, share = listener.features(window)
     power = (
         mixture[:, :RATE].square().sum() * 0.25 + mixture[:, RATE:].square().sum() * 1e-4
     ).log10()
     assert level[0] == pytest.approx(float(10 * (power - mixture.square().sum().log10())), abs=1e-4)
     assert level[1] == level[2] == -torch.inf  # 40 dB under the mixture is not listened to
-    heard = listener.joint.sound(
-        torch.from_numpy(own_sounds.soxr.resample(estimates[0, 0].numpy(), RATE, 32000))
-    )
-    odds = (listener.joint.network.scale() * (listener.kinds @ heard)).softmax(dim=0)
-    assert likely[0] == pytest.approx(float(odds[0].log()), abs=1e-4)
-    expected = torch.sigmoid(BIAS + PER_DB * level[0] + PER_NAT * likely[0])
+    assert share.tolist() == [pytest.approx(0, abs=1e-4), -torch.inf, -torch.inf]
+    expected = torch.sigmoid(BIAS + LEVEL * level[0])
     found = listener.probabilities(window, RATE)
     np.testing.assert_allclose(found, [[expected, 0], [0, 0], [0, 0]], atol=1e-6)
+
+
+def test_kinds_that_claim_the_same_bins_share_them_by_power_and_likelihood() -> None:
+    listener = own_sounds.Listener(model())
+    mixture = noise(1, 2 * RATE, seed=1)
+    high = (noise(1, 2 * RATE, seed=2) * torch.arange(2 * RATE).remainder(2)).diff(
+        prepend=torch.zeros(1, 1)
+    )
+    gains = (0.5, 0.3)
+    estimates = torch.stack([gains[0] * mixture, gains[1] * mixture, high])
+    _, share = listener.features(Window(0, mixture + high, estimates))
+    likelihoods = []
+    for number in range(3):
+        resampled = own_sounds.soxr.resample(estimates[number, 0].numpy(), RATE, 32000)
+        heard = listener.joint.sound(torch.from_numpy(resampled))
+        odds = listener.joint.network.scale() * (listener.kinds @ heard)
+        likelihoods.append(float(odds.softmax(dim=0)[number]))
+    frames = np.pad(estimates[:, 0].numpy().astype(float), ((0, 0), (512, 512)))
+    starts = range(0, 2 * RATE + 1 + -(2 * RATE) % 512, 512)
+    hann = np.sin(np.pi * np.arange(1024) / 1024)
+    padded = np.pad(frames, ((0, 0), (0, 1024)))
+    spectra = np.array([np.fft.rfft(hann * padded[:, start : start + 1024]) for start in starts])
+    power = np.abs(spectra) ** 2  # (n, k, f)
+    claims = power * np.sqrt(likelihoods)[:, None]
+    own = (power * claims / claims.sum(axis=1, keepdims=True)).sum(axis=(0, 2))
+    np.testing.assert_allclose(share, 10 * np.log10(own / power.sum(axis=(0, 2))), atol=1e-3)
+    assert -30 < share.min() < share.max() < -0.1  # all three lose something
 
 
 @pytest.mark.parametrize("num_samples", [1, 3000, 41000])

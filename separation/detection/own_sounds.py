@@ -1,9 +1,10 @@
 """What a model of ours hears: it separates every kind that it knows, and a second network listens.
 
-    mixture -> separator, for each kind -> how loud, and how likely the kind (joint encoder) -> probability
+    mixture -> separator, for each kind -> how loud, and how much of it no likelier kind claims -> probability
 
 A separator gives little for a sound that is not there (20 to 27 dB under the mixture in the median), and
-what it gives does not sound like it. Either alone is a poor detector, the two together a fair one.
+what it gives does not sound like it, or is another kind's: asked for a clarinet, it gives some of a flute.
+Either alone is a poor detector, the two together a fair one.
 """
 
 from __future__ import annotations
@@ -25,15 +26,17 @@ from qsep.queries.joint import Config, JointEncoder, build
 from ..api import Model
 from ..inference import geometry, separate_chunks, take
 from ..resample import StreamResampler
+from ..signal.stft import stft
 from .activity import Activity
 from .hierarchy import sounds_of_kinds
 
 WINDOW_SECONDS = 5.0  # heard at once, and half as much between one window's start and the next's
 STEP_SECONDS = 0.5  # of the timeline
-# Log-odds that a kind is there: BIAS + PER_DB x level + PER_NAT x log-likelihood, as `features` gives them.
+# Log-odds that a kind is there: BIAS + LEVEL x level + SHARE x share, in dB as `features` gives them.
 # Logistic regression on 300 mixtures of training recordings, two to four in each: recipes/benchmark_auto.py.
-BIAS, PER_DB, PER_NAT = 2.664, 0.262, 0.747
-LEAST_LIKELY = 1e-6
+BIAS, LEVEL, SHARE = 3.713, 0.187, 0.539
+LEAST_SHARE_DB = -40.0
+BIN_WINDOW = 1024  # samples, of the spectra that are shared out
 FAINT_DB = -25.0  # under the mixture: not listened to
 QUIET_DB = -20.0  # under a window's loudest step: the kind pauses
 
@@ -126,8 +129,8 @@ class Listener:
 
     def probabilities(self, window: Window, step: int) -> NDArray[np.float32]:
         """(k, n) for the window's steps; 0 where a kind pauses."""
-        level_db, log_likelihood = self.features(window)
-        odds = BIAS + PER_DB * level_db + PER_NAT * log_likelihood
+        level_db, share_db = self.features(window)
+        odds = BIAS + LEVEL * level_db + SHARE * share_db
         loudness = step_energies(window.estimates, step)
         loudest = loudness.amax(dim=1, keepdim=True)
         sounding = (loudest > 0) & (loudness >= loudest * 10 ** (QUIET_DB / 10))
@@ -135,18 +138,25 @@ class Listener:
 
     @torch.inference_mode()
     def features(self, window: Window) -> tuple[Tensor, Tensor]:
-        """Of each kind's estimate (k,): its level in dB relative to the mixture, and the logarithm of the
-        probability that it is this kind rather than another, if it is one. -inf for what is faint."""
+        """Of each kind's estimate (k,): its level in dB relative to the mixture, and how much of it is its
+        own, in dB: what it keeps when every bin is shared out among the kinds by power times the root of the
+        likelihood, the probability that what is heard is this kind rather than another, if it is one.
+        -inf for what is faint."""
         whole = window.mixture.square().sum()
         energy = window.estimates.square().sum(dim=(1, 2))
         level_db = 10 * torch.log10(energy / whole.clamp_min(1e-20))
         level_db[level_db < FAINT_DB] = -torch.inf
-        log_likelihood = torch.full_like(level_db, -torch.inf)
+        likelihood = torch.zeros_like(level_db)
         for number in torch.nonzero(level_db > -torch.inf)[:, 0]:
             likeness = self.kinds @ self.hear(window.estimates[number])
-            likelihood = (self.joint.network.scale() * likeness).softmax(dim=0)[number]
-            log_likelihood[number] = (likelihood + LEAST_LIKELY).log()
-        return level_db, log_likelihood
+            likelihood[number] = (self.joint.network.scale() * likeness).softmax(dim=0)[number]
+        power = stft(window.estimates, BIN_WINDOW, BIN_WINDOW // 2).abs().square().sum(dim=1)
+        claim = power * likelihood.sqrt()[:, None, None]
+        own = (power * claim / claim.sum(dim=0).clamp_min(1e-20)).sum(dim=(1, 2))
+        share_db = 10 * torch.log10(own / power.sum(dim=(1, 2)).clamp_min(1e-20))
+        share_db = share_db.clamp_min(LEAST_SHARE_DB)
+        share_db[level_db == -torch.inf] = -torch.inf
+        return level_db, share_db
 
     def hear(self, estimate: Tensor) -> Tensor:
         """(c, t) to a unit vector (d,)."""
