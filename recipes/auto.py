@@ -122,6 +122,7 @@ def separate_sounds(
     if len(files) < len(groups):
         raise ValueError(f"{path}: two nodes would be written to one file; choose fewer levels")
     refuse_taken(files, inputs, task.overwrite)
+    previous = written_before(task.summary(path), task.out)
     levels = write_targets(separator, path, files, activity, progress) if files else []
     summary = {
         "input": str(path),
@@ -137,11 +138,27 @@ def separate_sounds(
     }
     text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
     write_atomically(task.summary(path), lambda file: file.write_text(text, "utf-8"))
+    kept = {each.resolve() for each in inputs}
+    for stale in previous - files.keys():  # a sound that is no longer found
+        if stale.resolve() not in kept:
+            stale.unlink(missing_ok=True)
+    task.picture(path).unlink(missing_ok=True)
     if groups and find_spec("matplotlib"):
         draw_timeline(activity, groups, task.picture(path))
     elif groups:
         log.warning("no timeline: pip install 'qsep[train]' brings matplotlib")
     return summary
+
+
+def written_before(summary: Path, out: Path) -> set[Path]:
+    """The sounds' files in `out` of an earlier run, as its summary lists them."""
+    try:
+        sounds = json.loads(summary.read_text("utf-8"))["sounds"]
+        files = {out / Path(sound["file"]).name for sound in sounds}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    prefix = summary.name.removesuffix("auto.json")
+    return {file for file in files if file.name.startswith(prefix) and file.suffix == ".wav"}
 
 
 def write_targets(

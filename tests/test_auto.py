@@ -103,6 +103,28 @@ def test_files_in_the_way_stay_as_they_are_without_overwrite(
     assert content(folder / "out") == before
 
 
+def test_overwriting_removes_sounds_that_are_no_longer_found_and_nothing_else(
+    qsep: Run, tiny_model: Path, folder: Path
+) -> None:
+    record(folder / "a.wav", 9000)
+    assert qsep("auto", "a.wav", "-o", "out", "-m", tiny_model, *ANY).code == 0
+    first, second, *removed = (folder / sound["file"] for sound in summary(folder)["sounds"])
+    assert removed
+    written = json.loads((folder / "out" / "a.auto.json").read_text())
+    written["sounds"][0]["file"] = "../out/b.wav"  # nobody's sound of this recording
+    (folder / "out" / "a.auto.json").write_text(json.dumps(written))
+    (folder / "out" / "b.wav").touch()
+    (folder / "out" / "a.mine.wav").touch()
+    never = ("--threshold", "1", "--overwrite")
+    done = qsep("auto", "a.wav", second, "-o", "out", "-m", tiny_model, *never)
+    assert done.code == 0, done.err
+    assert names(folder / "out") == {
+        *("a.auto.json", f"{second.stem}.auto.json", "b.wav", "a.mine.wav"),
+        *(first.name, second.name),  # one is not listed any more, one is to be separated itself
+    }
+    assert summary(folder)["sounds"] == []
+
+
 def test_what_fails_midway_leaves_nothing_and_stops_no_other(
     qsep: Run, tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
