@@ -12,8 +12,8 @@ import soundfile
 import torch
 from command import Run, process_state_restored, record
 from safetensors.torch import load_file
-from test_train import differences, state_of
 from tiny import RATE, SETTINGS, noise, rng
+from training_run import differences, state_of
 
 from qsep.recipes import train as loop
 from qsep.recipes.config import recipe_from
