@@ -37,7 +37,8 @@ TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
 
 
 class GraphRunner:
-    """A network by another runtime; on the CPU. One graph serves all sizes of the varying axes."""
+    """A network by another runtime; on the CPU. One graph serves all sizes of the varying axes, and any
+    number of items."""
 
     def __init__(self, network: nn.Module, runtime: str, precision: str, weights: str = "") -> None:
         self.network, self.precision = network, precision
@@ -47,8 +48,18 @@ class GraphRunner:
         self.making = threading.Lock()
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """The network's inputs, float32 or bool; its output, float32."""
+        """The network's inputs, float32 or bool, of equally many items; its output, float32.
+
+        Items are computed one after the other, unless the network says that their number may vary: so
+        one graph serves every number of channels and queries, in the memory of one.
+        """
         varying: tuple[int, ...] = self.network.varying_axes  # type: ignore[assignment]
+        if 0 in varying or len(inputs[0]) == 1:
+            return self.compute(inputs, varying)
+        items = zip(*(tensor.split(1) for tensor in inputs), strict=True)
+        return torch.cat([self.compute(item, varying) for item in items])
+
+    def compute(self, inputs: Sequence[Tensor], varying: tuple[int, ...]) -> Tensor:
         shapes = [
             tuple(0 if axis in varying else size for axis, size in enumerate(tensor.shape))
             for tensor in inputs

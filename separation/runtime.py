@@ -1,7 +1,8 @@
 """What computes a separator's networks once it is trained: torch, OpenVINO or ONNX Runtime.
 
 A network takes part if its class says `varying_axes`: the axes of its inputs whose sizes change from
-call to call. Its forward then takes tensors and returns one, and draws no random numbers in evaluation.
+call to call. Its forward then takes tensors and returns one, all with axis 0 for items that do not touch
+each other, and draws no random numbers in evaluation.
 """
 
 from __future__ import annotations

@@ -169,6 +169,31 @@ def test_a_graph_is_made_once_and_then_read(
 
 
 @pytest.mark.parametrize("name", GRAPH_RUNTIMES)
+def test_one_graph_serves_any_number_of_items(name: str, empty_cache: Path) -> None:
+    runner = GraphRunner(Small(), name, "fp32")
+    for num_items in (3, 1, 2):
+        hidden = noise(num_items, 2, 5, 7 + num_items)
+        with torch.no_grad():
+            expected = Small()(hidden)
+            # 1e-6: float32 sums in another order
+            torch.testing.assert_close(runner(hidden), expected, atol=1e-6, rtol=0)
+    assert len(list(empty_cache.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", GRAPH_RUNTIMES)
+def test_guidance_and_channels_take_no_graph_of_their_own(name: str, empty_cache: Path) -> None:
+    separator = tiny_separator("flowsep", sampling={"num_steps": 2, "guidance": 2.0})
+    expected = separated(separator, 5000)
+    accelerate(separator, name)
+    assert error(separated(separator, 5000), expected) < 1e-4
+    num_networks = len(networks_of(separator))
+    assert len(list(empty_cache.iterdir())) == num_networks
+    with torch.inference_mode():
+        separator.separate(noise(1, 1, 5000), QueryEmbedding(unit_vectors(1, 1, QUERY_DIM)))
+    assert len(list(empty_cache.iterdir())) == num_networks
+
+
+@pytest.mark.parametrize("name", GRAPH_RUNTIMES)
 def test_graphs_that_nobody_used_for_long_are_removed(name: str, empty_cache: Path) -> None:
     for seed in (1, 2):
         by_graph(name, Small(seed))

@@ -183,14 +183,15 @@ class FlowSep(nn.Module):
         sampling = self.config.sampling
         shape = *context.shape[:2], *mixture.shape[1:]
         given = mixture[:, None].expand(shape).flatten(0, 2)
-        missing = -context.shape[-2] % TOKEN_STEP
-        context, mask = F.pad(context, (0, 0, 0, missing)), F.pad(mask, (0, missing))
+        num_tokens = max(context.shape[-2], len(self.null))
+        num_tokens += -num_tokens % TOKEN_STEP
+        context, mask = padded_tokens(context, mask, num_tokens)
         context, mask = (
             part.flatten(0, 1).repeat_interleave(mixture.shape[1], dim=0)
             for part in (context, mask)
         )
-        null = self.null.expand(len(given), -1, -1)
-        all_of_it = torch.ones(null.shape[:2], dtype=torch.bool, device=null.device)
+        null, null_mask = padded_tokens(self.null, mask.new_ones(len(self.null)), num_tokens)
+        null, null_mask = (part.expand(len(given), *part.shape) for part in (null, null_mask))
 
         def field(latent: Tensor, tau: float) -> Tensor:
             times = latent.new_full((len(latent),), tau)
@@ -198,7 +199,7 @@ class FlowSep(nn.Module):
             if sampling.guidance == 1:
                 return asked
             return guided(
-                asked, self.unet(latent, given, times, null, all_of_it), sampling.guidance
+                asked, self.unet(latent, given, times, null, null_mask), sampling.guidance
             )
 
         times = step_times(sampling.num_steps, sampling.shift)
@@ -277,13 +278,17 @@ class FlowSep(nn.Module):
 
     def hide(self, context: Tensor, mask: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """`null` in place of the queries of items that are hidden: (b,) bool."""
-        length = max(context.shape[-2], len(self.null))
-        null = F.pad(self.null, (0, 0, 0, length - len(self.null)))
-        null_mask = torch.arange(length, device=mask.device) < len(self.null)
-        context = F.pad(context, (0, 0, 0, length - context.shape[-2]))
-        mask = F.pad(mask, (0, length - mask.shape[-1]))
+        num_tokens = max(context.shape[-2], len(self.null))
+        null, null_mask = padded_tokens(self.null, mask.new_ones(len(self.null)), num_tokens)
+        context, mask = padded_tokens(context, mask, num_tokens)
         chosen = hidden[:, None, None]
         return torch.where(chosen[..., None], null, context), torch.where(chosen, null_mask, mask)
+
+
+def padded_tokens(states: Tensor, mask: Tensor, num_tokens: int) -> tuple[Tensor, Tensor]:
+    """states (..., l, d) and their mask (..., l), with tokens that do not count up to so many."""
+    missing = num_tokens - mask.shape[-1]
+    return F.pad(states, (0, 0, 0, missing)), F.pad(mask, (0, missing))
 
 
 def peak_of(waveform: Tensor) -> Tensor:
