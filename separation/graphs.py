@@ -78,34 +78,39 @@ class GraphRunner:
 
     def graph(self, key: str, inputs: Sequence[Tensor], varying: tuple[int, ...]) -> Run:
         folder = default_cache_path().parent / "graphs" / self.digest(key)
-        if folder.is_dir():
-            try:
-                graph = self.start(str(folder / GRAPH), self.precision)
-            except Exception as error:  # each runtime has errors of its own; all mean the same
-                log.warning(
-                    "%s: cannot be read (%s); made anew", folder, str(error).splitlines()[0]
-                )
-                shutil.rmtree(folder, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):  # the cache may be there to read alone
-                    os.utime(folder)
-                return graph
+        return self.kept(folder) or self.made(folder, inputs, varying)
+
+    def kept(self, folder: Path) -> Run | None:
+        """The graph of an earlier run, if there is one that can be read."""
+        if not folder.is_dir():
+            return None
+        try:
+            graph = self.start(str(folder / GRAPH), self.precision)
+        except Exception as error:  # each runtime has errors of its own; all mean the same
+            log.warning("%s: cannot be read (%s); made anew", folder, str(error).splitlines()[0])
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        with contextlib.suppress(OSError):  # the cache may be there to read alone
+            os.utime(folder)
+        return graph
+
+    def made(self, folder: Path, inputs: Sequence[Tensor], varying: tuple[int, ...]) -> Run:
+        """The graph, kept in the folder if that can be written."""
         log.warning("making a graph of a network for its first use; large ones take minutes")
         with workshop(folder.parent) as scratch:
-            made = Path(scratch) / folder.name
-            made.mkdir()
-            export(self.network, inputs, varying, made / GRAPH)
-            graph = self.start(str(made / GRAPH), self.precision)
+            whole = Path(scratch) / folder.name
+            whole.mkdir()
+            export(self.network, inputs, varying, whole / GRAPH)
+            graph = self.start(str(whole / GRAPH), self.precision)
             self.check(graph, inputs)
             try:
-                os.replace(made, folder)
+                os.replace(whole, folder)
                 forget_unused(folder.parent)
             except OSError as error:
                 if not folder.is_dir():  # another process may have made the same
                     log.warning(
                         "%s: cannot keep the graph (%s); set QSEP_CACHE to another folder",
-                        folder,
-                        error,
+                        *(folder, error),
                     )
         return graph
 
@@ -139,7 +144,7 @@ def workshop(folder: Path) -> TemporaryDirectory[str]:
     """Where a graph is made: in the folder, or elsewhere if nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return TemporaryDirectory(prefix=".making-", dir=folder)
+        return TemporaryDirectory(prefix=".making-", dir=folder, ignore_cleanup_errors=True)
     except OSError:
         return TemporaryDirectory(ignore_cleanup_errors=True)
 
