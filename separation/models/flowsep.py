@@ -34,6 +34,8 @@ from ..signal.levels import levels
 from ..signal.mel import MelConfig
 from ..signal.segments import join_overlapping
 
+Tokens = tuple[Tensor, Tensor]  # their states and which of them count
+
 PEAK = 0.5  # of what is separated; the networks learned at this level
 CLIPPED_PEAK = 0.9  # to which a clipping mixture was turned down in training, as published
 OVERLAP = 1 / 4  # of neighbouring windows
@@ -183,23 +185,19 @@ class FlowSep(nn.Module):
         sampling = self.config.sampling
         shape = *context.shape[:2], *mixture.shape[1:]
         given = mixture[:, None].expand(shape).flatten(0, 2)
-        num_tokens = max(context.shape[-2], len(self.null))
-        num_tokens += -num_tokens % TOKEN_STEP
-        context, mask = padded_tokens(context, mask, num_tokens)
+        asked, unasked = self.beside_null(context, mask, TOKEN_STEP)
         context, mask = (
-            part.flatten(0, 1).repeat_interleave(mixture.shape[1], dim=0)
-            for part in (context, mask)
+            part.flatten(0, 1).repeat_interleave(mixture.shape[1], dim=0) for part in asked
         )
-        null, null_mask = padded_tokens(self.null, mask.new_ones(len(self.null)), num_tokens)
-        null, null_mask = (part.expand(len(given), *part.shape) for part in (null, null_mask))
+        null, null_mask = (part.expand(len(given), *part.shape) for part in unasked)
 
         def field(latent: Tensor, tau: float) -> Tensor:
             times = latent.new_full((len(latent),), tau)
-            asked = self.unet(latent, given, times, context, mask)
+            velocity = self.unet(latent, given, times, context, mask)
             if sampling.guidance == 1:
-                return asked
+                return velocity
             return guided(
-                asked, self.unet(latent, given, times, null, null_mask), sampling.guidance
+                velocity, self.unet(latent, given, times, null, null_mask), sampling.guidance
             )
 
         times = step_times(sampling.num_steps, sampling.shift)
@@ -276,16 +274,24 @@ class FlowSep(nn.Module):
             return queries.tokens, torch.ones(full, dtype=torch.bool, device=queries.tokens.device)
         return queries.tokens, queries.token_mask
 
+    def beside_null(
+        self, context: Tensor, mask: Tensor, multiple: int = 1
+    ) -> tuple[Tokens, Tokens]:
+        """Token states (..., l, d) with their mask (..., l), and `null` with its own, padded to the same
+        number of tokens, a multiple as said; what is added does not count."""
+        num_tokens = max(context.shape[-2], len(self.null))
+        num_tokens += -num_tokens % multiple
+        null = padded_tokens(self.null, mask.new_ones(len(self.null)), num_tokens)
+        return padded_tokens(context, mask, num_tokens), null
+
     def hide(self, context: Tensor, mask: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """`null` in place of the queries of items that are hidden: (b,) bool."""
-        num_tokens = max(context.shape[-2], len(self.null))
-        null, null_mask = padded_tokens(self.null, mask.new_ones(len(self.null)), num_tokens)
-        context, mask = padded_tokens(context, mask, num_tokens)
+        (context, mask), (null, null_mask) = self.beside_null(context, mask)
         chosen = hidden[:, None, None]
         return torch.where(chosen[..., None], null, context), torch.where(chosen, null_mask, mask)
 
 
-def padded_tokens(states: Tensor, mask: Tensor, num_tokens: int) -> tuple[Tensor, Tensor]:
+def padded_tokens(states: Tensor, mask: Tensor, num_tokens: int) -> Tokens:
     """states (..., l, d) and their mask (..., l), with tokens that do not count up to so many."""
     missing = num_tokens - mask.shape[-1]
     return F.pad(states, (0, 0, 0, missing)), F.pad(mask, (0, missing))

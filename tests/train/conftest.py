@@ -24,11 +24,14 @@ BOOK = "\n".join(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Forked processes have one, and sums of others are made in another order."""
+def quick() -> Iterator[None]:
+    """One thread, as forked processes have, for sums of others are made in another order; no curves, a
+    second each."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loop, "plot_curves", lambda log, picture: None)
+        yield
     torch.set_num_threads(num_threads)
 
 
@@ -98,7 +101,6 @@ def run(material: Path) -> Iterator[Callable[..., Path]]:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(loop, "build_query_encoder", stub_encoder)
-        patched.setattr(loop, "plot_curves", lambda log, picture: None)  # a second each
         yield start
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from command import Run, process_state_restored, record
 from safetensors.torch import load_file
 from tiny import RATE, SETTINGS, noise, rng
-from training_run import differences, state_of
+from training_run import differences, entries, state_of
 
 from qsep.recipes import train as loop
 from qsep.recipes.config import recipe_from
@@ -62,17 +62,6 @@ TRAIN = {
     "validate_every": 25,
     "save_every": 25,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick() -> Iterator[None]:
-    """One thread, for sums of others are made in another order; no curves, a second each."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop, "plot_curves", lambda log, picture: None)
-        yield
-    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +113,7 @@ def finished(part: str, start: Start, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def logged(folder: Path, name: str) -> list[float]:
-    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [entry[name] for entry in entries if name in entry]
+    return [entry[name] for entry in entries(folder) if name in entry]
 
 
 def test_training_brings_log_mels_nearer_to_the_real_ones(part: str, finished: Path) -> None:
