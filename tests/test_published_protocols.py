@@ -317,6 +317,14 @@ def test_esc_mixes_two_categories_of_one_fold_at_0_db(tmp_path: Path) -> None:
     assert figures["SDRi"] == pytest.approx((means["1"] + means["2"]) / 2, **CLOSE)
 
 
+def test_a_row_of_esc_that_was_cut_short_is_refused_in_one_line(tmp_path: Path) -> None:
+    esc_folder(tmp_path)
+    with (tmp_path / "meta" / "esc50.csv").open("a") as file:
+        file.write("5-1-A-0.wav,5\n")
+    with pytest.raises(ValueError, match=r"esc50\.csv, row \d+: 2 cells, expected 7$"):
+        load_items("esc50", tmp_path)
+
+
 def test_esc_folds_have_the_same_items_alone_and_together(tmp_path: Path) -> None:
     esc_folder(tmp_path)
     whole = load_items("esc50", tmp_path)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..interface import Asked, Item
 from ..published import PublishedItems, choose, mean_of
-from ..recordings import check_files, read_list, read_mono
+from ..recordings import check_files, read_list, read_mono, without_header
 
 CONDITIONS = ("plain",)
 SAMPLE_RATE = 44100
@@ -62,7 +62,8 @@ def read_clips(path: Path, subset: str) -> tuple[list[Clip], str]:
     absent = [column for column in COLUMNS if column not in rows[0]]
     if absent:
         raise ValueError(f"{path} lacks the columns {', '.join(absent)}")
-    records = [dict(zip(rows[0], row, strict=False)) for row in rows[1:]]
+    listed = without_header(path, rows, len(rows[0]))
+    records = [dict(zip(rows[0], row, strict=True)) for row in listed]
     clips = [
         Clip(f"audio/{record['filename']}", record["fold"], record["category"])
         for record in records
