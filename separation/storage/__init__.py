@@ -1,0 +1,1 @@
+"""Files that this package writes: temporary ones, and folders of results."""

@@ -1,0 +1,78 @@
+"""qsep.separation.storage.temporary: whole files, and nothing of the dead."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from qsep.separation.storage.temporary import (
+    machine,
+    remove_leftovers,
+    start_of,
+    temporary_path,
+    write_atomically,
+)
+
+
+def dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_the_dead_left_is_removed_at_once_and_what_the_living_write_stays(
+    tmp_path: Path,
+) -> None:
+    pid = os.getpid()
+    living = temporary_path(tmp_path)
+    parent = tmp_path / f".qsep-{machine()}-{os.getppid()}-{start_of(os.getppid())}-00.part"
+    elsewhere = tmp_path / f".qsep-other0machine-{dead_process()}-7-00ff.part"
+    users = tmp_path / ".qsep-notes.part"
+    dead = [
+        tmp_path / f".qsep-{machine()}-{dead_process()}-7-00ff.part",
+        tmp_path / f".qsep-{machine()}-{pid}-{start_of(pid) + 1}-00ff.part",  # had our number
+        tmp_path / f".qsep-{machine()}-{10**30}-7-00ff.part",
+    ]
+    for path in (living, parent, elsewhere, users, *dead[:2]):
+        path.touch()
+    dead[2].mkdir()
+    (dead[2] / "weights").touch()
+    remove_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([living, parent, elsewhere, users])
+
+
+def test_of_other_machines_what_is_a_day_old_is_removed(tmp_path: Path) -> None:
+    old = [tmp_path / ".qsep-elsewhere-1-7-00ff.part", tmp_path / ".qsep-1-00ff.part"]
+    for path in old:
+        path.touch()
+        os.utime(path, (0, time.time() - 25 * 3600))
+    remove_leftovers(tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "new folder" / "a"
+    write_atomically(path, lambda file: file.write_text("first"))
+
+    def fail(file: Path) -> None:
+        file.write_text("half")
+        raise error
+
+    with pytest.raises(error):
+        write_atomically(path, fail)
+    assert path.read_text() == "first"
+    assert os.listdir(path.parent) == ["a"]
+
+
+def test_others_may_read_what_the_users_mask_lets_them(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    before = os.umask(0o027)
+    try:
+        write_atomically(path, lambda file: file.write_text("a"))
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640
