@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -120,7 +120,41 @@ class MixedQuery:
         return ", ".join(part.name for part in self.parts)
 
 
-Query = Plain | MixedQuery
+@dataclass(frozen=True, init=False)
+class ClassQuery:
+    """Sound classes by name, each wanted to a degree in [0, 1]; `other` is all that is none of them.
+
+    Exact where words leave room: a class by itself, a family (all members at 1), everything but a
+    class (`complement`). Read by encoders that know the classes.
+    """
+
+    kind: ClassVar[str] = "class"
+    degrees: tuple[tuple[str, float], ...]
+    other: float
+    complement: bool
+
+    def __init__(
+        self,
+        degrees: Mapping[str, float] | Sequence[str],
+        other: float = 0.0,
+        complement: bool = False,
+    ) -> None:
+        named = dict(degrees) if isinstance(degrees, Mapping) else dict.fromkeys(degrees, 1.0)
+        for name, degree in {**named, "other": other}.items():
+            if not 0 <= degree <= 1:
+                raise ValueError(f"degree {degree} of class {name!r}; expected 0 to 1")
+        object.__setattr__(self, "degrees", tuple(named.items()))
+        object.__setattr__(self, "other", float(other))
+        object.__setattr__(self, "complement", complement)
+
+    @property
+    def name(self) -> str:
+        names = [name.replace("_", " ") for name, degree in self.degrees if degree]
+        joined = ", ".join(names + ["other"] * bool(self.other))
+        return f"everything but {joined}" if self.complement else joined
+
+
+Query = Plain | MixedQuery | ClassQuery
 
 
 @dataclass(frozen=True)

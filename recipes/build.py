@@ -13,7 +13,8 @@ from qsep.separation.components import build_encoder
 
 from .config import Recipe, from_table
 from .data.augment import AugmentConfig
-from .data.clips import ClipStore, read_clip_list
+from .data.class_mixtures import ClassMixConfig, ClassMixtures, ClassSounds
+from .data.clips import ClipStore, load_takes, read_clip_list
 from .data.index import read_index
 from .data.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds, Sounds
 from .data.mixtures import Mixtures
@@ -35,7 +36,11 @@ def build_query_encoder(recipe: Recipe) -> tuple[str, Any, QueryEncoder]:
     kind = settings.pop("kind")
     if kind == "labels" and not settings.get("labels"):
         settings["labels"] = list(data_labels(recipe))
+    if kind == "phrase_book" and not settings.get("classes"):
+        settings["classes"] = list(data_labels(recipe))
     encoder = build_encoder(kind, settings)
+    if kind == "phrase_book":  # exact class queries: nothing to compute, nothing to remember
+        return kind, encoder, encoder
     if recipe.data.queries == "audio":  # each example is heard once: nothing to remember
         return kind, encoder, encoder
     return kind, encoder, CachedEncoder(encoder)
@@ -86,6 +91,8 @@ def build_data(recipe: Recipe, book: PhraseBook, sample_rate: int, validation: b
     """Mixtures for training, or of other sounds and as they are (no augmentation) for validation."""
     if recipe.data.sounds == "videos":
         return build_video_mixtures(recipe, book, sample_rate, validation)
+    if recipe.data.sounds == "classes":
+        return build_class_mixtures(recipe, sample_rate, validation)
     if recipe.data.sounds == "captions":
         return build_segment_mixtures(recipe, sample_rate, validation)
     if recipe.data.queries != "text":
@@ -93,13 +100,7 @@ def build_data(recipe: Recipe, book: PhraseBook, sample_rate: int, validation: b
     tables = {"augment": recipe.augment, "mix": recipe.mix}
     augment = from_table(AugmentConfig, tables, "augment", recipe.name)
     if validation:
-        augment = dataclasses.replace(
-            augment,
-            speed_probability=0.0,
-            filter_probability=0.0,
-            reverb_probability=0.0,
-            second_probability=0.0,
-        )
+        augment = still(augment)
     mix = dataclasses.replace(from_table(MixConfig, tables, "mix", recipe.name), augment=augment)
     if validation:
         gains = (1.0, 1.0) if mix.gains else ()
@@ -127,6 +128,35 @@ def build_video_mixtures(
             f"{folder / split}.csv: {len(clips)} clips are too few for mixtures of {mix.num_sources}"
         )
     return VideoMixtures(folder, clips, book, mix, chooser, sample_rate, seed, validation)
+
+
+def build_class_mixtures(recipe: Recipe, sample_rate: int, validation: bool) -> ClassMixtures:
+    """Validation: one asked-for class a sound, nothing augmented."""
+    tables = {"augment": recipe.augment, "mix": recipe.mix}
+    augment = from_table(AugmentConfig, tables, "augment", recipe.name)
+    mix = from_table(ClassMixConfig, tables, "mix", recipe.name)
+    if validation:
+        augment = still(augment)
+        mix = dataclasses.replace(
+            mix, lowpass_probability=0.0, background_probability=0.0, group_probability=0.0
+        )
+    mix = dataclasses.replace(mix, augment=augment)
+    data = recipe.data
+    split = data.validation_split if validation else data.split
+    takes = load_takes(Path(data.folder), split, sample_rate, data.labels or None)
+    sounds = ClassSounds(takes, mix, sample_rate)
+    return ClassMixtures(sounds, mix, sample_rate, recipe.train.seed + validation)
+
+
+def still(augment: AugmentConfig) -> AugmentConfig:
+    """Nothing is changed."""
+    return dataclasses.replace(
+        augment,
+        speed_probability=0.0,
+        filter_probability=0.0,
+        reverb_probability=0.0,
+        second_probability=0.0,
+    )
 
 
 def build_segment_mixtures(recipe: Recipe, sample_rate: int, validation: bool) -> SegmentMixtures:

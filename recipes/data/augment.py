@@ -55,12 +55,19 @@ def room_response(rng: np.random.Generator, sample_rate: int) -> np.ndarray:
 
 
 def filter_and_place(
-    waveform: np.ndarray, rng: np.random.Generator, sample_rate: int, config: AugmentConfig
+    waveform: np.ndarray,
+    rng: np.random.Generator,
+    sample_rate: int,
+    config: AugmentConfig,
+    cutoff_hz: float | None = None,
 ) -> np.ndarray:
-    """A random microphone's colour and a random room, in one multiplication of spectra."""
+    """A random microphone's colour and a random room, in one multiplication of spectra.
+
+    cutoff_hz: of a low-pass filter besides, of 24 dB an octave; None for none.
+    """
     equalize = rng.random() < config.filter_probability
     place = rng.random() < config.reverb_probability
-    if not equalize and not place:
+    if not equalize and not place and cutoff_hz is None:
         return waveform
     room = room_response(rng, sample_rate) if place else np.ones(1, np.float32)
     size = fast_length(len(waveform) + len(room))
@@ -69,6 +76,9 @@ def filter_and_place(
         spec *= equalizer_response(rng, len(spec), sample_rate, config.equalizer_db)
     if place:
         spec *= np.fft.rfft(room, size)
+    if cutoff_hz is not None:  # Butterworth's magnitude, order 4
+        bins_hz = np.linspace(0, sample_rate / 2, len(spec), dtype=np.float32)
+        spec *= 1 / np.sqrt(1 + (bins_hz / np.float32(cutoff_hz)) ** 8)
     return np.fft.irfft(spec, size)[: len(waveform)].astype(np.float32)
 
 

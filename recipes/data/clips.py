@@ -14,10 +14,12 @@ import soxr
 
 @dataclass(frozen=True)
 class Clip:
-    """file: relative to the data folder; label: the one kind of sound it holds."""
+    """file: relative to the data folder; label: the one kind of sound it holds; group: what it shares its
+    origin with (a session, a speaker, a kit), the file itself where the list names none."""
 
     file: str
     label: str
+    group: str = ""
 
 
 def read_clip_list(folder: Path, split: str, labels: Sequence[str] | None = None) -> list[Clip]:
@@ -35,7 +37,11 @@ def read_clip_list(folder: Path, split: str, labels: Sequence[str] | None = None
         lacking = {"file", "label", "split"} - set(rows.fieldnames or ())
         if lacking:
             raise ValueError(f"{path}: no column {', '.join(sorted(lacking))}")
-        clips = [Clip(r["file"], r["label"]) for r in rows if r["split"] == split]
+        clips = [
+            Clip(r["file"], r["label"], r.get("group") or r["file"])
+            for r in rows
+            if r["split"] == split
+        ]
     if labels is not None:
         clips = [clip for clip in clips if clip.label in labels]
         unheard = sorted(set(labels) - {clip.label for clip in clips})
@@ -58,6 +64,14 @@ def load_mono(path: Path, sample_rate: int) -> np.ndarray:
     return mono.astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Take:
+    """One recording in memory: waveform (t,) int16; group as of its clip."""
+
+    waveform: np.ndarray
+    group: str
+
+
 class ClipStore:
     """All recordings of a list, decoded once: by_label[label] is a list of (t,) float32."""
 
@@ -72,3 +86,17 @@ class ClipStore:
                     f"{folder / clip.file}: silent or not finite; take it off the list"
                 )
             self.by_label.setdefault(clip.label, []).append(waveform)
+
+
+def load_takes(
+    folder: Path, split: str, sample_rate: int, labels: Sequence[str] | None = None
+) -> dict[str, list[Take]]:
+    """All recordings of a list by label, in 16 bits: half the memory of float32."""
+    takes: dict[str, list[Take]] = {}
+    for clip in read_clip_list(folder, split, labels):
+        waveform = load_mono(folder / clip.file, sample_rate)
+        if not np.isfinite(waveform).all() or not waveform.any():
+            raise ValueError(f"{folder / clip.file}: silent or not finite; take it off the list")
+        scaled = np.clip(np.round(waveform * 32768), -32768, 32767).astype(np.int16)
+        takes.setdefault(clip.label, []).append(Take(scaled, clip.group))
+    return takes

@@ -28,6 +28,8 @@ def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> SeparatorT
     taught = width | {"concepts": list(book.names), "num_phrases": len(book.concepts()[0])}
     if "analysis" in known:  # a separator of its own, which reads the queries
         settings["analysis"] = settings.get("analysis", {}) | taught
+    elif "classes" in known:
+        settings["classes"] = list(encoder.config.classes)
     elif "concepts" in known:
         settings |= taught
     elif "query_dim" in known:

@@ -1,0 +1,195 @@
+"""Training items for separators over sound classes: mixtures asked for by class, by family, by union.
+
+An item is a pure function of (seed, draw number): never of worker, rank or resume.
+Mix-and-separate training: Zhao et al., "The sound of pixels" (2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from qsep.queries.interface import ClassQuery, Query
+from qsep.separation.interface import MixtureBatch
+
+from .augment import AugmentConfig, change_speed, filter_and_place
+from .clips import Take
+from .mix_and_separate import active_stretch, place, rms
+
+Item = tuple[torch.Tensor, list[Query | None], str]
+
+
+@dataclass(frozen=True)
+class ClassMixConfig:
+    """What meets in a mixture, and what is asked of it.
+
+    num_sources_weights: odds of 2, 3, … sounds. level_db: each sound's level is uniform in
+    [-level_db, level_db]. family_probability: of all sounds being of one family (hard mixtures).
+    group_probability: of several sounds being asked for as one, half of these by a family's name.
+    background_probability: of a soft sound that nobody asks for, background_db below the others.
+    num_queries: slots of an item; those that sounds leave free ask for absent ones, max_absent at most,
+    half of them of the family of one that is there. families: classes by family. overlaps: classes that
+    hold the others listed with them, never mixed with these. start_padding: probability that a sound shorter
+    than the segment starts with it, as recordings that were cut at their onset do.
+    """
+
+    segment_samples: int = 101760
+    num_sources_weights: tuple[float, ...] = (0.5, 0.33, 0.12, 0.05)
+    level_db: float = 5.0
+    family_probability: float = 0.33
+    group_probability: float = 0.25
+    background_probability: float = 0.15
+    background_db: tuple[float, float] = (15.0, 30.0)
+    num_queries: int = 6
+    max_absent: int = 2
+    start_padding: float = 0.5
+    lowpass_probability: float = 0.3
+    lowpass_hz: tuple[float, float] = (3500.0, 12000.0)
+    families: dict[str, list[str]] = field(default_factory=dict)
+    overlaps: dict[str, list[str]] = field(default_factory=dict)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+class ClassSounds:
+    """Stretches of recordings, drawn evenly over the groups of a class, then over a group's takes."""
+
+    def __init__(
+        self, takes: Mapping[str, Sequence[Take]], config: ClassMixConfig, sample_rate: int
+    ):
+        self.config, self.sample_rate = config, sample_rate
+        self.labels = tuple(sorted(takes))
+        self.by_group: dict[str, list[list[np.ndarray]]] = {}
+        for label, recordings in takes.items():
+            groups: dict[str, list[np.ndarray]] = {}
+            for take in recordings:
+                groups.setdefault(take.group, []).append(take.waveform)
+            self.by_group[label] = list(groups.values())
+
+    def draw(self, label: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
+        """A coloured, placed sound of root mean square 1: (t,) float32."""
+        augment = self.config.augment
+        sound = self.stretch(label, num_samples, rng)
+        if rng.random() < augment.second_probability:
+            second = self.stretch(label, num_samples, rng)
+            level_db = rng.uniform(-augment.second_db, augment.second_db)
+            sound = sound + second * np.float32(10 ** (level_db / 20) * rms(sound) / rms(second))
+        cutoff_hz = None
+        if rng.random() < self.config.lowpass_probability:
+            cutoff_hz = float(np.exp(rng.uniform(*np.log(self.config.lowpass_hz))))
+        sound = filter_and_place(sound, rng, self.sample_rate, augment, cutoff_hz)
+        return sound / rms(sound)
+
+    def stretch(self, label: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
+        groups = self.by_group[label]
+        takes = groups[rng.integers(len(groups))]
+        waveform = takes[rng.integers(len(takes))]
+        augment, semitones = self.config.augment, 0.0
+        if rng.random() < augment.speed_probability:
+            semitones = rng.uniform(-augment.speed_semitones, augment.speed_semitones)
+        num_needed = int(np.ceil(num_samples * 2 ** (semitones / 12))) + 16
+        cut = active_stretch(waveform, num_needed, rng).astype(np.float32) / 32768
+        if semitones:
+            cut = change_speed(cut, semitones)
+        if len(cut) < num_samples and rng.random() < self.config.start_padding:
+            return np.pad(cut, (0, num_samples - len(cut)))
+        return place(cut, num_samples, rng)
+
+
+class ClassMixtures(torch.utils.data.Dataset[Item]):
+    """dataset[draw] is (sources (s, 1, t), s queries, id), the draw-th item of an endless list."""
+
+    def __init__(self, sounds: ClassSounds, config: ClassMixConfig, sample_rate: int, seed: int):
+        self.sounds, self.config = sounds, config
+        self.sample_rate, self.seed = sample_rate, seed
+        labels = sounds.labels
+        known = set(labels)
+        self.families = {
+            name: kept for name, members in config.families.items()
+            if len(kept := [label for label in members if label in known]) > 1
+        }  # fmt: skip
+        self.apart: dict[str, set[str]] = {label: {label} for label in labels}
+        for whole, parts in config.overlaps.items():
+            for part in parts:
+                self.apart.setdefault(whole, {whole}).add(part)
+                self.apart.setdefault(part, {part}).add(whole)
+        self.kin = {label: {label} for label in labels}
+        for members in self.families.values():
+            for label in members:
+                self.kin[label] |= set(members)
+        if config.num_queries < 1 + len(config.num_sources_weights):
+            raise ValueError(f"mix.num_queries is {config.num_queries}, fewer than the sounds")
+
+    def __getitem__(self, draw: int) -> Item:
+        config, rng = self.config, np.random.default_rng((self.seed, draw))
+        odds = config.num_sources_weights
+        num_sounds = 2 + int(rng.choice(len(odds), p=np.divide(odds, sum(odds))))
+        groups = self.plan(num_sounds, rng)
+        length = config.segment_samples
+        sources = np.zeros((config.num_queries, 1, length), np.float32)
+        queries: list[Query | None] = [None] * config.num_queries
+        heard: list[str] = []
+        for index, (labels, wanted) in enumerate(groups):
+            for label in labels:
+                level_db = rng.uniform(-config.level_db, config.level_db)
+                sound = self.sounds.draw(label, length, rng)
+                sources[index, 0] += sound * np.float32(10 ** (level_db / 20))
+            queries[index] = ClassQuery(wanted)
+            heard += wanted
+        free = len(groups)
+        if rng.random() < config.background_probability and free < config.num_queries:
+            label = self.another(heard, self.sounds.labels, rng)
+            level_db = -rng.uniform(*config.background_db)
+            sound = self.sounds.draw(label, length, rng)
+            sources[free, 0] = sound * np.float32(10 ** (level_db / 20))
+            heard.append(label)
+            free += 1
+        sources *= 0.1 * 10 ** (rng.uniform(-20, 0) / 20)
+        for index in range(free, min(config.num_queries, free + config.max_absent)):
+            near = set().union(*(self.kin[label] for label in heard)) if rng.random() < 0.5 else ()
+            absent = self.another(heard, sorted(near) or self.sounds.labels, rng)
+            queries[index] = ClassQuery([absent])
+            heard.append(absent)
+        return torch.from_numpy(sources), queries, f"{self.seed}-{draw}"
+
+    def plan(self, num_sounds: int, rng: np.random.Generator) -> list[tuple[list[str], list[str]]]:
+        """(labels that sound, classes that are asked for) of each source."""
+        config, labels = self.config, self.sounds.labels
+        families = sorted(self.families)
+        if families and rng.random() < config.group_probability:
+            if rng.random() < 0.5:
+                members = self.families[families[rng.integers(len(families))]]
+                first = members[rng.integers(len(members))]
+                second = self.another([first], members, rng)
+                wanted = list(members)
+            else:
+                first = labels[rng.integers(len(labels))]
+                second = self.another([first], labels, rng)
+                wanted = [first, second]
+            plan = [([first, second], wanted)]
+        else:
+            first = labels[rng.integers(len(labels))]
+            plan = [([first], [first])]
+        pool = labels
+        if rng.random() < config.family_probability:
+            pool = sorted(self.kin[first])
+        taken = list(plan[0][1])
+        while len(plan) < num_sounds:
+            label = self.another(taken, pool, rng)
+            plan.append(([label], [label]))
+            taken.append(label)
+        return plan
+
+    def another(self, taken: Sequence[str], pool: Sequence[str], rng: np.random.Generator) -> str:
+        """A class of the pool, else of all, that neither is nor holds nor is held by one taken."""
+        barred = set().union(*(self.apart[label] for label in taken))
+        left = [label for label in pool if label not in barred]
+        left = left or [label for label in self.sounds.labels if label not in barred]
+        return left[rng.integers(len(left))]
+
+    def collate(self, items: list[Item]) -> MixtureBatch:
+        sources = torch.stack([item[0] for item in items])
+        queries, ids = [item[1] for item in items], [item[2] for item in items]
+        return MixtureBatch(sources.sum(dim=1), sources, queries, self.sample_rate, ids)

@@ -1,0 +1,271 @@
+"""Class U-Net: masks that are posterior probabilities of sound classes. The default separator.
+
+    mixture -> STFT -> band energies relative to their surroundings -> U-Net -> features (b, d, k, n)
+    features -> a logit for each class, and one for "other", for every second band and frame: their
+                softmax says which class is heard there
+    query: a degree in [0, 1] for each class -> odds of the wanted classes against the others -> mask
+    mask -> mean features of what it takes and of what it leaves -> a second, adapted mask
+
+A query is a fuzzy set of classes, so a family is the union of its members, "everything but" is the
+complement, and classes compete for each bin: what is surely a dog is not a cat. The second mask adapts
+to this recording: bins like those that were surely taken follow them (deep attractors: Chen, Luo and
+Mesgarani, "Deep attractor network for single-microphone speaker separation", 2017, sec. 2).
+
+Masks are real, so the mixture's phase stays. Only ratios of energies enter the network: scaling the
+input scales the output. The view is finite, so long recordings may be cut without a trace.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from qsep.queries.interface import QueryEmbedding
+
+from ..interface import LossOutput, MixtureBatch, Separated
+from ..objectives.snr import thresholded_snr_loss
+from ..signal.bands import band_weights
+from ..signal.spectra import real_product, squared_magnitude
+from ..signal.stft import istft, stft
+from .band_unet import (
+    RELATIVE_FLOOR,
+    SURROUNDINGS_FRAMES,
+    TIME_STRIDE,
+    UNet,
+    full_precision,
+    mean_where,
+    surroundings,
+    unet_reach_frames,
+)
+
+REFINE_FRAMES = 75  # each side; what is taken is averaged over these around each frame
+LOGIT_LIMIT = 15.0  # of log odds: 1 - sigmoid(15) is 3e-7, float32's last digits
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Config:
+    """sample_rate in Hz. classes: names of the sound classes, in the order of a query's degrees.
+
+    absent_weight: weight of queries for absent sounds in the loss. bin_weight: weight of the first
+    mask's cross-entropy, in dB a nat. snr_limit_db: an item separated better gives no gradient.
+
+    At use: shifts: passes of the U-Net over frames shifted against its grid, whose masks are averaged.
+    mask_exponent: power of the masks.
+    """
+
+    classes: tuple[str, ...]
+    sample_rate: int = 32000
+    window_samples: int = 1280
+    hop_samples: int = 640
+    num_bands: int = 128
+    channels: tuple[int, ...] = (32, 48, 96, 192, 288)
+    blocks: tuple[int, ...] = (1, 2, 2, 2, 2)
+    features: int = 64
+    refine_features: int = 32
+    refine_hidden: int = 96
+    absent_weight: float = 0.1
+    bin_weight: float = 2.0
+    snr_limit_db: float = 30.0
+    shifts: int = 1
+    mask_exponent: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.features % 4:
+            raise ValueError(f"features is {self.features}; expected a multiple of 4")
+        if not self.classes:
+            raise ValueError("classes is empty; expected one class or more")
+        if not 1 <= self.shifts <= TIME_STRIDE:
+            raise ValueError(f"shifts is {self.shifts}; expected 1 to {TIME_STRIDE}")
+        if not 0 < self.mask_exponent < math.inf:
+            raise ValueError(f"mask_exponent is {self.mask_exponent}; expected more than 0")
+
+
+def build(config: Config) -> ClassUNet:
+    return ClassUNet(config)
+
+
+class ClassUNet(nn.Module):
+    """See the module's docstring. Any number of channels: they share the mask, so the image stays."""
+
+    bands: Tensor
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.sample_rate = config.sample_rate
+        self.num_channels = None
+        self.classes = config.classes
+        self.query_dim = len(config.classes) + 1
+        self.stride_samples = TIME_STRIDE * config.hop_samples
+        reach = unet_reach_frames(config.blocks) + SURROUNDINGS_FRAMES + REFINE_FRAMES
+        self.context_samples = (reach + 2) * config.hop_samples  # 2: the STFTs
+        num_bins = config.window_samples // 2 + 1
+        weights = band_weights(num_bins, config.num_bands, config.sample_rate)
+        self.register_buffer("bands", weights, persistent=False)
+        planes = config.features // 4 + config.refine_features
+        self.unet = UNet(config.channels, config.blocks, planes)
+        self.class_logits = nn.Linear(config.features, self.query_dim)
+        self.refine = nn.Sequential(
+            nn.Linear(2 * config.refine_features + 1, config.refine_hidden),
+            nn.ReLU(),
+            nn.Linear(config.refine_hidden, config.refine_features + 1),
+        )
+        nn.init.zeros_(self.refine[-1].weight)  # at first the second mask is the first
+        nn.init.zeros_(self.refine[-1].bias)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def spectrum(self, waveform: Tensor) -> Tensor:
+        return stft(waveform, self.config.window_samples, self.config.hop_samples)
+
+    def gather(self, power: Tensor) -> Tensor:
+        """Sum over the bins of each band: (..., f, n) to (..., k, n)."""
+        with full_precision(power):
+            return (power.transpose(-2, -1) @ self.bands).transpose(-2, -1)
+
+    def inputs(self, energy: Tensor) -> Tensor:
+        """Energies as the U-Net sees them: energy (b, k, n) of the mixture to (b, 3, k, n).
+
+        First relative to all bands around this time, second to this band around this time (which
+        undoes the microphone's colour), third the band's place, which convolutions cannot know.
+        """
+        level = surroundings(energy.sum(dim=1, keepdim=True)) + TINY
+        floor = RELATIVE_FLOOR * level
+        overall = torch.log10(energy / level + RELATIVE_FLOOR) / 2 + 2
+        contrast = torch.log10((energy + floor) / (surroundings(energy) + floor)) / 2
+        place = torch.linspace(-1, 1, energy.shape[1], device=energy.device)
+        return torch.stack([overall, contrast, place[:, None].expand_as(energy)], dim=1)
+
+    def features(self, energy: Tensor, shift: int = 0) -> tuple[Tensor, Tensor]:
+        """energy (b, k, n) to class features (b, d, k / 2, n' / 2) and, of all bands and frames, refining
+        features (b, e, k, n'); n' is n with `shift` frames before it, and filled up to whole strides."""
+        missing = -(energy.shape[-1] + shift) % TIME_STRIDE
+        planes = F.pad(self.inputs(energy), (shift, missing))
+        hidden: Tensor = self.unet(planes.contiguous(memory_format=torch.channels_last))
+        width = self.config.features // 4
+        return F.pixel_unshuffle(hidden[:, :width], 2), hidden[:, width:]
+
+    def log_odds(self, features: Tensor, degrees: Tensor) -> Tensor:
+        """Of the wanted classes against all others: features (b, d, k, n), degrees (b, s, K + 1) in
+        [0, 1] to (b, s, k, n), on any grid. The sigmoid is the sum of degree times posterior over the classes."""
+        num, _, num_bands, num_frames = features.shape
+        rows = features.movedim(1, -1).reshape(num, num_bands * num_frames, -1)
+        logits = self.class_logits(rows)  # (b, kn, K + 1)
+        with full_precision(features):
+            logits = logits.float()
+            weights = (logits - logits.amax(dim=-1, keepdim=True).detach()).exp()
+            wanted = weights @ degrees.mT
+            others = weights.sum(dim=-1, keepdim=True) - wanted
+            odds = torch.log(wanted.clamp_min(TINY)) - torch.log(others.clamp_min(TINY))
+            odds = odds.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+        return odds.mT.reshape(num, -1, num_bands, num_frames)
+
+    def refined(self, odds: Tensor, features: Tensor, energy: Tensor) -> Tensor:
+        """Log odds of the second mask: odds (b, s, k, n), features (b, d, k, n), energy (b, k, n)."""
+        with full_precision(odds):
+            features = features.float()
+            level = surroundings(energy.sum(dim=1, keepdim=True)) + TINY
+            loudness = (energy / level + RELATIVE_FLOOR).sqrt()
+            taken = torch.sigmoid(odds) * loudness[:, None]  # (b, s, k, n)
+            all_mean = torch.einsum("bkn,bdkn->bdn", loudness, features)[:, None]
+            taken_sum = torch.einsum("bskn,bdkn->bsdn", taken, features)
+            taken_weight, weight = taken.sum(dim=2)[:, :, None], loudness.sum(dim=1)[:, None, None]
+            taken_sum, left_sum = around(taken_sum), around(all_mean) - around(taken_sum)
+            taken_weight, weight = around(taken_weight), around(weight)
+            left_weight = (weight - taken_weight).clamp_min(0)
+            floor = 1e-3 * weight + TINY
+            means = [taken_sum / (taken_weight + floor), left_sum / (left_weight + floor)]
+            share = (taken_weight / (weight + TINY)).expand(*means[0].shape[:2], 1, -1)
+            context = torch.cat([*means, share], dim=2).mT  # (b, s, n, 2 d + 1)
+            adapted = self.refine(context)
+            scale = self.config.refine_features**-0.5
+            change = torch.einsum("bsnd,bdkn->bskn", adapted[..., :-1] * scale, features)
+            return odds + change + adapted[..., -1][:, :, None]
+
+    def masks(self, energy: Tensor, degrees: Tensor, shift: int = 0) -> tuple[Tensor, Tensor]:
+        """Log odds of the first and the second mask, (b, s, k, n) each."""
+        classing, refining = self.features(energy, shift)
+        frames = slice(shift, shift + energy.shape[-1])
+        coarse = self.log_odds(classing, degrees)
+        odds = F.interpolate(coarse, scale_factor=2.0)[..., frames]
+        return odds, self.refined(odds, refining[..., frames], energy)
+
+    def separate(
+        self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
+    ) -> Separated:
+        """mixture: (b, c, t), any scale; queries.pooled: (b, s, K + 1), degrees, clamped to [0, 1].
+        target + residual = mixture."""
+        spec = self.spectrum(mixture)
+        energy = self.gather(squared_magnitude(spec).mean(dim=1))
+        degrees = queries.pooled.clamp(0, 1)
+        shifts = self.config.shifts
+        masks = [
+            self.masks(energy, degrees, index * TIME_STRIDE // shifts)[1].sigmoid()
+            for index in range(shifts)
+        ]
+        mask = torch.stack(masks).mean(dim=0) ** self.config.mask_exponent
+        bin_mask = (mask.mT @ self.bands.T).mT
+        masked = bin_mask[:, :, None] * spec[:, None]
+        window, hop = self.config.window_samples, self.config.hop_samples
+        target = istft(masked, window, hop, mixture.shape[-1])
+        return Separated(target, mixture[:, None] - target)
+
+    def loss(
+        self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
+    ) -> LossOutput:
+        """Thresholded SNR of the second mask and cross-entropy of the first with the ideal ratio mask.
+
+        The error of a masked spectrum is |m X - S|^2 = m^2 |X|^2 - 2 m Re(X* S) + |S|^2, gathered in
+        bands. By Jensen's inequality and because the STFT is a tight frame, its sum is an upper
+        bound of the waveform's error.
+        """
+        asked = batch.asked()
+        sounding = batch.sources.abs().amax(dim=(-2, -1)) > 0
+        present = asked & sounding
+        with torch.no_grad():  # spectra of recordings have no weights to learn
+            spec = self.spectrum(batch.mixture)
+            energy = self.gather(squared_magnitude(spec).mean(dim=1))
+            source_spec = self.spectrum(batch.sources[sounding])
+            rows = sounding.nonzero()[:, 0]
+            shape = (*asked.shape, *energy.shape[-2:])
+            correlation, power = energy.new_zeros(shape), energy.new_zeros(shape)
+            correlation[sounding] = self.gather(real_product(spec[rows], source_spec).mean(dim=1))
+            power[sounding] = self.gather(squared_magnitude(source_spec).mean(dim=1))
+            target_energy = power.sum(dim=(2, 3))
+            ideal = power / (power.sum(dim=1, keepdim=True) + TINY)
+            level = surroundings(energy.sum(dim=1, keepdim=True)) + TINY
+            loudness = (energy / level + RELATIVE_FLOOR).sqrt()
+            loudness = (loudness / loudness.sum(dim=(1, 2), keepdim=True))[:, None]
+        first, second = self.masks(energy, queries.pooled.clamp(0, 1))
+        mask = second.sigmoid()
+        change = mask * (mask * energy[:, None] - 2 * correlation)
+        error = (change.sum(dim=(2, 3)) + target_energy).clamp_min(0)
+        mixture_energy = energy.sum(dim=(1, 2))[:, None].expand_as(target_energy)
+        snr_loss = thresholded_snr_loss(
+            error, target_energy, mixture_energy, self.config.snr_limit_db
+        )
+        entropy = F.binary_cross_entropy_with_logits(first, ideal, reduction="none")
+        entropy = (entropy * loudness).sum(dim=(2, 3))
+        absent = asked & ~present
+        weight = present + self.config.absent_weight * absent
+        losses = snr_loss + self.config.bin_weight * entropy
+        return LossOutput(
+            # 1e-9: a mixture of which nothing is asked has nothing to learn from, not 0 / 0
+            total=(weight * losses).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-9),
+            terms={
+                "present": mean_where(snr_loss, present),
+                "absent": mean_where(snr_loss, absent),
+                "entropy": mean_where(entropy, present),
+            },
+        )
+
+
+def around(values: Tensor) -> Tensor:
+    """Mean over the frames around each frame, fewer at the ends: (b, s, d, n) to the same."""
+    size = 2 * REFINE_FRAMES + 1
+    pooled = F.avg_pool1d(values.flatten(0, 1), size, 1, REFINE_FRAMES, count_include_pad=False)
+    return pooled.reshape(values.shape)
