@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -51,6 +51,8 @@ class ItemSet(Protocol):
     name, manifest_sha256, condition: what the summary calls it.
     fingerprint: differs whenever an item, its query or its order differs.
     asked: what each item will ask, in the order of ids, known without rendering.
+    families: of each label, the groups of labels that scores are averaged over besides; empty where
+    the protocol knows none.
     """
 
     @property
@@ -65,6 +67,8 @@ class ItemSet(Protocol):
     def ids(self) -> Sequence[str]: ...
     @property
     def asked(self) -> Sequence[Asked]: ...
+    @property
+    def families(self) -> Mapping[str, tuple[str, ...]]: ...
 
     def render(self, index: int) -> Item:
         """The item whose id is ids[index]; raises if it cannot be made."""

@@ -24,7 +24,7 @@ from .comparison import (
 )
 from .page import html_page
 from .run import Summary
-from .scores import Row
+from .scores import LOWER_IS_BETTER, Row
 from .statistics import Statistics
 from .tables import (
     BASELINE_NAMES,
@@ -36,6 +36,7 @@ from .tables import (
     score_table,
 )
 
+NUM_WORST = 10
 CSV_COLUMNS = (
     *("run", "manifest", "condition", "group_by", "group", "metric"),
     *("count", "mean", "median", "low", "high"),
@@ -51,7 +52,7 @@ def title(summary: Summary) -> str:
 
 
 def text_table(summary: Summary) -> str:
-    """The title and aligned columns: overall, baselines, settings, labels; failures at the end."""
+    """The title and aligned columns: overall, baselines, settings, families, labels; failures at the end."""
     table = _table(summary)
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     lines = [
@@ -69,8 +70,18 @@ def text_table(summary: Summary) -> str:
         width = max(map(len, summary.published))
         figures = [f"{name:{width}}  {value:.4f}" for name, value in summary.published.items()]
         notes += ["", "averaged as in the publication:", *figures]
+    if len(summary.labels) > NUM_WORST:
+        notes += ["", f"worst {NUM_WORST} labels: {', '.join(worst_labels(summary))}"]
     failures = [f"failed {item_id}: {error}" for item_id, error in summary.failed.items()]
     return "\n".join([title(summary), "", *lines, *notes, *failures])
+
+
+def worst_labels(summary: Summary) -> list[str]:
+    """The NUM_WORST labels of the lowest mean SI-SDRi, or the highest leakage, the worst first."""
+    metric = "leakage_db" if "leakage_db" in summary.overall else "si_sdr_i"
+    means = {name: v[metric].mean for name, v in summary.labels.items() if metric in v}
+    ordered = sorted(means, key=lambda name: means[name], reverse=metric in LOWER_IS_BETTER)
+    return [f"{name} {means[name]:.1f}" for name in ordered[:NUM_WORST]]
 
 
 def write_report(runs: Sequence[Run], path: Path) -> None:
@@ -145,7 +156,7 @@ def _numbers(values: Statistics) -> tuple[float, ...]:
 
 
 def _table(summary: Summary) -> list[list[str]]:
-    """The header row, then overall, baselines, settings and labels in sorted order."""
+    """The header row, then overall, baselines, settings, families and labels in sorted order."""
     if "leakage_db" in summary.overall:
         header = ["", "n", "leakage", "95 % interval", "median"]
     else:
@@ -153,8 +164,10 @@ def _table(summary: Summary) -> list[list[str]]:
     named = {"overall": summary.overall}
     named |= {BASELINE_NAMES[name]: values for name, values in summary.baselines.items()}
     named |= summary.settings
-    named |= summary.labels
-    return [header] + [[name, *_cells(values, len(header) - 1)] for name, values in named.items()]
+    rows = [*named.items()]
+    rows += [(f"kinds of {family}", values) for family, values in summary.families.items()]
+    rows += summary.labels.items()
+    return [header] + [[name, *_cells(values, len(header) - 1)] for name, values in rows]
 
 
 def _cells(values: Mapping[str, Statistics], num_cells: int) -> list[str]:

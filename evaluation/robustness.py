@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -70,6 +70,10 @@ class Suite:
     @property
     def asked(self) -> list[Asked]:
         return [variant.asked for variant in self.variants]
+
+    @property
+    def families(self) -> Mapping[str, tuple[str, ...]]:
+        return self.base.families
 
     def render(self, index: int) -> Item:
         variant = self.variants[index]

@@ -20,7 +20,7 @@ from .published import PublishedItems
 from .robustness import Suite
 from .rows import as_line, read_rows, write_rows
 from .scores import METRICS, SDRS, SILENT, Row
-from .statistics import Statistics, describe_groups, describe_rows
+from .statistics import Statistics, describe_families, describe_groups, describe_rows
 from .workers import Progress, in_parallel
 
 
@@ -43,7 +43,7 @@ class RunIdentity:
 
 @dataclass(frozen=True)
 class Summary:
-    """overall: per metric; labels, settings, baselines: per such one, per metric.
+    """overall: per metric; labels, families, settings, baselines: per such one, per metric.
 
     failed: item id to its error. num_silent: how many targets and estimates are silent.
     frechet_distance: of all estimates to all targets, where there is an audio embedding.
@@ -62,6 +62,7 @@ class Summary:
     num_silent: Mapping[str, int] = field(default_factory=dict)
     frechet_distance: float | None = None
     published: Mapping[str, float] = field(default_factory=dict)
+    families: Mapping[str, Mapping[str, Statistics]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -172,6 +173,7 @@ def summarise(
         num_silent={what: sum(what in row["silent"] for row in ordered) for what in SILENT},
         frechet_distance=distance,
         published=items.average(ordered) if isinstance(items, PublishedItems) else {},
+        families=describe_families(ordered, METRICS, items.families),
     )
 
 

@@ -68,3 +68,16 @@ def describe_groups(
     """describe_rows for the rows of each value of the column `group`, sorted by that value."""
     names = sorted({row[group] for row in rows})
     return {n: describe_rows([r for r in rows if r[group] == n], metrics) for n in names}
+
+
+def describe_families(
+    rows: Sequence[Mapping[str, Any]],
+    metrics: Sequence[str],
+    families: Mapping[str, Sequence[str]],
+) -> dict[str, dict[str, Statistics]]:
+    """describe_rows for the rows of each family, sorted by its name. families: of each label."""
+    members: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        for family in families.get(row["label"], ()):
+            members.setdefault(family, []).append(row)
+    return {name: describe_rows(members[name], metrics) for name in sorted(members)}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from qsep.queries.interface import AudioQuery, QueryEncoder, TextQuery
 
-from .protocols.sounds21 import held_out_wordings
+from .protocols.sounds21 import CORPUS
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def main() -> None:
     found = zero_shot(
         build(Config(arguments.encoder)),
         labelled_recordings(arguments.data, arguments.split),
-        held_out_wordings(),
+        CORPUS.wordings["wordings"],
     )
     for label, accuracy in found.by_label.items():
         print(f"{label:20} {accuracy:6.1%}")

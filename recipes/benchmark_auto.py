@@ -17,7 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qsep.evaluation.protocols.sounds21 import SAMPLE_RATE, MixtureRow, load, render_mixture
+from qsep.evaluation.protocols._manifest import MixtureRow
+from qsep.evaluation.protocols._rendering import SAMPLE_RATE, render_mixture
+from qsep.evaluation.protocols.sounds21 import load
 from qsep.queries.interface import TextQuery
 from qsep.separation.api import Model
 from qsep.separation.api import load as load_model
@@ -65,7 +67,7 @@ def main() -> None:
         weights = fit(model, book, arguments.data, arguments.fit)
         print("BIAS, LEVEL, SHARE = " + ", ".join(f"{weight:.3f}" for weight in weights))
     for manifest in arguments.manifests:
-        rows = load(manifest, arguments.data).rows
+        rows = load(arguments.data, manifest).rows
         probabilities, truth = [], []
         for row in rows:
             waveform, labels = render_mixture(row, arguments.data)[0], labels_of(row)
@@ -77,7 +79,7 @@ def main() -> None:
 
 
 def labels_of(row: MixtureRow) -> set[str]:
-    return {row.target[2], *(label for _, _, label in row.interferers)}
+    return {row.label, *row.labels}
 
 
 def training_mixtures(book: PhraseBook, data: Path, num: int) -> Iterator[Mixture]:

@@ -178,10 +178,19 @@ def evaluate(
     ] = None,
     data: Annotated[Path, typer.Option(help="Folder with the protocol's recordings.")] = ...,  # type: ignore[assignment]
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the run; continues what is there.")
-    ] = ...,  # type: ignore[assignment]
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for the run; continues what is there. Default: scores/PROTOCOL-MODEL-CONDITION.",
+        ),
+    ] = None,
     manifest: Annotated[
-        Path | None, typer.Option(help="CSV that lists the items, where the protocol has none.")
+        Path | None,
+        typer.Option(
+            help="CSV that lists the items, or one of the protocol's own by name, such as dev-3 of "
+            "sounds150; default: the protocol's own."
+        ),
     ] = None,
     model: Annotated[
         str,
@@ -191,7 +200,7 @@ def evaluate(
         str,
         typer.Option(
             help="plain, or harder: templates, negation, absent, snr-sweep, num-sources, same-family, "
-            "clipped, coloured; sounds21 also wordings, absent-wordings."
+            "clipped, coloured; sounds150 and sounds21 also wordings, examples, absent-wordings."
         ),
     ] = "plain",
     device: DeviceOption = "auto",
@@ -232,7 +241,7 @@ def evaluate(
     summary = run(
         load_estimator(model, device, runtime, precision),
         items,
-        out,
+        out or Path("scores", f"{protocol}-{Path(model).resolve().name}-{condition}"),
         overwrite,
         workers,
         baselines,

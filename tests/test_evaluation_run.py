@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ class Items:
     manifest_sha256: str = "0"
     condition: str = "plain"
     ids: tuple[str, ...] = ("one", "two", "three")
+    families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def asked(self) -> list[Asked]:
@@ -75,6 +77,7 @@ class ManyItems:
     asked: tuple[Asked, ...] = tuple(
         Asked(f"query {i % 3}", f"label_{i % 3}", ("other",)) for i in range(11)
     )
+    families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def render(self, index: int) -> Item:
         if index == 3:
@@ -128,6 +131,16 @@ def test_summary_holds_the_closed_form_scores(tmp_path: Path) -> None:
     for metric in ("si_sdr", "si_sdr_i", "sdr", "sdr_i"):
         assert overall[metric].mean == pytest.approx(20.0, abs=1e-4)
     assert "leakage_db" not in overall
+
+
+def test_families_average_over_the_items_of_all_their_labels(tmp_path: Path) -> None:
+    families = {"a": ("vowel", "letter"), "b": ("letter",), "c": ("unheard",)}
+    found = evaluate(Scaled(0.1), Items(families=families), tmp_path).families
+    assert {name: values["sdr"].count for name, values in found.items()} == {
+        "letter": 3,
+        "vowel": 1,
+    }
+    assert found["vowel"]["sdr"].mean == pytest.approx(20, abs=1e-4)
 
 
 def test_labels_have_their_own_counts(tmp_path: Path) -> None:

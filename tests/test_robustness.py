@@ -1,7 +1,8 @@
 """qsep.evaluation.robustness: what each condition does to items made in memory, by hand."""
 
 import tomllib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class Noises:
     condition: str = "plain"
     ids: tuple[str, ...] = tuple(f"n{i}" for i in range(len(LABELS)))
     asked: tuple[Asked, ...] = tuple(Asked(f"the {x}", x, ("sea_waves",)) for x in LABELS)
+    families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def render(self, index: int) -> Item:
         rng = np.random.default_rng(index)
@@ -225,5 +227,5 @@ def test_unknown_conditions_protocols_and_settings_are_named(tmp_path: Path) -> 
         load_items("sound21", tmp_path)
     with pytest.raises(ValueError, match="sounds21 has no setting 'fold'; it has no settings"):
         load_items("sounds21", tmp_path, settings={"fold": "1"})
-    with pytest.raises(ValueError, match="name one with --manifest"):
+    with pytest.raises(FileNotFoundError, match=r"files that the list needs are not in"):
         load_items("sounds21", tmp_path)

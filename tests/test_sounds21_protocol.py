@@ -4,7 +4,6 @@ import csv
 import json
 import subprocess
 import sys
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,8 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from qsep.evaluation.protocols import sounds21
-from qsep.evaluation.protocols.sounds21 import COLUMNS, load
+from qsep.evaluation.protocols._corpus import CorpusItems
+from qsep.evaluation.protocols._manifest import COLUMNS
+from qsep.evaluation.protocols.sounds21 import CONDITIONS, CORPUS
+from qsep.evaluation.protocols.sounds21 import load as load_sounds21
 from qsep.evaluation.run import evaluate
 from qsep.queries.interface import AudioQuery
 
@@ -73,6 +74,10 @@ def other_rates(tmp_path: Path) -> Path:
         {**first, "interferer_starts": "0.011;0"},
         {**second, "interferer_starts": "0;0.03"},
     )
+
+
+def load(manifest: Path, data: Path, condition: str = "plain") -> CorpusItems:
+    return load_sounds21(data, manifest, condition)
 
 
 def bench(*arguments: str | Path) -> None:
@@ -214,7 +219,7 @@ def test_a_mixture_of_every_label_has_no_absent_query(data: Path) -> None:
 
 
 def test_wordings_cycle_through_all_held_out_words_of_the_label(data: Path) -> None:
-    held_out = tomllib.loads(sounds21.WORDINGS_FILE.read_text())["wordings"]["rain"]
+    held_out = CORPUS.wordings["wordings"]["rain"]
     items = load(write_manifest(data / "m.csv", *[{}] * 13), data, "wordings")
     queries = [asked.query for asked in items.asked]
     assert set(queries[:12]) == set(held_out)
@@ -223,7 +228,7 @@ def test_wordings_cycle_through_all_held_out_words_of_the_label(data: Path) -> N
 
 
 def test_absent_wordings_ask_for_sounds_of_no_label(data: Path) -> None:
-    phrases = tomllib.loads(sounds21.WORDINGS_FILE.read_text())["absent"]["phrases"]
+    phrases = CORPUS.wordings["absent"]["phrases"]
     items = load(write_manifest(data / "m.csv", *[{}] * 3), data, "absent-wordings")
     assert [asked.query for asked in items.asked] == phrases[:3]
     assert not items.render(1).target.any()
@@ -231,7 +236,7 @@ def test_absent_wordings_ask_for_sounds_of_no_label(data: Path) -> None:
 
 def test_conditions_of_one_manifest_have_different_fingerprints(data: Path) -> None:
     manifest = write_manifest(data / "m.csv", RAIN_IN_FLUTE, FLUTE, DOG)
-    conditions = [name for name in sounds21.CONDITIONS if name != "examples"]  # see below
+    conditions = [name for name in CONDITIONS if name != "examples"]  # see below
     items = [load(manifest, data, condition) for condition in conditions]
     assert len({i.fingerprint for i in items}) == 4
 

@@ -1,10 +1,11 @@
 """Finding protocols by name: one file each, whose name is the protocol's.
 
-A file has `load(data, manifest, condition, ...)`, called with keywords: data is the folder that the user
-has; manifest a file that lists the items, or None for the protocol's own; condition one of the file's
-CONDITIONS, the first of which is the plain one. Further arguments are strings with defaults, for what
-else the protocol leaves open. It returns an ItemSet, or raises a ValueError or OSError that says what
-is missing.
+Names that begin with an underscore are of files that several protocols share. A protocol's file has
+`load(data, manifest, condition, ...)`, called with keywords: data is the folder that the user has; manifest
+a file that lists the items, or the name of one of the protocol's own, or None for these; condition one of
+the file's CONDITIONS, the first of which is the plain one. Further arguments are strings with defaults,
+for what else the protocol leaves open. It returns an ItemSet, or raises a ValueError or OSError that says
+what is missing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from ..robustness import suite
 
 
 def protocol_names() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in names if not name.startswith("_"))
 
 
 def load_items(

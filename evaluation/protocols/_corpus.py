@@ -1,0 +1,251 @@
+"""Corpora of labelled recordings whose mixtures are listed in manifests that come with the package.
+
+A mixture's target is asked for under one of CONDITIONS: plain, in the manifest's words; wordings, in words
+held out of training; examples, by another recording of the same label; absent, for a label that is not in
+the mixture; absent-wordings, for a sound that is none of the corpus's. The last two expect silence.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qsep.queries.interface import AudioQuery
+
+from ..interface import Asked, Item
+from ._manifest import MixtureRow, check_recordings, parse_manifest
+from ._rendering import SAMPLE_RATE, render_mixture
+
+CONDITIONS = ("plain", "wordings", "examples", "absent", "absent-wordings")
+MANIFESTS_DIR = Path(__file__).with_name("manifests")
+CUSTOM_MANIFEST = "custom manifest"
+EVERY_MANIFEST = "all"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """name: of the protocol; manifests: their names. Files beside this one hold the rest.
+
+    wording_stride: items of one label take every so manieth of its held-out wordings, which are listed
+    from easy to hard; coprime to their number, so that all come up.
+    """
+
+    name: str
+    manifests: tuple[str, ...]
+    wording_stride: int
+
+    def manifest_path(self, manifest: str) -> Path:
+        return MANIFESTS_DIR / f"{self.name}-{manifest}.csv"
+
+    @cached_property
+    def wordings(self) -> dict[str, Any]:
+        """wordings: of each label; families: of each family; absent.phrases: of what is neither."""
+        path = Path(__file__).with_name(f"{self.name}_wordings.toml")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+
+    @cached_property
+    def families(self) -> Mapping[str, tuple[str, ...]]:
+        """The families of each label; none where the corpus has no list of kinds."""
+        return self._of_kinds("families")
+
+    @cached_property
+    def holds(self) -> Mapping[str, tuple[str, ...]]:
+        """The labels that are part of the sound of each label, as a snare drum of a drum kit."""
+        return self._of_kinds("holds")
+
+    def _of_kinds(self, column: str) -> dict[str, tuple[str, ...]]:
+        path = MANIFESTS_DIR / f"{self.name}-kinds.csv"
+        if not path.is_file():
+            return {}
+        with path.open(newline="", encoding="utf-8") as file:
+            lists = {row["kind"]: row[column].split(",") for row in csv.DictReader(file)}
+        return {kind: tuple(filter(None, names)) for kind, names in lists.items()}
+
+    def clips(self) -> list[dict[str, str]]:
+        """Every recording: file, label, split, dataset, group, licence, author, url."""
+        with gzip.open(MANIFESTS_DIR / f"{self.name}-clips.csv.gz", "rb") as file:
+            return list(csv.DictReader(io.StringIO(file.read().decode("utf-8"), newline="")))
+
+
+@dataclass(frozen=True)
+class CorpusItems:
+    """An ItemSet of one mixture a row. settings: of each row, the manifest it is from, or ""."""
+
+    name: str
+    manifest_sha256: str
+    condition: str
+    data: Path
+    rows: tuple[MixtureRow, ...]
+    asked: tuple[Asked, ...]
+    settings: tuple[str, ...]
+    families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> list[str]:
+        return [row.id for row in self.rows]
+
+    @property
+    def fingerprint(self) -> str:
+        asked = json.dumps([self.manifest_sha256, self.condition, self.asked, *self.examples])
+        return hashlib.sha256(asked.encode()).hexdigest()
+
+    def render(self, index: int) -> Item:
+        query, label, others = self.asked[index]
+        row = self.rows[index]
+        mixture, target, rest = render_mixture(row, self.data)
+        if self.condition.startswith("absent"):
+            target, rest = np.zeros_like(mixture), mixture
+        return Item(
+            *(row.id, query, label, mixture, target, rest, SAMPLE_RATE, others),
+            setting=self.settings[index],
+            example=AudioQuery(self.data / self.examples[index]) if self.examples else None,
+        )
+
+
+def load_corpus(corpus: Corpus, data: Path, manifest: Path | None, condition: str) -> CorpusItems:
+    """manifest: a file, or the name of one of the corpus's own; None or "all" for all of those.
+
+    What is asked of a mixture does not depend on which other manifests are read with it.
+    """
+    if condition not in CONDITIONS:
+        raise ValueError(f"no condition is called {condition!r}; there are {', '.join(CONDITIONS)}")
+    if manifest is None or str(manifest) == EVERY_MANIFEST:
+        names = corpus.manifests
+        if condition == "examples":  # no one recording is an example of a family
+            names = tuple(name for name in names if "families" not in name)
+        paths = {name: corpus.manifest_path(name) for name in names}
+    elif str(manifest) in corpus.manifests:
+        paths = {"": corpus.manifest_path(str(manifest))}
+    else:
+        paths = {"": manifest}
+    loaded = {name: _load_manifest(corpus, data, path, condition) for name, path in paths.items()}
+    rows = tuple(chain.from_iterable(items.rows for items in loaded.values()))
+    check_recordings(rows, data)
+    if len(loaded) == 1:
+        return next(iter(loaded.values()))
+    hashes = "\n".join(items.manifest_sha256 for items in loaded.values())
+    return CorpusItems(
+        corpus.name,
+        hashlib.sha256(hashes.encode()).hexdigest(),
+        condition,
+        data,
+        rows,
+        tuple(chain.from_iterable(items.asked for items in loaded.values())),
+        tuple(name for name, items in loaded.items() for _ in items.rows),
+        corpus.families,
+        tuple(chain.from_iterable(items.examples for items in loaded.values())),
+    )
+
+
+def _load_manifest(corpus: Corpus, data: Path, path: Path, condition: str) -> CorpusItems:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such manifest; {corpus.name} has {', '.join(corpus.manifests)}"
+        )
+    content = path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    rows = parse_manifest(content, str(path))
+    return CorpusItems(
+        _manifest_name(corpus, sha256),
+        sha256,
+        condition,
+        data,
+        rows,
+        _ask(corpus, rows, condition),
+        ("",) * len(rows),
+        corpus.families,
+        _examples(rows) if condition == "examples" else (),
+    )
+
+
+def _manifest_name(corpus: Corpus, sha256: str) -> str:
+    """Of one of the corpus's own, wherever the file lies; of others CUSTOM_MANIFEST."""
+    for name in corpus.manifests:
+        if hashlib.sha256(corpus.manifest_path(name).read_bytes()).hexdigest() == sha256:
+            return f"{corpus.name}-{name}"
+    return CUSTOM_MANIFEST
+
+
+def _ask(corpus: Corpus, rows: Sequence[MixtureRow], condition: str) -> tuple[Asked, ...]:
+    """What is asked of each row, from the rows and the corpus's wordings alone."""
+    if condition in ("plain", "wordings", "examples"):
+        held_out = condition == "wordings"
+        queries = _held_out(corpus, rows) if held_out else [row.query for row in rows]
+        return tuple(map(Asked, queries, [r.label for r in rows], [r.labels for r in rows]))
+    present = [(row.label, *row.labels) for row in rows]
+    if condition == "absent":
+        pairs = [_absent_label(corpus, row, rows) for row in rows]
+    else:
+        phrases = corpus.wordings["absent"]["phrases"]
+        pairs = [(phrases[i % len(phrases)],) * 2 for i in range(len(rows))]
+    return tuple(Asked(*pair, others) for pair, others in zip(pairs, present, strict=True))
+
+
+def _held_out(corpus: Corpus, rows: Sequence[MixtureRow]) -> list[str]:
+    """A held-out wording for each row's label, another one whenever a label comes again."""
+    wordings = corpus.wordings["wordings"] | corpus.wordings.get("families", {})
+    unknown = {row.label for row in rows} - wordings.keys()
+    if unknown:
+        raise ValueError(f"{corpus.name} has no wordings for {', '.join(sorted(unknown))}")
+    seen: Counter[str] = Counter()
+    queries = []
+    for row in rows:
+        choices = wordings[row.label]
+        queries.append(choices[corpus.wording_stride * seen[row.label] % len(choices)])
+        seen[row.label] += 1
+    return queries
+
+
+def _examples(rows: Sequence[MixtureRow]) -> tuple[str, ...]:
+    """For each row a file of its target's label that is not in it."""
+    files: dict[str, set[str]] = {}
+    for row in rows:
+        if row.names_family:
+            raise ValueError(f"{row.id} asks for a family, of which no recording is an example")
+        for cut, label in zip(row.cuts, (row.label, *row.labels), strict=True):
+            files.setdefault(label, set()).add(cut.path)
+    chosen = []
+    for row in rows:
+        candidates = sorted(files[row.label] - {cut.path for cut in row.cuts})
+        if not candidates:
+            raise ValueError(f"the manifest has no other recording of {row.label} than {row.id}'s")
+        chosen.append(candidates[_draw(row.id) % len(candidates)])
+    return tuple(chosen)
+
+
+def _absent_label(corpus: Corpus, row: MixtureRow, rows: Sequence[MixtureRow]) -> tuple[str, str]:
+    """(query, label) of another row, of which nothing can be in this one.
+
+    That leaves out families of what is there, and what holds it or is held by it. Which members of a
+    family are there is not said, so that all may be.
+    """
+    queries = {other.label: other.query for other in rows}
+    present = {row.label, *row.labels}
+    present |= {kind for kind, families in corpus.families.items() if row.label in families}
+    related = {family for label in present for family in corpus.families.get(label, ())}
+    related |= {part for label in present for part in corpus.holds.get(label, ())}
+    related |= {whole for whole, parts in corpus.holds.items() if present & set(parts)}
+    candidates = sorted(queries.keys() - present - related)
+    if not candidates:
+        raise ValueError(f"{row.id} contains every label of the manifest, so none is absent")
+    label = candidates[_draw(row.id) % len(candidates)]
+    return queries[label], label
+
+
+def _draw(item_id: str) -> int:
+    """A hash, not a generator: NumPy does not promise the same draws from one version to the next."""
+    return int.from_bytes(hashlib.sha256(item_id.encode()).digest()[:8])
