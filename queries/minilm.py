@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,13 +79,22 @@ class MiniLM:
 
         from .bert import load_bert
 
-        folder = Path(self.config.folder) if self.config.folder else packaged_folder()
-        folder = folder or hub_snapshot()
+        folder = self.folder()
         check_weights(folder)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.enable_truncation(MAX_TOKENS)
         return tokenizer, load_bert(folder).to(self.device)
+
+    def folder(self) -> Path:
+        """Where the model's files lie."""
+        folder = Path(self.config.folder) if self.config.folder else packaged_folder()
+        return folder or hub_snapshot()
+
+    def words(self) -> frozenset[str]:
+        """The lower-case words that are whole to it, most of English; loads no network."""
+        content = json.loads((self.folder() / "tokenizer.json").read_text("utf-8"))
+        return frozenset(word for word in content["model"]["vocab"] if word.isalpha())
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """One query at a time, unpadded: the answer cannot depend on what else is asked."""

@@ -8,6 +8,7 @@ All randomness is a function of (seed, step), so a resumed run repeats the unint
 from __future__ import annotations
 
 import signal
+import tempfile
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from qsep.separation.checkpoint import describe, save_checkpoint
+from qsep.separation.checkpoint import carry_encoder, describe, save_checkpoint
 from qsep.separation.interface import MixtureBatch
 
 from .build import build_book, build_data, build_query_encoder, build_task
@@ -198,7 +199,11 @@ class Run:
         card = model_card(description, self.recipe)
         dtype = torch.float16 if self.config.half_kernels else torch.float32
         weights = self.task.weights(self.ema.model)
-        save_checkpoint(self.out / "model", description, weights, card, dtype)
+        with tempfile.TemporaryDirectory(prefix=".encoder.", dir=self.out) as scratch:
+            own = None
+            if getattr(self.encoder, "belongs_to_model", False):
+                own = carry_encoder(description, self.encoder, Path(scratch))
+            save_checkpoint(self.out / "model", description, weights, card, dtype, own)
         plot_curves(self.journal.path, self.out / "loss.png")
 
 

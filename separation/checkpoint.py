@@ -81,6 +81,29 @@ def describe(
     }
 
 
+def carry_encoder(description: dict[str, Any], encoder: Any, scratch: Path) -> Path:
+    """Let the encoder write what belongs to it into a folder below scratch, which `save_checkpoint` takes
+    along; the description is changed to read it from there."""
+    own = scratch / ENCODER_FOLDER
+    own.mkdir()
+    carried = build_encoder(description["encoder"]["kind"], encoder.carry(own))
+    # The fingerprint is that of the new files.
+    description["encoder"] |= {
+        "config": relative(dataclasses.asdict(carried.config), scratch),
+        "fingerprint": carried.fingerprint,
+    }
+    return own
+
+
+def relative(settings: dict[str, Any], parent: Path) -> dict[str, Any]:
+    """With paths below `parent` as `load_checkpoint` expects them: ./…"""
+    start = f"{parent}{os.sep}"
+    return {
+        key: f"./{value.removeprefix(start)}" if str(value).startswith(start) else value
+        for key, value in settings.items()
+    }
+
+
 def save_checkpoint(
     folder: Path,
     config: dict[str, Any],

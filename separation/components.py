@@ -20,6 +20,7 @@ NOT_COMPONENTS = {
     "cnn14",
     "sound_events",
     "ontology",
+    "reading",
     "weights",
     "media",
     "hub",

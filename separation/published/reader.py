@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 from qsep.queries.interface import QueryEncoder
 from qsep.queries.weights import Unfilled, load_weights, read_state_dict
 
-from ..checkpoint import ENCODER_FOLDER, check_width, describe, file_fingerprint, save_checkpoint
+from ..checkpoint import carry_encoder, check_width, describe, file_fingerprint, save_checkpoint
 from ..components import build_encoder, build_separator
 from ..interface import Separator
 from . import clipsep, flowsep, resunet30
@@ -58,26 +56,10 @@ def convert_to_folder(
     weights = separator.state_dict()  # type: ignore[attr-defined]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        own = Path(scratch) / ENCODER_FOLDER
-        own.mkdir()
+        own = None
         if hasattr(encoder, "carry"):
-            settings = encoder.carry(own)
-            carried = build_encoder(config["encoder"]["kind"], settings)
-            # The fingerprint is that of the new files.
-            config["encoder"] |= {
-                "config": relative(dataclasses.asdict(carried.config), Path(scratch)),
-                "fingerprint": carried.fingerprint,
-            }
+            own = carry_encoder(config, encoder, Path(scratch))
         save_checkpoint(folder, config, weights, card_of(config), encoder_files=own)
-
-
-def relative(settings: dict[str, Any], parent: Path) -> dict[str, Any]:
-    """With paths below `parent` as `load_checkpoint` expects them: ./…"""
-    start = f"{parent}{os.sep}"
-    return {
-        key: f"./{value.removeprefix(start)}" if str(value).startswith(start) else value
-        for key, value in settings.items()
-    }
 
 
 def card_of(config: dict[str, Any]) -> str:

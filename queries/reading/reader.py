@@ -1,0 +1,204 @@
+"""Reads texts by a phrase book: grammar, spelling, and a kernel regression over the phrases."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .book import OTHER, Book
+from .expression import (
+    Atom,
+    Complement,
+    Difference,
+    Everything,
+    Expression,
+    Union,
+    atoms,
+    spelled,
+)
+from .grammar import parse, tidy
+from .reading import AtomReading, Familiarity, Reading
+from .spelling import Speller, check_script
+
+Vectors = NDArray[np.float32]
+
+SHARPNESS = 30.0  # inverse temperature of cosines
+NONE_BELOW, ALL_ABOVE = 0.2, 0.6  # of the likeliest entry's odds: others get degree 0, or 1
+KNOWN_FROM = 0.60  # cosine to the nearest phrase; the next two as well
+NEAR_FROM = 0.45
+WHOLE_BY = 0.1  # as much nearer a list must be as one name than in parts
+SHARED_BY = 0.05
+
+
+class Reader:
+    """book and the embeddings of its phrases (p, d), in the order of `Book.phrases`. embed: texts to unit
+    vectors (b, d). is_word: whether a lower-case word is one of the language."""
+
+    def __init__(
+        self,
+        book: Book,
+        embeddings: NDArray[np.floating],
+        embed: Callable[[list[str]], Vectors],
+        is_word: Callable[[str], bool],
+    ) -> None:
+        self.book = book
+        self.texts, owners = book.phrases()
+        if len(self.texts) != len(embeddings):
+            raise ValueError(f"{len(embeddings)} embeddings for {len(self.texts)} phrases")
+        self.embed = embed
+        self.owners = np.array(owners)
+        self.embeddings = unit(np.asarray(embeddings, np.float32))
+        self.labels = (*book.classes, OTHER)
+        self.entry_labels = [*book.classes, *book.families, OTHER]
+        self.entries = book.entries()
+        rows = {label: row for row, label in enumerate(self.labels)}
+        self.members = np.zeros((len(self.entries), len(self.labels)), np.float32)
+        for number, (label, entry) in enumerate(zip(self.entry_labels, self.entries, strict=True)):
+            for member in entry.members or (label,):
+                self.members[number, rows[member]] = 1
+        self.exact: dict[str, set[int]] = defaultdict(set)
+        for text, owner in zip(self.texts, owners, strict=True):
+            self.exact[key(text)].add(owner)
+        self.speller = Speller(self.texts, is_word)
+
+    def read(self, text: str) -> Reading:
+        """ValueError for a script that the encoder cannot read."""
+        plain, notes = check_script(text), []
+        if plain != text.strip():
+            notes.append("signs that are no letters are left out")
+        if key(plain) not in self.exact:
+            plain, changes = self.speller.correct(plain)
+            notes += [f"{before!r} is taken for {after!r}" for before, after in changes.items()]
+        expression = parse(plain, self.is_phrase)
+        read_atom = functools.cache(self.read_atom)
+        expression = resolved(expression, lambda words: read_atom(words).similarity)
+        used = {words: read_atom(words) for words in atoms(expression)}
+        notes += [note for atom in used.values() if (note := self.note_on(atom))]
+        families = [
+            label for atom in used.values() for label in atom.entries if label in self.book.families
+        ]
+        made = Reading(
+            text,
+            spelled(expression, lambda name: used[name].name),
+            (),
+            tuple(dict.fromkeys(families)),
+            isinstance(expression, Complement | Everything),
+            min((atom.similarity for atom in used.values()), default=1.0),
+            all(atom.familiarity is Familiarity.KNOWN for atom in used.values()),
+            tuple(notes),
+            expression,
+            used,
+            self.labels,
+        )
+        degrees = made.degrees()
+        order = np.argsort(-degrees, kind="stable")
+        classes = tuple(
+            (self.labels[row], float(degrees[row])) for row in order if degrees[row] > 0
+        )
+        object.__setattr__(made, "classes", classes)
+        return made
+
+    def is_phrase(self, text: str) -> bool:
+        return key(text) in self.exact
+
+    def read_atom(self, text: str) -> AtomReading:
+        if self.is_phrase(text):
+            return self.by_heart(text)
+        return self.by_likeness(text, self.embed([text])[0])
+
+    def by_heart(self, text: str) -> AtomReading:
+        """A phrase of the book, read as the entry it stands under, or as all of them."""
+        owners = sorted(self.exact[key(text)])
+        if len(owners) > 1:
+            owners = [owner for owner in owners if self.entry_labels[owner] != OTHER]
+        return self.atom(text, owners, self.members[owners].max(axis=0), 1.0, Familiarity.KNOWN)
+
+    def by_likeness(self, text: str, vector: Vectors) -> AtomReading:
+        odds, nearest = self.odds(vector)
+        known, other = odds[:-1], odds[-1]
+        relative = known / known.max()
+        kept = np.clip((relative - NONE_BELOW) / (ALL_ABOVE - NONE_BELOW), 0, 1)
+        degrees = (kept[:, None] * self.members[:-1]).max(axis=0)
+        similarity = float(nearest[:-1].max())
+        owners = [int(owner) for owner in np.argsort(-relative) if kept[owner] > 0]
+        if similarity >= KNOWN_FROM and known.sum() >= other:
+            familiarity = Familiarity.KNOWN
+        else:
+            familiarity = Familiarity.NEAR if similarity >= NEAR_FROM else Familiarity.UNKNOWN
+        return self.atom(text, owners, degrees, similarity, familiarity)
+
+    def odds(self, vector: Vectors) -> tuple[Vectors, Vectors]:
+        """Of each entry, other last: how likely it is, in sum 1, and the cosine of its nearest phrase.
+
+        Kernel regression (Nadaraya 1964, Watson 1964) with weights exp(SHARPNESS * cosine).
+        """
+        cosines = self.embeddings @ vector
+        weights = np.exp(SHARPNESS * (cosines - cosines.max()))
+        odds = np.bincount(self.owners, weights, len(self.entries)).astype(np.float32)
+        nearest = np.full(len(self.entries), -1, np.float32)
+        np.maximum.at(nearest, self.owners, cosines)
+        return odds / odds.sum(), nearest
+
+    def atom(
+        self,
+        text: str,
+        owners: list[int],
+        degrees: NDArray[np.float32],
+        similarity: float,
+        familiarity: Familiarity,
+    ) -> AtomReading:
+        if [self.entry_labels[owner] for owner in owners] == [OTHER]:
+            familiarity = Familiarity.UNKNOWN
+        if familiarity is Familiarity.UNKNOWN:
+            degrees = self.members[-1]
+        names = [self.entries[owner].name for owner in owners[:3]]
+        name = " or ".join(names) if familiarity is not Familiarity.UNKNOWN else f"{text!r}"
+        labels = tuple(self.entry_labels[owner] for owner in owners)
+        return AtomReading(text, degrees, labels, name, similarity, familiarity)
+
+    def note_on(self, atom: AtomReading) -> str:
+        if atom.familiarity is Familiarity.NEAR:
+            return f"{atom.text!r} is no sound that this model knows: the nearest is {atom.name}"
+        if atom.familiarity is Familiarity.UNKNOWN:
+            return (
+                f"{atom.text!r} is unlike every sound that this model knows: taken for what none of "
+                "them explains"
+            )
+        return ""
+
+
+def key(text: str) -> str:
+    """Equal for phrases that differ in case, spaces, quotes and the article."""
+    plain = tidy(text)
+    first, _, rest = plain.partition(" ")
+    return rest if rest and first in ("a", "an", "the", "some") else plain
+
+
+def unit(vectors: Vectors) -> Vectors:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+def resolved(expression: Expression, similarity: Callable[[str], float]) -> Expression:
+    """Unions read as one name, or with their end shared, where that is more familiar than in parts."""
+    match expression:
+        case Union(parts, whole, shared):
+            parts = tuple(resolved(part, similarity) for part in parts)
+            best = least(parts, similarity)
+            if best < 1 and shared and least(shared, similarity) >= best + SHARED_BY:
+                parts, best = shared, least(shared, similarity)
+            if best + WHOLE_BY <= 1 and whole and similarity(whole) >= best + WHOLE_BY:
+                return Atom(whole)
+            return Union(parts)
+        case Complement(part):
+            return Complement(resolved(part, similarity))
+        case Difference(part, without):
+            return Difference(resolved(part, similarity), resolved(without, similarity))
+    return expression
+
+
+def least(parts: Iterable[Expression], similarity: Callable[[str], float]) -> float:
+    return min((similarity(text) for part in parts for text in atoms(part)), default=1.0)

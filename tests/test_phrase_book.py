@@ -1,0 +1,314 @@
+"""qsep.queries.phrase_book and qsep.queries.reading: words as degrees of classes, hand-calculated."""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from qsep.queries import phrase_book
+from qsep.queries.interface import AudioQuery, ClassQuery, MixedQuery, TextQuery
+from qsep.queries.phrase_book import Config, PhraseBook, build
+from qsep.queries.reading.book import read_book
+from qsep.queries.reading.reader import KNOWN_FROM, NEAR_FROM, SHARPNESS, Reader, key
+from qsep.queries.reading.spelling import Speller, check_script
+from qsep.separation.checkpoint import carry_encoder, describe, stored_encoder
+
+BOOK = """
+[labels.dog]
+name = "a dog barking"
+phrases = ["dog", "hound", "bark"]
+[labels.cat]
+name = "a cat meowing"
+phrases = ["cat", "kitten"]
+[labels.piano]
+name = "a piano playing"
+phrases = ["piano", "grand piano"]
+[labels.bow]
+name = "an arrow shot from a bow"
+phrases = ["bow and arrow"]
+[other]
+phrases = ["zipper", "velcro"]
+"""
+FAMILIES = """
+[families.animals]
+name = "animals"
+members = ["dog", "cat"]
+phrases = ["animal", "beast"]
+"""
+MIDDLE = (NEAR_FROM + KNOWN_FROM) / 2
+# What words have in common with others; every word has an axis of its own besides.
+SYNONYMS = {"puppy": {"dog": 0.9, "kitten": 0.3}, "wolf": {"hound": MIDDLE}}
+WIDTH = 4096
+
+
+def axis(word: str) -> int:
+    return zlib.crc32(word.encode()) % WIDTH
+
+
+def embed(texts: list[str]) -> NDArray[np.float32]:
+    """A small language: a text is the mean of its words."""
+    rows = np.zeros((len(texts), WIDTH), np.float32)
+    for row, text in zip(rows, texts, strict=True):
+        for word in text.lower().split():
+            shared = SYNONYMS.get(word, {})
+            for name, weight in shared.items():
+                row[axis(name)] += weight
+            row[axis(word)] += np.sqrt(1 - sum(weight**2 for weight in shared.values()))
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+class StubSentences:
+    def vectors(self, texts: list[str]) -> NDArray[np.float32]:
+        return embed(texts)
+
+    def is_word(self, word: str) -> bool:
+        return word in {"the", "wolf", "puppy", "engine", "running", "without", "everything", "but"}
+
+
+class NoSentences(StubSentences):
+    def vectors(self, texts: list[str]) -> NDArray[np.float32]:
+        raise AssertionError(f"embeds {texts}")
+
+
+@pytest.fixture(name="files")
+def book_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    monkeypatch.setattr(phrase_book, "Sentences", StubSentences)
+    (tmp_path / "book.toml").write_text(BOOK)
+    (tmp_path / "families.toml").write_text(FAMILIES)
+    return str(tmp_path / "book.toml"), str(tmp_path / "families.toml")
+
+
+@pytest.fixture(name="encoder")
+def made_encoder(files: tuple[str, str]) -> PhraseBook:
+    return build(Config(phrases=files))
+
+
+def degrees(encoder: PhraseBook, text: str) -> dict[str, float]:
+    pooled = encoder.encode([TextQuery(text)]).pooled
+    assert pooled.shape == (1, 5)
+    assert pooled.dtype == torch.float32
+    labels = [*encoder.classes, "other"]
+    return {label: float(value) for label, value in zip(labels, pooled[0], strict=True) if value}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a dog barking", {"dog": 1}),
+        ("The KITTEN", {"cat": 1}),
+        ("animals", {"dog": 1, "cat": 1}),
+        ("some beast", {"dog": 1, "cat": 1}),
+        ("a dog and the piano", {"dog": 1, "piano": 1}),
+        ("bow and arrow", {"bow": 1}),
+        ("everything but animals", {"piano": 1, "bow": 1, "other": 1}),
+        ("animals without the cat", {"dog": 1}),
+        ("zipper", {"other": 1}),
+        ("everything but a zipper", {"dog": 1, "cat": 1, "piano": 1, "bow": 1}),
+        ("nothing", {}),
+        ("kiten", {"cat": 1}),
+        ("gradn paino", {"piano": 1}),
+    ],
+)
+def test_words_are_degrees(encoder: PhraseBook, text: str, expected: dict[str, float]) -> None:
+    assert degrees(encoder, text) == expected
+
+
+def test_odds_are_a_softmax_over_phrases_summed_by_entry(encoder: PhraseBook) -> None:
+    texts, owners = encoder.reader.texts, encoder.reader.owners
+    vector = embed(["puppy barking"])[0]
+    weights = np.exp(SHARPNESS * (embed(texts).astype(float) @ vector))
+    expected = [weights[owners == owner].sum() / weights.sum() for owner in range(6)]
+    odds, nearest = encoder.reader.odds(vector)
+    np.testing.assert_allclose(odds, expected, rtol=1e-4)  # exp(30 cosine) of float32 cosines
+    assert nearest[0] == pytest.approx(max(embed(["dog", "bark", "a dog barking"]) @ vector))
+
+
+def test_a_likely_class_gets_degree_one_and_its_neighbours_none(encoder: PhraseBook) -> None:
+    assert degrees(encoder, "puppy") == {"dog": 1}  # cosine 0.9 to "dog", 0.3 to "kitten"
+
+
+def test_a_word_like_a_class_is_a_guess_and_says_so(encoder: PhraseBook) -> None:
+    reading = encoder.read(TextQuery("wolf"))
+    assert reading.similarity == pytest.approx(MIDDLE, abs=1e-6)
+    assert not reading.known
+    assert not reading.has_unknown
+    assert reading.classes == (("dog", 1.0),)
+    assert reading.notes == (
+        "'wolf' is no sound that this model knows: the nearest is a dog barking",
+    )
+
+
+def test_a_word_unlike_all_is_what_no_class_explains(encoder: PhraseBook) -> None:
+    reading = encoder.read(TextQuery("an engine running"))
+    assert not reading.known
+    assert reading.has_unknown
+    assert reading.classes == (("other", 1.0),)
+    present = np.array([0, 1, 0, 0, 1], np.float32)
+    np.testing.assert_array_equal(reading.degrees(present), present)
+
+
+def test_what_is_known_is_the_same_whatever_is_unknown(encoder: PhraseBook) -> None:
+    reading = encoder.read(TextQuery("dog"))
+    np.testing.assert_array_equal(reading.degrees(np.ones(5, np.float32)), [1, 0, 0, 0, 0])
+
+
+def test_a_reading_says_what_was_made_of_the_words(encoder: PhraseBook) -> None:
+    reading = encoder.read(TextQuery("Please, everything but animls"))
+    assert reading.plain() == {
+        "text": "Please, everything but animls",
+        "understood": "everything but animals",
+        "classes": {"piano": 1.0, "bow": 1.0, "other": 1.0},
+        "families": ["animals"],
+        "complement": True,
+        "similarity": 1.0,
+        "known": True,
+        "notes": ["'animls' is taken for 'animals'"],
+    }
+    assert json.loads(json.dumps(reading.plain())) == reading.plain()
+    assert "\n" not in reading.line()
+    assert "everything but animals" in reading.line()
+
+
+def test_class_queries_are_taken_by_the_letter(encoder: PhraseBook) -> None:
+    queries = [
+        ClassQuery({"cat": 0.5, "bow": 1.0}),
+        ClassQuery(["dog"], other=0.25, complement=True),
+        MixedQuery(TextQuery("dog"), TextQuery("cat"), weights=(3, 1)),
+    ]
+    expected = [[0, 0.5, 0, 1, 0], [0, 1, 1, 1, 0.75], [0.75, 0.25, 0, 0, 0]]
+    np.testing.assert_array_equal(encoder.encode(queries).pooled, np.array(expected, np.float32))
+
+
+def test_unknown_classes_and_other_queries_are_refused(encoder: PhraseBook) -> None:
+    with pytest.raises(ValueError, match="'horse' is not one of the 4 classes"):
+        encoder.encode([ClassQuery(["horse"])])
+    with pytest.raises(ValueError, match="not audio"):
+        encoder.encode([AudioQuery(np.zeros(9), sample_rate=8000)])
+    with pytest.raises(ValueError, match="not text"):
+        build(Config(classes=("dog", "cat"))).encode([TextQuery("dog")])
+
+
+def test_classes_choose_and_order_those_of_the_book(files: tuple[str, str]) -> None:
+    encoder = build(Config(classes=("piano", "cat"), phrases=files))
+    assert encoder.dim == 3
+    pooled = encoder.encode([TextQuery(text) for text in ("cat", "animals", "dog")]).pooled
+    assert pooled.tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 1]]  # a dog is none of these
+
+
+def test_a_checkpoint_carries_the_book(
+    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = build(Config(classes=("piano", "dog", "cat"), phrases=files))
+
+    class Model:
+        config = Config()
+        sample_rate = 8000
+
+    description = describe("stub", Model(), "phrase_book", encoder, {})
+    (tmp_path / "model").mkdir()
+    own = carry_encoder(description, encoder, tmp_path / "model")
+    assert own == tmp_path / "model" / "encoder"
+    assert description["encoder"]["config"]["folder"] == "./encoder"
+    (tmp_path / "moved").mkdir()
+    own.rename(tmp_path / "moved" / "encoder")
+    monkeypatch.setattr(phrase_book, "Sentences", NoSentences)
+    loaded = stored_encoder(tmp_path / "moved", json.loads(json.dumps(description)))
+    assert loaded.fingerprint == encoder.fingerprint == description["encoder"]["fingerprint"]
+    queries = [TextQuery(text) for text in ("hound", "no animals", "piano and cat")]
+    assert torch.equal(loaded.encode(queries).pooled, encoder.encode(queries).pooled)
+    stored = loaded.phrase_embeddings()  # type: ignore[attr-defined]
+    assert stored.dtype == np.float16
+    np.testing.assert_allclose(stored, encoder.phrase_embeddings(), atol=2.0**-11)  # half an ulp
+
+
+def test_books_add_up(files: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(
+        '[labels.dog]\nname = "Rex"\nphrases = ["rex"]\n'
+        '[labels.kettle]\nname = "a kettle"\nphrases = ["kettle"]\n'
+    )
+    book = read_book([*files, str(tmp_path / "own.toml")])
+    assert list(book.classes) == ["dog", "cat", "piano", "bow", "kettle"]
+    assert book.classes["dog"].name == "Rex"
+    assert book.classes["dog"].phrases == ("dog", "hound", "bark", "rex")
+    assert book.families["animals"].members == ("dog", "cat")
+    assert book.other == ("zipper", "velcro")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[labels", "not a phrase book"),
+        ("", "one class or more"),
+        ('[labels.dog]\nname = "a dog"', "'phrases' is missing"),
+        ('[labels.dog]\nname = "a dog"\nphrases = "dog"', "no list of texts"),
+        (f"{BOOK}{FAMILIES.replace('cat', 'horse')}", "'horse' is no class"),
+    ],
+)
+def test_what_is_not_a_phrase_book_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "odd.toml").write_text(text)
+    with pytest.raises(ValueError, match=rf"odd\.toml: .*{message}"):
+        build(Config(phrases=str(tmp_path / "odd.toml")))
+
+
+def test_a_missing_book_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nosuch\.toml: no such phrase book"):
+        build(Config(phrases="nosuch"))
+    with pytest.raises(ValueError, match=r"book\.json: missing"):
+        build(Config(folder=str(tmp_path)))
+
+
+def test_embeddings_of_another_book_are_refused(encoder: PhraseBook) -> None:
+    with pytest.raises(ValueError, match="3 embeddings for 17 phrases"):
+        Reader(encoder.book, np.zeros((3, 4)), embed, bool)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("dgo barkng", "dog barking"),  # a swap; a letter too few
+        ("Pinao", "piano"),
+        ("meowingg kittten", "meowing kitten"),
+        ("engine", "engine"),  # a word of the language, though not of the book
+        ("kat", "cat"),
+        ("theremin", "theremin"),  # unlike all
+        ("xy", "xy"),
+    ],
+)
+def test_misspelt_words_are_read(written: str, meant: str) -> None:
+    speller = Speller(
+        ["a dog barking", "piano", "a cat meowing", "kitten"], {"engine"}.__contains__
+    )
+    assert speller.correct(written)[0] == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("собака", "not Cyrillic"),
+        ("dog и cat", "not Cyrillic"),
+        ("犬の鳴き声", "not Cjk"),
+        ("σκύλος", "not Greek"),
+        ("كلب", "not Arabic"),
+        ("🐶", "no words"),
+        ("123 !", "no words"),
+    ],
+)
+def test_scripts_that_are_not_read_are_refused(
+    encoder: PhraseBook, text: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        encoder.read(TextQuery(text))
+
+
+def test_accents_pass_and_emoji_are_left_out() -> None:
+    assert check_script("güiro, naïve café") == "güiro, naïve café"
+    assert check_script("a dog 🐶👍🏽") == "a dog"
+
+
+@pytest.mark.parametrize("text", ["the dog", "A  Dog.", " dog", "“dog”", "some DOG!"])
+def test_phrases_are_equal_but_for_case_article_and_stops(text: str) -> None:
+    assert key(text) == "dog"
