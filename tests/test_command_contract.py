@@ -1,0 +1,100 @@
+"""What scripts rely on: the options of every command, the keys of --json, the exit codes."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import typer.main
+from command import Run, record
+
+from qsep.recipes.cli import app
+
+# Arguments in upper case, then options. A change here is one that CHANGELOG.md has to name.
+COMMANDS = {
+    "auto": "INPUTS... --device --json --level --model --out --overwrite --no-overwrite --tagger "
+    "--threshold -m -o",
+    "data anchors": "FOLDER --detector --least --out -o",
+    "data captions": "DATASET FOLDER [SETTINGS...] --exclude --jobs --lists --out --sample-rate "
+    "--thorough -o",
+    "data join": "FOLDERS... --exclude --out -o",
+    "data prepare": "DATASET FOLDER --held-out --jobs --list --out -o",
+    "doctor": "",
+    "evaluate": "PROTOCOL [SETTINGS...] --backend --baselines --no-baselines --binary --condition "
+    "--data --device --embedding --keep-audio --manifest --model --out --overwrite --no-overwrite "
+    "--precision --runtime --workers -m -o",
+    "models convert": "FILE [SETTINGS...] --out -o",
+    "models info": "[MODEL] --json",
+    "models list": "",
+    "report": "RUNS... --out -o",
+    "separate": "INPUTS... --candidates --consistent --no-consistent --device --exclusive "
+    "--no-exclusive --json --judge --mix-weight --model --negative --not-span --out --overwrite "
+    "--no-overwrite --precision --query --query-audio --query-image --residual --no-residual "
+    "--runtime --span -m -o -q",
+    "train": "RECIPE [OVERRIDES...] --accelerator --devices --out -o",
+}
+
+
+def commands(group: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Every command below a group, with the words that call it."""
+    for name, command in group.commands.items():
+        words = (*prefix, name)
+        if hasattr(command, "commands"):
+            yield from commands(command, words)
+        else:
+            yield " ".join(words), command
+
+
+def described(command: click.Command) -> str:
+    """A command's arguments and options, as in COMMANDS."""
+    arguments, options = [], []
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            name = (parameter.name or "").upper() + ("..." if parameter.nargs == -1 else "")
+            arguments.append(name if parameter.required else f"[{name}]")
+        else:
+            options += [*parameter.opts, *parameter.secondary_opts]
+    return " ".join([*arguments, *options])
+
+
+def test_every_command_has_the_arguments_and_options_that_are_written_here() -> None:
+    found = {name: described(command) for name, command in commands(typer.main.get_command(app))}
+    assert {name: sorted(text.split()) for name, text in found.items()} == {
+        name: sorted(text.split()) for name, text in COMMANDS.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_names_every_option(qsep: Run, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    outcome = qsep(*name.split(), "--help")
+    assert (outcome.code, outcome.err) == (0, "")
+    options = [word for word in COMMANDS.get(name, "").split() if word.startswith("--")]
+    assert [option for option in options if option not in outcome.out] == []
+
+
+def test_separate_as_json_has_these_keys(qsep: Run, tiny_model: Path, folder: Path) -> None:
+    record(folder / "a.wav")
+    (folder / "b.wav").write_text("no sound")
+    done = qsep(
+        "separate", "a.wav", "b.wav", "-q", "rain", "--residual", "--json", "-m", tiny_model
+    )
+    assert done.code == 1  # one of several failed
+    kept, failed = (json.loads(line) for line in done.out.splitlines())
+    assert sorted(kept) == ["files", "input", "level_db", "query", "seconds"]
+    assert sorted(failed) == ["error", "input"]
+
+
+def test_exit_code_is_two_for_what_is_asked_wrongly(qsep: Run, folder: Path) -> None:
+    record(folder / "a.wav")
+    assert qsep("separate", "a.wav").code == 2
+    assert qsep("separate", "a.wav", "--no-such-option").code == 2
+    assert qsep("separate", "a.wav", "-q", "rain", "-m", "no-such-model").code == 2
+    assert qsep("no-such-command").code == 2
+
+
+def test_models_info_as_json_has_these_keys(qsep: Run, tiny_model: Path) -> None:
+    shown = json.loads(qsep("models", "info", tiny_model, "--json").out)
+    assert sorted(shown) == ["encoder", "format", "provenance", "sample_rate", "separator"]
