@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .interface import Item
-from .sdr import sdr
+from .metrics.sdr import sdr
 
 # What noise masks of CLIPSep-NIT do at test. off: nothing, as published. all: united with the queried
 # mask. best: each alone is, and the one is kept that is nearest to the target, which is an oracle.

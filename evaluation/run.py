@@ -13,14 +13,14 @@ from qsep.separation.checkpoint import write_atomically
 from .baselines import baseline_rows
 from .estimators import as_estimator
 from .interface import Estimator, ItemSet, TextSeparator
-from .listening import keep_extremes
 from .measuring import Measuring
-from .perceptual import AudioEmbedder
-from .published import PublishedItems
+from .metrics.perceptual import AudioEmbedder
+from .metrics.statistics import Statistics, describe_families, describe_groups, describe_rows
+from .protocols._published import PublishedItems
+from .report.audio_examples import keep_extremes
 from .robustness import Suite
 from .rows import as_line, read_rows, write_rows
 from .scores import METRICS, SDRS, SILENT, Row
-from .statistics import Statistics, describe_families, describe_groups, describe_rows
 from .workers import Progress, in_parallel
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .interface import Item
-from .sdr import leakage_db, sa_sdr, sdr, si_sdr
-from .spectral import log_spectral_distance_db, multi_resolution_distance
+from .metrics.sdr import leakage_db, sa_sdr, sdr, si_sdr
+from .metrics.spectral import log_spectral_distance_db, multi_resolution_distance
 
 SDRS = ("si_sdr", "si_sdr_i", "sdr", "sdr_i")
 SPECTRAL = ("lsd_db", "mr_distance")

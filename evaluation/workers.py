@@ -9,7 +9,7 @@ from contextlib import closing
 
 import torch
 
-from qsep.separation.threads import in_order
+from qsep.queries.files.threads import in_order
 
 from .scores import Row
 

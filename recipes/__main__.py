@@ -1,5 +1,5 @@
 """`python -m qsep.recipes` is the `qsep` command."""
 
-from .cli import main
+from .cli.main import main
 
 main()

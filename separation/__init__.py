@@ -1,17 +1,44 @@
 """Separating what a query names from a recording."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import Model, Result, load
+    from .checkpoint import load_checkpoint, save_checkpoint
+    from .components import build_encoder, build_separator
+    from .interface import LossOutput, MixtureBatch, Separated, Separator
 
-__all__ = ["Model", "Result", "load"]
+# Imported at first use, so that importing the package stays quick.
+_EXPORTS = {
+    "Model": ".api",
+    "Result": ".api",
+    "load": ".api",
+    "LossOutput": ".interface",
+    "MixtureBatch": ".interface",
+    "Separated": ".interface",
+    "Separator": ".interface",
+    "build_encoder": ".components",
+    "build_separator": ".components",
+    "load_checkpoint": ".checkpoint",
+    "save_checkpoint": ".checkpoint",
+}
+__all__ = [
+    "LossOutput",
+    "MixtureBatch",
+    "Model",
+    "Result",
+    "Separated",
+    "Separator",
+    "build_encoder",
+    "build_separator",
+    "load",
+    "load_checkpoint",
+    "save_checkpoint",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the library behind `load` at its first use, so that importing qsep stays quick."""
-    if name in __all__:
-        from . import api
-
-        return getattr(api, name)
+    if name in _EXPORTS:
+        return getattr(import_module(_EXPORTS[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

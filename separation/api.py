@@ -18,20 +18,20 @@ from torch import Tensor
 from qsep.queries.cache import CachedEncoder
 from qsep.queries.interface import Conditions, Query, QueryEmbedding, QueryEncoder, TextQuery
 
-from .audio import AudioReader
-from .caller_audio import as_array, as_channels, as_rate, energy, level_db, like
-from .candidates import Drawing, explained
+from .audio.arrays import as_array, as_channels, as_rate, energy, level_db, like
+from .audio.file_names import result_names
+from .audio.reader import AudioReader
+from .audio.sample_format import split
+from .audio.writer import AudioWriter
 from .checkpoint import file_fingerprint, load_checkpoint, weights_fingerprint
-from .conditioned import separate_conditioned
-from .examples import with_examples
-from .inference import BLOCK_SAMPLES
+from .inference.best_of import Drawing, explained
+from .inference.chunks import BLOCK_SAMPLES
+from .inference.constraints import separate_conditioned
+from .inference.examples import with_examples
+from .inference.progress import heard_by, say
 from .interface import Separator
-from .naming import result_names
-from .progress import heard_by, say
 from .published.reader import load_published
-from .runtime import accelerate, check_runtime
-from .sample_format import split
-from .wav import AudioWriter
+from .runtime.accelerate import accelerate, check_runtime
 
 log = logging.getLogger("qsep")
 

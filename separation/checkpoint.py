@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from qsep.queries.files.weights import Unfilled, check_weights
 from qsep.queries.interface import QueryEncoder
-from qsep.queries.weights import Unfilled, check_weights
 
 from .components import build_encoder, build_separator
 from .interface import Separator

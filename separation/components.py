@@ -8,30 +8,14 @@ from dataclasses import fields, is_dataclass
 from types import ModuleType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-import qsep.queries
+import qsep.queries.encoders
 import qsep.separation.models
-
-# What else lies in qsep.queries.
-NOT_COMPONENTS = {
-    "interface",
-    "cache",
-    "bert",
-    "audio_tower",
-    "cnn14",
-    "sound_events",
-    "ontology",
-    "reading",
-    "weights",
-    "media",
-    "hub",
-    "laion",
-}
 
 
 def component_names(package: ModuleType) -> list[str]:
-    """Names of the components in a package, without importing any."""
-    names = {module.name for module in pkgutil.iter_modules(package.__path__)}
-    return sorted(names - NOT_COMPONENTS)
+    """Names of the components in a package, without importing any; helpers begin with an underscore."""
+    names = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return sorted(name for name in names if not name.startswith("_"))
 
 
 def load_component(package: ModuleType, name: str) -> ModuleType:
@@ -98,7 +82,7 @@ def setting_names(kind: str) -> set[str]:
 
 
 def build_encoder(kind: str, settings: dict[str, Any]) -> Any:
-    return build_component(qsep.queries, kind, settings)
+    return build_component(qsep.queries.encoders, kind, settings)
 
 
 def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import pytest
 from command import STUB, Outcome, Run, process_state_restored
 from tiny import tiny_separator
 
-from qsep.queries import minilm
-from qsep.recipes.cli import main
+from qsep.queries.encoders import minilm
+from qsep.recipes.cli.main import main
 from qsep.separation.checkpoint import describe, save_checkpoint
 
 

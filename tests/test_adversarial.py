@@ -8,14 +8,14 @@ import torch
 from tiny import noise, rng
 from torch import nn
 
-from qsep.separation.networks.bigvgan import BigVGAN, VocoderConfig
-from qsep.separation.networks.patch_critic import PatchConfig, PatchCritic
-from qsep.separation.networks.wave_critics import (
+from qsep.separation.networks.discriminators.patches import PatchConfig, PatchCritic
+from qsep.separation.networks.discriminators.waves import (
     PeriodCritic,
     SpectralCritic,
     WaveCriticConfig,
     WaveCritics,
 )
+from qsep.separation.networks.mel.bigvgan import BigVGAN, VocoderConfig
 from qsep.separation.networks.weight_norm import load_plain, plain_state, weight_normed
 from qsep.separation.objectives.adaptive_weight import adaptive_weight
 from qsep.separation.objectives.adversarial import (

@@ -11,10 +11,10 @@ import torch
 from command import Run
 from tiny import tiny_tagger
 
-from qsep.queries.sound_events import activity, anchor_start
-from qsep.recipes.data import anchors
-from qsep.recipes.data.anchors import mine
-from qsep.recipes.data.segment_mixtures import SegmentMixConfig, SegmentMixtures, read_captions
+from qsep.queries.networks.cnn14_events import activity, anchor_start
+from qsep.recipes.data.mixtures.segments import SegmentMixConfig, SegmentMixtures, read_captions
+from qsep.recipes.data.prepare import anchors
+from qsep.recipes.data.prepare.anchors import mine
 
 RATE = 32000
 

@@ -14,7 +14,7 @@ from tiny import RATE, StubConfig, StubEncoder, noise, tiny_separator
 from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.separation import api
 from qsep.separation.api import Model, load
-from qsep.separation.audio import AudioError
+from qsep.separation.audio.reader import AudioError
 from qsep.separation.checkpoint import describe, save_checkpoint
 
 

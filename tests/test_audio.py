@@ -1,4 +1,4 @@
-"""qsep.separation.audio: what is read is exact, and what cannot be read is named."""
+"""qsep.separation.audio.reader: what is read is exact, and what cannot be read is named."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from qsep.separation.audio import AudioError, AudioReader, FfmpegSource
+from qsep.separation.audio.reader import AudioError, AudioReader, FfmpegSource
 
 needs_ffmpeg = pytest.mark.skipif(
     not (shutil.which("ffmpeg") and shutil.which("ffprobe")),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qsep.recipes.data.augment import (
+from qsep.recipes.data.mixtures.augment import (
     AugmentConfig,
     change_speed,
     equalizer_response,

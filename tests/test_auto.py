@@ -11,8 +11,8 @@ import torch
 from command import Run, content, names, record
 from tiny import tiny_separator, tiny_tagger
 
-from qsep.queries.ontology import audioset
-from qsep.recipes import auto
+from qsep.queries.audioset import audioset
+from qsep.recipes.inference import auto
 from qsep.separation.published.resunet30 import published_modules
 
 ANY = ("--threshold", "1e-6")  # random networks hear everything a little

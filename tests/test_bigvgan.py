@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from tiny import noise
 
-from qsep.separation.networks.bigvgan import SnakeBeta, half_band, squared_sine
+from qsep.separation.networks.mel.bigvgan import SnakeBeta, half_band, squared_sine
 
 
 @torch.no_grad()

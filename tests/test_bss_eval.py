@@ -1,4 +1,4 @@
-"""qsep.evaluation.bss_eval against museval, and where museval refuses."""
+"""qsep.evaluation.metrics.bss_eval against museval, and where museval refuses."""
 
 import itertools
 import math
@@ -9,9 +9,9 @@ import pytest
 import scipy.signal
 import torch
 
-from qsep.evaluation.benchmark_bss_eval import compare
-from qsep.evaluation.bss_eval import bss_eval, bss_eval_sources
-from qsep.evaluation.bss_scores import import_museval
+from qsep.evaluation.metrics.bss_eval import bss_eval, bss_eval_sources
+from qsep.evaluation.metrics.bss_scores import import_museval
+from qsep.recipes.benchmarks.bss_eval import compare
 
 museval = import_museval()
 

@@ -15,9 +15,9 @@ from qsep.queries.cache import CachedEncoder
 from qsep.queries.interface import AudioQuery, Conditions, Query, QueryEmbedding, TextQuery
 from qsep.queries.media import read_recording
 from qsep.separation.api import Model
-from qsep.separation.candidates import BestOf, ByConsistency, ByEmbedding
 from qsep.separation.checkpoint import describe, save_checkpoint
-from qsep.separation.inference import geometry
+from qsep.separation.inference.best_of import BestOf, ByConsistency, ByEmbedding
+from qsep.separation.inference.chunks import geometry
 
 
 class Prefers:
@@ -164,7 +164,7 @@ def test_queries_read_in_advance_let_the_encoder_go_unless_it_may_judge(tmp_path
 def test_words_are_read_once_for_all_chunks_windows_and_candidates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("qsep.separation.inference.CHUNK_SECONDS", 1.0)
+    monkeypatch.setattr("qsep.separation.inference.chunks.CHUNK_SECONDS", 1.0)
     separator, encoder = tiny_separator("flowsep"), StubEncoder()
     calls = []
     separator.unet.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))

@@ -8,11 +8,11 @@ import pytest
 from command import names
 from public_sets import items, record, report, write_json, write_table
 
-from qsep.recipes.data.caption_lists import held_out_of, join
-from qsep.recipes.data.captions import Request, prepare_captions
-from qsep.recipes.data.overlaps import read_origins
-from qsep.recipes.data.recordings import Care
-from qsep.recipes.data.segment_mixtures import read_captions
+from qsep.recipes.data.mixtures.segments import read_captions
+from qsep.recipes.data.prepare.caption_lists import held_out_of, join
+from qsep.recipes.data.prepare.captions import Request, prepare_captions
+from qsep.recipes.data.prepare.overlaps import read_origins
+from qsep.recipes.data.prepare.recordings import Care
 
 
 def prepare(dataset: str, folder: Path, out: Path, *exclude: Path) -> Any:

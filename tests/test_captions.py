@@ -15,14 +15,14 @@ from public_sets import RATE, items, record, report
 from tiny import StubConfig, StubEncoder
 
 from qsep.queries.interface import TextQuery
-from qsep.recipes.build import build_data
-from qsep.recipes.config import read_recipe
-from qsep.recipes.data import recordings
-from qsep.recipes.data.captions import Request, prepare_captions
-from qsep.recipes.data.recordings import Care, check
-from qsep.recipes.data.segment_mixtures import CaptionedClip, read_captions
-from qsep.recipes.data.tree import youtube_keys
+from qsep.recipes.data.mixtures.segments import CaptionedClip, read_captions
+from qsep.recipes.data.prepare import recordings
+from qsep.recipes.data.prepare.captions import Request, prepare_captions
+from qsep.recipes.data.prepare.recordings import Care, check
+from qsep.recipes.data.prepare.tree import youtube_keys
 from qsep.recipes.data.wording import book_of_labels
+from qsep.recipes.training.build import build_data
+from qsep.recipes.training.config import read_recipe
 
 PLAIN = Care()
 
@@ -268,7 +268,7 @@ def test_recipes_train_on_what_was_prepared(
     recipe: str,
     datasets: tuple[str, ...],
 ) -> None:
-    from qsep.recipes import build
+    from qsep.recipes.training import build
     from qsep.separation import checkpoint
 
     def build_encoder(kind: str, settings: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""qsep.queries.clap against transformers called by itself, with small checkpoints as it saves them."""
+"""The CLAP encoder against transformers called by itself, with small checkpoints as it saves them."""
 
 import logging
 import math
@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 from tiny_encoders import CLAP_WIDTH, save_clap, save_tokenizer
 from torch import Tensor
 
-from qsep.queries import hub
+from qsep.queries.files import hub
 from qsep.queries.interface import AudioQuery, ImageQuery, MixedQuery, TextQuery
-from qsep.recipes.build import build_book, build_query_encoder, build_task
-from qsep.recipes.config import read_recipe
+from qsep.recipes.training.build import build_book, build_query_encoder, build_task
+from qsep.recipes.training.config import read_recipe
 from qsep.separation.components import build_encoder
 
 RATE = 48000
@@ -185,8 +185,8 @@ def test_silence_has_an_embedding(clap: Any) -> None:
 BUILD = """
 import sys
 from qsep.separation.components import build_component
-import qsep.queries
-found = build_component(qsep.queries, "clap", {})
+import qsep.queries.encoders
+found = build_component(qsep.queries.encoders, "clap", {})
 print(found.dim, found.unit_norm, "transformers" in sys.modules)
 """
 

@@ -33,7 +33,7 @@ def test_wrong_options_are_a_usage_error(qsep: Run) -> None:
 
 def test_help_needs_no_torch(folder: Path) -> None:
     program = (
-        "import sys; from qsep.recipes.cli import main; sys.argv = ['qsep', '--help']\n"
+        "import sys; from qsep.recipes.cli.main import main; sys.argv = ['qsep', '--help']\n"
         "try: main()\n"
         "except SystemExit as end: print(end.code, 'torch' in sys.modules, 'numpy' in sys.modules)"
     )
@@ -194,7 +194,7 @@ def test_a_wrong_recipe_is_one_line(
 def test_training_without_its_packages_names_the_extra(
     qsep: Run, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qsep.recipes.cli.find_spec", lambda name: None)
+    monkeypatch.setattr("qsep.recipes.cli.main.find_spec", lambda name: None)
     assert "pip install 'qsep[train]'" in qsep("train", recipe, "-o", "run").error
 
 

@@ -14,7 +14,7 @@ from tiny import tiny_separator
 from tiny_encoders import CLAP_WIDTH, CLIP_WIDTH, clip_model, pixels, save_clap, save_clip_config
 
 from qsep.queries.interface import AudioQuery, ImageQuery, MixedQuery, TextQuery
-from qsep.recipes.asked import queries_from
+from qsep.recipes.cli.queries import queries_from
 from qsep.separation.api import load
 from qsep.separation.checkpoint import describe, load_checkpoint, save_checkpoint
 from qsep.separation.components import build_encoder
@@ -163,7 +163,7 @@ def test_a_query_asked_before_loads_no_encoder(
 ) -> None:
     arguments = ("separate", "a.wav", "-m", clap_model, "-q", "dog", "--query-audio", "howl.wav")
     assert qsep(*arguments, "-o", "one").code == 0
-    from qsep.queries.clap import Clap
+    from qsep.queries.encoders.clap import Clap
 
     def refuse(self: Clap, queries: Any) -> None:
         raise AssertionError("the encoder is asked again")

@@ -17,8 +17,8 @@ import soundfile
 from command import STUB, Run, content, names, record
 
 import qsep.separation.api as api
-from qsep.queries import minilm
 from qsep.queries.cache import CachedEncoder
+from qsep.queries.encoders import minilm
 from qsep.queries.interface import TextQuery
 
 # What is written

@@ -1,4 +1,4 @@
-"""qsep.queries.clip against open_clip called by itself, with small networks in its formats."""
+"""qsep.queries.encoders.clip against open_clip called by itself, with small networks in its formats."""
 
 import json
 import os
@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 from tiny_encoders import CLIP_WIDTH, clip_model, pixels, save_clip_config
 from torch import Tensor
 
-from qsep.queries import clip, hub
+from qsep.queries.encoders import clip
+from qsep.queries.files import hub
 from qsep.queries.interface import AudioQuery, ImageQuery, TextQuery
 from qsep.separation.components import build_encoder
 
@@ -189,8 +190,8 @@ def test_the_width_is_that_of_the_network() -> None:
 BUILD = """
 import sys
 from qsep.separation.components import build_component
-import qsep.queries
-found = build_component(qsep.queries, "clip", {})
+import qsep.queries.encoders
+found = build_component(qsep.queries.encoders, "clip", {})
 print(found.dim, "open_clip" in sys.modules)
 """
 

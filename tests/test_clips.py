@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from qsep.recipes.data.clips import ClipStore, load_mono, read_clip_list
+from qsep.recipes.data.mixtures.clips import ClipStore, load_mono, read_clip_list
 
 RATE = 8000
 LIST = "file,label,split\na.wav,rain,train\nb.wav,flute,train\nc.wav,rain,dev\nd.wav,rain,train\n"

@@ -17,8 +17,8 @@ from parity.filling import fall, fill, filled, glide
 from parity.recorded import Recorded
 from torch import Tensor
 
+from qsep.queries.files.weights import load_weights
 from qsep.queries.interface import QueryEmbedding, TextQuery
-from qsep.queries.weights import load_weights
 from qsep.separation.components import build_separator
 from qsep.separation.interface import MixtureBatch
 from qsep.separation.networks.log_frequency import repeat_to

@@ -13,10 +13,10 @@ import scipy.stats
 import torch
 from tiny import StubEncoder, tiny_separator
 
-from qsep.evaluation.bss_scores import import_museval
+from qsep.evaluation.metrics.bss_scores import import_museval
 from qsep.evaluation.protocols import load_items
 from qsep.evaluation.run import Summary, evaluate
-from qsep.queries import minilm
+from qsep.queries.encoders import minilm
 from qsep.queries.interface import TextQuery
 from qsep.separation.api import Model
 from qsep.separation.checkpoint import describe, save_checkpoint

@@ -10,7 +10,7 @@ import pytest
 import typer.main
 from command import Run, record
 
-from qsep.recipes.cli import app
+from qsep.recipes.cli.main import app
 
 # Arguments in upper case, then options. A change here is one that CHANGELOG.md has to name.
 COMMANDS = {

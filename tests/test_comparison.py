@@ -1,4 +1,4 @@
-"""qsep.evaluation.comparison, .tables, .report and .plots against values worked out by hand."""
+"""qsep.evaluation.report.comparison, .tables, .report and .plots against values worked out by hand."""
 
 import csv
 import json
@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from test_evaluation_run import Items, Scaled
 
-from qsep.evaluation.comparison import (
+from qsep.evaluation.interface import Item
+from qsep.evaluation.metrics.statistics import Statistics
+from qsep.evaluation.report.comparison import (
     Run,
     by_label,
     by_num_sources,
@@ -18,12 +20,10 @@ from qsep.evaluation.comparison import (
     groups,
     read_runs,
 )
-from qsep.evaluation.interface import Item
-from qsep.evaluation.plots import histogram, interval_plot
-from qsep.evaluation.report import CSV_COLUMNS, write_report
+from qsep.evaluation.report.plots import histogram, interval_plot
+from qsep.evaluation.report.spectrogram import COLUMNS, ROWS, level_db, png
+from qsep.evaluation.report.write import CSV_COLUMNS, write_report
 from qsep.evaluation.run import evaluate
-from qsep.evaluation.spectrogram import COLUMNS, ROWS, level_db, png
-from qsep.evaluation.statistics import Statistics
 
 
 class PerItem(Scaled):

@@ -14,8 +14,8 @@ from tiny import RATE, StubEncoder, noise, tiny_separator
 
 from qsep.queries.interface import Conditions, Span, TextQuery
 from qsep.separation.api import Model
-from qsep.separation.shares import SharingRule, fitting_hop
-from qsep.separation.spans import FADE_SECONDS, allowed, gains
+from qsep.separation.inference.ratio_masks import SharingRule, fitting_hop
+from qsep.separation.inference.time_spans import FADE_SECONDS, allowed, gains
 
 
 @pytest.fixture(name="model")

@@ -10,13 +10,13 @@ import torch
 from tiny import QUERY_DIM, RATE, mixture_batch, noise, rng, tiny_separator, unit_vectors
 from torch import Tensor, nn
 
-from qsep.evaluation.sdr import si_sdr
+from qsep.evaluation.metrics.sdr import si_sdr
 from qsep.queries.interface import QueryEmbedding
-from qsep.recipes.config import read_recipe
-from qsep.recipes.data.augment import AugmentConfig
-from qsep.recipes.data.mix_and_separate import MixAndSeparate, MixConfig
-from qsep.recipes.data.synthetic_sounds import SyntheticSounds
+from qsep.recipes.data.mixtures.augment import AugmentConfig
+from qsep.recipes.data.mixtures.mix_and_separate import MixAndSeparate, MixConfig
+from qsep.recipes.data.mixtures.synthetic import SyntheticSounds
 from qsep.recipes.data.wording import PhraseBook
+from qsep.recipes.training.config import read_recipe
 from qsep.separation.components import build_separator
 from qsep.separation.interface import MixtureBatch
 from qsep.separation.models.convtasnet import relative

@@ -9,8 +9,8 @@ import pytest
 import torch
 from tiny import StubConfig, StubEncoder, noise, tiny_separator, tiny_tagger
 
+from qsep.queries.audioset import audioset
 from qsep.queries.interface import Conditions, QueryEmbedding, TextQuery
-from qsep.queries.ontology import audioset
 from qsep.separation.api import CHECKPOINTS_DIR, Model
 from qsep.separation.detection import own_sounds
 from qsep.separation.detection.activity import Activity

@@ -14,7 +14,7 @@ import torch
 
 from qsep.evaluation.interface import Asked, Item
 from qsep.evaluation.oracle import IdealMask, UnprocessedMixture
-from qsep.evaluation.report import text_table
+from qsep.evaluation.report.write import text_table
 from qsep.evaluation.run import evaluate
 from qsep.evaluation.scores import COLUMNS
 

@@ -16,7 +16,7 @@ from qsep.queries.interface import (
 )
 from qsep.recipes.data.synthetic import synthesize
 from qsep.separation.api import load
-from qsep.separation.examples import DescribedExamples
+from qsep.separation.inference.examples import DescribedExamples
 
 RATE = 32000
 

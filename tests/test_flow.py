@@ -1,4 +1,4 @@
-"""qsep.separation.flow against closed forms: normal distributions, whose velocity field is known.
+"""qsep.separation.flow_matching against closed forms: normal distributions, whose velocity field is known.
 
 Between N(0, 1) and N(m, s^2), drawn independently, the mean velocity of the paths through z at tau is
 m + (tau s^2 - (1 - tau)) / ((1 - tau)^2 + tau^2 s^2) * (z - tau m); it carries z to m + s z.
@@ -13,7 +13,7 @@ import torch
 from tiny import rng
 from torch import Tensor
 
-from qsep.separation.flow import (
+from qsep.separation.flow_matching import (
     SOLVERS,
     Field,
     grid_times,

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding
 from qsep.separation.components import build_separator
-from qsep.separation.inference import geometry, separate_chunks
-from qsep.separation.networks.bigvgan import BigVGAN, VocoderConfig
-from qsep.separation.networks.mel_vae import Posterior
+from qsep.separation.inference.chunks import geometry, separate_chunks
+from qsep.separation.networks.mel.bigvgan import BigVGAN, VocoderConfig
+from qsep.separation.networks.mel.vae import Posterior
 from qsep.separation.objectives.flow_matching import FlowConfig, draw_items
 from qsep.separation.signal.segments import join_overlapping
 

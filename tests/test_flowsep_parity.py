@@ -16,10 +16,10 @@ from parity.filling import fall, filled, glide
 from parity.recorded import Recorded
 from torch import Tensor
 
-from qsep.separation.flow import step_times, travel
+from qsep.separation.flow_matching import step_times, travel
 from qsep.separation.models.flowsep import Config, FlowSep
-from qsep.separation.networks.bigvgan import BigVGAN, half_band
-from qsep.separation.networks.mel_codec import MelCodec
+from qsep.separation.networks.mel.bigvgan import BigVGAN, half_band
+from qsep.separation.networks.mel.codec import MelCodec
 from qsep.separation.published.flowsep import published_name, without_weight_norm
 from qsep.separation.signal.levels import levels
 from qsep.separation.signal.mel import log_mel

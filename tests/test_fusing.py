@@ -8,8 +8,8 @@ from tiny import noise, tiny_separator
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from qsep.separation.fusing import fused, turned
-from qsep.separation.subpixel import RaisingConv, RepeatingConv, SpreadingConv
+from qsep.separation.runtime.fusing import fused, turned
+from qsep.separation.runtime.subpixel import RaisingConv, RepeatingConv, SpreadingConv
 
 
 def doubling(size: int) -> np.ndarray:

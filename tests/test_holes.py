@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from qsep.evaluation.holes import hole_share
+from qsep.evaluation.metrics.spectral_holes import hole_share
 
 RATE = 8000
 

@@ -1,4 +1,4 @@
-"""qsep.queries.hub: files from the hub's cache, and short words where there is no network."""
+"""qsep.queries.files.hub: files from the hub's cache, and short words where there is no network."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import huggingface_hub.constants
 import pytest
 from huggingface_hub.errors import EntryNotFoundError
 
-from qsep.queries.hub import hub_file
+from qsep.queries.files.hub import hub_file
 
 
 @pytest.fixture(name="cached", autouse=True)

@@ -140,7 +140,7 @@ def test_importing_does_no_work_and_loads_no_optional_library() -> None:
 
 def test_the_command_line_is_ready_without_importing_torch() -> None:
     program = (
-        "import json, sys; import qsep.recipes.cli; "
+        "import json, sys; import qsep.recipes.cli.main; "
         "print(json.dumps([m for m in sys.argv[1:] if m in sys.modules]))"
     )
     heavy = ["torch", "torchaudio", "scipy", *OPTIONAL]

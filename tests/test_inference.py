@@ -1,4 +1,4 @@
-"""qsep.separation.inference: cutting into chunks and resampling leave no trace."""
+"""qsep.separation.inference.chunks: cutting into chunks and resampling leave no trace."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,7 +9,8 @@ from tiny import QUERY_DIM, RATE, noise, tiny_separator, unit_vectors
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
-from qsep.separation.inference import (
+from qsep.separation.audio.resample import StreamResampler
+from qsep.separation.inference.chunks import (
     Geometry,
     geometry,
     separate_channels,
@@ -17,7 +18,6 @@ from qsep.separation.inference import (
     separate_stream,
 )
 from qsep.separation.interface import Separated
-from qsep.separation.resample import StreamResampler
 
 RATES = [8000, 11025, 32000, 44100, 48000, 96000, 192000]
 

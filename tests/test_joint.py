@@ -11,10 +11,10 @@ import torch
 from command import process_state_restored
 from tiny import noise, unit_vectors
 
-from qsep.queries.audio_tower import AudioTower
+from qsep.queries.encoders.joint import Config, build
 from qsep.queries.interface import AudioQuery, ImageQuery, TextQuery
-from qsep.queries.joint import Config, build
-from qsep.recipes.config import recipe_from
+from qsep.queries.networks.audio_tower import AudioTower
+from qsep.recipes.training.config import recipe_from
 from qsep.separation.objectives.contrastive import soft_contrastive_loss
 
 RATE = 8000
@@ -93,7 +93,7 @@ def test_the_tower_takes_any_length(num_samples: int) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the loop on four kinds of synthetic sound."""
     pytest.importorskip("lightning_fabric", reason="training needs pip install qsep[train]")
-    from qsep.recipes.train import train
+    from qsep.recipes.training.loop import train
 
     with process_state_restored():
         folder = train(
@@ -159,7 +159,7 @@ def test_a_recipe_trains_one_thing() -> None:
     with pytest.raises(ValueError, match=r"one of the tables \[separator\], \[audio_encoder\]"):
         recipe_from(copy.deepcopy(both), "both")
     with pytest.raises(ValueError, match=r"audio_encoder.kind is 'clap'"):
-        from qsep.recipes.build import build_book, build_query_encoder, build_task
+        from qsep.recipes.training.build import build_book, build_query_encoder, build_task
 
         other = copy.deepcopy(RECIPE)
         other["audio_encoder"]["kind"] = "clap"

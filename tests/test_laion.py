@@ -17,9 +17,10 @@ from parity.filling import fill, glide
 from tiny_encoders import save_tokenizer
 from torch import Tensor
 
-from qsep.queries import clap, hub
+from qsep.queries.encoders import clap
+from qsep.queries.encoders._laion_clap import convert
+from qsep.queries.files import hub
 from qsep.queries.interface import AudioQuery, TextQuery
-from qsep.queries.laion import convert
 from qsep.separation.components import build_encoder
 
 FOLDER = Path(__file__).parent / "parity"

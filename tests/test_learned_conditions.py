@@ -9,11 +9,11 @@ import torch
 from tiny import QUERY_DIM, RATE, SETTINGS, mixture_batch, noise, rng, tiny_separator, unit_vectors
 from torch import Tensor
 
-from qsep.evaluation.sdr import si_sdr
+from qsep.evaluation.metrics.sdr import si_sdr
 from qsep.queries.interface import Conditions, QueryEmbedding, TextQuery
-from qsep.recipes.data.conditions import activity, conditioned
+from qsep.recipes.data.mixtures.constraints import activity, conditioned
 from qsep.separation.components import build_separator
-from qsep.separation.conditioned import separate_conditioned
+from qsep.separation.inference.constraints import separate_conditioned
 from qsep.separation.interface import MixtureBatch, learns
 
 BOTH = frozenset({"negatives", "spans"})

@@ -1,4 +1,4 @@
-"""qsep.queries.minilm against transformers' own outputs, pooled by NumPy."""
+"""qsep.queries.encoders.minilm against transformers' own outputs, pooled by NumPy."""
 
 import shutil
 import subprocess
@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from qsep.queries.encoders.minilm import (
+    MAX_TOKENS,
+    Config,
+    MiniLM,
+    build,
+    check_weights,
+    packaged_folder,
+)
 from qsep.queries.interface import TextQuery
-from qsep.queries.minilm import MAX_TOKENS, Config, MiniLM, build, check_weights, packaged_folder
 from qsep.separation.components import build_encoder
 
 SENTENCES = ["a dog barking", "rain", "next door's terrier is at it again, and the telephone rings"]
@@ -119,7 +126,8 @@ def test_an_empty_query_is_refused(text: str) -> None:
 
 def test_the_fingerprint_is_known_without_loading_anything() -> None:
     program = (
-        "import sys; from qsep.queries.minilm import Config, build; print(build(Config()).fingerprint); "
+        "import sys; from qsep.queries.encoders.minilm import Config, build; "
+        "print(build(Config()).fingerprint); "
         "print([name for name in ('torch', 'transformers', 'huggingface_hub') if name in sys.modules])"
     )
     done = subprocess.run(

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from qsep.recipes.data.augment import AugmentConfig
-from qsep.recipes.data.mix_and_separate import (
+from qsep.recipes.data.mixtures.augment import AugmentConfig
+from qsep.recipes.data.mixtures.mix_and_separate import (
     MixAndSeparate,
     MixConfig,
     RecordedSounds,

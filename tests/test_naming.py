@@ -1,4 +1,4 @@
-"""qsep.separation.naming: any query becomes a safe part of a file name."""
+"""qsep.separation.audio.file_names: any query becomes a safe part of a file name."""
 
 import re
 import unicodedata
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from qsep.separation.naming import slug
+from qsep.separation.audio.file_names import slug
 
 
 @pytest.mark.parametrize(

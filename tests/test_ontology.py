@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from qsep.queries.ontology import audioset, class_nodes
+from qsep.queries.audioset import audioset, class_nodes
 
 
 def test_levels_have_as_many_nodes_as_in_the_original() -> None:

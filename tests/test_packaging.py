@@ -13,14 +13,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ["evaluation", "queries", "recipes", "separation"]
+FOLDERS = ["evaluation", "qsep", "queries", "recipes", "separation"]
 PINNED = ["main", "test"]
 NOT_SHIPPED = {".pyc", ".pt", ".tmp"}  # caches, optimiser states, unfinished files
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def shipped_files() -> list[Path]:
-    """Every file below the four folders that users should get."""
+    """Every file below the five folders that users should get."""
     return sorted(
         path.relative_to(ROOT)
         for folder in FOLDERS
@@ -29,6 +29,11 @@ def shipped_files() -> list[Path]:
         and path.suffix not in NOT_SHIPPED
         and not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
     )
+
+
+def installed_as(path: Path) -> str:
+    """Where a file or folder of the repository lies in the installed package, with slashes."""
+    return path.as_posix() if path.parts[0] == "qsep" else f"qsep/{path.as_posix()}"
 
 
 def pins(name: str) -> dict[str, str]:
@@ -58,15 +63,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 def test_every_folder_of_python_files_is_a_listed_package() -> None:
     folders = {path.parent for path in shipped_files() if path.suffix == ".py"}
-    expected = sorted(".".join(["qsep", *folder.parts]) for folder in folders)
+    expected = sorted(installed_as(folder).replace("/", ".") for folder in folders)
     assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == expected
 
 
-def test_the_wheel_holds_every_file_below_the_four_folders_and_nothing_else(
+def test_the_wheel_holds_every_file_below_the_five_folders_and_nothing_else(
     wheel: zipfile.ZipFile,
 ) -> None:
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert packed == {f"qsep/{path.as_posix()}" for path in shipped_files()}
+    assert packed == {installed_as(path) for path in shipped_files()}
 
 
 def test_the_wheel_names_its_licence_and_its_command(wheel: zipfile.ZipFile) -> None:
@@ -75,7 +80,7 @@ def test_the_wheel_names_its_licence_and_its_command(wheel: zipfile.ZipFile) -> 
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
     assert f"{folder}/licenses/LICENSE" in wheel.namelist()
     entry_points = wheel.read(f"{folder}/entry_points.txt").decode()
-    assert "qsep = qsep.recipes.cli:main" in entry_points
+    assert "qsep = qsep.recipes.cli.main:main" in entry_points
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

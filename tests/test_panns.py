@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny import noise, tiny_tagger
 
+from qsep.queries.encoders.panns import Config, Panns, build, read_labels, without_silence
 from qsep.queries.interface import AudioQuery, ImageQuery, TextQuery
-from qsep.queries.panns import Config, Panns, build, read_labels, without_silence
 
 RATE = 32000
 

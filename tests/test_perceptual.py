@@ -1,11 +1,11 @@
-"""qsep.evaluation.perceptual against closed forms and SciPy's matrix square root."""
+"""qsep.evaluation.metrics.perceptual against closed forms and SciPy's matrix square root."""
 
 import numpy as np
 import pytest
 import torch
 from tiny import StubEncoder
 
-from qsep.evaluation.perceptual import EncoderEmbedder, cosine, frechet_distance
+from qsep.evaluation.metrics.perceptual import EncoderEmbedder, cosine, frechet_distance
 from qsep.queries.interface import AudioQuery, Query, QueryEmbedding, TextQuery
 
 

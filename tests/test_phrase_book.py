@@ -1,4 +1,4 @@
-"""qsep.queries.phrase_book and qsep.queries.reading: words as degrees of classes, hand-calculated."""
+"""The phrase book encoder and qsep.queries.reading: words as degrees of classes, hand-calculated."""
 
 import json
 import zlib
@@ -9,9 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from qsep.queries import phrase_book
+from qsep.queries.encoders import phrase_book
+from qsep.queries.encoders.phrase_book import Config, PhraseBook, build
 from qsep.queries.interface import AudioQuery, ClassQuery, MixedQuery, TextQuery
-from qsep.queries.phrase_book import Config, PhraseBook, build
 from qsep.queries.reading.book import read_book
 from qsep.queries.reading.reader import KNOWN_FROM, NEAR_FROM, SHARPNESS, Reader, key
 from qsep.queries.reading.spelling import Speller, check_script

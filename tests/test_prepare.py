@@ -14,11 +14,11 @@ import soundfile
 from command import Run, content
 from PIL import Image
 
-from qsep.recipes.data import prepare as preparing
+from qsep.queries.files.threads import AHEAD
 from qsep.recipes.data.index import VideoClip, read_index, write_index
-from qsep.recipes.data.prepare import Prepared, prepare, split
-from qsep.recipes.data.videos import VideoError, centre_square, find_videos
-from qsep.separation.threads import AHEAD
+from qsep.recipes.data.prepare import videos as preparing
+from qsep.recipes.data.prepare.one_video import VideoError, centre_square, find_videos
+from qsep.recipes.data.prepare.videos import Prepared, prepare, split
 
 needs_ffmpeg = pytest.mark.skipif(
     not shutil.which("ffmpeg"), reason="reading videos needs ffmpeg, which is not on the path"

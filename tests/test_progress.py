@@ -8,7 +8,7 @@ from tiny import RATE, StubEncoder, tiny_separator
 
 from qsep.queries.interface import TextQuery
 from qsep.separation.api import Model
-from qsep.separation.progress import heard_by, part, say
+from qsep.separation.inference.progress import heard_by, part, say
 
 
 def test_parts_of_parts_are_heard_as_places_in_the_whole() -> None:

@@ -8,9 +8,9 @@ import public_sets
 import pytest
 from public_sets import items, record, report, write_table
 
-from qsep.recipes.data.caption_lists import Written
-from qsep.recipes.data.captions import Request, prepare_captions
-from qsep.recipes.data.recordings import Care
+from qsep.recipes.data.prepare.caption_lists import Written
+from qsep.recipes.data.prepare.captions import Request, prepare_captions
+from qsep.recipes.data.prepare.recordings import Care
 
 DEV = "fname,labels,mids,split\n"
 

@@ -12,11 +12,11 @@ import soundfile
 import torch
 from tiny import RATE
 
-from qsep.evaluation.bss_scores import import_museval
 from qsep.evaluation.interface import Item
+from qsep.evaluation.metrics.bss_scores import import_museval
+from qsep.evaluation.metrics.sdr import uncentred_si_sdr
 from qsep.evaluation.protocols import bimodal, load_items, musdb18
 from qsep.evaluation.run import Summary, evaluate
-from qsep.evaluation.sdr import uncentred_si_sdr
 
 museval = import_museval()
 

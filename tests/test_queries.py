@@ -15,6 +15,8 @@ from tiny import StubEncoder
 from tiny_encoders import pixels
 
 from qsep.queries.cache import CachedEncoder
+from qsep.queries.encoders.labels import Config as LabelsConfig
+from qsep.queries.encoders.labels import build as build_labels
 from qsep.queries.interface import (
     AudioQuery,
     ImageQuery,
@@ -23,10 +25,8 @@ from qsep.queries.interface import (
     QueryEmbedding,
     TextQuery,
 )
-from qsep.queries.labels import Config as LabelsConfig
-from qsep.queries.labels import build as build_labels
 from qsep.queries.media import media_file, read_picture, read_recording, recording
-from qsep.separation.naming import slug
+from qsep.separation.audio.file_names import slug
 
 DOG = TextQuery("a dog")
 TONE = np.sin(np.arange(4000) / 30)
@@ -250,7 +250,7 @@ def test_a_kind_that_the_encoder_does_not_read_is_refused(tmp_path: Path, mixed:
 
 
 def test_encoders_of_text_refuse_other_kinds_by_themselves() -> None:
-    from qsep.queries import minilm
+    from qsep.queries.encoders import minilm
 
     labels: Any = build_labels(LabelsConfig(("dog", "rain")))
     for encoder in (labels, minilm.build(minilm.Config())):

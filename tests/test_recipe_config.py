@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from qsep.queries.joint import NetworkConfig
-from qsep.recipes.build import build_book, build_data, build_query_encoder, build_task
-from qsep.recipes.config import CONFIGS_DIR, read_recipe, recipe_from
-from qsep.recipes.learner import learning_rate_factor
-from qsep.recipes.tasks import autoencoder, vocoder
+from qsep.queries.encoders.joint import NetworkConfig
+from qsep.recipes.training.build import build_book, build_data, build_query_encoder, build_task
+from qsep.recipes.training.config import CONFIGS_DIR, read_recipe, recipe_from
+from qsep.recipes.training.learner import learning_rate_factor
+from qsep.recipes.training.tasks import autoencoder, vocoder
 from qsep.separation.components import build_separator, setting_names
 
 SHIPPED = sorted(path.stem for path in CONFIGS_DIR.glob("*.toml"))

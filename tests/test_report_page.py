@@ -8,9 +8,9 @@ import pytest
 from browser import Page, find_browser
 from test_evaluation_run import ManyItems, Scaled
 
-from qsep.evaluation.comparison import read_runs
 from qsep.evaluation.interface import Item
-from qsep.evaluation.report import write_report
+from qsep.evaluation.report.comparison import read_runs
+from qsep.evaluation.report.write import write_report
 from qsep.evaluation.run import evaluate
 
 BROWSER = find_browser()

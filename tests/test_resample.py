@@ -1,10 +1,10 @@
-"""qsep.separation.resample against soxr's own whole-file resampling."""
+"""qsep.separation.audio.resample against soxr's own whole-file resampling."""
 
 import numpy as np
 import pytest
 import soxr
 
-from qsep.separation.resample import StreamResampler, resampled_length
+from qsep.separation.audio.resample import StreamResampler, resampled_length
 
 RATES = [(44100, 32000), (32000, 44100), (8000, 32000), (192000, 32000), (11025, 48000)]
 

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from qsep.queries.cache import CachedEncoder
+from qsep.queries.encoders.resnet import MEAN, Config, build
 from qsep.queries.interface import ImageQuery, TextQuery
-from qsep.queries.resnet import MEAN, Config, build
 
 models = pytest.importorskip("torchvision.models", reason="pictures need torchvision")
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding
 from qsep.separation.components import build_separator
-from qsep.separation.inference import Geometry, separate_chunks
+from qsep.separation.inference.chunks import Geometry, separate_chunks
 
 QUERY_DIM = 6
 

@@ -15,10 +15,10 @@ from parity.filling import fall, fill, filled, glide
 from parity.recorded import Recorded
 from torch import Tensor
 
-from qsep.queries.cnn14 import Cnn14
+from qsep.queries.files.weights import load_weights
 from qsep.queries.interface import QueryEmbedding
-from qsep.queries.sound_events import framewise
-from qsep.queries.weights import load_weights
+from qsep.queries.networks.cnn14 import Cnn14
+from qsep.queries.networks.cnn14_events import framewise
 from qsep.separation.components import build_separator
 from qsep.separation.published.resunet30 import convert, published_modules
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from qsep.evaluation import robustness
-from qsep.evaluation.comparison import by_setting, groups, read_runs
 from qsep.evaluation.interface import Asked, Item, ItemSet
 from qsep.evaluation.protocols import load_items
-from qsep.evaluation.published import PublishedItems
+from qsep.evaluation.protocols._published import PublishedItems
+from qsep.evaluation.report.comparison import by_setting, groups, read_runs
 from qsep.evaluation.robustness import SUITES, suite
 from qsep.evaluation.run import evaluate
 from qsep.recipes.data.wording import FRAMES

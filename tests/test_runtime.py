@@ -15,21 +15,27 @@ from command import Run, record
 from tiny import QUERY_DIM, mixture_batch, noise, rng, tiny_separator, unit_vectors
 from torch import Tensor, nn
 
-from qsep.queries import minilm
+from qsep.queries.encoders import minilm
 from qsep.queries.interface import QueryEmbedding, TextQuery
-from qsep.separation import graphs, runtime
 from qsep.separation.api import load
 from qsep.separation.checkpoint import describe, save_checkpoint
-from qsep.separation.graphs import GraphRunner
-from qsep.separation.inference import geometry, separate_chunks
+from qsep.separation.inference.chunks import geometry, separate_chunks
 from qsep.separation.networks.residual import Upsample
-from qsep.separation.runtime import TorchRunner, accelerate, networks_of
+from qsep.separation.runtime import onnx_graphs
+from qsep.separation.runtime.accelerate import (
+    RUNTIMES,
+    TorchRunner,
+    accelerate,
+    check_runtime,
+    networks_of,
+)
+from qsep.separation.runtime.onnx_graphs import GraphRunner
 
 GRAPH_RUNTIMES = [
     pytest.param(
         name,
         marks=pytest.mark.skipif(
-            any(find_spec(package) is None for package in runtime.RUNTIMES[name]),
+            any(find_spec(package) is None for package in RUNTIMES[name]),
             reason=f"needs pip install qsep[{name}]",
         ),
     )
@@ -162,7 +168,7 @@ def test_a_graph_is_made_once_and_then_read(
     first = by_graph(name, Small())
     assert len(list(empty_cache.iterdir())) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(graphs, "export", refuse)
+        patch.setattr(onnx_graphs, "export", refuse)
         assert torch.equal(by_graph(name, Small()), first)
     assert not torch.equal(by_graph(name, Small(seed=1)), first)
     assert len(list(empty_cache.iterdir())) == 2
@@ -254,8 +260,8 @@ def test_a_cache_that_cannot_be_written_costs_time_and_no_result(
 def test_a_graph_that_gives_something_else_is_refused(
     name: str, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export = graphs.export
-    monkeypatch.setattr(graphs, "export", lambda network, *rest: export(Small(seed=1), *rest))
+    export = onnx_graphs.export
+    monkeypatch.setattr(onnx_graphs, "export", lambda network, *rest: export(Small(seed=1), *rest))
     with pytest.raises(ValueError, match="take --runtime torch"):
         by_graph(name, Small())
     assert list(empty_cache.iterdir()) == []
@@ -301,22 +307,22 @@ def test_a_separator_without_such_a_network_is_refused_any_but_the_usual_way() -
 )
 def test_what_cannot_be_had_is_refused(options: tuple[str, str, str], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        runtime.check_runtime(*options)
+        check_runtime(*options)
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnx"])
 def test_a_runtime_that_is_not_installed_is_refused_with_the_pip_command(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "find_spec", lambda package: None)
+    monkeypatch.setattr("qsep.separation.runtime.accelerate.find_spec", lambda package: None)
     with pytest.raises(ValueError, match=rf"pip install 'qsep\[{name}\]'"):
-        runtime.check_runtime(name, "fp32", "auto")
+        check_runtime(name, "fp32", "auto")
 
 
 @pytest.mark.parametrize("name", GRAPH_RUNTIMES)
 def test_a_runtime_of_the_cpu_is_refused_another_device(name: str) -> None:
     with pytest.raises(ValueError, match="works on the CPU, not on 'cuda'"):
-        runtime.check_runtime(name, "fp32", "cuda")
+        check_runtime(name, "fp32", "cuda")
 
 
 def test_the_fingerprint_tells_other_runtimes_and_precisions_from_the_usual(
@@ -339,7 +345,7 @@ def test_the_command_separates_by_the_runtime_asked_for(
     for options in ([], ["--runtime", name, "--precision", precision]):
         arguments = ["separate", recording, "-q", "dog", "-m", tiny_model, "-o", tmp_path / "out"]
         done = qsep(*arguments, "--device", "cpu", "--overwrite", *options)
-        if name != "torch" and find_spec(runtime.RUNTIMES[name][0]) is None and options:
+        if name != "torch" and find_spec(RUNTIMES[name][0]) is None and options:
             assert done.code == 2
             assert f"pip install 'qsep[{name}]'" in done.error
             return

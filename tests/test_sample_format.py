@@ -1,4 +1,4 @@
-"""qsep.separation.sample_format: target and residual sum to the mixture in every format."""
+"""qsep.separation.audio.sample_format: target and residual sum to the mixture in every format."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from qsep.separation.sample_format import encode, quantise, sample_dtype, split
-from qsep.separation.wav import AudioWriter
+from qsep.separation.audio.sample_format import encode, quantise, sample_dtype, split
+from qsep.separation.audio.writer import AudioWriter
 
 PCM = ["PCM_U8", "PCM_16", "PCM_24", "PCM_32"]
 

@@ -1,4 +1,4 @@
-"""qsep.evaluation.sdr against hand calculations and the project's yardstick."""
+"""qsep.evaluation.metrics.sdr against hand calculations and the project's yardstick."""
 
 import importlib.util
 import math
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from qsep.evaluation.sdr import LEAKAGE_FLOOR_DB, leakage_db, sdr, si_sdr
+from qsep.evaluation.metrics.sdr import LEAKAGE_FLOOR_DB, leakage_db, sdr, si_sdr
 
 BENCH = Path(__file__).resolve().parents[2] / "shared" / "bench" / "bench.py"
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from qsep.queries.interface import AudioQuery, TextQuery
-from qsep.recipes.data.segment_mixtures import (
+from qsep.recipes.data.mixtures.segments import (
     SegmentMixConfig,
     SegmentMixtures,
     audiosep_sources,

@@ -10,9 +10,9 @@ import torch
 from tiny import QUERY_DIM, RATE, kind_of, noise, rng, tiny_separator, unit_vectors
 
 from qsep.queries.interface import Conditions, QueryEmbedding
-from qsep.separation.conditioned import separate_conditioned
-from qsep.separation.inference import geometry, separate_chunks
-from qsep.separation.shares import (
+from qsep.separation.inference.chunks import geometry, separate_chunks
+from qsep.separation.inference.constraints import separate_conditioned
+from qsep.separation.inference.ratio_masks import (
     NEITHER,
     SharingRule,
     fitting_hop,

@@ -7,9 +7,9 @@ from statistics import mean, median
 import pytest
 from command import process_state_restored
 
-from qsep.evaluation.sdr import leakage_db, si_sdr
-from qsep.recipes.build import build_book, build_data, build_query_encoder, build_task
-from qsep.recipes.config import read_recipe
+from qsep.evaluation.metrics.sdr import leakage_db, si_sdr
+from qsep.recipes.training.build import build_book, build_data, build_query_encoder, build_task
+from qsep.recipes.training.config import read_recipe
 from qsep.separation import load
 from qsep.separation.api import Model
 
@@ -23,7 +23,7 @@ NUM_MIXTURES = 24
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a whole run."""
-    from qsep.recipes.train import train
+    from qsep.recipes.training.loop import train
 
     with process_state_restored():
         folder = train(RECIPE, CONTENT, tmp_path_factory.mktemp("smoke"), accelerator="cpu")

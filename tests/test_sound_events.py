@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import noise, tiny_tagger
 
-from qsep.queries.sound_events import PIECE_SAMPLES, activity, anchor_start, load_detector
+from qsep.queries.networks.cnn14_events import PIECE_SAMPLES, activity, anchor_start, load_detector
 
 
 def test_it_is_read_from_its_own_release_and_out_of_a_checkpoint_of_uss(tmp_path: Path) -> None:

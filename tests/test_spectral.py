@@ -1,4 +1,4 @@
-"""qsep.evaluation.spectral and sa_sdr against closed forms, SciPy and torchmetrics."""
+"""qsep.evaluation.metrics.spectral and sa_sdr against closed forms, SciPy and torchmetrics."""
 
 import math
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from qsep.evaluation.sdr import sa_sdr
-from qsep.evaluation.spectral import (
+from qsep.evaluation.metrics.sdr import sa_sdr
+from qsep.evaluation.metrics.spectral import (
     MAGNITUDE_FLOOR,
     RESOLUTIONS,
     log_spectral_distance_db,

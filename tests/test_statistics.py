@@ -1,9 +1,14 @@
-"""qsep.evaluation.statistics against closed forms."""
+"""qsep.evaluation.metrics.statistics against closed forms."""
 
 import numpy as np
 import pytest
 
-from qsep.evaluation.statistics import bootstrap_interval, describe, describe_groups, describe_rows
+from qsep.evaluation.metrics.statistics import (
+    bootstrap_interval,
+    describe,
+    describe_groups,
+    describe_rows,
+)
 
 
 def test_interval_of_many_normal_values_is_the_normal_interval() -> None:
@@ -29,7 +34,9 @@ def test_interval_is_the_same_for_the_same_seed() -> None:
 def test_interval_does_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     values = [2.0, 7.0, 1.0, 8.0, 2.0, 8.0, 1.0]
     whole = bootstrap_interval(values, np.random.default_rng(8))
-    monkeypatch.setattr("qsep.evaluation.statistics.BLOCK_VALUES", 1001)  # 143 resamples a block
+    monkeypatch.setattr(
+        "qsep.evaluation.metrics.statistics.BLOCK_VALUES", 1001
+    )  # 143 resamples a block
     assert bootstrap_interval(values, np.random.default_rng(8)) == whole
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from qsep.recipes.data.mixtures.synthetic import SyntheticSounds
 from qsep.recipes.data.synthetic import KINDS
-from qsep.recipes.data.synthetic_sounds import SyntheticSounds
 
 
 @pytest.mark.parametrize("label", KINDS)

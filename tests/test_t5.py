@@ -1,4 +1,4 @@
-"""qsep.queries.t5 with a tiny T5 that is saved here, against transformers' own padded way."""
+"""qsep.queries.encoders.t5 with a tiny T5 that is saved here, against transformers' own padded way."""
 
 from pathlib import Path
 from typing import Any
@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from qsep.queries.cache import CachedEncoder
+from qsep.queries.encoders.t5 import T5, Config, build
 from qsep.queries.interface import TextQuery
-from qsep.queries.t5 import T5, Config, build
-from qsep.recipes.random_flowsep import save_word_tokenizer
+from qsep.recipes.benchmarks.random_flowsep import save_word_tokenizer
 
 WORDS = ["a", "dog", "barks", "rain", "falls", "on", "tin"]
 DIM = 12

@@ -5,7 +5,7 @@ from threading import Event
 
 import pytest
 
-from qsep.separation.threads import AHEAD, in_order
+from qsep.queries.files.threads import AHEAD, in_order
 
 
 def test_results_come_in_order_whichever_is_done_first() -> None:

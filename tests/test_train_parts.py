@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from qsep.recipes.config import TrainConfig
-from qsep.recipes.curves import plot_curves
-from qsep.recipes.draws import DrawSampler, step_generator
-from qsep.recipes.learner import learning_rate_factor
-from qsep.recipes.state import Ema, load_state
+from qsep.recipes.training.config import TrainConfig
+from qsep.recipes.training.curves import plot_curves
+from qsep.recipes.training.learner import learning_rate_factor
+from qsep.recipes.training.sampler import DrawSampler, step_generator
+from qsep.recipes.training.state import Ema, load_state
 
 
 def test_a_run_whose_every_state_is_damaged_is_not_started_anew(tmp_path: Path) -> None:

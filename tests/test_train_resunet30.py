@@ -11,10 +11,10 @@ import torch
 from tiny import StubConfig, StubEncoder, noise, tiny_tagger
 
 from qsep.queries.interface import AudioQuery
-from qsep.recipes.build import build_data
-from qsep.recipes.config import read_recipe
-from qsep.recipes.learner import learning_rate_factor
-from qsep.recipes.train import train
+from qsep.recipes.training.build import build_data
+from qsep.recipes.training.config import read_recipe
+from qsep.recipes.training.learner import learning_rate_factor
+from qsep.recipes.training.loop import train
 from qsep.separation.api import load
 
 SMALL = [
@@ -48,7 +48,7 @@ def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def clap_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    from qsep.recipes import build
+    from qsep.recipes.training import build
     from qsep.separation import checkpoint
 
     def build_encoder(kind: str, settings: dict[str, Any]) -> Any:

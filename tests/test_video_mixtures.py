@@ -12,7 +12,7 @@ from prepared import prepared_folder
 
 from qsep.queries.interface import ImageQuery, MixedQuery, TextQuery
 from qsep.recipes.data.index import VideoClip, read_index, write_index
-from qsep.recipes.data.video_mixtures import (
+from qsep.recipes.data.mixtures.videos import (
     QueryChooser,
     VideoMixConfig,
     VideoMixtures,

@@ -11,10 +11,10 @@ from command import Run
 from prepared import prepared_folder
 
 from qsep.queries.interface import ImageQuery, TextQuery
-from qsep.recipes import train as loop
-from qsep.recipes.build import build_book, build_data, build_query_encoder
-from qsep.recipes.config import TrainConfig, read_recipe
-from qsep.recipes.data.video_mixtures import VideoMixConfig
+from qsep.recipes.data.mixtures.videos import VideoMixConfig
+from qsep.recipes.training import loop
+from qsep.recipes.training.build import build_book, build_data, build_query_encoder
+from qsep.recipes.training.config import TrainConfig, read_recipe
 from qsep.separation.checkpoint import load_checkpoint
 
 RATE = 8000

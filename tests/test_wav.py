@@ -1,4 +1,4 @@
-"""qsep.separation.wav: files are right, and complete or absent."""
+"""qsep.separation.audio.writer: files are right, and complete or absent."""
 
 import contextlib
 import logging
@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from qsep.separation import wav
-from qsep.separation.audio import AudioError
-from qsep.separation.wav import AudioWriter
+from qsep.separation.audio.reader import AudioError
+from qsep.separation.audio.writer import AudioWriter
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def test_sizes_in_the_header_match_the_file(
 def test_a_file_beyond_32_bit_sizes_becomes_rf64(
     tmp_path: Path, waveform: np.ndarray, subtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wav, "RIFF_LIMIT", 5000)
+    monkeypatch.setattr("qsep.separation.audio.writer.RIFF_LIMIT", 5000)
     with AudioWriter(tmp_path / "a.wav", 11025, 3, subtype) as writer:
         writer.write(waveform)
     with soundfile.SoundFile(tmp_path / "a.wav") as file:

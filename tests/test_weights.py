@@ -5,7 +5,7 @@ import torch
 from tiny import tiny_separator
 from torch import nn
 
-from qsep.queries.weights import Unfilled, load_weights
+from qsep.queries.files.weights import Unfilled, load_weights
 
 
 class Shifted(nn.Module):

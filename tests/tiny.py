@@ -191,7 +191,7 @@ def settle(separator: Any) -> None:
 @cache
 def tiny_tagger() -> Any:
     """A narrow Cnn14 with random weights under which every sound is another."""
-    from qsep.queries.cnn14 import Cnn14
+    from qsep.queries.networks.cnn14 import Cnn14
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from qsep.recipes import train as loop
-from qsep.recipes.data.mix_and_separate import MixAndSeparate
+from qsep.recipes.data.mixtures.mix_and_separate import MixAndSeparate
+from qsep.recipes.training import loop
 
 LABELS = ("hum", "hiss", "beep")
 STEPS = 6

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bss_eval import bss_eval_sources
-from ..bss_scores import as_score
 from ..interface import Asked, Item
-from ..published import PublishedItems, choose
-from ..recordings import check_files, combined_hash, cut_around, read_list, read_mono
+from ..metrics.bss_eval import bss_eval_sources
+from ..metrics.bss_scores import as_score
+from ._published import PublishedItems, choose
+from ._recordings import check_files, combined_hash, cut_around, read_list, read_mono
 
 CONDITIONS = ("plain",)
 SAMPLE_RATE = 16000

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from qsep.queries.interface import ImageQuery
 
-from ..bss_scores import BACKENDS, NAMES, Backend, first_source
 from ..clipsep_masks import NOISE, with_masks
 from ..interface import Asked, Item
-from ..published import PublishedItems, choose, present
-from ..recordings import check_files, combined_hash, cut_around, read_list
+from ..metrics.bss_scores import BACKENDS, NAMES, Backend, first_source
+from ._published import PublishedItems, choose, present
+from ._recordings import check_files, combined_hash, cut_around, read_list
 
 CONDITIONS = ("plain", "image")  # what is asked with: the label, or frames
 SETS = {

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..interface import Asked, Item
-from ..premixed import uncentred
-from ..published import PublishedItems, mean_of
-from ..recordings import check_files, read_list, read_mono, without_header
+from ._premixed import uncentred
+from ._published import PublishedItems, mean_of
+from ._recordings import check_files, read_list, read_mono, without_header
 
 CONDITIONS = ("plain",)
 SAMPLE_RATE = 16000

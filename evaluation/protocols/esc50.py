@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..interface import Asked, Item
-from ..published import PublishedItems, choose, mean_of
-from ..recordings import check_files, read_list, read_mono, without_header
+from ._published import PublishedItems, choose, mean_of
+from ._recordings import check_files, read_list, read_mono, without_header
 
 CONDITIONS = ("plain",)
 SAMPLE_RATE = 44100

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bss_scores import BACKENDS, Backend, as_score
 from ..interface import Asked, Item
-from ..published import PublishedItems, choose, present
-from ..recordings import check_files, combined_hash, read_mono
+from ..metrics.bss_scores import BACKENDS, Backend, as_score
+from ._published import PublishedItems, choose, present
+from ._recordings import check_files, combined_hash, read_mono
 
 CONDITIONS = ("plain",)
 SAMPLE_RATE = 44100

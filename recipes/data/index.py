@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qsep.evaluation.recordings import read_list
+from qsep.evaluation.protocols._recordings import read_list
 from qsep.separation.checkpoint import write_atomically
 
 FRAMES_PER_SECOND = 1

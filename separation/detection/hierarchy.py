@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qsep.queries.ontology import audioset, class_nodes
+from qsep.queries.audioset import audioset, class_nodes
 
 KINDS = Path(__file__).with_name("kinds.toml")
 Level = int | str  # 1 for AudioSet's roots, 2 … below them, or LEAF

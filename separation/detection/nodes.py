@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsep.queries.cache import CachedEncoder
-from qsep.queries.cnn14 import Cnn14, load_cnn14
+from qsep.queries.encoders.panns import Panns
 from qsep.queries.interface import Conditions, TextQuery
-from qsep.queries.panns import Panns
+from qsep.queries.networks.cnn14 import Cnn14, load_cnn14
 
 from ..api import Model
 from .activity import Activity

@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qsep.queries.encoders.joint import Config, JointEncoder, build
 from qsep.queries.interface import TextQuery
-from qsep.queries.joint import Config, JointEncoder, build
 
 from ..api import Model
-from ..inference import geometry, separate_chunks, take
-from ..resample import StreamResampler
+from ..audio.resample import StreamResampler
+from ..inference.chunks import geometry, separate_chunks, take
 from ..signal.stft import stft
 from .activity import Activity
 from .hierarchy import sounds_of_kinds
@@ -33,7 +33,7 @@ from .hierarchy import sounds_of_kinds
 WINDOW_SECONDS = 5.0  # heard at once, and half as much between one window's start and the next's
 STEP_SECONDS = 0.5  # of the timeline
 # Log-odds that a kind is there: BIAS + LEVEL x level + SHARE x share, in dB as `features` gives them.
-# Logistic regression on 300 mixtures of training recordings, two to four in each: recipes/benchmark_auto.py.
+# Logistic regression on 300 mixtures of training recordings, two to four in each: recipes/benchmarks/auto.py.
 BIAS, LEVEL, SHARE = 3.713, 0.187, 0.539
 LEAST_SHARE_DB = -40.0
 BIN_WINDOW = 1024  # samples, of the spectra that are shared out

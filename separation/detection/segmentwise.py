@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from qsep.queries.cnn14 import NUM_CLASSES, SAMPLE_RATE, Cnn14
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.networks.cnn14 import NUM_CLASSES, SAMPLE_RATE, Cnn14
 
-from ..inference import Geometry, separate_stream
+from ..inference.chunks import Geometry, separate_stream
 from ..interface import Separated, Separator
 from .hierarchy import Group
 from .tagged_sounds import SEGMENT_SAMPLES, tag

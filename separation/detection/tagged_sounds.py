@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qsep.queries.cnn14 import SAMPLE_RATE, Cnn14
+from qsep.queries.networks.cnn14 import SAMPLE_RATE, Cnn14
 
-from ..resample import StreamResampler
+from ..audio.resample import StreamResampler
 from .activity import Activity
 from .hierarchy import sounds_of_audioset
 

@@ -1,0 +1,1 @@
+"""Separators, one file each: a file's name is the separator's name in a configuration."""

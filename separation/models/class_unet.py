@@ -151,7 +151,7 @@ class ClassUNet(nn.Module):
 
     def log_odds(self, features: Tensor, degrees: Tensor) -> Tensor:
         """Of the wanted classes against all others: features (b, d, k, n), degrees (b, s, K + 1) in
-        [0, 1] to (b, s, k, n), on any grid. The sigmoid is the sum of degree times posterior over the classes."""
+        [0, 1] to (b, s, k, n), on any grid. The sigmoid is the sum of degree times posterior over classes."""
         num, _, num_bands, num_frames = features.shape
         rows = features.movedim(1, -1).reshape(num, num_bands * num_frames, -1)
         logits = self.class_logits(rows)  # (b, kn, K + 1)

@@ -27,7 +27,15 @@ from qsep.queries.interface import QueryEmbedding
 
 from ..components import from_settings
 from ..concepts import ConceptReader, disturb
-from ..flow import SOLVERS, check_travel, grid_times, place_at, step_times, travel, velocity
+from ..flow_matching import (
+    SOLVERS,
+    check_travel,
+    grid_times,
+    place_at,
+    step_times,
+    travel,
+    velocity,
+)
 from ..interface import Generators, LossOutput, MixtureBatch, Separated, drawn
 from ..networks.velocity_head import VelocityHead, head_reach_frames
 from ..objectives.flow_matching import FlowConfig, draw_items

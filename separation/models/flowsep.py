@@ -21,15 +21,23 @@ from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
 
-from ..flow import SOLVERS, check_travel, guided, matching_error, place_at, step_times, travel
+from ..flow_matching import (
+    SOLVERS,
+    check_travel,
+    guided,
+    matching_error,
+    place_at,
+    step_times,
+    travel,
+)
+from ..inference.progress import part, say
 from ..interface import Generators, LossOutput, MixtureBatch, Separated, drawn
-from ..networks.bigvgan import VocoderConfig
-from ..networks.mel_codec import MelCodec
-from ..networks.mel_vae import VAEConfig
+from ..networks.mel.bigvgan import VocoderConfig
+from ..networks.mel.codec import MelCodec
+from ..networks.mel.vae import VAEConfig
 from ..networks.velocity_unet import UNetConfig, VelocityUNet
 from ..objectives.flow_matching import FlowConfig, draw_items
 from ..objectives.mask_bce import mean_of_asked
-from ..progress import part, say
 from ..signal.levels import levels
 from ..signal.mel import MelConfig
 from ..signal.segments import join_overlapping

@@ -1,0 +1,1 @@
+"""Training objectives: losses with one value per item."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..flow import logit_normal_times, uniform_times
+from ..flow_matching import logit_normal_times, uniform_times
 
 TIMES: dict[str, Callable[[int, torch.Generator], Tensor]] = {
     "uniform": uniform_times,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..components import from_settings
 from ..models.flowsep import Config, FlowSep
-from ..networks.bigvgan import half_band
+from ..networks.mel.bigvgan import half_band
 from ..networks.velocity_unet import UNetConfig
 from .converted import Converted
 

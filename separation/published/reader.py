@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from qsep.queries.files.weights import Unfilled, load_weights, read_state_dict
 from qsep.queries.interface import QueryEncoder
-from qsep.queries.weights import Unfilled, load_weights, read_state_dict
 
 from ..checkpoint import carry_encoder, check_width, describe, file_fingerprint, save_checkpoint
 from ..components import build_encoder, build_separator

@@ -14,8 +14,8 @@ from tiny import RATE, SETTINGS, StubEncoder
 from training_run import LABELS, STEPS, state_of
 
 from qsep.queries.cache import CachedEncoder
-from qsep.recipes import train as loop
-from qsep.recipes.config import recipe_from
+from qsep.recipes.training import loop
+from qsep.recipes.training.config import recipe_from
 
 BOOK = "\n".join(
     [f'[labels.{label}]\nname = "a {label}"\nphrases = ["{label}", "{label}s"]' for label in LABELS]

@@ -14,9 +14,9 @@ from torch import Tensor
 from training_run import LABELS, STEPS, differences, entries, state_of
 
 from qsep.queries.interface import QueryEmbedding
-from qsep.recipes import train as loop
-from qsep.recipes.config import recipe_from
-from qsep.recipes.validation import validate
+from qsep.recipes.training import loop
+from qsep.recipes.training.config import recipe_from
+from qsep.recipes.training.validation import validate
 from qsep.separation.interface import Separated
 from qsep.separation.models.band_unet import BandUNet
 

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from tiny import RATE, SETTINGS, noise, rng
 from training_run import differences, entries, state_of
 
-from qsep.recipes import train as loop
-from qsep.recipes.config import recipe_from
 from qsep.recipes.data.synthetic import synthesize
-from qsep.recipes.tasks.waveforms import draw_waveforms
+from qsep.recipes.training import loop
+from qsep.recipes.training.config import recipe_from
+from qsep.recipes.training.tasks.waveforms import draw_waveforms
 from qsep.separation.checkpoint import load_checkpoint
 from qsep.separation.interface import MixtureBatch
 
@@ -156,7 +156,7 @@ def test_the_critic_learns_from_its_start_on_and_the_model_always(
 def test_a_step_without_finite_loss_changes_neither_model_nor_critic(
     part: str, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qsep.recipes.data.segment_mixtures import SegmentMixtures
+    from qsep.recipes.data.mixtures.segments import SegmentMixtures
 
     before = state_of(start(part, tmp_path, stop_after=5))
     original = SegmentMixtures.__getitem__

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from training_run import STEPS, at_step, differences, entries, spoil_steps, state_of
 
-from qsep.recipes.state import load_state
+from qsep.recipes.training.state import load_state
 from qsep.separation.models.band_unet import BandUNet
 
 pytest.importorskip("lightning_fabric", reason="training needs pip install qsep[train]")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..augment import fast_length
+from ..mixtures.augment import fast_length
 
 Curve = Sequence[tuple[float, float]]
 

@@ -1,0 +1,112 @@
+"""Protocols whose mixtures lie on disk beside their sources: AudioSep's and USS's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsep.queries.interface import Query
+
+from ..interface import Asked, Item
+from ..metrics.sdr import uncentred_si_sdr
+from ._published import Figures, PublishedItems
+from ._recordings import check_files, combined_hash, read_list, read_mono
+
+
+class Pair(NamedTuple):
+    """mixture, source: files in the data folder; query and label as of Item."""
+
+    mixture: str
+    source: str
+    query: str
+    label: str
+
+
+def premixed(
+    name: str,
+    manifest_sha256: str,
+    condition: str,
+    pairs: Sequence[Pair],
+    data: Path,
+    sample_rate: int,
+    average: Callable[[Sequence[Mapping[str, Any]]], Figures],
+    example: Callable[[Pair], Query | None] = lambda pair: None,
+) -> PublishedItems:
+    """The items of these pairs, whose files have to be there; read as mono at sample_rate in Hz.
+
+    Ids are the mixtures' file names. Beside the usual scores there is uncentred_si_sdr.
+    """
+    check_files((file for pair in pairs for file in (pair.mixture, pair.source)), data)
+
+    def make(index: int) -> Item:
+        pair = pairs[index]
+        mixture, target = (read_mono(data / file, sample_rate) for file in pair[:2])
+        if mixture.shape != target.shape:
+            raise ValueError(
+                f"{pair.mixture} has {len(mixture)} samples and {pair.source} has {len(target)}"
+            )
+        return Item(
+            pair.mixture,
+            pair.query,
+            pair.label,
+            mixture,
+            target,
+            mixture - target,
+            sample_rate,
+            example=example(pair),
+        )
+
+    return PublishedItems(
+        name=name,
+        manifest_sha256=manifest_sha256,
+        condition=condition,
+        ids=tuple(pair.mixture for pair in pairs),
+        asked=tuple(Asked(pair.query, pair.label) for pair in pairs),
+        make=make,
+        measure=uncentred,
+        average=average,
+    )
+
+
+def uncentred(item: Item, estimate: NDArray[np.float64]) -> dict[str, float | None]:
+    """Nothing where the target is silent."""
+    if not item.target.any():
+        return {}
+    return {"uncentred_si_sdr": round(float(uncentred_si_sdr(estimate, item.target)), 6) + 0.0}
+
+
+def class_folders(
+    data: Path, folder: str, per_class: int, names: Mapping[str, str]
+) -> tuple[list[Pair], str]:
+    """Pairs in data/folder/WORD=CLASS/NAME,mixture.wav and NAME,source.wav, and a hash of their names.
+
+    per_class: how many, in the order of their names, of each class. names: of classes, where CLASS is a
+    number. WORD is class_id or class.
+    """
+    pairs = []
+    for path in sorted((data / folder).glob("*=*")):
+        key = path.name.partition("=")[2]
+        label = names.get(key, key)
+        mixtures = sorted(path.glob("*mixture.wav"))[:per_class]
+        if not label or label.isdigit() or not mixtures:
+            problem = "no *mixture.wav in it" if mixtures == [] else f"no name for class {key}"
+            raise ValueError(f"{path}: {problem}")
+        for mixture in mixtures:
+            relative = mixture.relative_to(data).as_posix()
+            source = re.sub(r"mixture\.wav$", "source.wav", relative)
+            query = label.replace("_", " ")
+            pairs.append(Pair(relative, source, query, label))
+    if not pairs:
+        raise FileNotFoundError(f"{data / folder}: no folders such as class_id=0 in it")
+    return pairs, combined_hash(f"{pair.mixture} {pair.query}" for pair in pairs)
+
+
+def class_names(path: Path) -> dict[str, str]:
+    """From number to name, of AudioSet's class_labels_indices.csv: index, mid, display_name."""
+    rows, _ = read_list(path)
+    return {row[0]: row[2] for row in rows[1:]}

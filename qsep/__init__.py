@@ -1,0 +1,59 @@
+"""Separate the sounds that a query names from a recording.
+
+import qsep
+
+result = qsep.load().separate("street.wav", "a dog barking")
+result.save("out")
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qsep.queries.interface import (
+        AudioQuery,
+        Conditions,
+        ImageQuery,
+        MixedQuery,
+        Query,
+        Span,
+        TextQuery,
+    )
+    from qsep.separation.api import Model, Result, load
+
+# Imported at first use, so that importing the package stays quick.
+_EXPORTS = {
+    "Model": "qsep.separation.api",
+    "Result": "qsep.separation.api",
+    "load": "qsep.separation.api",
+    "AudioQuery": "qsep.queries.interface",
+    "Conditions": "qsep.queries.interface",
+    "ImageQuery": "qsep.queries.interface",
+    "MixedQuery": "qsep.queries.interface",
+    "Query": "qsep.queries.interface",
+    "Span": "qsep.queries.interface",
+    "TextQuery": "qsep.queries.interface",
+}
+__all__ = [
+    "AudioQuery",
+    "Conditions",
+    "ImageQuery",
+    "MixedQuery",
+    "Model",
+    "Query",
+    "Result",
+    "Span",
+    "TextQuery",
+    "__version__",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("qsep")
+    if name in _EXPORTS:
+        return getattr(import_module(_EXPORTS[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

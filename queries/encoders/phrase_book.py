@@ -1,0 +1,182 @@
+"""Queries as degrees over sound classes, in words by a phrase book: for separators with a list of classes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..interface import ClassQuery, MixedQuery, Query, QueryEmbedding, TextQuery, unreadable
+from ..reading.book import BOOK_FILE, Book, book_from, read_book
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..reading.reader import Reader
+    from ..reading.reading import Reading
+
+EMBEDDINGS_FILE = "phrases.safetensors"
+
+
+@dataclass(frozen=True)
+class Config:
+    """classes: the labels, in the order of the separator's classes, "other" follows them unnamed; all of the
+    book's if there are none. folder: a book as a checkpoint carries it. phrases: a book in TOML files, or by
+    the names of those that the package ships; several add up. Without a book, words are not read."""
+
+    classes: tuple[str, ...] = ()
+    folder: str | None = None
+    phrases: str | tuple[str, ...] = ()
+
+
+def build(config: Config) -> PhraseBook:
+    return PhraseBook(config)
+
+
+class PhraseBook:
+    """pooled: (b, num_classes + 1), a degree in [0, 1] for each class and for "other".
+
+    Sentences are embedded by MiniLM, once each: the cache is its own, so none is needed around it.
+    """
+
+    unit_norm = False
+    remembers = True  # needs no cache around it
+    belongs_to_model = True  # is written into the checkpoints of models trained with it
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.book = book_of(config)
+        self.classes = tuple(self.book.classes) if self.book else config.classes
+        self.rows = {name: row for row, name in enumerate(self.classes)}
+        if len(self.rows) != len(self.classes) or not self.classes:
+            raise ValueError("classes: expected one class or more, each once")
+        self.modalities = frozenset({ClassQuery, TextQuery} if self.book else {ClassQuery})
+        self.dim = len(self.classes) + 1
+        listed = hashlib.sha256(json.dumps(self.classes).encode()).hexdigest()[:16]
+        self.fingerprint = f"phrase_book-{self.book.digest() if self.book else listed}"
+
+    def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        import torch
+
+        rows = [self.degrees(query) for query in queries]
+        pooled = np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
+        return QueryEmbedding(torch.from_numpy(pooled))
+
+    def degrees(self, query: Query) -> NDArray[np.float32]:
+        """(dim,), in [0, 1]."""
+        import torch
+
+        if isinstance(query, MixedQuery):
+            parts = [torch.from_numpy(self.degrees(part)) for part in query.parts]
+            return query.mix(torch.stack(parts), self.unit_norm).numpy()
+        if isinstance(query, TextQuery) and self.book:
+            return self.read(query).degrees()
+        if not isinstance(query, ClassQuery):
+            raise unreadable(self, query)
+        degrees = np.zeros(self.dim, np.float32)
+        for name, degree in query.degrees:
+            if name not in self.rows:
+                raise ValueError(f"{name!r} is not one of the {len(self.rows)} classes")
+            degrees[self.rows[name]] = degree
+        degrees[-1] = query.other
+        return 1 - degrees if query.complement else degrees
+
+    def read(self, query: TextQuery) -> Reading:
+        """What the words mean here. ValueError for a script that the sentence encoder cannot read."""
+        return self.reader.read(query.text)
+
+    @cached_property
+    def reader(self) -> Reader:
+        from ..reading.reader import Reader
+
+        assert self.book
+        return Reader(
+            self.book, self.phrase_embeddings(), self.sentences.vectors, self.sentences.is_word
+        )
+
+    @cached_property
+    def sentences(self) -> Sentences:
+        return Sentences()
+
+    def release(self) -> None:
+        """Let the sentence encoder's network go; a text that is not known loads it again."""
+        self.sentences.release()
+
+    def phrase_embeddings(self) -> NDArray[np.floating]:
+        """(p, d) in the order of the book's phrases."""
+        if self.config.folder and not self.config.classes:
+            from safetensors.numpy import load_file
+
+            path = Path(self.config.folder) / EMBEDDINGS_FILE
+            try:
+                stored: NDArray[np.floating] = load_file(path)["embeddings"]
+            except (OSError, KeyError, ValueError) as error:
+                raise ValueError(
+                    f"{path}: damaged ({error}); fetch the checkpoint again"
+                ) from error
+            return stored
+        assert self.book
+        return self.sentences.vectors(self.book.phrases()[0])
+
+    def carry(self, folder: Path) -> dict[str, str]:
+        """Write the book with its embeddings into a checkpoint's folder; the settings that read it."""
+        from safetensors.numpy import save_file
+
+        if not self.book:
+            return asdict(self.config)
+        plain = json.dumps(self.book.plain(), ensure_ascii=False, indent=0)
+        (folder / BOOK_FILE).write_text(plain + "\n", "utf-8")
+        embeddings = self.phrase_embeddings().astype(np.float16)
+        save_file({"embeddings": embeddings}, folder / EMBEDDINGS_FILE)
+        return {"folder": str(folder)}
+
+
+def book_of(config: Config) -> Book | None:
+    if config.folder:
+        path = Path(config.folder) / BOOK_FILE
+        try:
+            book = book_from(json.loads(path.read_text("utf-8")), str(path))
+        except OSError:
+            raise ValueError(f"{path}: missing; fetch the checkpoint again") from None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: damaged ({error}); fetch the checkpoint again") from error
+    elif config.phrases:
+        book = read_book((config.phrases,) if isinstance(config.phrases, str) else config.phrases)
+    else:
+        return None
+    return book.only(config.classes) if config.classes else book
+
+
+class Sentences:
+    """Embeds texts by MiniLM through the cache on disk; knows which words it has whole."""
+
+    def __init__(self) -> None:
+        from ..cache import CachedEncoder
+        from .minilm import Config as MiniLMConfig
+        from .minilm import MiniLM
+
+        self.minilm = MiniLM(MiniLMConfig())
+        self.cached = CachedEncoder(self.minilm)
+
+    def vectors(self, texts: list[str]) -> NDArray[np.float32]:
+        """(b, d), unit norm."""
+        found: NDArray[np.float32] = self.cached.encode(
+            [TextQuery(text) for text in texts]
+        ).pooled.numpy()
+        return found
+
+    def is_word(self, word: str) -> bool:
+        return word in self.vocabulary
+
+    @cached_property
+    def vocabulary(self) -> frozenset[str]:
+        return self.minilm.words()
+
+    def release(self) -> None:
+        self.cached.release()

@@ -1,0 +1,1 @@
+"""Networks that several encoders, detectors and data tools share: BERT, Cnn14, an audio tower."""

@@ -1,0 +1,54 @@
+"""Peak memory of `qsep separate` by length of the recording: python -m qsep.recipes.benchmarks.memory.
+
+What follows -- goes to `qsep separate`, as -- --runtime openvino. An hour of stereo takes 700 MB of disk
+for each file that is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .speed import command, noise_file
+
+SAMPLE_RATE = 44100
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("-m", "--model", default="sounds21")
+    parser.add_argument("--seconds", type=int, nargs="+", default=[10, 3600])
+    parser.add_argument("--channels", type=int, default=2)
+    parser.add_argument("options", nargs="*", help="after --: of qsep separate")
+    arguments = parser.parse_args()
+    for seconds in arguments.seconds:
+        with tempfile.TemporaryDirectory() as folder:
+            name = f"{seconds}.wav"
+            recording = noise_file(Path(folder) / name, seconds, SAMPLE_RATE, arguments.channels)
+            called = command(arguments.model, recording, Path(folder) / "out")
+            megabytes, taken = peak_of([*called, *arguments.options])
+        print(
+            f"{seconds} s of {arguments.channels} channels at {SAMPLE_RATE} Hz: peak {megabytes:.0f} MB, "
+            f"{taken:.0f} s",
+            flush=True,
+        )
+
+
+def peak_of(command: list[str]) -> tuple[float, float]:
+    """(the process's largest resident size in MB, seconds that it took); on Linux ours if that is larger."""
+    start = time.perf_counter()
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        raise SystemExit(f"failed: {' '.join(command)}")
+    unit = 1024 if sys.platform != "darwin" else 1024**2
+    return usage.ru_maxrss / unit, time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

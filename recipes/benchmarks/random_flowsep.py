@@ -1,0 +1,92 @@
+"""FlowSep at its published size with random weights.
+
+    python -m qsep.recipes.benchmarks.random_flowsep -o FOLDER
+
+For time and memory where the released file is not at hand; what it makes of a recording is noise. The
+text encoder is as large as FLAN-T5-large, with a tokenizer that knows no words. KEY=VALUE after it: other
+settings than the published ones, as sampling.num_steps=1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from qsep.queries.encoders.t5 import T5, Config
+from qsep.separation.checkpoint import ENCODER_FOLDER, describe, save_checkpoint
+from qsep.separation.components import build_separator
+
+from ..training.config import override_value
+
+T5_LARGE = {"d_model": 1024, "d_kv": 64, "d_ff": 2816, "num_layers": 24, "num_heads": 16}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, help="the checkpoint folder to make"
+    )
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    arguments = parser.parse_args()
+    settings: dict[str, Any] = {}
+    for setting in arguments.settings:
+        override_value(settings, setting)
+    make(arguments.out, settings)
+
+
+def make(folder: Path, settings: dict[str, Any]) -> None:
+    separator = random_separator("flowsep", settings)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        own = Path(scratch) / ENCODER_FOLDER
+        save_random_t5(own)
+        provenance = {"recipe": "random weights", "seed": 0, "step": 0}
+        encoder = T5(Config(str(own), dim=T5_LARGE["d_model"]))
+        config = describe("flowsep", separator, "t5", encoder, provenance)
+        config["encoder"]["config"]["model"] = f"./{ENCODER_FOLDER}"
+        card = "# FlowSep's networks with random weights\n\nFor time and memory alone.\n"
+        save_checkpoint(folder, config, separator.state_dict(), card, encoder_files=own)
+
+
+def random_separator(kind: str, settings: dict[str, Any]) -> Any:
+    """With random layers that keep the signal's level; other settings than the published ones if given."""
+    torch.manual_seed(0)
+    separator = build_separator(kind, settings)
+    for module in separator.modules():
+        if isinstance(module, nn.Conv2d) and module.weight.std() < 0.01:  # begun near zero
+            nn.init.kaiming_normal_(module.weight)
+    return separator.eval()
+
+
+def save_random_t5(folder: Path) -> None:
+    from transformers import T5Config, T5EncoderModel
+
+    save_word_tokenizer(folder, [])
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=32128, feed_forward_proj="gated-gelu", **T5_LARGE)
+    T5EncoderModel(config).save_pretrained(folder)
+
+
+def save_word_tokenizer(folder: Path, words: Sequence[str]) -> None:
+    """As T5's, of whole words: padding, end and unknown are 0, 1 and 2, then these."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    numbers = {word: number for number, word in enumerate(["<pad>", "</s>", "<unk>", *words])}
+    tokenizer = Tokenizer(models.WordLevel(numbers, "<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "$A </s>", special_tokens=[("</s>", 1)]
+    )
+    names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()

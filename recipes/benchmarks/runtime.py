@@ -1,0 +1,174 @@
+"""Published networks by every runtime there is: python -m qsep.recipes.benchmarks.runtime SYSTEM.
+
+SYSTEM: clipsep, its U-Net on the segments that it is given at use; audiosep, its U-Net on the whole; flowsep,
+all of it from waveform to waveform. The same weights everywhere, of the published sizes, random unless -m
+names a checkpoint. Runtimes take turns, so what else the machine does falls on all of them. The ratio is to
+the networks as they stand in plain torch: eager, fp32, channels first, norms by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from qsep.separation.runtime.accelerate import RUNTIMES, accelerate
+
+from .random_flowsep import random_separator
+
+Calls = list[tuple[Tensor, ...]]
+SECONDS = {"clipsep": 60, "audiosep": 60, "flowsep": 10}
+COMBINATIONS = ("torch-fp32", "onnx-fp32", "openvino-fp32", "torch-bf16", "openvino-bf16")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("system", nargs="?", default="clipsep", choices=SYSTEMS)
+    parser.add_argument("-m", "--model", type=Path, help="checkpoint folder of that system")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--seconds", type=int)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runtimes", nargs="+", default=COMBINATIONS, choices=COMBINATIONS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    seconds = arguments.seconds or SECONDS[arguments.system]
+    network, calls = SYSTEMS[arguments.system](arguments.model, seconds)
+    networks = {"plain": plain(network)}
+    for combination in arguments.runtimes:
+        name, precision = combination.split("-")
+        if all(find_spec(package) for package in RUNTIMES[name]):
+            networks[combination] = accelerated(network, name, precision)
+    print(f"{arguments.system}, {seconds} s in {len(calls)} calls, {arguments.threads} threads")
+    for line in compare(networks, calls, arguments.runs):
+        print(line, flush=True)
+
+
+def clipsep(folder: Path | None, seconds: int) -> tuple[nn.Module, Calls]:
+    separator = separator_of("clipsep", folder)
+    segments = log_magnitudes(separator, seconds)
+    return separator.network.unet, [(segment,) for segment in segments]
+
+
+def audiosep(folder: Path | None, seconds: int) -> tuple[nn.Module, Calls]:
+    separator = separator_of("resunet30", folder)
+    num_frames = seconds * separator.sample_rate // separator.config.hop_samples
+    num_frames -= num_frames % separator.unet.stride
+    num_bins = separator.config.window_samples // 2
+    query = F.normalize(normal(1, separator.query_dim), dim=-1)
+    return separator.unet, [(normal(1, 1, num_frames, num_bins), query)]
+
+
+def flowsep(folder: Path | None, seconds: int) -> tuple[nn.Module, Calls]:
+    separator = separator_of("flowsep", folder)
+    return Whole(separator), [(0.1 * normal(1, 1, seconds * separator.sample_rate),)]
+
+
+SYSTEMS: dict[str, Callable[[Path | None, int], tuple[nn.Module, Calls]]] = {
+    "clipsep": clipsep,
+    "audiosep": audiosep,
+    "flowsep": flowsep,
+}
+
+
+class Whole(nn.Module):
+    """A separator from mixture (b, c, t) to target, asked by a query of 12 tokens."""
+
+    def __init__(self, separator: Any) -> None:
+        super().__init__()
+        self.separator = separator
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        from qsep.queries.interface import QueryEmbedding
+
+        width = self.separator.query_dim
+        queries = QueryEmbedding(torch.zeros(1, 1, width), normal(1, 1, 12, width))
+        target: Tensor = self.separator.separate(mixture, queries).target
+        return target
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+def separator_of(kind: str, folder: Path | None) -> Any:
+    """Of a checkpoint, or of the published size with random weights."""
+    if folder is None:
+        return random_separator(kind, {})
+    from qsep.separation.checkpoint import load_checkpoint
+
+    return load_checkpoint(folder)[0]
+
+
+def log_magnitudes(separator: Any, seconds: int) -> list[Tensor]:
+    """Segments (1, 1, k, n) that cover so many seconds of noise."""
+    from qsep.separation.signal.segments import segment_starts
+
+    front = separator.spectrogram
+    generator = torch.Generator().manual_seed(0)
+    waveform = 0.1 * torch.randn(1, 1, seconds * separator.sample_rate, generator=generator)
+    rows = front.rows(front.spectrum(waveform)).clamp_min(1e-10).log()[:, None]
+    size = front.config.segment_frames
+    starts = segment_starts(rows.shape[-1], size, front.step_frames)
+    return [rows[..., start : start + size] for start in starts]
+
+
+def plain(network: nn.Module) -> nn.Module:
+    from qsep.separation.models.resunet30 import QueriedNorm
+
+    own = copy.deepcopy(network)
+    for module in own.modules():
+        if isinstance(module, QueriedNorm):
+            module.forward = partial(as_published, module)  # type: ignore[method-assign]
+    return own.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+
+def as_published(module: Any, hidden: Tensor, query: Tensor) -> Tensor:
+    return F.leaky_relu(module.norm(hidden) + module.offset(query)[..., None, None], 0.01)
+
+
+def accelerated(network: nn.Module, name: str, precision: str) -> nn.Module:
+    own = copy.deepcopy(network)
+    accelerate(own, name, precision)
+    return own
+
+
+@torch.inference_mode()
+def compare(networks: dict[str, nn.Module], calls: Calls, runs: int) -> list[str]:
+    """One line a network: seconds, its ratio to the first, its largest error relative to the largest
+    output."""
+    expected = networks["plain"](*calls[0])
+    errors = {
+        name: float((network(*calls[0]) - expected).abs().max() / expected.abs().max())
+        for name, network in networks.items()
+    }
+    times: dict[str, list[float]] = {name: [] for name in networks}
+    for _ in range(runs):
+        for name, network in networks.items():
+            start = time.perf_counter()
+            for inputs in calls:
+                network(*inputs)
+            times[name].append(time.perf_counter() - start)
+    return [
+        f"{name:14} {median(own):6.2f} s  {median(ratios(times['plain'], own)):5.2f} times as fast, "
+        f"error {errors[name]:.0e}"
+        for name, own in times.items()
+    ]
+
+
+def ratios(reference: list[float], own: list[float]) -> list[float]:
+    """Of one turn to the same turn, for the machine's mood changes between turns."""
+    return [first / second for first, second in zip(reference, own, strict=True)]
+
+
+if __name__ == "__main__":
+    main()

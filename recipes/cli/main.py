@@ -1,0 +1,387 @@
+"""The `qsep` command. Each subcommand is a thin shell on the package; imports wait until needed."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import signal
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .auto import auto
+from .data import data_app
+from .options import SOME_FAILED, USAGE, DeviceOption, ModelOption, OverwriteOption
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Separate the sounds that a query names from a recording; train separators; score them.",
+)
+models_app = typer.Typer(no_args_is_help=True, help="What models there are and what they know.")
+app.command()(auto)
+app.add_typer(models_app, name="models")
+app.add_typer(data_app, name="data")
+
+RuntimeOption = Annotated[
+    str, typer.Option(help="What computes the networks: torch, or on the CPU openvino or onnx.")
+]
+PrecisionOption = Annotated[
+    str, typer.Option(help="fp32, or bf16: faster where the CPU can, about 1 % off.")
+]
+
+
+def main() -> None:
+    """Entry point: one clear line for what goes wrong, never a traceback for bad input."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for stream in (sys.stdout, sys.stderr):  # a file's name may hold bytes that are not text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))  # tidy up first
+    logging.basicConfig(format="qsep: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    try:
+        app(prog_name="qsep")
+    except (ValueError, OSError) as error:
+        from ..inference.batch import one_line
+
+        print(f"qsep: error: {one_line(error)}", file=sys.stderr)
+        sys.exit(USAGE)
+    except SystemExit as stopped:
+        if stopped.code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            print("qsep: interrupted", file=sys.stderr)
+        raise
+
+
+@app.command()
+def separate(
+    inputs: Annotated[list[Path], typer.Argument(help="Recordings.", metavar="INPUT...")],
+    query: Annotated[
+        list[str] | None,
+        typer.Option("--query", "-q", help="The sound to take out, in words. Repeatable."),
+    ] = None,
+    query_image: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A picture of what makes the sound. Repeatable: all together are one query."
+        ),
+    ] = None,
+    query_audio: Annotated[
+        list[Path] | None,
+        typer.Option(help="An example of the sound. Repeatable: all together are one query."),
+    ] = None,
+    mix_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Mix pictures and examples into every -q, at this weight (0 to 1), instead of "
+            "separating by them on their own."
+        ),
+    ] = None,
+    negative: Annotated[
+        list[str] | None, typer.Option(help="A sound that is not wanted, in words. Repeatable.")
+    ] = None,
+    span: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these seconds, as 3.2-5.0, or 3.2- to the end. Repeatable."),
+    ] = None,
+    not_span: Annotated[
+        list[str] | None, typer.Option(help="Not these seconds, as 1-2. Repeatable.")
+    ] = None,
+    exclusive: Annotated[
+        bool, typer.Option(help="No part to two queries: all results and one residual sum up.")
+    ] = False,
+    consistent: Annotated[
+        bool, typer.Option(help="Parts of the input also where the model generates sound.")
+    ] = False,
+    candidates: Annotated[
+        int, typer.Option(min=1, help="Of a generative model: draw so many, keep the best.")
+    ] = 1,
+    judge: Annotated[
+        str, typer.Option(help="What the best is judged by: embedding or consistency.")
+    ] = "embedding",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("."),
+    residual: Annotated[bool, typer.Option(help="Write also what remains.")] = False,
+    model: ModelOption = "sounds21",
+    device: DeviceOption = "auto",
+    runtime: RuntimeOption = "torch",
+    precision: PrecisionOption = "fp32",
+    overwrite: OverwriteOption = False,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="One JSON object a file and query on standard output.")
+    ] = False,
+) -> None:
+    """Take the sounds that the queries name out of recordings.
+
+    Writes STEM.QUERY.wav (and STEM.QUERY.residual.wav, or STEM.residual.wav if exclusive) in the recording's
+    own sample rate, channels, length and sample format; target and residual sum to the recording.
+    """
+    from ..inference.batch import check_jobs, separate_files
+    from .queries import conditions_from, queries_from
+
+    queries = queries_from(query or [], query_image or [], query_audio or [], mix_weight)
+    if not queries:
+        raise ValueError("say which sound to take out, as -q 'a dog barking'")
+    conditions = conditions_from(
+        queries, negative or [], span or [], not_span or [], exclusive, consistent
+    )
+    inputs = list(dict.fromkeys(inputs))
+    check_jobs(inputs, queries, out, residual, overwrite, common=exclusive)
+
+    from qsep.separation.api import load
+
+    loaded = load(model, device, runtime, precision).best_of(candidates, judge)
+    every = [*queries, *conditions.negatives]
+    loaded.embed(every)  # what its encoder cannot read is refused before any work
+    for asked in every:
+        loaded.warn_if_unfamiliar(asked)
+    if not separate_files(loaded, inputs, queries, out, residual, json_output, conditions):
+        sys.exit(SOME_FAILED)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A TOML file or a shipped recipe's name.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="table.key=value …", metavar="[KEY=VALUE]...")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The run's folder; continues what is there.")
+    ] = ...,  # type: ignore[assignment]
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    devices: Annotated[int, typer.Option(help="How many of them.")] = 1,
+) -> None:
+    """Train a separator by a recipe, or continue such a run exactly where it was."""
+    if find_spec("lightning_fabric") is None or find_spec("matplotlib") is None:
+        raise ValueError("training needs more packages: pip install 'qsep[train]'")
+    from ..training.config import read_recipe
+    from ..training.loop import train as run
+
+    parsed, content = read_recipe(recipe, overrides)
+    folder = run(parsed, content, out, accelerator, devices)
+    if folder is not None:
+        print(f"checkpoint: {folder}")
+
+
+@app.command()
+def evaluate(
+    protocol: Annotated[str, typer.Argument(help="Which mixtures and queries, such as sounds21.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(help="What else the protocol lets one choose.", metavar="[KEY=VALUE]..."),
+    ] = None,
+    data: Annotated[Path, typer.Option(help="Folder with the protocol's recordings.")] = ...,  # type: ignore[assignment]
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for the run; continues what is there. Default: scores/PROTOCOL-MODEL-CONDITION.",
+        ),
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV that lists the items, or one of the protocol's own by name, such as dev-3 of "
+            "sounds150; default: the protocol's own."
+        ),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help="Name, folder, or a baseline: mixture, ibm, irm, psm."),
+    ] = "sounds21",
+    condition: Annotated[
+        str,
+        typer.Option(
+            help="plain, or harder: templates, negation, absent, snr-sweep, num-sources, same-family, "
+            "clipped, coloured; sounds150 and sounds21 also wordings, examples, absent-wordings."
+        ),
+    ] = "plain",
+    device: DeviceOption = "auto",
+    runtime: RuntimeOption = "torch",
+    precision: PrecisionOption = "fp32",
+    workers: Annotated[
+        int, typer.Option(min=1, help="Items at a time; changes no number.")
+    ] = os.cpu_count() or 1,
+    baselines: Annotated[
+        bool, typer.Option(help="Score also the mixture, ideal masks and other queries.")
+    ] = True,
+    embedding: Annotated[
+        str | None,
+        typer.Option(
+            help="clap:model=FOLDER, or another encoder that reads recordings: adds similarity to the "
+            "text (CLAP score) and to the target, and the Fréchet audio distance."
+        ),
+    ] = None,
+    keep_audio: Annotated[
+        int, typer.Option(min=0, help="Keep so many of the best and worst items, for the report.")
+    ] = 10,
+    backend: Annotated[
+        str | None, typer.Option(help="What computes BSSEval, where it is used: qsep or museval.")
+    ] = None,
+    binary: Annotated[
+        bool, typer.Option("--binary", help="Round masks to 0 and 1 (protocol clipsep).")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Discard what the folder holds.")] = False,
+) -> None:
+    """Score a model under a named protocol: one row an item in items.csv, means in summary.json."""
+    from qsep.evaluation.protocols import load_items
+    from qsep.evaluation.report.write import text_table
+    from qsep.evaluation.run import evaluate as run
+
+    pairs = as_pairs(settings or [])
+    pairs |= ({"backend": backend} if backend else {}) | ({"masks": "hard"} if binary else {})
+    items = load_items(protocol, data, manifest, condition, pairs)
+    summary = run(
+        load_estimator(model, device, runtime, precision),
+        items,
+        out or Path("scores", f"{protocol}-{Path(model).resolve().name}-{condition}"),
+        overwrite,
+        workers,
+        baselines,
+        load_embedder(embedding) if embedding else None,
+        keep_audio,
+    )
+    print(text_table(summary))
+    if summary.num_failed:
+        sys.exit(SOME_FAILED)
+
+
+def load_estimator(model: str, device: str, runtime: str, precision: str) -> Any:
+    from qsep.evaluation.oracle import ESTIMATORS
+
+    if model in ESTIMATORS:
+        return model
+    from qsep.separation.api import load
+
+    logging.getLogger("qsep").setLevel(logging.ERROR)  # odd queries are the point here
+    return load(model, device, runtime, precision)
+
+
+def load_embedder(description: str) -> Any:
+    """KIND, or KIND:KEY=VALUE,KEY=VALUE…, of an encoder in qsep.queries."""
+    from qsep.evaluation.metrics.perceptual import EncoderEmbedder
+    from qsep.separation.components import build_encoder
+
+    kind, _, settings = description.partition(":")
+    return EncoderEmbedder(build_encoder(kind, as_pairs(settings.split(",") if settings else [])))
+
+
+def as_pairs(settings: list[str]) -> dict[str, str]:
+    for setting in settings:
+        if "=" not in setting:
+            raise ValueError(f"{setting!r}: expected KEY=VALUE")
+    return {key: value for key, _, value in (setting.partition("=") for setting in settings)}
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of `qsep evaluate`.", metavar="RUN...")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="FILE.html, FILE.md or FILE.csv.")],
+) -> None:
+    """Compare runs: intervals, paired differences, plots, and the items that went best and worst."""
+    from qsep.evaluation.report.comparison import read_runs
+    from qsep.evaluation.report.write import write_report
+
+    write_report(read_runs(runs), out)
+    print(f"report: {out}")
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """The models that come with the package."""
+    from qsep.separation.api import CHECKPOINTS_DIR, shipped_models
+
+    for name in shipped_models():
+        card = (CHECKPOINTS_DIR / name / "README.md").read_text().splitlines()
+        print(f"{name:20} {card[0].lstrip('# ')}")
+
+
+@models_app.command("info")
+def model_info(
+    model: Annotated[str, typer.Argument(help="A shipped model's name or a folder.")] = "sounds21",
+    json_output: Annotated[bool, typer.Option("--json", help="The whole configuration.")] = False,
+) -> None:
+    """What a model is, what kinds of sound it knows, and how it was made."""
+    from qsep.separation.api import checkpoint_folder
+    from qsep.separation.checkpoint import read_config
+
+    folder = checkpoint_folder(model)
+    config = read_config(folder)
+    if json_output:
+        print(json.dumps(config, indent=1))
+        return
+    size_mb = (folder / "model.safetensors").stat().st_size / 1e6
+    provenance = config.get("provenance", {})
+    print(
+        f"{folder.name}: {config['separator']['kind']}, {config['sample_rate']} Hz, {size_mb:.1f} MB"
+    )
+    print(f"queries: {kinds_of_query(folder, config)}")
+    if source := provenance.get("converted_from"):
+        print(f"converted from: {source} ({provenance['recipe']})")
+    elif {"recipe", "seed", "step"} <= provenance.keys():
+        print(
+            f"made by: qsep train {provenance['recipe']}, seed {provenance['seed']}, "
+            f"{provenance['step']} steps"
+        )
+    if kinds := config["separator"]["config"].get("concepts"):
+        print(f"knows {len(kinds)} kinds of sound:")
+        for kind in kinds:
+            print(f"  {kind}")
+
+
+def kinds_of_query(folder: Path, config: dict[str, Any]) -> str:
+    """What a model reads and by which encoder, or why that cannot be told here."""
+    from qsep.separation.checkpoint import stored_encoder
+    from qsep.separation.inference.examples import readable
+
+    described = f"by {config['encoder']['kind']} ({config['encoder']['fingerprint']})"
+    try:
+        modalities = stored_encoder(folder, config).modalities
+    except ValueError as error:
+        return f"{described}, which is not usable here: {error}"
+    kinds = readable(modalities, bool(config["separator"]["config"].get("concepts")))
+    return f"{' and '.join(sorted(kind.kind for kind in kinds))}, {described}"  # type: ignore[attr-defined]
+
+
+@models_app.command("convert")
+def convert_model(
+    file: Annotated[Path, typer.Argument(help="A released checkpoint, such as best_model.pt.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Other settings than the released ones, as separator.exact=true.",
+            metavar="[KEY=VALUE]...",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")] = ...,  # type: ignore[assignment]
+) -> None:
+    """Turn a checkpoint that others released into a checkpoint folder."""
+    from qsep.separation.published.reader import convert_to_folder
+
+    from ..training.config import override_value
+
+    changes: dict[str, Any] = {}
+    for setting in settings or []:
+        override_value(changes, setting)
+    if unknown := sorted(changes.keys() - {"separator", "encoder"}):
+        raise ValueError(f"{unknown[0]}: settings are separator.KEY=VALUE or encoder.KEY=VALUE")
+    convert_to_folder(file, out, changes)
+    print(f"checkpoint: {out}")
+
+
+@app.command()
+def doctor() -> None:
+    """What this installation has: versions, devices, decoders, models."""
+    from .doctor import report
+
+    for line in report():
+        print(line)

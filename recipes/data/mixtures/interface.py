@@ -1,0 +1,7 @@
+"""What a data set of training mixtures may be."""
+
+from .mix_and_separate import MixAndSeparate
+from .segments import SegmentMixtures
+from .videos import VideoMixtures
+
+Mixtures = MixAndSeparate | VideoMixtures | SegmentMixtures

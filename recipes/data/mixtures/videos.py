@@ -1,0 +1,215 @@
+"""Training items of videos: mixtures of clips, each asked for by its label, its pictures or both.
+
+An item is a pure function of (seed, draw number): never of worker, rank or resume. What is drawn and how a
+clip is cut follows Dong et al., "CLIPSep: Learning text-queried sound separation with noisy unlabeled
+videos" (2023), and their code.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from qsep.evaluation.protocols._recordings import cut_around
+from qsep.queries.interface import ImageQuery, MixedQuery, Query, TextQuery
+from qsep.separation.interface import MixtureBatch
+
+from ..index import FRAMES_PER_SECOND, VideoClip
+from ..wording import PhraseBook
+
+log = logging.getLogger("qsep")
+
+MARGIN = 3 * FRAMES_PER_SECOND  # frames at either end that training cuts none around
+MODALITIES = ("text", "image", "mixed")
+
+
+@dataclass(frozen=True)
+class VideoMixConfig:
+    """Each of num_sources clips is cut to segment_samples, times a gain between the lowest and the highest
+    of `gains`, clipped to full scale and divided by num_sources."""
+
+    segment_samples: int = 65535
+    num_sources: int = 2
+    gains: tuple[float, float] = (0.5, 1.5)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A clip, the frame (from 1) that its sound and its pictures are centred on, and its gain."""
+
+    clip: VideoClip
+    centre: int
+    gain: float
+
+
+def training_picks(
+    clips: Sequence[VideoClip], config: VideoMixConfig, seed: int, draw: int
+) -> list[Pick]:
+    """Clips, not labels, come equally often: every epoch goes through all in an order of its own.
+
+    The others of a mixture are any others, drawn without repetition.
+    """
+    epoch, position = divmod(draw, len(clips))
+    first = int(epoch_order(len(clips), seed, epoch)[position])
+    rng = np.random.default_rng((seed, draw))
+    others = rng.choice(len(clips) - 1, config.num_sources - 1, replace=False)
+    picks = []
+    for index in (first, *(int(other) + (other >= first) for other in others)):
+        clip = clips[index]
+        lowest, highest = MARGIN + 1, clip.num_frames - MARGIN
+        if lowest > highest:  # no longer than the margins: the middle
+            lowest = highest = (clip.num_frames + 1) // 2
+        centre = int(rng.integers(lowest, highest + 1))
+        picks.append(Pick(clip, centre, rng.uniform(*config.gains)))
+    return picks
+
+
+def validation_picks(clips: Sequence[VideoClip], config: VideoMixConfig, draw: int) -> list[Pick]:
+    """As the authors': row by row with others by random.sample after random.seed(row), cut in the middle."""
+    first = draw % len(clips)
+    candidates = [index for index in range(len(clips)) if index != first]
+    others = random.Random(first).sample(candidates, config.num_sources - 1)
+    chosen = [clips[index] for index in (first, *others)]
+    return [Pick(clip, clip.num_frames // 2, 1.0) for clip in chosen]
+
+
+@functools.lru_cache(maxsize=2)
+def epoch_order(num_clips: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch, 1)).permutation(num_clips)
+
+
+def read_cut(path: Path, centre_seconds: float, num_samples: int) -> np.ndarray:
+    """num_samples of a recording around a time, (num_samples,) float32; no more of it is read than needed.
+
+    Raises ValueError where the recording ends before.
+    """
+    with soundfile.SoundFile(path) as file:
+        centre = int(centre_seconds * file.samplerate)
+        first = max(0, min(centre, file.frames) - num_samples)  # all of it where it is shorter
+        file.seek(first)
+        part = file.read(2 * num_samples, dtype="float32", always_2d=True).mean(axis=1)
+    return cut_around(part, centre - first, num_samples, path)
+
+
+class QueryChooser:
+    """Which kind of query an item's sources get.
+
+    kind: "text", "image", "mixed", "hybrid" (pictures at even steps, words at odd ones; for validation
+    pictures), or the odds of text, image and mixed, drawn anew for each item.
+    """
+
+    def __init__(
+        self, kind: str | tuple[float, ...], seed: int, batch_size: int, validation: bool
+    ) -> None:
+        if isinstance(kind, str) and kind not in (*MODALITIES, "hybrid"):
+            raise ValueError(
+                f"data.queries is {kind!r}; expected text, image, mixed, hybrid, or three odds"
+            )
+        if not isinstance(kind, str) and (len(kind) != 3 or min(kind) < 0 or sum(kind) <= 0):
+            raise ValueError(
+                f"data.queries is {list(kind)}; expected the odds of text, image and mixed"
+            )
+        self.kind = "image" if kind == "hybrid" and validation else kind
+        self.seed, self.batch_size = seed, batch_size
+
+    @property
+    def shows_pictures(self) -> bool:
+        return self.kind != "text" and self.kind[1:] != (0, 0)
+
+    def modality(self, draw: int) -> str:
+        if self.kind == "hybrid":
+            return ("image", "text")[draw // self.batch_size % 2]
+        if isinstance(self.kind, str):
+            return self.kind
+        rng = np.random.default_rng((self.seed, draw, 2))
+        return str(rng.choice(MODALITIES, p=np.divide(self.kind, sum(self.kind))))
+
+
+class VideoMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | None], str]]):
+    """dataset[draw] is (sources (s, 1, t), s queries, id), the draw-th item of an endless list.
+
+    Where a file cannot be read, the whole item is silent, as the authors' is, and asks for nothing; a
+    warning names the file.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        clips: Sequence[VideoClip],
+        book: PhraseBook,
+        config: VideoMixConfig,
+        chooser: QueryChooser,
+        sample_rate: int,
+        seed: int,
+        validation: bool,
+    ) -> None:
+        unknown = sorted({clip.label for clip in clips} - set(book.labels))
+        if unknown:
+            raise ValueError(f"labels without wordings in the phrase book: {unknown}")
+        check_files(folder, clips, chooser.shows_pictures, sample_rate)
+        self.folder, self.clips, self.book, self.config = folder, clips, book, config
+        self.chooser, self.sample_rate = chooser, sample_rate
+        self.seed, self.validation = seed, validation
+
+    def picks(self, draw: int) -> list[Pick]:
+        if self.validation:
+            return validation_picks(self.clips, self.config, draw)
+        return training_picks(self.clips, self.config, self.seed, draw)
+
+    def __getitem__(self, draw: int) -> tuple[torch.Tensor, list[Query | None], str]:
+        picks = self.picks(draw)
+        modality = self.chooser.modality(draw)
+        rng = np.random.default_rng((self.seed, draw, 3))
+        sources = np.zeros((len(picks), 1, self.config.segment_samples), np.float32)
+        queries: list[Query | None] = [None] * len(picks)
+        try:
+            sources[:, 0] = [self.sound(pick) for pick in picks]
+            queries = [self.query(pick, modality, rng) for pick in picks]
+        except (soundfile.SoundFileError, OSError, ValueError) as error:
+            log.warning("item %d is silent: %s", draw, error)
+            sources[:] = 0
+        return torch.from_numpy(sources), queries, f"{self.seed}-{draw}"
+
+    def sound(self, pick: Pick) -> np.ndarray:
+        seconds = (pick.centre - 0.5) / FRAMES_PER_SECOND
+        cut = read_cut(self.folder / pick.clip.audio, seconds, self.config.segment_samples)
+        return np.clip(cut * np.float32(pick.gain), -1, 1) / self.config.num_sources
+
+    def query(self, pick: Pick, modality: str, rng: np.random.Generator) -> Query:
+        """A wording of the label, the frame at the centre and its neighbours, or both."""
+        phrases = self.book.phrases[pick.clip.label]
+        words = TextQuery(phrases[rng.integers(len(phrases))])
+        if modality == "text":
+            return words
+        frames = (pick.centre - 1, pick.centre, pick.centre + 1)
+        folder = self.folder / pick.clip.frames
+        pictures = ImageQuery(*(folder / f"{frame:06d}.jpg" for frame in frames))
+        return pictures if modality == "image" else MixedQuery(words, pictures)
+
+    def collate(self, items: list[tuple[torch.Tensor, list[Query | None], str]]) -> MixtureBatch:
+        sources = torch.stack([item[0] for item in items])
+        queries, ids = [item[1] for item in items], [item[2] for item in items]
+        return MixtureBatch(sources.sum(dim=1), sources, queries, self.sample_rate, ids)
+
+
+def check_files(folder: Path, clips: Sequence[VideoClip], pictures: bool, sample_rate: int) -> None:
+    """Refuse, before anything is trained, lists whose files lie elsewhere or have another rate."""
+    missing = [clip.audio for clip in clips if not (folder / clip.audio).is_file()]
+    if pictures:
+        missing += [clip.frames for clip in clips if not (folder / clip.frames).is_dir()]
+    if missing:
+        raise ValueError(
+            f"{folder}: {len(missing)} of the files listed are missing, first {missing[0]}; "
+            "run `qsep data prepare` again"
+        )
+    found = soundfile.info(folder / clips[0].audio).samplerate
+    if found != sample_rate:
+        raise ValueError(f"{folder}: prepared at {found} Hz, the separator works at {sample_rate}")

@@ -1,0 +1,1 @@
+"""Preparing training data from public data sets and folders of videos."""

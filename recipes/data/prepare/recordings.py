@@ -1,0 +1,155 @@
+"""Whether a recording can be trained on and how long it is, or the same as a WAV file at another rate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import soundfile
+
+from qsep.queries.files.threads import in_order
+from qsep.separation.audio.reader import AudioError, AudioReader
+from qsep.separation.audio.resample import StreamResampler
+from qsep.separation.checkpoint import write_atomically
+
+from .tree import CONVERTIBLE
+
+BLOCK_SAMPLES = 1 << 16
+TAIL_SAMPLES = 4096  # read at the end of a recording: what is cut short fails there
+JOURNAL = ".checked.jsonl"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """seconds: its duration, 0 if there is a problem, which then says what."""
+
+    seconds: float
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Care:
+    """sample_rate: in Hz, of the WAV files to make; None: recordings stay as they are.
+    thorough: all samples are read, not the last ones alone."""
+
+    sample_rate: int | None = None
+    thorough: bool = False
+
+
+def check(path: Path, thorough: bool) -> Checked:
+    """As training reads it."""
+    if path.suffix.lower() in CONVERTIBLE:
+        return Checked(0, "training reads WAV, FLAC, Ogg and MP3: --sample-rate makes WAV of it")
+    try:
+        with soundfile.SoundFile(path) as file:
+            num_samples, rate = file.frames, file.samplerate
+            start = 0 if thorough else max(0, num_samples - TAIL_SAMPLES)
+            file.seek(start)
+            num_read = 0
+            while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+                if not np.isfinite(block).all():
+                    return Checked(0, "holds NaN or infinite samples")
+                num_read += len(block)
+    except (soundfile.SoundFileError, OSError, TypeError):  # TypeError: the name ends in .raw
+        return Checked(0, "damaged, or not audio that libsndfile reads")
+    if not num_samples or num_read != num_samples - start:
+        return Checked(0, "ends early" if num_samples else "holds no samples")
+    return Checked(round(num_samples / rate, 3))
+
+
+def convert(path: Path, target: Path, sample_rate: int) -> Checked:
+    """The mean of the first two channels, as training hears it, in 16 bits; what is there already stays.
+
+    Raises OSError where the target cannot be written.
+    """
+    if target.is_file():
+        return check(target, thorough=False)
+
+    def write(temporary: Path) -> None:
+        with (
+            AudioReader(path) as reader,
+            soundfile.SoundFile(temporary, "w", sample_rate, 1, "PCM_16", format="WAV") as file,
+        ):
+            resampler = StreamResampler(reader.sample_rate, sample_rate, 1)
+            for block in reader.blocks(BLOCK_SAMPLES):
+                mono = block[:2].mean(axis=0, keepdims=True)
+                file.write(resampler.process(mono)[0])
+            file.write(resampler.flush()[0])
+
+    try:
+        write_atomically(target, write)
+    except AudioError as error:
+        return Checked(0, str(error).removeprefix(f"{path} "))
+    except soundfile.SoundFileError as error:  # the reader's own are AudioErrors
+        raise OSError(f"{target}: cannot be written ({error}): is the disk full?") from error
+    return check(target, thorough=False)
+
+
+def check_all(
+    folder: Path,
+    paths: Sequence[Path],
+    out: Path,
+    care: Care,
+    num_jobs: int,
+    progress: Callable[[float, float], object] | None,
+) -> dict[Path, tuple[Path, Checked]]:
+    """For each recording below `folder`, the file to train on and what is known of it.
+
+    What the journal in `out` knows of a recording that has not changed since is not found out again.
+    """
+
+    def target(path: Path) -> Path:
+        if care.sample_rate is None:
+            return path
+        below = path.relative_to(folder)
+        return (out / f"audio-{care.sample_rate}" / below).with_name(f"{below.stem}.wav")
+
+    def examine(path: Path) -> Checked:
+        if care.sample_rate is None:
+            return check(path, care.thorough)
+        return convert(path, target(path), care.sample_rate)
+
+    known = read_journal(out / JOURNAL)
+    done: dict[Path, Checked] = {}
+    for path in paths:
+        found = known.get(key_of(path, care))
+        if found and (found.problem or target(path).is_file()):
+            done[path] = found
+    rest = [path for path in paths if path not in done]
+    with (
+        (out / JOURNAL).open("a", encoding="utf-8") as journal,
+        closing(in_order(examine, rest, num_jobs)) as examined,
+    ):
+        for num_done, (path, found) in enumerate(examined, start=1):
+            done[path] = found
+            note(journal, key_of(path, care), found)
+            if progress:
+                progress(num_done, len(rest))
+    return {path: (target(path), done[path]) for path in paths}
+
+
+def key_of(path: Path, care: Care) -> str:
+    """Changes whenever the recording does, or what is to be found out."""
+    state = path.stat()
+    return f"{path} {state.st_size} {state.st_mtime_ns} {care}"
+
+
+def note(journal: TextIO, key: str, found: Checked) -> None:
+    journal.write(json.dumps({"key": key} | asdict(found)) + "\n")
+
+
+def read_journal(path: Path) -> dict[str, Checked]:
+    """By key. The journal is written line by line; one that was cut off counts for nothing."""
+    found: dict[str, Checked] = {}
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+            found[row["key"]] = Checked(row["seconds"], row["problem"])
+        except (json.JSONDecodeError, KeyError):
+            continue
+    return found

@@ -1,0 +1,66 @@
+"""WavCaps (Mei et al. 2023): json_files/PART/*_final.json with id and caption, and recordings ID.flac in
+folders named by part: AudioSet_SL, BBC_Sound_Effects, FreeSound and SoundBible. All are train.
+
+The setting parts names those wanted, with commas. What two of the publisher's blacklists name is left out:
+the test sets of AudioCaps and Clotho, and UrbanSound8K, ESC-50 and VGGSound, on which AudioSep is evaluated.
+The third, of all of AudioCaps and Clotho, is for those who do not train on them: give it with --exclude.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from qsep.evaluation.protocols._published import choose
+
+from ..listing import Listed, Listing
+from ..overlaps import read_origins
+from ..tree import Tree
+
+LISTS = {
+    "AudioSet_SL": "as_final.json",
+    "BBC_Sound_Effects": "bbc_final.json",
+    "FreeSound": "fsd_final.json",
+    "SoundBible": "sb_final.json",
+}
+ORIGINS = {"BBC_Sound_Effects": "bbc", "FreeSound": "freesound", "SoundBible": "soundbible"}
+SHARED = {"AudioSet_SL", "FreeSound"}  # other data sets have their recordings too
+BLACKLISTS = (
+    ("blacklist_exclude_test_ac.json",),
+    ("blacklist_exclude_ub8k_esc50_vggsound.json", "blacklist_exclude_ubs8k_esc50_vggsound.json"),
+)
+
+
+def read(tree: Tree, parts: str = "") -> Listing:
+    asked = [choose("parts", part, tuple(LISTS)) for part in parts.split(",") if part]
+    found = {part: path for part, name in LISTS.items() if (path := tree.find_list(name))}
+    wanted = asked or list(found)
+    for part in wanted or LISTS:
+        tree.need_list(LISTS[part])
+    clips = [listed(part, item, found[part]) for part in wanted for item in read_items(found[part])]
+    excluded: dict[str, str] = {}
+    for names in BLACKLISTS if SHARED.intersection(wanted) else ():
+        blacklist = tree.need_list(*names)
+        excluded |= dict.fromkeys(read_origins(blacklist), f"named in {blacklist.name}")
+    return Listing(clips, excluded, tuple(LISTS.keys() - set(wanted)))
+
+
+def read_items(path: Path) -> list[dict[str, Any]]:
+    try:
+        items: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["data"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected data with id and caption each ({error!r})") from error
+    return items
+
+
+def listed(part: str, item: dict[str, Any], path: Path) -> Listed:
+    """AudioSet's ids are files' names, YID.wav; Freesound's may be numbers."""
+    try:
+        name, caption = str(item["id"]), str(item["caption"]).strip()
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected data with id and caption each ({error!r})") from error
+    if part == "AudioSet_SL":
+        name = name.removesuffix(".wav").removeprefix("Y")
+        return Listed("train", name, (caption,), f"youtube:{name}", part=part)
+    return Listed("train", name, (caption,), f"{ORIGINS[part]}:{name}", part=part)

@@ -1,0 +1,239 @@
+"""From a folder of videos to training data: sounds, frames, index files, and a report of what is lacking.
+
+What Dong et al. (2023) keep and how they split: more than 5 frames and 80/20 of MUSIC (Zhao et al. 2018),
+more than 8 frames and 90/10 of VGGSound (Chen et al. 2020).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from qsep.queries.files.threads import in_order
+from qsep.separation.checkpoint import write_atomically
+
+from ..index import VideoClip, read_index, write_index
+from .one_video import VideoError, extract, find_videos, require_tools
+
+SHUFFLE_SEED = 1234
+YOUTUBE_ID_LENGTH = 11
+PROBLEMS = {
+    "missing": "listed, but there is no such video",
+    "unlisted": "a video without a label in the list",
+    "duplicate": "another file of the same video",
+    "broken": "cannot be read",
+    "short": "too few frames",
+}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A clip is kept if it has over least_frames frames; validation_share of the clips are split off."""
+
+    least_frames: int
+    validation_share: float
+
+
+RULES = {"music": Rules(5, 0.2), "vggsound": Rules(8, 0.1)}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A video, its name in the prepared folder (without an ending), and whether it is held out."""
+
+    video: Path
+    name: str
+    label: str
+    test: bool = False
+
+
+@dataclass
+class Plan:
+    """What there is to do, and what is known to be lacking: (file or name, problem, remark)."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    faults: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def add(self, job: Job) -> None:
+        if job.name in self.jobs:
+            self.faults.append((str(job.video), "duplicate", str(self.jobs[job.name].video)))
+        else:
+            self.jobs[job.name] = job
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """How many clips each index file lists, how many there are of each problem, and where they are listed."""
+
+    clips: dict[str, int]
+    problems: dict[str, int]
+    report: Path
+
+
+def prepare(
+    dataset: str,
+    folder: Path,
+    out: Path,
+    listing: Path | None = None,
+    held_out: Sequence[Path] = (),
+    num_jobs: int = 1,
+    progress: Callable[[float, float], object] | None = None,
+) -> Prepared:
+    """Fill `out` from the videos in `folder`; what is there already stays, so that it may be run again.
+
+    dataset: "music" or "vggsound". listing: VGGSound's vggsound.csv (by default the one in the folder) or
+    MUSIC's JSON (by default none, and nothing is said to be missing). held_out: index files whose videos
+    are kept out of train and val. Raises ValueError if nothing is usable; report.csv says why.
+    """
+    rules = RULES.get(dataset)
+    if rules is None:
+        raise ValueError(f"{dataset!r} is not a data set known here: {', '.join(RULES)}")
+    require_tools()
+    videos = find_videos(folder)
+    if not videos:
+        raise ValueError(f"{folder}: no videos in it")
+    tested = {Path(clip.audio).stem for path in held_out for clip in listed_clips(path)}
+    if dataset == "music":
+        plan = plan_music(videos, listing, tested)
+    else:
+        plan = plan_vggsound(videos, listing or folder / "vggsound.csv", tested)
+    out.mkdir(parents=True, exist_ok=True)
+    clips = extract_all(plan, out, rules, num_jobs, progress)
+    report = out / "report.csv"
+    write_report(report, plan.faults)
+    if not clips:
+        raise ValueError(f"{folder}: none of {len(videos)} videos can be used; {report} says why")
+    held = [clips[name] for name in sorted(clips) if plan.jobs[name].test]
+    rest = [clips[name] for name in sorted(clips) if not plan.jobs[name].test]
+    train, val = split(rest, rules.validation_share)
+    index = {"train": train, "val": val} | ({"test": held} if held else {})
+    for name, rows in index.items():
+        write_index(out / f"{name}.csv", rows)
+    problems = Counter(problem for _, problem, _ in plan.faults)
+    return Prepared({name: len(rows) for name, rows in index.items()}, dict(problems), report)
+
+
+def listed_clips(path: Path) -> Iterable[VideoClip]:
+    return read_index(path.parent, path.name.removesuffix(".csv"))
+
+
+def plan_music(videos: Sequence[Path], listing: Path | None, tested: set[str]) -> Plan:
+    """A video's label is the name of its folder."""
+    plan = Plan()
+    for video in videos:
+        label = video.absolute().parent.name
+        plan.add(Job(video, f"{label}/{video.stem}", label, video.stem in tested))
+    if listing is not None:
+        try:
+            listed = json.loads(listing.read_text("utf-8"))["videos"]
+            names = [f"{label}/{video_id}" for label, ids in listed.items() for video_id in ids]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{listing}: not one of MUSIC's lists of videos ({error})") from error
+        plan.faults += [(name, "missing", "") for name in names if name not in plan.jobs]
+    return plan
+
+
+def plan_vggsound(videos: Sequence[Path], listing: Path, tested: set[str]) -> Plan:
+    """A video's name is, or begins with, its YouTube id; its label is the list's, commas made blanks.
+
+    Those that the list counts as test are held out.
+    """
+    listed = read_vggsound(listing)
+    plan = Plan()
+    for video in videos:
+        video_id = video.stem if video.stem in listed else video.stem[:YOUTUBE_ID_LENGTH]
+        if video_id not in listed:
+            plan.faults.append((str(video), "unlisted", ""))
+            continue
+        label, part = listed[video_id]
+        label = label.replace(", ", " ")
+        name = f"{video_id[0]}/{video_id[1]}/{video_id}"
+        plan.add(Job(video, name, label, part == "test" or video_id in tested))
+    found = {Path(name).name for name in plan.jobs}
+    plan.faults += [(video_id, "missing", "") for video_id in listed if video_id not in found]
+    return plan
+
+
+def read_vggsound(path: Path) -> dict[str, tuple[str, str]]:
+    """YouTube id to (label, "train" or "test"), of a list of id, start in seconds, label, split."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; give VGGSound's vggsound.csv with --list")
+    listed: dict[str, tuple[str, str]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.reader(file):
+            if len(row) != 4 or len(row[0]) < 2 or row[3] not in ("train", "test"):
+                raise ValueError(
+                    f"{path}: expected rows of YouTube id, start, label, train or test; "
+                    f"got {','.join(row)!r}"
+                )
+            listed[row[0]] = row[2], row[3]
+    return listed
+
+
+def extract_all(
+    plan: Plan,
+    out: Path,
+    rules: Rules,
+    num_jobs: int,
+    progress: Callable[[float, float], object] | None,
+) -> dict[str, VideoClip]:
+    """The clips worth keeping by name; what is wrong with the others is added to the plan's faults."""
+    clips: dict[str, VideoClip] = {}
+
+    def frames_of(job: Job) -> int | VideoError:
+        audio, frames = out / f"audio/{job.name}.wav", out / "preprocessed" / job.name
+        try:
+            return extract(job.video, audio, frames, Path(staging))
+        except VideoError as error:
+            return error
+
+    with (
+        TemporaryDirectory(prefix=".preparing-", dir=out) as staging,
+        closing(in_order(frames_of, plan.jobs.values(), num_jobs)) as extracted,
+    ):
+        for num_done, (job, found) in enumerate(extracted, start=1):
+            if isinstance(found, VideoError):
+                plan.faults.append((str(job.video), "broken", str(found)))
+            elif found > rules.least_frames:
+                clips[job.name] = VideoClip(
+                    f"audio/{job.name}.wav", f"preprocessed/{job.name}", found, job.label
+                )
+            else:
+                remark = f"{found} frames; more than {rules.least_frames} are needed"
+                plan.faults.append((str(job.video), "short", remark))
+            if progress:
+                progress(num_done, len(plan.jobs))
+    return clips
+
+
+def split(
+    clips: Sequence[VideoClip], validation_share: float
+) -> tuple[list[VideoClip], list[VideoClip]]:
+    """(train, validation) by Python's own generator, random.shuffle after random.seed(1234), as the authors.
+
+    They shuffle in the order that their file system lists files in, which nobody can repeat; here clips
+    come sorted by name.
+    """
+    shuffled = list(clips)
+    random.Random(SHUFFLE_SEED).shuffle(shuffled)
+    num_train = int(len(shuffled) * (1 - validation_share))
+    return shuffled[:num_train], shuffled[num_train:]
+
+
+def write_report(path: Path, faults: Iterable[tuple[str, str, str]]) -> None:
+    by_problem = sorted((problem, name, remark) for name, problem, remark in faults)
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(("file", "problem", "remark"))
+            rows.writerows((name, problem, remark) for problem, name, remark in by_problem)
+
+    write_atomically(path, write)

@@ -1,0 +1,1 @@
+"""What `qsep separate` and `qsep auto` do with files."""

@@ -1,0 +1,133 @@
+"""Separating many files: everything that can be refused is refused first, one bad file stops none."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qsep.queries.interface import Conditions, Query
+from qsep.separation.audio.file_names import result_names
+
+if TYPE_CHECKING:
+    from qsep.separation.api import Model
+
+
+def check_jobs(
+    inputs: Sequence[Path],
+    queries: Sequence[Query],
+    out: Path,
+    residual: bool,
+    overwrite: bool,
+    common: bool = False,
+) -> None:
+    """Raise ValueError for what is wrong before any work: inputs, folder, files in the way.
+
+    common: all queries share one residual.
+    """
+    for path in inputs:
+        if not path.exists():
+            raise ValueError(f"{path} does not exist: check the name")
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder: name the recordings in it, as {path}/*.wav")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: give -o a folder")
+    parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"{parent} cannot be written to: choose another folder with -o")
+    claimed: dict[Path, tuple[Path, Query | None]] = {}  # None: the residual of all
+    for path in inputs:
+        for query in queries:
+            names = result_names(path.stem, query.name, residual, common)
+            for name, owner in zip(names, (query, None if common else query), strict=False):
+                target = out / name
+                other, same = claimed.setdefault(target, (path, owner))
+                if other != path or same is not owner:
+                    what = (
+                        f"{other} and {path}"
+                        if other != path
+                        else f"{called(same)} and {called(owner)}"
+                    )
+                    raise ValueError(
+                        f"{what} would both be written to {target}: separate them in two runs"
+                    )
+    refuse_taken(claimed, inputs, overwrite)
+
+
+def refuse_taken(files: Iterable[Path], inputs: Sequence[Path], overwrite: bool) -> None:
+    """Raise ValueError if one of the files to write is an input, or there already."""
+    originals = {path.resolve() for path in inputs}
+    for file in files:
+        if file.resolve() in originals:
+            raise ValueError(f"{file} is an input too: choose another folder with -o")
+        if file.exists() and not overwrite:
+            raise ValueError(f"{file} exists: add --overwrite or choose another folder with -o")
+
+
+def called(owner: Query | None) -> str:
+    return "the residual" if owner is None else repr(owner.name)
+
+
+def separate_files(
+    model: Model,
+    inputs: Sequence[Path],
+    queries: Sequence[Query],
+    out: Path,
+    residual: bool,
+    json_output: bool,
+    conditions: Conditions,
+) -> bool:
+    """Write each input's results and say so; False if some input failed."""
+    from qsep.separation.api import ABSENT_DB
+
+    out.mkdir(parents=True, exist_ok=True)
+    all_done = True
+    for path in inputs:
+        try:
+            model.learn_queries([*queries, *conditions.negatives])
+            with progress_bar(path.name) as progress:
+                rows = model.separate_file(path, queries, out, residual, progress, conditions)
+        except (ValueError, OSError) as error:
+            all_done = False
+            report_failure(path, error, json_output)
+            continue
+        for row in rows:
+            if json_output:
+                print(json.dumps(row))
+                continue
+            files = ", ".join(row["files"])
+            note = "  (probably absent)" if row["level_db"] < ABSENT_DB else ""
+            print(f"{files}  {row['seconds']:.1f} s, {row['level_db']:.1f} dB of the input{note}")
+    return all_done
+
+
+def report_failure(path: Path, error: Exception, json_output: bool) -> None:
+    """One input failed: a line on standard error, and where asked for, an object on standard output."""
+    print(f"qsep: error: {one_line(error)}", file=sys.stderr)
+    if json_output:
+        print(json.dumps({"input": str(path), "error": one_line(error)}))
+
+
+def one_line(error: Exception) -> str:
+    """What went wrong, for people: no line breaks, no error numbers."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(line.strip() for line in str(error).splitlines())
+
+
+@contextmanager
+def progress_bar(name: str) -> Iterator[Any]:
+    """A callback for (seconds done, seconds in all or None); a bar on stderr if it is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(name, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -1,0 +1,187 @@
+"""From a recipe to its parts: encoder, what is trained, training data, validation data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qsep.queries.cache import CachedEncoder
+from qsep.queries.interface import QueryEncoder
+from qsep.separation.components import build_encoder
+
+from ..data.index import read_index
+from ..data.mixtures.augment import AugmentConfig
+from ..data.mixtures.classes import ClassMixConfig, ClassMixtures, ClassSounds
+from ..data.mixtures.clips import ClipStore, load_takes, read_clip_list
+from ..data.mixtures.interface import Mixtures
+from ..data.mixtures.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds, Sounds
+from ..data.mixtures.segments import SegmentMixConfig, SegmentMixtures, read_captions
+from ..data.mixtures.synthetic import SyntheticSounds
+from ..data.mixtures.videos import QueryChooser, VideoMixConfig, VideoMixtures
+from ..data.synthetic import KINDS
+from ..data.wording import PhraseBook, book_of_labels, load_phrase_book
+from .config import Recipe, from_table
+from .query_batch import NoQueries
+from .tasks import audio_encoder, autoencoder, separator, vocoder
+from .tasks.interface import Task
+
+
+def build_query_encoder(recipe: Recipe) -> tuple[str, Any, QueryEncoder]:
+    """(kind, encoder, the same with its cache). An encoder of labels without a list gets the data's."""
+    if not recipe.encoder:
+        return "", None, NoQueries()
+    settings = dict(recipe.encoder)
+    kind = settings.pop("kind")
+    if kind == "labels" and not settings.get("labels"):
+        settings["labels"] = list(data_labels(recipe))
+    if kind == "phrase_book" and not settings.get("classes"):
+        settings["classes"] = list(data_labels(recipe))
+    encoder = build_encoder(kind, settings)
+    if kind == "phrase_book":  # exact class queries: nothing to compute, nothing to remember
+        return kind, encoder, encoder
+    if recipe.data.queries == "audio":  # each example is heard once: nothing to remember
+        return kind, encoder, encoder
+    return kind, encoder, CachedEncoder(encoder)
+
+
+def data_labels(recipe: Recipe) -> tuple[str, ...]:
+    """The recipe's labels when it names some, else all that its data have, sorted."""
+    data, folder = recipe.data, Path(recipe.data.folder)
+    if data.labels:
+        return data.labels
+    if data.sounds == "synthetic":
+        return tuple(sorted(KINDS))
+    splits = (data.split, data.validation_split)
+    read = read_index if data.sounds == "videos" else read_clip_list
+    return tuple(sorted({clip.label for split in splits for clip in read(folder, split)}))
+
+
+def build_book(recipe: Recipe) -> PhraseBook:
+    """The recipe's phrase book, restricted to its labels when it names some."""
+    if recipe.data.phrases == "captions":  # each recording has its own
+        return book_of_labels(())
+    if recipe.data.phrases == "labels":
+        return book_of_labels(data_labels(recipe))
+    book = load_phrase_book(recipe.data.phrases)
+    chosen = recipe.data.labels
+    if not chosen:
+        return book
+    unknown = set(chosen) - set(book.labels)
+    if unknown:
+        raise ValueError(f"data.labels: {sorted(unknown)[0]!r} is not in the phrase book")
+    names = dict(zip(book.labels, book.names, strict=True))
+    phrases = {label: book.phrases[label] for label in chosen}
+    return PhraseBook(chosen, tuple(names[label] for label in chosen), phrases, book.other)
+
+
+def build_task(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> Task:
+    """What the recipe trains, initialised from train.seed."""
+    builders: dict[str, Callable[[Recipe, PhraseBook, QueryEncoder], Task]] = {
+        "separator": separator.build,
+        "audio_encoder": audio_encoder.build,
+        "autoencoder": autoencoder.build,
+        "vocoder": vocoder.build,
+    }
+    return builders[recipe.part](recipe, book, encoder)
+
+
+def build_data(recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool) -> Mixtures:
+    """Mixtures for training, or of other sounds and as they are (no augmentation) for validation."""
+    if recipe.data.sounds == "videos":
+        return build_video_mixtures(recipe, book, sample_rate, validation)
+    if recipe.data.sounds == "classes":
+        return build_class_mixtures(recipe, sample_rate, validation)
+    if recipe.data.sounds == "captions":
+        return build_segment_mixtures(recipe, sample_rate, validation)
+    if recipe.data.queries != "text":
+        raise ValueError(f"data.queries is {recipe.data.queries!r}, but only videos have pictures")
+    tables = {"augment": recipe.augment, "mix": recipe.mix}
+    augment = from_table(AugmentConfig, tables, "augment", recipe.name)
+    if validation:
+        augment = still(augment)
+    mix = dataclasses.replace(from_table(MixConfig, tables, "mix", recipe.name), augment=augment)
+    if validation:
+        gains = (1.0, 1.0) if mix.gains else ()
+        mix = dataclasses.replace(mix, gains=gains, noise_db=())
+    split = recipe.data.validation_split if validation else recipe.data.split
+    seed = recipe.train.seed + (1 if validation else 0)
+    return MixAndSeparate(
+        build_sounds(recipe, book, sample_rate, split, augment), book, mix, sample_rate, seed
+    )
+
+
+def build_video_mixtures(
+    recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool
+) -> VideoMixtures:
+    if recipe.augment:
+        raise ValueError(f"recipe {recipe.name}: videos stay as recorded; leave [augment] out")
+    data, folder = recipe.data, Path(recipe.data.folder)
+    mix = from_table(VideoMixConfig, {"mix": recipe.mix}, "mix", recipe.name)
+    seed, batch_size = recipe.train.seed, recipe.train.batch_size
+    chooser = QueryChooser(data.queries, seed, batch_size, validation)
+    split = data.validation_split if validation else data.split
+    clips = read_index(folder, split, data.labels or None)
+    if len(clips) < mix.num_sources:
+        raise ValueError(
+            f"{folder / split}.csv: {len(clips)} clips are too few for mixtures of {mix.num_sources}"
+        )
+    return VideoMixtures(folder, clips, book, mix, chooser, sample_rate, seed, validation)
+
+
+def build_class_mixtures(recipe: Recipe, sample_rate: int, validation: bool) -> ClassMixtures:
+    """Validation: one asked-for class a sound, nothing augmented."""
+    tables = {"augment": recipe.augment, "mix": recipe.mix}
+    augment = from_table(AugmentConfig, tables, "augment", recipe.name)
+    mix = from_table(ClassMixConfig, tables, "mix", recipe.name)
+    if validation:
+        augment = still(augment)
+        mix = dataclasses.replace(
+            mix, lowpass_probability=0.0, background_probability=0.0, group_probability=0.0
+        )
+    mix = dataclasses.replace(mix, augment=augment)
+    data = recipe.data
+    split = data.validation_split if validation else data.split
+    takes = load_takes(Path(data.folder), split, sample_rate, data.labels or None)
+    sounds = ClassSounds(takes, mix, sample_rate)
+    return ClassMixtures(sounds, mix, sample_rate, recipe.train.seed + validation)
+
+
+def still(augment: AugmentConfig) -> AugmentConfig:
+    """Nothing is changed."""
+    return dataclasses.replace(
+        augment,
+        speed_probability=0.0,
+        filter_probability=0.0,
+        reverb_probability=0.0,
+        second_probability=0.0,
+    )
+
+
+def build_segment_mixtures(recipe: Recipe, sample_rate: int, validation: bool) -> SegmentMixtures:
+    if recipe.augment:
+        raise ValueError(f"recipe {recipe.name}: captioned recordings are not augmented")
+    data, folder = recipe.data, Path(recipe.data.folder)
+    if data.queries not in ("text", "audio"):
+        raise ValueError(f"data.queries is {data.queries!r}; expected 'text' or 'audio'")
+    mix = from_table(SegmentMixConfig, {"mix": recipe.mix}, "mix", recipe.name)
+    clips = read_captions(folder, data.validation_split if validation else data.split)
+    seed, batch_size = recipe.train.seed + validation, recipe.train.batch_size
+    by_example = data.queries == "audio"
+    return SegmentMixtures(folder, clips, mix, by_example, batch_size, sample_rate, seed)
+
+
+def build_sounds(
+    recipe: Recipe, book: PhraseBook, sample_rate: int, split: str, augment: AugmentConfig
+) -> Sounds:
+    if recipe.data.sounds == "recordings":
+        folder = Path(recipe.data.folder)
+        labels = recipe.data.labels or None
+        return RecordedSounds(ClipStore(folder, split, sample_rate, labels).by_label, augment)
+    if recipe.data.sounds == "synthetic":
+        return SyntheticSounds(book.labels, sample_rate)
+    raise ValueError(
+        "data.sounds must be 'captions', 'recordings', 'videos' or 'synthetic', "
+        f"got {recipe.data.sounds!r}"
+    )

@@ -1,0 +1,233 @@
+"""The training loop, one for whatever is trained: separators, and what they are made of.
+
+Each step in this order: batch, encode, loss, backward, clip, step, average, log, validate, save. Where a
+critic judges what the model makes, it takes a step of its own before the model's.
+All randomness is a function of (seed, step), so a resumed run repeats the uninterrupted one exactly.
+"""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from qsep.separation.checkpoint import carry_encoder, describe, save_checkpoint
+from qsep.separation.interface import MixtureBatch
+
+from ..data.mixtures.interface import Mixtures
+from .build import build_book, build_data, build_query_encoder, build_task
+from .config import Recipe
+from .curves import plot_curves
+from .initial_weights import resume, start
+from .learner import Learner
+from .log import Journal
+from .model_card import model_card
+from .query_batch import encode_batch
+from .sampler import DrawSampler, leave_signals_to_parent, step_generator
+from .state import Ema, save_state
+
+
+class Stop:
+    """Set by the first SIGINT or SIGTERM: finish the step, save, leave. A second one interrupts."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, self)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.wanted = True
+        signal.signal(number, signal.default_int_handler)
+
+
+class Run:
+    """A recipe's parts on their devices, and how far they have come in folder `out`.
+
+    content: the recipe as read, for the record.
+    """
+
+    def __init__(
+        self, recipe: Recipe, content: dict[str, Any], out: Path, accelerator: str, devices: int
+    ) -> None:
+        from lightning_fabric import Fabric, seed_everything
+
+        self.recipe, self.config, self.content, self.out = recipe, recipe.train, content, out
+        self.fabric = Fabric(
+            accelerator=accelerator, devices=devices, precision=self.config.precision
+        )
+        self.fabric.launch()
+        seed_everything(self.config.seed, verbose=False)
+        self.encoder_kind, self.encoder, self.cached = build_query_encoder(recipe)
+        if self.encoder is not None:
+            self.encoder.device = self.fabric.device
+        self.book = build_book(recipe)
+        self.task = build_task(recipe, self.book, self.cached)
+        self.ema = Ema(self.task.model, self.config.ema_decay)
+        state = resume(out, self.config.seed, self.task, self.ema)
+        if state is None and self.config.start_from:
+            start(self.config, self.task, self.ema)
+        self.step: int = state["step"] if state else 0
+        self.saved_step = -1
+        self.skipped = 0
+        self.model = Learner(self.task.model, self.config, self.fabric)
+        self.critic: Learner | None = None
+        if self.task.critic:
+            self.critic = Learner(self.task.critic.network, self.config, self.fabric)
+        if state:  # now that the weights are on the device, for the moments follow them there
+            self.model.adam.load_state_dict(state["optimizer"])
+            if self.critic:
+                self.critic.adam.load_state_dict(state["critic_optimizer"])
+        self.ema.model.to(self.fabric.device)
+        self.validation = self.data(validation=True)
+        self.journal = Journal(out, content, self.step, self.fabric.is_global_zero)
+
+    def data(self, validation: bool) -> Mixtures:
+        return build_data(self.recipe, self.book, self.task.model.sample_rate, validation)
+
+    def batches(self) -> DataLoader[Any]:
+        """This rank's share of the batches of all steps still to do."""
+        config, data = self.config, self.data(validation=False)
+        sampler = DrawSampler(
+            self.step,
+            config.steps,
+            config.batch_size,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+        )
+        return DataLoader(
+            data,
+            batch_sampler=sampler,
+            collate_fn=data.collate,
+            num_workers=config.num_workers,
+            worker_init_fn=leave_signals_to_parent,
+            prefetch_factor=4 if config.num_workers else None,
+        )
+
+    def learn(self, batch: MixtureBatch) -> None:
+        """One step: encode, loss, backward, clip, step, average."""
+        queries = encode_batch(self.cached, batch.queries).to(self.fabric.device)
+        batch = batch.to(self.fabric.device)
+        finite, terms, judge = self.sharpen(batch)
+        if finite:
+            generator = self.generator()
+            finite, found = self.model.improve(
+                lambda model: self.task.loss(model, batch, queries, generator, judge), self.step
+            )
+            terms |= found
+        if finite:
+            self.skipped = 0
+            self.ema.update(self.task.model, self.step)
+        else:
+            self.skip()
+        if judge is not None:
+            judge.requires_grad_(True)
+        self.step += 1
+        self.journal.collect(terms)
+
+    def sharpen(self, batch: MixtureBatch) -> tuple[bool, dict[str, float], torch.nn.Module | None]:
+        """The critic's step, where there is one that counts by now: whether it was finite, the terms of its
+        loss, and the critic, which does not learn while it judges."""
+        task = self.task.critic
+        if task is None or self.critic is None or self.step < task.start:
+            return True, {}, None
+        generator = self.generator()
+        finite, terms = self.critic.improve(
+            lambda network: task.loss(network, batch, generator), self.step
+        )
+        return finite, terms, task.network.requires_grad_(False)
+
+    def generator(self) -> torch.Generator:
+        """The same for the critic and for what it judges: they hear the same."""
+        return step_generator(self.config.seed, self.step, self.fabric.global_rank)
+
+    def skip(self) -> None:
+        """Undo a step whose loss or gradient is not finite; give up after too many in a row."""
+        self.skipped += 1
+        self.ema.restore_buffers(self.task.model)
+        self.journal.say(self.step, f"loss is not finite; step skipped ({self.skipped} in a row)")
+        if self.skipped >= self.config.skip_limit:
+            raise ValueError(
+                f"the loss was not finite {self.skipped} steps in a row, the last one step "
+                f"{self.step}; lower train.learning_rate"
+            )
+
+    def due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.config.steps
+
+    def report(self) -> None:
+        """Log and validate, when it is time."""
+        if self.due(self.config.log_every):
+            self.journal.write(self.step, self.config.steps, lr=self.model.rate)
+        if self.due(self.config.validate_every):
+            if self.fabric.is_global_zero:
+                self.journal.note(self.step, self.score())
+            self.fabric.barrier()
+
+    def score(self) -> dict[str, float]:
+        """What the averaged weights are worth on the validation mixtures."""
+        num_items = self.recipe.data.num_validation
+        return self.task.score(self.ema.model, self.cached, self.validation, num_items)
+
+    def save(self) -> None:
+        """The run's state and the checkpoint out/model, once a step: twice would push out the one before."""
+        if not self.fabric.is_global_zero or self.saved_step == self.step:
+            return
+        self.saved_step = self.step
+        state = {"step": self.step, "seed": self.config.seed, "model": self.task.model.state_dict()}
+        state |= {"ema": self.ema.model.state_dict()}
+        state |= {"optimizer": self.model.optimizer.state_dict()}
+        if self.critic:
+            state |= {"critic": self.critic.network.state_dict()}
+            state |= {"critic_optimizer": self.critic.optimizer.state_dict()}
+        save_state(self.out, state)
+        content = {table: values for table, values in self.content.items() if table != "card"}
+        provenance: dict[str, Any] = {"recipe": self.recipe.name, "content": content}
+        provenance |= {"seed": self.config.seed, "step": self.step}
+        description = describe(
+            self.task.kind,
+            self.ema.model,
+            self.encoder_kind,
+            self.encoder,
+            provenance,
+            self.task.part,
+        )
+        card = model_card(description, self.recipe)
+        dtype = torch.float16 if self.config.half_kernels else torch.float32
+        weights = self.task.weights(self.ema.model)
+        with tempfile.TemporaryDirectory(prefix=".encoder.", dir=self.out) as scratch:
+            own = None
+            if getattr(self.encoder, "belongs_to_model", False):
+                own = carry_encoder(description, self.encoder, Path(scratch))
+            save_checkpoint(self.out / "model", description, weights, card, dtype, own)
+        plot_curves(self.journal.path, self.out / "loss.png")
+
+
+def train(
+    recipe: Recipe,
+    content: dict[str, Any],
+    out: Path,
+    accelerator: str = "auto",
+    devices: int = 1,
+    stop_after: int | None = None,
+) -> Path | None:
+    """Run or continue the recipe in folder `out`; the checkpoint folder, None but on the first device.
+
+    content: the recipe as read, for the record. stop_after: leave after this step as if interrupted.
+    """
+    run = Run(recipe, content, out, accelerator, devices)
+    stop = Stop()
+    for batch in run.batches():
+        if stop.wanted or run.step == stop_after:
+            break
+        run.learn(batch)
+        run.report()
+        if run.step % recipe.train.save_every == 0:
+            run.save()
+    run.save()
+    run.fabric.barrier()
+    return out / "model" if run.fabric.is_global_zero else None

@@ -1,0 +1,103 @@
+"""To put text and sound into one space: the task of queries/encoders/joint.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qsep.queries.encoders.joint import JointNetwork, NetworkConfig
+from qsep.queries.interface import QueryEmbedding, QueryEncoder
+from qsep.separation.concepts import ConceptReader, disturb
+from qsep.separation.interface import LossOutput, MixtureBatch
+from qsep.separation.objectives.contrastive import soft_contrastive_loss
+
+from ...data.mixtures.interface import Mixtures
+from ...data.wording import PhraseBook
+from ..config import Recipe, model_settings
+from ..query_batch import encode_batch
+from .interface import Critic
+from .phrase_book import teach
+
+KIND = "joint"
+TEXT_NOISE = 0.3  # norm of the noise on unit-norm sentence embeddings in training
+
+
+def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> JointTask:
+    config = model_settings(recipe, KIND, NetworkConfig, text_dim=encoder.dim)
+    torch.manual_seed(recipe.train.seed)
+    model = JointModel(config, len(book.names), len(book.concepts()[0]))
+    teach(model.reader, book, encoder)
+    return JointTask(model)
+
+
+class JointModel(nn.Module):
+    """The network, and the reader of a phrase book, which says which wordings mean the same."""
+
+    def __init__(self, config: NetworkConfig, num_concepts: int, num_phrases: int) -> None:
+        super().__init__()
+        self.config = config
+        self.sample_rate = config.sample_rate
+        self.network = JointNetwork(config)
+        self.reader = ConceptReader(config.text_dim, num_concepts, num_phrases)
+
+    def kinds(self) -> Tensor:
+        """(num_concepts, dim): the mean of each kind's phrases in the common space."""
+        vectors = self.network.text(self.reader.phrases.float())
+        means = [
+            vectors[self.reader.concepts == concept].mean(dim=0)
+            for concept in range(self.reader.num_concepts)
+        ]
+        return nn.functional.normalize(torch.stack(means), dim=-1)
+
+
+class JointTask:
+    """Pulls the sources of all mixtures of a batch to their wordings and away from others'; two dogs are
+    not told apart."""
+
+    part, kind = "audio_encoder", KIND
+    critic: Critic | None = None
+
+    def __init__(self, model: JointModel) -> None:
+        self.model = model
+
+    def loss(
+        self,
+        model: JointModel,
+        batch: MixtureBatch,
+        queries: QueryEmbedding,
+        generator: torch.Generator,
+        critic: Any,
+    ) -> LossOutput:
+        """queries.pooled: (b, s, text_dim); slots whose source is silent are left out."""
+        heard = batch.sources.abs().amax(dim=(-2, -1)) > 0
+        pooled = queries.pooled[heard]
+        audio = model.network.audio(batch.sources[heard].mean(dim=1))
+        text = model.network.text(disturb(pooled, TEXT_NOISE, generator))
+        concepts = model.reader(pooled)
+        loss = soft_contrastive_loss(audio, text, concepts @ concepts.T, model.network.scale())
+        return LossOutput(loss, {"contrastive": loss.detach()})
+
+    @torch.no_grad()  # measures, does not learn
+    def score(
+        self, model: JointModel, encoder: QueryEncoder, data: Mixtures, num_items: int
+    ) -> dict[str, float]:
+        """Zero-shot accuracy: how many sources lie nearest to the centre of their own kind's phrases."""
+        device = model.reader.phrases.device
+        kinds = model.kinds()
+        right: list[Tensor] = []
+        for draw in range(num_items):
+            batch = data.collate([data[draw]])
+            heard = batch.sources.abs().amax(dim=(-2, -1)) > 0
+            pooled = encode_batch(encoder, batch.queries).pooled[heard].to(device)
+            truth = model.reader(pooled)[:, :-1].argmax(dim=-1)
+            audio = model.network.audio(batch.sources[heard].mean(dim=1).to(device))
+            right.append((audio @ kinds.T).argmax(dim=-1) == truth)
+        return {"accuracy": torch.cat(right).float().mean().item()}
+
+    def weights(self, model: JointModel) -> dict[str, Tensor]:
+        return model.network.state_dict()
+
+    def load(self, model: JointModel, weights: dict[str, Tensor]) -> None:
+        model.network.load_state_dict(weights)

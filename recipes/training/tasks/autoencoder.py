@@ -1,0 +1,141 @@
+"""To write log-mel spectrograms as latents: the autoencoder of FlowSep (separation/networks/mel/vae.py).
+
+Laplace reconstruction, divergence from the standard normal distribution, and a critic of patches whose
+weight follows the gradients: Rombach et al. (2022), appendix G; Liu et al., "AudioLDM" (2023).
+Their perceptual loss, by a network that knows photographs, is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from qsep.queries.interface import QueryEmbedding, QueryEncoder
+from qsep.separation.interface import LossOutput, MixtureBatch
+from qsep.separation.networks.discriminators.patches import PatchConfig, PatchCritic
+from qsep.separation.networks.mel.codec import clipped_log_mel
+from qsep.separation.networks.mel.vae import MelVAE, VAEConfig
+from qsep.separation.objectives.adaptive_weight import adaptive_weight
+from qsep.separation.objectives.adversarial import hinge_critic, hinge_made
+from qsep.separation.objectives.laplace import laplace_loss
+from qsep.separation.signal.mel import MelConfig
+
+from ...data.mixtures.interface import Mixtures
+from ...data.wording import PhraseBook
+from ..config import Recipe, model_settings
+from .interface import Critic
+from .waveforms import draw_waveforms
+
+KIND = "mel_vae"
+PREFIX, SCALE = "codec.vae.", "codec.scale"  # of its weights in FlowSep
+
+
+@dataclass(frozen=True)
+class Config:
+    """mel, vae: as FlowSep's. kl_weight: of the divergence; critic_weight: of the critic, times what the
+    gradients say, from step critic_start on. learn_scale: whether the errors' width is learned, or stays 1.
+    mixture_probability: how often a whole mixture is heard in place of one of its sources."""
+
+    mel: MelConfig = field(default_factory=MelConfig)
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    critic: PatchConfig = field(default_factory=PatchConfig)
+    kl_weight: float = 1.0
+    critic_weight: float = 0.5
+    critic_start: int = 50_001
+    learn_scale: bool = True
+    mixture_probability: float = 0.0
+
+
+def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> AutoencoderTask:
+    config = model_settings(recipe, KIND, Config)
+    torch.manual_seed(recipe.train.seed)
+    return AutoencoderTask(AutoencoderModel(config), PatchCritic(config.critic))
+
+
+class AutoencoderModel(nn.Module):
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config, self.sample_rate = config, config.mel.sample_rate
+        self.vae = MelVAE(config.vae)
+        self.log_scale = nn.Parameter(torch.zeros(()), requires_grad=config.learn_scale)
+        if config.mel.num_bands % self.vae.stride:
+            raise ValueError(
+                f"mel.num_bands is {config.mel.num_bands}; expected a multiple of {self.vae.stride}"
+            )
+
+    def log_mel(self, batch: MixtureBatch, generator: torch.Generator) -> Tensor:
+        """(b, 1, n, k), n the largest multiple of the network's stride that there is."""
+        waveforms = draw_waveforms(batch, self.config.mixture_probability, generator)
+        frames = clipped_log_mel(waveforms, self.config.mel)[:, None]
+        return frames[:, :, : frames.shape[2] // self.vae.stride * self.vae.stride]
+
+
+class AutoencoderTask:
+    part, kind = "autoencoder", KIND
+
+    def __init__(self, model: AutoencoderModel, critic: PatchCritic) -> None:
+        self.model = model
+        self.critic: Critic | None = Critic(critic, model.config.critic_start, self.critic_loss)
+
+    def loss(
+        self,
+        model: AutoencoderModel,
+        batch: MixtureBatch,
+        queries: QueryEmbedding,
+        generator: torch.Generator,
+        critic: PatchCritic | None,
+    ) -> LossOutput:
+        config = model.config
+        log_mel, made, divergence = reconstruct(model, batch, generator)
+        error = laplace_loss(log_mel, made, model.log_scale)
+        total = error + config.kl_weight * divergence
+        terms = {"mel_l1": (log_mel - made).abs().mean(dim=(1, 2, 3)), "kl": divergence}
+        if critic is not None:
+            adversarial = hinge_made(critic(made))
+            last_layer = model.vae.decoder.conv_out.weight
+            weight = adaptive_weight(error.mean(), adversarial.mean(), last_layer)
+            total = total + config.critic_weight * weight * adversarial
+            terms |= {"adversarial": adversarial, "critic_weight": weight.expand(len(total))}
+        return LossOutput(total, {name: term.detach() for name, term in terms.items()})
+
+    def critic_loss(
+        self, critic: PatchCritic, batch: MixtureBatch, generator: torch.Generator
+    ) -> LossOutput:
+        with torch.no_grad():  # the critic alone learns from this
+            log_mel, made, _ = reconstruct(self.model, batch, generator)
+        loss = hinge_critic(critic(log_mel), critic(made))
+        return LossOutput(loss, {"critic": loss.detach()})
+
+    @torch.no_grad()  # measures, does not learn
+    def score(
+        self, model: AutoencoderModel, encoder: QueryEncoder, data: Mixtures, num_items: int
+    ) -> dict[str, float]:
+        """Mean absolute error of log-mels decoded from the latents' means, natural logarithms."""
+        device, generator = model.log_scale.device, torch.Generator().manual_seed(0)
+        errors = []
+        for draw in range(num_items):
+            log_mel = model.log_mel(data.collate([data[draw]]).to(device), generator)
+            made = model.vae.decode(model.vae.encode(log_mel).mean)
+            errors.append((log_mel - made).abs().mean())
+        return {"validation_mel_l1": torch.stack(errors).mean().item()}
+
+    def weights(self, model: AutoencoderModel) -> dict[str, Tensor]:
+        """As FlowSep names them; the latents' scale is unknown, so that it measures it."""
+        named = {PREFIX + key: value for key, value in model.vae.state_dict().items()}
+        return named | {SCALE: torch.zeros(())}
+
+    def load(self, model: AutoencoderModel, weights: dict[str, Tensor]) -> None:
+        named = {key.removeprefix(PREFIX): weights[key] for key in weights if key != SCALE}
+        model.vae.load_state_dict(named)
+
+
+def reconstruct(
+    model: AutoencoderModel, batch: MixtureBatch, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-mels (b, 1, n, k), what becomes of them by way of a sampled latent, and the divergence (b,)."""
+    log_mel = model.log_mel(batch, generator)
+    posterior = model.vae.encode(log_mel)
+    noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
+    return log_mel, model.vae.decode(posterior.sample(noise)), posterior.divergence()

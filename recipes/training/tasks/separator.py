@@ -1,0 +1,73 @@
+"""To separate: the task of every file in separation/models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qsep.queries.interface import QueryEmbedding, QueryEncoder
+from qsep.separation.components import build_separator, setting_names
+from qsep.separation.interface import LossOutput, MixtureBatch, learns
+
+from ...data.mixtures.constraints import conditioned
+from ...data.mixtures.interface import Mixtures
+from ...data.wording import PhraseBook
+from ..config import Recipe
+from ..validation import validate
+from .interface import Critic
+from .phrase_book import restore, teach
+
+
+def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> SeparatorTask:
+    """One with a reader gets its phrase book here."""
+    settings = dict(recipe.model)
+    kind = settings.pop("kind")
+    known, width = setting_names(kind), {"query_dim": encoder.dim}
+    taught = width | {"concepts": list(book.names), "num_phrases": len(book.concepts()[0])}
+    if "analysis" in known:  # a separator of its own, which reads the queries
+        settings["analysis"] = settings.get("analysis", {}) | taught
+    elif "classes" in known:
+        settings["classes"] = list(encoder.config.classes)
+    elif "concepts" in known:
+        settings |= taught
+    elif "query_dim" in known:
+        settings |= width
+    torch.manual_seed(recipe.train.seed)
+    separator = build_separator(kind, settings)
+    if hasattr(separator, "reader"):
+        teach(separator.reader, book, encoder)
+    return SeparatorTask(kind, separator)
+
+
+class SeparatorTask:
+    part = "separator"
+    critic: Critic | None = None
+
+    def __init__(self, kind: str, model: Any) -> None:
+        self.kind, self.model = kind, model
+
+    def loss(
+        self,
+        model: Any,
+        batch: MixtureBatch,
+        queries: QueryEmbedding,
+        generator: torch.Generator,
+        critic: Any,
+    ) -> LossOutput:
+        told = conditioned(queries, batch, learns(model), generator)
+        found: LossOutput = model.loss(batch, told, generator)
+        return found
+
+    def score(
+        self, model: Any, encoder: QueryEncoder, data: Mixtures, num_items: int
+    ) -> dict[str, float]:
+        return validate(model, encoder, data, num_items)
+
+    def weights(self, model: Any) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = model.state_dict()
+        return found
+
+    def load(self, model: Any, weights: dict[str, Tensor]) -> None:
+        restore(model, weights)

@@ -1,0 +1,141 @@
+"""To make waveforms of log-mel spectrograms: the vocoder of FlowSep (separation/networks/mel/bigvgan.py).
+
+Lee et al., "BigVGAN" (2023), sec. 2 and appendix A, after Kong et al., "HiFi-GAN" (2020), eq. 5 to 8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from qsep.queries.interface import QueryEmbedding, QueryEncoder
+from qsep.separation.interface import LossOutput, MixtureBatch
+from qsep.separation.networks.discriminators.waves import WaveCriticConfig, WaveCritics
+from qsep.separation.networks.mel.bigvgan import BigVGAN, VocoderConfig
+from qsep.separation.networks.mel.codec import clipped_log_mel
+from qsep.separation.networks.weight_norm import load_plain, plain_state, weight_normed
+from qsep.separation.objectives.adversarial import least_squares_critic, least_squares_made
+from qsep.separation.objectives.feature_matching import feature_distance
+from qsep.separation.signal.mel import MelConfig
+
+from ...data.mixtures.interface import Mixtures
+from ...data.wording import PhraseBook
+from ..config import Recipe, model_settings
+from .interface import Critic
+from .waveforms import draw_waveforms
+
+KIND = "bigvgan"
+PREFIX = "codec.vocoder."  # of its weights in FlowSep
+
+
+@dataclass(frozen=True)
+class Config:
+    """mel, vocoder: as FlowSep's. mel_weight, feature_weight: of the log-mels' mean absolute error and of
+    feature matching, beside the critics. mixture_probability: as the autoencoder's."""
+
+    mel: MelConfig = field(default_factory=MelConfig)
+    vocoder: VocoderConfig = field(default_factory=VocoderConfig)
+    critic: WaveCriticConfig = field(default_factory=WaveCriticConfig)
+    mel_weight: float = 45.0
+    feature_weight: float = 2.0
+    critic_start: int = 0
+    mixture_probability: float = 0.0
+
+
+def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> VocoderTask:
+    config = model_settings(recipe, KIND, Config)
+    torch.manual_seed(recipe.train.seed)
+    return VocoderTask(VocoderModel(config), WaveCritics(config.critic))
+
+
+class VocoderModel(nn.Module):
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config, self.sample_rate = config, config.mel.sample_rate
+        self.vocoder = cast(BigVGAN, weight_normed(BigVGAN(config.vocoder, config.mel.num_bands)))
+        if self.vocoder.hop_samples != config.mel.hop_samples:
+            raise ValueError(
+                f"vocoder.rates make {self.vocoder.hop_samples} samples of a frame; mel.hop_samples is "
+                f"{config.mel.hop_samples}"
+            )
+
+    def forward(self, batch: MixtureBatch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Waveforms of whole frames, and what the vocoder makes of their log-mels: (b, t) each."""
+        waveforms = draw_waveforms(batch, self.config.mixture_probability, generator)
+        log_mel = clipped_log_mel(waveforms, self.config.mel)
+        num_samples = log_mel.shape[1] * self.config.mel.hop_samples
+        made = self.vocoder(log_mel.transpose(1, 2))[:, 0, :num_samples]
+        return waveforms[:, :num_samples], made
+
+    def mel_error(self, real: Tensor, made: Tensor) -> Tensor:
+        """(b,): mean absolute difference of log-mels."""
+        mels = [clipped_log_mel(waveform.float(), self.config.mel) for waveform in (real, made)]
+        return (mels[0] - mels[1]).abs().mean(dim=(1, 2))
+
+
+class VocoderTask:
+    part, kind = "vocoder", KIND
+
+    def __init__(self, model: VocoderModel, critics: WaveCritics) -> None:
+        self.model = model
+        self.critic: Critic | None = Critic(critics, model.config.critic_start, self.critic_loss)
+
+    def loss(
+        self,
+        model: VocoderModel,
+        batch: MixtureBatch,
+        queries: QueryEmbedding,
+        generator: torch.Generator,
+        critic: WaveCritics | None,
+    ) -> LossOutput:
+        config = model.config
+        real, made = model(batch, generator)
+        error = model.mel_error(real, made)
+        total, terms = config.mel_weight * error, {"mel_l1": error}
+        if critic is not None:
+            with torch.no_grad():  # what is real is not to be learned
+                wanted = critic(real[:, None])
+            found = critic(made[:, None])
+            adversarial = sum_of([least_squares_made(scores) for scores in found.scores])
+            features = feature_distance(wanted.features, found.features)
+            total = total + adversarial + config.feature_weight * features
+            terms |= {"adversarial": adversarial, "features": features}
+        return LossOutput(total, {name: term.detach() for name, term in terms.items()})
+
+    def critic_loss(
+        self, critic: WaveCritics, batch: MixtureBatch, generator: torch.Generator
+    ) -> LossOutput:
+        with torch.no_grad():  # the critics alone learn from this
+            real, made = self.model(batch, generator)
+        pairs = zip(critic(real[:, None]).scores, critic(made[:, None]).scores, strict=True)
+        loss = sum_of([least_squares_critic(*scores) for scores in pairs])
+        return LossOutput(loss, {"critic": loss.detach()})
+
+    @torch.no_grad()  # measures, does not learn
+    def score(
+        self, model: VocoderModel, encoder: QueryEncoder, data: Mixtures, num_items: int
+    ) -> dict[str, float]:
+        """Mean absolute error of the made waveforms' log-mels, natural logarithms."""
+        device = next(model.parameters()).device
+        generator = torch.Generator().manual_seed(0)
+        errors = []
+        for draw in range(num_items):
+            real, made = model(data.collate([data[draw]]).to(device), generator)
+            errors.append(model.mel_error(real, made).mean())
+        return {"validation_mel_l1": torch.stack(errors).mean().item()}
+
+    def weights(self, model: VocoderModel) -> dict[str, Tensor]:
+        """As FlowSep names them, without weight norm."""
+        return {PREFIX + key: value for key, value in plain_state(model.vocoder).items()}
+
+    def load(self, model: VocoderModel, weights: dict[str, Tensor]) -> None:
+        named = {key.removeprefix(PREFIX): value for key, value in weights.items()}
+        load_plain(model.vocoder, named)
+
+
+def sum_of(losses: list[Tensor]) -> Tensor:
+    """Of one loss (b,) a critic, over the critics."""
+    return torch.stack(losses).sum(dim=0)

@@ -1,0 +1,155 @@
+"""WAV files written block by block, complete or not at all."""
+
+import contextlib
+import logging
+import os
+import secrets
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+
+from .reader import AudioError
+from .sample_format import FLOAT_BITS, PCM_BITS, SUBTYPES, Waveform, encode, quantise, sample_dtype
+
+logger = logging.getLogger("qsep")
+
+RIFF_LIMIT = 2**32 - 1  # bytes that the 32-bit sizes of a plain WAV file can state
+STALE_SECONDS = 24 * 3600.0
+
+
+class AudioWriter:
+    """Writes (c, t) blocks to a WAV file, which appears under its name when all went well.
+
+    Until then it lies beside it under a temporary name; an error or an interrupt removes it.
+    Above 4 GiB the file becomes RF64. PCM clamps what is beyond full scale, and says so at the
+    end. An existing file is replaced. A context manager; peak and num_clipped may be read after.
+    """
+
+    def __init__(
+        self, path: str | Path, sample_rate: int, num_channels: int, subtype: str = "FLOAT"
+    ) -> None:
+        if subtype not in SUBTYPES:
+            raise ValueError(f"expected a subtype of {', '.join(SUBTYPES)}, got {subtype!r}")
+        self.path = Path(path)
+        self.sample_rate, self.num_channels, self.subtype = sample_rate, num_channels, subtype
+        self.num_samples = self.num_clipped = 0
+        self.peak = 0.0
+        # The process's number is for whoever finds the file after a power cut.
+        name = f".qsep-{os.getpid()}-{secrets.token_hex(4)}.part"
+        self._temporary = self.path.with_name(name)
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> "AudioWriter":
+        with self._explained():
+            if self.path.is_dir():
+                raise AudioError(f"cannot write {self.path}: it is a folder: choose another name")
+            remove_stale(self.path.parent)
+            self._file = self._temporary.open("xb")
+            self._file.write(self._header())
+        return self
+
+    def write(self, waveform: Waveform) -> None:
+        """waveform: (c, t), full scale at 1. AudioError, and no file, for NaN or infinity."""
+        assert self._file is not None, "write inside a with statement"
+        if waveform.ndim != 2 or waveform.shape[0] != self.num_channels:
+            raise ValueError(f"expected ({self.num_channels}, t), got {waveform.shape}")
+        with np.errstate(over="ignore"):  # infinite in float32: refused below
+            samples = waveform.astype(sample_dtype(self.subtype), copy=False)
+        if samples.size == 0:
+            return
+        finite = np.isfinite(samples).all(axis=0)
+        if not finite.all():
+            seconds = (self.num_samples + int(finite.argmin())) / self.sample_rate
+            raise AudioError(
+                f"cannot write {self.path}: the sound is NaN or infinite at {seconds:.3f} s: "
+                "try another model or device"
+            )
+        magnitude = np.abs(samples)
+        self.peak = max(self.peak, float(magnitude.max()))
+        if self.subtype in PCM_BITS:
+            self.num_clipped += int((magnitude > 1).sum())
+        with self._explained():
+            self._file.write(encode(quantise(samples, self.subtype), self.subtype))
+        self.num_samples += samples.shape[1]
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._file is not None
+        try:
+            if kind is None:
+                with self._explained():
+                    self._finish(self._file)
+        finally:
+            with contextlib.suppress(OSError):  # a full disk is reported once
+                self._file.close()
+            with contextlib.suppress(OSError):  # gone already where all went well
+                self._temporary.unlink()
+        if kind is None and self.num_clipped:
+            logger.warning(
+                "%s: %d samples beyond full scale were clipped (peak %.2f): "
+                "a float file would keep them",
+                *(self.path, self.num_clipped, self.peak),
+            )
+
+    def _finish(self, file: BinaryIO) -> None:
+        if self._data_bytes() % 2:
+            file.write(b"\0")  # chunks have even lengths
+        file.seek(0)
+        file.write(self._header())
+        file.close()
+        os.replace(self._temporary, self.path)
+
+    def _data_bytes(self) -> int:
+        return self.num_samples * self.num_channels * SUBTYPES[self.subtype] // 8
+
+    def _header(self) -> bytes:
+        """Everything up to the samples, of the same length whatever their number.
+
+        EBU Tech 3306: a JUNK chunk keeps room for the 64-bit sizes of a file that becomes RF64.
+        """
+        bits, is_float = SUBTYPES[self.subtype], self.subtype in FLOAT_BITS
+        frame_bytes, data_bytes = self.num_channels * bits // 8, self._data_bytes()
+        rates = (self.sample_rate, self.sample_rate * frame_bytes)
+        code = 3 if is_float else 1
+        fmt = struct.pack("<HHIIHH", code, self.num_channels, *rates, frame_bytes, bits)
+        if is_float:
+            fmt += struct.pack("<H", 0)  # no extension; floats also need a "fact" chunk
+        riff_bytes = 4 + 36 + 8 + len(fmt) + 12 * is_float + 8 + data_bytes + data_bytes % 2
+        if riff_bytes <= RIFF_LIMIT:
+            name, sizes = b"RIFF", b"JUNK" + struct.pack("<I28x", 28)
+        else:
+            name = b"RF64"
+            sizes = b"ds64" + struct.pack("<IQQQI", 28, riff_bytes, data_bytes, self.num_samples, 0)
+        large = name == b"RF64"  # then every 32-bit size reads "see ds64"
+        header = name + struct.pack("<I", 2**32 - 1 if large else riff_bytes) + b"WAVE" + sizes
+        header += b"fmt " + struct.pack("<I", len(fmt)) + fmt
+        if is_float:
+            header += b"fact" + struct.pack("<II", 4, 2**32 - 1 if large else self.num_samples)
+        return header + b"data" + struct.pack("<I", 2**32 - 1 if large else data_bytes)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Errors of the operating system as one line that names the file."""
+        try:
+            yield
+        except OSError as error:
+            raise AudioError(
+                f"cannot write {self.path}: {error.strerror}: free space, or choose another folder"
+            ) from error
+
+
+def remove_stale(folder: Path) -> None:
+    """Delete what runs that were killed more than a day ago left unfinished."""
+    for part in folder.glob(".qsep-*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > STALE_SECONDS:
+                part.unlink()

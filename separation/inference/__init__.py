@@ -1,0 +1,1 @@
+"""Separating recordings of any length: chunks, constraints, candidates, progress."""

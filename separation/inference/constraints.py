@@ -1,0 +1,63 @@
+"""Separating under conditions: those that a network learned it is told, others are done to its estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qsep.queries.interface import Conditions, QueryEmbedding
+
+from ..interface import Separator, is_generative, learns
+from .chunks import separate_stream
+from .ratio_masks import SharingRule, fitting_hop
+from .time_spans import allowed, gains, within_spans
+
+
+def separate_conditioned(
+    separator: Separator,
+    blocks: Iterable[NDArray[np.floating]],
+    sample_rate: int,
+    embedding: QueryEmbedding,
+    conditions: Conditions,
+) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
+    """As `separate_stream`. embedding: (s + m, ...), of s queries and then of the m negatives.
+
+    In this order: the estimates of a generative separator become shares of the mixture; negatives are
+    taken off, unless the network has learned them; targets share what is left, if exclusive; and all is
+    silenced outside the spans, also where the network was told of these.
+    """
+    num_negatives = len(conditions.negatives)
+    told = learns(separator)
+    if num_negatives and "negatives" in told:
+        embedding, num_negatives = with_negatives(embedding, num_negatives), 0
+    rule = None
+    consistent = conditions.consistent and is_generative(separator)
+    if num_negatives or conditions.exclusive or consistent:
+        hop = fitting_hop(separator.sample_rate, separator.stride_samples)
+        rule = SharingRule(num_negatives, conditions.exclusive, hop)
+    if not conditions.spans and not conditions.not_spans:
+        return separate_stream(separator, blocks, sample_rate, embedding, rule=rule)
+    intervals = allowed(conditions)
+    device = next(separator.parameters()).device  # type: ignore[attr-defined]
+
+    def activity(start: int, num: int) -> Tensor:
+        return torch.from_numpy(gains(intervals, start, num, separator.sample_rate)).to(device)
+
+    pairs = separate_stream(
+        *(separator, blocks, sample_rate, embedding),
+        rule=rule,
+        activity=activity if "spans" in told else None,
+    )
+    return within_spans(pairs, conditions, sample_rate)
+
+
+def with_negatives(embedding: QueryEmbedding, num_negatives: int) -> QueryEmbedding:
+    """(s + m, ...) to (s, ...), each with the last m as its negatives (s, m, ...)."""
+    num = len(embedding.pooled) - num_negatives
+    negative = embedding.map(lambda entry: entry[num:].expand(num, *entry[num:].shape))
+    return replace(embedding.map(lambda entry: entry[:num]), negative=negative)

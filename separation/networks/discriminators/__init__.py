@@ -1,0 +1,1 @@
+"""Networks that tell real signals from generated ones, for adversarial training."""

@@ -1,0 +1,1 @@
+"""Log-mel spectrograms to latents and back (VAE), and to waveforms (vocoder)."""
