@@ -72,6 +72,19 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "channels": [5, 7, 7],
     },
 }
+SETTINGS["class_unet"] = {
+    "classes": ["dog", "rain", "violin", "engine", "cat"],  # and "other": QUERY_DIM
+    "sample_rate": RATE,
+    "window_samples": 64,
+    "hop_samples": 32,
+    "num_bands": 32,
+    "channels": [4, 6, 8, 10, 12],
+    "blocks": [1, 1, 1, 1, 1],
+    "features": 8,
+    "refine_features": 5,
+    "refine_hidden": 7,
+}
+SETTINGS["class_unet:shifted"] = SETTINGS["class_unet"] | {"shifts": 2, "mask_exponent": 0.7}
 SETTINGS["band_unet:calm"] = SETTINGS["band_unet"] | {"looks": 2, "mask_exponent": 0.7}
 SETTINGS["flowsep"] = {
     "query_dim": QUERY_DIM,

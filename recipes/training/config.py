@@ -25,7 +25,8 @@ class TrainConfig:
     skip_limit: consecutive steps with a loss that is not finite before giving up. half_kernels: store
     the checkpoint's kernels in float16, half as large; the run's own state stays float32. start_from:
     checkpoint folders, or one, whose weights a new run begins with, in place of random ones; start_parts: of
-    these parts alone; start_into: the part of the model that they become."""
+    these parts alone; start_into: the part of the model that they become;
+    start_widened: they are those of a narrower network, or of one that shares some layers."""
 
     steps: int
     batch_size: int = 16
@@ -52,6 +53,7 @@ class TrainConfig:
     start_from: str | tuple[str, ...] = ""
     start_parts: tuple[str, ...] = ()
     start_into: str = ""
+    start_widened: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "log_every", "validate_every", "save_every", "skip_limit"):

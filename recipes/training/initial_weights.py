@@ -51,6 +51,8 @@ def start(config: TrainConfig, task: Task, ema: Ema) -> None:
     for folder in folders:
         check_settings(folder, task)
         stored |= read_weights(folder / "model.safetensors")
+    if config.start_widened:
+        stored = widened(task.weights(task.model), stored)
     if config.start_into:
         stored = {f"{config.start_into}.{key}": value for key, value in stored.items()}
         stored = task.weights(task.model) | stored
@@ -64,6 +66,25 @@ def start(config: TrainConfig, task: Task, ema: Ema) -> None:
         raise ValueError(
             f"train.start_from {named(folders)}: another {spelt(task.part)} ({reason})"
         ) from error
+
+
+def widened(fresh: dict[str, Tensor], stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a network as wide as `fresh` or wider that begins by computing what `stored` does.
+
+    Tensors of one name and rank share their first rows and columns; what a kernel's old outputs take from new
+    inputs is zero, and new outputs stay as initialised (Chen, Goodfellow and Shlens, "Net2Net", 2016).
+    """
+    result = dict(fresh)
+    for key, old in stored.items():
+        new = fresh.get(key)
+        if new is None or new.dim() != old.dim() or any(map(int.__gt__, old.shape, new.shape)):
+            continue
+        value = new.detach().clone()
+        if new.dim() > 1:
+            value[: old.shape[0]] = 0
+        value[tuple(map(slice, old.shape))] = old.to(value)
+        result[key] = value
+    return result
 
 
 def parts_of(

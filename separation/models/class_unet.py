@@ -63,7 +63,7 @@ class Config:
     window_samples: int = 1280
     hop_samples: int = 640
     num_bands: int = 128
-    channels: tuple[int, ...] = (32, 48, 96, 192, 288)
+    channels: tuple[int, ...] = (32, 48, 96, 160, 320)
     blocks: tuple[int, ...] = (1, 2, 2, 2, 2)
     features: int = 64
     refine_features: int = 32
@@ -151,7 +151,7 @@ class ClassUNet(nn.Module):
 
     def log_odds(self, features: Tensor, degrees: Tensor) -> Tensor:
         """Of the wanted classes against all others: features (b, d, k, n), degrees (b, s, K + 1) in
-        [0, 1] to (b, s, k, n), on any grid. The sigmoid is the sum of degree times posterior over classes."""
+        [0, 1] to (b, s, k, n), on any grid. Their sigmoid is the mean degree under the posterior."""
         num, _, num_bands, num_frames = features.shape
         rows = features.movedim(1, -1).reshape(num, num_bands * num_frames, -1)
         logits = self.class_logits(rows)  # (b, kn, K + 1)
@@ -240,7 +240,8 @@ class ClassUNet(nn.Module):
             level = surroundings(energy.sum(dim=1, keepdim=True)) + TINY
             loudness = (energy / level + RELATIVE_FLOOR).sqrt()
             loudness = (loudness / loudness.sum(dim=(1, 2), keepdim=True))[:, None]
-        first, second = self.masks(energy, queries.pooled.clamp(0, 1))
+        degrees = torch.where(asked[..., None], queries.pooled, 0).clamp(0, 1)
+        first, second = self.masks(energy, degrees)
         mask = second.sigmoid()
         change = mask * (mask * energy[:, None] - 2 * correlation)
         error = (change.sum(dim=(2, 3)) + target_energy).clamp_min(0)
