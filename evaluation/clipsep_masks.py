@@ -1,48 +1,45 @@
-"""Models of the CLIPSep family with their masks used otherwise at test than their checkpoint says."""
+"""Models with their masks used otherwise at test than their checkpoint says, as CLIPSep-NIT's are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from qsep.separation.api import Model
+
 from .interface import Item
 from .metrics.sdr import sdr
 
-# What noise masks of CLIPSep-NIT do at test. off: nothing, as published. all: united with the queried
-# mask. best: each alone is, and the one is kept that is nearest to the target, which is an oracle.
+# How noise masks of CLIPSep-NIT are used at test. off: not at all, as published. all: united with the
+# queried mask. best: each by itself, and the one nearest to the target is kept, which is an oracle.
 NOISE = ("off", "all", "best")
 
 
 def with_masks(model: Any, hard: bool, noise: str, num_scored: int) -> Any:
-    """model: of qsep.separation, else it is left as it is. hard: masks rounded at 0.5. num_scored: how
-    many samples of an item the best noise mask is chosen by.
+    """A model with other masks, or for noise "best" an estimator that chooses among several.
 
-    Returns a model, or for noise "best" an estimator; the one given where nothing changes.
+    model: anything that may be evaluated; baselines, which are no Model, are returned as they are, and so
+    is a model that these options leave as it is. hard: round masks to 0 and 1. num_scored: how many
+    samples of an item the best noise mask is chosen by. Raises ValueError for options that the model
+    does not have.
     """
-    separator = getattr(model, "separator", None)
-    if separator is None:
+    if not isinstance(model, Model):
         return model
-    config = separator.config
-    has_noise = hasattr(config, "noise")
-    if noise != "off" and not has_noise:
-        raise ValueError(f"noise={noise}: {model.name} has no noise masks, only CLIPSep-NIT has")
-    if hard and not hasattr(config, "spectrogram"):
-        raise ValueError(f"masks=hard: {model.name} is not of the CLIPSep family")
-    changes: dict[str, Any] = {}
-    if hasattr(config, "spectrogram"):
-        changes["spectrogram"] = replace(config.spectrogram, hard_mask=hard)
-    if noise == "best":
-        heads = range(config.noise.num_heads)
-        return BestNoise(tuple(_with_head(model, changes, head) for head in heads), num_scored)
-    if has_noise:
-        changes["noise"] = replace(config.noise, keep_noise=noise == "all")
-    changed = replace(config, **changes)
-    if changed == config:
+    separators = model.separator.with_masks(hard, noise)
+    if separators == [model.separator]:
         return model
-    return _rebuilt(model, changed, separator.state_dict(), _told(hard, noise))
+    used = f"{'hard' if hard else 'soft'} masks, noise masks {noise}"
+    models = []
+    for separator in separators:
+        changed = copy.copy(model)
+        changed.separator = separator
+        changed.name, changed.fingerprint = f"{model.name} ({used})", f"{model.fingerprint}-{used}"
+        models.append(changed)
+    return BestNoise(tuple(models), num_scored) if noise == "best" else models[0]
 
 
 @dataclass(frozen=True)
@@ -69,30 +66,3 @@ class BestNoise:
         scored = [np.asarray(target)[: self.num_scored].clip(-1, 1) for target in targets]
         scores = [sdr(answer, item.target[: self.num_scored]) for answer in scored]
         return targets[int(torch.stack(scores).argmax())]
-
-
-def _with_head(model: Any, changes: dict[str, Any], head: int) -> Any:
-    """The model with one of its noise masks alone, united with the queried mask."""
-    config = model.separator.config
-    weights = {}
-    for key, value in model.separator.state_dict().items():
-        if not key.startswith("noise_heads."):
-            weights[key] = value
-        elif key.startswith(f"noise_heads.{head}."):
-            weights[key.replace(f"noise_heads.{head}.", "noise_heads.0.")] = value
-    noise = replace(config.noise, keep_noise=True, num_heads=1)
-    hard = changes["spectrogram"].hard_mask
-    return _rebuilt(model, replace(config, **changes, noise=noise), weights, _told(hard, "best"))
-
-
-def _rebuilt(model: Any, config: Any, weights: dict[str, Any], told: str) -> Any:
-    from qsep.separation.api import Model
-
-    separator = type(model.separator)(config)
-    separator.load_state_dict(weights, strict=True)
-    separator.to(model.device).eval()
-    return Model(separator, model.encoder, f"{model.name} ({told})", f"{model.fingerprint}-{told}")
-
-
-def _told(hard: bool, noise: str) -> str:
-    return f"{'hard' if hard else 'soft'} masks, noise masks {noise}"

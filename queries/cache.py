@@ -10,8 +10,21 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from .interface import MixedQuery, Plain, Query, QueryEmbedding, QueryEncoder, unreadable
+from .interface import (
+    ClassQuery,
+    MixedQuery,
+    Plain,
+    Query,
+    QueryEmbedding,
+    QueryEncoder,
+    TextQuery,
+    unreadable,
+)
+
+if TYPE_CHECKING:
+    from .reading.reading import Reading
 
 log = logging.getLogger("qsep")
 
@@ -24,7 +37,7 @@ def default_cache_path() -> Path:
     return Path(os.environ.get("QSEP_CACHE") or Path(cache_home) / "qsep") / "embeddings.sqlite"
 
 
-class CachedEncoder:
+class CachedEncoder(QueryEncoder):
     """An encoder whose embeddings are remembered, in memory and in one SQLite file.
 
     Rows are keyed by the encoder's fingerprint and the query; one holds the pooled vector and then, of
@@ -38,8 +51,9 @@ class CachedEncoder:
     ) -> None:
         self.encoder = encoder
         self.dim = encoder.dim
-        self.token_dim: int = getattr(encoder, "token_dim", 0)
-        self.unit_norm: bool = getattr(encoder, "unit_norm", False)
+        self.config = encoder.config
+        self.token_dim, self.unit_norm = encoder.token_dim, encoder.unit_norm
+        self.belongs_to_model = encoder.belongs_to_model
         self.modalities = encoder.modalities
         self.fingerprint = encoder.fingerprint
         self.path = path or default_cache_path()
@@ -56,7 +70,7 @@ class CachedEncoder:
                 raise unreadable(self.encoder, part)
         rows = self.recall(asked)
         if unknown := {key: part for key, part in asked.items() if key not in rows}:
-            rows |= self.read(unknown)
+            rows |= self.stored(unknown)
         if missing := {key: part for key, part in unknown.items() if key not in rows}:
             order = sorted(missing, key=lambda key: repr(missing[key]))
             with self.lock:  # tokenizers are not made for several threads
@@ -67,10 +81,15 @@ class CachedEncoder:
         self.remember(rows)
         return unpacked([self.row(query, rows) for query in queries], self.dim, self.token_dim)
 
+    def read(self, query: TextQuery) -> Reading | None:
+        return self.encoder.read(query)
+
+    def carry(self, folder: Path) -> dict[str, Any]:
+        return self.encoder.carry(folder)
+
     def release(self) -> None:
-        """Let the encoder's network go, which may be larger than a separator; a query that is not known
-        loads it again."""
-        vars(self.encoder).pop("network", None)
+        """Free the encoder's network, which may be larger than a separator's."""
+        self.encoder.release()
 
     def row(self, query: Query, rows: Mapping[bytes, bytes]) -> bytes:
         if not isinstance(query, MixedQuery):
@@ -92,7 +111,7 @@ class CachedEncoder:
             while self.num_bytes > self.most_bytes:
                 self.num_bytes -= len(self.known.pop(next(iter(self.known))))
 
-    def read(self, queries: Mapping[bytes, Plain]) -> dict[bytes, bytes]:
+    def stored(self, queries: Mapping[bytes, Plain]) -> dict[bytes, bytes]:
         """The rows that are on disk, by the keys of their queries."""
         found: dict[bytes, bytes] = {}
         try:
@@ -135,7 +154,7 @@ class CachedEncoder:
             )
 
 
-def digest(query: Plain) -> bytes:
+def digest(query: Plain | ClassQuery) -> bytes:
     """Stands for the query, which may hold pictures; equal content has equal digests."""
     return hashlib.blake2b(repr(query).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 

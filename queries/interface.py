@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,10 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import Tensor
 
     from .media import Media
+    from .reading.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -265,19 +269,51 @@ class QueryEmbedding:
 class QueryEncoder(Protocol):
     """Turns queries into embeddings; frozen, deterministic, and identified by its fingerprint.
 
-    modalities: the kinds of plain query that it reads; `cache.CachedEncoder` makes mixes of them.
-    Embeddings that are of unit norm all are so declared by an attribute unit_norm = True, and those with
-    tokens by their width, token_dim. Those with a network compute it on their device, an attribute that is
-    "cpu" unless it is set before the first query.
+    All that anybody may ask of an encoder is declared here, with defaults where most encoders agree;
+    encoders name this protocol as their parent.
+
+    config: the frozen dataclass that it was built from. dim: width of its embeddings.
+    modalities: the kinds of query that it reads; `cache.CachedEncoder` makes mixes of them.
+    fingerprint: differs whenever its embeddings could; stored embeddings are filed under it.
+    unit_norm: whether all its embeddings are of unit norm. token_dim: width of its tokens, 0 for none.
+    device: where its network computes; set before the first query.
+    belongs_to_model: whether checkpoints of models trained with it carry it along.
     """
 
+    config: Any
     dim: int
     modalities: frozenset[type]
     fingerprint: str
+    unit_norm: bool = False
+    token_dim: int = 0
+    device: torch.device | str = "cpu"
+    belongs_to_model: bool = False
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """pooled: (len(queries), dim), float32, on the CPU. ValueError for kinds it does not read."""
         ...
+
+    def read(self, query: TextQuery) -> Reading | None:
+        """What the words mean in the encoder's classes; None for encoders without a phrase book."""
+        return None
+
+    def carry(self, folder: Path) -> dict[str, Any]:
+        """Write the files that the encoder is made of into a checkpoint's folder, if it has any of its own.
+
+        Returns the settings of the same encoder that reads them there.
+        """
+        return dataclasses.asdict(self.config)
+
+    def release(self) -> None:
+        """Free the memory of its network, a cached property; the next query loads it again."""
+        vars(self).pop("network", None)
+
+
+def check_readable(encoder: QueryEncoder, queries: Sequence[Query]) -> None:
+    """Raise ValueError for the first query of a kind that the encoder does not read."""
+    for query in queries:
+        if type(query) not in encoder.modalities:
+            raise unreadable(encoder, query)
 
 
 def unreadable(encoder: QueryEncoder, query: Query) -> ValueError:

@@ -110,20 +110,20 @@ class Model:
         return next(self.separator.parameters()).device  # type: ignore[attr-defined]
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds of sound that the model was trained on; empty where it was not so trained."""
-        return tuple(getattr(self.separator.config, "concepts", ()))
+    def classes(self) -> tuple[str, ...]:
+        """The classes of sound that the model was trained on; empty where it was not so trained."""
+        return self.separator.classes
 
     def familiarity(self, query: Asked) -> Familiarity | None:
         """How near the query is to what the model knows; None for models without a phrase book."""
-        reader = getattr(self.separator, "reader", None)
-        if reader is None:
+        book = self.separator.phrase_book
+        if book is None:
             return None
         pooled = self.encoder.encode([as_query(query)]).pooled.to(self.device)
-        kind, similarity = reader.nearest(pooled)
-        something_else = reader(pooled)[0, -1] > 0.5
+        kind, similarity = book.nearest(pooled)
+        something_else = book(pooled)[0, -1] > 0.5
         known = float(similarity) >= UNLIKE_ANY and not bool(something_else)
-        return Familiarity(self.kinds[int(kind)], float(similarity), known)
+        return Familiarity(self.classes[int(kind)], float(similarity), known)
 
     def warn_if_unfamiliar(self, query: Asked) -> None:
         found = self.familiarity(query)

@@ -224,6 +224,14 @@ def stored_encoder(folder: Path, config: dict[str, Any]) -> QueryEncoder:
     return encoder
 
 
+def stored_classes(config: dict[str, Any]) -> tuple[str, ...]:
+    """The sound classes that a checkpoint's separator knows, without building it; empty for most."""
+    settings = config["separator"]["config"]
+    return tuple(
+        settings.get("classes") or settings.get("concepts") or ()
+    )  # as band_unet calls them
+
+
 def check_width(separator: Separator, encoder: QueryEncoder, source: str) -> None:
     if separator.query_dim not in (0, encoder.dim):
         raise ValueError(

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from qsep.queries.interface import Query, QueryEmbedding
+
+if TYPE_CHECKING:
+    from .concepts import ConceptReader
 
 
 @dataclass(frozen=True)
@@ -61,19 +64,35 @@ class LossOutput:
     terms: Mapping[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Capabilities:
+    """What a separator does besides separating what a query names; the defaults are those of most.
+
+    negatives: reads the queries' `negative`, sounds that are not wanted.
+    spans: reads the queries' `activity`, when the sound may be there.
+    generative: targets are drawn, not cut out of the mixture; `separate` also takes a list of generators.
+    streaming: keeps state from block to block, so that recordings need no chunks.
+    chunk_seconds: how much of a long recording is best separated at once; None leaves the choice open.
+    """
+
+    negatives: bool = False
+    spans: bool = False
+    generative: bool = False
+    streaming: bool = False
+    chunk_seconds: float | None = None
+
+
 @runtime_checkable
 class Separator(Protocol):
-    """A network that takes queried sounds out of mixtures; an nn.Module.
+    """A network that takes queried sounds out of mixtures; an nn.Module that names this as its other parent.
+
+    All that anybody may ask of a separator is declared here, with defaults where most separators agree.
 
     sample_rate: Hz. num_channels: channels it takes, or None for any.
-    query_dim: width of QueryEmbedding.pooled.
+    query_dim: width of QueryEmbedding.pooled, 0 where it reads no queries.
     stride_samples: cutting a recording at multiples of this leaves frames where they were.
     context_samples: an output sample depends on no input farther away than this.
-
-    What else it may have, as `learns`, `is_generative` and `geometry` ask:
-    learns: frozenset of "negatives" and "spans", what of a query's `negative` and `activity` it reads.
-    generative: True where a target is sound of its own making, no part of the mixture.
-    chunk_seconds: how much of a long recording is best separated at once.
+    classes: names of the sound classes it was trained on; empty where it was not so trained.
     """
 
     config: Any
@@ -82,6 +101,26 @@ class Separator(Protocol):
     query_dim: int
     stride_samples: int
     context_samples: int
+    capabilities: Capabilities = Capabilities()
+    classes: tuple[str, ...] = ()
+
+    @property
+    def phrase_book(self) -> ConceptReader | None:
+        """The phrases by which its weights know the classes; None where it has none."""
+        return None
+
+    def with_masks(self, hard: bool, noise: str) -> list[Self]:
+        """This separator with its masks used otherwise at test, by the same weights.
+
+        hard: masks rounded to 0 and 1. noise: "off", "all" (noise masks united with the queried
+        mask), or "best" (a separator for each noise mask, of which the caller keeps the best).
+        Raises ValueError for what its masks cannot do.
+        """
+        if hard:
+            raise ValueError("masks=hard: only models of the CLIPSep family have such masks")
+        if noise != "off":
+            raise ValueError(f"noise={noise}: only CLIPSep-NIT has noise masks")
+        return [self]
 
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
@@ -109,13 +148,3 @@ def drawn(generators: Generators, shape: Sequence[int]) -> Tensor:
     return torch.stack(
         [torch.randn(tuple(shape), generator=one, device=one.device) for one in generators]
     )
-
-
-def learns(separator: object) -> frozenset[str]:
-    """Which conditions the network reads itself: of "negatives" and "spans"."""
-    found: frozenset[str] = getattr(separator, "learns", frozenset())
-    return found
-
-
-def is_generative(separator: object) -> bool:
-    return bool(getattr(separator, "generative", False))

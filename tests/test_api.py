@@ -285,7 +285,7 @@ def test_a_folder_is_loaded_and_gives_what_its_network_gave(folder: Path, model:
     found = loaded.separate(audio, "a dog").target
     # 1e-6: `load` folds batch norms into convolutions, whose sums are then rounded otherwise
     np.testing.assert_allclose(found, expected, atol=1e-6, rtol=0)
-    assert (loaded.name, loaded.kinds) == ("model", ("dog", "rain", "violin"))
+    assert (loaded.name, loaded.classes) == ("model", ("dog", "rain", "violin"))
     assert str(load(str(folder)).fingerprint).endswith("-stub")
 
 

@@ -138,7 +138,7 @@ def test_windows_are_five_seconds_every_half_of_that_and_together_the_recording(
         part = mono[:, begin : begin + 5 * RATE]
         torch.testing.assert_close(window.mixture, part, atol=1e-7, rtol=0)  # order of the mean
         assert window.estimates.shape == (3, *part.shape)
-    kinds = model().embed([TextQuery(kind) for kind in model().kinds])
+    kinds = model().embed([TextQuery(kind) for kind in model().classes])
     whole = model().separator.separate(mono[None], kinds.map(lambda entry: entry[None]))
     estimates = whole.target[0, :, :, 10 * step : 10 * step + 5 * RATE]
     torch.testing.assert_close(found[2].estimates, estimates, atol=1e-5, rtol=0)

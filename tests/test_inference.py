@@ -17,12 +17,12 @@ from qsep.separation.inference.chunks import (
     separate_chunks,
     separate_stream,
 )
-from qsep.separation.interface import Separated
+from qsep.separation.interface import Separated, Separator
 
 RATES = [8000, 11025, 32000, 44100, 48000, 96000, 192000]
 
 
-class Rule(nn.Module):
+class Rule(nn.Module, Separator):
     """A separator that applies a function (b, c, t) to (b, c, t), the first query's result once, the
     second's twice, and so on. longest: the most samples it was ever given."""
 

@@ -14,15 +14,15 @@ from qsep.queries.interface import Conditions, QueryEmbedding, TextQuery
 from qsep.recipes.data.mixtures.constraints import activity, conditioned
 from qsep.separation.components import build_separator
 from qsep.separation.inference.constraints import separate_conditioned
-from qsep.separation.interface import MixtureBatch, learns
+from qsep.separation.interface import Capabilities, MixtureBatch
 
-BOTH = frozenset({"negatives", "spans"})
+BOTH = Capabilities(negatives=True, spans=True)
 
 
 def test_nothing_is_drawn_for_separators_that_learned_no_conditions() -> None:
     batch, queries = mixture_batch()
     generator = rng(1)
-    assert conditioned(queries, batch, learns(tiny_separator()), generator) is queries
+    assert conditioned(queries, batch, tiny_separator().capabilities, generator) is queries
     assert torch.equal(generator.get_state(), rng(1).get_state())
 
 
@@ -81,7 +81,7 @@ def vaguely(batch: MixtureBatch, learned: str, swapped: bool = False) -> QueryEm
     """All are asked for with the same words, which the condition has to complete."""
     num, num_sources = batch.sources.shape[:2]
     own = QueryEmbedding(torch.eye(QUERY_DIM)[:num_sources].expand(num, -1, -1))
-    told = conditioned(own, batch, frozenset({learned}), rng(0), probability=1.0)
+    told = conditioned(own, batch, Capabilities(**{learned: True}), rng(0), probability=1.0)
     told = replace(told, pooled=torch.eye(QUERY_DIM)[3].expand(num, num_sources, -1))
     return told.map(lambda entry: entry.flip(1)) if swapped else told
 

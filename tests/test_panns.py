@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import noise, tiny_tagger
+from tiny_encoders import save_tiny_panns
 
 from qsep.queries.encoders.panns import Config, Panns, build, read_labels, without_silence
 from qsep.queries.interface import AudioQuery, ImageQuery, TextQuery
@@ -17,15 +18,7 @@ RATE = 32000
 @pytest.fixture(name="folder")
 def released(tmp_path: Path) -> Path:
     """Cnn14.pth as PANNs release it, and AudioSet's list of labels beside it."""
-    state = tiny_tagger().state_dict() | {
-        "spectrogram_extractor.stft.conv_real.weight": torch.ones(513, 1, 1024),
-        "logmel_extractor.melW": tiny_tagger().mel,
-    }
-    torch.save({"iteration": 1, "sampler": {}, "model": state}, tmp_path / "Cnn14.pth")
-    rows = [f'{index},/m/{index},"Sound {index}, quiet"' for index in range(527)]
-    text = "\n".join(["index,mid,display_name", *rows]) + "\n"
-    (tmp_path / "class_labels_indices.csv").write_text(text)
-    return tmp_path
+    return save_tiny_panns(tmp_path)
 
 
 def encoder(folder: Path, **settings: Any) -> Panns:

@@ -23,6 +23,7 @@ from qsep.queries.interface import (
     MixedQuery,
     Query,
     QueryEmbedding,
+    QueryEncoder,
     TextQuery,
 )
 from qsep.queries.media import media_file, read_picture, read_recording, recording
@@ -193,9 +194,10 @@ def test_a_picture_that_cannot_be_read_costs_one_line(tmp_path: Path, content: b
     assert "\n" not in str(caught.value)
 
 
-class NumberEncoder:
+class NumberEncoder(QueryEncoder):
     """(1, n) for text of n letters, (10, 3) for any recording; asked: every list encoded."""
 
+    config = None
     dim = 2
     modalities: frozenset[type] = frozenset({TextQuery, AudioQuery})
     fingerprint = "numbers"

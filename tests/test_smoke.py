@@ -93,7 +93,7 @@ def test_training_silences_answers_to_queries_for_absent_sounds(
 
 
 def test_the_trained_model_names_the_kinds_it_knows(trained: Model) -> None:
-    assert trained.kinds == ("a bass drum", "a clock ticking", "a flute", "rain falling")
+    assert trained.classes == ("a bass drum", "a clock ticking", "a flute", "rain falling")
 
 
 def test_the_run_logs_its_validation_and_draws_its_curves(run: Path) -> None:

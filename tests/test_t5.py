@@ -5,39 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_encoders import T5_DIM as DIM
+from tiny_encoders import save_tiny_t5
 
 from qsep.queries.cache import CachedEncoder
 from qsep.queries.encoders.t5 import T5, Config, build
 from qsep.queries.interface import TextQuery
-from qsep.recipes.benchmarks.random_flowsep import save_word_tokenizer
 
-WORDS = ["a", "dog", "barks", "rain", "falls", "on", "tin"]
-DIM = 12
 DOG, RAIN = TextQuery("a dog barks"), TextQuery("rain falls on a tin dog")
-
-
-def save_tiny_t5(folder: Path, seed: int = 0, dim: int = DIM) -> Path:
-    """A T5 encoder with gated GELU, as FLAN-T5 has it, and a tokenizer of ten words."""
-    from transformers import T5Config, T5EncoderModel
-
-    save_word_tokenizer(folder, WORDS)
-    config = T5Config(
-        vocab_size=3 + len(WORDS),
-        d_model=dim,
-        d_kv=4,
-        d_ff=10,
-        num_layers=2,
-        num_heads=3,
-        feed_forward_proj="gated-gelu",
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder = T5EncoderModel(config)
-        for weight in encoder.parameters():
-            if weight.dim() > 1:
-                weight.data.normal_(std=0.5)
-    encoder.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

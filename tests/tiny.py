@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from qsep.queries.interface import Query, QueryEmbedding, TextQuery
+from qsep.queries.interface import Query, QueryEmbedding, QueryEncoder, TextQuery
 from qsep.separation.components import build_separator
 from qsep.separation.interface import MixtureBatch
 
@@ -179,10 +179,10 @@ def tiny_separator(kind: str = "band_unet", seed: int = 0, **changes: Any) -> An
                 values.copy_(low + (high - low) * torch.rand(values.shape, generator=generator))
     if kind_of(kind) in RESIDUAL:
         settle(separator)
-    if hasattr(separator, "reader"):
-        num_phrases, query_dim = separator.reader.phrases.shape
-        num_kinds = separator.reader.num_concepts + 1
-        separator.reader.learn(
+    if separator.phrase_book is not None:
+        num_phrases, query_dim = separator.phrase_book.phrases.shape
+        num_kinds = separator.phrase_book.num_concepts + 1
+        separator.phrase_book.learn(
             unit_vectors(num_phrases, query_dim, seed=seed), torch.arange(num_phrases) % num_kinds
         )
     return separator.eval()
@@ -240,7 +240,7 @@ class StubConfig:
     dim: int = QUERY_DIM
 
 
-class StubEncoder:
+class StubEncoder(QueryEncoder):
     """Each query a fixed random unit vector, from a hash of its words. asked: every list encoded."""
 
     modalities: frozenset[type] = frozenset({TextQuery})

@@ -8,7 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from tiny import tiny_tagger
 
+WORDS = ["a", "dog", "barks", "rain", "falls", "on", "tin"]
+T5_DIM = 12
 MERGES = ["d o", "do g", "Ġ b", "Ġb a", "r a"]
 CLAP_WIDTH, CLIP_WIDTH = 20, 22
 CLIP_CONFIG: dict[str, Any] = {
@@ -103,3 +106,42 @@ def pixels(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     """A smooth picture, that scaling leaves like itself: (height, width, 3)."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def save_tiny_t5(folder: Path, seed: int = 0, dim: int = T5_DIM) -> Path:
+    """A T5 encoder with gated GELU, as FLAN-T5 has it, and a tokenizer of ten words."""
+    from transformers import T5Config, T5EncoderModel
+
+    from qsep.recipes.benchmarks.random_flowsep import save_word_tokenizer
+
+    save_word_tokenizer(folder, WORDS)
+    config = T5Config(
+        vocab_size=3 + len(WORDS),
+        d_model=dim,
+        d_kv=4,
+        d_ff=10,
+        num_layers=2,
+        num_heads=3,
+        feed_forward_proj="gated-gelu",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = T5EncoderModel(config)
+        for weight in encoder.parameters():
+            if weight.dim() > 1:
+                weight.data.normal_(std=0.5)
+    encoder.save_pretrained(folder)
+    return folder
+
+
+def save_tiny_panns(folder: Path) -> Path:
+    """Cnn14.pth as PANNs release it, and AudioSet's list of labels beside it."""
+    state = tiny_tagger().state_dict() | {
+        "spectrogram_extractor.stft.conv_real.weight": torch.ones(513, 1, 1024),
+        "logmel_extractor.melW": tiny_tagger().mel,
+    }
+    torch.save({"iteration": 1, "sampler": {}, "model": state}, folder / "Cnn14.pth")
+    rows = [f'{index},/m/{index},"Sound {index}, quiet"' for index in range(527)]
+    text = "\n".join(["index,mid,display_name", *rows]) + "\n"
+    (folder / "class_labels_indices.csv").write_text(text)
+    return folder

@@ -16,10 +16,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..interface import AudioQuery, Query, QueryEmbedding, TextQuery, unreadable
+from ..interface import (
+    AudioQuery,
+    Query,
+    QueryEmbedding,
+    QueryEncoder,
+    TextQuery,
+    check_readable,
+    unreadable,
+)
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -46,7 +53,7 @@ def build(config: Config) -> Clap:
     return Clap(config)
 
 
-class Clap:
+class Clap(QueryEncoder):
     """Projections of unit norm; of several recordings the mean, brought to unit norm again.
 
     A recording is read at 48 kHz, one channel, ten seconds: the first of longer ones; a shorter one
@@ -56,7 +63,6 @@ class Clap:
 
     modalities: frozenset[type] = frozenset({TextQuery, AudioQuery})
     unit_norm = True
-    device: torch.device | str = "cpu"
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -143,6 +149,7 @@ class Clap:
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """One query at a time, unpadded: the answer cannot depend on what else is asked."""
+        check_readable(self, queries)
         import torch
 
         with torch.inference_mode():

@@ -20,10 +20,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..interface import ImageQuery, Query, QueryEmbedding, TextQuery, unreadable
+from ..interface import (
+    ImageQuery,
+    Query,
+    QueryEmbedding,
+    QueryEncoder,
+    TextQuery,
+    check_readable,
+    unreadable,
+)
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 # The paper's evaluation averages these; one stands there twice.
@@ -60,12 +67,11 @@ def build(config: Config) -> Clip:
     return Clip(config)
 
 
-class Clip:
+class Clip(QueryEncoder):
     """Embeddings of one query do not depend on what else is asked; of several frames or templates it
     is the mean. Loads its network at the first call of encode."""
 
     modalities: frozenset[type] = frozenset({TextQuery, ImageQuery})
-    device: torch.device | str = "cpu"
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -133,6 +139,7 @@ class Clip:
             ) from error
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        check_readable(self, queries)
         import torch
 
         with torch.inference_mode():

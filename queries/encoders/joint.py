@@ -19,7 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..files.weights import load_weights, read_state_dict
-from ..interface import AudioQuery, Query, QueryEmbedding, TextQuery, unreadable
+from ..interface import (
+    AudioQuery,
+    Query,
+    QueryEmbedding,
+    QueryEncoder,
+    TextQuery,
+    check_readable,
+    unreadable,
+)
 from ..media import read_recording
 from ..networks.audio_tower import AudioTower
 from .minilm import Config as MiniLMConfig
@@ -70,12 +78,11 @@ class JointNetwork(nn.Module):
         return self.log_scale.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE).exp()
 
 
-class JointEncoder:
+class JointEncoder(QueryEncoder):
     """Text and recordings as unit vectors of one space; the network loads at the first query."""
 
     modalities: frozenset[type] = frozenset({TextQuery, AudioQuery})
     unit_norm = True
-    device: torch.device | str = "cpu"
 
     def __init__(self, folder: Path, config: Config | None = None) -> None:
         self.folder, self.config = folder, config or Config(str(folder))
@@ -102,6 +109,7 @@ class JointEncoder:
         return network.eval().requires_grad_(False).to(self.device)
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        check_readable(self, queries)
         rows = [self.vector(query) for query in queries]
         return QueryEmbedding(torch.stack(rows) if rows else torch.zeros(0, self.dim))
 

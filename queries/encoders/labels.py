@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..interface import Query, QueryEmbedding, TextQuery, unreadable
+from ..interface import Query, QueryEmbedding, QueryEncoder, TextQuery, check_readable, unreadable
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ def build(config: Config) -> Labels:
     return Labels(config)
 
 
-class Labels:
+class Labels(QueryEncoder):
     """A query is the label it spells, in any case; anything else is refused, not guessed at."""
 
     modalities: frozenset[type] = frozenset({TextQuery})
@@ -36,6 +36,7 @@ class Labels:
         self.fingerprint = f"labels-{hashlib.sha256(listed).hexdigest()[:16]}"
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        check_readable(self, queries)
         import torch
 
         pooled = torch.zeros(len(queries), self.dim)

@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..interface import Query, QueryEmbedding, TextQuery, unreadable
+from ..interface import Query, QueryEmbedding, QueryEncoder, TextQuery, check_readable, unreadable
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -57,7 +57,7 @@ def check_weights(folder: Path) -> None:
         )
 
 
-class MiniLM:
+class MiniLM(QueryEncoder):
     """Mean-pooled, unit-norm token states (Reimers & Gurevych 2019; Wang et al. 2020).
 
     Loads its network at the first call of encode: identifying it costs nothing.
@@ -66,7 +66,6 @@ class MiniLM:
     dim = 384
     modalities: frozenset[type] = frozenset({TextQuery})
     unit_norm = True
-    device: torch.device | str = "cpu"
     fingerprint = f"minilm-{WEIGHTS_SHA256[:16]}-mean-{MAX_TOKENS}"
 
     def __init__(self, config: Config) -> None:
@@ -98,6 +97,7 @@ class MiniLM:
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """One query at a time, unpadded: the answer cannot depend on what else is asked."""
+        check_readable(self, queries)
         import torch
 
         tokenizer, bert = self.network

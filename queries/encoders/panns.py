@@ -20,7 +20,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..audioset import class_nodes
-from ..interface import AudioQuery, Query, QueryEmbedding, TextQuery, unreadable
+from ..interface import (
+    AudioQuery,
+    Query,
+    QueryEmbedding,
+    QueryEncoder,
+    TextQuery,
+    check_readable,
+    unreadable,
+)
 from ..media import read_recording
 from ..networks.cnn14 import NUM_CLASSES, SAMPLE_RATE, WIDTH, Cnn14, load_cnn14
 
@@ -50,10 +58,8 @@ def build(config: Config) -> Panns:
     return Panns(config)
 
 
-class Panns:
+class Panns(QueryEncoder):
     """See the module's docstring. Loads its network at the first recording."""
-
-    device: torch.device | str = "cpu"
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -112,6 +118,7 @@ class Panns:
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """Several examples of one query weigh alike, whatever their lengths."""
+        check_readable(self, queries)
         return QueryEmbedding(torch.stack([self.vector(query) for query in queries]))
 
     def vector(self, query: Query) -> Tensor:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..interface import ClassQuery, MixedQuery, Query, QueryEmbedding, TextQuery, unreadable
+from ..interface import (
+    ClassQuery,
+    MixedQuery,
+    Query,
+    QueryEmbedding,
+    QueryEncoder,
+    TextQuery,
+    unreadable,
+)
 from ..reading.book import BOOK_FILE, Book, book_from, read_book
 
 if TYPE_CHECKING:
@@ -39,13 +47,12 @@ def build(config: Config) -> PhraseBook:
     return PhraseBook(config)
 
 
-class PhraseBook:
+class PhraseBook(QueryEncoder):
     """pooled: (b, num_classes + 1), a degree in [0, 1] for each class and for "other".
 
     Sentences are embedded by MiniLM, once each: the cache is its own, so none is needed around it.
     """
 
-    unit_norm = False
     remembers = True  # needs no cache around it
     belongs_to_model = True  # is written into the checkpoints of models trained with it
 

@@ -15,11 +15,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..interface import ImageQuery, Query, QueryEmbedding, unreadable
+from ..interface import ImageQuery, Query, QueryEmbedding, QueryEncoder, check_readable, unreadable
 from ..media import Media, read_picture
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 NAMED = "IMAGENET1K_V1"
@@ -38,12 +37,11 @@ def build(config: Config) -> ResNet:
     return ResNet(config)
 
 
-class ResNet:
+class ResNet(QueryEncoder):
     """See the module's docstring. Loads its network at the first picture."""
 
     dim = 512
     modalities: frozenset[type] = frozenset({ImageQuery})
-    device: torch.device | str = "cpu"
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -94,6 +92,7 @@ class ResNet:
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """pooled: (len(queries), 512), not normalised."""
+        check_readable(self, queries)
         import torch
 
         rows = []

@@ -12,10 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..interface import QueryEmbedding, TextQuery
+from ..interface import Query, QueryEmbedding, QueryEncoder, TextQuery, check_readable
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 IDENTIFYING = ("config.json", "tokenizer.json", "spiece.model", "model.safetensors")
@@ -36,11 +35,10 @@ def build(config: Config) -> T5:
     return T5(config)
 
 
-class T5:
+class T5(QueryEncoder):
     """One state a token, as the encoder gives it; pooled is their mean. Loads at the first query."""
 
     modalities: frozenset[type] = frozenset({TextQuery})
-    device: torch.device | str = "cpu"
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -81,12 +79,13 @@ class T5:
                 shutil.copyfile(source / name, folder / name)
         return dataclasses.asdict(self.config) | {"model": str(folder)}
 
-    def encode(self, queries: Sequence[TextQuery]) -> QueryEmbedding:
+    def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """pooled (b, dim); tokens (b, k, dim), zeros with a False mask after a query's own.
 
         One query at a time, unpadded: the states are those of the padded text, and do not depend on
         what else is asked.
         """
+        check_readable(self, queries)
         import torch
         from torch.nn.utils.rnn import pad_sequence
 
@@ -94,6 +93,7 @@ class T5:
         states: list[Tensor] = []
         with torch.inference_mode():
             for query in queries:
+                assert isinstance(query, TextQuery)  # the only kind that is readable
                 text = tokenizer(query.text, truncation=True, max_length=self.config.max_tokens)
                 ids = torch.tensor([text["input_ids"]], device=self.device)
                 states.append(encoder(input_ids=ids).last_hidden_state[0].cpu())

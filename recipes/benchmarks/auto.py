@@ -104,7 +104,7 @@ def training_mixtures(book: PhraseBook, data: Path, num: int) -> Iterator[Mixtur
 @torch.inference_mode()
 def listen(model: Model, listener: Listener, waveform: NDArray[np.float32]) -> Tensor:
     """(t,) to level and share of each kind: (k, 2)."""
-    kinds = model.embed([TextQuery(kind) for kind in model.kinds])
+    kinds = model.embed([TextQuery(kind) for kind in model.classes])
     mixture = torch.from_numpy(waveform)[None]
     batched = kinds.map(lambda entry: entry[None])
     estimates = model.separator.separate(mixture[None], batched).target[0]

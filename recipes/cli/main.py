@@ -312,7 +312,7 @@ def model_info(
 ) -> None:
     """What a model is, what kinds of sound it knows, and how it was made."""
     from qsep.separation.api import checkpoint_folder
-    from qsep.separation.checkpoint import read_config
+    from qsep.separation.checkpoint import read_config, stored_classes
 
     folder = checkpoint_folder(model)
     config = read_config(folder)
@@ -332,10 +332,10 @@ def model_info(
             f"made by: qsep train {provenance['recipe']}, seed {provenance['seed']}, "
             f"{provenance['step']} steps"
         )
-    if kinds := config["separator"]["config"].get("concepts"):
-        print(f"knows {len(kinds)} kinds of sound:")
-        for kind in kinds:
-            print(f"  {kind}")
+    if classes := stored_classes(config):
+        print(f"knows {len(classes)} kinds of sound:")
+        for name in classes:
+            print(f"  {name}")
 
 
 def kinds_of_query(folder: Path, config: dict[str, Any]) -> str:

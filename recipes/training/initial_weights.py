@@ -30,8 +30,8 @@ def resume(out: Path, seed: int, task: Task, ema: Ema) -> dict[str, Any] | None:
     if ("critic" in state) != (task.critic is not None):
         raise ValueError(f"{out} holds a run of another kind; choose another folder")
     try:
-        restore(task.model, state["model"])
-        restore(ema.model, state["ema"])
+        restore(task.model, task.phrase_book(task.model), state["model"])
+        restore(ema.model, task.phrase_book(ema.model), state["ema"])
         if task.critic:
             task.critic.network.load_state_dict(state["critic"])
     except RuntimeError as error:

@@ -201,7 +201,7 @@ class Run:
         weights = self.task.weights(self.ema.model)
         with tempfile.TemporaryDirectory(prefix=".encoder.", dir=self.out) as scratch:
             own = None
-            if getattr(self.encoder, "belongs_to_model", False):
+            if self.encoder and self.encoder.belongs_to_model:
                 own = carry_encoder(description, self.encoder, Path(scratch))
             save_checkpoint(self.out / "model", description, weights, card, dtype, own)
         plot_curves(self.journal.path, self.out / "loss.png")

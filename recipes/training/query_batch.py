@@ -10,9 +10,10 @@ from torch import Tensor
 from qsep.queries.interface import Query, QueryEmbedding, QueryEncoder
 
 
-class NoQueries:
+class NoQueries(QueryEncoder):
     """In an encoder's place where what is trained is asked for nothing: embeddings of width 0."""
 
+    config = None
     dim = 0
     modalities: frozenset[type] = frozenset()
     fingerprint = "none"

@@ -56,7 +56,7 @@ class NodeSeparator:
             raise ValueError(
                 f"{model.name} is not asked by classes' names or probabilities; take another model"
             )
-        if self.tagger is None and not model.kinds:
+        if self.tagger is None and not model.classes:
             raise ValueError(
                 f"{model.name} has no list of sounds; say with --tagger what detects them "
                 "(Cnn14_mAP=0.431.pth of PANNs)"

@@ -57,7 +57,7 @@ def detect_own(
     for the probabilities."""
     listener = Listener(model)
     step = round(STEP_SECONDS * model.separator.sample_rate)
-    probabilities = np.zeros((len(model.kinds), 0), np.float32)
+    probabilities = np.zeros((len(model.classes), 0), np.float32)
     num_samples = 0
     for window in windows(model, blocks, sample_rate, step):
         heard = listener.probabilities(window, step)
@@ -68,7 +68,7 @@ def detect_own(
         np.maximum(part, heard, out=part)
         num_samples = window.start * step + window.mixture.shape[-1]
     seconds = num_samples / model.separator.sample_rate
-    return Activity(sounds_of_kinds(model.kinds), probabilities, STEP_SECONDS, seconds, threshold)
+    return Activity(sounds_of_kinds(model.classes), probabilities, STEP_SECONDS, seconds, threshold)
 
 
 def windows(
@@ -91,7 +91,7 @@ def windows(
         mixtures.append(resampler.flush())
         yield torch.from_numpy(mixtures[-1]).to(model.device)
 
-    kinds = model.embed([TextQuery(kind) for kind in model.kinds])
+    kinds = model.embed([TextQuery(kind) for kind in model.classes])
     waiting: list[Tensor] = []  # mixture and estimates in one (1 + k, c, t)
     start = num_new = 0  # num_new: samples that no window has had
     for estimates in separate_chunks(separator, at_model_rate(), kinds, geometry(separator)):
@@ -113,8 +113,8 @@ class Listener:
     """The joint encoder, and where a model's kinds lie among what it hears."""
 
     def __init__(self, model: Model) -> None:
-        reader = getattr(model.separator, "reader", None)
-        if reader is None:
+        book = model.separator.phrase_book
+        if book is None:
             raise ValueError(
                 f"{model.name or 'this model'} has no kinds of sound of its own; "
                 "say with --tagger what detects them (Cnn14_mAP=0.431.pth of PANNs)"
@@ -122,9 +122,9 @@ class Listener:
         self.sample_rate = model.separator.sample_rate
         self.joint: JointEncoder = build(Config())
         with torch.inference_mode():
-            places = self.joint.network.text(reader.phrases.float().cpu())
-            concepts = reader.concepts.cpu()
-            kinds = [places[concepts == number].mean(dim=0) for number in range(len(model.kinds))]
+            places = self.joint.network.text(book.phrases.float().cpu())
+            concepts = book.concepts.cpu()
+            kinds = [places[concepts == number].mean(dim=0) for number in range(len(model.classes))]
             self.kinds = F.normalize(torch.stack(kinds), dim=-1)  # (k, d)
 
     def probabilities(self, window: Window, step: int) -> NDArray[np.float32]:

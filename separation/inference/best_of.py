@@ -24,8 +24,6 @@ from ..interface import (
     MixtureBatch,
     Separated,
     Separator,
-    is_generative,
-    learns,
 )
 from ..signal.stft import stft
 from .examples import DescribedExamples
@@ -106,7 +104,7 @@ class Drawing:
 
     def check(self, separator: Separator) -> None:
         """ValueError if the separator draws nothing."""
-        if self.num > 1 and not is_generative(separator):
+        if self.num > 1 and not separator.capabilities.generative:
             raise ValueError(
                 "this model has one answer to a query and no candidates; take a generative one, as flow-small"
             )
@@ -122,7 +120,7 @@ class Drawing:
         return BestOf(separator, self.num, ByEmbedding(listener(encoder), queries))
 
 
-class BestOf(nn.Module):
+class BestOf(nn.Module, Separator):
     """A generative separator as one that draws `num` candidates in one pass and returns each query's best.
 
     Candidate i is drawn from the seed i, so that the first is what the separator alone gives, and all are
@@ -136,7 +134,7 @@ class BestOf(nn.Module):
         self.config = separator.config
         self.sample_rate, self.num_channels = separator.sample_rate, separator.num_channels
         self.query_dim = separator.query_dim
-        self.generative, self.learns = True, learns(separator)
+        self.capabilities, self.classes = separator.capabilities, separator.classes
         self.stride_samples = separator.stride_samples
         self.context_samples = separator.context_samples
         self.choices: list[list[dict[str, Any]]] = []

@@ -49,7 +49,7 @@ def geometry(
         stride, context = math.lcm(stride, rule.hop_samples), context + 2 * rule.hop_samples
     if chunk_seconds is None:
         enough = max(CHUNK_SECONDS, 4 * context / separator.sample_rate)
-        chunk_seconds = getattr(separator, "chunk_seconds", enough)
+        chunk_seconds = separator.capabilities.chunk_seconds or enough
     step = max(1, round(chunk_seconds * separator.sample_rate / stride)) * stride
     return Geometry(step, -(-context // stride) * stride, stride)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from qsep.queries.interface import Conditions, QueryEmbedding
 
-from ..interface import Separator, is_generative, learns
+from ..interface import Separator
 from .chunks import separate_stream
 from .ratio_masks import SharingRule, fitting_hop
 from .time_spans import allowed, gains, within_spans
@@ -32,11 +32,11 @@ def separate_conditioned(
     silenced outside the spans, also where the network was told of these.
     """
     num_negatives = len(conditions.negatives)
-    told = learns(separator)
-    if num_negatives and "negatives" in told:
+    capabilities = separator.capabilities
+    if num_negatives and capabilities.negatives:
         embedding, num_negatives = with_negatives(embedding, num_negatives), 0
     rule = None
-    consistent = conditions.consistent and is_generative(separator)
+    consistent = conditions.consistent and capabilities.generative
     if num_negatives or conditions.exclusive or consistent:
         hop = fitting_hop(separator.sample_rate, separator.stride_samples)
         rule = SharingRule(num_negatives, conditions.exclusive, hop)
@@ -51,7 +51,7 @@ def separate_conditioned(
     pairs = separate_stream(
         *(separator, blocks, sample_rate, embedding),
         rule=rule,
-        activity=activity if "spans" in told else None,
+        activity=activity if capabilities.spans else None,
     )
     return within_spans(pairs, conditions, sample_rate)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from qsep.queries.encoders.joint import Config, JointEncoder, build
 from qsep.queries.interface import (
     AudioQuery,
+    ClassQuery,
     MixedQuery,
     Plain,
     Query,
@@ -21,8 +22,10 @@ from qsep.queries.interface import (
     unreadable,
 )
 
+from ..interface import Separator
 
-class DescribedExamples:
+
+class DescribedExamples(QueryEncoder):
     """Reads words by the model's own encoder, and a recording as the phrases that describe it best.
 
     A joint encoder of text and sound places the recording among the phrases; attention over them, at
@@ -34,7 +37,7 @@ class DescribedExamples:
 
     def __init__(self, words: QueryEncoder, phrases: Tensor) -> None:
         self.words, self.phrases = words, phrases.float().cpu()
-        self.dim, self.fingerprint = words.dim, words.fingerprint
+        self.config, self.dim, self.fingerprint = words.config, words.dim, words.fingerprint
         self.modalities = words.modalities | {AudioQuery}
 
     @cached_property
@@ -58,7 +61,7 @@ class DescribedExamples:
             return self.part(query)
         return query.mix(torch.stack([self.part(part) for part in query.parts]), self.unit_norm)
 
-    def part(self, query: Plain) -> Tensor:
+    def part(self, query: Plain | ClassQuery) -> Tensor:
         if type(query) not in self.modalities:
             raise unreadable(self, query)
         if not isinstance(query, AudioQuery):
@@ -69,12 +72,12 @@ class DescribedExamples:
             return F.normalize(attention @ self.phrases, dim=0).clone()
 
 
-def with_examples(separator: object, words: QueryEncoder) -> QueryEncoder:
+def with_examples(separator: Separator, words: QueryEncoder) -> QueryEncoder:
     """The encoder, able to read example recordings too where the separator has a phrase book for it."""
-    reader = getattr(separator, "reader", None)
-    if readable(words.modalities, reader is not None) == words.modalities:
+    book = separator.phrase_book
+    if book is None or readable(words.modalities, has_book=True) == words.modalities:
         return words
-    return DescribedExamples(words, reader.phrases)  # type: ignore[union-attr]
+    return DescribedExamples(words, book.phrases)
 
 
 def readable(modalities: frozenset[type], has_book: bool) -> frozenset[type]:

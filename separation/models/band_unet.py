@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from qsep.queries.interface import QueryEmbedding
 
 from ..concepts import ConceptReader, disturb
-from ..interface import LossOutput, MixtureBatch, Separated
+from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separator
 from ..networks.norm_block import ResidualBlock, conv_norm
 from ..objectives.snr import thresholded_snr_loss
 from ..signal.bands import band_weights
@@ -136,7 +136,7 @@ def unet_reach_frames(blocks: tuple[int, ...]) -> int:
     return 2 + encoders + between + steps[0] + raising  # 2: the stem; steps[0]: the head
 
 
-class BandUNet(nn.Module):
+class BandUNet(nn.Module, Separator):
     """See the module's docstring. Any number of channels: they share the mask, so the image stays."""
 
     bands: Tensor
@@ -154,8 +154,8 @@ class BandUNet(nn.Module):
         weights = band_weights(num_bins, config.num_bands, config.sample_rate)
         self.register_buffer("bands", weights, persistent=False)
         self.reader = ConceptReader(config.query_dim, len(config.concepts), config.num_phrases)
-        told = {"negatives": config.negatives, "spans": config.spans}
-        self.learns = frozenset(name for name, learned in told.items() if learned)
+        self.classes = config.concepts
+        self.capabilities = Capabilities(negatives=config.negatives, spans=config.spans)
         self.unet = UNet(
             *(config.channels, config.blocks, config.mask_features, config.channel_dropout),
             num_inputs=3 + config.spans,
@@ -168,6 +168,10 @@ class BandUNet(nn.Module):
                 len(config.concepts) + 1, config.mask_features + 1, bias=False
             )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def phrase_book(self) -> ConceptReader:
+        return self.reader
 
     def spectrum(self, waveform: Tensor) -> Tensor:
         return stft(waveform, self.config.window_samples, self.config.hop_samples)

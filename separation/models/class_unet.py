@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
 
-from ..interface import LossOutput, MixtureBatch, Separated
+from ..interface import LossOutput, MixtureBatch, Separated, Separator
 from ..objectives.snr import thresholded_snr_loss
 from ..signal.bands import band_weights
 from ..signal.spectra import real_product, squared_magnitude
@@ -89,7 +89,7 @@ def build(config: Config) -> ClassUNet:
     return ClassUNet(config)
 
 
-class ClassUNet(nn.Module):
+class ClassUNet(nn.Module, Separator):
     """See the module's docstring. Any number of channels: they share the mask, so the image stays."""
 
     bands: Tensor

@@ -6,7 +6,8 @@ mixture's query vectors into one. At use the noise masks are discarded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,22 @@ class CLIPSepNIT(LogFrequencySeparator):
         )
         self.apply(initialise)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def with_masks(self, hard: bool, noise: str) -> list[Self]:
+        config = self.hard_masks(hard)
+        if noise != "best":
+            used = replace(config.noise, keep_noise=noise == "all")
+            return [self.reconfigured(replace(config, noise=used), self.state_dict())]
+        one = replace(config.noise, keep_noise=True, num_heads=1)
+        return [self.with_head(replace(config, noise=one), head) for head in self.noise_heads]
+
+    def with_head(self, config: Config, head: nn.Module) -> Self:
+        """A separator with one of the noise heads alone."""
+        separator = type(self)(config)
+        for name, part in separator.named_children():
+            source = nn.ModuleList([head]) if name == "noise_heads" else self.get_submodule(name)
+            part.load_state_dict(source.state_dict(), strict=True)
+        return separator.to(next(self.parameters()).device).train(self.training)
 
     def noise_logits(self, features: Tensor, projected: Tensor) -> Tensor:
         """Features (b, d, k, n) and one projected query a mixture (b, d) to (b, j, k, n)."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
 
-from ..interface import LossOutput, MixtureBatch, Separated
+from ..interface import LossOutput, MixtureBatch, Separated, Separator
 from ..networks.query_masks import only_asked
 from ..objectives.snr import thresholded_snr_loss
 
@@ -58,7 +58,7 @@ def build(config: Config) -> ConvTasNet:
     return ConvTasNet(config)
 
 
-class ConvTasNet(nn.Module):
+class ConvTasNet(nn.Module, Separator):
     """See the module's docstring. Any number of channels: they share the mask, made from the mean of
     their rectified features, in which sounds of opposite phase do not cancel."""
 

@@ -36,7 +36,15 @@ from ..flow_matching import (
     travel,
     velocity,
 )
-from ..interface import Generators, LossOutput, MixtureBatch, Separated, drawn
+from ..interface import (
+    Capabilities,
+    Generators,
+    LossOutput,
+    MixtureBatch,
+    Separated,
+    Separator,
+    drawn,
+)
 from ..networks.velocity_head import VelocityHead, head_reach_frames
 from ..objectives.flow_matching import FlowConfig, draw_items
 from ..objectives.mask_bce import mean_of_asked
@@ -126,7 +134,7 @@ class Asked:
     logits: Tensor
 
 
-class FlowUNet(nn.Module):
+class FlowUNet(nn.Module, Separator):
     """See the module's docstring. Any number of channels: they share noise, mask and doubt."""
 
     def __init__(self, config: Config) -> None:
@@ -140,7 +148,8 @@ class FlowUNet(nn.Module):
         self.analysis.requires_grad_(not config.frozen_analysis)
         self.sample_rate = self.analysis.sample_rate
         self.num_channels = None
-        self.generative = True
+        self.capabilities = Capabilities(generative=True)
+        self.classes = config.analysis.concepts
         self.query_dim = self.analysis.query_dim
         hop = config.analysis.hop_samples
         self.stride_samples = config.noise_frames * hop
@@ -156,8 +165,8 @@ class FlowUNet(nn.Module):
         return self
 
     @property
-    def reader(self) -> ConceptReader:
-        return self.analysis.reader
+    def phrase_book(self) -> ConceptReader:
+        return self.analysis.phrase_book
 
     def scene(self, mixture: Tensor) -> Scene:
         """mixture: (b, c, t)."""
@@ -174,7 +183,7 @@ class FlowUNet(nn.Module):
     def asked(self, scene: Scene, pooled: Tensor) -> Asked:
         """pooled: (b, d)."""
         with full_precision(pooled):
-            reading = self.reader(pooled)
+            reading = self.phrase_book(pooled)
             weights = self.analysis.concept_masks(reading)[:, None]
             return Asked(reading, self.analysis.logits(scene.features, weights)[:, 0])
 

@@ -31,7 +31,15 @@ from ..flow_matching import (
     travel,
 )
 from ..inference.progress import part, say
-from ..interface import Generators, LossOutput, MixtureBatch, Separated, drawn
+from ..interface import (
+    Capabilities,
+    Generators,
+    LossOutput,
+    MixtureBatch,
+    Separated,
+    Separator,
+    drawn,
+)
 from ..networks.mel.bigvgan import VocoderConfig
 from ..networks.mel.codec import MelCodec
 from ..networks.mel.vae import VAEConfig
@@ -89,7 +97,7 @@ def build(config: Config) -> FlowSep:
     return FlowSep(config)
 
 
-class FlowSep(nn.Module):
+class FlowSep(nn.Module, Separator):
     """See the module's docstring. Channels are separated each from the same noise.
 
     A recording is cut into overlapping windows of the length that the networks learned from. Neighbours
@@ -98,7 +106,6 @@ class FlowSep(nn.Module):
     """
 
     null: Tensor  # (l, d), the token states of no query
-    generative = True
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -131,7 +138,10 @@ class FlowSep(nn.Module):
             self.stride_samples = 2 * self.cell_samples
             # A sample hears the neighbours of its two windows, whose levels depend on a cell more.
             self.context_samples = 5 * self.cell_samples + around
-        self.chunk_seconds = CHUNK_CONTEXTS * self.context_samples / self.sample_rate
+        self.capabilities = Capabilities(
+            generative=True,
+            chunk_seconds=CHUNK_CONTEXTS * self.context_samples / self.sample_rate,
+        )
 
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: Generators = None

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
 
-from ..interface import LossOutput, MixtureBatch, Separated
+from ..interface import LossOutput, MixtureBatch, Separated, Separator
 from ..networks.query_masks import only_asked
 from ..objectives.mask_bce import mean_of_asked
 from ..signal.stft import hann_istft, hann_stft
@@ -147,7 +147,7 @@ def unet_reach_frames(num_levels: int) -> int:
     return convolutions + bottom - 1  # pooling and raising stay within a step
 
 
-class ResUNet30(nn.Module):
+class ResUNet30(nn.Module, Separator):
     """See the module's docstring. Any number of channels: they share the mask, which is made from
     their root mean square, so the stereo image stays. One channel is treated as published."""
 

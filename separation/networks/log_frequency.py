@@ -8,14 +8,14 @@ Dong et al., "CLIPSep: Learning text-queried sound separation with noisy unlabel
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from ..interface import MixtureBatch, Separated
+from ..interface import MixtureBatch, Separated, Separator
 from ..signal.segments import over_segments
 from ..signal.stft import hann_istft, hann_stft
 from ..signal.warp import unwarp, warp
@@ -95,7 +95,7 @@ class LogFrequency:
         return Separated(target, mixture[:, None] - target)
 
 
-class LogFrequencySeparator(nn.Module):
+class LogFrequencySeparator(nn.Module, Separator):
     """What separators with this front end have in common. Any number of channels: they share the mask.
 
     config: the separator's own, with a `spectrogram`.
@@ -110,6 +110,24 @@ class LogFrequencySeparator(nn.Module):
         self.query_dim = query_dim
         self.stride_samples = self.spectrogram.stride_samples
         self.context_samples = self.spectrogram.context_samples
+
+    def with_masks(self, hard: bool, noise: str) -> list[Self]:
+        if noise != "off":
+            raise ValueError(f"noise={noise}: only CLIPSep-NIT has noise masks")
+        return [self.reconfigured(self.hard_masks(hard), self.state_dict())]
+
+    def hard_masks(self, hard: bool) -> Any:
+        """The separator's configuration with masks rounded to 0 and 1, or not."""
+        return replace(self.config, spectrogram=replace(self.config.spectrogram, hard_mask=hard))
+
+    def reconfigured(self, config: Any, weights: Mapping[str, Tensor]) -> Self:
+        """A separator by these weights with another configuration; itself where it has that one."""
+        if config == self.config:
+            return self
+        build: Any = type(self)  # this class needs a query_dim, the separators know theirs
+        separator: Self = build(config)
+        separator.load_state_dict(weights, strict=True)
+        return separator.to(next(self.parameters()).device).train(self.training)
 
 
 def repeat_to(waveform: Tensor, num_samples: int) -> Tensor:

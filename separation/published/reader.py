@@ -56,10 +56,8 @@ def convert_to_folder(
     weights = separator.state_dict()  # type: ignore[attr-defined]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        own = None
-        if hasattr(encoder, "carry"):
-            own = carry_encoder(config, encoder, Path(scratch))
-        save_checkpoint(folder, config, weights, card_of(config), encoder_files=own)
+        files = carry_encoder(config, encoder, Path(scratch))
+        save_checkpoint(folder, config, weights, card_of(config), encoder_files=files)
 
 
 def card_of(config: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding
-from qsep.separation.interface import MixtureBatch
+from qsep.separation.interface import Capabilities, MixtureBatch
 
 PROBABILITY = 0.5  # of each, for each query: without one the network has to do too
 BLOCK_SECONDS = 0.05
@@ -21,21 +21,21 @@ MARGIN_BLOCKS = 3  # on each side of where it is active: people mark more than t
 def conditioned(
     queries: QueryEmbedding,
     batch: MixtureBatch,
-    learned: frozenset[str],
+    capabilities: Capabilities,
     generator: torch.Generator,
     probability: float = PROBABILITY,
 ) -> QueryEmbedding:
-    """The queries (b, s, ...) with what the separator learns to be told, see `separation.interface.learns`.
+    """The queries (b, s, ...) with the constraints that the separator reads.
 
     Where that is nothing, nothing is drawn.
     """
-    if "negatives" in learned:
+    if capabilities.negatives:
         chosen = torch.rand(batch.sources.shape[:2], generator=generator) < probability
         order = torch.rand(*chosen.shape, chosen.shape[1], generator=generator)
         negative = other_queries(queries, batch, order.to(batch.sources.device))
         negative = negative * chosen.to(negative.device)[..., None]
         queries = replace(queries, negative=QueryEmbedding(negative[:, :, None]))
-    if "spans" in learned:
+    if capabilities.spans:
         chosen = torch.rand(batch.sources.shape[:2], generator=generator) < probability
         active = activity(batch.sources, batch.sample_rate)
         told = torch.where(chosen.to(active.device)[..., None], active, 1.0)

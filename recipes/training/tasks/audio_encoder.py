@@ -17,7 +17,7 @@ from ...data.mixtures.interface import Mixtures
 from ...data.wording import PhraseBook
 from ..config import Recipe, model_settings
 from ..query_batch import encode_batch
-from .interface import Critic
+from .interface import Critic, Task
 from .phrase_book import teach
 
 KIND = "joint"
@@ -52,7 +52,7 @@ class JointModel(nn.Module):
         return nn.functional.normalize(torch.stack(means), dim=-1)
 
 
-class JointTask:
+class JointTask(Task):
     """Pulls the sources of all mixtures of a batch to their wordings and away from others'; two dogs are
     not told apart."""
 
@@ -98,6 +98,9 @@ class JointTask:
 
     def weights(self, model: JointModel) -> dict[str, Tensor]:
         return model.network.state_dict()
+
+    def phrase_book(self, model: JointModel) -> nn.Module | None:
+        return model.reader
 
     def load(self, model: JointModel, weights: dict[str, Tensor]) -> None:
         model.network.load_state_dict(weights)

@@ -25,7 +25,7 @@ from qsep.separation.signal.mel import MelConfig
 from ...data.mixtures.interface import Mixtures
 from ...data.wording import PhraseBook
 from ..config import Recipe, model_settings
-from .interface import Critic
+from .interface import Critic, Task
 from .waveforms import draw_waveforms
 
 KIND = "mel_vae"
@@ -72,7 +72,7 @@ class AutoencoderModel(nn.Module):
         return frames[:, :, : frames.shape[2] // self.vae.stride * self.vae.stride]
 
 
-class AutoencoderTask:
+class AutoencoderTask(Task):
     part, kind = "autoencoder", KIND
 
     def __init__(self, model: AutoencoderModel, critic: PatchCritic) -> None:

@@ -61,6 +61,10 @@ class Task(Protocol):
         """What its checkpoint holds, by the names there."""
         ...
 
+    def phrase_book(self, model: Any) -> nn.Module | None:
+        """The part of the model that holds the recipe's phrase book; most have none."""
+        return None
+
     def load(self, model: Any, weights: dict[str, Tensor]) -> None:
         """Put weights as `weights` gives them in place; RuntimeError where they do not fit."""
         ...

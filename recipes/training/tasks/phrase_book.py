@@ -17,7 +17,15 @@ def teach(reader: ConceptReader, book: PhraseBook, encoder: QueryEncoder) -> Non
     reader.learn(embeddings, torch.tensor(concepts))
 
 
-def restore(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load strictly, but for the phrase book, which may have grown since; RuntimeError for other weights."""
-    book = {key: value for key, value in model.state_dict().items() if "reader" in key.split(".")}
-    model.load_state_dict(weights | book)
+def restore(model: nn.Module, book: nn.Module | None, weights: dict[str, Tensor]) -> None:
+    """Load strictly, but for the phrase book, a part of the model, which may have grown since.
+
+    Raises RuntimeError for weights of another model.
+    """
+    kept = {
+        f"{name}.{key}": value
+        for name, part in model.named_modules()
+        if book is not None and part is book
+        for key, value in part.state_dict().items()
+    }
+    model.load_state_dict(weights | kept)

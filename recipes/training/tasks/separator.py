@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding, QueryEncoder
 from qsep.separation.components import build_separator, setting_names
-from qsep.separation.interface import LossOutput, MixtureBatch, learns
+from qsep.separation.interface import LossOutput, MixtureBatch
 
 from ...data.mixtures.constraints import conditioned
 from ...data.mixtures.interface import Mixtures
 from ...data.wording import PhraseBook
 from ..config import Recipe
 from ..validation import validate
-from .interface import Critic
+from .interface import Critic, Task
 from .phrase_book import restore, teach
 
 
@@ -36,12 +36,12 @@ def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> SeparatorT
         settings |= width
     torch.manual_seed(recipe.train.seed)
     separator = build_separator(kind, settings)
-    if hasattr(separator, "reader"):
-        teach(separator.reader, book, encoder)
+    if separator.phrase_book is not None:
+        teach(separator.phrase_book, book, encoder)
     return SeparatorTask(kind, separator)
 
 
-class SeparatorTask:
+class SeparatorTask(Task):
     part = "separator"
     critic: Critic | None = None
 
@@ -56,7 +56,7 @@ class SeparatorTask:
         generator: torch.Generator,
         critic: Any,
     ) -> LossOutput:
-        told = conditioned(queries, batch, learns(model), generator)
+        told = conditioned(queries, batch, model.capabilities, generator)
         found: LossOutput = model.loss(batch, told, generator)
         return found
 
@@ -69,5 +69,9 @@ class SeparatorTask:
         found: dict[str, Tensor] = model.state_dict()
         return found
 
+    def phrase_book(self, model: Any) -> nn.Module | None:
+        book: nn.Module | None = model.phrase_book
+        return book
+
     def load(self, model: Any, weights: dict[str, Tensor]) -> None:
-        restore(model, weights)
+        restore(model, self.phrase_book(model), weights)

@@ -24,7 +24,7 @@ from qsep.separation.signal.mel import MelConfig
 from ...data.mixtures.interface import Mixtures
 from ...data.wording import PhraseBook
 from ..config import Recipe, model_settings
-from .interface import Critic
+from .interface import Critic, Task
 from .waveforms import draw_waveforms
 
 KIND = "bigvgan"
@@ -76,7 +76,7 @@ class VocoderModel(nn.Module):
         return (mels[0] - mels[1]).abs().mean(dim=(1, 2))
 
 
-class VocoderTask:
+class VocoderTask(Task):
     part, kind = "vocoder", KIND
 
     def __init__(self, model: VocoderModel, critics: WaveCritics) -> None:
