@@ -26,13 +26,14 @@ COMPILE := $(or $(UV),uv) pip compile pyproject.toml --constraint requirements/c
     --universal --fork-strategy fewest --python-version 3.11 --only-binary :all: \
     --generate-hashes --no-emit-index-url --custom-compile-command "make requirements" --quiet
 
-.PHONY: help demo test lint types requirements clean
+.PHONY: help demo test lint types docs requirements clean
 
 help:
 	@echo "make demo          separate a scene by text"
 	@echo "make test          run the whole test suite"
 	@echo "make lint          ruff: rules and formatting"
 	@echo "make types         mypy, on the wheel"
+	@echo "make docs          build the documentation into site/, offline"
 	@echo "make requirements  pin again the newest versions in range (needs uv)"
 	@echo "make clean         remove the environment and all that was made here"
 
@@ -60,12 +61,20 @@ types: $(BIN)/.test
 	@$(BIN)/python -m zipfile -e .types/qsep-*.whl .types/installed
 	MYPYPATH=.types/installed $(BIN)/mypy -p qsep
 
+# griffe reads packages from their folders: one folder with the names that are installed, linked.
+docs: $(BIN)/.test
+	@rm -rf .docs && mkdir -p .docs/qsep
+	@for room in queries separation evaluation recipes; do ln -s ../../$$room .docs/qsep/$$room; done
+	@ln -s ../../qsep/__init__.py .docs/qsep/__init__.py
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet
+	@echo "site/index.html"
+
 requirements:
 	$(COMPILE) --all-extras -o requirements/test.txt --upgrade
 	$(COMPILE) --extra train --constraint requirements/test.txt -o requirements/main.txt --upgrade
 
 clean:
-	rm -rf $(VENV) .types build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache demo-output
+	rm -rf $(VENV) .docs site .types build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache demo-output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps: installed again only when the pins or the project's own metadata change. What the tests
