@@ -19,6 +19,13 @@ COMMANDS = {
     "data anchors": "FOLDER --detector --least --out -o",
     "data captions": "DATASET FOLDER [SETTINGS...] --exclude --jobs --lists --out --sample-rate "
     "--thorough -o",
+    "data check": "DATA --report --jobs",
+    "data folder": "SOURCE --out -o --file-column --label-column --group-column --split-column "
+    "--audio --dev --test --split-by --seed --jobs",
+    "data mix": "MANIFEST DATA --out -o --jobs",
+    "data open-sounds": "SOURCES --out -o --jobs",
+    "data shard": "DATA --out -o --megabytes --seed",
+    "data stats": "DATA --out -o --listen --jobs",
     "data join": "FOLDERS... --exclude --out -o",
     "data prepare": "DATASET FOLDER --held-out --jobs --list --out -o",
     "doctor": "",
@@ -28,6 +35,10 @@ COMMANDS = {
     "models convert": "FILE [SETTINGS...] --out -o",
     "models info": "[MODEL] --json",
     "models list": "",
+    "recipes check": "RECIPE [OVERRIDES...]",
+    "recipes copy": "RECIPE FILE",
+    "recipes list": "",
+    "recipes show": "RECIPE [OVERRIDES...]",
     "report": "RUNS... --out -o",
     "separate": "INPUTS... --candidates --consistent --no-consistent --device --exclusive "
     "--no-exclusive --json --judge --mix-weight --model --negative --not-span --out --overwrite "

@@ -40,21 +40,33 @@ class Corpus:
     """name: of the protocol; manifests: their names. Files beside this one hold the rest.
 
     wording_stride: items of one label take every so manieth of its held-out wordings, which are listed
-    from easy to hard; coprime to their number, so that all come up.
+    from easy to hard; coprime to their number, so that all come up. wordings_path: None for
+    NAME_wordings.toml beside this file.
     """
 
     name: str
     manifests: tuple[str, ...]
     wording_stride: int
+    wordings_path: Path | None = None
 
     def manifest_path(self, manifest: str) -> Path:
         return MANIFESTS_DIR / f"{self.name}-{manifest}.csv"
 
+    @property
+    def kinds_path(self) -> Path:
+        """A CSV: kind, plain, families, holds. Not every corpus has one."""
+        return MANIFESTS_DIR / f"{self.name}-kinds.csv"
+
     @cached_property
     def wordings(self) -> dict[str, Any]:
         """wordings: of each label; families: of each family; absent.phrases: of what is neither."""
-        path = Path(__file__).with_name(f"{self.name}_wordings.toml")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        path = self.wordings_path or Path(__file__).with_name(f"{self.name}_wordings.toml")
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file, so that there are no held-out wordings")
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{path}: not TOML: {error}") from None
 
     @cached_property
     def families(self) -> Mapping[str, tuple[str, ...]]:
@@ -67,10 +79,9 @@ class Corpus:
         return self._of_kinds("holds")
 
     def _of_kinds(self, column: str) -> dict[str, tuple[str, ...]]:
-        path = MANIFESTS_DIR / f"{self.name}-kinds.csv"
-        if not path.is_file():
+        if not self.kinds_path.is_file():
             return {}
-        with path.open(newline="", encoding="utf-8") as file:
+        with self.kinds_path.open(newline="", encoding="utf-8") as file:
             lists = {row["kind"]: row[column].split(",") for row in csv.DictReader(file)}
         return {kind: tuple(filter(None, names)) for kind, names in lists.items()}
 
@@ -159,8 +170,20 @@ def _load_manifest(corpus: Corpus, data: Path, path: Path, condition: str) -> Co
     content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     rows = parse_manifest(content, str(path))
+    return items_of(corpus, _manifest_name(corpus, sha256), sha256, data, rows, condition)
+
+
+def items_of(
+    corpus: Corpus,
+    name: str,
+    sha256: str,
+    data: Path,
+    rows: tuple[MixtureRow, ...],
+    condition: str,
+) -> CorpusItems:
+    """The rows of one manifest as items under one of CONDITIONS. sha256: of what lists them."""
     return CorpusItems(
-        _manifest_name(corpus, sha256),
+        name,
         sha256,
         condition,
         data,
@@ -190,14 +213,16 @@ def _ask(corpus: Corpus, rows: Sequence[MixtureRow], condition: str) -> tuple[As
     if condition == "absent":
         pairs = [_absent_label(corpus, row, rows) for row in rows]
     else:
-        phrases = corpus.wordings["absent"]["phrases"]
+        phrases = corpus.wordings.get("absent", {}).get("phrases", ())
+        if not phrases:
+            raise ValueError(f"{corpus.name} has no phrases for sounds that are none of its labels")
         pairs = [(phrases[i % len(phrases)],) * 2 for i in range(len(rows))]
     return tuple(Asked(*pair, others) for pair, others in zip(pairs, present, strict=True))
 
 
 def _held_out(corpus: Corpus, rows: Sequence[MixtureRow]) -> list[str]:
     """A held-out wording for each row's label, another one whenever a label comes again."""
-    wordings = corpus.wordings["wordings"] | corpus.wordings.get("families", {})
+    wordings = corpus.wordings.get("wordings", {}) | corpus.wordings.get("families", {})
     unknown = {row.label for row in rows} - wordings.keys()
     if unknown:
         raise ValueError(f"{corpus.name} has no wordings for {', '.join(sorted(unknown))}")
@@ -223,7 +248,7 @@ def _examples(rows: Sequence[MixtureRow]) -> tuple[str, ...]:
         candidates = sorted(files[row.label] - {cut.path for cut in row.cuts})
         if not candidates:
             raise ValueError(f"the manifest has no other recording of {row.label} than {row.id}'s")
-        chosen.append(candidates[_draw(row.id) % len(candidates)])
+        chosen.append(candidates[drawn_number(row.id) % len(candidates)])
     return tuple(chosen)
 
 
@@ -242,10 +267,10 @@ def _absent_label(corpus: Corpus, row: MixtureRow, rows: Sequence[MixtureRow]) -
     candidates = sorted(queries.keys() - present - related)
     if not candidates:
         raise ValueError(f"{row.id} contains every label of the manifest, so none is absent")
-    label = candidates[_draw(row.id) % len(candidates)]
+    label = candidates[drawn_number(row.id) % len(candidates)]
     return queries[label], label
 
 
-def _draw(item_id: str) -> int:
+def drawn_number(item_id: str) -> int:
     """A hash, not a generator: NumPy does not promise the same draws from one version to the next."""
     return int.from_bytes(hashlib.sha256(item_id.encode()).digest()[:8])

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .corpora import COMMANDS
+
 if TYPE_CHECKING:
     from ..data.prepare.caption_lists import Written
 
 data_app = typer.Typer(no_args_is_help=True, help="Make training data of what you have.")
+for name, command in COMMANDS.items():
+    data_app.command(name)(command)
 
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Where to; continues what is there.")]
 ExcludeOption = Annotated[

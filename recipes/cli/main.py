@@ -17,6 +17,7 @@ import typer
 from .auto import auto
 from .data import data_app
 from .options import SOME_FAILED, USAGE, DeviceOption, ModelOption, OverwriteOption
+from .recipes import recipes_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +29,7 @@ models_app = typer.Typer(no_args_is_help=True, help="What models there are and w
 app.command()(auto)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
+app.add_typer(recipes_app, name="recipes")
 
 RuntimeOption = Annotated[
     str, typer.Option(help="What computes the networks: torch, or on the CPU openvino or onnx.")

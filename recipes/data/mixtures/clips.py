@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
+
+from ..corpus.shards import INDEX, read_shards
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,29 @@ def read_clip_list(folder: Path, split: str, labels: Sequence[str] | None = None
     return clips
 
 
-def load_mono(path: Path, sample_rate: int) -> np.ndarray:
+def open_clips(
+    folder: Path, split: str, labels: Sequence[str] | None
+) -> Iterator[tuple[Clip, Path | io.BytesIO]]:
+    """The clips of one split and their files, in the order of the list."""
+    if not (folder / INDEX).is_file():
+        for clip in read_clip_list(folder, split, labels):
+            yield clip, folder / clip.file
+        return
+    packed = sorted(read_shards(folder, split), key=lambda entry: entry.place)
+    if not packed:
+        raise ValueError(f"{folder / INDEX}: no clips of split {split!r}")
+    unheard = sorted(set(labels or ()) - {entry.row["label"] for entry in packed})
+    if unheard:
+        raise ValueError(f"{folder / INDEX}: no clips of {unheard[0]!r} in split {split!r}")
+    for row, _, content in packed:
+        if labels is None or row["label"] in labels:
+            clip = Clip(row["file"], row["label"], row.get("group") or row["file"])
+            yield clip, io.BytesIO(content)
+
+
+def load_mono(file: Path | io.BytesIO, sample_rate: int) -> np.ndarray:
     """A recording at sample_rate, channels averaged: (t,) float32."""
-    waveform, file_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    waveform, file_rate = soundfile.read(file, dtype="float32", always_2d=True)
     mono = waveform.mean(axis=1)
     if file_rate != sample_rate:
         mono = soxr.resample(mono, file_rate, sample_rate, quality="HQ")
@@ -91,10 +114,13 @@ class ClipStore:
 def load_takes(
     folder: Path, split: str, sample_rate: int, labels: Sequence[str] | None = None
 ) -> dict[str, list[Take]]:
-    """All recordings of a list by label, in 16 bits: half the memory of float32."""
+    """All recordings of a list by label, in 16 bits: half the memory of float32.
+
+    folder: a corpus, or the shards that `qsep data shard` made of it, which give the same in the same order.
+    """
     takes: dict[str, list[Take]] = {}
-    for clip in read_clip_list(folder, split, labels):
-        waveform = load_mono(folder / clip.file, sample_rate)
+    for clip, file in open_clips(folder, split, labels):
+        waveform = load_mono(file, sample_rate)
         if not np.isfinite(waveform).all() or not waveform.any():
             raise ValueError(f"{folder / clip.file}: silent or not finite; take it off the list")
         scaled = np.clip(np.round(waveform * 32768), -32768, 32767).astype(np.int16)

@@ -1,0 +1,1 @@
+"""Corpora of labelled recordings: made from one's own, checked, counted, packed."""

@@ -1,0 +1,135 @@
+"""How much of what a corpus holds: clips and hours by label, family, source and licence."""
+
+from __future__ import annotations
+
+import csv
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .faults import NARROW_SHARE
+from .hearing import Facts
+
+BY = ("label", "family", "dataset", "licence")
+BAR_WIDTH = 240  # pixels, of the longest
+STYLE = """\
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
+th, td { text-align: right; padding: .15rem .6rem; border-bottom: 1px solid #8883 }
+th:first-child, td:first-child { text-align: left }
+svg { display: block } rect { fill: #4a78b5 }
+"""
+
+
+@dataclass
+class Amount:
+    """Of one label, family, source or licence. splits: clips in each. narrow: share of its clips with nothing
+    above 8 kHz, None where they were not listened to."""
+
+    clips: int = 0
+    seconds: float = 0.0
+    groups: set[str] = field(default_factory=set)
+    splits: dict[str, int] = field(default_factory=dict)
+    high: list[float] = field(default_factory=list)
+
+    def add(self, row: Mapping[str, str], facts: Facts | None) -> None:
+        self.clips += 1
+        self.seconds += facts.seconds if facts else float(row.get("seconds") or 0)
+        self.groups.add(row.get("group") or row["file"])
+        self.splits[row["split"]] = self.splits.get(row["split"], 0) + 1
+        if facts:
+            self.high.append(facts.high)
+
+    @property
+    def narrow(self) -> float | None:
+        if not self.high:
+            return None
+        return sum(share < NARROW_SHARE for share in self.high) / len(self.high)
+
+
+Counts = Mapping[str, Mapping[str, Amount]]
+
+
+def count(folder: Path, heard: Mapping[Path, Facts | str] | None = None) -> Counts:
+    """By each of BY, then by its value, the most first. heard: of `check_corpus`, for what lists do not tell.
+
+    Families are those of folder/kinds.csv (kind, families), if there is one.
+    """
+    families = families_of(folder / "kinds.csv")
+    counts: dict[str, dict[str, Amount]] = {key: {} for key in BY}
+    with (folder / "clips.csv").open(newline="", encoding="utf-8-sig") as file:
+        for row in csv.DictReader(file):
+            facts = (heard or {}).get(folder / row["file"])
+            known = facts if isinstance(facts, Facts) else None
+            values = {key: [row.get(key) or "not given"] for key in BY}
+            values["family"] = families.get(row["label"], [])
+            for key, names in values.items():
+                for name in names:
+                    counts[key].setdefault(name, Amount()).add(row, known)
+    return {
+        key: dict(sorted(amounts.items(), key=lambda item: (-item[1].clips, item[0])))
+        for key, amounts in counts.items()
+        if amounts
+    }
+
+
+def families_of(path: Path) -> dict[str, list[str]]:
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        return {row["kind"]: [name for name in row["families"].split(",") if name] for row in rows}
+
+
+def table_of(key: str, amounts: Mapping[str, Amount]) -> list[list[str]]:
+    """A header and a row for each value."""
+    splits = sorted({split for amount in amounts.values() for split in amount.splits})
+    narrow = any(amount.narrow is not None for amount in amounts.values())
+    header = [key, "clips", *splits, "groups", "minutes", *["narrow, %"] * narrow]
+    rows = [header]
+    for name, amount in amounts.items():
+        row = [name, str(amount.clips), *(str(amount.splits.get(split, 0)) for split in splits)]
+        row += [str(len(amount.groups)), f"{amount.seconds / 60:.1f}"]
+        rows.append(row + ([f"{100 * (amount.narrow or 0):.0f}"] if narrow else []))
+    return rows
+
+
+def text_of(counts: Counts) -> str:
+    """Aligned tables, one after the other."""
+    parts = []
+    for key, amounts in counts.items():
+        table = table_of(key, amounts)
+        widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+        parts.append("\n".join(aligned(row, widths) for row in table))
+    return "\n\n".join(parts)
+
+
+def aligned(row: Sequence[str], widths: Iterable[int]) -> str:
+    cells = zip(row, widths, strict=True)
+    return "  ".join(
+        cell.rjust(width) if place else cell.ljust(width)
+        for place, (cell, width) in enumerate(cells)
+    ).rstrip()
+
+
+def page_of(name: str, counts: Counts) -> str:
+    """One HTML file with a bar for each value, as long as its minutes."""
+    parts = [f"<h1>{html.escape(name)}</h1>"]
+    for key, amounts in counts.items():
+        header, *rows = table_of(key, amounts)
+        longest = max(amount.seconds for amount in amounts.values()) or 1.0
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in [*header, ""])
+        body = []
+        for row, amount in zip(rows, amounts.values(), strict=True):
+            width = BAR_WIDTH * amount.seconds / longest
+            bar = f'<svg width="{BAR_WIDTH}" height="12"><rect width="{width:.1f}" height="12"/></svg>'
+            cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+            body.append(f"<tr>{cells}<td>{bar}</td></tr>")
+        parts.append(
+            f"<h2>By {key}</h2>\n<table>\n<tr>{head}</tr>\n" + "\n".join(body) + "</table>"
+        )
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(name)}</title>\n'
+        f"<style>{STYLE}</style>\n" + "\n".join(parts) + "\n</html>\n"
+    )

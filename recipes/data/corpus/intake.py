@@ -1,0 +1,128 @@
+"""What somebody has: a folder a class, or a table of files and labels, as one list of recordings."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..prepare.tree import CONVERTIBLE, READABLE
+
+SPLITS = ("train", "dev", "test")
+RESERVED = "other"  # what models call a sound that is none of their kinds
+DETAILS = ("licence", "author", "url", "dataset")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """path: of the file; label: as a name in lists, "dog_bark"; group: what must not be in two splits, "" for
+    the recording itself; split: "" where none is given; details: of DETAILS, those known."""
+
+    path: Path
+    label: str
+    group: str = ""
+    split: str = ""
+    details: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of a table's columns. group, split: None where it has none."""
+
+    file: str = "file"
+    label: str = "label"
+    group: str | None = None
+    split: str | None = None
+
+
+def label_of(text: str) -> str:
+    """Lower case, with underscores for whatever is neither letter nor digit."""
+    label = re.sub(r"[\W_]+", "_", text.strip().lower()).strip("_")
+    if not label or label == RESERVED:
+        raise ValueError(f"{text!r} cannot be a label; expected a name, not {RESERVED!r}")
+    return label
+
+
+def read_folder(folder: Path) -> list[Recording]:
+    """A folder a class. Folders within these are groups: sessions, speakers, machines."""
+    recordings = []
+    for path in audio_below(folder):
+        below = path.relative_to(folder).parts
+        if len(below) == 1:
+            raise ValueError(
+                f"{path} lies in no class's folder; put recordings into a folder a class, or give a "
+                "table of files and labels"
+            )
+        group = f"{below[0]}/{below[1]}" if len(below) > 2 else ""
+        recordings.append(Recording(path, label_of(below[0]), group))
+    if not recordings:
+        raise ValueError(f"{folder}: no recordings in it; expected a folder a class")
+    return recordings
+
+
+def audio_below(folder: Path) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(root, name)
+            if path.suffix.lower() in READABLE | CONVERTIBLE and not name.startswith("."):
+                yield path
+
+
+def read_table(path: Path, columns: Columns, folder: Path | None = None) -> list[Recording]:
+    """A CSV or TSV table; files lie relative to `folder`, by default the table's own.
+
+    A file's name may lack its ending, where one recording has that name.
+    """
+    folder = folder or path.parent
+    recordings = []
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        rows = csv.DictReader(file, delimiter=delimiter)
+        try:
+            wanted = [c for c in (columns.file, columns.label, columns.group, columns.split) if c]
+            lacking = [column for column in wanted if column not in (rows.fieldnames or ())]
+            if lacking:
+                raise ValueError(
+                    f"{path}: no column {lacking[0]!r}; it has {', '.join(rows.fieldnames or ())}. "
+                    "Name its own with --file-column and --label-column"
+                )
+            for row in rows:
+                recordings.append(
+                    recording_of(row, columns, folder, f"{path}, line {rows.line_num}")
+                )
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{path} is not a table in UTF-8: {error}") from None
+    if not recordings:
+        raise ValueError(f"{path}: no rows")
+    return recordings
+
+
+def recording_of(row: dict[str, str], columns: Columns, folder: Path, line: str) -> Recording:
+    cells = [row[columns.file], row[columns.label]]
+    if not all(cells):
+        raise ValueError(f"{line}: no {columns.file if not cells[0] else columns.label}")
+    split = (row[columns.split] or "").strip().lower() if columns.split else ""
+    split = {"val": "dev", "valid": "dev", "validation": "dev"}.get(split, split)
+    if columns.split and split not in SPLITS:
+        raise ValueError(f"{line}: split {split!r}; expected one of {', '.join(SPLITS)}")
+    try:
+        label = label_of(cells[1])
+    except ValueError as error:
+        raise ValueError(f"{line}: {error}") from None
+    details = tuple((name, row[name]) for name in DETAILS if row.get(name))
+    group = (row[columns.group] or "") if columns.group else ""
+    return Recording(find(folder, cells[0].strip()), label, group, split, details)
+
+
+def find(folder: Path, name: str) -> Path:
+    """The file of this name, or with an ending of a recording; as named where there is none or many."""
+    path = folder / name
+    if path.is_file():
+        return path
+    endings = [path.with_name(path.name + ending) for ending in sorted(READABLE | CONVERTIBLE)]
+    found = [candidate for candidate in endings if candidate.is_file()]
+    return found[0] if len(found) == 1 else path

@@ -1,0 +1,184 @@
+"""sounds150 made anew from its downloaded sources, by the list of clips that comes with the package.
+
+A clip's name ends with its source's: audio/…/DATASET_…__PATH_OF_SOURCE_NUMBER.ogg. The source is the file
+below SOURCES whose path ends most like it. What was joined of short takes is joined of takes of the same
+name, in order, with gaps drawn by a hash; what was played on soundfonts has no source recording and is
+reported. So the corpus is made of the same recordings, not of the same bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from qsep.evaluation.protocols.sounds150 import CORPUS
+from qsep.queries.files.threads import in_order
+from qsep.separation.storage.results import Results
+
+from .faults import Fault
+from .folder import table_text
+from .hearing import read_mono
+from .intake import audio_below
+
+COMMAND = "data open-sounds"
+MAX_RATE_HZ = 32000
+JOIN_BELOW = 0.6  # of the listed duration: a shorter source is one take of several
+GAP_SECONDS = (0.05, 0.4)
+PROBLEMS = {
+    "rendered": "played on a soundfont by those who made the corpus: there is no recording of it",
+    "not found": "no file below SOURCES is called like it; its url is in the report",
+    "unreadable": "damaged, or not audio",
+    "shorter": "less than listed, even with the other takes of its name",
+}
+Clip = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """num_clips: how many were written; problems: how many of each of PROBLEMS; report: the list of them."""
+
+    num_clips: int
+    problems: Mapping[str, int]
+    report: Path
+
+
+class Sources:
+    """Recordings by how their paths end."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise ValueError(f"{folder} is not a folder: name the one with the downloaded sources")
+        self.by_name: dict[str, list[tuple[str, Path]]] = {}
+        for path in audio_below(folder):
+            key = plain(path.relative_to(folder).with_suffix("").as_posix())
+            self.by_name.setdefault(plain(path.stem), []).append((key, path))
+        if not self.by_name:
+            raise ValueError(f"{folder}: no recordings in it")
+
+    def find(self, clip: Clip) -> Path | None:
+        """The file with the longest common end, which holds the source's whole name."""
+        tail = tail_of(clip["file"])
+        found: list[tuple[int, int, Path]] = []
+        for start in word_starts(tail):
+            for key, path in self.by_name.get(tail[start:], ()):
+                found.append((common_end(key, tail), -len(key), path))
+        if not found and clip["dataset"].startswith(
+            "ESC"
+        ):  # listed without the number of its class
+            found = [
+                (0, 0, path)
+                for number in range(50)
+                for _, path in self.by_name.get(f"{tail}_{number}", ())
+            ]
+        return max(found, key=lambda entry: entry[:2])[2] if found else None
+
+    def takes(self, path: Path) -> list[Path]:
+        """This file and those beside it that are called the same but for a number, in order, it first."""
+        root = take_root(path.stem)
+        beside = [p for p in sorted(audio_below(path.parent)) if p.parent == path.parent]
+        return [path] + [p for p in beside if take_root(p.stem) == root and p != path]
+
+
+def plain(text: str) -> str:
+    """Letters and digits of a path, joined by single underscores."""
+    return re.sub(r"[\W_]+", "_", text.lower()).strip("_")
+
+
+def tail_of(file: str) -> str:
+    """What a clip's name says of its source: without the data set before it and the number after it."""
+    stem = PurePosixPath(file).stem.rpartition("_")[0]
+    return plain(stem.partition("_")[2] or stem)
+
+
+def word_starts(tail: str) -> list[int]:
+    return [0, *(match.end() for match in re.finditer("_", tail))]
+
+
+def common_end(first: str, second: str) -> int:
+    length = 0
+    for a, b in zip(reversed(first), reversed(second), strict=False):
+        if a != b:
+            break
+        length += 1
+    return length
+
+
+def take_root(stem: str) -> str:
+    return re.sub(r"[\d_.-]+$", "", stem.lower())
+
+
+def rebuild(
+    folder: Path,
+    out: Path,
+    num_jobs: int,
+    progress: Callable[[float, float], object] | None = None,
+    clips: Sequence[Clip] | None = None,
+) -> Rebuilt:
+    """Write out/audio/… and out/clips.csv of what is found; report.csv of the rest. clips: the package's."""
+    clips = CORPUS.clips() if clips is None else clips
+    sources, results = Sources(folder), Results(out, COMMAND)
+
+    def make(clip: Clip) -> Fault | None:
+        if clip["dataset"].startswith("soundfont"):
+            return Fault(clip["file"], "rendered", clip["licence"])
+        source = sources.find(clip)
+        if source is None:
+            return Fault(clip["file"], "not found", clip["url"])
+        try:
+            waveform, rate = joined(sources.takes(source), float(clip["seconds"]), clip["file"])
+        except (ValueError, OSError) as error:
+            return Fault(clip["file"], "unreadable", f"{source}: {error}")
+        if not results.is_ours(clip["file"]):
+            results.write(
+                clip["file"],
+                lambda path: soundfile.write(path, waveform, rate, "VORBIS", format="OGG"),
+            )
+        if len(waveform) / rate < JOIN_BELOW * float(clip["seconds"]):
+            return Fault(clip["file"], "shorter", f"{len(waveform) / rate:.2f} s")
+        return None
+
+    faults, written = [], []
+    with closing(in_order(make, clips, num_jobs)) as made:
+        for num_done, (clip, fault) in enumerate(made, start=1):
+            if fault:
+                faults.append(fault)
+            if fault is None or fault.fault == "shorter":
+                written.append(clip)
+            if progress:
+                progress(num_done, len(clips))
+    results.write_text("clips.csv", table_text(list(clips[0]), written))
+    results.write_text("kinds.csv", CORPUS.kinds_path.read_text("utf-8"))
+    report = results.write_text(
+        "report.csv", table_text(Fault._fields, [fault._asdict() for fault in faults])
+    )
+    names = [fault.fault for fault in faults]
+    return Rebuilt(len(written), {name: names.count(name) for name in dict.fromkeys(names)}, report)
+
+
+def joined(takes: Sequence[Path], seconds: float, name: str) -> tuple[NDArray[np.float32], int]:
+    """The first take, cut to `seconds`; where it is much shorter, with the next ones after it. (t,), rate."""
+    mono, rate, _ = read_mono(takes[0])
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]))
+    parts, length = [mono], len(mono)
+    for take in takes[1:]:
+        if length >= JOIN_BELOW * seconds * rate:
+            break
+        more, more_rate, _ = read_mono(take)
+        if more_rate != rate:
+            more = soxr.resample(more, more_rate, rate, quality="HQ")
+        gap = np.zeros(round(rng.uniform(*GAP_SECONDS) * rate), np.float32)
+        parts += [gap, more]
+        length += len(gap) + len(more)
+    waveform = np.concatenate(parts)[: round(seconds * rate)]
+    if rate > MAX_RATE_HZ:
+        waveform = soxr.resample(waveform, rate, MAX_RATE_HZ, quality="HQ")
+    return waveform / max(1.0, float(np.abs(waveform).max(initial=0.0))), min(rate, MAX_RATE_HZ)

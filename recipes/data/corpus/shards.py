@@ -1,0 +1,146 @@
+"""A corpus packed into tar files, as WebDataset reads them: few large files in place of many small ones.
+
+A member KEY.flac (or another ending) is a recording as it is, KEY.json its row of clips.csv and its place
+there; the key is the row's file without its ending, dots made underscores. index.json lists the shards with
+their numbers of clips and their SHA-256. They are the same, bit for bit, for the same corpus and seed.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from qsep.separation.storage.results import Results
+
+from .splits import draw
+
+COMMAND = "data shard"
+INDEX = "index.json"
+Entry = tuple[int, dict[str, str]]  # a row of clips.csv, and its place there
+
+
+class Packed(NamedTuple):
+    """A clip: its row of clips.csv, its place among the rows, its file's content."""
+
+    row: Mapping[str, str]
+    place: int
+    content: bytes
+
+
+class Shard(NamedTuple):
+    """An entry of the index."""
+
+    file: str
+    split: str
+    clips: int
+    sha256: str
+
+
+def write_shards(folder: Path, out: Path, max_bytes: int, seed: int = 0) -> list[Shard]:
+    """Every recording of folder/clips.csv once, in an order drawn by the seed, splits in shards of their own.
+
+    max_bytes: of a shard, which one recording alone may pass.
+    """
+    results = Results(out, COMMAND)
+    with (folder / "clips.csv").open(newline="", encoding="utf-8-sig") as file:
+        entries = list(enumerate(csv.DictReader(file)))
+    rows = [row for _, row in entries]
+    missing = [row["file"] for row in rows if not (folder / row["file"]).is_file()]
+    if missing:
+        raise ValueError(f"{folder}: {len(missing)} recordings are missing, first {missing[0]}")
+    keys = {key_of(row["file"]) for row in rows}
+    if len(keys) != len(rows):
+        raise ValueError(f"{folder}/clips.csv: names a file twice")
+    shards = []
+    for split in sorted({row["split"] for row in rows}):
+        own = [entry for entry in entries if entry[1]["split"] == split]
+        own.sort(key=lambda entry: draw(seed, entry[1]["file"]))
+        for number, batch in enumerate(batches(folder, own, max_bytes)):
+            name = f"{split}-{number:05d}.tar"
+            path = results.write(name, partial(pack, folder, batch))
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            shards.append(Shard(name, split, len(batch), sha256))
+    listed = [shard._asdict() for shard in shards]
+    results.write_text(INDEX, json.dumps({"shards": listed}, indent=1) + "\n")
+    results.remove(set(results.entries) - {INDEX, *(shard.file for shard in shards)})
+    return shards
+
+
+def batches(folder: Path, entries: list[Entry], max_bytes: int) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    size = 0
+    for place, row in entries:
+        sizes = (folder / row["file"]).stat().st_size, len(described(place, row))
+        own = sum(tarfile.BLOCKSIZE * (1 - -num // tarfile.BLOCKSIZE) for num in sizes)
+        if batch and size + own + tarfile.RECORDSIZE > max_bytes:  # a record may end a shard
+            yield batch
+            batch, size = [], 0
+        batch.append((place, row))
+        size += own
+    if batch:
+        yield batch
+
+
+def pack(folder: Path, entries: list[Entry], path: Path) -> None:
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for place, row in entries:
+            key = key_of(row["file"])
+            add(tar, key + PurePosixPath(row["file"]).suffix, (folder / row["file"]).read_bytes())
+            add(tar, f"{key}.json", described(place, row))
+
+
+def described(place: int, row: dict[str, str]) -> bytes:
+    return json.dumps({"row": row, "place": place}, ensure_ascii=False).encode()
+
+
+def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Without time, owner or rights, which would make equal corpora differ."""
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def key_of(file: str) -> str:
+    """WebDataset ends a key at its first dot."""
+    path = PurePosixPath(file)
+    return (path.parent / path.stem).as_posix().replace(".", "_")
+
+
+def read_shards(folder: Path, split: str) -> Iterator[Packed]:
+    """The clips of a split, shard by shard. ValueError for shards that are not as the index lists them."""
+    for shard in read_index(folder):
+        if shard.split != split:
+            continue
+        content = (folder / shard.file).read_bytes()
+        if hashlib.sha256(content).hexdigest() != shard.sha256:
+            raise ValueError(
+                f"{folder / shard.file}: not as {INDEX} lists it; make or fetch it anew"
+            )
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            audio: bytes | None = None
+            for member in tar:
+                file = tar.extractfile(member)
+                assert file  # we write no folders or links
+                if member.name.endswith(".json"):
+                    assert audio is not None
+                    entry = json.loads(file.read())
+                    yield Packed(entry["row"], entry["place"], audio)
+                else:
+                    audio = file.read()
+
+
+def read_index(folder: Path) -> list[Shard]:
+    try:
+        content = json.loads((folder / INDEX).read_text("utf-8"))
+        return [Shard(**shard) for shard in content["shards"]]
+    except OSError:
+        raise ValueError(f"{folder / INDEX}: no such file; `qsep data shard` makes it") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / INDEX}: not an index of shards: {error!r}") from None

@@ -1,0 +1,85 @@
+"""Whether a recipe can be trained here, found out without building or embedding anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from qsep.separation.components import setting_names
+
+from ..data.corpus.shards import INDEX, read_index
+from ..data.mixtures.clips import read_clip_list
+from .build import build_book, data_labels
+from .config import Recipe
+
+Check = Callable[[Recipe], str]
+
+
+class Finding(NamedTuple):
+    """good: or a fault, which text then says."""
+
+    good: bool
+    text: str
+
+
+def check(recipe: Recipe) -> Iterator[Finding]:
+    """One finding for each thing looked at; those after a fault are looked at all the same."""
+    checks: list[Check] = [model_settings_known, data_there, labels_known, start_weights_there]
+    for look in checks:
+        try:
+            text = look(recipe)
+        except (ValueError, OSError) as error:
+            yield Finding(False, " ".join(str(error).split()))
+        else:
+            if text:
+                yield Finding(True, text)
+
+
+def model_settings_known(recipe: Recipe) -> str:
+    kind = recipe.model["kind"]
+    if recipe.part != "separator":
+        return f"{recipe.part} {kind}"
+    unknown = sorted(recipe.model.keys() - {"kind"} - setting_names(kind))
+    if unknown:
+        raise ValueError(f"[separator]: {kind} has no setting {unknown[0]!r}")
+    return f"separator {kind}, {recipe.train.steps} steps of {recipe.train.batch_size} mixtures"
+
+
+def data_there(recipe: Recipe) -> str:
+    data = recipe.data
+    if data.sounds == "synthetic":
+        return "sounds are synthesised"
+    folder = Path(data.folder)
+    if not folder.is_dir():
+        raise ValueError(f"data.folder: {folder} is not a folder; set data.folder=…")
+    if data.sounds not in ("recordings", "classes"):
+        return f"{data.sounds} in {folder}"
+    if (folder / INDEX).is_file():
+        shards = read_index(folder)
+        counts = {s.split: sum(o.clips for o in shards if o.split == s.split) for s in shards}
+    else:
+        splits = (data.split, data.validation_split)
+        counts = {
+            split: len(read_clip_list(folder, split, data.labels or None)) for split in splits
+        }
+    return f"{folder}: " + ", ".join(f"{number} {split}" for split, number in counts.items())
+
+
+def labels_known(recipe: Recipe) -> str:
+    if recipe.part != "separator" or recipe.data.phrases == "captions":
+        return ""
+    labels = data_labels(recipe)
+    book = build_book(recipe)
+    unworded = sorted(set(labels) - set(book.labels))
+    if unworded:
+        raise ValueError(f"data.phrases: {recipe.data.phrases} has no wordings for {unworded[0]!r}")
+    return f"{len(labels)} labels"
+
+
+def start_weights_there(recipe: Recipe) -> str:
+    places = recipe.train.start_from
+    for place in (places,) if isinstance(places, str) else places:
+        if place and not (Path(place) / "model.safetensors").is_file():
+            raise ValueError(f"train.start_from: {place} is not a checkpoint folder")
+    return f"starts from {places}" if places else ""

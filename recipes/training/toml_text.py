@@ -1,0 +1,42 @@
+"""Plain values as TOML, to show a recipe that several files make up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+WIDTH = 100
+
+
+def toml_text(content: Mapping[str, Any]) -> str:
+    """Tables of values and tables; values are texts, numbers, booleans and lists of these."""
+    parts: list[str] = []
+    write_table("", content, parts)
+    return "\n".join(parts).strip() + "\n"
+
+
+def write_table(name: str, table: Mapping[str, Any], parts: list[str]) -> None:
+    """The table's own values before its tables, as TOML has it."""
+    values = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+    if name and (values or not table):
+        parts.append(f"\n[{name}]")
+    parts += [f"{key_text(key)} = {value_text(value)}" for key, value in values.items()]
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            write_table(f"{name}.{key_text(key)}" if name else key_text(key), value, parts)
+
+
+def key_text(key: str) -> str:
+    bare = key.replace("_", "").replace("-", "")
+    return key if bare.isalnum() and bare.isascii() else json.dumps(key, ensure_ascii=False)
+
+
+def value_text(value: Any) -> str:
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list | tuple):
+        items = [value_text(item) for item in value]
+        line = f"[{', '.join(items)}]"
+        return line if len(line) <= WIDTH else "[\n" + "".join(f"  {i},\n" for i in items) + "]"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
