@@ -62,7 +62,7 @@ def exact(separator: Any, kind: str) -> tuple[Any, torch.dtype, float]:
 
     Where float32 says little, for errors add up through several deep networks, float64 says more.
     """
-    if kind in DEEP:
+    if kind_of(kind) in DEEP:
         return copy.deepcopy(separator).double(), torch.float64, 1e-10
     return separator, torch.float32, 1e-6
 

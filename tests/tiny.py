@@ -122,6 +122,43 @@ SETTINGS["flow_unet"] = {
     "noise_frames": 16,
     "num_steps": 2,
 }
+BANDS = {"kind": "bands", "window_samples": 64, "scheme": "widths", "width": 8}
+BANDS |= {"widths": [2, 2, 3, 5, 5, 16], "hidden_factor": 2}
+QUERIED: dict[str, Any] = {
+    "query_dim": QUERY_DIM,
+    "sample_rate": RATE,
+    "analysis": BANDS,
+    "backbone": {"kind": "bsrnn", "num_layers": 2},
+    "entry": {"kind": "film"},
+    "head": {"kind": "complex_mask"},
+    "segment_seconds": 0.05,
+}
+SETTINGS["queried"] = QUERIED
+SETTINGS["queried:tiger"] = QUERIED | {
+    "analysis": BANDS | {"readout": "linear", "shares": 2},
+    "backbone": {
+        "kind": "tiger",
+        "num_iterations": 2,
+        "hidden_channels": 10,
+        "num_levels": 3,
+        "num_heads": 2,
+        "key_channels": 3,
+    },
+    "entry": {"kind": "film", "bottleneck": 5},
+    "head": {"kind": "complex_mask", "sum_to_one": True},
+}
+SETTINGS["queried:mel_roformer"] = QUERIED | {
+    "analysis": {"kind": "mel_bands", "window_samples": 64, "num_bands": 6, "width": 8},
+    "backbone": {"kind": "mel_roformer", "num_blocks": 1, "num_heads": 2},
+    "entry": {"kind": "cross_attention", "head_channels": 4},
+}
+SETTINGS["queried:late"] = QUERIED | {
+    "entry": {"kind": "late"},
+    "analysis": {"kind": "stft", "window_samples": 32, "readout_kernel": 3},
+    "head": {"kind": "magnitude_mask"},
+    "backbone": {"kind": "bsrnn", "num_layers": 1, "hidden_factor": 3},
+}
+SETTINGS["queried:causal"] = QUERIED | {"causal": True, "level_seconds": 0.02}
 LEVEL_DEPENDENT = {
     "clipsep",
     "clipsep_nit",
@@ -129,7 +166,7 @@ LEVEL_DEPENDENT = {
     "resunet30",
 }  # work on logarithms of magnitudes, as published
 BLIND = {"pitsep"}  # read no queries
-DEEP = {"flowsep"}  # three deep networks in a row
+DEEP = {"flowsep", "queried"}  # many layers with norms between them
 RESIDUAL = {
     "resunet30"
 }  # to the last layer: norms that do not fit the signal would saturate the masks

@@ -1,0 +1,251 @@
+"""Queried separators put together from parts: analysis, backbone, a way in for the query, head.
+
+    mixture -> analysis -> over its level -> backbone, told the query -> head -> target and residual
+
+`networks/composition.py` says what the parts are to each other; each is a file in a folder beside it,
+named in the configuration by `kind`, its other settings beside. Target and residual come out in that
+order, so nothing is permuted in training. Long recordings are separated segment by segment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import qsep.separation.networks.analyses
+import qsep.separation.networks.backbones
+import qsep.separation.networks.entries
+import qsep.separation.networks.heads
+from qsep.queries.interface import QueryEmbedding
+
+from ..components import from_settings, load_component
+from ..interface import LossOutput, MixtureBatch, Separated
+from ..networks.composition import Analysis, Backbone, Entry, Head, Inject
+from ..networks.query_masks import only_asked
+from ..networks.running_level import running_level
+from ..objectives.snr import thresholded_snr_loss
+
+OUTPUTS = 2  # target, residual
+LEVEL_FLOOR = 1e-16  # mean square of the carrier; full scale is around 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """sample_rate in Hz. num_channels: 1, each channel of a recording by itself, or as many as it must have.
+
+    analysis, backbone, entry, head: "kind" and settings of the part. causal: no output sample depends on
+    later input than the analysis' window; the level is then a running one, of level_seconds.
+    consistent: what both outputs lack of the mixture is given to both in equal parts (Wisdom et al.,
+    "Differentiable consistency constraints for improved deep speech enhancement", 2019, eq. 8).
+    segment_seconds: length of a segment, of which neighbours share half.
+
+    residual_weight: weight of the residual's loss. absent_weight: of a query for an absent sound.
+    snr_limit_db: an item separated better than this gives no gradient.
+    """
+
+    query_dim: int = 384
+    sample_rate: int = 32000
+    num_channels: int = 1
+    analysis: dict[str, Any] = field(default_factory=lambda: {"kind": "bands"})
+    backbone: dict[str, Any] = field(default_factory=lambda: {"kind": "bsrnn", "num_layers": 4})
+    entry: dict[str, Any] = field(default_factory=lambda: {"kind": "film"})
+    head: dict[str, Any] = field(default_factory=lambda: {"kind": "complex_mask"})
+    causal: bool = False
+    level_seconds: float = 1.0
+    consistent: bool = True
+    segment_seconds: float = 8.0
+    residual_weight: float = 0.5
+    absent_weight: float = 0.1
+    snr_limit_db: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.segment_seconds <= 0 or self.level_seconds <= 0:
+            raise ValueError("segment_seconds and level_seconds must be more than 0")
+        if self.num_channels < 1:
+            raise ValueError(f"num_channels is {self.num_channels}; expected 1 or more")
+
+
+def build(config: Config) -> Queried:
+    return Queried(config)
+
+
+def part(package: Any, settings: dict[str, Any], *arguments: Any) -> Any:
+    """A part from its kind and settings, and what it must know of the others."""
+    if "kind" not in settings:
+        raise ValueError(f"a part of {package.__name__} needs a kind, got {settings}")
+    module = load_component(package, settings["kind"])
+    own = {name: value for name, value in settings.items() if name != "kind"}
+    return module.build(from_settings(module.Config, own), *arguments)
+
+
+class Queried(nn.Module):
+    """See the module's docstring."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.sample_rate, self.query_dim = config.sample_rate, config.query_dim
+        self.num_channels = None if config.num_channels == 1 else config.num_channels
+        networks = qsep.separation.networks
+        self.analysis: Analysis = part(
+            networks.analyses,
+            config.analysis,
+            *(config.sample_rate, config.num_channels, config.causal),
+        )
+        self.head: Head = part(networks.heads, config.head)
+        # Learned filters have mixed the channels before a head sees them.
+        self.carried = 1 if config.analysis["kind"] == "filterbank" else config.num_channels
+        num_maps = OUTPUTS * self.carried * self.head.num_maps
+        shape = (self.analysis.channels, self.analysis.num_bands)
+        self.backbone: Backbone = part(
+            networks.backbones, config.backbone, *shape, num_maps, config.causal
+        )
+        self.entry: Entry = part(
+            networks.entries,
+            config.entry,
+            *(config.query_dim, self.backbone.sites, self.backbone.width),
+        )
+        if self.backbone.complete and self.entry.late:
+            raise ValueError(
+                f"{config.backbone['kind']} makes its own maps: its entry must be early"
+            )
+        self.readout = (
+            nn.Identity()
+            if self.backbone.complete
+            else self.analysis.readout(self.backbone.width, num_maps)
+        )
+        half = round(config.segment_seconds * config.sample_rate / 2)
+        self.stride_samples = -(-half // self.analysis.hop_samples) * self.analysis.hop_samples
+        self.context_samples = 2 * self.stride_samples
+
+    def level(self, carrier: Tensor) -> Tensor:
+        """Root mean square of (b, c, f, n), of all of it or up to each frame: (b, 1, 1, 1 or n)."""
+        power = carrier.abs().square().mean(dim=(1, 2), keepdim=True)
+        if self.config.causal:
+            return running_level(power, self.decay, None)[0].sqrt()
+        return power.mean(dim=-1, keepdim=True).sqrt()
+
+    @property
+    def decay(self) -> float:
+        """What is left of a running level's past after one frame."""
+        frames = self.config.level_seconds * self.sample_rate / self.analysis.hop_samples
+        return float(2 ** (-1 / frames))
+
+    def outputs(self, mixture: Tensor, queries: QueryEmbedding) -> Tensor:
+        """mixture (b, c, t), queries (b, s, ...) to target and residual (b, s, 2, c, t), all at once."""
+        num, channels, num_samples = mixture.shape
+        num_queries = queries.pooled.shape[1]
+        if self.num_channels is None:  # each channel is an item
+            mixture = mixture.reshape(num * channels, 1, num_samples)
+            queries = queries.map(lambda entry: entry.repeat_interleave(channels, dim=0))
+        with torch.autocast(mixture.device.type, enabled=False):
+            carrier = self.analysis.carrier(mixture)
+            level = self.level(carrier)
+            scaled = carrier / (level.square() + LEVEL_FLOOR).sqrt()
+        maps = self.maps(self.analysis.features(scaled), queries)
+        with torch.autocast(mixture.device.type, enabled=False):
+            waveforms = self.synthesise(
+                maps.float() if maps.dtype == torch.bfloat16 else maps, scaled, level, num_samples
+            )
+        if self.config.consistent:
+            missing = mixture[:, None, None] - waveforms.sum(dim=2, keepdim=True)
+            waveforms = waveforms + missing / OUTPUTS
+        if self.num_channels is None:
+            waveforms = waveforms.reshape(num, channels, num_queries, OUTPUTS, num_samples)
+            return waveforms.permute(0, 2, 3, 1, 4)
+        return waveforms
+
+    def maps(self, features: Tensor, queries: QueryEmbedding) -> Tensor:
+        """features (b, d, k, n), queries (b, s, ...) to the head's maps (b s, m, f, n)."""
+        num_queries = queries.pooled.shape[1]
+        if self.entry.late:
+            hidden = self.backbone(features, self.injector(None))
+            hidden = self.entry.fuse(hidden, queries).flatten(0, 1)
+        else:
+            rows = queries.map(lambda entry: entry.flatten(0, 1))
+            hidden = self.backbone(
+                features.repeat_interleave(num_queries, dim=0), self.injector(rows)
+            )
+        found: Tensor = self.readout(hidden)
+        return found
+
+    def injector(self, rows: QueryEmbedding | None) -> Inject:
+        """What a backbone calls at its sites; without queries it changes nothing."""
+        if rows is None:
+            return lambda site, hidden: hidden
+        return lambda site, hidden: self.entry.inject(site, hidden, rows)
+
+    def synthesise(self, maps: Tensor, carrier: Tensor, level: Tensor, num_samples: int) -> Tensor:
+        """maps (b s, m, f, n), carrier over its level (b, c, f, n) to waveforms (b, s, 2, c, t)."""
+        estimates = self.estimates(maps, carrier) * level[:, None, None]
+        flat = self.analysis.decode(estimates.flatten(0, 2), num_samples)
+        return flat.unflatten(0, estimates.shape[:3])
+
+    def estimates(self, maps: Tensor, carrier: Tensor) -> Tensor:
+        """maps (b s, m, f, n), carrier (b, c, f, n) to carriers of outputs (b, s, 2, c, f, n)."""
+        num, num_queries = len(carrier), len(maps) // len(carrier)
+        by_output = maps.unflatten(1, (OUTPUTS, self.carried, self.head.num_maps))
+        found = self.head(by_output, carrier.repeat_interleave(num_queries, dim=0))
+        return found.unflatten(0, (num, num_queries))
+
+    def separated(self, mixture: Tensor, queries: QueryEmbedding) -> Tensor:
+        """As `outputs`, segment by segment where the mixture is longer than one."""
+        num_samples, size, step = mixture.shape[-1], self.context_samples, self.stride_samples
+        if num_samples <= size:
+            return self.outputs(mixture, queries)
+        num_segments = -(-(num_samples - size) // step) + 1
+        padded = nn.functional.pad(mixture, (0, (num_segments + 1) * step - num_samples))
+        rise = (torch.arange(step, device=mixture.device, dtype=mixture.dtype) + 0.5) / step
+        done = []
+        tail: Tensor | None = None
+        for number in range(num_segments):
+            segment = padded[..., number * step : number * step + size]
+            found = self.outputs(segment, queries)
+            head = found[..., :step]
+            done.append(head if tail is None else rise * head + (1 - rise) * tail)
+            tail = found[..., step:]
+        assert tail is not None
+        return torch.cat([*done, tail], dim=-1)[..., :num_samples]
+
+    def separate(
+        self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
+    ) -> Separated:
+        """mixture: (b, c, t), any scale; queries.pooled: (b, s, d).
+
+        Where outputs are consistent, target + residual = mixture.
+        """
+        outputs = self.separated(mixture, queries)
+        target = outputs[:, :, 0]
+        if self.config.consistent:  # exactly, not but for rounding
+            return Separated(target, mixture[:, None] - target)
+        return Separated(target, outputs[:, :, 1])
+
+    def loss(
+        self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
+    ) -> LossOutput:
+        """Thresholded SNR of target and residual, mean over the queries of each mixture."""
+        asked = batch.asked()
+        present = asked & (batch.sources.abs().amax(dim=(-2, -1)) > 0)
+        absent = asked & ~present
+        outputs = self.separated(batch.mixture, only_asked(queries, asked))
+        mixture = batch.mixture[:, None]
+        truth = torch.stack([batch.sources, mixture - batch.sources], dim=2)
+        error, energy, whole = (
+            waveform.square().sum(dim=(-2, -1))
+            for waveform in (outputs - truth, truth, mixture[:, :, None])
+        )
+        snr_loss = thresholded_snr_loss(error, energy, whole, self.config.snr_limit_db)
+        weights = snr_loss.new_tensor([1.0, self.config.residual_weight])
+        cost = (weights * snr_loss).sum(dim=-1) / weights.sum()
+        weight = present + self.config.absent_weight * absent
+        return LossOutput(
+            # 1e-9: a mixture of which nothing is asked has nothing to learn from, not 0 / 0
+            total=(weight * cost).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-9),
+            terms={
+                name: torch.where(chosen, snr_loss[..., 0].detach(), torch.nan).nanmean(dim=1)
+                for name, chosen in (("present", present), ("absent", absent))
+            },
+        )

@@ -1,0 +1,1 @@
+"""Waveforms to what backbones work on, and back: one file an analysis."""

@@ -1,0 +1,108 @@
+"""The STFT split into bands that do not overlap, a learned map of each to the backbone's width."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..band_split import Bands, BandSplit, GatedLinear, GatedMlp
+from .stft import Config as StftConfig
+from .stft import Stft
+
+# (width in Hz, number of bands), from 0 Hz up; what lies above is one band more.
+SCHEMES: dict[str, tuple[tuple[float, int], ...]] = {
+    # Luo and Yu (2023), sec. III-B, "V7"
+    "bsrnn": ((100, 10), (250, 12), (500, 8), (1000, 8), (2000, 2)),
+    # Xu et al. (2025), sec. 3.2, for speech at 16 kHz
+    "tiger": ((25, 40), (100, 10), (250, 8), (500, 8)),
+    # the same up to 8 kHz, and on to 16 kHz
+    "tiger-wide": ((25, 40), (100, 10), (250, 8), (500, 8), (1000, 7)),
+    # ours, for small budgets: 28 bands at 32 kHz
+    "coarse": ((125, 8), (250, 8), (500, 4), (1000, 4), (2000, 3)),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """scheme: of SCHEMES, or "widths" (bins of each band). width: channels of the backbone.
+    norm: of each band, "global" (over time too) or "frame" (causal models have that in any case), or
+    "rms". readout: "mlp" (hidden_factor) or "linear" (shares), see `band_split`."""
+
+    window_samples: int = 1280
+    scheme: str = "coarse"
+    widths: tuple[int, ...] = ()
+    width: int = 48
+    norm: str = "global"
+    readout: str = "mlp"
+    readout_norm: str = "global"
+    hidden_factor: int = 4
+    shares: int = 1
+
+    def __post_init__(self) -> None:
+        if self.readout not in ("mlp", "linear"):
+            raise ValueError(f"readout is {self.readout!r}; expected 'mlp' or 'linear'")
+        if self.scheme != "widths" and self.scheme not in SCHEMES:
+            known = ", ".join([*SCHEMES, "widths"])
+            raise ValueError(f"scheme is {self.scheme!r}; expected one of {known}")
+
+
+def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> BandAnalysis:
+    num_bins = config.window_samples // 2 + 1
+    if config.scheme == "widths":
+        widths = list(config.widths)
+        if sum(widths) != num_bins:
+            raise ValueError(f"widths sum to {sum(widths)}; the spectrum has {num_bins} bins")
+    else:
+        widths = widths_in_bins(config.scheme, num_bins, sample_rate)
+    bins = list(torch.arange(num_bins).split(widths))
+    return BandAnalysis(config, Bands(bins, num_bins), num_channels, causal)
+
+
+def widths_in_bins(scheme: str, num_bins: int, sample_rate: int) -> list[int]:
+    """Whole bins, at least one, as many bands as fit below the Nyquist frequency, and the rest."""
+    widths: list[int] = []
+    for width_hz, number in SCHEMES[scheme]:
+        bins = max(1, int(width_hz / (sample_rate / 2) * num_bins))
+        for _ in range(number):
+            if sum(widths) + bins < num_bins:
+                widths.append(bins)
+    return [*widths, num_bins - sum(widths)]
+
+
+class BandAnalysis(nn.Module):
+    """See `composition.Analysis`; the carrier is the STFT."""
+
+    def __init__(self, config: Config, bands: Bands, num_channels: int, causal: bool) -> None:
+        super().__init__()
+        self.config, self.bands, self.causal = config, bands, causal
+        self.stft = Stft(StftConfig(config.window_samples), num_channels, causal)
+        self.window_samples, self.hop_samples = config.window_samples, self.stft.hop_samples
+        self.latency_samples = self.stft.latency_samples
+        self.channels, self.num_bands = config.width, bands.num_bands
+        self.split = BandSplit(
+            bands, 2 * num_channels, config.width, causal_norm(config.norm, causal)
+        )
+
+    def carrier(self, waveform: Tensor) -> Tensor:
+        return self.stft.carrier(waveform)
+
+    def features(self, carrier: Tensor) -> Tensor:
+        found: Tensor = self.split(self.stft.features(carrier))
+        return found
+
+    def readout(self, width: int, num_maps: int) -> nn.Module:
+        config = self.config
+        if config.readout == "linear":
+            return GatedLinear(self.bands, width, num_maps, config.shares)
+        norm = causal_norm(config.readout_norm, self.causal)
+        return GatedMlp(self.bands, width, num_maps, config.hidden_factor, norm)
+
+    def decode(self, carrier: Tensor, num_samples: int) -> Tensor:
+        return self.stft.decode(carrier, num_samples)
+
+
+def causal_norm(norm: str, causal: bool) -> str:
+    """A norm over all frames becomes one over each."""
+    return "frame" if causal and norm == "global" else norm

@@ -1,0 +1,70 @@
+"""A learned filterbank (Luo and Mesgarani, "Conv-TasNet", 2019, sec. II-B)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Config:
+    """kernel_samples: length of the filters, whose hop is half of it. rectified: only their positive
+    part is kept."""
+
+    num_filters: int = 512
+    kernel_samples: int = 16
+    rectified: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kernel_samples < 2 or self.kernel_samples % 2:
+            raise ValueError(f"kernel_samples is {self.kernel_samples}; expected an even number")
+
+
+def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> Filterbank:
+    return Filterbank(config, num_channels)
+
+
+class Filterbank(nn.Module):
+    """See `composition.Analysis`. Features (b, num_filters, 1, n); the carrier has them as f, and one
+    channel however many the waveform has."""
+
+    num_bands = 1
+
+    def __init__(self, config: Config, num_channels: int) -> None:
+        super().__init__()
+        self.channels, self.rectified = config.num_filters, config.rectified
+        self.latency_samples, self.hop_samples = config.kernel_samples, config.kernel_samples // 2
+        size = (config.kernel_samples, self.hop_samples)
+        self.encoder = nn.Conv1d(num_channels, config.num_filters, *size, bias=False)
+        self.decoder = nn.ConvTranspose1d(config.num_filters, num_channels, *size, bias=False)
+
+    def carrier(self, waveform: Tensor) -> Tensor:
+        hop = self.hop_samples
+        filtered = self.encoder(F.pad(waveform, (hop, hop + -waveform.shape[-1] % hop)))[:, None]
+        return F.relu(filtered) if self.rectified else filtered
+
+    def features(self, carrier: Tensor) -> Tensor:
+        return carrier.transpose(1, 2)
+
+    def readout(self, width: int, num_maps: int) -> nn.Module:
+        return FilterReadout(width, num_maps, self.channels)
+
+    def decode(self, carrier: Tensor, num_samples: int) -> Tensor:
+        waveform: Tensor = self.decoder(carrier[:, 0])
+        return waveform[..., self.hop_samples : self.hop_samples + num_samples]
+
+
+class FilterReadout(nn.Module):
+    """PReLU and a matrix: (b, width, 1, n) to (b, num_maps, num_filters, n)."""
+
+    def __init__(self, width: int, num_maps: int, num_filters: int) -> None:
+        super().__init__()
+        self.num_maps = num_maps
+        self.active = nn.PReLU()
+        self.out = nn.Conv1d(width, num_maps * num_filters, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        maps: Tensor = self.out(self.active(hidden[:, :, 0]))
+        return maps.unflatten(1, (self.num_maps, -1))

@@ -1,0 +1,55 @@
+"""The STFT split into overlapping bands of the mel scale.
+
+Wang, Lu and Won, "Mel-band RoFormer for music source separation" (2023), sec. 2: the bins where a mel
+filter is not zero are its band, of which the weights are learned; estimates of a bin are averaged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...signal.mel import MelConfig, mel_filters
+from ..band_split import Bands
+from .bands import BandAnalysis
+from .bands import Config as BandConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """num_bands mel bands from 0 Hz to the Nyquist frequency; the rest as in `bands`."""
+
+    window_samples: int = 2048
+    num_bands: int = 60
+    width: int = 384
+    hidden_factor: int = 4
+
+
+def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> BandAnalysis:
+    settings = BandConfig(
+        window_samples=config.window_samples,
+        width=config.width,
+        norm="rms",
+        readout="mlp",
+        readout_norm="none",
+        hidden_factor=config.hidden_factor,
+    )
+    num_bins = config.window_samples // 2 + 1
+    bins = mel_bins(config.num_bands, config.window_samples, sample_rate)
+    return BandAnalysis(settings, Bands(bins, num_bins), num_channels, causal)
+
+
+def mel_bins(num_bands: int, window_samples: int, sample_rate: int) -> list[Tensor]:
+    """Numbers of each band's bins. The filters leave out the first bin and the last: the ends get them."""
+    filters = mel_filters(
+        MelConfig(sample_rate, window_samples, 1, num_bands, 0.0, sample_rate / 2)
+    )
+    inside = filters > 0
+    inside[0, 0] = inside[-1, -1] = True
+    if not inside.any(dim=1).all() or not inside.any(dim=0).all():
+        raise ValueError(
+            f"{num_bands} mel bands are too many for windows of {window_samples} samples"
+        )
+    return [torch.nonzero(band)[:, 0] for band in inside]

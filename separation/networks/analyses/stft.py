@@ -1,0 +1,57 @@
+"""Real and imaginary parts of the STFT, bin by bin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...signal.stft import istft, stft
+
+
+@dataclass(frozen=True)
+class Config:
+    """Samples of a window, half of which is the hop. readout_kernel: bins and frames that the
+    convolution from a backbone's output to maps sees; frames only backwards, if causal."""
+
+    window_samples: int = 1024
+    readout_kernel: int = 1
+
+    def __post_init__(self) -> None:
+        if self.window_samples < 2 or self.window_samples % 2:
+            raise ValueError(f"window_samples is {self.window_samples}; expected an even number")
+
+
+def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> Stft:
+    return Stft(config, num_channels, causal)
+
+
+class Stft(nn.Module):
+    """Features: channels' real parts, then their imaginary parts. See `composition.Analysis`."""
+
+    def __init__(self, config: Config, num_channels: int, causal: bool) -> None:
+        super().__init__()
+        if causal and config.readout_kernel != 1:
+            raise ValueError("a causal STFT reads bins out one by one: readout_kernel = 1")
+        self.config = config
+        self.window_samples = self.latency_samples = config.window_samples
+        self.hop_samples = config.window_samples // 2
+        self.num_bands = self.hop_samples + 1
+        self.channels = 2 * num_channels
+
+    def carrier(self, waveform: Tensor) -> Tensor:
+        # Divided so that a spectrum has the energy of its waveform, whatever the window.
+        spec = stft(waveform, self.window_samples, self.hop_samples)
+        return spec * self.window_samples**-0.5
+
+    def features(self, carrier: Tensor) -> Tensor:
+        return torch.cat([carrier.real, carrier.imag], dim=1)
+
+    def readout(self, width: int, num_maps: int) -> nn.Module:
+        kernel = self.config.readout_kernel
+        return nn.Conv2d(width, num_maps, kernel, padding=kernel // 2)
+
+    def decode(self, carrier: Tensor, num_samples: int) -> Tensor:
+        spec = carrier * self.window_samples**0.5
+        return istft(spec, self.window_samples, self.hop_samples, num_samples)

@@ -1,0 +1,1 @@
+"""The separators of the literature without their ends: one file a backbone."""

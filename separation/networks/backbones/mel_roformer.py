@@ -1,0 +1,100 @@
+"""Mel-RoFormer: transformers with rotary positions along time and along bands, in turn.
+
+Wang, Lu and Won, "Mel-band RoFormer for music source separation" (arXiv 2310.01809), sec. 2; the blocks
+are those of Lu, Wang, Kong and Hung, "Music source separation with band-split RoPE transformer"
+(arXiv 2309.02612), sec. 2.2. Between `analyses/mel_bands.py`, or as the latter between
+`analyses/bands.py`, and a complex mask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..composition import Inject
+
+
+@dataclass(frozen=True)
+class Config:
+    """num_blocks L of two transformer layers. feed_forward_factor: width inside, over the features'."""
+
+    num_blocks: int = 12
+    num_heads: int = 8
+    feed_forward_factor: int = 4
+
+
+def build(
+    config: Config, channels: int, num_bands: int, num_maps: int, causal: bool
+) -> MelRoformer:
+    if causal:
+        raise ValueError("Mel-RoFormer is not causal: its attention sees all frames")
+    return MelRoformer(config, channels)
+
+
+class MelRoformer(nn.Module):
+    """(b, d, k, n) to the same; the query comes before each block."""
+
+    complete = False
+
+    def __init__(self, config: Config, channels: int) -> None:
+        super().__init__()
+        self.width, self.sites = channels, (channels,) * config.num_blocks
+        inner = config.feed_forward_factor * channels
+        self.along_frames = nn.ModuleList(
+            Layer(channels, config.num_heads, inner) for _ in self.sites
+        )
+        self.along_bands = nn.ModuleList(
+            Layer(channels, config.num_heads, inner) for _ in self.sites
+        )
+        self.norm = nn.RMSNorm(channels)
+
+    def forward(self, features: Tensor, inject: Inject) -> Tensor:
+        hidden = features
+        for block, (frames, bands) in enumerate(
+            zip(self.along_frames, self.along_bands, strict=True)
+        ):
+            grid = inject(block, hidden).permute(0, 2, 3, 1)  # (b, k, n, d)
+            grid = frames(grid.flatten(0, 1)).unflatten(0, grid.shape[:2]).transpose(1, 2)
+            grid = bands(grid.flatten(0, 1)).unflatten(0, grid.shape[:2])
+            hidden = grid.permute(0, 3, 2, 1)
+        normed: Tensor = self.norm(hidden.movedim(1, -1))
+        return normed.movedim(-1, 1)
+
+
+class Layer(nn.Module):
+    """Attention with rotary positions, then feed-forward, each after a norm and added: (b, l, d)."""
+
+    def __init__(self, channels: int, num_heads: int, inner: int) -> None:
+        super().__init__()
+        if channels % (2 * num_heads):
+            raise ValueError(f"{channels} channels do not split into {num_heads} heads of pairs")
+        self.num_heads = num_heads
+        self.norm1, self.norm2 = nn.RMSNorm(channels), nn.RMSNorm(channels)
+        self.asks = nn.Linear(channels, 3 * channels, bias=False)
+        self.out = nn.Linear(channels, channels, bias=False)
+        self.expand, self.reduce = nn.Linear(channels, inner), nn.Linear(inner, channels)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        heads = self.asks(self.norm1(rows)).unflatten(2, (3, self.num_heads, -1))
+        query, key, value = heads.permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(rotated(query), rotated(key), value)
+        rows = rows + self.out(seen.transpose(1, 2).flatten(2))
+        forward: Tensor = self.reduce(F.gelu(self.expand(self.norm2(rows))))
+        return rows + forward
+
+
+def rotated(rows: Tensor) -> Tensor:
+    """Pairs of channels turned by angles that grow with the place: (..., l, e) to the same, e even.
+
+    Su et al., "RoFormer" (2021), sec. 3.2.2: pair i by place / 10000^(2 i / e) radians.
+    """
+    length, width = rows.shape[-2:]
+    rates = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
+    cosine, sine = angles.cos().to(rows), angles.sin().to(rows)
+    first, second = rows[..., 0::2], rows[..., 1::2]
+    turned = [first * cosine - second * sine, first * sine + second * cosine]
+    return torch.stack(turned, dim=-1).flatten(-2)

@@ -1,0 +1,187 @@
+"""Bins to bands and back, a small network for each band, bands of equal width together.
+
+Luo and Yu, "Music source separation with band-split RNN" (2023), sec. II-A and II-C; bands may overlap,
+as in Wang, Lu and Won, "Mel-band RoFormer for music source separation" (2023), sec. 2.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+EPSILON = 1e-8
+NORMS = ("global", "frame", "rms")
+
+
+class BandNorm(nn.Module):
+    """(b, k, d, n) to mean 0 and variance 1 for each band, then scaled and shifted by learned values.
+
+    kind: "global" over channels and frames, "frame" over channels, "rms" the same without the mean.
+    """
+
+    def __init__(self, num_bands: int, channels: int, kind: str) -> None:
+        super().__init__()
+        if kind not in NORMS:
+            raise ValueError(f"norm is {kind!r}; expected one of {', '.join(NORMS)}")
+        self.kind = kind
+        self.gain = nn.Parameter(torch.ones(num_bands, channels, 1))
+        self.shift = nn.Parameter(torch.zeros(num_bands, channels, 1)) if kind != "rms" else None
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        over = (-2, -1) if self.kind == "global" else (-2,)
+        if self.kind != "rms":
+            hidden = hidden - hidden.mean(dim=over, keepdim=True)
+        power = hidden.square().mean(dim=over, keepdim=True)
+        scaled = hidden * torch.rsqrt(power + EPSILON) * self.gain
+        return scaled if self.shift is None else scaled + self.shift
+
+
+class BandLinear(nn.Module):
+    """A matrix for each band: (b, k, i, n) to (b, k, o, n)."""
+
+    def __init__(self, num_bands: int, num_inputs: int, num_outputs: int) -> None:
+        super().__init__()
+        bound = num_inputs**-0.5  # as nn.Linear starts
+        self.weight = nn.Parameter(torch.empty(num_bands, num_outputs, num_inputs))
+        self.bias = nn.Parameter(torch.empty(num_bands, num_outputs, 1))
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.weight @ hidden + self.bias
+
+
+class Bands(nn.Module):
+    """Which bins each band has; bands of equal width make a group, whose bins are gathered at once.
+
+    bins: one tensor of bin numbers a band; together they must name every bin below num_bins.
+    """
+
+    times: Tensor
+    order: Tensor
+
+    def __init__(self, bins: list[Tensor], num_bins: int) -> None:
+        super().__init__()
+        self.num_bins, self.num_bands = num_bins, len(bins)
+        times = torch.zeros(num_bins)
+        for band in bins:
+            times[band] += 1
+        if (times == 0).any():
+            raise ValueError(f"bin {int(times.argmin())} of {num_bins} is in no band")
+        self.register_buffer("times", times[:, None], persistent=False)
+        self.widths = sorted({len(band) for band in bins})
+        self.sizes = []
+        order: list[int] = []
+        for place, width in enumerate(self.widths):
+            members = [number for number, band in enumerate(bins) if len(band) == width]
+            order += members
+            self.sizes.append(len(members))
+            index = torch.stack([bins[number] for number in members])
+            self.register_buffer(f"index{place}", index, persistent=False)
+        self.register_buffer("order", torch.tensor(order).argsort(), persistent=False)
+
+    def groups(self) -> list[tuple[int, int]]:
+        """(number of bands, their width) of each group."""
+        return list(zip(self.sizes, self.widths, strict=True))
+
+    def gather(self, bins: Tensor) -> list[Tensor]:
+        """(b, m, f, n) to one (b, g, m w, n) for each group."""
+        taken = [bins[:, :, index] for index in self.indices()]
+        return [part.transpose(1, 2).flatten(2, 3) for part in taken]
+
+    def in_order(self, groups: list[Tensor]) -> Tensor:
+        """One (b, g, d, n) a group to (b, k, d, n), as the bands were given."""
+        return torch.cat(groups, dim=1)[:, self.order]
+
+    def by_group(self, bands: Tensor) -> list[Tensor]:
+        """Inverse of `in_order`."""
+        return list(bands[:, self.order.argsort()].split(self.sizes, dim=1))
+
+    def scatter(self, groups: list[Tensor]) -> Tensor:
+        """One (b, g, m w, n) a group to (b, m, f, n); a bin in several bands gets their mean."""
+        first = groups[0]
+        num_maps = first.shape[2] // self.widths[0]
+        bins = first.new_zeros(len(first), num_maps, self.num_bins, first.shape[-1])
+        for index, width, group in zip(self.indices(), self.widths, groups, strict=True):
+            parts = group.unflatten(2, (num_maps, width)).transpose(1, 2).flatten(2, 3)
+            bins = bins.index_add(2, index.flatten(), parts)
+        return bins / self.times
+
+    def indices(self) -> list[Tensor]:
+        return [self.get_buffer(f"index{place}") for place in range(len(self.widths))]
+
+
+class BandSplit(nn.Module):
+    """Norm and matrix for each band: real (b, m, f, n) to (b, d, k, n)."""
+
+    def __init__(self, bands: Bands, num_maps: int, width: int, norm: str) -> None:
+        super().__init__()
+        self.bands = bands
+        self.norms = nn.ModuleList(
+            BandNorm(size, num_maps * bins, norm) for size, bins in bands.groups()
+        )
+        self.maps = nn.ModuleList(
+            BandLinear(size, num_maps * bins, width) for size, bins in bands.groups()
+        )
+
+    def forward(self, bins: Tensor) -> Tensor:
+        groups = [
+            linear(norm(group))
+            for group, norm, linear in zip(
+                self.bands.gather(bins), self.norms, self.maps, strict=True
+            )
+        ]
+        return self.bands.in_order(groups).transpose(1, 2)
+
+
+class GatedMlp(nn.Module):
+    """Norm, tanh layer, gated linear unit for each band: (b, d, k, n) to (b, m, f, n).
+
+    norm: of BandNorm, or "none".
+    """
+
+    def __init__(
+        self, bands: Bands, width: int, num_maps: int, hidden_factor: int, norm: str
+    ) -> None:
+        super().__init__()
+        self.bands = bands
+        hidden = hidden_factor * width
+        self.norm = nn.Identity() if norm == "none" else BandNorm(bands.num_bands, width, norm)
+        self.hidden = BandLinear(bands.num_bands, width, hidden)
+        self.outs = nn.ModuleList(
+            BandLinear(size, hidden, 2 * num_maps * bins) for size, bins in bands.groups()
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        inner = torch.tanh(self.hidden(self.norm(hidden.transpose(1, 2))))
+        groups = zip(self.bands.by_group(inner), self.outs, strict=True)
+        return self.bands.scatter([nn.functional.glu(out(group), dim=2) for group, out in groups])
+
+
+class GatedLinear(nn.Module):
+    """PReLU and gated linear unit for each band: (b, d, k, n) to (b, m, f, n).
+
+    shares: into so many equal parts are channels split, each of which makes as many of the maps.
+    Xu et al., "TIGER" (2025), sec. 3.4.
+    """
+
+    def __init__(self, bands: Bands, width: int, num_maps: int, shares: int) -> None:
+        super().__init__()
+        if width % shares or num_maps % shares:
+            raise ValueError(f"{width} channels and {num_maps} maps do not split into {shares}")
+        self.bands, self.shares = bands, shares
+        self.slopes = nn.Parameter(torch.full((bands.num_bands, 1, 1), 0.25))
+        self.outs = nn.ModuleList(
+            BandLinear(size * shares, width // shares, 2 * num_maps // shares * bins)
+            for size, bins in bands.groups()
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        by_band = hidden.transpose(1, 2)
+        active = torch.where(by_band > 0, by_band, self.slopes * by_band)
+        groups = []
+        for group, out in zip(self.bands.by_group(active), self.outs, strict=True):
+            parts = group.unflatten(2, (self.shares, -1)).flatten(1, 2)
+            gated = nn.functional.glu(out(parts), dim=2)
+            groups.append(gated.unflatten(1, (-1, self.shares)).flatten(2, 3))
+        return self.bands.scatter(groups)

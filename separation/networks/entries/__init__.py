@@ -1,0 +1,1 @@
+"""How a query gets into a backbone: one file a way."""

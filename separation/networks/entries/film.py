@@ -1,0 +1,44 @@
+"""Scale and shift of channels (FiLM: Perez et al. 2018), at each site of the backbone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from qsep.queries.interface import QueryEmbedding
+
+
+@dataclass(frozen=True)
+class Config:
+    """bottleneck: width of a layer that all sites share, 0 for none."""
+
+    bottleneck: int = 0
+
+
+def build(config: Config, query_dim: int, sites: tuple[int, ...], width: int) -> Film:
+    return Film(config.bottleneck, query_dim, sites)
+
+
+class Film(nn.Module):
+    """hidden (1 + scale) + shift. The last layer starts at zero, so a trained backbone starts unchanged."""
+
+    late = False
+
+    def __init__(self, bottleneck: int, query_dim: int, sites: tuple[int, ...]) -> None:
+        super().__init__()
+        shared = [nn.Linear(query_dim, bottleneck), nn.SiLU()] if bottleneck else []
+        self.shared = nn.Sequential(*shared)
+        self.maps = nn.ModuleList(nn.Linear(bottleneck or query_dim, 2 * size) for size in sites)
+        for linear in self.maps:
+            nn.init.zeros_(linear.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(linear.bias)  # type: ignore[arg-type]
+
+    def inject(self, site: int, hidden: Tensor, query: QueryEmbedding) -> Tensor:
+        scale, shift = self.maps[site](self.shared(query.pooled)).chunk(2, dim=-1)
+        spread = (*scale.shape, *[1] * (hidden.dim() - 2))
+        return torch.addcmul(shift.reshape(spread), hidden, 1 + scale.reshape(spread))
+
+    def fuse(self, hidden: Tensor, query: QueryEmbedding) -> Tensor:
+        raise AssertionError("early")

@@ -1,0 +1,40 @@
+"""Late inner product: the mixture is analysed once for all queries (Zhao et al. 2018, "synthesizer").
+
+The readout after it is linear in the channels, so each map is an inner product of the features with a vector
+that the query weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from qsep.queries.interface import QueryEmbedding
+
+
+@dataclass(frozen=True)
+class Config:
+    """Nothing to set."""
+
+
+def build(config: Config, query_dim: int, sites: tuple[int, ...], width: int) -> Late:
+    return Late(query_dim, width)
+
+
+class Late(nn.Module):
+    """Channels of the backbone's output times 1 + a linear map of the query."""
+
+    late = True
+
+    def __init__(self, query_dim: int, width: int) -> None:
+        super().__init__()
+        self.weights = nn.Linear(query_dim, width)
+        nn.init.zeros_(self.weights.weight)
+        nn.init.zeros_(self.weights.bias)
+
+    def inject(self, site: int, hidden: Tensor, query: QueryEmbedding) -> Tensor:
+        raise AssertionError("late")
+
+    def fuse(self, hidden: Tensor, query: QueryEmbedding) -> Tensor:
+        return hidden[:, None] * (1 + self.weights(query.pooled))[..., None, None]
