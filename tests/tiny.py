@@ -159,6 +159,44 @@ SETTINGS["queried:late"] = QUERIED | {
     "backbone": {"kind": "bsrnn", "num_layers": 1, "hidden_factor": 3},
 }
 SETTINGS["queried:causal"] = QUERIED | {"causal": True, "level_seconds": 0.02}
+SETTINGS["queried:tfgridnet"] = QUERIED | {
+    "causal": True,
+    "level_seconds": 0.02,
+    "analysis": {"kind": "stft", "window_samples": 16},
+    "backbone": {
+        "kind": "tfgridnet",
+        "num_blocks": 1,
+        "channels": 6,
+        "hidden_channels": 5,
+        "num_heads": 2,
+        "key_channels": 2,
+        "num_frames": 4,
+    },
+    "head": {"kind": "spectrum"},
+}
+SETTINGS["queried:demucs"] = QUERIED | {
+    "analysis": {"kind": "waveform"},
+    "backbone": {"kind": "demucs", "channels": 5, "num_levels": 3, "num_lstm_layers": 1},
+    "head": {"kind": "waveform"},
+}
+SETTINGS["queried:mossformer2"] = QUERIED | {
+    "analysis": {
+        "kind": "filterbank",
+        "num_filters": 8,
+        "kernel_samples": 16,
+        "readout": "gated",
+    },
+    "backbone": {
+        "kind": "mossformer2",
+        "num_layers": 1,
+        "group_frames": 7,
+        "key_channels": 6,
+        "rotary_channels": 4,
+        "memory_channels": 5,
+        "memory_frames": 3,
+    },
+    "head": {"kind": "magnitude_mask", "activation": "relu"},
+}
 LEVEL_DEPENDENT = {
     "clipsep",
     "clipsep_nit",

@@ -6,6 +6,9 @@ as in Wang, Lu and Won, "Mel-band RoFormer for music source separation" (2023), 
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -54,21 +57,22 @@ class BandLinear(nn.Module):
 class Bands(nn.Module):
     """Which bins each band has; bands of equal width make a group, whose bins are gathered at once.
 
-    bins: one tensor of bin numbers a band; together they must name every bin below num_bins.
+    bins: the numbers of each band's bins; together they must name every bin below num_bins.
     """
 
     times: Tensor
-    order: Tensor
+    grouped: Tensor  # numbers of the bands, group after group
+    order: Tensor  # where each band is among these
 
-    def __init__(self, bins: list[Tensor], num_bins: int) -> None:
+    def __init__(self, bins: Sequence[Sequence[int]], num_bins: int) -> None:
         super().__init__()
         self.num_bins, self.num_bands = num_bins, len(bins)
-        times = torch.zeros(num_bins)
-        for band in bins:
-            times[band] += 1
-        if (times == 0).any():
-            raise ValueError(f"bin {int(times.argmin())} of {num_bins} is in no band")
-        self.register_buffer("times", times[:, None], persistent=False)
+        times = Counter(number for band in bins for number in band)
+        for number in range(num_bins):
+            if number not in times:
+                raise ValueError(f"bin {number} of {num_bins} is in no band")
+        counts = torch.tensor([[float(times[number])] for number in range(num_bins)])
+        self.register_buffer("times", counts, persistent=False)
         self.widths = sorted({len(band) for band in bins})
         self.sizes = []
         order: list[int] = []
@@ -76,9 +80,11 @@ class Bands(nn.Module):
             members = [number for number, band in enumerate(bins) if len(band) == width]
             order += members
             self.sizes.append(len(members))
-            index = torch.stack([bins[number] for number in members])
+            index = torch.tensor([list(bins[number]) for number in members])
             self.register_buffer(f"index{place}", index, persistent=False)
-        self.register_buffer("order", torch.tensor(order).argsort(), persistent=False)
+        self.register_buffer("grouped", torch.tensor(order), persistent=False)
+        back = sorted(range(len(order)), key=order.__getitem__)
+        self.register_buffer("order", torch.tensor(back), persistent=False)
 
     def groups(self) -> list[tuple[int, int]]:
         """(number of bands, their width) of each group."""
@@ -95,7 +101,7 @@ class Bands(nn.Module):
 
     def by_group(self, bands: Tensor) -> list[Tensor]:
         """Inverse of `in_order`."""
-        return list(bands[:, self.order.argsort()].split(self.sizes, dim=1))
+        return list(bands[:, self.grouped].split(self.sizes, dim=1))
 
     def scatter(self, groups: list[Tensor]) -> Tensor:
         """One (b, g, m w, n) a group to (b, m, f, n); a bin in several bands gets their mean."""

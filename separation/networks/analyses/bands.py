@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
-import torch
 from torch import Tensor, nn
 
 from ..band_split import Bands, BandSplit, GatedLinear, GatedMlp
@@ -26,11 +26,12 @@ SCHEMES: dict[str, tuple[tuple[float, int], ...]] = {
 
 @dataclass(frozen=True)
 class Config:
-    """scheme: of SCHEMES, or "widths" (bins of each band). width: channels of the backbone.
+    """hop_samples: 0 for half a window. scheme: of SCHEMES, or "widths" (bins of each band). width: channels of the backbone.
     norm: of each band, "global" (over time too) or "frame" (causal models have that in any case), or
     "rms". readout: "mlp" (hidden_factor) or "linear" (shares), see `band_split`."""
 
     window_samples: int = 1280
+    hop_samples: int = 0
     scheme: str = "coarse"
     widths: tuple[int, ...] = ()
     width: int = 48
@@ -56,7 +57,8 @@ def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> 
             raise ValueError(f"widths sum to {sum(widths)}; the spectrum has {num_bins} bins")
     else:
         widths = widths_in_bins(config.scheme, num_bins, sample_rate)
-    bins = list(torch.arange(num_bins).split(widths))
+    ends = list(accumulate(widths))
+    bins = [range(end - width, end) for width, end in zip(widths, ends, strict=True)]
     return BandAnalysis(config, Bands(bins, num_bins), num_channels, causal)
 
 
@@ -77,7 +79,9 @@ class BandAnalysis(nn.Module):
     def __init__(self, config: Config, bands: Bands, num_channels: int, causal: bool) -> None:
         super().__init__()
         self.config, self.bands, self.causal = config, bands, causal
-        self.stft = Stft(StftConfig(config.window_samples), num_channels, causal)
+        self.stft = Stft(
+            StftConfig(config.window_samples, config.hop_samples), num_channels, causal
+        )
         self.window_samples, self.hop_samples = config.window_samples, self.stft.hop_samples
         self.latency_samples = self.stft.latency_samples
         self.channels, self.num_bands = config.width, bands.num_bands

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,13 +12,16 @@ from torch import Tensor, nn
 @dataclass(frozen=True)
 class Config:
     """kernel_samples: length of the filters, whose hop is half of it. rectified: only their positive
-    part is kept."""
+    part is kept. readout: "linear", or "gated", each map by tanh times sigmoid, weights shared."""
 
     num_filters: int = 512
     kernel_samples: int = 16
     rectified: bool = True
+    readout: str = "linear"
 
     def __post_init__(self) -> None:
+        if self.readout not in ("linear", "gated"):
+            raise ValueError(f"readout is {self.readout!r}; expected 'linear' or 'gated'")
         if self.kernel_samples < 2 or self.kernel_samples % 2:
             raise ValueError(f"kernel_samples is {self.kernel_samples}; expected an even number")
 
@@ -35,6 +39,7 @@ class Filterbank(nn.Module):
     def __init__(self, config: Config, num_channels: int) -> None:
         super().__init__()
         self.channels, self.rectified = config.num_filters, config.rectified
+        self.gated = config.readout == "gated"
         self.latency_samples, self.hop_samples = config.kernel_samples, config.kernel_samples // 2
         size = (config.kernel_samples, self.hop_samples)
         self.encoder = nn.Conv1d(num_channels, config.num_filters, *size, bias=False)
@@ -49,7 +54,8 @@ class Filterbank(nn.Module):
         return carrier.transpose(1, 2)
 
     def readout(self, width: int, num_maps: int) -> nn.Module:
-        return FilterReadout(width, num_maps, self.channels)
+        kind = GatedReadout if self.gated else FilterReadout
+        return kind(width, num_maps, self.channels)
 
     def decode(self, carrier: Tensor, num_samples: int) -> Tensor:
         waveform: Tensor = self.decoder(carrier[:, 0])
@@ -68,3 +74,19 @@ class FilterReadout(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         maps: Tensor = self.out(self.active(hidden[:, :, 0]))
         return maps.unflatten(1, (self.num_maps, -1))
+
+
+class GatedReadout(nn.Module):
+    """The same by way of a gate: Zhao et al., "MossFormer2" (2024), sec. 2.1."""
+
+    def __init__(self, width: int, num_maps: int, num_filters: int) -> None:
+        super().__init__()
+        self.spread = FilterReadout(width, num_maps, width)
+        self.value, self.gate = nn.Conv1d(width, width, 1), nn.Conv1d(width, width, 1)
+        self.out = nn.Conv1d(width, num_filters, 1, bias=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        maps = self.spread(hidden)
+        rows = maps.flatten(0, 1)
+        gated: Tensor = self.out(torch.tanh(self.value(rows)) * torch.sigmoid(self.gate(rows)))
+        return gated.unflatten(0, maps.shape[:2])

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from ...signal.mel import MelConfig, mel_filters
 from ..band_split import Bands
@@ -22,6 +21,7 @@ class Config:
     """num_bands mel bands from 0 Hz to the Nyquist frequency; the rest as in `bands`."""
 
     window_samples: int = 2048
+    hop_samples: int = 0
     num_bands: int = 60
     width: int = 384
     hidden_factor: int = 4
@@ -30,6 +30,7 @@ class Config:
 def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> BandAnalysis:
     settings = BandConfig(
         window_samples=config.window_samples,
+        hop_samples=config.hop_samples,
         width=config.width,
         norm="rms",
         readout="mlp",
@@ -41,15 +42,14 @@ def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> 
     return BandAnalysis(settings, Bands(bins, num_bins), num_channels, causal)
 
 
-def mel_bins(num_bands: int, window_samples: int, sample_rate: int) -> list[Tensor]:
+def mel_bins(num_bands: int, window_samples: int, sample_rate: int) -> list[list[int]]:
     """Numbers of each band's bins. The filters leave out the first bin and the last: the ends get them."""
-    filters = mel_filters(
-        MelConfig(sample_rate, window_samples, 1, num_bands, 0.0, sample_rate / 2)
-    )
-    inside = filters > 0
+    config = MelConfig(sample_rate, window_samples, 1, num_bands, 0.0, sample_rate / 2)
+    with torch.device("cpu"):  # also where a network is built without values
+        inside = mel_filters(config) > 0
     inside[0, 0] = inside[-1, -1] = True
     if not inside.any(dim=1).all() or not inside.any(dim=0).all():
         raise ValueError(
             f"{num_bands} mel bands are too many for windows of {window_samples} samples"
         )
-    return [torch.nonzero(band)[:, 0] for band in inside]
+    return [band.nonzero()[:, 0].tolist() for band in inside]

@@ -12,15 +12,19 @@ from ...signal.stft import istft, stft
 
 @dataclass(frozen=True)
 class Config:
-    """Samples of a window, half of which is the hop. readout_kernel: bins and frames that the
-    convolution from a backbone's output to maps sees; frames only backwards, if causal."""
+    """hop_samples: 0 for half a window. readout_kernel: bins and frames that the convolution from a
+    backbone's output to maps sees."""
 
     window_samples: int = 1024
+    hop_samples: int = 0
     readout_kernel: int = 1
 
     def __post_init__(self) -> None:
-        if self.window_samples < 2 or self.window_samples % 2:
-            raise ValueError(f"window_samples is {self.window_samples}; expected an even number")
+        window, hop = self.window_samples, self.hop_samples
+        if window < 2 or window % 2:
+            raise ValueError(f"window_samples is {window}; expected an even number")
+        if hop < 0 or hop > window // 2:
+            raise ValueError(f"hop_samples is {hop}; expected at most half a window, {window // 2}")
 
 
 def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> Stft:
@@ -36,8 +40,10 @@ class Stft(nn.Module):
             raise ValueError("a causal STFT reads bins out one by one: readout_kernel = 1")
         self.config = config
         self.window_samples = self.latency_samples = config.window_samples
-        self.hop_samples = config.window_samples // 2
-        self.num_bands = self.hop_samples + 1
+        self.hop_samples = config.hop_samples or config.window_samples // 2
+        if causal and 2 * self.hop_samples != config.window_samples:
+            raise ValueError("a causal STFT has a hop of half a window")
+        self.num_bands = config.window_samples // 2 + 1
         self.channels = 2 * num_channels
 
     def carrier(self, waveform: Tensor) -> Tensor:

@@ -1,0 +1,99 @@
+"""Causal separators give block by block what they give all at once."""
+
+from typing import Any
+
+import pytest
+import torch
+from tiny import BANDS, QUERY_DIM, noise, tiny_separator, unit_vectors
+from torch import Tensor
+
+from qsep.queries.interface import QueryEmbedding
+from qsep.separation.inference.live import LiveSeparator
+from qsep.separation.networks.running_level import running_level
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "bands, complex mask": {},
+    "bins, direct spectrum, two channels": {
+        "num_channels": 2,
+        "analysis": {"kind": "stft", "window_samples": 32},
+        "backbone": {"kind": "bsrnn", "num_layers": 1},
+        "head": {"kind": "spectrum"},
+    },
+    "late, magnitude mask, outputs as they are": {
+        "entry": {"kind": "late"},
+        "analysis": BANDS | {"readout": "linear", "shares": 2},
+        "head": {"kind": "magnitude_mask"},
+        "consistent": False,
+    },
+}
+BLOCKS = {"one by one": [1], "odd": [7, 64, 1, 333, 31], "whole": [4000]}
+
+
+def causal(variant: str) -> Any:
+    return tiny_separator("queried:causal", segment_seconds=10.0, **VARIANTS[variant])
+
+
+def streamed(separator: Any, mixture: Tensor, queries: QueryEmbedding, sizes: list[int]) -> Tensor:
+    """mixture (c, t), cut into blocks whose sizes repeat."""
+    live = LiveSeparator(separator, queries, len(mixture))
+    found, start, turn = [], 0, 0
+    while start < mixture.shape[-1]:
+        size = sizes[turn % len(sizes)]
+        found.append(live.push(mixture[:, start : start + size]))
+        start, turn = start + size, turn + 1
+        late = min(start, mixture.shape[-1]) - sum(part.shape[-1] for part in found)
+        assert late <= live.latency_samples
+    return torch.cat([*found, live.flush()], dim=-1)
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("num_samples", [613, 640])
+def test_streamed_equals_offline(variant: str, blocks: str, num_samples: int) -> None:
+    separator = causal(variant)
+    mixture, queries = noise(2, num_samples), QueryEmbedding(unit_vectors(3, QUERY_DIM, seed=9))
+    found = streamed(separator, mixture, queries, BLOCKS[blocks])
+    with torch.inference_mode():
+        batched = queries.map(lambda entry: entry[None])
+        offline = separator.separate(mixture[None], batched).target[0]
+    assert found.shape == offline.shape
+    # 1e-5 of samples of about 0.1: float32 through a few layers, in blocks of other sizes
+    torch.testing.assert_close(found, offline, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_sample_depends_on_input_later_than_the_latency(variant: str) -> None:
+    separator = causal(variant)
+    mixture, queries = noise(1, 2, 640), QueryEmbedding(unit_vectors(1, 1, QUERY_DIM))
+    latency, place = separator.analysis.latency_samples, 321
+    changed = mixture.clone()
+    changed[..., place:] += 3
+    with torch.inference_mode():
+        before, after = (separator.separate(item, queries).target for item in (mixture, changed))
+    same = (before == after).flatten(0, 2).all(dim=0)
+    assert same[: place - latency].all()
+    assert not same[place:].any()
+
+
+def test_nothing_pushed_gives_nothing() -> None:
+    live = LiveSeparator(
+        causal("bands, complex mask"), QueryEmbedding(unit_vectors(2, QUERY_DIM)), 1
+    )
+    assert live.push(torch.zeros(1, 0)).shape == (2, 1, 0)
+    assert live.flush().shape == (2, 1, 0)
+
+
+def test_a_model_that_looks_ahead_is_refused() -> None:
+    with pytest.raises(ValueError, match="this model looks ahead"):
+        LiveSeparator(tiny_separator("queried"), QueryEmbedding(unit_vectors(1, QUERY_DIM)), 1)
+
+
+def test_a_running_level_is_the_weighted_mean_of_what_was_heard() -> None:
+    power = noise(2, 9).abs()
+    first, state = running_level(power[:, :4], 0.8, None)
+    second, _ = running_level(power[:, 4:], 0.8, state)
+    found = torch.cat([first, second], dim=-1).double()
+    for frame in range(9):
+        weights = 0.8 ** torch.arange(frame, -1, -1, dtype=torch.float64)
+        expected = (power[:, : frame + 1].double() * weights).sum(dim=-1) / weights.sum()
+        torch.testing.assert_close(found[:, frame], expected, rtol=1e-6, atol=0)  # float32 sums
