@@ -124,17 +124,21 @@ def backbones_of(num_blocks: int, width: int) -> nn.Module:
     return network
 
 
-@pytest.mark.parametrize(("num_iterations", "published"), [(4, 7.65e9), (8, 15.27e9)])
-def test_a_second_of_sound_costs_tiger_as_many_macs_as_published(
-    num_iterations: int, published: float
-) -> None:
-    # Xu et al. (2025), table 2, for one second at 16 kHz. 6 %: they counted with a tool of their own,
-    # and do not say whether products of attention are in.
-    backbone = {"kind": "tiger", "num_iterations": num_iterations}
+def macs_of_tiger(num_iterations: int) -> int:
+    """Of one second at 16 kHz."""
     with torch.device("meta"):
-        network = Published(TIGER, backbone, 16000, 4)
-        waveform = torch.zeros(1, 1, 16000)
-    assert count_macs(network, waveform) == pytest.approx(published, rel=0.06)
+        network = Published(TIGER, {"kind": "tiger", "num_iterations": num_iterations}, 16000, 4)
+        return count_macs(network, torch.zeros(1, 1, 16000))
+
+
+def test_a_second_of_sound_costs_tiger_as_many_macs_as_published() -> None:
+    small, large = macs_of_tiger(4), macs_of_tiger(8)
+    # Xu et al. (2025), table 2: 7.65 G and 15.27 G, by a tool that counts also norms and activations.
+    # Those touch some 17 thousand values at each of 6,767 places an iteration: 0.1 G, or 6 % of all.
+    for counted, published in ((small, 7.65e9), (large, 15.27e9)):
+        assert 0.93 * published < counted < published
+    # What they count besides grows like the rest.
+    assert large / small == pytest.approx(15.27 / 7.65, abs=0.003)  # published to three digits
 
 
 def test_macs_of_layers_are_those_of_their_formulas() -> None:

@@ -26,9 +26,9 @@ SCHEMES: dict[str, tuple[tuple[float, int], ...]] = {
 
 @dataclass(frozen=True)
 class Config:
-    """hop_samples: 0 for half a window. scheme: of SCHEMES, or "widths" (bins of each band). width: channels of the backbone.
-    norm: of each band, "global" (over time too) or "frame" (causal models have that in any case), or
-    "rms". readout: "mlp" (hidden_factor) or "linear" (shares), see `band_split`."""
+    """hop_samples: 0 for half a window. scheme: of SCHEMES, or "widths" (bins of each band). width: channels
+    of the backbone. norm: of each band, "global" (over time too) or "frame" (causal models have that in any
+    case), or "rms". readout: "mlp" (hidden_factor) or "linear" (shares), see `band_split`."""
 
     window_samples: int = 1280
     hop_samples: int = 0
