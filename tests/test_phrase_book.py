@@ -1,7 +1,6 @@
 """The phrase book encoder and qsep.queries.reading: words as degrees of classes, hand-calculated."""
 
 import json
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,8 @@ from qsep.queries.encoders import phrase_book
 from qsep.queries.encoders.phrase_book import Config, PhraseBook, build
 from qsep.queries.interface import AudioQuery, ClassQuery, MixedQuery, TextQuery
 from qsep.queries.reading.book import read_book
-from qsep.queries.reading.reader import KNOWN_FROM, NEAR_FROM, SHARPNESS, Reader, key
+from qsep.queries.reading.likeness import DECAY, SCALE, SHARPNESS, fit, unit
+from qsep.queries.reading.reader import KNOWN_FROM, NEAR_FROM, key
 from qsep.queries.reading.spelling import Speller, check_script
 from qsep.separation.checkpoint import carry_encoder, describe, stored_encoder
 
@@ -42,11 +42,12 @@ phrases = ["animal", "beast"]
 MIDDLE = (NEAR_FROM + KNOWN_FROM) / 2
 # What words have in common with others; every word has an axis of its own besides.
 SYNONYMS = {"puppy": {"dog": 0.9, "kitten": 0.3}, "wolf": {"hound": MIDDLE}}
-WIDTH = 4096
+WIDTH = 96
+AXES: dict[str, int] = {}  # a word gets the next one when it is first seen
 
 
 def axis(word: str) -> int:
-    return zlib.crc32(word.encode()) % WIDTH
+    return AXES.setdefault(word, len(AXES))
 
 
 def embed(texts: list[str]) -> NDArray[np.float32]:
@@ -67,6 +68,9 @@ class StubSentences:
 
     def is_word(self, word: str) -> bool:
         return word in {"the", "wolf", "puppy", "engine", "running", "without", "everything", "but"}
+
+    def all_vectors(self, texts: list[str]) -> NDArray[np.float32]:
+        return embed(texts)
 
 
 class NoSentences(StubSentences):
@@ -117,14 +121,31 @@ def test_words_are_degrees(encoder: PhraseBook, text: str, expected: dict[str, f
     assert degrees(encoder, text) == expected
 
 
-def test_odds_are_a_softmax_over_phrases_summed_by_entry(encoder: PhraseBook) -> None:
-    texts, owners = encoder.reader.texts, encoder.reader.owners
-    vector = embed(["puppy barking"])[0]
-    weights = np.exp(SHARPNESS * (embed(texts).astype(float) @ vector))
-    expected = [weights[owners == owner].sum() / weights.sum() for owner in range(6)]
-    odds, nearest = encoder.reader.odds(vector)
-    np.testing.assert_allclose(odds, expected, rtol=1e-4)  # exp(30 cosine) of float32 cosines
+def test_odds_are_the_geometric_mean_of_kernel_and_classifier(encoder: PhraseBook) -> None:
+    likeness, vector = encoder.likeness, embed(["puppy barking"])[0]
+    texts, owners = encoder.book.phrases()  # type: ignore[union-attr]
+    kernel = np.exp(SHARPNESS * (embed(texts).astype(float) @ vector))
+    by_phrase = [kernel[np.equal(owners, owner)].sum() / kernel.sum() for owner in range(6)]
+    linear = np.exp(likeness.weights.astype(float) @ vector + likeness.bias)
+    expected = np.sqrt(by_phrase * linear / linear.sum())
+    odds, nearest = likeness.odds(vector)
+    np.testing.assert_allclose(odds, expected / expected.sum(), rtol=1e-4)  # float32 cosines x 30
     assert nearest[0] == pytest.approx(max(embed(["dog", "bark", "a dog barking"]) @ vector))
+
+
+def test_the_classifier_is_a_logistic_regression_at_its_optimum() -> None:
+    rng = np.random.default_rng(1)
+    owners = [0, 1, 2, 0, 1, 2, 2, 1, 0, 0, 1, 2]
+    embeddings = rng.normal(size=(12, 3)).astype(np.float32)
+    likeness = fit(embeddings, owners, 3)
+    inputs = unit(embeddings).astype(float)
+    logits = inputs @ likeness.weights.astype(float).T + likeness.bias
+    odds = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    error = (odds - np.eye(3)[owners]) / 12
+    # by w = weights / SCALE of u = SCALE * x the slope is error' u + 2 DECAY w, zero at the optimum
+    slope = SCALE * error.T @ inputs + 2 * DECAY * likeness.weights / SCALE
+    assert np.abs(slope).max() < 5e-3  # from 0.5 at weights of zero, after ITERATIONS steps
+    assert np.abs(error.sum(axis=0)).max() < 1e-3
 
 
 def test_a_likely_class_gets_degree_one_and_its_neighbours_none(encoder: PhraseBook) -> None:
@@ -220,9 +241,9 @@ def test_a_checkpoint_carries_the_book(
     assert loaded.fingerprint == encoder.fingerprint == description["encoder"]["fingerprint"]
     queries = [TextQuery(text) for text in ("hound", "no animals", "piano and cat")]
     assert torch.equal(loaded.encode(queries).pooled, encoder.encode(queries).pooled)
-    stored = loaded.phrase_embeddings()  # type: ignore[attr-defined]
-    assert stored.dtype == np.float16
-    np.testing.assert_allclose(stored, encoder.phrase_embeddings(), atol=2.0**-11)  # half an ulp
+    # a component is off by half of 1/127 of the largest at most
+    off = np.abs(loaded.likeness.embeddings - encoder.likeness.embeddings)  # type: ignore[attr-defined]
+    assert 0 < off.max() < 1.5 / 254
 
 
 def test_books_add_up(files: tuple[str, str], tmp_path: Path) -> None:
@@ -261,9 +282,13 @@ def test_a_missing_book_is_named(tmp_path: Path) -> None:
         build(Config(folder=str(tmp_path)))
 
 
-def test_embeddings_of_another_book_are_refused(encoder: PhraseBook) -> None:
-    with pytest.raises(ValueError, match="3 embeddings for 17 phrases"):
-        Reader(encoder.book, np.zeros((3, 4)), embed, bool)  # type: ignore[arg-type]
+def test_vectors_of_another_book_are_refused(encoder: PhraseBook, tmp_path: Path) -> None:
+    encoder.carry(tmp_path)
+    book = json.loads((tmp_path / "book.json").read_text())
+    book["labels"]["cat"]["phrases"].append("tabby")
+    (tmp_path / "book.json").write_text(json.dumps(book))
+    with pytest.raises(ValueError, match=r"phrases\.safetensors: 17 embeddings for 18 phrases"):
+        build(Config(folder=str(tmp_path))).read(TextQuery("dog"))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,10 +26,11 @@ from ..reading.book import BOOK_FILE, Book, book_from, read_book
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..reading.likeness import Likeness
     from ..reading.reader import Reader
     from ..reading.reading import Reading
 
-EMBEDDINGS_FILE = "phrases.safetensors"
+VECTORS_FILE = "phrases.safetensors"
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,18 @@ class PhraseBook(QueryEncoder):
         from ..reading.reader import Reader
 
         assert self.book
-        return Reader(
-            self.book, self.phrase_embeddings(), self.sentences.vectors, self.sentences.is_word
-        )
+        return Reader(self.book, self.likeness, self.sentences.vectors, self.sentences.is_word)
+
+    @cached_property
+    def likeness(self) -> Likeness:
+        """As the checkpoint carries it, or anew: minutes for thousands of phrases."""
+        from ..reading.likeness import Likeness, fit
+
+        assert self.book
+        texts, owners = self.book.phrases()
+        if self.config.folder and not self.config.classes:
+            return Likeness.load(Path(self.config.folder) / VECTORS_FILE, owners)
+        return fit(self.sentences.all_vectors(texts), owners, len(self.book.entries()))
 
     @cached_property
     def sentences(self) -> Sentences:
@@ -115,32 +125,13 @@ class PhraseBook(QueryEncoder):
         """Let the sentence encoder's network go; a text that is not known loads it again."""
         self.sentences.release()
 
-    def phrase_embeddings(self) -> NDArray[np.floating]:
-        """(p, d) in the order of the book's phrases."""
-        if self.config.folder and not self.config.classes:
-            from safetensors.numpy import load_file
-
-            path = Path(self.config.folder) / EMBEDDINGS_FILE
-            try:
-                stored: NDArray[np.floating] = load_file(path)["embeddings"]
-            except (OSError, KeyError, ValueError) as error:
-                raise ValueError(
-                    f"{path}: damaged ({error}); fetch the checkpoint again"
-                ) from error
-            return stored
-        assert self.book
-        return self.sentences.vectors(self.book.phrases()[0])
-
-    def carry(self, folder: Path) -> dict[str, str]:
+    def carry(self, folder: Path) -> dict[str, Any]:
         """Write the book with its embeddings into a checkpoint's folder; the settings that read it."""
-        from safetensors.numpy import save_file
-
         if not self.book:
             return asdict(self.config)
-        plain = json.dumps(self.book.plain(), ensure_ascii=False, indent=0)
+        plain = json.dumps(self.book.plain(), ensure_ascii=False)
         (folder / BOOK_FILE).write_text(plain + "\n", "utf-8")
-        embeddings = self.phrase_embeddings().astype(np.float16)
-        save_file({"embeddings": embeddings}, folder / EMBEDDINGS_FILE)
+        self.likeness.save(folder / VECTORS_FILE)
         return {"folder": str(folder)}
 
 
@@ -173,10 +164,13 @@ class Sentences:
 
     def vectors(self, texts: list[str]) -> NDArray[np.float32]:
         """(b, d), unit norm."""
-        found: NDArray[np.float32] = self.cached.encode(
-            [TextQuery(text) for text in texts]
-        ).pooled.numpy()
+        queries = [TextQuery(text) for text in texts]
+        found: NDArray[np.float32] = self.cached.encode(queries).pooled.numpy()
         return found
+
+    def all_vectors(self, texts: list[str]) -> NDArray[np.float32]:
+        """Of thousands, uncached, several at a time: equal but for rounding."""
+        return self.minilm.encode_many(texts).numpy()
 
     def is_word(self, word: str) -> bool:
         return word in self.vocabulary

@@ -21,12 +21,10 @@ from .expression import (
     spelled,
 )
 from .grammar import parse, tidy
+from .likeness import Likeness, Vectors
 from .reading import AtomReading, Familiarity, Reading
 from .spelling import Speller, check_script
 
-Vectors = NDArray[np.float32]
-
-SHARPNESS = 30.0  # inverse temperature of cosines
 NONE_BELOW, ALL_ABOVE = 0.2, 0.6  # of the likeliest entry's odds: others get degree 0, or 1
 KNOWN_FROM = 0.60  # cosine to the nearest phrase; the next two as well
 NEAR_FROM = 0.45
@@ -35,23 +33,19 @@ SHARED_BY = 0.05
 
 
 class Reader:
-    """book and the embeddings of its phrases (p, d), in the order of `Book.phrases`. embed: texts to unit
+    """book and the likeness of sentences to its phrases, in the order of `Book.phrases`. embed: texts to unit
     vectors (b, d). is_word: whether a lower-case word is one of the language."""
 
     def __init__(
         self,
         book: Book,
-        embeddings: NDArray[np.floating],
+        likeness: Likeness,
         embed: Callable[[list[str]], Vectors],
         is_word: Callable[[str], bool],
     ) -> None:
-        self.book = book
-        self.texts, owners = book.phrases()
-        if len(self.texts) != len(embeddings):
-            raise ValueError(f"{len(embeddings)} embeddings for {len(self.texts)} phrases")
+        self.book, self.likeness = book, likeness
         self.embed = embed
-        self.owners = np.array(owners)
-        self.embeddings = unit(np.asarray(embeddings, np.float32))
+        texts, owners = book.phrases()
         self.labels = (*book.classes, OTHER)
         self.entry_labels = [*book.classes, *book.families, OTHER]
         self.entries = book.entries()
@@ -61,9 +55,9 @@ class Reader:
             for member in entry.members or (label,):
                 self.members[number, rows[member]] = 1
         self.exact: dict[str, set[int]] = defaultdict(set)
-        for text, owner in zip(self.texts, owners, strict=True):
+        for text, owner in zip(texts, owners, strict=True):
             self.exact[key(text)].add(owner)
-        self.speller = Speller(self.texts, is_word)
+        self.speller = Speller(texts, is_word)
 
     def read(self, text: str) -> Reading:
         """ValueError for a script that the encoder cannot read."""
@@ -118,7 +112,7 @@ class Reader:
         return self.atom(text, owners, self.members[owners].max(axis=0), 1.0, Familiarity.KNOWN)
 
     def by_likeness(self, text: str, vector: Vectors) -> AtomReading:
-        odds, nearest = self.odds(vector)
+        odds, nearest = self.likeness.odds(vector)
         known, other = odds[:-1], odds[-1]
         relative = known / known.max()
         kept = np.clip((relative - NONE_BELOW) / (ALL_ABOVE - NONE_BELOW), 0, 1)
@@ -130,18 +124,6 @@ class Reader:
         else:
             familiarity = Familiarity.NEAR if similarity >= NEAR_FROM else Familiarity.UNKNOWN
         return self.atom(text, owners, degrees, similarity, familiarity)
-
-    def odds(self, vector: Vectors) -> tuple[Vectors, Vectors]:
-        """Of each entry, other last: how likely it is, in sum 1, and the cosine of its nearest phrase.
-
-        Kernel regression (Nadaraya 1964, Watson 1964) with weights exp(SHARPNESS * cosine).
-        """
-        cosines = self.embeddings @ vector
-        weights = np.exp(SHARPNESS * (cosines - cosines.max()))
-        odds = np.bincount(self.owners, weights, len(self.entries)).astype(np.float32)
-        nearest = np.full(len(self.entries), -1, np.float32)
-        np.maximum.at(nearest, self.owners, cosines)
-        return odds / odds.sum(), nearest
 
     def atom(
         self,
@@ -176,10 +158,6 @@ def key(text: str) -> str:
     plain = tidy(text)
     first, _, rest = plain.partition(" ")
     return rest if rest and first in ("a", "an", "the", "some") else plain
-
-
-def unit(vectors: Vectors) -> Vectors:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
 def resolved(expression: Expression, similarity: Callable[[str], float]) -> Expression:
