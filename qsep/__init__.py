@@ -19,13 +19,14 @@ if TYPE_CHECKING:
         Span,
         TextQuery,
     )
-    from qsep.separation.api import Model, Result, load
+    from qsep.separation.api import Model, Result, load, models
 
 # Imported at first use, so that importing the package stays quick.
 _EXPORTS = {
     "Model": "qsep.separation.api",
     "Result": "qsep.separation.api",
     "load": "qsep.separation.api",
+    "models": "qsep.separation.api",
     "AudioQuery": "qsep.queries.interface",
     "Conditions": "qsep.queries.interface",
     "ImageQuery": "qsep.queries.interface",
@@ -46,6 +47,7 @@ __all__ = [
     "TextQuery",
     "__version__",
     "load",
+    "models",
 ]
 
 

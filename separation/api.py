@@ -30,7 +30,9 @@ from .inference.constraints import separate_conditioned
 from .inference.examples import with_examples
 from .inference.progress import heard_by, say
 from .interface import Separator
+from .published.installed import get_model, hub_folder, is_hub_name
 from .published.reader import load_published
+from .published.registry import no_such_model, published_models
 from .runtime.accelerate import accelerate, check_runtime
 
 log = logging.getLogger("qsep")
@@ -88,12 +90,19 @@ class Model:
     """A separator with its query encoder, on one device; see `load`."""
 
     def __init__(
-        self, separator: Separator, encoder: QueryEncoder, name: str = "", fingerprint: str = ""
+        self,
+        separator: Separator,
+        encoder: QueryEncoder,
+        name: str = "",
+        fingerprint: str = "",
+        source: Path | None = None,
     ) -> None:
+        """source: the checkpoint folder or released file that it was read from."""
         self.separator = separator
         self.encoder = encoder
         self.name = name
         self.fingerprint = fingerprint
+        self.source = source
         self.drawing = Drawing()
 
     def best_of(self, candidates: int, judge: str = "embedding") -> Model:
@@ -104,6 +113,40 @@ class Model:
         chosen.fingerprint += f"-best-of-{candidates}-by-{judge}" if candidates > 1 else ""
         chosen.drawing.check(self.separator)
         return chosen
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        revision: str | None = None,
+        device: str = "auto",
+        runtime: str = "torch",
+        precision: str = "fp32",
+    ) -> Model:
+        """As `load`, in the words of transformers. The hub's cache and token are those of HF_HOME and
+        HF_TOKEN."""
+        from .published.hub_model import HubModel
+
+        model = f"{name}@{revision}" if revision else str(name)
+        place = model if Path(model).is_file() else str(checkpoint_folder(model))
+        found: Model = HubModel.from_pretrained(
+            place, device=device, runtime=runtime, precision=precision
+        )
+        found.name = model if is_hub_name(model) else found.name
+        return found
+
+    def save_pretrained(self, folder: str | Path, **options: Any) -> str | None:
+        """Write the model's checkpoint into the folder, beside what else is there; with push_to_hub=True
+        and repo_id= also to the hub. Options are those of huggingface_hub's ModelHubMixin."""
+        from .published.hub_model import HubModel
+
+        return HubModel.of(self).save_pretrained(folder, **options)
+
+    def push_to_hub(self, name: str, **options: Any) -> str:
+        """Publish the model's checkpoint as ORG/NAME on the hub; returns the address of the commit."""
+        from .published.hub_model import HubModel
+
+        return HubModel.of(self).push_to_hub(name, **options)
 
     @property
     def device(self) -> torch.device:
@@ -293,8 +336,10 @@ def load(
     runtime: str = "torch",
     precision: str = "fp32",
 ) -> Model:
-    """A model by the name of a shipped checkpoint, by its folder, or by a file that others released
-    (`best_model.pt` of CLIPSep), ready to separate.
+    """A model ready to separate: by the name of a shipped or published one (`models` lists them; what is
+    not here is downloaded and converted once), by the folder of a checkpoint, by its name on the Hugging
+    Face hub (ORG/NAME or ORG/NAME@REVISION), or by a file that others released (`best_model.pt` of
+    CLIPSep).
 
     device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
     runtime: what computes the separator's networks, "torch", or on the CPU "openvino" or "onnx", for
@@ -319,7 +364,8 @@ def load(
     if (runtime, precision) != ("torch", "fp32"):
         fingerprint += f"-{runtime}-{precision}"
     words = CachedEncoder(encoder)
-    return Model(separator, with_examples(separator, words), path.name, fingerprint)
+    name = str(model) if is_hub_name(str(model)) and not Path(model).exists() else path.name
+    return Model(separator, with_examples(separator, words), name, fingerprint, path)
 
 
 def shipped_models() -> list[str]:
@@ -327,15 +373,34 @@ def shipped_models() -> list[str]:
     return sorted(path.parent.name for path in CHECKPOINTS_DIR.glob("*/config.json"))
 
 
+def models() -> list[str]:
+    """Names that `load` takes: models that come with the package, then published ones, which it fetches."""
+    published = [model.name for model in published_models().values() if model.separates]
+    return [*shipped_models(), *published]
+
+
 def checkpoint_folder(model: str | Path) -> Path:
-    """The folder that a name or a path means."""
+    """The folder that a name or a path means; a published model is fetched and converted if need be."""
     if model in shipped_models():  # also where a folder has that name: it is to be had as ./NAME
         return CHECKPOINTS_DIR / str(model)
     if Path(model).is_dir():
         return Path(model)
-    raise ValueError(
-        f"{model}: no such model; give a checkpoint folder or one of: {', '.join(shipped_models())}"
-    )
+    name = str(model)
+    if name in published_models():
+        return separator_folder(name)
+    if is_hub_name(name):
+        return hub_folder(name)
+    raise no_such_model(name, shipped_models())
+
+
+def separator_folder(name: str) -> Path:
+    published = published_models()[name]
+    if published.kind != "separator":
+        raise ValueError(
+            f"{name} is an encoder of queries ({published.system}), no separator; "
+            f"'qsep models info {name}' says how it is used"
+        )
+    return get_model(name)
 
 
 def choose_device(name: str) -> torch.device:

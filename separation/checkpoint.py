@@ -227,9 +227,8 @@ def stored_encoder(folder: Path, config: dict[str, Any]) -> QueryEncoder:
 def stored_classes(config: dict[str, Any]) -> tuple[str, ...]:
     """The sound classes that a checkpoint's separator knows, without building it; empty for most."""
     settings = config["separator"]["config"]
-    return tuple(
-        settings.get("classes") or settings.get("concepts") or ()
-    )  # as band_unet calls them
+    settings = settings.get("analysis", settings)  # of a flow, which another network starts
+    return tuple(settings.get("classes") or settings.get("concepts") or ())  # as band_unet has them
 
 
 def check_width(separator: Separator, encoder: QueryEncoder, source: str) -> None:

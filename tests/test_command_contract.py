@@ -33,8 +33,10 @@ COMMANDS = {
     "--data --device --embedding --keep-audio --manifest --model --out --overwrite --no-overwrite "
     "--precision --runtime --workers -m -o",
     "models convert": "FILE [SETTINGS...] --out -o",
+    "models get": "NAMES... --from",
     "models info": "[MODEL] --json",
-    "models list": "",
+    "models list": "--json --published",
+    "models push": "FOLDER NAME --message --private",
     "recipes check": "RECIPE [OVERRIDES...]",
     "recipes copy": "RECIPE FILE",
     "recipes list": "",

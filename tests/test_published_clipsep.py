@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from command import Run, record
+from local_hub import local_hub, use
 from tiny import StubConfig, StubEncoder, kind_of, noise, rng, tiny_separator
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from qsep.separation.api import load
 from qsep.separation.checkpoint import load_checkpoint
 from qsep.separation.published.clipsep import published_modules
 from qsep.separation.published.reader import convert_to_folder, load_published
+from qsep.separation.published.registry import published_models
 
 LEVELS = 3
 LABELS = {"violin": 1, "dog barking": 0, "rain": 2}
@@ -203,6 +205,25 @@ def test_converted_to_a_folder_it_is_the_same_model(
     found = converted[0].state_dict()  # type: ignore[attr-defined]
     assert all(torch.equal(found[key], value) for key, value in expected.items())
     assert "best_model.pt" in (tmp_path / "ours" / "README.md").read_text()
+
+
+def test_fetched_by_hand_it_is_had_by_its_name(
+    qsep: Run, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its archive unpacks: the weights one folder below the arguments."""
+    folder = release("clipsep_nit").parent.parent
+    with local_hub() as hub:
+        use(hub, tmp_path / "caches", monkeypatch)
+        (need,) = published_models()["clipsep-nit"].needs
+        hub.put(f"/{need.hub}/resolve/main/{need.files[0]}", b"CLIP" * 1000)
+        done = qsep("models", "get", "clipsep-nit", "--from", folder)
+        assert done.code == 0, done.err
+        direct = load_published(folder / "checkpoints" / "best_model.pt")[0]
+        found = load("clipsep-nit", "cpu").separator
+        expected = direct.state_dict()  # type: ignore[attr-defined]
+        weights = found.state_dict()  # type: ignore[attr-defined]
+        assert all(torch.equal(weights[key], value) for key, value in expected.items())
+        assert [item.path for item in hub.gets(f"/{need.hub}/resolve/main/{need.files[0]}")]
 
 
 def test_the_command_line_converts_and_separates_with_either(

@@ -104,6 +104,26 @@ def releaser(
     return write
 
 
+def test_parts_that_the_file_lacks_come_from_the_autoencoders_file_and_from_t5(
+    release: Release, tmp_path: Path
+) -> None:
+    """Whole and in parts it is the same model."""
+    expected = load_published(release())[0].state_dict()  # type: ignore[attr-defined]
+
+    def take_apart(weights: dict[str, Tensor]) -> None:
+        start = flowsep.FIRST_STAGE
+        first_stage = [key for key in weights if key.startswith(start)]
+        vae = {key.removeprefix(start): weights.pop(key) for key in first_stage}
+        torch.save({"state_dict": vae}, tmp_path / "vae.ckpt")
+        for key in [key for key in weights if key.startswith(flowsep.TEXT)]:
+            del weights[key]
+
+    found = load_published(release(take_apart))[0].state_dict()  # type: ignore[attr-defined]
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected if key != "null")
+    torch.testing.assert_close(found["null"], expected["null"], atol=1e-5, rtol=0)
+
+
 def refusal(path: Path) -> str:
     with pytest.raises(ValueError, match=r"\A[^\n]+\Z") as caught:
         load_published(path)

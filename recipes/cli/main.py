@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ import typer
 
 from .auto import auto
 from .data import data_app
+from .models import models_app
 from .options import SOME_FAILED, USAGE, DeviceOption, ModelOption, OverwriteOption
 from .recipes import recipes_app
 
@@ -25,7 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Separate the sounds that a query names from a recording; train separators; score them.",
 )
-models_app = typer.Typer(no_args_is_help=True, help="What models there are and what they know.")
 app.command()(auto)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
@@ -295,89 +294,6 @@ def report(
 
     write_report(read_runs(runs), out)
     print(f"report: {out}")
-
-
-@models_app.command("list")
-def list_models() -> None:
-    """The models that come with the package."""
-    from qsep.separation.api import CHECKPOINTS_DIR, shipped_models
-
-    for name in shipped_models():
-        card = (CHECKPOINTS_DIR / name / "README.md").read_text().splitlines()
-        print(f"{name:20} {card[0].lstrip('# ')}")
-
-
-@models_app.command("info")
-def model_info(
-    model: Annotated[str, typer.Argument(help="A shipped model's name or a folder.")] = "sounds21",
-    json_output: Annotated[bool, typer.Option("--json", help="The whole configuration.")] = False,
-) -> None:
-    """What a model is, what kinds of sound it knows, and how it was made."""
-    from qsep.separation.api import checkpoint_folder
-    from qsep.separation.checkpoint import read_config, stored_classes
-
-    folder = checkpoint_folder(model)
-    config = read_config(folder)
-    if json_output:
-        print(json.dumps(config, indent=1))
-        return
-    size_mb = (folder / "model.safetensors").stat().st_size / 1e6
-    provenance = config.get("provenance", {})
-    print(
-        f"{folder.name}: {config['separator']['kind']}, {config['sample_rate']} Hz, {size_mb:.1f} MB"
-    )
-    print(f"queries: {kinds_of_query(folder, config)}")
-    if source := provenance.get("converted_from"):
-        print(f"converted from: {source} ({provenance['recipe']})")
-    elif {"recipe", "seed", "step"} <= provenance.keys():
-        print(
-            f"made by: qsep train {provenance['recipe']}, seed {provenance['seed']}, "
-            f"{provenance['step']} steps"
-        )
-    if classes := stored_classes(config):
-        print(f"knows {len(classes)} kinds of sound:")
-        for name in classes:
-            print(f"  {name}")
-
-
-def kinds_of_query(folder: Path, config: dict[str, Any]) -> str:
-    """What a model reads and by which encoder, or why that cannot be told here."""
-    from qsep.separation.checkpoint import stored_encoder
-    from qsep.separation.inference.examples import readable
-
-    described = f"by {config['encoder']['kind']} ({config['encoder']['fingerprint']})"
-    try:
-        modalities = stored_encoder(folder, config).modalities
-    except ValueError as error:
-        return f"{described}, which is not usable here: {error}"
-    kinds = readable(modalities, bool(config["separator"]["config"].get("concepts")))
-    return f"{' and '.join(sorted(kind.kind for kind in kinds))}, {described}"  # type: ignore[attr-defined]
-
-
-@models_app.command("convert")
-def convert_model(
-    file: Annotated[Path, typer.Argument(help="A released checkpoint, such as best_model.pt.")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Other settings than the released ones, as separator.exact=true.",
-            metavar="[KEY=VALUE]...",
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")] = ...,  # type: ignore[assignment]
-) -> None:
-    """Turn a checkpoint that others released into a checkpoint folder."""
-    from qsep.separation.published.reader import convert_to_folder
-
-    from ..training.config import override_value
-
-    changes: dict[str, Any] = {}
-    for setting in settings or []:
-        override_value(changes, setting)
-    if unknown := sorted(changes.keys() - {"separator", "encoder"}):
-        raise ValueError(f"{unknown[0]}: settings are separator.KEY=VALUE or encoder.KEY=VALUE")
-    convert_to_folder(file, out, changes)
-    print(f"checkpoint: {out}")
 
 
 @app.command()

@@ -9,7 +9,13 @@ import typer
 USAGE, SOME_FAILED = 2, 1  # exit codes
 
 ModelOption = Annotated[
-    str, typer.Option("--model", "-m", help="A shipped model's name, a folder or a released file.")
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A name of 'qsep models list' (published ones are fetched at first use), a checkpoint's "
+        "folder, ORG/NAME[@REVISION] of the Hugging Face hub, or a released file.",
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace existing files.")]

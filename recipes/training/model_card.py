@@ -6,16 +6,20 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from qsep.separation.card import citation_section, use_section, with_header
+from qsep.separation.checkpoint import stored_classes
+
 from .config import Recipe
 
 
 def model_card(description: dict[str, Any], recipe: Recipe) -> str:
-    """Markdown: what the model is, what it knows, how it was made, on whose recordings."""
+    """Markdown: what the model is, what it knows, how to use it, how it was made, on whose recordings."""
     model, provenance = description[recipe.part], description["provenance"]
     queried = ""
     if encoder := description.get("encoder"):
         queried = f", queried through `{encoder['kind']}` ({encoder['fingerprint']})"
-    known = model["config"].get("concepts") or []
+    separates = recipe.part == "separator"
+    known = stored_classes(description) if separates else ()
     lines = [
         f"# {recipe.card.get('title', recipe.name)}",
         "",
@@ -25,6 +29,8 @@ def model_card(description: dict[str, Any], recipe: Recipe) -> str:
     ]
     if known:
         lines += ["", "## What it knows", "", *(f"- {name}" for name in known)]
+    if separates:
+        lines += ["", use_section(known[0] if known else "a dog barking").rstrip()]
     for heading in ("data", "scores", "limits", "licence"):
         if text := recipe.card.get(heading):
             lines += ["", f"## {heading.capitalize()}", "", text.strip()]
@@ -35,7 +41,19 @@ def model_card(description: dict[str, Any], recipe: Recipe) -> str:
             "",
             *attribution(Path(recipe.data.folder), recipe.data.split),
         ]
-    return "\n".join(lines) + "\n"
+    lines += ["", citation_section().rstrip()]
+    return with_header(
+        "\n".join(lines) + "\n",
+        licence_id(recipe.card.get("licence", "")),
+        [model["kind"]],
+        recipe.card.get("results", []),
+        separates,
+    )
+
+
+def licence_id(text: str) -> str:
+    """The identifier with which a licence's description begins, as Apache-2.0 in 'Apache-2.0, as qsep'."""
+    return text.strip().partition(",")[0].partition(" ")[0].strip(".;").lower()
 
 
 def attribution(folder: Path, split: str) -> list[str]:

@@ -16,6 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qsep.queries.encoders.t5 import T5
+from qsep.queries.encoders.t5 import Config as T5Config
+from qsep.queries.files.weights import read_state_dict
+
 from ..components import from_settings
 from ..models.flowsep import Config, FlowSep
 from ..networks.mel.bigvgan import half_band
@@ -28,6 +32,7 @@ TRAINING_ONLY = re.compile(
     r"logvar|betas|alphas_cumprod(_prev)?|(sqrt|log)_.*alphas_cumprod|posterior_\w+|"
     r"model_ema\.(decay|num_updates)|first_stage_model\.loss\..*"
 )
+AUTOENCODER_FILE = "vae.ckpt"  # keys without FIRST_STAGE
 HUB_NAMES = {1024: "google/flan-t5-large"}  # by the width of its states
 END, PADDING = 1, 0  # of T5's tokens
 
@@ -63,21 +68,24 @@ def recognises(weights: Mapping[str, Tensor]) -> bool:
 
 
 def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
-    """Raises ValueError with one line for whatever does not fit; nothing is dropped unawares."""
+    """Raises ValueError with one line for whatever does not fit; nothing is dropped unawares.
+
+    A file without an autoencoder takes that of vae.ckpt beside it; without a text encoder, T5 is asked.
+    """
+    weights = with_autoencoder(weights, path)
     try:
         settings = settings_of(weights)
         config: Config = from_settings(Config, settings)
-        ours = {
-            "codec.scale": weights["scale_factor"].float(),
-            "null": empty_text(weights, config.null_tokens),
-        }
+        ours = {"codec.scale": weights["scale_factor"].float()}
+        if any(key.startswith(TEXT) for key in weights):
+            ours["null"] = empty_text(weights, config.null_tokens)
     except KeyError as error:
         raise ValueError(f"{path}: weights {error.args[0]} of FlowSep are missing") from None
     with torch.device("meta"):
         expected = FlowSep(config).state_dict()
     averaged = any(key.startswith(f"{AVERAGES}diffusion_model") for key in weights)
     used = {"scale_factor"}
-    for key in expected.keys() - ours.keys():
+    for key in expected.keys() - ours.keys() - {"null"}:
         theirs = published_name(key, config)
         used.add(theirs)
         if averaged and theirs.startswith(UNET):
@@ -101,8 +109,20 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
         "dim": config.query_dim,
         "max_tokens": config.null_tokens,
     }
+    if "null" not in ours:
+        ours["null"] = T5(T5Config(**encoder)).nothing()
     provenance = {"recipe": "FlowSep", "seed": None, "step": None}
     return Converted("flowsep", settings, "t5", encoder, ours, provenance)
+
+
+def with_autoencoder(weights: Mapping[str, Tensor], path: Path) -> Mapping[str, Tensor]:
+    beside = path.parent / AUTOENCODER_FILE
+    if any(key.startswith(FIRST_STAGE) for key in weights) or not beside.is_file():
+        return weights
+    return {
+        **weights,
+        **{FIRST_STAGE + key: value for key, value in read_state_dict(beside).items()},
+    }
 
 
 def settings_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -263,12 +283,13 @@ def without_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def empty_text(weights: Mapping[str, Tensor], num_tokens: int) -> Tensor:
     """(num_tokens, d): the states of an empty text with all its padding, by the T5 in the file; KeyError
     for weights of it that are missing."""
-    from transformers import T5Config, T5EncoderModel
+    from transformers import T5Config as NetworkConfig
+    from transformers import T5EncoderModel
 
     text = {key.removeprefix(TEXT): value for key, value in weights.items() if key.startswith(TEXT)}
     layer = "encoder.block.0.layer."
     bias = text[f"{layer}0.SelfAttention.relative_attention_bias.weight"]
-    config = T5Config(
+    config = NetworkConfig(
         vocab_size=text["shared.weight"].shape[0],
         d_model=text["shared.weight"].shape[1],
         d_kv=text[f"{layer}0.SelfAttention.q.weight"].shape[0] // bias.shape[1],

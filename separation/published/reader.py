@@ -9,10 +9,12 @@ from typing import Any
 from qsep.queries.files.weights import Unfilled, load_weights, read_state_dict
 from qsep.queries.interface import QueryEncoder
 
+from ..card import citation_section, use_section, with_header
 from ..checkpoint import carry_encoder, check_width, describe, file_fingerprint, save_checkpoint
 from ..components import build_encoder, build_separator
 from ..interface import Separator
 from . import clipsep, flowsep, resunet30
+from .registry import PublishedModel
 
 CONVERTERS = (clipsep, resunet30, flowsep)
 
@@ -42,30 +44,42 @@ def load_published(
 
 
 def convert_to_folder(
-    path: Path, folder: Path, changes: dict[str, dict[str, Any]] | None = None
+    path: Path,
+    folder: Path,
+    changes: dict[str, dict[str, Any]] | None = None,
+    published: PublishedModel | None = None,
 ) -> None:
     """Write what `load_published` reads as a checkpoint folder, which must not be there yet.
 
-    An encoder that lies in the released file is written into the folder too.
+    An encoder that lies in the released file is written into the folder too. published: what the
+    registry says of the model, for its card.
     """
     if folder.exists():
         raise ValueError(f"{folder} exists; give a folder that does not")
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give the released checkpoint, as best_model.pt")
     separator, encoder, config = load_published(path, changes)
+    if published:
+        config["provenance"] |= {"published": published.name, "licence": published.licence}
     weights = separator.state_dict()  # type: ignore[attr-defined]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
         files = carry_encoder(config, encoder, Path(scratch))
-        save_checkpoint(folder, config, weights, card_of(config), encoder_files=files)
+        save_checkpoint(folder, config, weights, card_of(config, published), encoder_files=files)
 
 
-def card_of(config: dict[str, Any]) -> str:
+def card_of(config: dict[str, Any], published: PublishedModel | None = None) -> str:
     provenance = config["provenance"]
-    return (
+    body = (
         f"# {provenance['recipe']}, converted\n\n"
         f"Weights from `{provenance['converted_from']}` (SHA-256 {provenance['sha256']}…), as their "
         "authors trained and released them; their licence holds.\n\n"
         f"Separator `{config['separator']['kind']}` at {config['sample_rate']} Hz; queries by "
-        f"`{config['encoder']['kind']}`.\n"
+        f"`{config['encoder']['kind']}`.\n\n"
     )
+    if published is None:
+        return with_header(body + use_section(), licence="see its authors")
+    body += f"It knows {published.knows}.\n\nFrom {published.files[0].where}.\n\n"
+    body += f"## Licence\n\n{published.licence}\n\n"
+    body += f"{use_section()}\n{citation_section(published.paper)}"
+    return with_header(body, published.licence_id, [published.system])

@@ -1,0 +1,200 @@
+"""Models by name: those of the registry, and checkpoint folders on the Hugging Face hub.
+
+A published model is fetched and converted once, into a checkpoint folder in qsep's cache, from which
+every later start reads.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ..storage.temporary import temporary_folder, write_atomically
+from .download import cache_folder, fetch, local_copy, one_at_a_time
+from .registry import (
+    NeededFiles,
+    PublishedFile,
+    PublishedModel,
+    published_as,
+    published_models,
+)
+from .transfer import DownloadError, explained, is_connection_fault
+
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")  # ORG/NAME or ORG/NAME@REVISION
+COMMIT = re.compile(r"[0-9a-f]{40}")
+CARD = "README.md"
+
+
+def models_folder() -> Path:
+    return cache_folder() / "models"
+
+
+def is_hub_name(name: str) -> bool:
+    return HUB_NAME.fullmatch(name) is not None
+
+
+def installed_folder(name: str) -> Path | None:
+    """The converted model, if it is here."""
+    folder = models_folder() / name
+    return folder if (folder / "config.json").is_file() else None
+
+
+def is_here(model: PublishedModel) -> bool:
+    """Whether it can be used without a network."""
+    if model.kind == "encoder":
+        return local_copy(model.files[0]) is not None
+    return installed_folder(model.name) is not None
+
+
+def get_model(name: str, given: Path | None = None) -> Path:
+    """The checkpoint folder of a separator, or the file of an encoder, of the registry; fetched and
+    converted if it is not here.
+
+    given: a folder with files that were fetched by hand or brought from elsewhere.
+    Raises DownloadError, or ValueError from the conversion, with one line that says what to do.
+    """
+    model = published_models()[name]
+    if model.kind == "encoder":
+        return fetch(model.files[0], given)
+    if folder := installed_folder(name):
+        return folder
+    if not model.converter:
+        raise DownloadError(
+            f"{name} cannot be used: {model.note}; its files are at {model.files[0].where}"
+        )
+    if given is None and any(file.page for file in model.files):
+        raise DownloadError(by_hand(model))
+    with one_at_a_time(f"model-{name}", name):
+        return installed_folder(name) or convert(model, given)
+
+
+def by_hand(model: PublishedModel) -> str:
+    names = " and ".join(file.name for file in model.files)
+    doubt = " (these names could not be confirmed)" if model.unconfirmed else ""
+    return (
+        f"{model.name}: a program cannot fetch it: open {model.files[0].page} in a browser, unpack what "
+        f"you get, and with {names}{doubt} in a folder run "
+        f"'qsep models get {model.name} --from FOLDER'"
+    )
+
+
+def convert(model: PublishedModel, given: Path | None) -> Path:
+    from .reader import convert_to_folder
+
+    try:
+        first = fetch(model.files[0], given)
+        others = [
+            fetch(file, given)
+            for file in model.files[1:]
+            if not (file.unless_holds and holds(first, file.unless_holds))
+        ]
+        for need in model.needs:
+            fetch_needed(need)
+    except DownloadError as error:
+        if not model.unconfirmed:
+            raise
+        names = ", ".join(model.unconfirmed)
+        raise DownloadError(f"{error} (the place of {names} could not be confirmed)") from error
+    folder = models_folder() / model.name
+    with temporary_folder(folder.parent) as scratch:
+        for path in (first, *others):  # side by side, as converters look for them
+            stand_in(path, scratch / path.name)
+        convert_to_folder(scratch / first.name, folder, published=model)
+    return folder
+
+
+def stand_in(path: Path, link: Path) -> None:
+    try:
+        link.symlink_to(path.resolve())
+    except OSError:  # where links need a permission
+        shutil.copyfile(path, link)
+
+
+def holds(path: Path, prefix: str) -> bool:
+    """Whether a checkpoint has weights whose names begin so."""
+    from qsep.queries.files.weights import read_state_dict
+
+    return any(key.startswith(prefix) for key in read_state_dict(path))
+
+
+def fetch_needed(need: NeededFiles) -> None:
+    """Into the hub's cache, where the libraries that read queries look for them."""
+    for name in need.files:
+        fetch(PublishedFile(file=name, hub=need.hub))
+
+
+def hub_folder(name: str) -> Path:
+    """The snapshot of a checkpoint folder on the hub, ORG/NAME or ORG/NAME@REVISION, in the hub's cache.
+
+    A branch is asked for its newest state if the hub can be reached, else the newest here is taken.
+    Repositories that the registry has by another layout are taken from there.
+    """
+    repository, _, revision = name.partition("@")
+    if not revision and (known := published_as(repository)):
+        return get_model(known)
+    revision = revision or "main"
+    commit, names = listed(name, repository, revision)
+    wanted = [item for item in names if is_part(item)]
+    if "config.json" not in wanted or "model.safetensors" not in wanted:
+        raise DownloadError(
+            f"{name}: no checkpoint of qsep (config.json and model.safetensors) at "
+            f"https://huggingface.co/{repository}; published models of others go by the names in "
+            "'qsep models list'"
+        )
+    paths = {
+        item: fetch(PublishedFile(file=item, hub=repository, revision=commit)) for item in wanted
+    }
+    reference = repository_folder(repository) / "refs" / revision
+    write_atomically(reference, lambda path: path.write_text(commit, "utf-8"))
+    return paths["config.json"].parent
+
+
+def is_part(name: str) -> bool:
+    """Whether a file of a repository belongs to a checkpoint folder."""
+    return name in ("config.json", "model.safetensors", CARD) or name.startswith("encoder/")
+
+
+def listed(name: str, repository: str, revision: str) -> tuple[str, list[str]]:
+    """The commit that a revision means, and the names of its files; from the cache without a network."""
+    if COMMIT.fullmatch(revision) and (found := snapshot(repository, revision)):
+        return revision, found
+    from huggingface_hub import HfApi, constants
+
+    where = f"https://huggingface.co/{repository}"
+    try:
+        info: Any = HfApi().model_info(repository, revision=revision, timeout=10)
+        return info.sha, [item.rfilename for item in info.siblings]
+    except Exception as error:  # whatever the libraries under it raise
+        if is_connection_fault(error) or constants.is_offline_mode():
+            commit = cached_commit(repository, revision)
+            if commit and (found := snapshot(repository, commit)):
+                return commit, found
+        raise explained(error, f"{name} (no such folder here)", where) from error
+
+
+def repository_folder(repository: str) -> Path:
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
+
+
+def cached_commit(repository: str, revision: str) -> str | None:
+    reference = repository_folder(repository) / "refs" / revision
+    if reference.is_file():
+        return reference.read_text("utf-8").strip()
+    return revision if COMMIT.fullmatch(revision) else None
+
+
+def snapshot(repository: str, commit: str) -> list[str] | None:
+    """Names of the files of a commit that are here; None where it is not whole."""
+    folder = repository_folder(repository) / "snapshots" / commit
+    names = [
+        os.path.relpath(path, folder).replace(os.sep, "/")
+        for path in folder.rglob("*")
+        if path.is_file()
+    ]
+    return names if {"config.json", "model.safetensors"} <= set(names) else None

@@ -1,0 +1,191 @@
+"""Which models are published, and where: the facts of registry.toml, without a look at the network.
+
+$QSEP_REGISTRY names another file of the same form, whose models come first and replace those of the same
+name: a laboratory's own models, or its mirrors.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+REGISTRY = Path(__file__).parent / "registry.toml"
+KINDS = ("separator", "encoder")
+NEAR = 0.5  # of difflib's ratio, from which on a name is taken for a misspelling
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """One file, and its one place: a hub repository (`hub`, or `space`), a Zenodo record, a plain url, a
+    page for people (`page`), or another entry of the registry. The fields are those of registry.toml."""
+
+    file: str = ""
+    hub: str = ""
+    space: str = ""
+    revision: str = "main"
+    zenodo: int = 0
+    url: str = ""
+    page: str = ""
+    entry: str = ""
+    unless_holds: str = ""
+    size: int = 0
+    sha256: str = ""
+    confirmed: bool = True
+
+    def __post_init__(self) -> None:
+        places = [self.hub, self.space, self.zenodo, self.url, self.page, self.entry]
+        if sum(map(bool, places)) != 1:
+            raise ValueError(
+                f"file {self.name!r} needs one of hub, space, zenodo, url, page, entry"
+            )
+        if not (self.file or self.url or self.entry):
+            raise ValueError("a file without a name: say file = …")
+
+    @property
+    def name(self) -> str:
+        """What the file is called where it lies."""
+        return (self.file or self.url).rsplit("/", 1)[-1]
+
+    @property
+    def repository(self) -> str:
+        return self.hub or self.space
+
+    @property
+    def address(self) -> str:
+        """Where a program fetches it; empty for files on the hub and for those that people fetch."""
+        if self.zenodo:
+            host = os.environ.get("QSEP_ZENODO", "https://zenodo.org").rstrip("/")
+            return f"{host}/records/{self.zenodo}/files/{quote(self.file)}?download=1"
+        return self.url
+
+    @property
+    def where(self) -> str:
+        """The place as a person looks it up."""
+        if self.hub:
+            return f"https://huggingface.co/{self.hub}"
+        if self.space:
+            return f"https://huggingface.co/spaces/{self.space}"
+        return f"https://zenodo.org/records/{self.zenodo}" if self.zenodo else self.page or self.url
+
+
+@dataclass(frozen=True)
+class NeededFiles:
+    """Files of one repository on the hub that a query encoder takes from there by itself."""
+
+    hub: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """A model of the registry; what its fields mean stands in registry.toml."""
+
+    name: str
+    system: str
+    knows: str
+    paper: str
+    licence: str
+    licence_id: str
+    files: tuple[PublishedFile, ...]
+    kind: str = "separator"
+    rate: int = 0
+    converter: bool = True
+    note: str = ""
+    use: str = ""
+    real_time: float | None = None
+    memory_gb: float | None = None
+    needs: tuple[NeededFiles, ...] = ()
+
+    @property
+    def separates(self) -> bool:
+        """Whether qsep can separate with it."""
+        return self.kind == "separator" and self.converter
+
+    @property
+    def size(self) -> int:
+        """Bytes to download, as far as known, without what only some checkpoints lack."""
+        return sum(file.size for file in self.files if not file.unless_holds)
+
+    @property
+    def unconfirmed(self) -> tuple[str, ...]:
+        """Names of files whose place could not be confirmed."""
+        return tuple(file.name for file in self.files if not file.confirmed)
+
+
+def published_models() -> dict[str, PublishedModel]:
+    """All of them by their names, in the order of the list."""
+    extra = os.environ.get("QSEP_REGISTRY")
+    first = read_registry(Path(extra)) if extra else {}
+    return first | {
+        name: model for name, model in read_registry(REGISTRY).items() if name not in first
+    }
+
+
+@cache
+def read_registry(path: Path) -> dict[str, PublishedModel]:
+    """ValueError with one line for what is wrong in the file."""
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}: check QSEP_REGISTRY") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{path}: not TOML ({error})") from error
+    models = {}
+    for name, table in tables.items():
+        try:
+            models[name] = as_model(name, table)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}: model {name}: {error}") from error
+    return models
+
+
+def as_model(name: str, table: dict[str, Any]) -> PublishedModel:
+    content = dict(table)
+    content["files"] = tuple(from_table(PublishedFile, file) for file in content.get("files", []))
+    content["needs"] = tuple(
+        from_table(NeededFiles, {**need, "files": tuple(need.get("files", ()))})
+        for need in content.get("needs", [])
+    )
+    model: PublishedModel = from_table(PublishedModel, {"name": name, **content})
+    if model.kind not in KINDS:
+        raise ValueError(f"kind is {model.kind!r}; expected one of {', '.join(KINDS)}")
+    if not model.files:
+        raise ValueError("no files are listed")
+    return model
+
+
+def from_table(kind: Any, table: dict[str, Any]) -> Any:
+    known = {item.name: item for item in fields(kind)}
+    if unknown := sorted(table.keys() - known.keys()):
+        raise ValueError(f"unknown key {unknown[0]!r}; known: {', '.join(known)}")
+    required = [name for name, item in known.items() if item.default is MISSING]
+    if missing := [name for name in required if name not in table]:
+        raise ValueError(f"{missing[0]} is missing")
+    return kind(**table)
+
+
+def published_as(repository: str) -> str | None:
+    """The name under which the registry has a repository of the hub, if it has it."""
+    for model in published_models().values():
+        if model.files[0].repository == repository:
+            return model.name
+    return None
+
+
+def no_such_model(name: str, shipped: Iterable[str]) -> ValueError:
+    """Names the nearest, those that come with the package, and the published ones."""
+    shipped = list(shipped)
+    published = [model.name for model in published_models().values() if model.separates]
+    near = difflib.get_close_matches(name.casefold(), [*shipped, *published], 1, NEAR)
+    meant = f"; did you mean {near[0]}?" if near else "."
+    return ValueError(
+        f"{name}: no such model{meant} Here are {', '.join(shipped)}; published are "
+        f"{', '.join(published)}; or give a checkpoint's folder, a released file, or ORG/NAME of the hub"
+    )

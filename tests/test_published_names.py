@@ -1,0 +1,237 @@
+"""Published models by their names: fetched, converted once, and read from the cache ever after."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from command import Run, names, record
+from local_hub import Fault, LocalHub, local_hub, use
+from test_published_flowsep import original, releaser, text_folder  # noqa: F401
+from test_published_resunet30 import (  # noqa: F401
+    audiosep,
+    clap_in_its_place,
+    uss,
+)
+from tiny import noise
+
+from qsep.separation.api import Model, load
+from qsep.separation.card import licence_of
+from qsep.separation.checkpoint import load_checkpoint
+from qsep.separation.published.installed import get_model, is_here, models_folder
+from qsep.separation.published.registry import PublishedFile, published_models
+from qsep.separation.published.transfer import DownloadError
+
+
+@pytest.fixture(name="hub")
+def hub_for_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    with local_hub() as hub:
+        use(hub, tmp_path / "caches", monkeypatch)
+        yield hub
+
+
+def path_of(file: PublishedFile) -> str:
+    if file.zenodo:
+        return f"/records/{file.zenodo}/files/{file.file}"
+    return (
+        f"{'/spaces' if file.space else ''}/{file.repository}/resolve/{file.revision}/{file.file}"
+    )
+
+
+def packed(weights: Any, folder: Path) -> bytes:
+    """As Lightning writes a checkpoint."""
+    path = folder / "packed.ckpt"
+    torch.save({"epoch": 3, "pytorch-lightning_version": "1.9.1", "state_dict": weights}, path)
+    return path.read_bytes()
+
+
+def publish(hub: LocalHub, name: str, content: bytes) -> str:
+    """Its first file, and whatever its encoder needs; returns the file's path."""
+    model = published_models()[name]
+    for need in model.needs:
+        for item in need.files:
+            hub.put(f"/{need.hub}/resolve/main/{item}", f"{item} of {need.hub}".encode())
+    path = path_of(model.files[0])
+    hub.put(path, content)
+    return path
+
+
+def test_a_name_is_enough_from_the_first_time_on(
+    hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = publish(hub, "uss", packed(uss(), tmp_path))
+    recording = noise(1, 16000).numpy()
+    assert not is_here(published_models()["uss"])
+    first = load("uss", "cpu")
+    assert (first.name, first.separator.sample_rate) == ("uss", 16000)
+    assert is_here(published_models()["uss"])
+    assert len(hub.gets(path)) == 1
+    hub.seen.clear()
+    again = load("uss", "cpu")
+    assert hub.seen == []  # nobody is asked
+    results = [model.separate(recording, "Speech", 16000).target for model in (first, again)]
+    np.testing.assert_array_equal(results[0], results[1])
+    assert np.abs(results[0]).max() > 1e-4
+
+
+def test_several_at_once_fetch_and_convert_once(hub: LocalHub, tmp_path: Path) -> None:
+    path = publish(hub, "uss", packed(uss(), tmp_path))
+    with ThreadPoolExecutor(4) as pool:
+        folders = {*pool.map(get_model, ["uss"] * 4)}
+    assert folders == {models_folder() / "uss"}
+    assert len(hub.gets(path)) == 1
+    (made,) = models_folder().iterdir()
+    assert load_checkpoint(made)[2]["provenance"]["published"] == "uss"
+
+
+def test_what_is_kept_is_a_checkpoint_folder_with_its_card(hub: LocalHub, tmp_path: Path) -> None:
+    publish(hub, "uss", packed(uss(), tmp_path))
+    folder = get_model("uss")
+    assert folder == models_folder() / "uss"
+    expected = {"README.md", "config.json", "model.safetensors", "encoder/cnn14.safetensors"}
+    assert names(folder) == expected
+    assert [path.name for path in models_folder().iterdir()] == ["uss"]  # no scratch left
+    card = (folder / "README.md").read_text()
+    assert licence_of(card) == "apache-2.0"
+    assert "arXiv 2305.07447" in card and "## Use" in card and "library_name: qsep" in card
+    provenance = load_checkpoint(folder)[2]["provenance"]
+    assert (provenance["published"], provenance["licence"]) == ("uss", "Apache-2.0")
+
+
+def test_an_encoder_beside_is_fetched_only_where_the_checkpoint_lacks_it(
+    hub: LocalHub, tmp_path: Path
+) -> None:
+    """The panns entry has a hash, which a tiny tagger cannot have: it is asked for, and refused."""
+    weights = {key: value for key, value in uss().items() if not key.startswith("query_net")}
+    publish(hub, "uss", packed(weights, tmp_path))
+    tagger = path_of(published_models()["panns"].files[0])
+    hub.put(tagger, b"x" * 3000)
+    with pytest.raises(DownloadError, match=r"Cnn14_mAP=0\.431\.pth: SHA-256 is "):
+        load("uss", "cpu")
+    assert len(hub.gets(tagger)) == 1
+    assert not is_here(published_models()["uss"])
+
+
+def test_zenodos_checkpoint_and_its_tokenizer_come_by_one_name(
+    hub: LocalHub, tmp_path: Path
+) -> None:
+    path = publish(hub, "dcase2024-baseline", packed(audiosep(), tmp_path))
+    model = load("dcase2024-baseline", "cpu")
+    assert (model.name, model.separator.sample_rate) == ("dcase2024-baseline", 16000)
+    assert len(hub.gets(path)) == 1
+    tokenizer = {
+        item.path for item in hub.seen if item.path.startswith("/roberta-base/resolve/main")
+    }
+    assert {name.rsplit("/", 1)[1] for name in tokenizer} == {
+        *published_models()["dcase2024-baseline"].needs[0].files
+    }
+
+
+def test_flowsep_comes_by_its_name(hub: LocalHub, release: Any) -> None:
+    path = publish(hub, "flowsep", release().read_bytes())
+    separator, _, config = load_checkpoint(get_model("flowsep"))
+    assert config["separator"]["kind"] == "flowsep"
+    assert separator.config.unet.channels == (32, 64)
+    assert len(hub.gets(path)) == 1
+    assert (
+        hub.gets(path_of(published_models()["flowsep"].files[1])) == []
+    )  # the vae is in the first
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(status=500), Fault(cut_after=500), Fault(content=b"x" * 9)]
+)
+def test_a_download_that_fails_leaves_no_model(fault: Fault, hub: LocalHub, tmp_path: Path) -> None:
+    path = publish(hub, "uss", packed(uss(), tmp_path))
+    hub.faults[path] = fault
+    with pytest.raises(ValueError, match=r"\A[^\n]+\Z"):
+        load("uss", "cpu")
+    assert not models_folder().exists() or list(models_folder().iterdir()) == []
+    del hub.faults[path]
+    assert load("uss", "cpu").name == "uss"
+
+
+def test_a_file_that_is_no_checkpoint_leaves_no_model(hub: LocalHub) -> None:
+    publish(hub, "uss", b"<html>" * 1000)
+    with pytest.raises(ValueError, match=r"\A[^\n]*cannot be read as weights alone[^\n]*\Z"):
+        load("uss", "cpu")
+    assert not models_folder().exists() or list(models_folder().iterdir()) == []
+
+
+def test_a_model_fetched_by_hand_is_taken_from_its_folder(
+    qsep: Run, hub: LocalHub, tmp_path: Path
+) -> None:
+    failed = qsep("separate", record(tmp_path / "a.wav"), "-q", "rain", "-m", "clipsep-nit")
+    assert failed.code == 2
+    assert "open https://drive.google.com/" in failed.error
+    assert "run 'qsep models get clipsep-nit --from FOLDER'" in failed.error
+    (tmp_path / "empty").mkdir()
+    failed = qsep("models", "get", "clipsep-nit", "--from", tmp_path / "empty")
+    assert (
+        "best_model.pt: a program cannot fetch it; open https://drive.google.com/" in failed.error
+    )
+    assert "the place of best_model.pt, train-args.json could not be confirmed" in failed.error
+    assert qsep("models", "get", "uss", "--from", tmp_path / "none").code == 2
+
+
+def test_get_says_what_comes_from_where_by_which_licence(
+    qsep: Run, hub: LocalHub, tmp_path: Path
+) -> None:
+    publish(hub, "uss", packed(uss(), tmp_path))
+    done = qsep("models", "get", "uss")
+    assert done.code == 0, done.err
+    assert done.out == f"uss: {models_folder() / 'uss'}\n"
+    assert done.err == (
+        "uss: fetching 1.1 GB from https://huggingface.co/RSNuts/Universal_Source_Separation; "
+        "licence: Apache-2.0\n"
+    )
+    again = qsep("models", "get", "uss")
+    assert (again.out, again.err) == (done.out, "")
+
+
+def test_the_list_says_what_each_knows_its_size_its_licence_and_whether_it_is_here(
+    qsep: Run, hub: LocalHub, tmp_path: Path
+) -> None:
+    publish(hub, "uss", packed(uss(), tmp_path))
+    get_model("uss")
+    hub.seen.clear()
+    rows = qsep("models", "list").out.splitlines()
+    assert rows[0].split() == ["name", "here", "size", "licence", "knows"]
+    shown = {row.split()[0]: row for row in rows[1:]}
+    assert shown["sounds21"].split()[1:3] == ["yes", "15"]
+    assert shown["sounds21"].endswith("21 kinds of sound")
+    assert shown["audiosep-hive"].split()[1:5] == ["no", "1.3", "GB", "Apache-2.0"]
+    assert shown["uss"].split()[1] == "yes"
+    published = json.loads(qsep("models", "list", "--published", "--json").out)
+    assert [item["name"] for item in published] == list(published_models())
+    assert {item["name"] for item in published if item["here"]} == {"uss"}
+    assert hub.seen == []
+
+
+def test_info_tells_of_a_published_model_without_fetching_it(qsep: Run, hub: LocalHub) -> None:
+    done = qsep("models", "info", "audiosep-hive")
+    assert done.code == 0, done.err
+    for fact in (
+        "audiosep-hive: AudioSep, 32000 Hz, 1.3 GB to download",
+        "licence: Apache-2.0",
+        "arXiv 2601.22599",
+        "SHA-256: a13fff5fa4ece1a8bc13e42e1c7b8d90e21603075302ca89e4339c9471973300",
+        "needs: roberta-base of the hub",
+        "not here: 'qsep models get audiosep-hive' fetches it",
+    ):
+        assert fact in done.out
+    doubtful = qsep("models", "info", "flowsep").out
+    assert "file: vae.ckpt from https://zenodo.org/records/13869712" in doubtful
+    assert "(could not be confirmed)" in doubtful
+    assert json.loads(qsep("models", "info", "clipsep-nit", "--json").out)["here"] is None
+    assert hub.seen == []
+
+
+def test_a_loaded_model_is_a_model(hub: LocalHub, tmp_path: Path) -> None:
+    publish(hub, "uss", packed(uss(), tmp_path))
+    found = Model.from_pretrained("uss", device="cpu")
+    assert (found.name, found.source) == ("uss", models_folder() / "uss")
