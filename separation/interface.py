@@ -109,6 +109,12 @@ class Separator(Protocol):
         """The phrases by which its weights know the classes; None where it has none."""
         return None
 
+    def class_shares(self, mixture: Tensor) -> Tensor | None:
+        """How much of a mixture (b, c, t) each class is: energies (b, len(classes) + 1, n), the last row of
+        what is no class, in n equal parts of it; their sum is the mixture's energy. None where the separator
+        does not tell classes apart."""
+        return None
+
     def with_masks(self, hard: bool, noise: str) -> list[Self]:
         """This separator with its masks used otherwise at test, by the same weights.
 

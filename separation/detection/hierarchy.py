@@ -44,13 +44,16 @@ def sounds_of_audioset() -> tuple[Sound, ...]:
     return tuple(Sound(node.name, node.path, node.mid) for node in class_nodes())
 
 
-def sounds_of_kinds(kinds: Sequence[str]) -> tuple[Sound, ...]:
-    """The kinds that a model of ours knows; those that kinds.toml does not list have no nodes above them."""
+def sounds_of_kinds(kinds: Sequence[str], names: Sequence[str] | None = None) -> tuple[Sound, ...]:
+    """The kinds that a model of ours knows; those that kinds.toml does not list have no nodes above them.
+
+    names: what the sounds are called, by default as the kinds are.
+    """
     places = tomllib.loads(KINDS.read_text("utf-8"))
     nodes = {kind: audioset()[places[kind]] for kind in kinds if kind in places}
     return tuple(
-        Sound(kind, nodes[kind].path, nodes[kind].mid) if kind in nodes else Sound(kind)
-        for kind in kinds
+        Sound(name, nodes[kind].path, nodes[kind].mid) if kind in nodes else Sound(name)
+        for kind, name in zip(kinds, names or kinds, strict=True)
     )
 
 
@@ -60,7 +63,9 @@ def below(sounds: Sequence[Sound], path: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def is_above(one: Sound, other: Sound) -> bool:
-    return len(one.path) < len(other.path) and other.path[: len(one.path)] == one.path != ()
+    """Whether one is a node of the ontology itself, and the other lies under it."""
+    is_node = bool(one.path) and one.path[-1] == one.name
+    return is_node and len(one.path) < len(other.path) and other.path[: len(one.path)] == one.path
 
 
 def most_specific(sounds: Sequence[Sound], active: Collection[int]) -> list[int]:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from qsep.queries.cache import CachedEncoder
 from qsep.queries.encoders.panns import Panns
-from qsep.queries.interface import Conditions, TextQuery
+from qsep.queries.interface import ClassQuery, Conditions, Query, TextQuery
 from qsep.queries.networks.cnn14 import Cnn14, load_cnn14
 
 from ..api import Model
 from .activity import Activity
-from .hierarchy import Group, most_specific
+from .class_sounds import detect_classes
+from .hierarchy import Group, most_specific, sounds_of_kinds
 from .own_sounds import detect_own
 from .segmentwise import separate_segments
 from .tagged_sounds import detect_tagged
@@ -67,6 +68,14 @@ class NodeSeparator:
         assert self.threshold is not None
         if self.tagger is not None:
             return detect_tagged(self.tagger, blocks, sample_rate, self.threshold)
+        if ClassQuery in self.model.encoder.modalities:
+            return detect_classes(
+                self.model.separator,
+                sounds_of_kinds(self.model.classes, self.model.class_names),
+                blocks,
+                sample_rate,
+                self.threshold,
+            )
         return detect_own(self.model, blocks, sample_rate, self.threshold)
 
     def separate(
@@ -87,7 +96,11 @@ class NodeSeparator:
             )
             return
         asked = most_specific(activity.sounds, activity.active())
-        queries = [TextQuery(activity.sounds[number].name) for number in asked]
+        queries: list[Query]
+        if ClassQuery in self.model.encoder.modalities and self.tagger is None:
+            queries = [ClassQuery([self.model.classes[number]]) for number in asked]
+        else:
+            queries = [TextQuery(activity.sounds[number].name) for number in asked]
         for query in queries:
             self.model.warn_if_unfamiliar(query)
         own = [

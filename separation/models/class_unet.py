@@ -149,17 +149,33 @@ class ClassUNet(nn.Module, Separator):
         width = self.config.features // 4
         return F.pixel_unshuffle(hidden[:, :width], 2), hidden[:, width:]
 
+    def posteriors(self, features: Tensor) -> Tensor:
+        """Probabilities of the classes and of "other", (b, kn, K + 1), of class features (b, d, k, n)."""
+        num, width = features.shape[:2]
+        rows = features.permute(0, 2, 3, 1).reshape(num, -1, width)
+        logits = self.class_logits(rows)
+        with full_precision(features):
+            return logits.float().softmax(dim=-1)
+
+    def class_shares(self, mixture: Tensor) -> Tensor:
+        """Of two frames each. mixture: (b, c, t) to (b, K + 1, n), see `Separator`."""
+        energy = self.gather(squared_magnitude(self.spectrum(mixture)).mean(dim=1))
+        classing, _ = self.features(energy)
+        num_frames = classing.shape[-1]
+        padded = F.pad(energy, (0, 2 * num_frames - energy.shape[-1]))
+        coarse = 4 * F.avg_pool2d(padded[:, None], 2)[:, 0]  # (b, k / 2, n)
+        posteriors = self.posteriors(classing).unflatten(1, (-1, num_frames))
+        shares = torch.einsum("bkn,bknc->bcn", coarse, posteriors)
+        return shares[..., : -(-energy.shape[-1] // 2)]
+
     def log_odds(self, features: Tensor, degrees: Tensor) -> Tensor:
         """Of the wanted classes against all others: features (b, d, k, n), degrees (b, s, K + 1) in
         [0, 1] to (b, s, k, n), on any grid. Their sigmoid is the mean degree under the posterior."""
         num, _, num_bands, num_frames = features.shape
-        rows = features.movedim(1, -1).reshape(num, num_bands * num_frames, -1)
-        logits = self.class_logits(rows)  # (b, kn, K + 1)
+        posteriors = self.posteriors(features)
         with full_precision(features):
-            logits = logits.float()
-            weights = (logits - logits.amax(dim=-1, keepdim=True).detach()).exp()
-            wanted = weights @ degrees.mT
-            others = weights.sum(dim=-1, keepdim=True) - wanted
+            wanted = posteriors @ degrees.mT
+            others = 1 - wanted
             odds = torch.log(wanted.clamp_min(TINY)) - torch.log(others.clamp_min(TINY))
             odds = odds.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
         return odds.mT.reshape(num, -1, num_bands, num_frames)
