@@ -278,6 +278,7 @@ class QueryEncoder(Protocol):
     unit_norm: whether all its embeddings are of unit norm. token_dim: width of its tokens, 0 for none.
     device: where its network computes; set before the first query.
     belongs_to_model: whether checkpoints of models trained with it carry it along.
+    class_names: what the classes are called whose degrees its embeddings are, "a dog barking"; else empty.
     """
 
     config: Any
@@ -288,6 +289,7 @@ class QueryEncoder(Protocol):
     token_dim: int = 0
     device: torch.device | str = "cpu"
     belongs_to_model: bool = False
+    class_names: tuple[str, ...] = ()
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """pooled: (len(queries), dim), float32, on the CPU. ValueError for kinds it does not read."""

@@ -157,6 +157,11 @@ class Model:
         """The classes of sound that the model was trained on; empty where it was not so trained."""
         return self.separator.classes
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the classes are called, one name each."""
+        return self.encoder.class_names or self.classes
+
     def familiarity(self, query: Asked) -> Familiarity | None:
         """How near the query is to what the model knows; None for models without a phrase book."""
         book = self.separator.phrase_book

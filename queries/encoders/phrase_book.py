@@ -61,6 +61,11 @@ class PhraseBook(QueryEncoder):
         self.config = config
         self.book = book_of(config)
         self.classes = tuple(self.book.classes) if self.book else config.classes
+        entries = self.book.classes if self.book else {}
+        self.class_names = tuple(
+            entries[label].name if label in entries else label.replace("_", " ")
+            for label in self.classes
+        )
         self.rows = {name: row for row, name in enumerate(self.classes)}
         if len(self.rows) != len(self.classes) or not self.classes:
             raise ValueError("classes: expected one class or more, each once")

@@ -1,6 +1,7 @@
 """What a separator over sound classes hears: how much of the recording each class has, and where.
 
-    mixture -> shares of its energy, class by class -> level in a window, largest share of a step -> probability
+mixture -> shares of its energy, class by class -> level in a window, largest share of a step
+        -> probability
 """
 
 from __future__ import annotations
