@@ -1,6 +1,6 @@
 """What `qsep auto` finds in mixtures: python -m qsep.recipes.benchmarks.auto --data DIR [MANIFEST…]
 
-DIR is the folder of sounds150; each MANIFEST names mixtures of it that come with the package, by default both.
+DIR is the folder of sounds150; a MANIFEST names mixtures of it that come with the package, by default both.
 Precision, recall and F1 count every class of every mixture alike. --fit draws mixtures of the training
 recordings, and prints the weights of the detector that they give.
 """
