@@ -33,7 +33,7 @@ from qsep.separation.detection.class_sounds import (
 from qsep.separation.detection.nodes import OWN_THRESHOLD
 
 from ..data.mixtures.augment import AugmentConfig
-from ..data.mixtures.class_mixtures import ClassMixConfig, ClassMixtures, ClassSounds
+from ..data.mixtures.classes import ClassMixConfig, ClassMixtures, ClassSounds
 from ..data.mixtures.clips import load_takes
 from ..training.config import from_table, read_recipe
 
