@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from qsep.separation.checkpoint import write_atomically
+from qsep.separation.storage.temporary import write_atomically
 
 from .baselines import baseline_rows
 from .estimators import as_estimator

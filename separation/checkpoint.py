@@ -5,13 +5,12 @@ An encoder of queries that came with the model lies in its folder `encoder`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,11 @@ from qsep.queries.interface import QueryEncoder
 
 from .components import build_encoder, build_separator
 from .interface import Separator
+from .storage.results import replace_folder
+from .storage.temporary import temporary_folder
 
 FORMAT_VERSION = 1
+CHECKPOINT = "checkpoint"  # whose files the folder's listing has
 ENCODER_FOLDER = "encoder"
 OTHER_PARTS = {  # what else a checkpoint may hold, and what for
     "autoencoder": "name it in train.start_from of a separator's recipe",
@@ -37,22 +39,6 @@ REQUIRED = {
     "separator": {"kind": str, "config": dict},
     "encoder": {"kind": str, "config": dict, "fingerprint": str},
 }
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside path, then rename: path is whole or as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
-        write(Path(temporary))
-        os.chmod(temporary, 0o644)
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def describe(
@@ -115,11 +101,10 @@ def save_checkpoint(
     """Write the folder whole or not at all; matrices and kernels are stored as dtype.
 
     Vectors (biases, norms and their statistics) are few and may be large: they keep their type.
-    encoder_files: a folder on the same disk, which is moved into the checkpoint if it holds any.
+    encoder_files: a folder on the same disk, which is moved into the checkpoint if it holds any. A folder
+    that is no earlier checkpoint is refused; see `storage.results`.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with temporary_folder(folder.parent) as staging:
         stored = {
             key: (value.to(dtype) if is_kernel(value) else value).contiguous().cpu()
             for key, value in weights.items()
@@ -129,28 +114,25 @@ def save_checkpoint(
                 raise ValueError(
                     f"{folder}: not saved, for weights {key} are not finite as {dtype}"
                 )
-        save_file(stored, staging / "model.safetensors")
+        with explained(folder):
+            save_file(stored, staging / "model.safetensors")
         (staging / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
         (staging / "README.md").write_text(card, "utf-8")
         if encoder_files and any(encoder_files.iterdir()):
             os.replace(encoder_files, staging / ENCODER_FOLDER)
-        staging.chmod(0o755)
-        for file in staging.rglob("*"):
-            file.chmod(0o755 if file.is_dir() else 0o644)
-        previous = folder.with_name(f".{folder.name}.previous")
-        if folder.exists():
-            shutil.rmtree(previous, ignore_errors=True)
-            os.replace(folder, previous)
-        try:
-            os.replace(staging, folder)
-        except BaseException:
-            if previous.exists():
-                os.replace(previous, folder)
-            raise
-        shutil.rmtree(previous, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
+        replace_folder(staging, folder, CHECKPOINT)
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """What torch and safetensors raise where a file cannot be written, as an OSError that names it."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        reason = str(error).partition("\n")[0]
+        raise OSError(
+            f"{path}: cannot be written ({reason}): free space on the disk, or choose another folder"
+        ) from error
 
 
 def is_kernel(weights: Tensor) -> bool:
@@ -165,7 +147,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads(path.read_text("utf-8"))
         if config["format"] != FORMAT_VERSION:
-            raise ValueError(f"format {config['format']}, this qsep reads {FORMAT_VERSION}")
+            raise ValueError(f"format {config['format']!r}, this qsep reads {FORMAT_VERSION}")
         for part, keys in REQUIRED.items():
             for key, kind in keys.items():
                 if not isinstance(config[part][key], kind):
@@ -175,7 +157,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             if part in config:
                 raise ValueError(f"{folder}: holds {part}, no separator; {use}") from None
         raise ValueError(f"{path}: damaged ({error} is missing); fetch it again") from error
-    except (TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (TypeError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: damaged ({error}); fetch it again") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}; update qsep") from None

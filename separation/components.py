@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import reprlib
 from dataclasses import fields, is_dataclass
 from types import ModuleType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -42,7 +43,7 @@ def from_settings(config_class: Any, settings: dict[str, Any]) -> Any:
     for key, value in frozen.items():
         if not fits(value, hints[key]):
             hint = hints[key].__name__ if isinstance(hints[key], type) else hints[key]
-            raise ValueError(f"setting {key} is {value!r}; expected {hint}")
+            raise ValueError(f"setting {key} is {reprlib.repr(value)}; expected {hint}")
     try:
         return config_class(**frozen)
     except TypeError as error:

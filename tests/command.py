@@ -34,7 +34,10 @@ Run = Callable[..., Outcome]
 
 @contextlib.contextmanager
 def process_state_restored() -> Iterator[None]:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     level = logging.getLogger("qsep").level
     try:
         yield

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from qsep.separation.audio.reader import AudioError, AudioReader, FfmpegSource
+from qsep.separation.audio.ffmpeg import FfmpegSource
+from qsep.separation.audio.reader import AudioError, AudioReader
 
 needs_ffmpeg = pytest.mark.skipif(
     not (shutil.which("ffmpeg") and shutil.which("ffprobe")),
@@ -190,7 +191,8 @@ def test_a_file_cut_short_is_read_to_its_end_with_a_warning(
     part = read(cut(tmp_path / name, 0.6))
     length = part.shape[1]
     assert 0.3 * 6173 < length < 0.7 * 6173  # MP3 loses a frame or two more
-    np.testing.assert_array_equal(part, whole[:, :length])
+    # A damaged MP3 is decoded by ffmpeg, whose floats are some 1e-5 off libmpg123's.
+    np.testing.assert_allclose(part, whole[:, :length], atol=3e-5 if name == "a.mp3" else 0)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     seconds = f"{length / RATE:.2f} s"
     assert f"{name}: the file ends earlier than its header says; {seconds}" in caplog.text

@@ -66,10 +66,16 @@ def test_a_missing_column_is_named(folder: Path) -> None:
         read_clip_list(folder, "train")
 
 
-@pytest.mark.parametrize("value", [0.0, np.nan])
-def test_a_silent_or_broken_recording_is_named(folder: Path, value: float) -> None:
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (0.0, r"c\.wav: silent; take it off the list"),
+        (np.nan, r"c\.wav holds a NaN .* at 0\.000 s"),
+    ],
+)
+def test_a_silent_or_broken_recording_is_named(folder: Path, value: float, message: str) -> None:
     soundfile.write(folder / "c.wav", np.full(50, value), RATE, subtype="FLOAT")
-    with pytest.raises(ValueError, match=r"c\.wav: silent or not finite; take it off the list"):
+    with pytest.raises(ValueError, match=message):
         ClipStore(folder, "dev", RATE)
 
 

@@ -9,18 +9,31 @@ from qsep.recipes.training.config import TrainConfig
 from qsep.recipes.training.curves import plot_curves
 from qsep.recipes.training.learner import learning_rate_factor
 from qsep.recipes.training.sampler import DrawSampler, step_generator
-from qsep.recipes.training.state import Ema, load_state
+from qsep.recipes.training.state import Ema, load_state, save_state
+from qsep.separation.storage.results import Results
 
 
 def test_a_run_whose_every_state_is_damaged_is_not_started_anew(tmp_path: Path) -> None:
-    for name in ("training.pt", "training.previous.pt"):
-        (tmp_path / name).write_bytes(b"not a state")
+    results = Results(tmp_path, "train")
+    results.write_text("training.previous.pt", "not a state")
+    results.write_text("training.pt", "not a state")
     with pytest.raises(ValueError, match=r"training\.pt and training\.previous\.pt cannot be read"):
-        load_state(tmp_path)
+        load_state(results)
 
 
 def test_an_empty_folder_holds_no_state(tmp_path: Path) -> None:
-    assert load_state(tmp_path) is None
+    assert load_state(Results(tmp_path, "train")) is None
+
+
+def test_a_state_that_lacks_a_key_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    results = Results(tmp_path, "train")
+    state = {"step": 1, "seed": 0, "model": {}, "ema": {}, "optimizer": {}}
+    save_state(results, state)
+    save_state(results, {key: value for key, value in state.items() if key != "ema"})
+    assert load_state(results) == state
+    assert "it lacks ema" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsep.queries.interface import AudioQuery, Query, QueryEncoder, TextQuery
-from qsep.separation.checkpoint import write_atomically
+from qsep.separation.storage.temporary import write_atomically
 
 from ..interface import Item
 from ..scores import Row

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsep.queries.interface import Query
+from qsep.separation.audio.reader import read_mono
 
 from ..interface import Asked, Item
 from ..metrics.sdr import uncentred_si_sdr
 from ._published import Figures, PublishedItems
-from ._recordings import check_files, combined_hash, read_list, read_mono
+from ._recordings import check_files, combined_hash, read_list
 
 
 class Pair(NamedTuple):

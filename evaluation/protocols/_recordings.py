@@ -59,16 +59,6 @@ def check_files(names: Iterable[str], folder: Path, remedy: str = "") -> None:
         )
 
 
-def read_mono(path: Path, sample_rate: int) -> NDArray[np.float32]:
-    """(t,) at sample_rate in Hz, channels averaged, resampled by soxr where the file has another rate."""
-    import soundfile
-    import soxr
-
-    audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    mono = audio.mean(axis=1)
-    return mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate, quality="HQ")
-
-
 def cut_around(
     audio: NDArray[np.float32], centre: int, num_samples: int, path: Path
 ) -> NDArray[np.float32]:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from qsep.separation.audio.reader import read_mono
+
 from ._manifest import Cut, MixtureRow
-from ._recordings import read_mono
 
 SAMPLE_RATE = 32000
 Waveform = NDArray[np.float32]

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsep.queries.interface import ImageQuery
+from qsep.separation.audio.reader import AudioReader
 
 from ..clipsep_masks import NOISE, with_masks
 from ..interface import Asked, Item
@@ -161,16 +162,15 @@ def render(index: int, clip: Row, other: Row, data: Path, condition: str) -> Ite
 
 def cut(path: Path, num_frames: int) -> Waveform:
     """(NUM_SAMPLES,) around the time of the middle frame; the file has to be as the authors prepare it."""
-    import soundfile
-
-    audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    if rate != SAMPLE_RATE or audio.shape[1] != 1:
+    with AudioReader(path) as reader:
+        audio, rate = reader.read(), reader.sample_rate
+    if rate != SAMPLE_RATE or len(audio) != 1:
         raise ValueError(
-            f"{path}: {audio.shape[1]} channels at {rate} Hz; expected mono at {SAMPLE_RATE} Hz, as "
+            f"{path}: {len(audio)} channels at {rate} Hz; expected mono at {SAMPLE_RATE} Hz, as "
             "`qsep data prepare` writes it"
         )
     centre = int((num_frames // 2 - 0.5) / FRAMES_PER_SECOND * SAMPLE_RATE)
-    return cut_around(audio[:, 0], centre, NUM_SAMPLES, path)
+    return cut_around(audio[0], centre, NUM_SAMPLES, path)
 
 
 def measure(

@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qsep.separation.audio.reader import read_mono
+
 from ..interface import Asked, Item
 from ._premixed import uncentred
 from ._published import PublishedItems, mean_of
-from ._recordings import check_files, read_list, read_mono, without_header
+from ._recordings import check_files, read_list, without_header
 
 CONDITIONS = ("plain",)
 SAMPLE_RATE = 16000

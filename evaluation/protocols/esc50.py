@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qsep.separation.audio.reader import read_mono
+
 from ..interface import Asked, Item
 from ._published import PublishedItems, choose, mean_of
-from ._recordings import check_files, read_list, read_mono, without_header
+from ._recordings import check_files, read_list, without_header
 
 CONDITIONS = ("plain",)
 SAMPLE_RATE = 44100

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsep.separation.audio.reader import read_mono
+
 from ..interface import Asked, Item
 from ..metrics.bss_scores import BACKENDS, Backend, as_score
 from ._published import PublishedItems, choose, present
-from ._recordings import check_files, combined_hash, read_mono
+from ._recordings import check_files, combined_hash
 
 CONDITIONS = ("plain",)
 SAMPLE_RATE = 44100

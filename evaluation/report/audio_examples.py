@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsep.separation.checkpoint import write_atomically
+from qsep.separation.storage.temporary import write_atomically
 
 from ..interface import Estimator, ItemSet
 from ..scores import Row

@@ -10,6 +10,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from qsep.separation.audio.reader import AudioReader
+
 from ..scores import Row
 from .audio_examples import ROLES, main_metric, ranked
 from .comparison import Run, by_label, by_num_sources, by_setting, by_snr_db, has, main_metrics
@@ -118,11 +123,15 @@ def listening(run: Run) -> str:
     return "".join(parts)
 
 
-def item_card(run: Run, row: Row, stem: str, metric: str) -> str:
-    import soundfile
+def read_first_channel(path: Path) -> tuple[NDArray[np.floating], int]:
+    """(t,), and its rate in Hz."""
+    with AudioReader(path) as reader:
+        return reader.read()[0], reader.sample_rate
 
+
+def item_card(run: Run, row: Row, stem: str, metric: str) -> str:
     paths = [run.folder / "audio" / f"{stem}.{role}.flac" for role in ROLES]
-    waveforms = [soundfile.read(path) for path in paths]
+    waveforms = [read_first_channel(path) for path in paths]
     levels = [level_db(waveform, rate) for waveform, rate in waveforms]
     loudest = float(levels[0].max())  # the mixture's, for all three
     figures = []

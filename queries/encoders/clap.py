@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from ..interface import (
     check_readable,
     unreadable,
 )
+from ..settings import configuration
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +38,7 @@ DESCRIPTION = "config.json"
 ROBERTA = "roberta-base"  # whose tokenizer LAION's networks read by
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """model: a name on the hub, or a folder as transformers saves one. checkpoint: instead of it a file
     that holds CLAP in LAION's layout (630k-audioset-best.pt, AudioSep's checkpoints).

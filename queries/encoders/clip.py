@@ -15,7 +15,6 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from ..interface import (
     check_readable,
     unreadable,
 )
+from ..settings import configuration
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +49,7 @@ PREPARATION = ("mean", "std", "interpolation", "resize_mode")  # of pictures, by
 INSTALL = "CLIP needs open_clip: pip install 'qsep[clip]'"
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """model: a name in open_clip's list, or the path of such a configuration (.json); the quickgelu
     in the default's name is OpenAI's activation, without which their weights mean little.

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from ..interface import (
 )
 from ..media import read_recording
 from ..networks.audio_tower import AudioTower
+from ..settings import configuration
 from .minilm import Config as MiniLMConfig
 from .minilm import MiniLM
 
@@ -39,14 +39,14 @@ MOST_SECONDS = 60.0  # of an example
 LEAST_LOG_SCALE, MOST_LOG_SCALE = 0.0, math.log(100)
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """folder: a checkpoint made by a recipe with [audio_encoder]; None for the one that comes along."""
 
     folder: str | None = None
 
 
-@dataclass(frozen=True)
+@configuration
 class NetworkConfig:
     """sample_rate in Hz; channels: of the audio tower's blocks; dim: of the common space."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..interface import Query, QueryEmbedding, QueryEncoder, TextQuery, check_readable, unreadable
+from ..settings import configuration
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """labels: the list, in the order of the separator's table; differing in more than case."""
 

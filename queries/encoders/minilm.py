@@ -7,12 +7,12 @@ import importlib.util
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..interface import Query, QueryEmbedding, QueryEncoder, TextQuery, check_readable, unreadable
+from ..settings import configuration
 
 if TYPE_CHECKING:
     pass
@@ -23,7 +23,7 @@ MAX_TOKENS = 256
 MANY = 64  # sentences at a time
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """folder: where the model's files lie; None for the installed package, else the hub's name."""
 

@@ -10,7 +10,6 @@ import csv
 import hashlib
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from ..interface import (
 )
 from ..media import read_recording
 from ..networks.cnn14 import NUM_CLASSES, SAMPLE_RATE, WIDTH, Cnn14, load_cnn14
+from ..settings import configuration
 
 WIDTHS = {"probabilities": NUM_CLASSES, "embedding": WIDTH}
 LABELS_FILE = "class_labels_indices.csv"  # as AudioSet and PANNs name it
@@ -39,7 +39,7 @@ FRAME_SAMPLES, SILENT = SAMPLE_RATE // 10, 0.02  # frames that never pass this l
 MAX_SECONDS = 600.0  # of an example
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """checkpoint: Cnn14's released weights (Cnn14_mAP=0.431.pth), or a checkpoint of USS that holds
     them. output: "probabilities" of the 527 classes, or "embedding" (2048). labels: the classes'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from ..interface import (
     unreadable,
 )
 from ..reading.book import BOOK_FILE, Book, book_from, read_book
+from ..settings import configuration
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 VECTORS_FILE = "phrases.safetensors"
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """classes: the labels, in the order of the separator's classes, "other" follows them unnamed; all of the
     book's if there are none. folder: a book as a checkpoint carries it. phrases: a book in TOML files, or by

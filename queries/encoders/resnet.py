@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..interface import ImageQuery, Query, QueryEmbedding, QueryEncoder, check_readable, unreadable
 from ..media import Media, read_picture
+from ..settings import configuration
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,7 +26,7 @@ PICTURE_SIZE = 224
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """weights: torchvision's name for them, fetched when a network allows, or a file of them."""
 

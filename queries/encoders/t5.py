@@ -7,12 +7,12 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..interface import Query, QueryEmbedding, QueryEncoder, TextQuery, check_readable
+from ..settings import configuration
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,7 @@ IDENTIFYING = ("config.json", "tokenizer.json", "spiece.model", "model.safetenso
 OTHER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """model: a name on the hub, or a folder with the encoder's weights (safetensors) and tokenizer.
     dim: width of its states. max_tokens: words beyond are cut off; FlowSep was trained with 50."""

@@ -26,8 +26,8 @@ from qsep.evaluation.metrics.spectral_holes import hole_share
 from qsep.evaluation.metrics.statistics import describe
 from qsep.evaluation.protocols import load_items
 from qsep.separation.api import load
-from qsep.separation.checkpoint import write_atomically
 from qsep.separation.components import build_encoder
+from qsep.separation.storage.temporary import write_atomically
 
 STEPS = (1, 2, 4, 8, 16)
 COLUMNS = (

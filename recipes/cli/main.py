@@ -15,9 +15,12 @@ import typer
 
 from .auto import auto
 from .data import data_app
+from .errors import ENDING, LEFT_BY_SIGNAL, say_error, take_debug
 from .models import models_app
 from .options import SOME_FAILED, USAGE, DeviceOption, ModelOption, OverwriteOption
 from .recipes import recipes_app
+
+UsageError: Any = typer.BadParameter.__base__  # click's, which some versions of typer hold inside
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,20 +48,47 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a file's name may hold bytes that are not text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         signal.signal(number, lambda number, frame: sys.exit(128 + number))  # tidy up first
     logging.basicConfig(format="qsep: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
-        app(prog_name="qsep")
-    except (ValueError, OSError) as error:
-        from ..inference.batch import one_line
-
-        print(f"qsep: error: {one_line(error)}", file=sys.stderr)
+        code = app(take_debug(sys.argv[1:]), prog_name="qsep", standalone_mode=False)
+    except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+        else:
+            print(f"qsep: error: {error.format_message()}", file=sys.stderr)
         sys.exit(USAGE)
     except SystemExit as stopped:
-        if stopped.code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        if stopped.code in LEFT_BY_SIGNAL:
             print("qsep: interrupted", file=sys.stderr)
         raise
+    except Exception as error:  # whatever a library raises is one line here
+        say_error(error)
+        sys.exit(USAGE)
+    sys.exit(code or 0)
+
+
+def print_version(wanted: bool) -> None:
+    if wanted:
+        from qsep import __version__
+
+        print(f"qsep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=print_version, is_eager=True, help="Say the version and leave."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of what goes wrong.")
+    ] = False,  # taken from the command line before it comes here
+) -> None: ...
 
 
 @app.command()
@@ -162,10 +192,15 @@ def train(
     if find_spec("lightning_fabric") is None or find_spec("matplotlib") is None:
         raise ValueError("training needs more packages: pip install 'qsep[train]'")
     from ..training.config import read_recipe
+    from ..training.loop import Stop
     from ..training.loop import train as run
 
     parsed, content = read_recipe(recipe, overrides)
-    folder = run(parsed, content, out, accelerator, devices)
+    stop = Stop()
+    folder = run(parsed, content, out, accelerator, devices, stop=stop)
+    if stop.signal:
+        print("qsep: stopped and saved; the same command goes on from here", file=sys.stderr)
+        sys.exit(128 + stop.signal)
     if folder is not None:
         print(f"checkpoint: {folder}")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qsep.evaluation.protocols._recordings import read_list
-from qsep.separation.checkpoint import write_atomically
+from qsep.separation.storage.temporary import write_atomically
 
 FRAMES_PER_SECOND = 1
 LEAST_FRAMES = 4  # the middle frame has neighbours on both sides

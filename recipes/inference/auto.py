@@ -19,11 +19,11 @@ from qsep.separation.audio.file_names import result_names
 from qsep.separation.audio.reader import AudioReader
 from qsep.separation.audio.sample_format import split
 from qsep.separation.audio.writer import AudioWriter
-from qsep.separation.checkpoint import write_atomically
 from qsep.separation.detection.activity import Activity
 from qsep.separation.detection.hierarchy import LEAF, Group, Level
 from qsep.separation.detection.nodes import NodeSeparator
 from qsep.separation.inference.chunks import BLOCK_SAMPLES
+from qsep.separation.storage.temporary import write_atomically
 
 from .batch import check_jobs, progress_bar, refuse_taken, report_failure
 from .timeline import draw_timeline
@@ -83,7 +83,7 @@ def separate_all(
         try:
             with progress_bar(path.name) as progress:
                 summary = separate_sounds(separator, path, inputs, task, progress)
-        except (ValueError, OSError) as error:
+        except Exception as error:  # whatever is wrong with one file, the others go on
             all_done = False
             report_failure(path, error, json_output)
             continue

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from qsep.queries.interface import Conditions, Query
 from qsep.separation.audio.file_names import result_names
 
+from ..cli.errors import one_line, say_error
+
 if TYPE_CHECKING:
     from qsep.separation.api import Model
 
@@ -91,7 +93,7 @@ def separate_files(
             model.learn_queries([*queries, *conditions.negatives])
             with progress_bar(path.name) as progress:
                 rows = model.separate_file(path, queries, out, residual, progress, conditions)
-        except (ValueError, OSError) as error:
+        except Exception as error:  # whatever is wrong with one file, the others go on
             all_done = False
             report_failure(path, error, json_output)
             continue
@@ -107,16 +109,9 @@ def separate_files(
 
 def report_failure(path: Path, error: Exception, json_output: bool) -> None:
     """One input failed: a line on standard error, and where asked for, an object on standard output."""
-    print(f"qsep: error: {one_line(error)}", file=sys.stderr)
+    say_error(error, str(path))
     if json_output:
         print(json.dumps({"input": str(path), "error": one_line(error)}))
-
-
-def one_line(error: Exception) -> str:
-    """What went wrong, for people: no line breaks, no error numbers."""
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(line.strip() for line in str(error).splitlines())
 
 
 @contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qsep.separation.checkpoint import write_atomically
 from qsep.separation.detection.activity import Activity
 from qsep.separation.detection.hierarchy import Group
+from qsep.separation.storage.temporary import write_atomically
 
 MOST_ROWS = 60
 

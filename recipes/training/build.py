@@ -87,6 +87,18 @@ def build_task(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> Task:
     return builders[recipe.part](recipe, book, encoder)
 
 
+def check_data(recipe: Recipe) -> None:
+    """ValueError for lists and recordings that are not there, before anything costs time."""
+    data, folder = recipe.data, Path(recipe.data.folder)
+    for split in (data.split, data.validation_split):
+        if data.sounds in ("recordings", "classes"):
+            read_clip_list(folder, split, data.labels or None)
+        elif data.sounds == "videos":
+            read_index(folder, split, data.labels or None)
+        elif data.sounds == "captions":
+            read_captions(folder, split)
+
+
 def build_data(recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool) -> Mixtures:
     """Mixtures for training, or of other sounds and as they are (no augmentation) for validation."""
     if recipe.data.sounds == "videos":

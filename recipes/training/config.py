@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qsep.queries.settings import configuration
 from qsep.separation.components import from_settings, merged
 
 CONFIGS_DIR = Path(__file__).parents[1] / "configs"
@@ -15,7 +16,7 @@ QUERIED = ("separator", "audio_encoder")  # what a recipe may train by queries
 UNQUERIED = ("autoencoder", "vocoder")  # and without
 
 
-@dataclass(frozen=True)
+@configuration
 class TrainConfig:
     """Steps of batch_size mixtures over all devices together. The learning rate rises linearly over
     warmup_steps, stays, and falls linearly over the last decay_steps to final_factor of itself;
@@ -61,7 +62,7 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
 
 
-@dataclass(frozen=True)
+@configuration
 class DataConfig:
     """sounds: "recordings" (folder with clips.csv), "captions" (folder with SPLIT.json of recordings and
     their captions), "videos" (folder made by `qsep data prepare`) or "synthetic". phrases: a phrase book,
@@ -107,8 +108,9 @@ def read_recipe(
     return recipe_from(content, path.stem), content
 
 
-def find_recipe(path_or_name: str) -> Path:
-    path = Path(path_or_name)
+def find_recipe(path_or_name: str, folder: Path = Path(".")) -> Path:
+    """A file, relative to the folder, or a shipped recipe."""
+    path = folder / path_or_name
     if not path.is_file():
         path = CONFIGS_DIR / f"{path_or_name.removesuffix('.toml')}.toml"
     if not path.is_file():
@@ -117,21 +119,23 @@ def find_recipe(path_or_name: str) -> Path:
     return path
 
 
-def read_content(path: Path) -> dict[str, Any]:
-    """The file's tables. `extends = "NAME"` lends it what another recipe says and it does not."""
+def read_content(path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The file's tables. `extends = "NAME"` lends it what another recipe says and it does not; a file is
+    looked for beside it. extending: the files that this one lends to."""
     try:
         content = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers of 5,000 digits
         raise ValueError(f"{path}: not TOML: {error}") from error
     name = content.pop("extends", None)
     if name is None:
         return content
     if not isinstance(name, str):
         raise ValueError(f"{path}: extends is {name!r}; expected a recipe's name")
-    base_path = find_recipe(name)
-    if base_path.resolve() == path.resolve():
-        raise ValueError(f"{path}: extends itself")
-    return merged(read_content(base_path), content)
+    base_path = find_recipe(name, path.parent)
+    extending = (*extending, path.resolve())
+    if base_path.resolve() in extending:
+        raise ValueError(f"{path}: extends {name}, which extends it: take one of the two out")
+    return merged(read_content(base_path, extending), content)
 
 
 def override_value(content: dict[str, Any], override: str) -> None:
@@ -142,7 +146,7 @@ def override_value(content: dict[str, Any], override: str) -> None:
         raise ValueError(f"{override!r}: write overrides as table.key=value, as train.steps=100")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text
     table = content
     for name in tables:

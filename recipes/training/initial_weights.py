@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from qsep.separation.checkpoint import read_weights
+from qsep.separation.storage.results import Results
 
 from .config import TrainConfig
 from .state import Ema, load_state
@@ -20,9 +21,9 @@ from .tasks.phrase_book import restore
 SHARED = ("mel", "vae", "vocoder")  # settings that weights of a codec mean nothing without
 
 
-def resume(out: Path, seed: int, task: Task, ema: Ema) -> dict[str, Any] | None:
-    """Put the weights of the run in `out` in place; its state, or None where no run has begun."""
-    state = load_state(out)
+def resume(results: Results, seed: int, task: Task, ema: Ema) -> dict[str, Any] | None:
+    """Put the weights of the folder's run in place; its state, or None where no run has begun."""
+    out, state = results.folder, load_state(results)
     if state is None:
         return None
     if state["seed"] != seed:

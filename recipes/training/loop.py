@@ -8,7 +8,6 @@ All randomness is a function of (seed, step), so a resumed run repeats the unint
 from __future__ import annotations
 
 import signal
-import tempfile
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,9 +17,12 @@ from torch.utils.data import DataLoader
 
 from qsep.separation.checkpoint import carry_encoder, describe, save_checkpoint
 from qsep.separation.interface import MixtureBatch
+from qsep.separation.storage.results import Results
+from qsep.separation.storage.temporary import temporary_folder
 
+from ..cli.errors import ENDING
 from ..data.mixtures.interface import Mixtures
-from .build import build_book, build_data, build_query_encoder, build_task
+from .build import build_book, build_data, build_query_encoder, build_task, check_data
 from .config import Recipe
 from .curves import plot_curves
 from .initial_weights import resume, start
@@ -33,15 +35,18 @@ from .state import Ema, save_state
 
 
 class Stop:
-    """Set by the first SIGINT or SIGTERM: finish the step, save, leave. A second one interrupts."""
+    """Set by the first signal to end: finish the step, save, leave. A second one interrupts.
+
+    signal: which one came, 0 before; once the run has left, whether it left before its last step.
+    """
 
     def __init__(self) -> None:
-        self.wanted = False
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, self)
+        self.signal = 0
+        for number in ENDING:
+            signal.signal(number, self)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.wanted = True
+        self.signal = number
         signal.signal(number, signal.default_int_handler)
 
 
@@ -57,18 +62,20 @@ class Run:
         from lightning_fabric import Fabric, seed_everything
 
         self.recipe, self.config, self.content, self.out = recipe, recipe.train, content, out
+        self.results = Results(out, "train")
         self.fabric = Fabric(
             accelerator=accelerator, devices=devices, precision=self.config.precision
         )
         self.fabric.launch()
         seed_everything(self.config.seed, verbose=False)
+        check_data(recipe)  # before the phrases are embedded, which may take minutes
         self.encoder_kind, self.encoder, self.cached = build_query_encoder(recipe)
         if self.encoder is not None:
             self.encoder.device = self.fabric.device
         self.book = build_book(recipe)
         self.task = build_task(recipe, self.book, self.cached)
         self.ema = Ema(self.task.model, self.config.ema_decay)
-        state = resume(out, self.config.seed, self.task, self.ema)
+        state = resume(self.results, self.config.seed, self.task, self.ema)
         if state is None and self.config.start_from:
             start(self.config, self.task, self.ema)
         self.step: int = state["step"] if state else 0
@@ -84,7 +91,7 @@ class Run:
                 self.critic.adam.load_state_dict(state["critic_optimizer"])
         self.ema.model.to(self.fabric.device)
         self.validation = self.data(validation=True)
-        self.journal = Journal(out, content, self.step, self.fabric.is_global_zero)
+        self.journal = Journal(self.results, content, self.step, self.fabric.is_global_zero)
 
     def data(self, validation: bool) -> Mixtures:
         return build_data(self.recipe, self.book, self.task.model.sample_rate, validation)
@@ -184,10 +191,12 @@ class Run:
         if self.critic:
             state |= {"critic": self.critic.network.state_dict()}
             state |= {"critic_optimizer": self.critic.optimizer.state_dict()}
-        save_state(self.out, state)
+        save_state(self.results, state)
         content = {table: values for table, values in self.content.items() if table != "card"}
         provenance: dict[str, Any] = {"recipe": self.recipe.name, "content": content}
         provenance |= {"seed": self.config.seed, "step": self.step}
+        if self.journal.changes:
+            provenance["changes"] = self.journal.changes
         description = describe(
             self.task.kind,
             self.ema.model,
@@ -199,12 +208,13 @@ class Run:
         card = model_card(description, self.recipe)
         dtype = torch.float16 if self.config.half_kernels else torch.float32
         weights = self.task.weights(self.ema.model)
-        with tempfile.TemporaryDirectory(prefix=".encoder.", dir=self.out) as scratch:
+        with temporary_folder(self.out) as scratch:
             own = None
             if self.encoder and self.encoder.belongs_to_model:
-                own = carry_encoder(description, self.encoder, Path(scratch))
+                own = carry_encoder(description, self.encoder, scratch)
             save_checkpoint(self.out / "model", description, weights, card, dtype, own)
-        plot_curves(self.journal.path, self.out / "loss.png")
+        if self.journal.path.stat().st_size:
+            self.results.write("loss.png", lambda picture: plot_curves(self.journal.path, picture))
 
 
 def train(
@@ -214,15 +224,17 @@ def train(
     accelerator: str = "auto",
     devices: int = 1,
     stop_after: int | None = None,
+    stop: Stop | None = None,
 ) -> Path | None:
     """Run or continue the recipe in folder `out`; the checkpoint folder, None but on the first device.
 
     content: the recipe as read, for the record. stop_after: leave after this step as if interrupted.
+    stop: says afterwards whether a signal ended it before its last step.
     """
     run = Run(recipe, content, out, accelerator, devices)
-    stop = Stop()
+    stop = stop or Stop()
     for batch in run.batches():
-        if stop.wanted or run.step == stop_after:
+        if stop.signal or run.step == stop_after:
             break
         run.learn(batch)
         run.report()
@@ -230,4 +242,6 @@ def train(
             run.save()
     run.save()
     run.fabric.barrier()
+    if run.step >= recipe.train.steps:
+        stop.signal = 0
     return out / "model" if run.fabric.is_global_zero else None

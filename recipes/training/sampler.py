@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
+from ..cli.errors import ENDING
+
 
 class DrawSampler(Sampler[list[int]]):
     """Draw numbers of this rank's share of each step's batch: the same data for any world size."""
@@ -38,5 +40,5 @@ def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
 
 def leave_signals_to_parent(worker: int) -> None:
     """Schedulers signal every process of a job; a worker that died would spoil the orderly end."""
-    for name in (signal.SIGINT, signal.SIGTERM):
+    for name in ENDING:
         signal.signal(name, signal.SIG_IGN)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import copy
 import logging
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from qsep.separation.checkpoint import write_atomically
+from qsep.separation.checkpoint import explained
+from qsep.separation.storage.results import Results
+from qsep.separation.storage.temporary import write_atomically
 
 log = logging.getLogger("qsep")
+
+NEWEST, BEFORE = "training.pt", "training.previous.pt"
+KEYS = {"step", "seed", "model", "ema", "optimizer"}
 
 
 class Ema:
@@ -42,28 +46,45 @@ class Ema:
             buffer.copy_(average)
 
 
-def save_state(folder: Path, state: dict[str, Any]) -> None:
-    """folder/training.pt, atomically; the last good one stays as training.previous.pt."""
-    path = folder / "training.pt"
-    if path.exists():
-        os.replace(path, folder / "training.previous.pt")
-    write_atomically(path, lambda temporary: torch.save(state, temporary))
+def save_state(results: Results, state: dict[str, Any]) -> None:
+    """training.pt in the run's folder, atomically; the last good one stays as training.previous.pt."""
+
+    def write(temporary: Path) -> None:
+        with explained(results.folder / NEWEST):
+            torch.save(state, temporary)
+
+    def commit(temporary: Path, path: Path) -> None:
+        results.rename(NEWEST, BEFORE)
+        results.commit(temporary, path)
+
+    results.claim(NEWEST, BEFORE)
+    write_atomically(results.folder / NEWEST, write, commit)
 
 
-def load_state(folder: Path) -> dict[str, Any] | None:
-    """The newest state that can be read, None when there is none; ValueError if all are damaged."""
+def load_state(results: Results) -> dict[str, Any] | None:
+    """The newest state whose checksum is right, None when there is none; ValueError if all are damaged."""
     damaged: list[str] = []
-    for name in ("training.pt", "training.previous.pt"):
-        path = folder / name
+    for name in (NEWEST, BEFORE):
+        path = results.folder / name
         if not path.is_file():
             continue
         try:
+            if not results.is_ours(name):
+                raise ValueError("its checksum is not the one that was listed")
             state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+            if lacking := KEYS - state.keys():
+                raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
+            for (
+                other
+            ) in damaged:  # out of the way, and there for whoever wants to know what happened
+                os.replace(results.folder / other, results.folder / f"{other}.damaged")
             return state
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        except Exception as error:  # whatever damage makes of it
             reason = str(error).partition("\n")[0]
             log.warning("%s is damaged (%s); trying the one before", path, reason)
             damaged.append(name)
     if damaged:
-        raise ValueError(f"{folder}: {' and '.join(damaged)} cannot be read; delete to start anew")
+        raise ValueError(
+            f"{results.folder}: {' and '.join(damaged)} cannot be read; delete to start anew"
+        )
     return None

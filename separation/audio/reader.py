@@ -1,101 +1,122 @@
-"""Recordings read in blocks: all that libsndfile reads, and with ffmpeg installed all it reads."""
+"""Recordings read in blocks, by everybody: all that libsndfile reads, and with ffmpeg all it reads.
 
-import json
+What is in a file is found out by reading it: see `containers`.
+"""
+
+from __future__ import annotations
+
 import logging
-import re
-import shutil
-import subprocess
-import tempfile
+import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
-import soundfile
 
-from .sample_format import SUBTYPES, Waveform, sample_dtype
+from . import ffmpeg
+from .containers import Part, survey
+from .sample_format import Waveform, sample_dtype
+from .sndfile import BYTES_OF, RawSource, SndfileSource
+from .source import AudioError as AudioError
+from .source import Source, named
 
 logger = logging.getLogger("qsep")
 
-# The subtype of a WAV file that holds the same values. Everything else that libsndfile decodes is
-# lossy (or 8-bit telephony, decoded to 16): PCM_16, because its step lies 98 dB under full scale
-# and so below the codec's own error, every player reads it, and floats would double the size.
-EQUAL_SUBTYPES = {name: name for name in SUBTYPES} | {
-    "PCM_S8": "PCM_U8",
-    "ALAC_20": "PCM_24",
-    "ALAC_24": "PCM_24",
-    "ALAC_32": "PCM_32",
-    "DWVW_24": "PCM_24",
-}
-STREAMED_BYTES = 0x7FFFF000  # what programs that write WAV to a pipe claim, or more
-PLAYLISTS = {"hls", "concat", "dash", "imf"}  # files that make ffmpeg read other files
-INSTALL_FFMPEG = "install ffmpeg (apt install ffmpeg, brew install ffmpeg, winget install ffmpeg)"
-
-
-class AudioError(ValueError):
-    """A recording that cannot be read or written: one line naming the file and the remedy."""
-
-
-class Source(Protocol):
-    """What a way of decoding provides. subtype: of a WAV file that holds the same values."""
-
-    sample_rate: int
-    num_channels: int
-    subtype: str
-    claimed_samples: int | None
-
-    def read(self, num_samples: int) -> Waveform:
-        """The next samples, (t, c); fewer than asked for only at the end. AudioError if damaged."""
-        ...
-
-    def complaint(self, num_read: int) -> str | None:
-        """After the end: why the file is thought to be cut short or damaged, or None."""
-        ...
-
-    def close(self) -> None: ...
+MOST_VALUES = 1 << 22  # samples times channels of a block
 
 
 class AudioReader:
     """A recording of any length as (c, t) blocks, full scale at 1; use it as a context manager.
 
-    subtype: of a WAV file that holds the same values; for a lossy format PCM_16.
-    claimed_samples: what the header says, or None; it may be wrong and only serves progress bars.
+    Recordings joined in one file are one. subtype: of a WAV file that holds the same values; for a
+    lossy format PCM_16. claimed_samples: what the header says, or None; it may be wrong and only
+    serves progress bars. complaints: after reading, what is wrong with the file, which is also said as
+    a warning unless `quiet`. AudioError, one line, for whatever cannot be read.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._source = open_source(self.path)
+    def __init__(self, path: str | Path, quiet: bool = False) -> None:
+        self.path, self.quiet = Path(path), quiet
+        self.complaints: list[str] = []
+        with named(self.path):
+            check_file(self.path)
+            self._parts = parts_of(self.path)
+            self._source = open_part(self.path, self._parts[0])
         self.sample_rate = self._source.sample_rate
         self.num_channels = self._source.num_channels
         self.subtype = self._source.subtype
-        self.claimed_samples = self._source.claimed_samples
+        alone = len(self._parts) == 1
+        self.claimed_samples = self._source.claimed_samples if alone else None
 
-    def blocks(self, block_samples: int) -> Iterator[Waveform]:
-        """Blocks of (c, block_samples), the last one shorter, as sample_dtype(subtype).
+    def blocks(self, block_samples: int, start: int = 0) -> Iterator[Waveform]:
+        """Blocks of at most (c, block_samples) from sample `start` on, as sample_dtype(subtype).
 
-        That is float32, or float64 where the file holds more, so that no value is rounded.
-        Once per reader. AudioError for no audio at all, damage, and NaN or infinite samples;
-        a file that ends early is read to its end, with a warning.
+        That is float32, or float64 where the file holds more, so that no value is rounded. Of many
+        channels they are shorter. Once per reader. AudioError for no audio at all, damage, and NaN or
+        infinite samples; a file that ends early is read to its end, with a warning.
         """
+        block_samples = max(1, min(block_samples, MOST_VALUES // self.num_channels))
         num_read = 0
-        while len(interleaved := self._source.read(block_samples)):
-            finite = np.isfinite(interleaved).all(axis=1)
+        for part in self._parts:
+            if part is not self._parts[0]:
+                self.complaints += self._open_next(part, num_read)
+            skipped = 0
+            if num_read < start and self._source.skip(start - num_read):
+                skipped = start - num_read
+                num_read = start
+            num_before = num_read - skipped
+            for samples in self._samples(block_samples, num_read):
+                num_read += len(samples)
+                if num_read > start:
+                    wanted = samples[max(0, start - (num_read - len(samples))) :]
+                    yield np.array(wanted.T, dtype=sample_dtype(self.subtype), order="C")
+            with named(self.path):
+                said = self._source.complaint(num_read - num_before - skipped)
+            self.complaints += [said] if (said := part.complaint or said) else []
+        if num_read == 0:
+            reason = f" ({self.complaints[0]})" if self.complaints else ""
+            raise AudioError(f"{self.path} holds no audio{reason}: record or export it again")
+        if self.complaints and not self.quiet:
+            seconds = num_read / self.sample_rate
+            what = "; ".join(dict.fromkeys(self.complaints))
+            logger.warning("%s: %s; %.2f s of audio were read", self.path, what, seconds)
+
+    def _samples(self, block_samples: int, num_before: int) -> Iterator[Waveform]:
+        """The current part's, (t, c), checked to be finite. num_before: read of the file so far."""
+        while True:
+            with named(self.path):
+                samples = self._source.read(block_samples)
+            if not len(samples):
+                return
+            finite = np.isfinite(samples).all(axis=1)
             if not finite.all():
-                seconds = (num_read + int(finite.argmin())) / self.sample_rate
+                seconds = (num_before + int(finite.argmin())) / self.sample_rate
                 raise AudioError(
                     f"{self.path} holds a NaN or infinite sample at {seconds:.3f} s: "
                     "repair it or export it again"
                 )
-            num_read += len(interleaved)
-            yield np.array(interleaved.T, dtype=sample_dtype(self.subtype), order="C")
-        complaint = self._source.complaint(num_read)
-        if num_read == 0:
-            reason = f" ({complaint})" if complaint else ""
-            raise AudioError(f"{self.path} holds no audio{reason}: record or export it again")
-        if complaint:
-            seconds = num_read / self.sample_rate
-            logger.warning("%s: %s; %.2f s of audio were read", self.path, complaint, seconds)
+            num_before += len(samples)
+            yield samples
+
+    def _open_next(self, part: Part, num_read: int) -> list[str]:
+        """Go on with another recording of the file, brought to the rate and channels of the first."""
+        self.close()
+        rate, channels = self.sample_rate, self.num_channels
+        with named(self.path):
+            self._source = open_part(self.path, part)
+            if (self._source.sample_rate, self._source.num_channels) == (rate, channels):
+                return []
+            change = (
+                f"changes to {self._source.num_channels} channels at {self._source.sample_rate} Hz "
+                f"after {num_read / rate:.2f} s"
+            )
+            if not ffmpeg.is_installed():
+                raise AudioError(
+                    f"{self.path} {change}: {ffmpeg.INSTALL_FFMPEG}, or split it there"
+                )
+            self._source.close()
+            self._source = ffmpeg.FfmpegSource(self.path, part, rate, channels)
+        return [f"it {change}, which was converted"]
 
     def read(self) -> Waveform:
         """All of it, (c, t)."""
@@ -104,7 +125,7 @@ class AudioReader:
     def close(self) -> None:
         self._source.close()
 
-    def __enter__(self) -> "AudioReader":
+    def __enter__(self) -> AudioReader:
         return self
 
     def __exit__(
@@ -116,137 +137,88 @@ class AudioReader:
         self.close()
 
 
-def open_source(path: Path) -> Source:
-    """Open by content, never by the file's extension; AudioError if nothing here can read it."""
+def check_file(path: Path) -> None:
+    if not path.exists():
+        raise AudioError(f"{path} does not exist: check the name")
+    if path.is_dir():
+        raise AudioError(f"{path} is a folder: name the recordings in it")
+    if not path.is_file():
+        raise AudioError(f"{path} is not a regular file: save the audio to a file first")
+    if path.stat().st_size == 0:
+        raise AudioError(f"{path} is empty (0 bytes): record or copy it again")
+
+
+def parts_of(path: Path) -> tuple[Part, ...]:
+    state = os.stat(path)
+    return surveyed(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)  # training reads parts of the same recordings again and again
+def surveyed(path: Path, size: int, modified_ns: int) -> tuple[Part, ...]:
+    return survey(path)
+
+
+def open_part(path: Path, part: Part) -> Source:
+    """By content, never by the file's extension; AudioError if nothing here can read it."""
+    if part.noisy and ffmpeg.is_installed():  # its messages are caught, those of libmpg123 are not
+        try:
+            return ffmpeg.FfmpegSource(path, part)
+        except AudioError:
+            pass
     try:
-        if not path.exists():
-            raise AudioError(f"{path} does not exist: check the name")
-        if path.is_dir():
-            raise AudioError(f"{path} is a folder: name the recordings in it")
-        if not path.is_file():
-            raise AudioError(f"{path} is not a regular file: save the audio to a file first")
-        if path.stat().st_size == 0:
-            raise AudioError(f"{path} is empty (0 bytes): record or copy it again")
-        return SndfileSource(path)
-    except OSError as error:
-        raise AudioError(f"cannot read {path}: {error.strerror}: check its permissions") from error
-    except (soundfile.SoundFileError, TypeError):  # TypeError: the name ends in .raw
-        pass
-    if shutil.which("ffmpeg") and shutil.which("ffprobe"):
-        return FfmpegSource(path)
-    raise AudioError(
-        f"{path} is not audio that libsndfile reads: {INSTALL_FFMPEG} "
-        "for more formats, or convert it to WAV or FLAC"
-    )
+        source = SndfileSource(path, part)
+    except (AudioError, OSError):
+        raise
+    except Exception as error:
+        if ffmpeg.is_installed():
+            return ffmpeg.FfmpegSource(path, part)
+        raise AudioError(
+            f"{path} is not audio that libsndfile reads: {ffmpeg.INSTALL_FFMPEG} "
+            "for more formats, or convert it to WAV or FLAC"
+        ) from error
+    if part.raw_offset is not None and source.stored_subtype in BYTES_OF:
+        source.close()
+        return RawSource(path, part, source)
+    return source
 
 
-class SndfileSource:
-    """WAV, FLAC, Ogg, MP3, AIFF and others, decoded by libsndfile."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        # Not its name: by name, text called .mp3 is decoded as MP3. And the file's number, not the
-        # file: libsndfile's calls into Python swallow the exceptions of signal handlers (Ctrl-C).
-        self._raw = path.open("rb")
-        try:
-            self._file = soundfile.SoundFile(self._raw.fileno(), closefd=False)
-        except BaseException:
-            self._raw.close()
-            raise
-        self.sample_rate: int = self._file.samplerate
-        self.num_channels: int = self._file.channels
-        self.subtype = EQUAL_SUBTYPES.get(self._file.subtype, "PCM_16")
-        frames: int = self._file.frames
-        self.claimed_samples = frames if frames < 2**62 else None  # libsndfile's "unknown"
-
-    def read(self, num_samples: int) -> Waveform:
-        dtype = sample_dtype(self.subtype).name
-        try:
-            samples: Waveform = self._file.read(num_samples, dtype=dtype, always_2d=True)
-        except soundfile.SoundFileError as error:
-            seconds = self._file.tell() / self.sample_rate
-            raise AudioError(
-                f"{self.path} is damaged after {seconds:.1f} s: copy it again, or save what is "
-                f"left with ffmpeg -i {self.path.name} repaired.wav"
-            ) from error
-        return samples
-
-    def complaint(self, num_read: int) -> str | None:
-        claim = re.search(r"(?:data|SSND) *: (\d+) \(should be (\d+)\)", self._file.extra_info)
-        cut_short = claim and int(claim[2]) < int(claim[1]) < STREAMED_BYTES
-        if cut_short or (self.claimed_samples is not None and num_read < self.claimed_samples):
-            return "the file ends earlier than its header says"
-        return None
-
-    def close(self) -> None:
-        self._file.close()
-        self._raw.close()
+def read_from(path: Path, first: int, num_samples: int) -> Waveform:
+    """At most num_samples from sample `first` on, (c, t); (c, 0) where the recording ends before."""
+    with AudioReader(path) as reader:
+        pieces, num_read = [], 0
+        for block in reader.blocks(min(num_samples, 1 << 16), first):
+            pieces.append(block[:, : num_samples - num_read])
+            num_read += pieces[-1].shape[1]
+            if num_read == num_samples:
+                break
+        empty = np.zeros((reader.num_channels, 0), np.float32)
+    return np.concatenate(pieces or [empty], axis=1)
 
 
-class FfmpegSource:
-    """The first audio stream of anything ffmpeg reads, through a pipe of raw floats."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        # Only local files, and "file:" so that no name is taken for an option or an address.
-        self._input = ["-protocol_whitelist", "file,pipe", "-i", f"file:{path}"]
-        stream, duration = self._probe()
-        self.sample_rate = int(stream["sample_rate"])
-        self.num_channels = int(stream["channels"])
-        self.subtype = ffmpeg_subtype(stream)
-        self.claimed_samples = round(duration * self.sample_rate) if duration else None
-        self._dtype = sample_dtype(self.subtype).newbyteorder("<")
-        raw = "f64le" if self._dtype.itemsize == 8 else "f32le"
-        command = ["ffmpeg", "-v", "error", "-nostdin", *self._input, "-map", "0:a:0"]
-        command += ["-ar", str(self.sample_rate), "-f", raw, "-c:a", f"pcm_{raw}", "pipe:1"]
-        self._errors = tempfile.TemporaryFile()  # a pipe that nobody empties would block ffmpeg
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._errors)
-
-    def _probe(self) -> tuple[dict[str, str], float | None]:
-        """The stream's properties, and the duration in seconds that the container claims."""
-        fields = "codec_name,sample_fmt,sample_rate,channels,bits_per_raw_sample"
-        command = ["ffprobe", "-v", "error", *self._input, "-select_streams", "a:0", "-of", "json"]
-        command += ["-show_entries", f"format=format_name,duration:stream={fields}"]
-        result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
-        found = json.loads(result.stdout) if result.returncode == 0 else {}
-        container, streams = found.get("format", {}), found.get("streams", [])
-        playlist = PLAYLISTS & set(container.get("format_name", "").split(","))
-        # Random bytes may pass for a stream of an unknown rate.
-        known = streams and int(streams[0].get("sample_rate", 0)) * streams[0].get("channels", 0)
-        if playlist or not known:
-            raise AudioError(
-                f"{self.path} is not audio that libsndfile or ffmpeg reads: "
-                "check that it is a recording, or convert it to WAV or FLAC"
-            )
-        return streams[0], float(container["duration"]) if "duration" in container else None
-
-    def read(self, num_samples: int) -> Waveform:
-        assert self._process.stdout is not None
-        frame_bytes = self.num_channels * self._dtype.itemsize
-        data = self._process.stdout.read(num_samples * frame_bytes)
-        data = data[: len(data) // frame_bytes * frame_bytes]
-        samples: Waveform = np.frombuffer(data, self._dtype).reshape(-1, self.num_channels)
-        return samples
-
-    def complaint(self, num_read: int) -> str | None:
-        failed = self._process.wait() != 0
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        if not failed and not lines:
-            return None
-        return f"ffmpeg reports: {lines[0] if lines else f'exit code {self._process.returncode}'}"
-
-    def close(self) -> None:
-        self._process.kill()  # no harm after its end
-        self._process.communicate()
-        self._errors.close()
+def length_and_rate(path: Path) -> tuple[int, int]:
+    """How many samples there are, as one recording's header claims, of several by reading them; and how
+    many a second."""
+    with AudioReader(path) as reader:
+        if reader.claimed_samples is not None:
+            return reader.claimed_samples, reader.sample_rate
+        return sum(block.shape[1] for block in reader.blocks(1 << 16)), reader.sample_rate
 
 
-def ffmpeg_subtype(stream: dict[str, str]) -> str:
-    """The subtype that holds what ffprobe describes. Decoders of lossy codecs give floats."""
-    kind = stream.get("sample_fmt", "").removesuffix("p")  # p: planar
-    if kind in ("flt", "dbl") and stream.get("codec_name", "").startswith(("pcm_", "wavpack")):
-        return {"flt": "FLOAT", "dbl": "DOUBLE"}[kind]
-    if kind == "s32":
-        return "PCM_24" if int(stream.get("bits_per_raw_sample", 32)) in range(1, 25) else "PCM_32"
-    return {"u8": "PCM_U8", "s64": "PCM_32"}.get(kind, "PCM_16")
+def read_mono(path: Path, sample_rate: int, max_seconds: float | None = None) -> Waveform:
+    """The mean of its channels at sample_rate in Hz, (t,) float32, of all or its first seconds."""
+    import soxr
+
+    with AudioReader(path) as reader:
+        most = None if max_seconds is None else max(1, round(max_seconds * reader.sample_rate))
+        pieces, num_read = [], 0
+        for block in reader.blocks(1 << 16):
+            pieces.append(block.mean(axis=0, dtype=np.float64).astype(np.float32))
+            num_read += block.shape[1]
+            if most is not None and num_read >= most:
+                break
+        rate = reader.sample_rate
+    mono = np.concatenate(pieces)[:most]
+    if rate == sample_rate:
+        return mono
+    resampled: Waveform = soxr.resample(mono, rate, sample_rate, quality="HQ")
+    return resampled if len(resampled) else mono[:1]  # soxr rounds one sample down to none

@@ -10,13 +10,14 @@ Late fusion as in CLIPSep (Dong et al. 2023, sec. 3), residual blocks as in He e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.settings import configuration
 
 from ..concepts import ConceptReader, disturb
 from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separator
@@ -32,7 +33,7 @@ SURROUNDINGS_FRAMES = 75  # each side; the level that energies are taken relativ
 RELATIVE_FLOOR = 1e-7  # -70 dB under the surroundings counts as nothing
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """sample_rate in Hz; concepts: short names of the kinds of sound the query reader tells apart.
 

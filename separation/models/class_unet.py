@@ -18,13 +18,13 @@ input scales the output. The view is finite, so long recordings may be cut witho
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
 from ..objectives.snr import thresholded_snr_loss
@@ -47,7 +47,7 @@ LOGIT_LIMIT = 15.0  # of log odds: 1 - sigmoid(15) is 3e-7, float32's last digit
 TINY = 1e-12
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """sample_rate in Hz. classes: names of the sound classes, in the order of a query's degrees.
 

@@ -9,12 +9,13 @@ published it works on logarithms of magnitudes, so it expects recordings at natu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import torch
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated
 from ..networks.log_frequency import LogFrequencySeparator, SpectrogramConfig
@@ -23,7 +24,7 @@ from ..networks.unet import UNet, initialise
 from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets, mean_of_asked
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """fusion: "late", "early" or "middle". channels: of the U-Net's levels. table_dim: width of a
     learned table between one-hot queries of known labels and their projection, 0 for none. query_scale:

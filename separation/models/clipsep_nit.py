@@ -6,13 +6,14 @@ mixture's query vectors into one. At use the noise masks are discarded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated
 from ..networks.log_frequency import LogFrequencySeparator, SpectrogramConfig
@@ -29,7 +30,7 @@ from ..objectives.noise_invariant import (
 )
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """As of CLIPSep; noise: the objective's settings."""
 

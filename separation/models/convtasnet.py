@@ -12,13 +12,12 @@ each frame, and the masker's norms are batch norms, where the paper prefers norm
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
 from ..networks.query_masks import only_asked
@@ -27,7 +26,7 @@ from ..objectives.snr import thresholded_snr_loss
 LEVEL_FLOOR = 1e-16  # mean square of features; full scale is around 1
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """sample_rate in Hz; kernel_samples: length of the filters, whose hop is half of it. Letters of the
     paper: num_filters N, bottleneck_channels B, hidden_channels H, num_blocks X, num_repeats R; its

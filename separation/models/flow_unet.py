@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.settings import configuration
 
 from ..components import from_settings
 from ..concepts import ConceptReader, disturb
@@ -57,7 +58,7 @@ LEVEL_FRAMES = 5  # over which the mixture's level is taken, in each band
 LEAST_DOUBT = 1e-4
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """analysis: the band U-Net. compression: power of the magnitudes. channels, blocks: of the network that
     is asked at every step. noise_frames: after so many the noise comes again.

@@ -13,13 +13,14 @@ hidden for whole batches, and a mixture that clips turned down without its targe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.settings import configuration
 
 from ..flow_matching import (
     SOLVERS,
@@ -59,7 +60,7 @@ CHUNK_CONTEXTS = 8  # long chunks: they keep little, and much around them is com
 TOKEN_STEP = 32  # to whose multiples queries are padded: few graphs of a network serve all
 
 
-@dataclass(frozen=True)
+@configuration
 class SamplingConfig:
     """num_steps of a solver: "euler", or "midpoint" or "heun", which ask the network twice a step. shift:
     more than 1 for denser steps near the noise. guidance: 1 for none; what the query changes, times that."""
@@ -73,7 +74,7 @@ class SamplingConfig:
         check_travel(self.solver, self.num_steps, self.shift)
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """window_frames: what the networks are given at once. null_tokens: length of the hidden query."""
 

@@ -6,12 +6,13 @@ its own. Queries only say how many parts are wanted; somebody has to choose amon
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import torch
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated
 from ..networks.log_frequency import LogFrequencySeparator, SpectrogramConfig
@@ -20,7 +21,7 @@ from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets
 from ..objectives.permutation_invariant import permutation_invariant
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """num_sources: parts of every mixture; the rest as of CLIPSep."""
 

@@ -11,13 +11,12 @@ As published it works on linear magnitudes, so it expects recordings at natural 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
 from ..networks.query_masks import only_asked
@@ -29,7 +28,7 @@ MOMENTUM = 0.01  # of the batch norms
 FLOOR = 1e-5  # of magnitudes
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """sample_rate in Hz; window_samples / 2 a multiple of 2 to the number of levels. channels: of the
     encoder's levels; each halves frequency, and all but the last halve time."""

@@ -15,6 +15,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from qsep.queries.settings import configuration
+
 from ..interface import MixtureBatch, Separated, Separator
 from ..signal.segments import over_segments
 from ..signal.stft import hann_istft, hann_stft
@@ -24,7 +26,7 @@ FLOOR = 1e-10  # added to magnitudes before the logarithm
 OVERLAP = 1 / 4  # of neighbouring segments; a second at the published sizes
 
 
-@dataclass(frozen=True)
+@configuration
 class SpectrogramConfig:
     """sample_rate in Hz; num_rows: logarithmic rows. segment_frames: what a network is trained on, and
     is given at use. hard_mask: round masks to 0 and 1 at use, as the authors' demo does and their

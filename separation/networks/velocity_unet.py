@@ -9,11 +9,12 @@ Yuan et al., "FlowSep" (2025); Rombach et al. (2022), "latent diffusion".
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from qsep.queries.settings import configuration
 
 from .residual import ResidualBlock, Upsample, zeroed
 from .spatial_transformer import SpatialTransformer
@@ -22,7 +23,7 @@ EPSILON = 1e-5  # of the norms
 LONGEST_PERIOD = 10000.0
 
 
-@dataclass(frozen=True)
+@configuration
 class UNetConfig:
     """channels: of the levels, each but the last halving frames and bands; the first attention_free of
     them have no transformers. spare_channels: the published network gives 8 channels that nobody reads.

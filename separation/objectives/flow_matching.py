@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qsep.queries.settings import configuration
+
 from ..flow_matching import logit_normal_times, uniform_times
 
 TIMES: dict[str, Callable[[int, torch.Generator], Tensor]] = {
@@ -21,7 +23,7 @@ TIMES: dict[str, Callable[[int, torch.Generator], Tensor]] = {
 }
 
 
-@dataclass(frozen=True)
+@configuration
 class FlowConfig:
     """times: "uniform" or "logit-normal"; sigma_min: of the noise left at the end; query_dropout:
     probability that a mixture's queries are hidden, which guidance needs."""

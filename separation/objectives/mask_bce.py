@@ -6,16 +6,16 @@ Zhao et al., "The sound of pixels" (2018), sec. 3.4; Dong et al., "CLIPSep" (202
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from qsep.queries.settings import configuration
+
 LEAST_WEIGHT, MOST_WEIGHT = 1e-3, 10.0
 
 
-@dataclass(frozen=True)
+@configuration
 class MaskTargetConfig:
     """kind: "binary" or "ratio" masks to learn; weighted: whether loud bins count more."""
 

@@ -8,16 +8,16 @@ Dong et al., "CLIPSep" (2023), sec. 4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
+
+from qsep.queries.settings import configuration
 
 from .mask_bce import logit_bce, mask_bce
 from .permutation_invariant import permutation_invariant
 
 
-@dataclass(frozen=True)
+@configuration
 class NoiseConfig:
     """num_heads: noise masks; with fewer than sources, some sources do without.
 

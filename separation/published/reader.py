@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from ..card import citation_section, use_section, with_header
 from ..checkpoint import carry_encoder, check_width, describe, file_fingerprint, save_checkpoint
 from ..components import build_encoder, build_separator
 from ..interface import Separator
+from ..storage.temporary import temporary_folder
 from . import clipsep, flowsep, resunet30
 from .registry import PublishedModel
 
@@ -62,9 +62,8 @@ def convert_to_folder(
     if published:
         config["provenance"] |= {"published": published.name, "licence": published.licence}
     weights = separator.state_dict()  # type: ignore[attr-defined]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        files = carry_encoder(config, encoder, Path(scratch))
+    with temporary_folder(folder.parent) as scratch:
+        files = carry_encoder(config, encoder, scratch)
         save_checkpoint(folder, config, weights, card_of(config, published), encoder_files=files)
 
 

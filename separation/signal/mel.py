@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from qsep.queries.settings import configuration
+
 FLOOR = 1e-5  # under the logarithm
 LINEAR_HZ, LINEAR_BANDS = 1000.0, 15.0  # Slaney's mel scale: linear up to here, logarithmic above
 LOG_STEP = math.log(6.4) / 27
 
 
-@dataclass(frozen=True)
+@configuration
 class MelConfig:
     """sample_rate in Hz; num_bands triangles between min_hz and max_hz."""
 

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -37,10 +37,17 @@ class Entry:
     num_bytes: int | None
     sha256: str | None
 
-    def holds(self, path: Path) -> bool:
-        if self.num_bytes is None:
-            return True
-        return path.stat().st_size == self.num_bytes and sha256_of(path) == self.sha256
+
+GROWING = Entry(None, None)
+
+
+def is_one_of(path: Path, versions: Sequence[Entry]) -> bool:
+    """Whether the file is as it was listed once: a run may have ended before it replaced an older one."""
+    if GROWING in versions:
+        return True
+    num_bytes = path.stat().st_size
+    sums = {entry.sha256 for entry in versions if entry.num_bytes == num_bytes}
+    return bool(sums) and sha256_of(path) in sums
 
 
 class Results:
@@ -62,7 +69,7 @@ class Results:
         listing = folder / LISTING
         if listing.is_symlink():
             raise ValueError(f"{listing} is a symbolic link: remove it, or choose another folder")
-        self.entries = read_listing(listing).get(command, {})
+        self.entries: dict[str, list[Entry]] = read_listing(listing).get(command, {})
         if not shared and not self.entries and (others := first_content(folder)):
             raise ValueError(
                 f"{folder} holds {others}, which no earlier qsep {command} wrote there: "
@@ -71,12 +78,12 @@ class Results:
 
     def is_ours(self, name: str) -> bool:
         """Whether the file is there as an earlier run of this command wrote it."""
-        path, entry = self.folder / name, self.entries.get(name)
-        if entry is None or self._linked(name) or not path.is_file():
+        path, versions = self.folder / name, self.entries.get(name)
+        if not versions or self._linked(name) or not path.is_file():
             return False
         if self._seen.get(name) == state_of(path):
             return True
-        if not entry.holds(path):
+        if not is_one_of(path, versions):
             return False
         self._seen[name] = state_of(path)
         return True
@@ -125,9 +132,18 @@ class Results:
         path = self.folder / name
         visit(path.parent)
         with self._lock:
-            if self.entries.get(name) != Entry(None, None):
-                self._note(name, Entry(None, None))
+            if GROWING not in self.entries.get(name, ()):
+                self._note(name, GROWING)
         return path
+
+    def rename(self, name: str, other: str) -> None:
+        """Give a file of ours another name of ours; nothing where it is not there."""
+        self.claim(name, other)
+        path = self.folder / name
+        if path.exists():
+            with self._lock:
+                self._note(other, Entry(path.stat().st_size, sha256_of(path)))
+                os.replace(path, self.folder / other)
 
     def remove(self, names: Iterable[str]) -> None:
         """Delete those of the files that are ours; any other stays."""
@@ -154,7 +170,7 @@ class Results:
         if entry is None:
             self.entries.pop(name, None)
         else:
-            self.entries[name] = entry
+            self.entries.setdefault(name, []).append(entry)
 
 
 def replace_folder(staging: Path, folder: Path, command: str) -> None:
@@ -235,9 +251,9 @@ def first_content(folder: Path) -> str:
     return next((name for name in names if name not in IGNORED), "")
 
 
-def read_listing(path: Path) -> dict[str, dict[str, Entry]]:
-    """By command and name. Lines that are damaged, cut off or name files elsewhere count for nothing."""
-    found: dict[str, dict[str, Entry]] = {}
+def read_listing(path: Path) -> dict[str, dict[str, list[Entry]]]:
+    """Versions by command and name. Lines that are damaged or name files elsewhere count for nothing."""
+    found: dict[str, dict[str, list[Entry]]] = {}
     if not path.is_file():
         return found
     for line in path.read_text("utf-8", errors="replace").splitlines():
@@ -249,7 +265,8 @@ def read_listing(path: Path) -> dict[str, dict[str, Entry]]:
             if row.get("removed"):
                 found.get(command, {}).pop(name, None)
             else:
-                found.setdefault(command, {})[name] = Entry(row["bytes"], row["sha256"])
+                entry = Entry(row["bytes"], row["sha256"])
+                found.setdefault(command, {}).setdefault(name, []).append(entry)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
     return found

@@ -1,5 +1,6 @@
 """Resumed runs repeat uninterrupted ones bit by bit, whatever stopped them."""
 
+import json
 import logging
 import multiprocessing
 import os
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from training_run import STEPS, at_step, differences, entries, spoil_steps, state_of
 
 from qsep.recipes.training.state import load_state
 from qsep.separation.models.band_unet import BandUNet
+from qsep.separation.storage.results import Results
 
 pytest.importorskip("lightning_fabric", reason="training needs pip install qsep[train]")
 
@@ -90,11 +93,70 @@ def test_a_damaged_state_falls_back_to_the_one_before(
     content = path.read_bytes()
     path.write_bytes({"cut": content[:-1000], "empty": b"", "other": b"not a state"}[damage])
     with caplog.at_level(logging.WARNING):
-        resumed = load_state(tmp_path / "parts")
+        resumed = load_state(Results(tmp_path / "parts", "train"))
     assert resumed is not None
     assert "training.pt is damaged" in caplog.text
     assert resumed["step"] == 2
     assert differences(state_of(run(tmp_path / "parts")), whole) == []
+
+
+def test_one_bit_that_flipped_is_noticed(
+    run: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(tmp_path, stop_after=4)
+    path = tmp_path / "training.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        resumed = load_state(Results(tmp_path, "train"))
+    assert resumed is not None
+    assert resumed["step"] == 2
+    assert "its checksum is not the one that was listed" in caplog.text
+
+
+def test_a_run_that_goes_on_with_other_settings_says_so_and_keeps_both(
+    run: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, stop_after=2)
+    run(tmp_path, stop_after=3, learning_rate=0.25)
+    assert (
+        "step 2: continued with other settings: train.learning_rate was " in capsys.readouterr().err
+    )
+    changed = [entry for entry in entries(tmp_path) if "changed" in entry]
+    assert [entry["step"] for entry in changed] == [2]
+    assert changed[0]["changed"]["train.learning_rate"][1] == 0.25
+    run(tmp_path, stop_after=4, learning_rate=0.25)
+    provenance = json.loads((tmp_path / "model" / "config.json").read_text())["provenance"]
+    assert provenance["changes"] == changed
+
+
+def test_a_folder_that_is_not_the_runs_is_refused_untouched(
+    run: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "network.py").write_text("mine")
+    (tmp_path / "recipe.json").write_text("mine too")
+    with pytest.raises(ValueError, match="which no earlier qsep train wrote there"):
+        run(tmp_path)
+    assert (tmp_path / "model" / "network.py").read_text() == "mine"
+    assert (tmp_path / "recipe.json").read_text() == "mine too"
+
+
+def test_a_full_disk_is_named_and_the_state_before_stays(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path, stop_after=2)
+
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:664] unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match=r"training\.pt: cannot be written .* free space on the disk"):
+        run(tmp_path, stop_after=4)
+    monkeypatch.undo()
+    assert state_of(tmp_path)["step"] == 2
+    assert not list(tmp_path.glob(".qsep-*"))
 
 
 def test_a_run_of_another_seed_is_refused(run: Callable[..., Path], tmp_path: Path) -> None:
@@ -188,7 +250,9 @@ def test_a_finished_run_stays_as_it_is_when_started_again(
 
 def test_a_run_leaves_no_temporary_files(finished: Path) -> None:
     assert sorted(path.name for path in finished.iterdir()) == [
+        ".qsep.jsonl",
         "log.jsonl",
+        "loss.png",
         "model",
         "recipe.json",
         "training.previous.pt",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import soxr
 
+from qsep.queries.settings import configuration
 
-@dataclass(frozen=True)
+
+@configuration
 class AugmentConfig:
     """Probabilities in [0, 1]; speed_semitones: largest change of speed and pitch together;
     equalizer_db: standard deviation of the gain at each of the curve's points. second_probability: of

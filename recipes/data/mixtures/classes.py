@@ -7,12 +7,13 @@ Mix-and-separate training: Zhao et al., "The sound of pixels" (2018).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import torch
 
 from qsep.queries.interface import ClassQuery, Query
+from qsep.queries.settings import configuration
 from qsep.separation.interface import MixtureBatch
 
 from .augment import AugmentConfig, change_speed, filter_and_place
@@ -22,7 +23,7 @@ from .mix_and_separate import active_stretch, place, rms
 Item = tuple[torch.Tensor, list[Query | None], str]
 
 
-@dataclass(frozen=True)
+@configuration
 class ClassMixConfig:
     """What meets in a mixture, and what is asked of it.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
+
+from qsep.separation.audio.reader import AudioError, read_mono
 
 from ..corpus.shards import INDEX, read_shards
 
@@ -80,11 +81,12 @@ def open_clips(
 
 def load_mono(file: Path | io.BytesIO, sample_rate: int) -> np.ndarray:
     """A recording at sample_rate, channels averaged: (t,) float32."""
-    waveform, file_rate = soundfile.read(file, dtype="float32", always_2d=True)
-    mono = waveform.mean(axis=1)
-    if file_rate != sample_rate:
-        mono = soxr.resample(mono, file_rate, sample_rate, quality="HQ")
-    return mono.astype(np.float32)
+    if isinstance(file, Path):
+        return read_mono(file, sample_rate)
+    with tempfile.NamedTemporaryFile() as unpacked:
+        unpacked.write(file.getbuffer())
+        unpacked.flush()
+        return read_mono(Path(unpacked.name), sample_rate)
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,8 @@ class ClipStore:
         self.by_label: dict[str, list[np.ndarray]] = {}
         for clip in read_clip_list(folder, split, labels):
             waveform = load_mono(folder / clip.file, sample_rate)
-            if not np.isfinite(waveform).all() or not waveform.any():
-                raise ValueError(
-                    f"{folder / clip.file}: silent or not finite; take it off the list"
-                )
+            if not waveform.any():
+                raise ValueError(f"{folder / clip.file}: silent; take it off the list")
             self.by_label.setdefault(clip.label, []).append(waveform)
 
 
@@ -120,9 +120,12 @@ def load_takes(
     """
     takes: dict[str, list[Take]] = {}
     for clip, file in open_clips(folder, split, labels):
-        waveform = load_mono(file, sample_rate)
-        if not np.isfinite(waveform).all() or not waveform.any():
-            raise ValueError(f"{folder / clip.file}: silent or not finite; take it off the list")
+        try:
+            waveform = load_mono(file, sample_rate)
+        except AudioError as error:
+            raise ValueError(f"{folder / clip.file}: {error}") from error
+        if not waveform.any():
+            raise ValueError(f"{folder / clip.file}: silent; take it off the list")
         scaled = np.clip(np.round(waveform * 32768), -32768, 32767).astype(np.int16)
         takes.setdefault(clip.label, []).append(Take(scaled, clip.group))
     return takes

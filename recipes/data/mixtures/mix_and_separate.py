@@ -6,20 +6,21 @@ Mix-and-separate training: Zhao et al., "The sound of pixels" (2018).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 import numpy as np
 import torch
 
 from qsep.queries.interface import Query, TextQuery
+from qsep.queries.settings import configuration
 from qsep.separation.interface import MixtureBatch
 
 from ..wording import PhraseBook
 from .augment import AugmentConfig, change_speed, filter_and_place
 
 
-@dataclass(frozen=True)
+@configuration
 class MixConfig:
     """num_sources_weights: odds of 2, 3 and 4 sources. level_db: each source's level is uniform in
     [-level_db, level_db], so any two differ by at most twice that. gains: lowest and highest, to take

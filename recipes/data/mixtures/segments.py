@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 import torch
 
 from qsep.queries.interface import AudioQuery, Query, TextQuery
+from qsep.queries.settings import configuration
+from qsep.separation.audio.reader import length_and_rate, read_from
 from qsep.separation.interface import MixtureBatch
 
 LEAST_GAIN, MOST_GAIN = 0.02, 50.0
@@ -29,7 +30,7 @@ SPARE_SECONDS = 0.05  # read beyond a segment, for the resampler's ends
 TRIES = 8  # of segments in which something sounds
 
 
-@dataclass(frozen=True)
+@configuration
 class SegmentMixConfig:
     """rule: "audiosep", "uss" or "exact", as the functions here say. max_sources: a mixture has 2 to this
     many, each number equally often. level_db: the target is at most this much above or below the rest.
@@ -227,11 +228,15 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
     ) -> tuple[CaptionedClip, np.ndarray]:
         """Of a clip shorter than a second, another instead, as AudioSep does."""
         for _ in range(TRIES):
-            with soundfile.SoundFile(self.folder / clip.file) as file:
-                if file.frames >= file.samplerate:
-                    return clip, read_segment(
-                        file, self.config.segment_samples, self.sample_rate, rng, clip.start
-                    )
+            segment = read_segment(
+                self.folder / clip.file,
+                self.config.segment_samples,
+                self.sample_rate,
+                rng,
+                clip.start,
+            )
+            if segment is not None:
+                return clip, segment
             clip = self.clips[int(rng.integers(len(self.clips)))]
         raise ValueError(f"{self.folder}: too many recordings are shorter than a second")
 
@@ -258,23 +263,25 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
 
 
 def read_segment(
-    file: soundfile.SoundFile,
+    path: Path,
     num_samples: int,
     sample_rate: int,
     rng: np.random.Generator,
     start: float | None = None,
-) -> np.ndarray:
+) -> np.ndarray | None:
     """A random stretch at sample_rate, or that from `start` seconds on, mean of the first two channels:
-    (t,) float32, zeros at the end of what is shorter."""
-    seconds = num_samples / sample_rate + SPARE_SECONDS
-    num_needed = math.ceil(seconds * file.samplerate)
+    (t,) float32, zeros at the end of what is shorter. None for a recording of less than a second."""
+    length, rate = length_and_rate(path)
+    if length < rate:
+        return None
+    num_needed = math.ceil((num_samples / sample_rate + SPARE_SECONDS) * rate)
     if start is None:
-        file.seek(int(rng.integers(max(0, file.frames - num_needed) + 1)))
+        first = int(rng.integers(max(0, length - num_needed) + 1))
     else:
-        file.seek(min(round(start * file.samplerate), file.frames))
-    found = file.read(num_needed, dtype="float32", always_2d=True)[:, :2].mean(axis=1)
-    if file.samplerate != sample_rate:
-        found = soxr.resample(found, file.samplerate, sample_rate, quality="HQ")
+        first = min(round(start * rate), length)
+    found = read_from(path, first, num_needed)[:2].mean(axis=0, dtype=np.float32)
+    if rate != sample_rate:
+        found = soxr.resample(found, rate, sample_rate, quality="HQ")
     segment = np.zeros(num_samples, np.float32)
     found = found[:num_samples]
     segment[: len(found)] = found

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 
 from qsep.evaluation.protocols._recordings import cut_around
 from qsep.queries.interface import ImageQuery, MixedQuery, Query, TextQuery
+from qsep.queries.settings import configuration
+from qsep.separation.audio.reader import length_and_rate, read_from
 from qsep.separation.interface import MixtureBatch
 
 from ..index import FRAMES_PER_SECOND, VideoClip
@@ -31,7 +32,7 @@ MARGIN = 3 * FRAMES_PER_SECOND  # frames at either end that training cuts none a
 MODALITIES = ("text", "image", "mixed")
 
 
-@dataclass(frozen=True)
+@configuration
 class VideoMixConfig:
     """Each of num_sources clips is cut to segment_samples, times a gain between the lowest and the highest
     of `gains`, clipped to full scale and divided by num_sources."""
@@ -91,11 +92,10 @@ def read_cut(path: Path, centre_seconds: float, num_samples: int) -> np.ndarray:
 
     Raises ValueError where the recording ends before.
     """
-    with soundfile.SoundFile(path) as file:
-        centre = int(centre_seconds * file.samplerate)
-        first = max(0, min(centre, file.frames) - num_samples)  # all of it where it is shorter
-        file.seek(first)
-        part = file.read(2 * num_samples, dtype="float32", always_2d=True).mean(axis=1)
+    length, rate = length_and_rate(path)
+    centre = int(centre_seconds * rate)
+    first = max(0, min(centre, length) - num_samples)  # all of it where it is shorter
+    part = read_from(path, first, 2 * num_samples).mean(axis=0, dtype=np.float32)
     return cut_around(part, centre - first, num_samples, path)
 
 
@@ -173,7 +173,7 @@ class VideoMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | No
         try:
             sources[:, 0] = [self.sound(pick) for pick in picks]
             queries = [self.query(pick, modality, rng) for pick in picks]
-        except (soundfile.SoundFileError, OSError, ValueError) as error:
+        except Exception as error:  # whatever a library raises for one item, the run goes on
             log.warning("item %d is silent: %s", draw, error)
             sources[:] = 0
         return torch.from_numpy(sources), queries, f"{self.seed}-{draw}"
@@ -210,6 +210,6 @@ def check_files(folder: Path, clips: Sequence[VideoClip], pictures: bool, sample
             f"{folder}: {len(missing)} of the files listed are missing, first {missing[0]}; "
             "run `qsep data prepare` again"
         )
-    found = soundfile.info(folder / clips[0].audio).samplerate
+    found = length_and_rate(folder / clips[0].audio)[1]
     if found != sample_rate:
         raise ValueError(f"{folder}: prepared at {found} Hz, the separator works at {sample_rate}")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qsep.separation.checkpoint import write_atomically
+from qsep.separation.storage.temporary import write_atomically
 
 from ..mixtures.segments import read_captions
 from .overlaps import read_origins

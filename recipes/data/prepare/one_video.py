@@ -11,9 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import soundfile
-
-from qsep.separation.audio.reader import INSTALL_FFMPEG
+from qsep.separation.audio.ffmpeg import INSTALL_FFMPEG
+from qsep.separation.audio.reader import AudioError, length_and_rate
 
 from ..index import FRAMES_PER_SECOND
 
@@ -60,8 +59,10 @@ def extract(video: Path, audio: Path, frames: Path, staging: Path) -> int:
     with TemporaryDirectory(dir=staging) as temporary:
         workplace = Path(temporary)
         run_ffmpeg(video, workplace)
-        if not soundfile.info(workplace / "audio.wav").frames:
-            raise VideoError("its sound is empty")
+        try:
+            length_and_rate(workplace / "audio.wav")
+        except AudioError:
+            raise VideoError("its sound is empty") from None
         if not num_pictures(workplace):
             raise VideoError("it has no pictures")
         pictures = workplace / "frames"

@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
 import soundfile
 
 from qsep.queries.files.threads import in_order
 from qsep.separation.audio.reader import AudioError, AudioReader
 from qsep.separation.audio.resample import StreamResampler
-from qsep.separation.checkpoint import write_atomically
+from qsep.separation.storage.temporary import write_atomically
 
 from .tree import CONVERTIBLE
 
@@ -46,20 +45,15 @@ def check(path: Path, thorough: bool) -> Checked:
     if path.suffix.lower() in CONVERTIBLE:
         return Checked(0, "training reads WAV, FLAC, Ogg and MP3: --sample-rate makes WAV of it")
     try:
-        with soundfile.SoundFile(path) as file:
-            num_samples, rate = file.frames, file.samplerate
-            start = 0 if thorough else max(0, num_samples - TAIL_SAMPLES)
-            file.seek(start)
-            num_read = 0
-            while len(block := file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)):
-                if not np.isfinite(block).all():
-                    return Checked(0, "holds NaN or infinite samples")
-                num_read += len(block)
-    except (soundfile.SoundFileError, OSError, TypeError):  # TypeError: the name ends in .raw
-        return Checked(0, "damaged, or not audio that libsndfile reads")
-    if not num_samples or num_read != num_samples - start:
-        return Checked(0, "ends early" if num_samples else "holds no samples")
-    return Checked(round(num_samples / rate, 3))
+        with AudioReader(path, quiet=True) as reader:
+            claimed = reader.claimed_samples
+            start = 0 if thorough or claimed is None else max(0, claimed - TAIL_SAMPLES)
+            num_samples = start + sum(b.shape[1] for b in reader.blocks(BLOCK_SAMPLES, start))
+    except AudioError as error:
+        return Checked(0, str(error).removeprefix(f"{path} "))
+    if reader.complaints:
+        return Checked(0, "; ".join(reader.complaints))
+    return Checked(round(num_samples / reader.sample_rate, 3))
 
 
 def convert(path: Path, target: Path, sample_rate: int) -> Checked:

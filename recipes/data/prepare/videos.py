@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from qsep.queries.files.threads import in_order
-from qsep.separation.checkpoint import write_atomically
+from qsep.separation.storage.temporary import temporary_folder, write_atomically
 
 from ..index import VideoClip, read_index, write_index
 from .one_video import VideoError, extract, find_videos, require_tools
@@ -190,12 +189,12 @@ def extract_all(
     def frames_of(job: Job) -> int | VideoError:
         audio, frames = out / f"audio/{job.name}.wav", out / "preprocessed" / job.name
         try:
-            return extract(job.video, audio, frames, Path(staging))
+            return extract(job.video, audio, frames, staging)
         except VideoError as error:
             return error
 
     with (
-        TemporaryDirectory(prefix=".preparing-", dir=out) as staging,
+        temporary_folder(out) as staging,
         closing(in_order(frames_of, plan.jobs.values(), num_jobs)) as extracted,
     ):
         for num_done, (job, found) in enumerate(extracted, start=1):

@@ -7,12 +7,13 @@ Their perceptual loss, by a network that knows photographs, is left out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import torch
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding, QueryEncoder
+from qsep.queries.settings import configuration
 from qsep.separation.interface import LossOutput, MixtureBatch
 from qsep.separation.networks.discriminators.patches import PatchConfig, PatchCritic
 from qsep.separation.networks.mel.codec import clipped_log_mel
@@ -32,7 +33,7 @@ KIND = "mel_vae"
 PREFIX, SCALE = "codec.vae.", "codec.scale"  # of its weights in FlowSep
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """mel, vae: as FlowSep's. kl_weight: of the divergence; critic_weight: of the critic, times what the
     gradients say, from step critic_start on. learn_scale: whether the errors' width is learned, or stays 1.

@@ -5,13 +5,14 @@ Lee et al., "BigVGAN" (2023), sec. 2 and appendix A, after Kong et al., "HiFi-GA
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding, QueryEncoder
+from qsep.queries.settings import configuration
 from qsep.separation.interface import LossOutput, MixtureBatch
 from qsep.separation.networks.discriminators.waves import WaveCriticConfig, WaveCritics
 from qsep.separation.networks.mel.bigvgan import BigVGAN, VocoderConfig
@@ -31,7 +32,7 @@ KIND = "bigvgan"
 PREFIX = "codec.vocoder."  # of its weights in FlowSep
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """mel, vocoder: as FlowSep's. mel_weight, feature_weight: of the log-mels' mean absolute error and of
     feature matching, beside the critics. mixture_probability: as the autoencoder's."""

@@ -6,10 +6,11 @@ Esser et al. (2021).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 from torch import Tensor, nn
+
+from qsep.queries.settings import configuration
 
 KERNEL = 4
 SLOPE = 0.2  # of the activation below zero
@@ -17,7 +18,7 @@ MOST_WIDENING = 8
 DEVIATION = 0.02  # of the weights at the start
 
 
-@dataclass(frozen=True)
+@configuration
 class PatchConfig:
     """channels: of the first layer, doubled by each of num_layers more, at most eightfold; each layer but
     the last of these halves frames and bands."""

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qsep.queries.settings import configuration
+
 from ..weight_norm import weight_normed
 
 SLOPE = 0.1  # of the activation below zero
@@ -18,7 +20,7 @@ PERIOD_WIDTHS = (1, 4, 16, 32, 32)  # times the channels
 NUM_SPECTRAL_LAYERS = 5
 
 
-@dataclass(frozen=True)
+@configuration
 class WaveCriticConfig:
     """periods in samples; fft_sizes, hops and windows, in samples, of one resolution each. channels: of the
     narrowest layers."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from qsep.queries.settings import configuration
 
 NUM_TAPS = 12  # of the filter around the activation
 HALF_WIDTH = 0.3  # of its transition, in parts of the doubled rate
@@ -24,7 +25,7 @@ SINE_DEGREE = 5
 PIECE_FRAMES = 512  # vocoded at once: half a window, a quarter of a gigabyte of activations
 
 
-@dataclass(frozen=True)
+@configuration
 class VocoderConfig:
     """channels: after the first convolution, halved by each upsampling. rates: of the upsamplings, whose
     product is the hop, with their kernels. block_kernels and dilations: of the residual blocks."""

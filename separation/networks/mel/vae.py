@@ -15,13 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qsep.queries.settings import configuration
+
 from ..residual import ResidualBlock, Upsample
 
 EPSILON = 1e-6  # of the norms
 LEAST_LOG_VARIANCE, MOST_LOG_VARIANCE = -30.0, 20.0
 
 
-@dataclass(frozen=True)
+@configuration
 class VAEConfig:
     """channels: of the levels, each but the last halving frames and bands. norm_groups divides them."""
 

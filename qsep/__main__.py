@@ -1,0 +1,5 @@
+"""`python -m qsep` is the `qsep` command."""
+
+from qsep.recipes.cli.main import main
+
+main()

@@ -1,0 +1,184 @@
+"""Configurations: frozen dataclasses whose numbers are finite and in their ranges, however they are made.
+
+One table says the range of a setting by its name, so that a name means one thing everywhere; TOML, JSON and
+Python all meet it, because it is checked when the object is made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar, dataclass_transform
+
+T = TypeVar("T")
+
+MOST_ITEMS, MOST_LETTERS = 100_000, 100_000  # of a list, of a text
+MOST_STEPS = 1_000_000_000
+MOST_SAMPLES = 1 << 24
+
+
+@dataclass(frozen=True)
+class Range:
+    """low <= value <= high, or low < value where it is `above`."""
+
+    low: float
+    high: float
+    above: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high and not (self.above and value == self.low)
+
+    def __str__(self) -> str:
+        return f"{'more than ' if self.above else ''}{self.low:g} to {self.high:g}"
+
+
+SHARE, COUNT, WEIGHT = Range(0, 1), Range(1, 65536), Range(0, 1e6)
+CHANNELS, LAYERS = Range(1, 16384), Range(1, 256)  # larger networks fit no machine
+
+# The first pattern that a setting's name matches is its range, in every configuration; a list's holds for
+# each of its items.
+RANGES = {
+    "sample_rate": Range(1000, 768_000),
+    "*_samples": Range(1, MOST_SAMPLES),
+    "num_validation": Range(0, 1_000_000),
+    "num_workers": Range(0, 1024),
+    "num_phrases": Range(0, 1_000_000),
+    "num_*_weights": WEIGHT,
+    "num_steps": Range(1, 10_000),
+    "num_blocks": LAYERS,
+    "num_repeats": LAYERS,
+    "num_layers": LAYERS,
+    "num_*": COUNT,
+    "batch_size": COUNT,
+    "max_absent": Range(0, 65536),
+    "max_sources": COUNT,
+    "max_tokens": Range(1, 65536),
+    "skip_limit": Range(1, MOST_STEPS),
+    "*_every": Range(1, MOST_STEPS),
+    "steps": Range(0, MOST_STEPS),
+    "teacher_steps": Range(1, 10_000),
+    "*_steps": Range(0, MOST_STEPS),
+    "*_start": Range(0, MOST_STEPS),
+    "decay_end": Range(0, MOST_STEPS),
+    "seed": Range(0, 2**63 - 1),
+    "learning_rate": Range(0, 10),
+    "warmup_stairs": Range(0, 10),
+    "rate_decay": Range(0, 1, above=True),
+    "weight_decay": Range(0, 10),
+    "clip_norm": Range(0, 1e9, above=True),
+    "betas": SHARE,
+    "ema_decay": SHARE,
+    "final_factor": Range(0, 10),
+    "*_probability": SHARE,
+    "*_dropout": SHARE,
+    "*_db": Range(-200, 200),
+    "*_hz": Range(0, 768_000),
+    "*_semitones": Range(0, 48),
+    "gains": Range(0, 1000),
+    "gamma": Range(-1000, 1000),  # of NIT's margin, which may lie on either side
+    "gamma_start": Range(-1000, 1000),
+    "margin": Range(-1000, 1000),
+    "kl_weight": WEIGHT,
+    "*weight": WEIGHT,
+    "sigma_min": SHARE,
+    "shift": Range(0, 1000, above=True),
+    "guidance": Range(0, 1000),
+    "temperature": Range(0, 100),
+    "compression": Range(0, 10, above=True),
+    "mask_exponent": Range(0, 100, above=True),
+    "query_noise": Range(0, 1000),
+    "query_scale": Range(-1e6, 1e6),
+    "start_padding": Range(0, 3600),
+    "queries": WEIGHT,  # the odds of each kind
+    "query_dim": Range(0, 65536),  # 0: asked for nothing
+    "table_dim": Range(0, 65536),
+    "dim": COUNT,
+    "*_dim": COUNT,
+    "segment_frames": Range(1, MOST_SAMPLES),
+    "*_frames": Range(1, MOST_SAMPLES),
+    "null_tokens": Range(0, 65536),
+    "spare_channels": Range(0, 65536),
+    "attention_free": Range(0, 65536),
+    "*blocks": LAYERS,
+    "channels": CHANNELS,
+    "*_channels": CHANNELS,
+    "*features": CHANNELS,
+    "*_hidden": CHANNELS,
+    "*_groups": COUNT,
+    "looks": Range(1, 64),
+    "shifts": Range(1, 64),
+    "rates": Range(1, 1024),
+    "*kernels": Range(1, 1024),
+    "dilations": Range(1, 1024),
+    "periods": Range(1, 1024),
+    "fft_sizes": Range(2, 65536),
+    "hops": COUNT,
+    "windows": COUNT,
+}
+MOST_LEVELS = 64
+LEVELS = (  # lists with an entry for each level of a network
+    "channels",
+    "blocks",
+    "rates",
+    "kernels",
+    "block_kernels",
+    "dilations",
+    "periods",
+)
+
+
+def range_of(name: str) -> Range | None:
+    return next((found for pattern, found in RANGES.items() if fnmatchcase(name, pattern)), None)
+
+
+@dataclass_transform(frozen_default=True)
+def configuration(cls: type[T]) -> type[T]:
+    """A frozen dataclass that checks its settings by RANGES when it is made: ValueError."""
+    own: Callable[[Any], None] | None = cls.__dict__.get("__post_init__")
+
+    def check(self: Any) -> None:
+        check_settings(self)
+        if own is not None:
+            own(self)
+
+    cls.__post_init__ = check  # type: ignore[attr-defined]
+    cls.is_checked = True  # type: ignore[attr-defined]
+    return dataclass(frozen=True)(cls)
+
+
+def check_settings(config: Any) -> None:
+    """ValueError for the first setting that is not finite, out of its range, or larger than any use."""
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if isinstance(value, tuple) and item.name in LEVELS and not 0 < len(value) <= MOST_LEVELS:
+            raise ValueError(f"{item.name} has {len(value)} items; expected 1 to {MOST_LEVELS}")
+        for number in numbers_in(value, item.name):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ValueError(f"{item.name} is {number}; expected a finite number")
+            allowed = range_of(item.name)
+            if allowed is not None and number not in allowed:
+                raise ValueError(f"{item.name} is {shortened(number)}; expected {allowed}")
+
+
+def numbers_in(value: Any, name: str) -> Iterable[float]:
+    """The numbers of a setting, which may be one or a list of them; sizes are checked on the way."""
+    if isinstance(value, str) and len(value) > MOST_LETTERS:
+        raise ValueError(f"{name} is {len(value)} letters long; expected {MOST_LETTERS} at most")
+    if isinstance(value, bool):
+        return
+    if isinstance(value, (int, float)):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        if len(value) > MOST_ITEMS:
+            raise ValueError(f"{name} has {len(value)} items; expected {MOST_ITEMS} at most")
+        for item in value:
+            yield from numbers_in(item, name)
+
+
+def shortened(number: float) -> str:
+    """Numbers of thousands of digits are settings too."""
+    return (
+        f"{number:.6g}" if isinstance(number, float) or abs(number) < 10**15 else f"over {10**15:g}"
+    )

@@ -1,0 +1,50 @@
+"""What goes wrong, said in one line; with --debug, where."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import traceback
+
+DEBUG = "QSEP_DEBUG"  # an environment variable, so that a run's other processes know it too
+ENDING = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+LEFT_BY_SIGNAL = {128 + number for number in ENDING}  # exit codes
+
+
+def one_line(error: BaseException) -> str:
+    """For people: no line breaks; of an error that nobody foresaw, its kind and how to find its place."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return (
+            f"{error.filename or 'a file'}: the disk is full: free space, or choose another folder"
+        )
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    if isinstance(error, (ValueError, OSError)) and text:
+        return text
+    if isinstance(error, MemoryError):
+        return "out of memory: free some, or take a smaller model"
+    kind = type(error).__name__
+    return f"{kind}{f': {text}' if text else ''} (--debug shows where)"
+
+
+def say_error(error: BaseException, about: str = "") -> None:
+    """On standard error. about: the file, item or step, where the error does not name it."""
+    text = one_line(error)
+    if about and about not in text:
+        text = f"{about}: {text}"
+    print(f"qsep: error: {text}", file=sys.stderr)
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+
+
+def take_debug(arguments: list[str]) -> list[str]:
+    """The command line without --debug, wherever it stands before a --; it is noted."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    if "--debug" in arguments[:end]:
+        os.environ[DEBUG] = "1"
+    return [word for word in arguments[:end] if word != "--debug"] + arguments[end:]

@@ -1,0 +1,151 @@
+"""Recordings that ffmpeg decodes: everything else that people have."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .containers import Part
+from .sample_format import Waveform, sample_dtype
+from .source import AudioError, check_properties
+
+PLAYLISTS = {"hls", "concat", "dash", "imf"}  # files that make ffmpeg read other files
+INSTALL_FFMPEG = "install ffmpeg (apt install ffmpeg, brew install ffmpeg, winget install ffmpeg)"
+SHORTER_BY = 0.5  # seconds that a stream may lack of its claimed duration
+
+
+def is_installed() -> bool:
+    return bool(shutil.which("ffmpeg") and shutil.which("ffprobe"))
+
+
+@cache
+def fault() -> str | None:
+    """Why the ffmpeg that is installed cannot be used, or None."""
+    for program in ("ffmpeg", "ffprobe"):
+        try:
+            result = subprocess.run(
+                [program, "-version"], capture_output=True, stdin=subprocess.DEVNULL
+            )
+        except OSError as error:
+            return f"{program} does not start ({error.strerror or error})"
+        if result.returncode or not result.stdout.startswith(f"{program} version".encode()):
+            reason = next(iter(result.stderr.decode(errors="replace").strip().splitlines()), "")
+            code = f"exit code {result.returncode}"
+            return f"{program} is installed but does not run ({reason or code})"
+    return None
+
+
+class FfmpegSource:
+    """The first audio stream of anything ffmpeg reads, through a pipe of raw floats.
+
+    sample_rate, num_channels: what to make of it; by default its own.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        part: Part | None = None,
+        sample_rate: int | None = None,
+        num_channels: int | None = None,
+    ) -> None:
+        self.path = path
+        # Only local files, and "file:" so that no name is taken for an option or an address.
+        place = f"file:{path}"
+        if part and (part.start, part.stop) != (0, path.stat().st_size):
+            place = f"subfile,,start,{part.start},end,{part.stop},,:{place}"
+        self._input = ["-protocol_whitelist", "file,pipe,subfile", "-i", place]
+        stream = self._probe()
+        self.sample_rate = sample_rate or int(stream["sample_rate"])
+        self.num_channels = num_channels or int(stream["channels"])
+        self.subtype = ffmpeg_subtype(stream)
+        check_properties(path, self.sample_rate, self.num_channels)
+        duration = seconds_of(stream.get("duration"))
+        self.claimed_samples = round(duration * self.sample_rate) if duration else None
+        self._dtype = sample_dtype(self.subtype).newbyteorder("<")
+        raw = "f64le" if self._dtype.itemsize == 8 else "f32le"
+        command = ["ffmpeg", "-v", "error", "-nostdin", *self._input, "-map", "0:a:0"]
+        # Both stated, so that a stream that changes on the way is brought back to them.
+        command += ["-ar", str(self.sample_rate), "-ac", str(self.num_channels)]
+        command += ["-f", raw, "-c:a", f"pcm_{raw}", "pipe:1"]
+        self._errors = tempfile.TemporaryFile()  # a pipe that nobody empties would block ffmpeg
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._errors)
+
+    def _probe(self) -> dict[str, Any]:
+        """The stream's properties."""
+        fields = "codec_name,sample_fmt,sample_rate,channels,bits_per_raw_sample,duration"
+        command = ["ffprobe", "-v", "error", *self._input, "-select_streams", "a:0", "-of", "json"]
+        command += ["-show_entries", f"format=format_name:stream={fields}"]
+        result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
+        try:
+            found = json.loads(result.stdout) if result.returncode == 0 else {}
+            container, stream = found.get("format", {}), next(iter(found.get("streams", [])), {})
+            playlist = PLAYLISTS & set(container.get("format_name", "").split(","))
+            # Random bytes may pass for a stream of an unknown rate.
+            known = int(stream.get("sample_rate", 0)) * int(stream.get("channels", 0)) > 0
+        except (ValueError, TypeError, AttributeError):
+            playlist, known, stream = set(), False, {}
+        if playlist or not known:
+            if reason := fault():
+                raise AudioError(
+                    f"{self.path} is not audio that libsndfile reads, and {reason}: reinstall ffmpeg"
+                )
+            raise AudioError(
+                f"{self.path} is not audio that libsndfile or ffmpeg reads: "
+                "check that it is a recording, or convert it to WAV or FLAC"
+            )
+        return dict(stream)
+
+    def read(self, num_samples: int) -> Waveform:
+        assert self._process.stdout is not None
+        frame_bytes = self.num_channels * self._dtype.itemsize
+        data = self._process.stdout.read(num_samples * frame_bytes)
+        data = data[: len(data) // frame_bytes * frame_bytes]
+        samples: Waveform = np.frombuffer(data, self._dtype).reshape(-1, self.num_channels)
+        return samples
+
+    def skip(self, num_samples: int) -> bool:
+        return False
+
+    def complaint(self, num_read: int) -> str | None:
+        failed = self._process.wait() != 0
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        if failed or lines:
+            return (
+                f"ffmpeg reports: {lines[0] if lines else f'exit code {self._process.returncode}'}"
+            )
+        allowed = SHORTER_BY * self.sample_rate
+        if self.claimed_samples and num_read < 0.99 * self.claimed_samples - allowed:
+            return "the file ends earlier than its header says"
+        return None
+
+    def close(self) -> None:
+        self._process.kill()  # no harm after its end
+        self._process.communicate()
+        self._errors.close()
+
+
+def seconds_of(text: Any) -> float | None:
+    try:
+        seconds = float(text)
+    except (TypeError, ValueError):
+        return None
+    return seconds if 0 < seconds < 1e9 else None
+
+
+def ffmpeg_subtype(stream: dict[str, Any]) -> str:
+    """The subtype that holds what ffprobe describes. Decoders of lossy codecs give floats."""
+    kind = str(stream.get("sample_fmt", "")).removesuffix("p")  # p: planar
+    if kind in ("flt", "dbl") and str(stream.get("codec_name", "")).startswith(("pcm_", "wavpack")):
+        return {"flt": "FLOAT", "dbl": "DOUBLE"}[kind]
+    if kind == "s32":
+        bits = str(stream.get("bits_per_raw_sample", 32))
+        return "PCM_24" if bits.isdecimal() and 1 <= int(bits) <= 24 else "PCM_32"
+    return {"u8": "PCM_U8", "s64": "PCM_32"}.get(kind, "PCM_16")
