@@ -17,7 +17,6 @@ from qsep.separation.checkpoint import (
     read_weights,
     save_checkpoint,
     weights_fingerprint,
-    write_atomically,
 )
 from qsep.separation.components import build_encoder, build_separator, from_settings
 
@@ -212,15 +211,17 @@ def test_weights_of_another_network_are_refused(
     assert refusal(folder) == f"MODEL: weights do not fit the model: {fault}"
 
 
-def test_saving_again_replaces_the_folder_and_leaves_nothing_else(folder: Path) -> None:
+def test_saving_again_replaces_what_was_saved_and_nothing_else(folder: Path) -> None:
     before = weights_fingerprint(folder)
-    (folder / "stale").touch()
+    (folder / "notes").touch()
     saved(folder, seed=1)
     assert weights_fingerprint(folder) != before
     assert sorted(path.name for path in folder.iterdir()) == [
+        ".qsep.jsonl",
         "README.md",
         "config.json",
         "model.safetensors",
+        "notes",
     ]
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
@@ -257,20 +258,6 @@ def test_the_fingerprint_follows_the_weights(folder: Path) -> None:
     before = weights_fingerprint(folder)
     change_weights(folder, lambda weights: weights["unet.head.bias"][0:1].add_(1e-3))
     assert weights_fingerprint(folder) != before
-
-
-def test_a_file_written_atomically_is_whole_or_as_it_was(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "file.txt"
-    write_atomically(path, lambda file: file.write_text("first"))
-
-    def fail(file: Path) -> None:
-        file.write_text("second")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(path, fail)
-    assert path.read_text() == "first"
-    assert list(path.parent.iterdir()) == [path]
 
 
 def test_lists_in_settings_become_tuples_so_that_they_cannot_change() -> None:
