@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform, get_type_hints
 
 T = TypeVar("T")
 
@@ -115,6 +115,14 @@ RANGES = {
     "periods": Range(1, 1024),
     "fft_sizes": Range(2, 65536),
     "hops": COUNT,
+    "*_seconds": Range(0, 86400, above=True),
+    "widths": COUNT,
+    "width": CHANNELS,
+    "bottleneck": Range(0, 16384),
+    "*_factor": Range(1, 64),
+    "growth": Range(1, 64),
+    "shares": Range(1, 1024),
+    "*_kernel": Range(1, 1024),
     "windows": COUNT,
 }
 MOST_LEVELS = 64
@@ -129,7 +137,14 @@ LEVELS = (  # lists with an entry for each level of a network
 )
 
 
-def range_of(name: str) -> Range | None:
+def range_of(config: type, name: str) -> Range | None:
+    """That of the table, unless the configuration itself says Annotated[…, Range(…)]."""
+    hint = get_type_hints(config, include_extras=True)[name]
+    own = [item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Range)]
+    return own[0] if own else table_range(name)
+
+
+def table_range(name: str) -> Range | None:
     return next((found for pattern, found in RANGES.items() if fnmatchcase(name, pattern)), None)
 
 
@@ -154,10 +169,11 @@ def check_settings(config: Any) -> None:
         value = getattr(config, item.name)
         if isinstance(value, tuple) and item.name in LEVELS and not 0 < len(value) <= MOST_LEVELS:
             raise ValueError(f"{item.name} has {len(value)} items; expected 1 to {MOST_LEVELS}")
+        allowed = None
         for number in numbers_in(value, item.name):
             if isinstance(number, float) and not math.isfinite(number):
                 raise ValueError(f"{item.name} is {number}; expected a finite number")
-            allowed = range_of(item.name)
+            allowed = allowed or range_of(type(config), item.name)
             if allowed is not None and number not in allowed:
                 raise ValueError(f"{item.name} is {shortened(number)}; expected {allowed}")
 

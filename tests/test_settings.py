@@ -79,6 +79,6 @@ def test_every_configuration_is_checked_and_every_number_in_it_has_a_range() -> 
         (cls.__module__, item.name)
         for cls in found
         for item in fields(cls)
-        if is_numeric(get_type_hints(cls)[item.name]) and range_of(item.name) is None
+        if is_numeric(get_type_hints(cls)[item.name]) and range_of(cls, item.name) is None
     ]
     assert lacking == []

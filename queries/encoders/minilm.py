@@ -15,7 +15,7 @@ from ..interface import Query, QueryEmbedding, QueryEncoder, TextQuery, check_re
 from ..settings import configuration
 
 if TYPE_CHECKING:
-    pass
+    import torch
 
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

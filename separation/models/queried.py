@@ -9,7 +9,7 @@ order, so nothing is permuted in training. Long recordings are separated segment
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ import qsep.separation.networks.backbones
 import qsep.separation.networks.entries
 import qsep.separation.networks.heads
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.settings import configuration
 
 from ..components import from_settings, load_component
 from ..interface import LossOutput, MixtureBatch, Separated
@@ -32,7 +33,7 @@ OUTPUTS = 2  # target, residual
 LEVEL_FLOOR = 1e-16  # mean square of the carrier; full scale is around 1
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """sample_rate in Hz. num_channels: 1, each channel of a recording by itself, or as many as it must have.
 

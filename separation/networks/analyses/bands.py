@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import accumulate
+from typing import Annotated
 
 from torch import Tensor, nn
+
+from qsep.queries.settings import MOST_SAMPLES, Range, configuration
 
 from ..band_split import Bands, BandSplit, GatedLinear, GatedMlp
 from .stft import Config as StftConfig
@@ -24,14 +26,14 @@ SCHEMES: dict[str, tuple[tuple[float, int], ...]] = {
 }
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """hop_samples: 0 for half a window. scheme: of SCHEMES, or "widths" (bins of each band). width: channels
     of the backbone. norm: of each band, "global" (over time too) or "frame" (causal models have that in any
     case), or "rms". readout: "mlp" (hidden_factor) or "linear" (shares), see `band_split`."""
 
     window_samples: int = 1280
-    hop_samples: int = 0
+    hop_samples: Annotated[int, Range(0, MOST_SAMPLES)] = 0
     scheme: str = "coarse"
     widths: tuple[int, ...] = ()
     width: int = 48

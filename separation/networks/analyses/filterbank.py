@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qsep.queries.settings import configuration
 
-@dataclass(frozen=True)
+
+@configuration
 class Config:
     """kernel_samples: length of the filters, whose hop is half of it. rectified: only their positive
     part is kept. readout: "linear", or "gated", each map by tanh times sigmoid, weights shared."""

@@ -6,9 +6,11 @@ filter is not zero are its band, of which the weights are learned; estimates of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+
+from qsep.queries.settings import MOST_SAMPLES, Range, configuration
 
 from ...signal.mel import MelConfig, mel_filters
 from ..band_split import Bands
@@ -16,12 +18,12 @@ from .bands import BandAnalysis
 from .bands import Config as BandConfig
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """num_bands mel bands from 0 Hz to the Nyquist frequency; the rest as in `bands`."""
 
     window_samples: int = 2048
-    hop_samples: int = 0
+    hop_samples: Annotated[int, Range(0, MOST_SAMPLES)] = 0
     num_bands: int = 60
     width: int = 384
     hidden_factor: int = 4

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from qsep.queries.settings import MOST_SAMPLES, Range, configuration
+
 from ...signal.stft import istft, stft
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """hop_samples: 0 for half a window. readout_kernel: bins and frames that the convolution from a
     backbone's output to maps sees."""
 
     window_samples: int = 1024
-    hop_samples: int = 0
+    hop_samples: Annotated[int, Range(0, MOST_SAMPLES)] = 0
     readout_kernel: int = 1
 
     def __post_init__(self) -> None:

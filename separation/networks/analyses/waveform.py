@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
+from qsep.queries.settings import configuration
 
-@dataclass(frozen=True)
+
+@configuration
 class Config:
     """Nothing to set."""
 

@@ -8,14 +8,14 @@ Between `analyses/bands.py` and any head.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
+
+from qsep.queries.settings import configuration
 
 from ..composition import Inject, State
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """num_layers pairs of recurrent networks, whose states are hidden_factor as wide as the features."""
 

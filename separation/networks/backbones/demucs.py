@@ -7,15 +7,15 @@ weights at the start is left out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from qsep.queries.settings import configuration
 
 from ..composition import Inject
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """channels of the first of num_levels levels; each has growth times those of the one before. Filters
     of kernel_samples, a step of stride_samples."""

@@ -8,16 +8,16 @@ are those of Lu, Wang, Kong and Hung, "Music source separation with band-split R
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qsep.queries.settings import configuration
+
 from ..composition import Inject
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """num_blocks L of two transformer layers. feed_forward_factor: width inside, over the features'."""
 

@@ -8,11 +8,11 @@ Between `analyses/filterbank.py` (readout "gated") and a magnitude mask with ReL
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from qsep.queries.settings import configuration
 
 from ..composition import Inject
 from .mel_roformer import rotated
@@ -21,7 +21,7 @@ EXPANSION = 4  # of v and u together, over the features
 CONV_FRAMES = 17
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """num_layers R, group_frames P of the attention within groups, key_channels and of these
     rotary_channels turned by place. recurrent: whether a recurrent module follows attention, of

@@ -9,15 +9,15 @@ time is seen backwards alone, and attention is to the last frames. Between `anal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
+
+from qsep.queries.settings import configuration
 
 from ..causal import CausalConv2d, recent_attention
 from ..composition import Inject, State
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """num_blocks B, channels D, hidden_channels H of the LSTMs, num_heads L, key_channels E of each bin of a
     query or key, num_frames: how many frames attention sees."""

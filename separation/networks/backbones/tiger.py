@@ -8,16 +8,16 @@ coarsest in the last fusion (sec. 3.3.1), this has what the paper draws; dropout
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qsep.queries.settings import configuration
+
 from ..composition import Inject
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """num_iterations B of the one block: 4 (small) or 8 (large). hidden_channels H inside the multi-scale
     part, of num_levels D; num_heads of attention, whose keys have key_channels E."""

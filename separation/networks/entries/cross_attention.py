@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.settings import configuration
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """head_channels: width of a head; a site's channels must be a multiple of it."""
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.settings import configuration
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """bottleneck: width of a layer that all sites share, 0 for none."""
 

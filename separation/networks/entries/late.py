@@ -6,14 +6,13 @@ that the query weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.settings import configuration
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """Nothing to set."""
 

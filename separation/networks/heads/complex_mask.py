@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
+from qsep.queries.settings import configuration
 
-@dataclass(frozen=True)
+
+@configuration
 class Config:
     """sum_to_one: the same is added to the masks of all outputs, so that they sum to 1 (Xu et al.,
     "TIGER", 2025, sec. 3.4)."""

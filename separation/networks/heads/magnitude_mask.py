@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qsep.queries.settings import configuration
 
-@dataclass(frozen=True)
+
+@configuration
 class Config:
     """activation: "sigmoid", masks in [0, 1], or "relu", in [0, inf)."""
 
