@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from .interface import Asked, Estimator, Item
+from .interface import Estimator, Item, ItemQuery
 from .oracle import ESTIMATORS
 from .scores import BASELINES, Row, checked, sdr_scores
 
@@ -30,7 +30,7 @@ def score_baselines(item: Item, ask: Estimator | None, random_query: str | None)
     return row
 
 
-def draw_query(item_id: str, label: str, asked: Sequence[Asked]) -> str | None:
+def draw_query(item_id: str, label: str, asked: Sequence[ItemQuery]) -> str | None:
     """A query of another label than the item's, by a hash of its id; None if there is none."""
     others = sorted({other.query for other in asked if other.label != label})
     # A hash, not a generator: NumPy does not promise the same draws from one version to the next.

@@ -37,7 +37,7 @@ class Item:
     rest_sources: tuple[NDArray[np.float32], ...] = ()
 
 
-class Asked(NamedTuple):
+class ItemQuery(NamedTuple):
     """query, label and others of an item, see Item."""
 
     query: str
@@ -66,7 +66,7 @@ class ItemSet(Protocol):
     @property
     def ids(self) -> Sequence[str]: ...
     @property
-    def asked(self) -> Sequence[Asked]: ...
+    def item_queries(self) -> Sequence[ItemQuery]: ...
     @property
     def families(self) -> Mapping[str, tuple[str, ...]]: ...
 

@@ -34,7 +34,9 @@ class Measuring:
         row = score(item, estimate)
         if self.baselines and item.target.any():
             asks = self.estimator if isinstance(self.estimator, ModelEstimator) else None
-            random_query = draw_query(item.id, item.label, self.items.asked) if asks else None
+            random_query = (
+                draw_query(item.id, item.label, self.items.item_queries) if asks else None
+            )
             row |= score_baselines(item, asks, random_query)
         if self.embedder and item.target.any():
             row |= embedded_scores(self.embedder, item, estimate, self.embeddings(index))

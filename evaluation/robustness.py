@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .interface import Asked, Item, ItemSet
+from .interface import Item, ItemQuery, ItemSet
 
 Waveform = NDArray[np.float32]
 TEMPLATES = (  # none of them is a frame of recipes/data/wording.py
@@ -36,7 +36,7 @@ class Variant:
     """The item of that index, asked so; partners: indices of items whose targets replace its rest."""
 
     index: int
-    asked: Asked
+    item_query: ItemQuery
     setting: str = ""
     partners: tuple[int, ...] = ()
 
@@ -68,7 +68,7 @@ class Suite:
         return [base_ids[v.index] + (f"@{v.setting}" if v.setting else "") for v in self.variants]
 
     @property
-    def asked(self) -> list[Asked]:
+    def item_queries(self) -> list[ItemQuery]:
         return [variant.asked for variant in self.variants]
 
     @property
@@ -81,7 +81,9 @@ class Suite:
         if variant.partners:
             item = with_rest(item, [self.base.render(i) for i in variant.partners])
         item = SUITES[self.condition].change(item, variant.setting)
-        return replace(item, id=self.ids[index], setting=variant.setting, **variant.asked._asdict())
+        return replace(
+            item, id=self.ids[index], setting=variant.setting, **variant.item_query._asdict()
+        )
 
 
 def suite(items: ItemSet, condition: str, others: Sequence[str] = ("plain",)) -> ItemSet:
@@ -97,81 +99,81 @@ def suite(items: ItemSet, condition: str, others: Sequence[str] = ("plain",)) ->
 
 def templates(items: ItemSet) -> Iterator[Variant]:
     """The query put into each template."""
-    for index, asked in enumerate(items.asked):
+    for index, item_query in enumerate(items.item_queries):
         for template in TEMPLATES:
-            query = template.format(asked.query)
-            yield Variant(index, asked._replace(query=query), template.format("…"))
+            query = template.format(item_query.query)
+            yield Variant(index, item_query._replace(query=query), template.format("…"))
 
 
 def negations(items: ItemSet) -> Iterator[Variant]:
     """Asked for all but the target: what is scored is the rest."""
-    for index, asked in enumerate(items.asked):
+    for index, item_query in enumerate(items.item_queries):
         for negation in NEGATIONS:
-            query = negation.format(asked.query)
-            yield Variant(index, asked._replace(query=query), negation.format("…"))
+            query = negation.format(item_query.query)
+            yield Variant(index, item_query._replace(query=query), negation.format("…"))
 
 
 def absent(items: ItemSet) -> Iterator[Variant]:
     """Asked for a label of another item that is not among the mixture's own."""
-    queries = {asked.label: asked.query for asked in items.asked}
-    for index, asked in enumerate(items.asked):
-        present = (asked.label, *asked.others)
+    queries = {item_query.label: item_query.query for item_query in items.item_queries}
+    for index, item_query in enumerate(items.item_queries):
+        present = (item_query.label, *item_query.others)
         candidates = sorted(queries.keys() - set(present))
         if candidates:
             label = candidates[_draw(items.ids[index]) % len(candidates)]
-            yield Variant(index, Asked(queries[label], label, present))
+            yield Variant(index, ItemQuery(queries[label], label, present))
 
 
 def snr_sweep(items: ItemSet) -> Iterator[Variant]:
     """The rest at each level under the target."""
-    for index, asked in enumerate(items.asked):
+    for index, item_query in enumerate(items.item_queries):
         for snr_db in SNRS_DB:
-            yield Variant(index, asked, f"{snr_db} dB")
+            yield Variant(index, item_query, f"{snr_db} dB")
 
 
 def source_counts(items: ItemSet) -> Iterator[Variant]:
     """The target among 1 to 4 targets of other items, of labels all different, each as strong."""
-    for index, asked in enumerate(items.asked):
+    for index, item_query in enumerate(items.item_queries):
         partners: dict[str, int] = {}
         for other in sorted(range(len(items.ids)), key=lambda i: _draw(items.ids[index], i)):
-            label = items.asked[other].label
-            if label != asked.label and len(partners) < max(NUM_SOURCES) - 1:
+            label = items.item_queries[other].label
+            if label != item_query.label and len(partners) < max(NUM_SOURCES) - 1:
                 partners.setdefault(label, other)
         for num_sources in NUM_SOURCES:
             if num_sources - 1 <= len(partners):
                 labels = tuple(partners)[: num_sources - 1]
                 chosen = tuple(partners[label] for label in labels)
                 setting = f"{num_sources} sources"
-                yield Variant(index, asked._replace(others=labels), setting, chosen)
+                yield Variant(index, item_query._replace(others=labels), setting, chosen)
 
 
 def same_family(items: ItemSet) -> Iterator[Variant]:
     """The target against one other of its family, such as another bowed string, as strong."""
     families = tomllib.loads(FAMILIES_FILE.read_text(encoding="utf-8"))
-    for index, asked in enumerate(items.asked):
+    for index, item_query in enumerate(items.item_queries):
         kin = {
             label
             for members in families.values()
-            if _plain(asked.label) in members
+            if _plain(item_query.label) in members
             for label in members
-        } - {_plain(asked.label)}
-        candidates = [i for i, other in enumerate(items.asked) if _plain(other.label) in kin]
+        } - {_plain(item_query.label)}
+        candidates = [i for i, other in enumerate(items.item_queries) if _plain(other.label) in kin]
         if candidates:
             partner = candidates[_draw(items.ids[index]) % len(candidates)]
-            others = (items.asked[partner].label,)
-            yield Variant(index, asked._replace(others=others), "", (partner,))
+            others = (items.item_queries[partner].label,)
+            yield Variant(index, item_query._replace(others=others), "", (partner,))
 
 
 def clipping(items: ItemSet) -> Iterator[Variant]:
     """The mixture clipped at CLIP_LEVEL of its peak; the target is the unclipped one."""
-    return (Variant(index, asked) for index, asked in enumerate(items.asked))
+    return (Variant(index, item_query) for index, item_query in enumerate(items.item_queries))
 
 
 def colours(items: ItemSet) -> Iterator[Variant]:
     """Recorded dull or thin: target and rest through one filter of first order at CORNER_HZ."""
-    for index, asked in enumerate(items.asked):
+    for index, item_query in enumerate(items.item_queries):
         for colour in ("dull", "thin"):
-            yield Variant(index, asked, colour)
+            yield Variant(index, item_query, colour)
 
 
 def unchanged(item: Item, setting: str) -> Item:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qsep.queries.interface import (
         AudioQuery,
-        Conditions,
+        Constraints,
         ImageQuery,
         MixedQuery,
         Query,
@@ -28,7 +28,7 @@ _EXPORTS = {
     "load": "qsep.separation.api",
     "models": "qsep.separation.api",
     "AudioQuery": "qsep.queries.interface",
-    "Conditions": "qsep.queries.interface",
+    "Constraints": "qsep.queries.interface",
     "ImageQuery": "qsep.queries.interface",
     "MixedQuery": "qsep.queries.interface",
     "Query": "qsep.queries.interface",
@@ -37,7 +37,7 @@ _EXPORTS = {
 }
 __all__ = [
     "AudioQuery",
-    "Conditions",
+    "Constraints",
     "ImageQuery",
     "MixedQuery",
     "Model",

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from .cache import CachedEncoder
     from .interface import (
         AudioQuery,
-        Conditions,
+        Constraints,
         ImageQuery,
         MixedQuery,
         Query,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Imported at first use, so that importing the package stays quick.
 _EXPORTS = {
     "AudioQuery": ".interface",
-    "Conditions": ".interface",
+    "Constraints": ".interface",
     "ImageQuery": ".interface",
     "MixedQuery": ".interface",
     "Query": ".interface",
@@ -33,7 +33,7 @@ _EXPORTS = {
 __all__ = [
     "AudioQuery",
     "CachedEncoder",
-    "Conditions",
+    "Constraints",
     "ImageQuery",
     "MixedQuery",
     "Query",

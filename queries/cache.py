@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("qsep")
 
-MOST_BYTES = 2**28  # of embeddings in memory; those asked for longest ago are forgotten first
+MAX_BYTES = 2**28  # of embeddings in memory; those asked for longest ago are forgotten first
 
 
 def default_cache_path() -> Path:
@@ -42,12 +42,12 @@ class CachedEncoder(QueryEncoder):
 
     Rows are keyed by the encoder's fingerprint and the query; one holds the pooled vector and then, of
     encoders with a token_dim, the states of the real tokens. A mixed query has no row: it is made of
-    its parts'. In memory are most_bytes of rows at most, by digests of their queries, which may hold
+    its parts'. In memory are max_bytes of rows at most, by digests of their queries, which may hold
     pictures. A cache that cannot be read or written costs time, never a result.
     """
 
     def __init__(
-        self, encoder: QueryEncoder, path: Path | None = None, most_bytes: int = MOST_BYTES
+        self, encoder: QueryEncoder, path: Path | None = None, max_bytes: int = MAX_BYTES
     ) -> None:
         self.encoder = encoder
         self.dim = encoder.dim
@@ -58,7 +58,7 @@ class CachedEncoder(QueryEncoder):
         self.fingerprint = encoder.fingerprint
         self.path = path or default_cache_path()
         self.known: dict[bytes, bytes] = {}  # in the order of their last use
-        self.num_bytes, self.most_bytes = 0, most_bytes
+        self.num_bytes, self.max_bytes = 0, max_bytes
         self.lock, self.memory_lock = threading.Lock(), threading.Lock()
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
@@ -108,7 +108,7 @@ class CachedEncoder(QueryEncoder):
             for key, row in rows.items():
                 self.num_bytes += len(row) - len(self.known.pop(key, b""))
                 self.known[key] = row
-            while self.num_bytes > self.most_bytes:
+            while self.num_bytes > self.max_bytes:
                 self.num_bytes -= len(self.known.pop(next(iter(self.known))))
 
     def stored(self, queries: Mapping[bytes, Plain]) -> dict[bytes, bytes]:

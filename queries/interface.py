@@ -187,7 +187,7 @@ class Span:
 
 
 @dataclass(frozen=True, init=False)
-class Conditions:
+class Constraints:
     """What else is said of sounds that are asked for, of all of one call alike.
 
     negatives: sounds that are not wanted. spans: where targets may sound, anywhere if empty, and
@@ -217,7 +217,7 @@ class Conditions:
         object.__setattr__(self, "exclusive", exclusive)
         object.__setattr__(self, "consistent", consistent)
 
-    def said(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, Any]:
         """Those that differ from the default, as plain values for JSON."""
         values: dict[str, Any] = {
             "negatives": [query.name for query in self.negatives],

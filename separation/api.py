@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qsep.queries.cache import CachedEncoder
-from qsep.queries.interface import Conditions, Query, QueryEmbedding, QueryEncoder, TextQuery
+from qsep.queries.interface import Constraints, Query, QueryEmbedding, QueryEncoder, TextQuery
 
 from .audio.arrays import as_array, as_channels, as_rate, energy, level_db, like
 from .audio.file_names import result_names
@@ -24,9 +24,9 @@ from .audio.reader import AudioReader
 from .audio.sample_format import split
 from .audio.writer import AudioWriter
 from .checkpoint import file_fingerprint, load_checkpoint, weights_fingerprint
-from .inference.best_of import Drawing, explained
+from .inference.best_of_n import BestOfN, explained
 from .inference.chunks import BLOCK_SAMPLES
-from .inference.constraints import separate_conditioned
+from .inference.constraints import separate_constrained
 from .inference.examples import with_examples
 from .inference.progress import heard_by, say
 from .interface import Separator
@@ -41,10 +41,10 @@ CHECKPOINTS_DIR = Path(__file__).parent / "checkpoints"
 DEFAULT_MODEL = "sounds21"
 UNLIKE_ANY = 0.55  # cosine to the nearest known phrase under which a query is called unknown
 ABSENT_DB = -20.0  # a target this far under the mixture is probably not there
-NO_CONDITIONS = Conditions()
+NO_CONSTRAINTS = Constraints()
 
 Audio = str | Path | NDArray[np.floating] | Tensor
-Asked = str | Query
+QueryLike = str | Query
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,13 @@ class Model:
         self.source = source
         self.drawing = Drawing()
 
-    def best_of(self, candidates: int, judge: str = "embedding") -> Model:
+    def best_of_n(self, candidates: int, judge: str = "embedding") -> Model:
         """This model, of a generative separator, that draws so many candidates of each target and keeps the
         best, as judged by their "embedding" or their "consistency" with the mixture."""
         chosen = copy.copy(self)
-        chosen.drawing = Drawing(candidates, judge)
+        chosen.candidates = BestOfN(candidates, judge)
         chosen.fingerprint += f"-best-of-{candidates}-by-{judge}" if candidates > 1 else ""
-        chosen.drawing.check(self.separator)
+        chosen.candidates.check(self.separator)
         return chosen
 
     @classmethod
@@ -173,7 +173,7 @@ class Model:
         known = float(similarity) >= UNLIKE_ANY and not bool(something_else)
         return Familiarity(self.classes[int(kind)], float(similarity), known)
 
-    def warn_if_unfamiliar(self, query: Asked) -> None:
+    def warn_if_unfamiliar(self, query: QueryLike) -> None:
         found = self.familiarity(query)
         if found and not found.known:
             log.warning(
@@ -190,7 +190,7 @@ class Model:
     def learn_queries(self, queries: Sequence[Query]) -> None:
         """Read these once for all, and let what read them go, unless it may yet judge candidates: for
         callers who will ask nothing else. Encoders that remember nothing read at use."""
-        if isinstance(self.encoder, CachedEncoder) and self.drawing.num == 1:
+        if isinstance(self.encoder, CachedEncoder) and self.candidates.num == 1:
             self.embed(queries)
             self.encoder.release()
 
@@ -198,30 +198,30 @@ class Model:
     def separate(  # type: ignore[overload-overlap]
         self,
         audio: Audio,
-        query: Asked,
+        query: QueryLike,
         sample_rate: int | None = None,
-        conditions: Conditions = NO_CONDITIONS,
+        constraints: Constraints = NO_CONSTRAINTS,
     ) -> Result: ...
     @overload
     def separate(
         self,
         audio: Audio,
-        query: Sequence[Asked],
+        query: Sequence[QueryLike],
         sample_rate: int | None = None,
-        conditions: Conditions = NO_CONDITIONS,
+        constraints: Constraints = NO_CONSTRAINTS,
     ) -> list[Result]: ...
     def separate(
         self,
         audio: Audio,
-        query: Asked | Sequence[Asked],
+        query: QueryLike | Sequence[QueryLike],
         sample_rate: int | None = None,
-        conditions: Conditions = NO_CONDITIONS,
+        constraints: Constraints = NO_CONSTRAINTS,
     ) -> Result | list[Result]:
         """Take what the query names out of a recording; several queries share one analysis of it.
 
         audio: a file, or an array or tensor (t,) or (c, t), t >= 1, at sample_rate in Hz (default:
         the model's rate). query: words, or a query of qsep.queries.interface of a kind that the model's
-        encoder reads. A list of queries gives a list of results. conditions: hold for all of them; if
+        encoder reads. A list of queries gives a list of results. constraints: hold for all of them; if
         exclusive, the recording less all targets is what none of them took.
         Raises ValueError (AudioError for files) with one line that says what is wrong.
         """
@@ -229,7 +229,7 @@ class Model:
         if not asked:
             raise ValueError("no query given; say which sound to separate, e.g. 'a dog barking'")
         queries = [as_query(item) for item in asked]
-        for item in (*queries, *conditions.negatives):
+        for item in (*queries, *constraints.negatives):
             self.warn_if_unfamiliar(item)
         if isinstance(audio, str | Path):
             if sample_rate is not None:
@@ -241,7 +241,7 @@ class Model:
             rate = self.separator.sample_rate if sample_rate is None else as_rate(sample_rate)
             subtype, stem, mixture = "FLOAT", "audio", as_channels(audio)
         blocks = np.array_split(mixture, range(BLOCK_SAMPLES, mixture.shape[-1], BLOCK_SAMPLES), -1)
-        pairs = self.stream(blocks, rate, queries, conditions)
+        pairs = self.stream(blocks, rate, queries, constraints)
         target = np.concatenate([targets for _, targets in pairs], axis=-1)
         results = []
         for index, item in enumerate(queries):
@@ -256,19 +256,21 @@ class Model:
         blocks: Iterable[NDArray[np.floating]],
         sample_rate: int,
         queries: Sequence[Query],
-        conditions: Conditions = NO_CONDITIONS,
+        constraints: Constraints = NO_CONSTRAINTS,
         separator: Separator | None = None,
     ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
         """Blocks (c, t) in; pairs of mixture (c, t') and targets (s, c, t') out, in constant memory.
 
         separator: of `drawer`, by a caller who wants to know its choices afterwards."""
-        separator = separator or self.drawer(queries, conditions)
-        embedding = self.embed([*queries, *conditions.negatives])
-        return separate_conditioned(separator, blocks, sample_rate, embedding, conditions)
+        separator = separator or self.choosing_separator(queries, constraints)
+        embedding = self.embed([*queries, *constraints.negatives])
+        return separate_constrained(separator, blocks, sample_rate, embedding, constraints)
 
-    def drawer(self, queries: Sequence[Query], conditions: Conditions) -> Separator:
+    def choosing_separator(self, queries: Sequence[Query], constraints: Constraints) -> Separator:
         """The separator, or what draws several candidates from it."""
-        return self.drawing.apply(self.separator, self.encoder, [*queries, *conditions.negatives])
+        return self.candidates.apply(
+            self.separator, self.encoder, [*queries, *constraints.negatives]
+        )
 
     def separate_file(
         self,
@@ -277,7 +279,7 @@ class Model:
         folder: Path,
         residual: bool = False,
         progress: Any = None,
-        conditions: Conditions = NO_CONDITIONS,
+        constraints: Constraints = NO_CONSTRAINTS,
     ) -> list[dict[str, Any]]:
         """From file to files in constant memory; nothing is left behind if anything fails.
 
@@ -285,12 +287,12 @@ class Model:
         exclusive, one STEM.residual.wav, which with all targets sums to the recording.
         progress: called with (seconds done, seconds claimed by the header or None).
         Returns for each query its files, its level in dB under the recording, the duration, what
-        conditions there were, and which candidates were kept.
+        constraints there were, and which candidates were kept.
         """
         folder.mkdir(parents=True, exist_ok=True)
         with AudioReader(path) as reader, contextlib.ExitStack() as stack:
             rate, channels, subtype = reader.sample_rate, reader.num_channels, reader.subtype
-            common = conditions.exclusive
+            common = constraints.exclusive
             outputs = [
                 [folder / name for name in result_names(path.stem, query.name, residual, common)]
                 for query in queries
@@ -302,11 +304,11 @@ class Model:
             claimed = reader.claimed_samples / rate if reader.claimed_samples else None
             target_energy, mixture_energy = np.zeros(len(queries)), 0.0
             num_done = 0
-            separator = self.drawer(queries, conditions)
+            separator = self.choosing_separator(queries, constraints)
             blocks = reader.blocks(BLOCK_SAMPLES)
             if progress:
                 stack.enter_context(heard_by(lambda seconds: progress(seconds, claimed)))
-            for mixture, targets in self.stream(blocks, rate, queries, conditions, separator):
+            for mixture, targets in self.stream(blocks, rate, queries, constraints, separator):
                 mixture_energy += energy(mixture)
                 rest = mixture
                 for index, paths in enumerate(outputs):
@@ -327,7 +329,7 @@ class Model:
                 "seconds": num_done / rate,
                 "level_db": round(max(level_db(found, mixture_energy), -200.0), 2),
             }
-            | conditions.said()
+            | constraints.plain()
             | explained(separator, index)
             for index, (query, paths, found) in enumerate(
                 zip(queries, outputs, target_energy, strict=True)
@@ -420,5 +422,5 @@ def choose_device(name: str) -> torch.device:
         raise ValueError(f"device {name!r} cannot be used ({reason}); try --device cpu") from error
 
 
-def as_query(query: Asked) -> Query:
+def as_query(query: QueryLike) -> Query:
     return TextQuery(query) if isinstance(query, str) else query

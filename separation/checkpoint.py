@@ -30,6 +30,13 @@ from .storage.temporary import temporary_folder
 FORMAT_VERSION = 1
 CHECKPOINT = "checkpoint"  # whose files the folder's listing has
 ENCODER_FOLDER = "encoder"
+# Settings whose names changed, old to new.
+RENAMED = {
+    "looks": "shifts",
+    "critic": "discriminator",
+    "critic_start": "discriminator_start",
+    "critic_weight": "discriminator_weight",
+}
 OTHER_PARTS = {  # what else a checkpoint may hold, and what for
     "autoencoder": "name it in train.start_from of a separator's recipe",
     "vocoder": "name it in train.start_from of a separator's recipe",
@@ -145,7 +152,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{folder}: not a checkpoint folder (no config.json in it)")
     try:
-        config: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        config: dict[str, Any] = renamed(json.loads(path.read_text("utf-8")))
         if config["format"] != FORMAT_VERSION:
             raise ValueError(f"format {config['format']!r}, this qsep reads {FORMAT_VERSION}")
         for part, keys in REQUIRED.items():
@@ -162,6 +169,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path}: {error}; update qsep") from None
     return config
+
+
+def renamed(settings: Any) -> Any:
+    """Settings at any depth under their present names, of checkpoints of earlier versions."""
+    if isinstance(settings, list):
+        return [renamed(item) for item in settings]
+    if not isinstance(settings, dict):
+        return settings
+    return {RENAMED.get(key, key): renamed(value) for key, value in settings.items()}
 
 
 def load_checkpoint(

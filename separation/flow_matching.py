@@ -1,9 +1,9 @@
-"""Rectified flow: straight paths between a start and an end, their velocities, and travelling along them.
+"""Rectified flow: straight paths from noise to data, their velocities, and solvers that integrate them.
 
-A start is noise (or a mixture), an end what is wanted. A network learns the mean velocity of all paths
-through a place at a time tau in [0, 1]; at use that field carries a new start to its end.
+A path leads from x_0, noise (or a mixture), to x_1, the data; x_t is the point on it at time tau in [0, 1].
+A network learns the mean velocity of all paths through a point; integrating it takes a new x_0 to its x_1.
 Liu et al., "Flow straight and fast" (2023); Lipman et al., "Flow matching" (2023), where a width sigma_min
-is left of the noise at the end. Nothing here knows a network: a field is any function of place and time.
+of the noise is left at the end. No network is needed here: a velocity is any function of x_t and tau.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-Field = Callable[[Tensor, float], Tensor]  # place (b, ...) and tau to velocity (b, ...)
-Solver = Callable[[Field, Tensor, float, float], Tensor]
+Velocity = Callable[[Tensor, float], Tensor]  # x_t (b, ...) and tau to the velocity there (b, ...)
+Solver = Callable[[Velocity, Tensor, float, float], Tensor]
 
 
-def place_at(start: Tensor, end: Tensor, tau: Tensor, sigma_min: float = 0.0) -> Tensor:
-    """Where each path is at its time. start, end: (b, ...); tau: (b,). Lipman et al., eq. 22."""
+def point_at(start: Tensor, end: Tensor, tau: Tensor, sigma_min: float = 0.0) -> Tensor:
+    """x_t of each path. start, end: (b, ...), x_0 and x_1; tau: (b,). Lipman et al., eq. 22."""
     time = tau.reshape(-1, *[1] * (start.dim() - 1))
     return (1 - (1 - sigma_min) * time) * start + time * end
 
 
-def velocity(start: Tensor, end: Tensor, sigma_min: float = 0.0) -> Tensor:
-    """The derivative of `place_at` by tau, the same all along a path. Lipman et al., eq. 23."""
+def path_velocity(start: Tensor, end: Tensor, sigma_min: float = 0.0) -> Tensor:
+    """The derivative of `point_at` by tau, the same all along a path. Lipman et al., eq. 23."""
     return end - (1 - sigma_min) * start
 
 
-def matching_error(found: Tensor, start: Tensor, end: Tensor, sigma_min: float = 0.0) -> Tensor:
-    """Mean squared error of velocities found on these paths: (b, ...) to (b,)."""
-    return (found - velocity(start, end, sigma_min)).square().flatten(1).mean(dim=1)
+def matching_error(velocity: Tensor, start: Tensor, end: Tensor, sigma_min: float = 0.0) -> Tensor:
+    """Mean squared error of velocities at points of these paths: (b, ...) to (b,)."""
+    return (velocity - path_velocity(start, end, sigma_min)).square().flatten(1).mean(dim=1)
 
 
 # Times to learn at.
@@ -55,7 +55,7 @@ def grid_times(num: int, num_steps: int, generator: torch.Generator) -> Tensor:
     return torch.randint(num_steps, (num,), generator=generator) / num_steps
 
 
-# Travelling.
+# Solvers.
 
 
 def step_times(num_steps: int, shift: float = 1.0) -> list[float]:
@@ -67,53 +67,55 @@ def step_times(num_steps: int, shift: float = 1.0) -> list[float]:
     return [1 - shift * time / (1 + (shift - 1) * time) for time in left]
 
 
-def euler(field: Field, place: Tensor, tau: float, after: float) -> Tensor:
-    """One evaluation of the field a step, of first order."""
-    return place + (after - tau) * field(place, tau)
+def euler(velocity: Velocity, x_t: Tensor, tau: float, after: float) -> Tensor:
+    """One evaluation of the velocity a step, of first order."""
+    return x_t + (after - tau) * velocity(x_t, tau)
 
 
-def midpoint(field: Field, place: Tensor, tau: float, after: float) -> Tensor:
+def midpoint(velocity: Velocity, x_t: Tensor, tau: float, after: float) -> Tensor:
     """Two evaluations, second order."""
     middle = (tau + after) / 2
-    return place + (after - tau) * field(euler(field, place, tau, middle), middle)
+    return x_t + (after - tau) * velocity(euler(velocity, x_t, tau, middle), middle)
 
 
-def heun(field: Field, place: Tensor, tau: float, after: float) -> Tensor:
+def heun(velocity: Velocity, x_t: Tensor, tau: float, after: float) -> Tensor:
     """Two evaluations, second order."""
-    here = field(place, tau)
-    there = field(place + (after - tau) * here, after)
-    return place + (after - tau) * (here + there) / 2
+    here = velocity(x_t, tau)
+    there = velocity(x_t + (after - tau) * here, after)
+    return x_t + (after - tau) * (here + there) / 2
 
 
 SOLVERS: dict[str, Solver] = {"euler": euler, "midpoint": midpoint, "heun": heun}
 
 
-def check_travel(solver: str, num_steps: int, shift: float = 1.0) -> None:
-    """Raise ValueError for settings by which nothing can travel."""
+def check_solver(solver: str, num_steps: int, shift: float = 1.0) -> None:
+    """Raise ValueError for settings that no path can be integrated by."""
     if solver not in SOLVERS:
         raise ValueError(f"solver is {solver!r}; expected one of {', '.join(SOLVERS)}")
     if num_steps < 1 or shift <= 0:
         raise ValueError(f"num_steps {num_steps} and shift {shift}: expected both positive")
 
 
-def travel(field: Field, start: Tensor, times: Sequence[float], solver: Solver = euler) -> Tensor:
-    """Carry start (b, ...) along the field from the first of the times to the last."""
-    place = start
+def integrate(
+    velocity: Velocity, start: Tensor, times: Sequence[float], solver: Solver = euler
+) -> Tensor:
+    """Integrate the velocity from start (b, ...) at the first of the times to the last: (b, ...)."""
+    x_t = start
     for tau, after in pairwise(times):
-        place = solver(field, place, tau, after)
-    return place
+        x_t = solver(velocity, x_t, tau, after)
+    return x_t
 
 
 def guided(with_query: Tensor, without: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance of velocities: 1 is the query's own field, more exaggerates what the query
+    """Classifier-free guidance of velocities: 1 is the query's own velocity, more exaggerates what the query
     changes. Ho & Salimans (2022), eq. 6, with w = scale - 1."""
     return without + scale * (with_query - without)
 
 
 @torch.no_grad()  # the ends are data for the next flow
 def reflow_pairs(
-    field: Field, start: Tensor, times: Sequence[float], solver: Solver = euler
+    velocity: Velocity, start: Tensor, times: Sequence[float], solver: Solver = euler
 ) -> tuple[Tensor, Tensor]:
-    """(start, the end that the field carries it to): learned again from such pairs, the paths no longer
+    """(start, the end that the velocity carries it to): learned again from such pairs, the paths no longer
     cross and straighten, until few steps suffice (Liu et al., "reflow")."""
-    return start, travel(field, start, times, solver)
+    return start, integrate(velocity, start, times, solver)

@@ -24,8 +24,8 @@ class MixtureBatch:
     """Mixtures with all their sources, as recipes make and objectives consume them.
 
     mixture: (b, c, t), exactly sources.sum(dim=1).
-    sources: (b, s, c, t). A source of zeros with a query is a sound that is asked for and absent.
-    queries: b lists of s; None where a source is not asked for.
+    sources: (b, s, c, t). A source of zeros with a query is a sound that is queried and absent.
+    queries: b lists of s; None where a source is not queried.
     """
 
     mixture: Tensor
@@ -34,8 +34,8 @@ class MixtureBatch:
     sample_rate: int
     ids: list[str]
 
-    def asked(self) -> Tensor:
-        """(b, s) bool, True where a source is asked for."""
+    def queried(self) -> Tensor:
+        """(b, s) bool, True where a source is queried."""
         chosen = [[query is not None for query in row] for row in self.queries]
         return torch.tensor(chosen, device=self.mixture.device)
 
@@ -47,7 +47,7 @@ class MixtureBatch:
 
 @dataclass(frozen=True)
 class Separated:
-    """What was asked for and the rest, for each of s queries: both (b, s, c, t).
+    """What was queried and the rest, for each of s queries: both (b, s, c, t).
 
     A mask separator's residual is mixture - target, so that the two sum to its input exactly.
     """
@@ -131,7 +131,7 @@ class Separator(Protocol):
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
-        """queries.pooled: (b, s, d); rows of sources that are not asked for are ignored."""
+        """queries.pooled: (b, s, d); rows of sources that are not queried are ignored."""
         ...
 
     def separate(
@@ -147,7 +147,7 @@ class Separator(Protocol):
 Generators = torch.Generator | Sequence[torch.Generator] | None  # of generative separators
 
 
-def drawn(generators: Generators, shape: Sequence[int]) -> Tensor:
+def sample_noise(generators: Generators, shape: Sequence[int]) -> Tensor:
     """Normal noise (1, *shape), or (b, *shape) of a list of b generators; without any always the same."""
     if generators is None or isinstance(generators, torch.Generator):
         generators = [generators or torch.Generator().manual_seed(0)]

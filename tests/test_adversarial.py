@@ -1,4 +1,4 @@
-"""What autoencoders and vocoders learn by: losses by hand and by other libraries, critics, weight norm."""
+"""Losses of autoencoders and vocoders, by hand and by other libraries; discriminators; weight norm."""
 
 from itertools import pairwise
 
@@ -8,20 +8,20 @@ import torch
 from tiny import noise, rng
 from torch import nn
 
-from qsep.separation.networks.discriminators.patches import PatchConfig, PatchCritic
+from qsep.separation.networks.discriminators.patches import PatchConfig, PatchDiscriminator
 from qsep.separation.networks.discriminators.waves import (
-    PeriodCritic,
-    SpectralCritic,
-    WaveCriticConfig,
-    WaveCritics,
+    PeriodDiscriminator,
+    SpectralDiscriminator,
+    WaveDiscriminatorConfig,
+    WaveDiscriminators,
 )
 from qsep.separation.networks.mel.bigvgan import BigVGAN, VocoderConfig
 from qsep.separation.networks.weight_norm import load_plain, plain_state, weight_normed
 from qsep.separation.objectives.adaptive_weight import adaptive_weight
 from qsep.separation.objectives.adversarial import (
-    hinge_critic,
+    hinge_discriminator,
     hinge_made,
-    least_squares_critic,
+    least_squares_discriminator,
     least_squares_made,
 )
 from qsep.separation.objectives.feature_matching import feature_distance
@@ -33,13 +33,13 @@ MADE = torch.tensor([[-2.0, 0.0, 0.5], [-1.0, -1.0, -4.0]])
 
 def test_the_hinge_losses_are_those_worked_by_hand() -> None:
     # First item: real lack 0, 0.5 and 2 to 1, made 0, 1 and 1.5 to -1; the second's are all beyond.
-    assert hinge_critic(REAL, MADE).tolist() == pytest.approx([0.5 * (2.5 + 2.5) / 3, 0.0])
+    assert hinge_discriminator(REAL, MADE).tolist() == pytest.approx([0.5 * (2.5 + 2.5) / 3, 0.0])
     assert hinge_made(MADE).tolist() == pytest.approx([0.5, 2.0])
 
 
 def test_the_least_squares_losses_are_those_worked_by_hand() -> None:
     # (1 + 0.25 + 4 + 4 + 0 + 0.25) / 3; (0 + 4 + 0 + 1 + 1 + 16) / 3
-    assert least_squares_critic(REAL, MADE).tolist() == pytest.approx([9.5 / 3, 22 / 3])
+    assert least_squares_discriminator(REAL, MADE).tolist() == pytest.approx([9.5 / 3, 22 / 3])
     assert least_squares_made(MADE).tolist() == pytest.approx([10.25 / 3, 33 / 3])
 
 
@@ -79,66 +79,66 @@ def test_the_adaptive_weight_is_the_ratio_of_gradients_at_the_last_layer() -> No
     assert adaptive_weight((first * layer).sum(), (0 * layer).sum(), layer).item() == 1e4
 
 
-def test_the_patch_critic_is_the_published_one() -> None:
-    critic = PatchCritic(PatchConfig())
+def test_the_patch_discriminator_is_the_published_one() -> None:
+    discriminator = PatchDiscriminator(PatchConfig())
     # Five 4 x 4 convolutions, 1-64-128-256-512-1, biases at both ends, three norms.
     weights = 16 * (1 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512) + 64 + 1
-    assert sum(p.numel() for p in critic.parameters()) == weights + 2 * (128 + 256 + 512)
+    assert sum(p.numel() for p in discriminator.parameters()) == weights + 2 * (128 + 256 + 512)
     with torch.no_grad():
-        scores = critic(noise(2, 1, 128, 64))
+        scores = discriminator(noise(2, 1, 128, 64))
     assert scores.shape == (2, (128 // 8 - 2) * (64 // 8 - 2))
 
 
-def test_the_patch_critic_judges_by_the_batch_at_hand() -> None:
-    critic = PatchCritic(PatchConfig(4, 2))
-    assert list(critic.buffers()) == []
+def test_the_patch_discriminator_judges_by_the_batch_at_hand() -> None:
+    discriminator = PatchDiscriminator(PatchConfig(4, 2))
+    assert list(discriminator.buffers()) == []
     log_mel = noise(3, 1, 16, 16)
     with torch.no_grad():
-        torch.testing.assert_close(critic.train()(log_mel), critic.eval()(log_mel))
+        torch.testing.assert_close(discriminator.train()(log_mel), discriminator.eval()(log_mel))
 
 
-def test_the_wave_critics_are_those_of_bigvgan() -> None:
+def test_the_wave_discriminators_are_those_of_bigvgan() -> None:
     with torch.device("meta"):
-        critics = WaveCritics(WaveCriticConfig())
+        discriminators = WaveDiscriminators(WaveDiscriminatorConfig())
     widths = [1, 32, 128, 512, 1024, 1024]
     kernels = [5 * a * b for a, b in pairwise(widths)]
     by_period = sum(kernels) + 3 * 1024 + sum(widths[1:]) + 1
     by_resolution = 27 * 32 + 3 * 27 * 32 * 32 + 9 * 32 * 32 + 9 * 32 + 5 * 32 + 1
-    named = critics.named_parameters()  # original0: the lengths of weight norm
+    named = discriminators.named_parameters()  # original0: the lengths of weight norm
     assert (
         sum(p.numel() for name, p in named if "original0" not in name)
         == 5 * by_period + 3 * by_resolution
     )
 
 
-def test_a_judgement_has_the_scores_of_each_critic_and_the_features_of_each_layer() -> None:
-    config = WaveCriticConfig((2, 3), (64,), (16,), (48,), 2)
-    critics = WaveCritics(config)
-    found = critics(noise(2, 1, 320))
+def test_a_judgement_has_the_scores_of_each_discriminator_and_the_features_of_each_layer() -> None:
+    config = WaveDiscriminatorConfig((2, 3), (64,), (16,), (48,), 2)
+    discriminators = WaveDiscriminators(config)
+    found = discriminators(noise(2, 1, 320))
     assert [scores.shape[0] for scores in found.scores] == [2, 2, 2]
     assert len(found.features) == 3 * 6
     assert torch.equal(found.features[5].flatten(1), found.scores[0])
 
 
-def test_a_period_critic_judges_each_place_of_the_period_by_itself() -> None:
-    critic = PeriodCritic(3, 2)
+def test_a_period_discriminator_judges_each_place_of_the_period_by_itself() -> None:
+    discriminator = PeriodDiscriminator(3, 2)
     waveform = noise(1, 1, 300)
     other = waveform.clone()
     other[..., 1::3] += noise(1, 1, 100, seed=2)
     with torch.no_grad():
-        before, after = critic(waveform)[-1], critic(other)[-1]
+        before, after = discriminator(waveform)[-1], discriminator(other)[-1]
     changed = (before != after).any(dim=2)[0, 0]
     assert changed.tolist() == [False, True, False]
 
 
-def test_a_spectral_critic_sees_the_magnitudes_of_mirrored_frames() -> None:
-    critic = SpectralCritic(32, 10, 20, 2)
+def test_a_spectral_discriminator_sees_the_magnitudes_of_mirrored_frames() -> None:
+    discriminator = SpectralDiscriminator(32, 10, 20, 2)
     waveform = noise(1, 1, 100)
     padded = np.pad(waveform[0, 0].numpy().astype(float), 11, mode="reflect")
     frames = [padded[start : start + 32] for start in range(0, len(padded) - 31, 10)]
     window = np.pad(np.ones(20), 6)
     expected = np.abs(np.fft.rfft(np.stack(frames) * window, axis=1)).T
-    found = critic.magnitudes(waveform)[0].numpy()
+    found = discriminator.magnitudes(waveform)[0].numpy()
     assert found.shape == expected.shape == (17, 10)
     np.testing.assert_allclose(found, expected, atol=1e-5)  # float32
 

@@ -79,8 +79,8 @@ def test_what_has_been_heard_is_not_heard_again_unless_it_changed(
         return activity(detector, waveform)
 
     monkeypatch.setattr(anchors, "activity", count)
-    with (data / "out" / ".anchors.jsonl").open("a") as journal:
-        journal.write('{"key": "cut o')
+    with (data / "out" / ".anchors.jsonl").open("a") as log:
+        log.write('{"key": "cut o')
     assert mined(data) == first
     assert heard == []
     soundfile.write(data / "lists" / "b.wav", np.full(RATE * 4, 0.25), RATE)

@@ -152,31 +152,31 @@ def test_dropout_is_for_training_alone_and_the_generator_decides() -> None:
     )
 
 
-def test_looks_are_averaged_over_shifted_frames_and_raised_to_the_power() -> None:
-    separator = tiny_separator("band_unet", looks=4, mask_exponent=0.6)
+def test_masks_are_averaged_over_shifts_and_raised_to_the_power() -> None:
+    separator = tiny_separator("band_unet", shifts=4, mask_exponent=0.6)
     pooled = unit_vectors(2, 3, QUERY_DIM, seed=3)
     energy = separator.gather(squared_magnitude(separator.spectrum(noise(2, 1, 3001))).mean(dim=1))
     num_frames = energy.shape[-1]
     with torch.no_grad():
         features = separator.band_features(energy)
-        looks = []
+        shifted = []
         for shift in (0, 4, 8, 12):
             rest = (16 - (num_frames + shift) % 16) % 16
             padded = nn.functional.pad(features, (shift, rest))
             hidden = separator.unet(padded)[..., shift : shift + num_frames]
             query = separator.concept_masks(separator.reader(pooled))
             logits = torch.einsum("bsd,bdkn->bskn", query[..., :-1] * 5**-0.5, hidden)
-            looks.append(torch.sigmoid(logits + query[..., -1, None, None]))
+            shifted.append(torch.sigmoid(logits + query[..., -1, None, None]))
         found = separator.calm_masks(energy, QueryEmbedding(pooled))
-    expected = torch.stack(looks).mean(dim=0) ** 0.6
+    expected = torch.stack(shifted).mean(dim=0) ** 0.6
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    assert (looks[0] - looks[2]).abs().max() > 1e-3  # the grid matters
+    assert (shifted[0] - shifted[2]).abs().max() > 1e-3  # the grid matters
 
 
-@pytest.mark.parametrize("looks", [0, 17])
-def test_looks_fit_the_grid(looks: int) -> None:
-    with pytest.raises(ValueError, match=f"looks is {looks}"):
-        tiny_separator("band_unet", looks=looks)
+@pytest.mark.parametrize("shifts", [0, 17])
+def test_shifts_fit_the_grid(shifts: int) -> None:
+    with pytest.raises(ValueError, match=f"shifts is {shifts}"):
+        tiny_separator("band_unet", shifts=shifts)
 
 
 def test_surroundings_are_means_over_75_frames_on_each_side_and_fewer_at_the_ends() -> None:

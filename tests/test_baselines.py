@@ -7,7 +7,7 @@ import pytest
 from test_evaluation_run import ManyItems, WordModel
 
 from qsep.evaluation.baselines import draw_query
-from qsep.evaluation.interface import Asked, Item
+from qsep.evaluation.interface import Item, ItemQuery
 from qsep.evaluation.oracle import IdealMask, named_estimator
 from qsep.evaluation.run import evaluate
 
@@ -81,4 +81,7 @@ def test_a_model_is_also_asked_for_another_sound_and_by_the_labels_name(tmp_path
 
 
 def test_a_query_of_another_label_may_not_exist() -> None:
-    assert draw_query("one", "rain", [Asked("rain", "rain"), Asked("it rains", "rain")]) is None
+    assert (
+        draw_query("one", "rain", [ItemQuery("rain", "rain"), ItemQuery("it rains", "rain")])
+        is None
+    )

@@ -196,7 +196,7 @@ def test_pictures_are_not_kept_in_memory(tmp_path: Path) -> None:
 def test_memory_is_bounded_and_forgets_what_was_asked_for_longest_ago(tmp_path: Path) -> None:
     row = 4 * StubEncoder().dim
     encoder = StubEncoder()
-    cache = CachedEncoder(encoder, tmp_path / "no" / "cache.sqlite", most_bytes=2 * row)
+    cache = CachedEncoder(encoder, tmp_path / "no" / "cache.sqlite", max_bytes=2 * row)
     (tmp_path / "no").touch()  # nothing can be kept on disk
     for query in (DOG, RAIN, DOG, BELL):
         expected = StubEncoder().encode([query]).pooled

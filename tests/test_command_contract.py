@@ -16,7 +16,7 @@ from qsep.recipes.cli.main import app
 COMMANDS = {
     "auto": "INPUTS... --device --json --level --model --out --overwrite --no-overwrite --tagger "
     "--threshold -m -o",
-    "data anchors": "FOLDER --detector --least --out -o",
+    "data anchors": "FOLDER --detector --min-probability --out -o",
     "data captions": "DATASET FOLDER [SETTINGS...] --exclude --jobs --lists --out --sample-rate "
     "--thorough -o",
     "data check": "DATA --report --jobs",

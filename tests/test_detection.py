@@ -10,7 +10,7 @@ import torch
 from tiny import StubConfig, StubEncoder, noise, tiny_separator, tiny_tagger
 
 from qsep.queries.audioset import audioset
-from qsep.queries.interface import Conditions, QueryEmbedding, TextQuery
+from qsep.queries.interface import Constraints, QueryEmbedding, TextQuery
 from qsep.separation.api import CHECKPOINTS_DIR, Model
 from qsep.separation.detection import own_sounds
 from qsep.separation.detection.activity import Activity
@@ -260,7 +260,7 @@ def test_a_node_of_a_model_that_is_asked_in_words_is_the_sum_of_its_active_sound
     pairs = list(separator.separate(groups, found, [waveform], RATE))
     targets = np.concatenate([targets for _, targets in pairs], axis=-1)
     asked = [TextQuery(kind) for kind in KINDS[1:4]]
-    parts = list(ours.stream([waveform], RATE, asked, Conditions(exclusive=True)))
+    parts = list(ours.stream([waveform], RATE, asked, Constraints(exclusive=True)))
     rain, violin, cello = np.concatenate([targets for _, targets in parts], axis=-1)
     np.testing.assert_allclose(targets, [rain, violin + cello, rain, violin, cello], atol=1e-7)
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from qsep.evaluation.interface import Asked, Item
+from qsep.evaluation.interface import Item, ItemQuery
 from qsep.evaluation.oracle import IdealMask, UnprocessedMixture
 from qsep.evaluation.report.write import text_table
 from qsep.evaluation.run import evaluate
@@ -32,8 +32,8 @@ class Items:
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
-    def asked(self) -> list[Asked]:
-        return [Asked("a tone", label) for label in "bab"]
+    def asked(self) -> list[ItemQuery]:
+        return [ItemQuery("a tone", label) for label in "bab"]
 
     def render(self, index: int) -> Item:
         phase = 2 * np.pi * np.arange(640 + 10 * index) / (640 + 10 * index)
@@ -74,8 +74,8 @@ class ManyItems:
     manifest_sha256: str = "1"
     condition: str = "plain"
     ids: tuple[str, ...] = tuple(f"{'bad' if i == 3 else 'item'}{i}" for i in range(11))
-    asked: tuple[Asked, ...] = tuple(
-        Asked(f"query {i % 3}", f"label_{i % 3}", ("other",)) for i in range(11)
+    asked: tuple[ItemQuery, ...] = tuple(
+        ItemQuery(f"query {i % 3}", f"label_{i % 3}", ("other",)) for i in range(11)
     )
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -19,15 +19,15 @@ from qsep.separation.flow_matching import (
     grid_times,
     guided,
     heun,
+    integrate,
     logit_normal_times,
     matching_error,
     midpoint,
-    place_at,
+    path_velocity,
+    point_at,
     reflow_pairs,
     step_times,
-    travel,
     uniform_times,
-    velocity,
 )
 
 MEAN, DEVIATION = 3.0, 0.5
@@ -48,7 +48,7 @@ def starts(num: int = 4001) -> Tensor:
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_the_exact_field_brings_noise_to_the_mean_and_the_variance(solver: str) -> None:
-    end = travel(normal_field(), starts(), step_times(200), SOLVERS[solver])
+    end = integrate(normal_field(), starts(), step_times(200), SOLVERS[solver])
     # 200 steps: Euler is off by a few thousandths; the sample's own mean and deviation by 1/sqrt(4001)
     assert end.mean().item() == pytest.approx(MEAN, abs=0.02)
     assert end.std().item() == pytest.approx(DEVIATION, abs=0.02)
@@ -61,7 +61,9 @@ def test_halving_the_step_divides_the_error_by_two_to_the_order(solver: str, ord
     start = torch.linspace(0.1, 0.8, 7, dtype=torch.float64)[:, None]
     exact = 1 / (1 / start - math.sin(1))
     ends = [
-        travel(lambda place, tau: place**2 * math.cos(tau), start, step_times(num), SOLVERS[solver])
+        integrate(
+            lambda place, tau: place**2 * math.cos(tau), start, step_times(num), SOLVERS[solver]
+        )
         for num in (64, 128, 256)
     ]
     errors = [(end - exact).abs().max().item() for end in ends]
@@ -77,7 +79,7 @@ def test_a_step_asks_the_field_as_often_as_it_says(solver: str, evaluations: int
         asked.append(tau)
         return place
 
-    travel(field, starts(2), step_times(3), SOLVERS[solver])
+    integrate(field, starts(2), step_times(3), SOLVERS[solver])
     assert len(asked) == 3 * evaluations
     assert 0 <= min(asked) and max(asked) <= 1
 
@@ -97,10 +99,10 @@ def test_paths_lead_from_start_to_end_at_their_velocity(sigma_min: float) -> Non
     start, end = torch.randn(2, 5, 3, 2, generator=rng(1), dtype=torch.float64)
     tau = torch.rand(5, generator=rng(2), dtype=torch.float64)
     zero, one = torch.zeros(5), torch.ones(5)
-    assert torch.equal(place_at(start, end, zero, sigma_min), start)
-    torch.testing.assert_close(place_at(start, end, one, sigma_min), end + sigma_min * start)
-    ahead = place_at(start, end, tau + 1e-3, sigma_min) - place_at(start, end, tau, sigma_min)
-    torch.testing.assert_close(ahead / 1e-3, velocity(start, end, sigma_min))
+    assert torch.equal(point_at(start, end, zero, sigma_min), start)
+    torch.testing.assert_close(point_at(start, end, one, sigma_min), end + sigma_min * start)
+    ahead = point_at(start, end, tau + 1e-3, sigma_min) - point_at(start, end, tau, sigma_min)
+    torch.testing.assert_close(ahead / 1e-3, path_velocity(start, end, sigma_min))
 
 
 def test_the_mean_velocity_of_paths_through_a_place_is_the_closed_form() -> None:
@@ -108,8 +110,8 @@ def test_the_mean_velocity_of_paths_through_a_place_is_the_closed_form() -> None
     start = starts(200_001)
     end = MEAN + DEVIATION * torch.randn(start.shape, generator=rng(8), dtype=torch.float64)
     tau = 0.3
-    place = place_at(start, end, torch.full((len(start),), tau))
-    slope, offset = np.polyfit(place[:, 0].numpy(), velocity(start, end)[:, 0].numpy(), 1)
+    place = point_at(start, end, torch.full((len(start),), tau))
+    slope, offset = np.polyfit(place[:, 0].numpy(), path_velocity(start, end)[:, 0].numpy(), 1)
     field = normal_field()
     found = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
     expected = field(found, tau)[:, 0]
@@ -120,7 +122,7 @@ def test_the_mean_velocity_of_paths_through_a_place_is_the_closed_form() -> None
 
 def test_the_error_of_the_true_velocity_is_zero_and_of_none_its_mean_square() -> None:
     start, end = torch.randn(2, 4, 3, 2, generator=rng(1))
-    wanted = velocity(start, end, 0.1)
+    wanted = path_velocity(start, end, 0.1)
     assert matching_error(wanted, start, end, 0.1).tolist() == [0] * 4
     found = matching_error(torch.zeros_like(start), start, end, 0.1)
     torch.testing.assert_close(found, wanted.square().mean(dim=(1, 2)))
@@ -171,14 +173,14 @@ def test_the_flow_learned_from_reflow_pairs_needs_one_step() -> None:
 
     def learned(place: Tensor, tau: float) -> Tensor:
         """Least squares of the pairs' velocities on their places, by numpy."""
-        there = place_at(start, end, torch.full((len(start),), tau))
-        fit = np.polyfit(there[:, 0].numpy(), velocity(start, end)[:, 0].numpy(), 1)
+        there = point_at(start, end, torch.full((len(start),), tau))
+        fit = np.polyfit(there[:, 0].numpy(), path_velocity(start, end)[:, 0].numpy(), 1)
         return torch.from_numpy(np.polyval(fit, place.numpy()))
 
     fresh = torch.randn(1001, 1, generator=rng(12), dtype=torch.float64)
-    once = travel(learned, fresh, step_times(1))
+    once = integrate(learned, fresh, step_times(1))
     torch.testing.assert_close(once, MEAN + DEVIATION * fresh, atol=1e-3, rtol=0)
-    before = travel(normal_field(), fresh, step_times(1))
+    before = integrate(normal_field(), fresh, step_times(1))
     assert (before - MEAN).std() < 1e-9  # one step of the first flow: all go to the mean
 
 

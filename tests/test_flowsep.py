@@ -310,7 +310,7 @@ def test_the_scale_of_latents_is_that_of_the_first_training_batch_and_it_trains(
     assert separator.codec.scale == 0
     separator.loss(batch, queries, rng(0))
     first = separator.codec.scale.clone()
-    asked_for = batch.asked()
+    asked_for = batch.queried()
     items, sources = asked_for.nonzero(as_tuple=True)
     _, target = separator.heard(batch.mixture[items], batch.sources[items, sources])
     latent = separator.codec.encode(separator.codec.log_mel(target))

@@ -16,7 +16,7 @@ from parity.filling import fall, filled, glide
 from parity.recorded import Recorded
 from torch import Tensor
 
-from qsep.separation.flow_matching import step_times, travel
+from qsep.separation.flow_matching import integrate, step_times
 from qsep.separation.models.flowsep import Config, FlowSep
 from qsep.separation.networks.mel.bigvgan import BigVGAN, half_band
 from qsep.separation.networks.mel.codec import MelCodec
@@ -181,7 +181,7 @@ def test_four_steps_of_euler_go_the_recorded_way(unet: Any) -> None:
     given = RECORDED.values("velocity/in.z_mix")
     place, times = RECORDED.values("euler4_ema/in.x0"), step_times(4)
     for step in range(4):
-        place = travel(
+        place = integrate(
             lambda latent, tau: unet(latent, given, torch.full((1,), tau), *context()),
             place,
             times[step : step + 2],

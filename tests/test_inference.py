@@ -216,7 +216,7 @@ def test_arrays_that_are_read_only_or_run_backwards_are_read_and_left_alone(step
 def test_what_is_held_does_not_grow_with_the_recording(rate: int) -> None:
     cut = Geometry(step=1000, context=200, fade=100)
 
-    def most_held(num_blocks: int) -> tuple[int, int]:
+    def max_held(num_blocks: int) -> tuple[int, int]:
         separator, num_in, num_out, held = Rule(later), 0, 0, 0
 
         def blocks() -> Iterator[np.ndarray]:
@@ -231,7 +231,7 @@ def test_what_is_held_does_not_grow_with_the_recording(rate: int) -> None:
         assert num_out == num_in
         return held, separator.longest
 
-    held, longest = most_held(400)  # 120,000 samples
+    held, longest = max_held(400)  # 120,000 samples
     # A chunk with its contexts at 44100 / 32000, two blocks, and what soxr keeps on both ways
     assert held <= 1500 * rate / 32000 + 2 * 300 + 2000 * (rate != 32000)
     assert longest <= 1500 + 300

@@ -14,7 +14,7 @@ from qsep.separation.objectives.mask_bce import (
     logit_bce,
     loudness_weight,
     mask_bce,
-    mean_of_asked,
+    mean_of_queried,
     ratio_masks,
 )
 from qsep.separation.objectives.noise_invariant import (
@@ -104,7 +104,7 @@ def test_a_bin_that_is_wholly_wrong_costs_a_hundred_times_its_weight() -> None:
 def test_the_mean_over_sources_is_over_those_asked_for() -> None:
     values = torch.tensor([[1.0, 2.0, 6.0], [5.0, torch.nan, 1.0], [2.0, 3.0, 4.0]])
     asked = torch.tensor([[True, False, True], [True, False, False], [False] * 3])
-    assert mean_of_asked(values, asked).tolist() == [3.5, 5.0, 0.0]
+    assert mean_of_queried(values, asked).tolist() == [3.5, 5.0, 0.0]
 
 
 def test_the_best_pairing_is_the_cheapest_of_all() -> None:
@@ -117,7 +117,7 @@ def test_the_best_pairing_is_the_cheapest_of_all() -> None:
 def test_enumeration_and_assignment_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     costs = noise(20, 4, 5, scale=1.0)
     enumerated = best_pairing(costs)
-    monkeypatch.setattr("qsep.separation.objectives.permutation_invariant.MOST_ENUMERATED", 0)
+    monkeypatch.setattr("qsep.separation.objectives.permutation_invariant.MAX_ENUMERATED", 0)
     assert torch.equal(best_pairing(costs), enumerated)
 
 

@@ -124,7 +124,12 @@ def test_the_recipes_of_flowseps_parts_train_them_as_flowsep_has_them(part: str,
     assert (
         recipe.model | {"kind": ""}
         == {
-            "vae": {"kind": "", "kl_weight": 1.0, "critic_weight": 0.5, "critic_start": 50_001}
+            "vae": {
+                "kind": "",
+                "kl_weight": 1.0,
+                "discriminator_weight": 0.5,
+                "discriminator_start": 50_001,
+            }
             | {"learn_scale": False},
             "vocoder": {"kind": "", "mel_weight": 45.0, "feature_weight": 2.0},
         }[name]

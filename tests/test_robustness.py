@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from qsep.evaluation import robustness
-from qsep.evaluation.interface import Asked, Item, ItemSet
+from qsep.evaluation.interface import Item, ItemQuery, ItemSet
 from qsep.evaluation.protocols import load_items
 from qsep.evaluation.protocols._published import PublishedItems
 from qsep.evaluation.report.comparison import by_setting, groups, read_runs
@@ -31,7 +31,7 @@ class Noises:
     manifest_sha256: str = "2"
     condition: str = "plain"
     ids: tuple[str, ...] = tuple(f"n{i}" for i in range(len(LABELS)))
-    asked: tuple[Asked, ...] = tuple(Asked(f"the {x}", x, ("sea_waves",)) for x in LABELS)
+    asked: tuple[ItemQuery, ...] = tuple(ItemQuery(f"the {x}", x, ("sea_waves",)) for x in LABELS)
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def render(self, index: int) -> Item:
@@ -61,7 +61,7 @@ def test_items_are_whole_under_every_condition(condition: str) -> None:
     for index, item in enumerate(all_of(items)):
         assert (item.id, item.query, item.label, item.others) == (
             items.ids[index],
-            *items.asked[index],
+            *items.item_queries[index],
         )
         assert item.target + item.rest == pytest.approx(item.mixture, abs=1e-6)
         assert item.mixture.dtype == item.target.dtype == item.rest.dtype == np.float32
@@ -135,7 +135,7 @@ def test_relatives_are_of_one_family() -> None:
 
 
 def test_without_relatives_the_condition_is_refused() -> None:
-    alone = Noises(ids=("n1",), asked=(Asked("rain", "rain"),))
+    alone = Noises(ids=("n1",), asked=(ItemQuery("rain", "rain"),))
     with pytest.raises(ValueError, match=r"no item of noises .* same-family"):
         suite(alone, "same-family")
 

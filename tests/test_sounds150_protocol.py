@@ -103,7 +103,7 @@ def test_all_manifests_are_read_by_name_with_their_scores_apart(tmp_path: Path) 
     assert items.render(650).setting == "dev-families"
     one = load_items("sounds150", SHARED / "data" / "sounds150", Path("dev-3"))
     assert one.name == "sounds150-dev-3"
-    assert one.asked == items.asked[300:600]
+    assert one.asked == items.item_queries[300:600]
     assert one.render(7).setting == ""
 
 
@@ -120,7 +120,7 @@ def test_an_absent_sound_is_nothing_that_may_be_in_the_mixture(name: str, tmp_pa
         (tmp_path / cut).touch()  # that it is there is all that is looked at
     items = load(tmp_path, Path(name), "absent")
     kinds = {path.parent.name for path in tmp_path.rglob("*.ogg")}
-    for row, asked in zip(rows, items.asked, strict=True):
+    for row, asked in zip(rows, items.item_queries, strict=True):
         there = {Path(cut.path).parent.name for cut in row.cuts}
         assert there <= kinds
         members = {kind for kind in kinds if asked.label in CORPUS.families[kind]}

@@ -221,16 +221,16 @@ def test_a_mixture_of_every_label_has_no_absent_query(data: Path) -> None:
 def test_wordings_cycle_through_all_held_out_words_of_the_label(data: Path) -> None:
     held_out = CORPUS.wordings["wordings"]["rain"]
     items = load(write_manifest(data / "m.csv", *[{}] * 13), data, "wordings")
-    queries = [asked.query for asked in items.asked]
+    queries = [asked.query for asked in items.item_queries]
     assert set(queries[:12]) == set(held_out)
     assert queries[12] == queries[0] == held_out[0]
-    assert {asked.label for asked in items.asked} == {"rain"}
+    assert {asked.label for asked in items.item_queries} == {"rain"}
 
 
 def test_absent_wordings_ask_for_sounds_of_no_label(data: Path) -> None:
     phrases = CORPUS.wordings["absent"]["phrases"]
     items = load(write_manifest(data / "m.csv", *[{}] * 3), data, "absent-wordings")
-    assert [asked.query for asked in items.asked] == phrases[:3]
+    assert [asked.query for asked in items.item_queries] == phrases[:3]
     assert not items.render(1).target.any()
 
 

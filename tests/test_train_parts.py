@@ -66,8 +66,8 @@ def test_learning_rate_may_fall_by_a_factor_every_step() -> None:
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_devices_share_the_draws_that_one_would_have(world: int) -> None:
-    alone = list(DrawSampler(2, 5, 6, 0, 1))
-    shares = [list(DrawSampler(2, 5, 6, rank, world)) for rank in range(world)]
+    alone = list(StepSampler(2, 5, 6, 0, 1))
+    shares = [list(StepSampler(2, 5, 6, rank, world)) for rank in range(world)]
     assert alone == [list(range(12, 18)), list(range(18, 24)), list(range(24, 30))]
     for step, draws in enumerate(alone):
         assert sorted(draw for share in shares for draw in share[step]) == draws
@@ -75,13 +75,13 @@ def test_devices_share_the_draws_that_one_would_have(world: int) -> None:
 
 
 def test_a_sampler_started_later_goes_on_where_the_first_was() -> None:
-    assert list(DrawSampler(0, 5, 4, 0, 1))[3:] == list(DrawSampler(3, 5, 4, 0, 1))
-    assert len(DrawSampler(3, 5, 4, 0, 1)) == 2
+    assert list(StepSampler(0, 5, 4, 0, 1))[3:] == list(StepSampler(3, 5, 4, 0, 1))
+    assert len(StepSampler(3, 5, 4, 0, 1)) == 2
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_size 16 cannot be shared by 3 devices"):
-        DrawSampler(0, 5, 16, 0, 3)
+        StepSampler(0, 5, 16, 0, 3)
 
 
 def test_randomness_of_a_step_differs_by_seed_step_and_rank() -> None:

@@ -85,7 +85,7 @@ SETTINGS["class_unet"] = {
     "refine_hidden": 7,
 }
 SETTINGS["class_unet:shifted"] = SETTINGS["class_unet"] | {"shifts": 2, "mask_exponent": 0.7}
-SETTINGS["band_unet:calm"] = SETTINGS["band_unet"] | {"looks": 2, "mask_exponent": 0.7}
+SETTINGS["band_unet:calm"] = SETTINGS["band_unet"] | {"shifts": 2, "mask_exponent": 0.7}
 SETTINGS["flowsep"] = {
     "query_dim": QUERY_DIM,
     "window_frames": 32,

@@ -15,7 +15,7 @@ AUDIBLE_DB = -40.0  # under the target's loudest bin
 DEPTH_DB = -10.0  # of an estimate under its target
 
 
-def hole_share(estimate: Any, target: Any) -> Tensor:
+def spectral_hole_share(estimate: Any, target: Any) -> Tensor:
     """Share, 0 to 1, of the target's audible time-frequency bins in which the estimate has less than a tenth
     of its energy.
 

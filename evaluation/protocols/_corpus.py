@@ -25,7 +25,7 @@ import numpy as np
 
 from qsep.queries.interface import AudioQuery
 
-from ..interface import Asked, Item
+from ..interface import Item, ItemQuery
 from ._manifest import MixtureRow, check_recordings, parse_manifest
 from ._rendering import SAMPLE_RATE, render_mixture
 
@@ -100,7 +100,7 @@ class CorpusItems:
     condition: str
     data: Path
     rows: tuple[MixtureRow, ...]
-    asked: tuple[Asked, ...]
+    item_queries: tuple[ItemQuery, ...]
     settings: tuple[str, ...]
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
@@ -111,11 +111,13 @@ class CorpusItems:
 
     @property
     def fingerprint(self) -> str:
-        asked = json.dumps([self.manifest_sha256, self.condition, self.asked, *self.examples])
+        asked = json.dumps(
+            [self.manifest_sha256, self.condition, self.item_queries, *self.examples]
+        )
         return hashlib.sha256(asked.encode()).hexdigest()
 
     def render(self, index: int) -> Item:
-        query, label, others = self.asked[index]
+        query, label, others = self.item_queries[index]
         row = self.rows[index]
         mixture, target, rest = render_mixture(row, self.data)
         if self.condition.startswith("absent"):
@@ -155,7 +157,7 @@ def load_corpus(corpus: Corpus, data: Path, manifest: Path | None, condition: st
         condition,
         data,
         rows,
-        tuple(chain.from_iterable(items.asked for items in loaded.values())),
+        tuple(chain.from_iterable(items.item_queries for items in loaded.values())),
         tuple(name for name, items in loaded.items() for _ in items.rows),
         corpus.families,
         tuple(chain.from_iterable(items.examples for items in loaded.values())),
@@ -203,12 +205,12 @@ def _manifest_name(corpus: Corpus, sha256: str) -> str:
     return CUSTOM_MANIFEST
 
 
-def _ask(corpus: Corpus, rows: Sequence[MixtureRow], condition: str) -> tuple[Asked, ...]:
+def _ask(corpus: Corpus, rows: Sequence[MixtureRow], condition: str) -> tuple[ItemQuery, ...]:
     """What is asked of each row, from the rows and the corpus's wordings alone."""
     if condition in ("plain", "wordings", "examples"):
         held_out = condition == "wordings"
         queries = _held_out(corpus, rows) if held_out else [row.query for row in rows]
-        return tuple(map(Asked, queries, [r.label for r in rows], [r.labels for r in rows]))
+        return tuple(map(ItemQuery, queries, [r.label for r in rows], [r.labels for r in rows]))
     present = [(row.label, *row.labels) for row in rows]
     if condition == "absent":
         pairs = [_absent_label(corpus, row, rows) for row in rows]
@@ -217,7 +219,7 @@ def _ask(corpus: Corpus, rows: Sequence[MixtureRow], condition: str) -> tuple[As
         if not phrases:
             raise ValueError(f"{corpus.name} has no phrases for sounds that are none of its labels")
         pairs = [(phrases[i % len(phrases)],) * 2 for i in range(len(rows))]
-    return tuple(Asked(*pair, others) for pair, others in zip(pairs, present, strict=True))
+    return tuple(ItemQuery(*pair, others) for pair, others in zip(pairs, present, strict=True))
 
 
 def _held_out(corpus: Corpus, rows: Sequence[MixtureRow]) -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qsep.queries.interface import Query
 from qsep.separation.audio.reader import read_mono
 
-from ..interface import Asked, Item
+from ..interface import Item, ItemQuery
 from ..metrics.sdr import uncentred_si_sdr
 from ._published import Figures, PublishedItems
 from ._recordings import check_files, combined_hash, read_list
@@ -67,7 +67,7 @@ def premixed(
         manifest_sha256=manifest_sha256,
         condition=condition,
         ids=tuple(pair.mixture for pair in pairs),
-        asked=tuple(Asked(pair.query, pair.label) for pair in pairs),
+        item_queries=tuple(ItemQuery(pair.query, pair.label) for pair in pairs),
         make=make,
         measure=uncentred,
         average=average,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..interface import Asked, Item
+from ..interface import Item, ItemQuery
 
 Scores = Mapping[str, float | None]
 Figures = Mapping[str, float]
@@ -31,7 +31,7 @@ class PublishedItems:
     manifest_sha256: str
     condition: str
     ids: tuple[str, ...]
-    asked: tuple[Asked, ...]
+    item_queries: tuple[ItemQuery, ...]
     make: Callable[[int], Item]
     measure: Callable[[Item, NDArray[np.float64]], Scores]
     average: Callable[[Sequence[Mapping[str, Any]]], Figures]
@@ -41,7 +41,7 @@ class PublishedItems:
 
     @property
     def fingerprint(self) -> str:
-        content = [self.manifest_sha256, self.condition, self.ids, self.asked, self.settings]
+        content = [self.manifest_sha256, self.condition, self.ids, self.item_queries, self.settings]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def render(self, index: int) -> Item:

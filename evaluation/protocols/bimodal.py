@@ -70,7 +70,7 @@ def load(
         manifest_sha256=combined_hash([hash1, hash2]),
         condition=condition,
         ids=tuple(ids),
-        asked=tuple(asked(mixtures[row], source) for row, source in places),
+        item_queries=tuple(item_query(mixtures[row], source) for row, source in places),
         make=make,
         measure=measure,
         average=average,
@@ -98,17 +98,17 @@ def find(name: str, clips: Mapping[str, Clip], path: Path) -> Clip:
     return clips[name]
 
 
-def asked(mixture: Sequence[Clip], source: int) -> Asked:
+def item_query(mixture: Sequence[Clip], source: int) -> ItemQuery:
     label = mixture[source].label
     others = tuple(clip.label for clip in mixture if clip is not mixture[source])
-    return Asked(f"The sound of {label.replace('_', ' ')}", label, others)
+    return ItemQuery(f"The sound of {label.replace('_', ' ')}", label, others)
 
 
 def render(item_id: str, mixture: Sequence[Clip], source: int, data: Path) -> Item:
     sources = [cut(data / clip.file, clip.seconds) / np.float32(len(mixture)) for clip in mixture]
     target = sources.pop(source)
     rest: NDArray[np.float32] = np.sum(sources, axis=0)
-    query, label, others = asked(mixture, source)
+    query, label, others = item_query(mixture, source)
     return Item(
         item_id,
         query,

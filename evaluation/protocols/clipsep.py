@@ -22,7 +22,7 @@ from qsep.queries.interface import ImageQuery
 from qsep.separation.audio.reader import AudioReader
 
 from ..clipsep_masks import NOISE, with_masks
-from ..interface import Asked, Item
+from ..interface import Item, ItemQuery
 from ..metrics.bss_scores import BACKENDS, NAMES, Backend, first_source
 from ._published import PublishedItems, choose, present
 from ._recordings import check_files, combined_hash, cut_around, read_list
@@ -99,7 +99,7 @@ def load(
         manifest_sha256=combined_hash([hash1, hash2]),
         condition=", ".join(told),
         ids=tuple(f"{index:04d}" for index in kept),
-        asked=tuple(asked(*pairs[index]) for index in kept),
+        item_queries=tuple(item_query(*pairs[index]) for index in kept),
         make=lambda place: render(kept[place], *pairs[kept[place]], data, condition),
         measure=partial(measure, backend=BACKENDS[backend]),
         average=average,
@@ -128,8 +128,8 @@ def draw(index: int, num_others: int) -> int:
     return random.Random(index).randint(0, num_others - 1)
 
 
-def asked(clip: Row, other: Row) -> Asked:
-    return Asked(clip[3], clip[3], (other[3],))
+def item_query(clip: Row, other: Row) -> ItemQuery:
+    return ItemQuery(clip[3], clip[3], (other[3],))
 
 
 def middle_frames(clip: Row) -> list[str]:
@@ -143,7 +143,7 @@ def needed_files(clip: Row, other: Row, condition: str) -> list[str]:
 
 
 def render(index: int, clip: Row, other: Row, data: Path, condition: str) -> Item:
-    query, label, labels = asked(clip, other)
+    query, label, labels = item_query(clip, other)
     target, rest = (cut(data / row[0], row[2]) / np.float32(2) for row in (clip, other))
     frames = [data / name for name in middle_frames(clip)] if condition == "image" else []
     example = ImageQuery(*frames) if frames else None

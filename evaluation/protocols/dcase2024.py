@@ -51,7 +51,7 @@ def load(
         manifest_sha256=sha256,
         condition=condition,
         ids=tuple(f"{index:04d}" for index in range(len(mixes))),
-        asked=tuple(Asked(mix.caption, "") for mix in mixes),
+        item_queries=tuple(ItemQuery(mix.caption, "") for mix in mixes),
         make=lambda index: render(f"{index:04d}", mixes[index], data),
         measure=uncentred,
         average=partial(mean_of, columns=COLUMNS),

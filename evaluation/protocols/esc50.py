@@ -52,7 +52,7 @@ def load(
         manifest_sha256=sha256,
         condition=condition if chosen == "all" else f"fold {chosen}",
         ids=tuple(f"{clip.fold}/{Path(clip.file).stem}" for clip in clips),
-        asked=tuple(asked(*pair) for pair in pairs),
+        item_queries=tuple(item_query(*pair) for pair in pairs),
         make=lambda index: render(*pairs[index], data),
         measure=lambda item, estimate: {},
         average=average,
@@ -85,8 +85,8 @@ def partner(clip: Clip, clips: Sequence[Clip]) -> Clip:
     return others[draw % len(others)]
 
 
-def asked(clip: Clip, other: Clip) -> Asked:
-    return Asked(clip.category.replace("_", " "), clip.category, (other.category,))
+def item_query(clip: Clip, other: Clip) -> ItemQuery:
+    return ItemQuery(clip.category.replace("_", " "), clip.category, (other.category,))
 
 
 def render(clip: Clip, other: Clip, data: Path) -> Item:
@@ -101,7 +101,7 @@ def render(clip: Clip, other: Clip, data: Path) -> Item:
         )
     rest = rest * np.float32((powers[0] / powers[1]) ** 0.5)
     peak = np.float32(max(1.0, float(np.abs(target + rest).max())))
-    query, label, others = asked(clip, other)
+    query, label, others = item_query(clip, other)
     item_id = f"{clip.fold}/{Path(clip.file).stem}"
     mixture, target, rest = ((signal / peak) for signal in (target + rest, target, rest))
     return Item(item_id, query, label, mixture, target, rest, SAMPLE_RATE, others)

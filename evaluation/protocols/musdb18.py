@@ -48,7 +48,7 @@ def load(
         manifest_sha256=combined_hash(tracks),
         condition=condition,
         ids=tuple(f"{track}/{source}" for track, source in places),
-        asked=tuple(asked(source) for _, source in places),
+        item_queries=tuple(item_query(source) for _, source in places),
         make=lambda index: render(*places[index], data),
         measure=lambda item, estimate: measure(item, estimate, BACKENDS[backend]),
         average=average,
@@ -56,9 +56,9 @@ def load(
     )
 
 
-def asked(source: str) -> Asked:
+def item_query(source: str) -> ItemQuery:
     """The accompaniment has no name of its own: "other" is what models are asked for."""
-    return Asked(source, source, tuple(name for name in SOURCES if name != source))
+    return ItemQuery(source, source, tuple(name for name in SOURCES if name != source))
 
 
 def render(track: str, source: str, data: Path) -> Item:
@@ -68,7 +68,7 @@ def render(track: str, source: str, data: Path) -> Item:
     if any(waveform.shape != mixture.shape for waveform in sources.values()):
         raise ValueError(f"{folder}: its sources and its mixture differ in length")
     target = sources.pop(source)
-    query, label, others = asked(source)
+    query, label, others = item_query(source)
     return Item(
         f"{track}/{source}",
         query,

@@ -35,8 +35,8 @@ from .minilm import MiniLM
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints" / "joint"
 SEGMENT_SECONDS = 5.0  # longer recordings are cut into equal parts of at most this, and averaged
-MOST_SECONDS = 60.0  # of an example
-LEAST_LOG_SCALE, MOST_LOG_SCALE = 0.0, math.log(100)
+MAX_SECONDS = 60.0  # of an example
+MIN_LOG_SCALE, MAX_LOG_SCALE = 0.0, math.log(100)
 
 
 @configuration
@@ -75,7 +75,7 @@ class JointNetwork(nn.Module):
 
     def scale(self) -> Tensor:
         """Inverse temperature of similarities, kept from running away as CLIP does."""
-        return self.log_scale.clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE).exp()
+        return self.log_scale.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE).exp()
 
 
 class JointEncoder(QueryEncoder):
@@ -122,7 +122,7 @@ class JointEncoder(QueryEncoder):
         if not isinstance(query, AudioQuery):
             raise unreadable(self, query)
         examples = [
-            self.sound(torch.from_numpy(read_recording(example, self.sample_rate, MOST_SECONDS)))
+            self.sound(torch.from_numpy(read_recording(example, self.sample_rate, MAX_SECONDS)))
             for example in query.examples
         ]
         return F.normalize(torch.stack(examples).mean(dim=0), dim=-1).clone()

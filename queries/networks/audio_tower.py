@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 WINDOW_SAMPLES, HOP_SAMPLES = 1280, 640
 NUM_BANDS, LOWEST_HZ = 64, 40.0
-LEAST_FRAMES = 64  # shorter recordings are repeated: a second and a quarter at 32 kHz
+MIN_FRAMES = 64  # shorter recordings are repeated: a second and a quarter at 32 kHz
 FLOOR = 1e-7  # -70 dB under the mean counts as nothing
 
 
@@ -57,9 +57,9 @@ class AudioTower(nn.Module):
     @torch.no_grad()  # nothing to learn in it
     def features(self, waveform: Tensor) -> Tensor:
         """(b, t) to (b, 2, bands, frames): log energies relative to all, and to the band's mean."""
-        least = LEAST_FRAMES * HOP_SAMPLES
-        if waveform.shape[-1] < least:
-            waveform = waveform.repeat(1, -(-least // waveform.shape[-1]))
+        min_samples = MIN_FRAMES * HOP_SAMPLES
+        if waveform.shape[-1] < min_samples:
+            waveform = waveform.repeat(1, -(-min_samples // waveform.shape[-1]))
         with torch.autocast(waveform.device.type, enabled=False):
             spec = torch.stft(
                 waveform.float(),

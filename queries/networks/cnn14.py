@@ -21,7 +21,7 @@ NUM_CLASSES = 527
 WIDTH = 2048  # of the embedding
 WINDOW_SAMPLES, HOP_SAMPLES = 1024, 320
 NUM_BANDS, LOWEST_HZ, HIGHEST_HZ = 64, 50.0, 14000.0
-LEAST_SAMPLES = 32 * HOP_SAMPLES  # five poolings halve the frames
+MIN_SAMPLES = 32 * HOP_SAMPLES  # five poolings halve the frames
 IN_USS = "query_net.base."  # before the names of its weights in a checkpoint of USS
 FRONT_END = ("spectrogram_extractor.", "logmel_extractor.")  # stored there, computed here
 
@@ -111,7 +111,7 @@ class Cnn14(nn.Module):
         self.fc_audioset = nn.Linear(channels[-1], NUM_CLASSES)
 
     def log_mel(self, waveform: Tensor) -> Tensor:
-        """(b, t) at SAMPLE_RATE, t >= LEAST_SAMPLES, to dB (b, n, k), n = 1 + t // HOP_SAMPLES."""
+        """(b, t) at SAMPLE_RATE, t >= MIN_SAMPLES, to dB (b, n, k), n = 1 + t // HOP_SAMPLES."""
         spec = torch.stft(
             waveform,
             WINDOW_SAMPLES,
@@ -135,7 +135,7 @@ class Cnn14(nn.Module):
         return hidden.mean(dim=3)
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """(b, t) at SAMPLE_RATE, t >= LEAST_SAMPLES, in [-1, 1]. Returns the embedding
+        """(b, t) at SAMPLE_RATE, t >= MIN_SAMPLES, in [-1, 1]. Returns the embedding
         (b, WIDTH), not negative, and the probability of each class (b, NUM_CLASSES)."""
         frames = self.frames(waveform)
         pooled = frames.amax(dim=2) + frames.mean(dim=2)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .cnn14 import HOP_SAMPLES, LEAST_SAMPLES, SAMPLE_RATE, Cnn14, load_cnn14
+from .cnn14 import HOP_SAMPLES, MIN_SAMPLES, SAMPLE_RATE, Cnn14, load_cnn14
 
 IN_USS = (
     "anchor_segment_detector.sed_model."  # before the names of its weights in a checkpoint of USS
@@ -33,7 +33,7 @@ def load_detector(path: Path) -> Cnn14:
 
 
 def framewise(detector: Cnn14, waveform: Tensor) -> Tensor:
-    """(b, t) at SAMPLE_RATE, t >= LEAST_SAMPLES, in [-1, 1], to the probability of each class at each frame
+    """(b, t) at SAMPLE_RATE, t >= MIN_SAMPLES, in [-1, 1], to the probability of each class at each frame
     (b, n, 527), n = 1 + t // HOP_SAMPLES. The clip's is the maximum over frames."""
     steps = detector.frames(waveform)
     nearby = F.max_pool1d(steps, 3, 1, 1) + F.avg_pool1d(steps, 3, 1, 1)
@@ -47,12 +47,12 @@ def framewise(detector: Cnn14, waveform: Tensor) -> Tensor:
 def activity(detector: Cnn14, waveform: Tensor) -> Tensor:
     """A recording (t,) of any length, t >= 1, to (n, 527), 100 frames a second; n as for `framewise`."""
     pieces = list(waveform.split(PIECE_SAMPLES))
-    if len(pieces) > 1 and len(pieces[-1]) < LEAST_SAMPLES:
+    if len(pieces) > 1 and len(pieces[-1]) < MIN_SAMPLES:
         pieces[-2:] = [torch.cat(pieces[-2:])]
     num_frames = [len(piece) // HOP_SAMPLES for piece in pieces]
     num_frames[-1] += 1
     heard = [
-        framewise(detector, F.pad(piece, (0, max(0, LEAST_SAMPLES - len(piece))))[None])[0, :num]
+        framewise(detector, F.pad(piece, (0, max(0, MIN_SAMPLES - len(piece))))[None])[0, :num]
         for piece, num in zip(pieces, num_frames, strict=True)
     ]
     return torch.cat(heard)

@@ -22,7 +22,7 @@ import numpy as np
 from qsep.evaluation.interface import Item
 from qsep.evaluation.metrics.perceptual import EncoderEmbedder, cosine, frechet_distance
 from qsep.evaluation.metrics.sdr import si_sdr
-from qsep.evaluation.metrics.spectral_holes import hole_share
+from qsep.evaluation.metrics.spectral_holes import spectral_hole_share
 from qsep.evaluation.metrics.statistics import describe
 from qsep.evaluation.protocols import load_items
 from qsep.separation.api import load
@@ -86,7 +86,7 @@ def measure(model: Any, items: list[Item], embedder: EncoderEmbedder) -> dict[st
         for estimate, item in zip(estimates, items, strict=True)
     ]
     holes = [
-        float(hole_share(estimate, item.target))
+        float(spectral_hole_share(estimate, item.target))
         for estimate, item in zip(estimates, items, strict=True)
     ]
     found = [

@@ -145,7 +145,7 @@ def mine_anchors(
         typer.Option(help="Cnn14_DecisionLevelMax_mAP=0.385.pth of PANNs, or a checkpoint of USS."),
     ],
     out: OutOption = ...,  # type: ignore[assignment]
-    least: Annotated[
+    min_probability: Annotated[
         float, typer.Option(min=0, max=1, help="Leave out anchors of a lower mean probability.")
     ] = 0.0,
 ) -> None:
@@ -158,7 +158,7 @@ def mine_anchors(
     from ..inference.batch import progress_bar
 
     with progress_bar("anchors") as progress:
-        done = mine(folder, out, detector, least, progress)
+        done = mine(folder, out, detector, min_probability, progress)
     for name, num_segments in done.segments.items():
         print(f"{out / name}.json: {num_segments} anchor segments")
     print_problems(done.problems, PROBLEMS, done.report)

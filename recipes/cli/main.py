@@ -154,12 +154,12 @@ def separate(
     own sample rate, channels, length and sample format; target and residual sum to the recording.
     """
     from ..inference.batch import check_jobs, separate_files
-    from .queries import conditions_from, queries_from
+    from .queries import constraints_from, queries_from
 
     queries = queries_from(query or [], query_image or [], query_audio or [], mix_weight)
     if not queries:
         raise ValueError("say which sound to take out, as -q 'a dog barking'")
-    conditions = conditions_from(
+    constraints = constraints_from(
         queries, negative or [], span or [], not_span or [], exclusive, consistent
     )
     inputs = list(dict.fromkeys(inputs))
@@ -167,12 +167,12 @@ def separate(
 
     from qsep.separation.api import load
 
-    loaded = load(model, device, runtime, precision).best_of(candidates, judge)
-    every = [*queries, *conditions.negatives]
+    loaded = load(model, device, runtime, precision).best_of_n(candidates, judge)
+    every = [*queries, *constraints.negatives]
     loaded.embed(every)  # what its encoder cannot read is refused before any work
     for asked in every:
         loaded.warn_if_unfamiliar(asked)
-    if not separate_files(loaded, inputs, queries, out, residual, json_output, conditions):
+    if not separate_files(loaded, inputs, queries, out, residual, json_output, constraints):
         sys.exit(SOME_FAILED)
 
 

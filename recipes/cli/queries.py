@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qsep.queries.interface import (
     AudioQuery,
-    Conditions,
+    Constraints,
     ImageQuery,
     MixedQuery,
     Plain,
@@ -45,18 +45,18 @@ def queries_from(
     return [MixedQuery(text, *examples, weights=weights) for text in texts]
 
 
-def conditions_from(
+def constraints_from(
     queries: Sequence[Query],
     negatives: Sequence[str],
     spans: Sequence[str],
     not_spans: Sequence[str],
     exclusive: bool,
     consistent: bool,
-) -> Conditions:
+) -> Constraints:
     """What else is said of all queries; ValueError for what contradicts them or itself."""
     for query in queries:
         if isinstance(query, TextQuery) and query.text in negatives:
             raise ValueError(f"{query.text!r} is wanted (-q) and not wanted (--negative): drop one")
-    conditions = Conditions(negatives, spans, not_spans, exclusive, consistent)
-    allowed(conditions)
-    return conditions
+    constraints = Constraints(negatives, spans, not_spans, exclusive, consistent)
+    allowed(constraints)
+    return constraints

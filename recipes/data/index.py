@@ -12,7 +12,7 @@ from qsep.evaluation.protocols._recordings import read_list
 from qsep.separation.storage.temporary import write_atomically
 
 FRAMES_PER_SECOND = 1
-LEAST_FRAMES = 4  # the middle frame has neighbours on both sides
+MIN_FRAMES = 4  # the middle frame has neighbours on both sides
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def clip_of(row: list[str], path: Path) -> VideoClip:
         raise ValueError(
             f"{path}: expected rows of audio, frames, number of frames, label; got {','.join(row)}"
         ) from None
-    if clip.num_frames < LEAST_FRAMES:
-        raise ValueError(f"{path}: {audio} has {num_frames} frames; {LEAST_FRAMES} are the least")
+    if clip.num_frames < MIN_FRAMES:
+        raise ValueError(f"{path}: {audio} has {num_frames} frames; {MIN_FRAMES} are the least")
     return clip
 
 

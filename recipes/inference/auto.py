@@ -30,7 +30,7 @@ from .timeline import draw_timeline
 
 log = logging.getLogger("qsep")
 
-LEAST_DB = -200.0
+MIN_DB = -200.0
 Progress = Callable[[float, float | None], object]
 
 
@@ -182,7 +182,7 @@ def write_targets(
                 part = split(mixture, targets[number], subtype)[0]
                 found[number] += energy(part)
                 writer.write(part)
-    return [round(max(level_db(part, whole), LEAST_DB), 2) for part in found]
+    return [round(max(level_db(part, whole), MIN_DB), 2) for part in found]
 
 
 def counted(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qsep.queries.interface import Conditions, Query
+from qsep.queries.interface import Constraints, Query
 from qsep.separation.audio.file_names import result_names
 
 from ..cli.errors import one_line, say_error
@@ -81,7 +81,7 @@ def separate_files(
     out: Path,
     residual: bool,
     json_output: bool,
-    conditions: Conditions,
+    constraints: Constraints,
 ) -> bool:
     """Write each input's results and say so; False if some input failed."""
     from qsep.separation.api import ABSENT_DB
@@ -90,7 +90,7 @@ def separate_files(
     all_done = True
     for path in inputs:
         try:
-            model.learn_queries([*queries, *conditions.negatives])
+            model.learn_queries([*queries, *constraints.negatives])
             with progress_bar(path.name) as progress:
                 rows = model.separate_file(path, queries, out, residual, progress, conditions)
         except Exception as error:  # whatever is wrong with one file, the others go on

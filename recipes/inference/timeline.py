@@ -8,7 +8,7 @@ from qsep.separation.detection.activity import Activity
 from qsep.separation.detection.hierarchy import Group
 from qsep.separation.storage.temporary import write_atomically
 
-MOST_ROWS = 60
+MAX_ROWS = 60
 
 
 def draw_timeline(activity: Activity, groups: list[Group], picture: Path) -> None:
@@ -18,7 +18,7 @@ def draw_timeline(activity: Activity, groups: list[Group], picture: Path) -> Non
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    shown = groups[:MOST_ROWS]
+    shown = groups[:MAX_ROWS]
     figure, axis = pyplot.subplots(figsize=(9, 1.2 + 0.3 * len(shown)), layout="constrained")
     end = activity.probabilities.shape[1] * activity.step_seconds
     image = axis.imshow(

@@ -28,13 +28,13 @@ def resume(results: Results, seed: int, task: Task, ema: Ema) -> dict[str, Any] 
         return None
     if state["seed"] != seed:
         raise ValueError(f"{out} holds a run with seed {state['seed']}; choose another folder")
-    if ("critic" in state) != (task.critic is not None):
+    if ("discriminator" in state) != (task.discriminator is not None):
         raise ValueError(f"{out} holds a run of another kind; choose another folder")
     try:
         restore(task.model, task.phrase_book(task.model), state["model"])
         restore(ema.model, task.phrase_book(ema.model), state["ema"])
-        if task.critic:
-            task.critic.network.load_state_dict(state["critic"])
+        if task.discriminator:
+            task.discriminator.network.load_state_dict(state["discriminator"])
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise ValueError(

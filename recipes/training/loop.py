@@ -1,7 +1,7 @@
 """The training loop, one for whatever is trained: separators, and what they are made of.
 
 Each step in this order: batch, encode, loss, backward, clip, step, average, log, validate, save. Where a
-critic judges what the model makes, it takes a step of its own before the model's.
+discriminator judges what the model makes, it takes a step of its own before the model's.
 All randomness is a function of (seed, step), so a resumed run repeats the uninterrupted one exactly.
 """
 
@@ -27,10 +27,10 @@ from .config import Recipe
 from .curves import plot_curves
 from .initial_weights import resume, start
 from .learner import Learner
-from .log import Journal
+from .log import RunLog
 from .model_card import model_card
 from .query_batch import encode_batch
-from .sampler import DrawSampler, leave_signals_to_parent, step_generator
+from .sampler import StepSampler, leave_signals_to_parent, step_generator
 from .state import Ema, save_state
 
 
@@ -82,13 +82,13 @@ class Run:
         self.saved_step = -1
         self.skipped = 0
         self.model = Learner(self.task.model, self.config, self.fabric)
-        self.critic: Learner | None = None
-        if self.task.critic:
-            self.critic = Learner(self.task.critic.network, self.config, self.fabric)
+        self.discriminator: Learner | None = None
+        if self.task.discriminator:
+            self.discriminator = Learner(self.task.discriminator.network, self.config, self.fabric)
         if state:  # now that the weights are on the device, for the moments follow them there
             self.model.adam.load_state_dict(state["optimizer"])
-            if self.critic:
-                self.critic.adam.load_state_dict(state["critic_optimizer"])
+            if self.discriminator:
+                self.discriminator.adam.load_state_dict(state["discriminator_optimizer"])
         self.ema.model.to(self.fabric.device)
         self.validation = self.data(validation=True)
         self.journal = Journal(self.results, content, self.step, self.fabric.is_global_zero)
@@ -99,7 +99,7 @@ class Run:
     def batches(self) -> DataLoader[Any]:
         """This rank's share of the batches of all steps still to do."""
         config, data = self.config, self.data(validation=False)
-        sampler = DrawSampler(
+        sampler = StepSampler(
             self.step,
             config.steps,
             config.batch_size,
@@ -134,29 +134,32 @@ class Run:
         if judge is not None:
             judge.requires_grad_(True)
         self.step += 1
-        self.journal.collect(terms)
+        self.log.collect(terms)
 
     def sharpen(self, batch: MixtureBatch) -> tuple[bool, dict[str, float], torch.nn.Module | None]:
-        """The critic's step, where there is one that counts by now: whether it was finite, the terms of its
-        loss, and the critic, which does not learn while it judges."""
-        task = self.task.critic
-        if task is None or self.critic is None or self.step < task.start:
+        """The discriminator's step, from the step on at which it starts.
+
+        Returns whether its loss was finite, the terms of that loss, and its network, which is frozen until
+        the model has taken its own step; None before it starts.
+        """
+        task = self.task.discriminator
+        if task is None or self.discriminator is None or self.step < task.start:
             return True, {}, None
         generator = self.generator()
-        finite, terms = self.critic.improve(
+        finite, terms = self.discriminator.improve(
             lambda network: task.loss(network, batch, generator), self.step
         )
         return finite, terms, task.network.requires_grad_(False)
 
     def generator(self) -> torch.Generator:
-        """The same for the critic and for what it judges: they hear the same."""
+        """The same for the discriminator and for what it judges: they hear the same."""
         return step_generator(self.config.seed, self.step, self.fabric.global_rank)
 
     def skip(self) -> None:
         """Undo a step whose loss or gradient is not finite; give up after too many in a row."""
         self.skipped += 1
         self.ema.restore_buffers(self.task.model)
-        self.journal.say(self.step, f"loss is not finite; step skipped ({self.skipped} in a row)")
+        self.log.say(self.step, f"loss is not finite; step skipped ({self.skipped} in a row)")
         if self.skipped >= self.config.skip_limit:
             raise ValueError(
                 f"the loss was not finite {self.skipped} steps in a row, the last one step "
@@ -169,10 +172,10 @@ class Run:
     def report(self) -> None:
         """Log and validate, when it is time."""
         if self.due(self.config.log_every):
-            self.journal.write(self.step, self.config.steps, lr=self.model.rate)
+            self.log.write(self.step, self.config.steps, lr=self.model.rate)
         if self.due(self.config.validate_every):
             if self.fabric.is_global_zero:
-                self.journal.note(self.step, self.score())
+                self.log.note(self.step, self.score())
             self.fabric.barrier()
 
     def score(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ from torch.utils.data import Sampler
 from ..cli.errors import ENDING
 
 
-class DrawSampler(Sampler[list[int]]):
+class StepSampler(Sampler[list[int]]):
     """Draw numbers of this rank's share of each step's batch: the same data for any world size."""
 
     def __init__(

@@ -106,8 +106,8 @@ class NodeSeparator:
         own = [
             [asked.index(member) for member in asked if member in group.members] for group in groups
         ]
-        conditions = Conditions(exclusive=True)
-        for mixture, targets in self.model.stream(blocks, sample_rate, queries, conditions):
+        constraints = Constraints(exclusive=True)
+        for mixture, targets in self.model.stream(blocks, sample_rate, queries, constraints):
             yield mixture, np.stack([targets[members].sum(axis=0) for members in own])
 
 

@@ -35,7 +35,7 @@ STEP_SECONDS = 0.5  # of the timeline
 # Log-odds that a kind is there: BIAS + LEVEL x level + SHARE x share, in dB as `features` gives them.
 # Logistic regression on 300 mixtures of training recordings, two to four in each: recipes/benchmarks/auto.py.
 BIAS, LEVEL, SHARE = 3.713, 0.187, 0.539
-LEAST_SHARE_DB = -40.0
+MIN_SHARE_DB = -40.0
 BIN_WINDOW = 1024  # samples, of the spectra that are shared out
 FAINT_DB = -25.0  # under the mixture: not listened to
 QUIET_DB = -20.0  # under a window's loudest step: the kind pauses
@@ -154,7 +154,7 @@ class Listener:
         claim = power * likelihood.sqrt()[:, None, None]
         own = (power * claim / claim.sum(dim=0).clamp_min(1e-20)).sum(dim=(1, 2))
         share_db = 10 * torch.log10(own / power.sum(dim=(1, 2)).clamp_min(1e-20))
-        share_db = share_db.clamp_min(LEAST_SHARE_DB)
+        share_db = share_db.clamp_min(MIN_SHARE_DB)
         share_db[level_db == -torch.inf] = -torch.inf
         return level_db, share_db
 

@@ -70,11 +70,11 @@ class Segmentwise(nn.Module):
         target = mixture.new_zeros(*queries.pooled.shape[:2], *mixture.shape[1:])
         for item, (segment, masks) in enumerate(zip(padded, queries.pooled, strict=True)):
             heard = self.tag(segment.mean(dim=0).cpu()).to(masks)
-            conditions = masks * heard
-            active = conditions.amax(dim=1) >= self.threshold
+            queries = masks * heard
+            active = queries.amax(dim=1) >= self.threshold
             if active.any():
-                asked = QueryEmbedding(conditions[active][None])
-                target[item, active] = self.inner.separate(segment[None], asked).target[
+                embedding = QueryEmbedding(queries[active][None])
+                target[item, active] = self.inner.separate(segment[None], embedding).target[
                     0, ..., :num_samples
                 ]
         return Separated(target, mixture[:, None] - target)

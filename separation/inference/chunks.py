@@ -17,7 +17,7 @@ from qsep.queries.interface import QueryEmbedding
 from ..audio.resample import StreamResampler
 from ..interface import Separator
 from .progress import part
-from .ratio_masks import SharingRule
+from .ratio_masks import RatioMasks
 
 CHUNK_SECONDS = 30.0
 BLOCK_SAMPLES = 1 << 17  # what is read at once
@@ -40,7 +40,7 @@ class Geometry:
 
 
 def geometry(
-    separator: Separator, chunk_seconds: float | None = None, rule: SharingRule | None = None
+    separator: Separator, chunk_seconds: float | None = None, rule: RatioMasks | None = None
 ) -> Geometry:
     """chunk_seconds: by default what the separator says, or 30, or four contexts if that is more: what a
     chunk sees around it is seen twice."""
@@ -60,7 +60,7 @@ def separate_chunks(
     blocks: Iterable[Tensor],
     queries: QueryEmbedding,
     cut: Geometry,
-    rule: SharingRule | None = None,
+    rule: RatioMasks | None = None,
     activity: Activity | None = None,
 ) -> Iterator[Tensor]:
     """Overlap-add: blocks (c, t) at the separator's rate in, targets (s, c, t') out.
@@ -136,7 +136,7 @@ def separate_stream(
     sample_rate: int,
     queries: QueryEmbedding,
     cut: Geometry | None = None,
-    rule: SharingRule | None = None,
+    rule: RatioMasks | None = None,
     activity: Activity | None = None,
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
     """Blocks (c, t) at any rate in; pairs of mixture (c, t') and targets (s, c, t') out, in step.

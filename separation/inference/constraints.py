@@ -1,4 +1,4 @@
-"""Separating under conditions: those that a network learned it is told, others are done to its estimates."""
+"""Separating under constraints: those that a network learned it is told, others are done to its estimates."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qsep.queries.interface import Conditions, QueryEmbedding
+from qsep.queries.interface import Constraints, QueryEmbedding
 
 from ..interface import Separator
 from .chunks import separate_stream
-from .ratio_masks import SharingRule, fitting_hop
+from .ratio_masks import RatioMasks, fitting_hop
 from .time_spans import allowed, gains, within_spans
 
 
-def separate_conditioned(
+def separate_constrained(
     separator: Separator,
     blocks: Iterable[NDArray[np.floating]],
     sample_rate: int,
     embedding: QueryEmbedding,
-    conditions: Conditions,
+    constraints: Constraints,
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
     """As `separate_stream`. embedding: (s + m, ...), of s queries and then of the m negatives.
 
@@ -31,18 +31,18 @@ def separate_conditioned(
     taken off, unless the network has learned them; targets share what is left, if exclusive; and all is
     silenced outside the spans, also where the network was told of these.
     """
-    num_negatives = len(conditions.negatives)
+    num_negatives = len(constraints.negatives)
     capabilities = separator.capabilities
     if num_negatives and capabilities.negatives:
         embedding, num_negatives = with_negatives(embedding, num_negatives), 0
     rule = None
-    consistent = conditions.consistent and capabilities.generative
-    if num_negatives or conditions.exclusive or consistent:
+    consistent = constraints.consistent and capabilities.generative
+    if num_negatives or constraints.exclusive or consistent:
         hop = fitting_hop(separator.sample_rate, separator.stride_samples)
-        rule = SharingRule(num_negatives, conditions.exclusive, hop)
-    if not conditions.spans and not conditions.not_spans:
+        rule = RatioMasks(num_negatives, constraints.exclusive, hop)
+    if not constraints.spans and not constraints.not_spans:
         return separate_stream(separator, blocks, sample_rate, embedding, rule=rule)
-    intervals = allowed(conditions)
+    intervals = allowed(constraints)
     device = next(separator.parameters()).device  # type: ignore[attr-defined]
 
     def activity(start: int, num: int) -> Tensor:
@@ -53,7 +53,7 @@ def separate_conditioned(
         rule=rule,
         activity=activity if capabilities.spans else None,
     )
-    return within_spans(pairs, conditions, sample_rate)
+    return within_spans(pairs, constraints, sample_rate)
 
 
 def with_negatives(embedding: QueryEmbedding, num_negatives: int) -> QueryEmbedding:

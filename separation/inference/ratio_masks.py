@@ -1,12 +1,12 @@
-"""What several estimates get of one mixture: rules on their shares of each time-frequency bin.
+"""Ratio masks that divide a mixture among estimates of several sounds, in each time-frequency bin.
 
-A share is an estimate's magnitude over the mixture's, at most 1, over all channels together; the target is
-the mixture's spectrum times its share. So whatever made the estimate, the target has the mixture's phase
-and place, and target and residual, share and 1 - share of one spectrum, sum to the mixture.
+A ratio mask is an estimate's magnitude over the mixture's, at most 1, over all channels together; the target
+is the mixture's spectrum times its mask. So whatever made the estimate, the target has the mixture's phase
+and stereo image, and target and residual, mask and 1 - mask of one spectrum, sum to the mixture.
 
-Shares of a generated estimate are Wisdom et al. (2019), "Differentiable consistency constraints", eq. 7,
-weighted by energy, for the estimate and max(|X| - |E|, 0), both with the mixture's phase: where the
-estimate is too large the rest is nothing, and all of the misfit is taken off the estimate.
+For generated estimates this is Wisdom et al. (2019), "Differentiable consistency constraints", eq. 7,
+weighted by energy, applied to the estimate E and to max(|X| - |E|, 0), both with the mixture's phase: where
+the estimate is louder than the mixture X, the residual is zero.
 """
 
 from __future__ import annotations
@@ -19,16 +19,20 @@ from torch import Tensor
 from ..signal.stft import istft, stft
 
 HOP_SECONDS = 0.02  # of windows twice as long, or the nearest that fits the separator's stride
-# The odds that a bin holds neither the target nor a negative, where both could as well be there. Lower
-# shares out more of what nobody claims. Of 1 to 0.05, 0.5 is the best in the mean of mixtures of two
-# sounds and of three, of which a query and one or two negatives name all or leave one out.
+# The odds that a bin belongs to neither the target nor a negative. A lower value gives the target more of
+# the bins that no estimate covers. Of 1 to 0.05, 0.5 is best in the mean over mixtures of two and of three
+# sounds where a query and one or two negatives name all of them or all but one.
 NEITHER = 0.5
 
 
 @dataclass(frozen=True)
-class SharingRule:
-    """num_negatives: so many of the estimates are of sounds that are not wanted; they come last.
-    exclusive: shares of the targets sum to 1 at most. hop_samples: at the separator's rate."""
+class RatioMasks:
+    """Replaces estimates by the mixture under ratio masks.
+
+    num_negatives: how many of the estimates, the last ones, are of sounds that are not wanted.
+    exclusive: whether the targets' masks sum to 1 at most. hop_samples: of the STFT, at the
+    separator's rate; its windows are twice as long.
+    """
 
     num_negatives: int
     exclusive: bool
@@ -38,44 +42,44 @@ class SharingRule:
         """mixture: (c, t); estimates: (s + m, c, t). Returns targets (s, c, t)."""
         window = 2 * self.hop_samples
         spec = stft(mixture, window, self.hop_samples)
-        share = shares(stft(estimates, window, self.hop_samples), spec)
+        masks = ratio_masks(stft(estimates, window, self.hop_samples), spec)
         if self.num_negatives:
-            num_targets = len(share) - self.num_negatives
-            share = without(share[:num_targets], share[num_targets:])
+            num_targets = len(masks) - self.num_negatives
+            masks = without(masks[:num_targets], masks[num_targets:])
         if self.exclusive:
-            share = shared_out(share)
-        return istft(share[:, None] * spec, window, self.hop_samples, mixture.shape[-1])
+            masks = exclusive_masks(masks)
+        return istft(masks[:, None] * spec, window, self.hop_samples, mixture.shape[-1])
 
 
-def shares(estimates_spec: Tensor, mixture_spec: Tensor) -> Tensor:
+def ratio_masks(estimates_spec: Tensor, mixture_spec: Tensor) -> Tensor:
     """(s, c, f, n) and (c, f, n) to (s, f, n) in [0, 1]; 0 where the mixture is silent."""
     magnitude = estimates_spec.abs().square().sum(dim=-3).sqrt()
     whole = mixture_spec.abs().square().sum(dim=-3).sqrt()
     return torch.where(whole > 0, magnitude / whole, 0).clamp(max=1)
 
 
-def without(share: Tensor, negatives: Tensor) -> Tensor:
-    """Shares (s, f, n) of targets, each beside negatives (m, f, n), all in [0, 1].
+def without(masks: Tensor, negatives: Tensor) -> Tensor:
+    """Masks (s, f, n) of targets against negatives (m, f, n), all in [0, 1].
 
-    Each estimate was made as if alone: with odds o = m / (1 - m), a bin is the sound's or not. If it is
-    either the target's, a negative's or neither's, the target's share is o / (NEITHER + o + sum of the
-    negatives' o). Nothing of a bin that is a negative's alone is left; without NEITHER the estimates would
-    have to name everything there is.
+    A mask m alone says that a bin is the sound's with odds o = m / (1 - m). If the bin belongs to either the
+    target, a negative or neither, the target's mask is o / (NEITHER + o + sum of the negatives' o). A bin
+    that only a negative covers is removed entirely; without NEITHER the estimates would have to cover
+    everything in the mixture.
     """
     against = NEITHER + odds(negatives).sum(dim=0)
-    own = odds(share)
-    return own / (own + against)
+    target_odds = odds(masks)
+    return target_odds / (target_odds + against)
 
 
-def odds(share: Tensor) -> Tensor:
-    """In [0, 10^4]: 40 dB under the mixture is as sure as it gets."""
-    bounded = share.clamp(max=1 - 1e-4)
+def odds(masks: Tensor) -> Tensor:
+    """Odds m / (1 - m) of masks in [0, 1], at most 10^4, so that a mask of 1 stays finite."""
+    bounded = masks.clamp(max=1 - 1e-4)
     return bounded / (1 - bounded)
 
 
-def shared_out(share: Tensor) -> Tensor:
-    """Shares (s, f, n) that sum to 1 at most: scaled down together where they sum to more."""
-    return share / share.sum(dim=0).clamp_min(1)
+def exclusive_masks(masks: Tensor) -> Tensor:
+    """Masks (s, f, n) scaled down together wherever they sum to more than 1."""
+    return masks / masks.sum(dim=0).clamp_min(1)
 
 
 def fitting_hop(sample_rate: int, stride_samples: int) -> int:

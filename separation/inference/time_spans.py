@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from qsep.queries.interface import Conditions, Span
+from qsep.queries.interface import Constraints, Span
 
 FADE_SECONDS = 0.01
 TOLERANCE_SECONDS = 0.1  # that an end may lie after the recording's: players round
@@ -16,15 +16,15 @@ TOLERANCE_SECONDS = 0.1  # that an end may lie after the recording's: players ro
 Pair = tuple[NDArray[np.floating], NDArray[np.float32]]
 
 
-def allowed(conditions: Conditions) -> list[Span]:
+def allowed(constraints: Constraints) -> list[Span]:
     """What spans and not_spans leave: disjoint, in order. ValueError where that is nothing."""
     left: list[Span] = []
-    for span in sorted(conditions.spans or [Span(0)], key=lambda span: span.start):  # their union
+    for span in sorted(constraints.spans or [Span(0)], key=lambda span: span.start):  # their union
         if left and span.start <= left[-1].end:
             last = left.pop()
             span = Span(last.start, max(last.end, span.end))
         left.append(span)
-    for hole in conditions.not_spans:
+    for hole in constraints.not_spans:
         before = [
             Span(own.start, min(own.end, hole.start)) for own in left if own.start < hole.start
         ]
@@ -58,22 +58,24 @@ def risen(way: NDArray[np.floating]) -> NDArray[np.floating]:
     return (1 - np.cos(np.pi * np.clip(way, 0, 1))) / 2
 
 
-def within_spans(pairs: Iterable[Pair], conditions: Conditions, sample_rate: int) -> Iterator[Pair]:
+def within_spans(
+    pairs: Iterable[Pair], constraints: Constraints, sample_rate: int
+) -> Iterator[Pair]:
     """Pairs of mixture (c, t) and targets (s, c, t), the targets silenced where they may not sound.
 
     ValueError for spans outside the recording, once its end is known.
     """
-    left = allowed(conditions)
+    left = allowed(constraints)
     num_done = 0
     for mixture, targets in pairs:
         gain = gains(left, num_done, mixture.shape[-1], sample_rate)
         num_done += mixture.shape[-1]
         yield mixture, targets * gain
-    check_spans(conditions, num_done / sample_rate)
+    check_spans(constraints, num_done / sample_rate)
 
 
-def check_spans(conditions: Conditions, seconds: float) -> None:
-    for span in (*conditions.spans, *conditions.not_spans):
+def check_spans(constraints: Constraints, seconds: float) -> None:
+    for span in (*constraints.spans, *constraints.not_spans):
         latest = span.end if span.end < math.inf else span.start
         if span.start >= seconds or latest > seconds + TOLERANCE_SECONDS:
             raise ValueError(

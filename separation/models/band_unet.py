@@ -44,7 +44,7 @@ class Config:
     whether the network reads what is not wanted, and where the sound asked for may be; it then has a
     second reading of queries, and another input plane, for which it analyses each query by itself.
 
-    At use: looks: passes of the U-Net, each over frames shifted against its grid, whose masks are
+    At use: shifts: passes of the U-Net, each over frames shifted against its grid, whose masks are
     averaged. mask_exponent: power of the masks; under 1 it takes back some of the sureness that a
     network learned on sounds it has heard many times.
     """
@@ -65,12 +65,12 @@ class Config:
     channel_dropout: float = 0.0
     negatives: bool = False
     spans: bool = False
-    looks: int = 1
+    shifts: int = 1
     mask_exponent: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.looks <= TIME_STRIDE:
-            raise ValueError(f"looks is {self.looks}; expected 1 to {TIME_STRIDE}")
+        if not 1 <= self.shifts <= TIME_STRIDE:
+            raise ValueError(f"shifts is {self.shifts}; expected 1 to {TIME_STRIDE}")
 
 
 def build(config: Config) -> BandUNet:
@@ -211,11 +211,13 @@ class BandUNet(nn.Module, Separator):
         return torch.cat([features, plane], dim=1)
 
     def calm_masks(self, energy: Tensor, queries: QueryEmbedding) -> Tensor:
-        """What `masks` gives, for use: averaged over looks, to the power of mask_exponent."""
-        looks = self.config.looks
+        """What `masks` gives, for use: averaged over shifts, to the power of mask_exponent."""
         features, query = self.features(energy, queries.activity), self.read(queries)
-        shifts = [look * TIME_STRIDE // looks for look in range(looks)]
-        masks = [self.look(features, query, shift) for shift in shifts]
+        shifts = self.config.shifts
+        masks = [
+            self.shifted_masks(features, query, index * TIME_STRIDE // shifts)
+            for index in range(shifts)
+        ]
         return torch.stack(masks).mean(dim=0) ** self.config.mask_exponent
 
     def masks(
@@ -223,7 +225,7 @@ class BandUNet(nn.Module, Separator):
     ) -> Tensor:
         """energy (b, k, n), queries.pooled (b, s, d) to band masks (b, s, k, n) in [0, 1]."""
         features = self.features(energy, queries.activity)
-        return self.look(features, self.read(queries), 0, generator)
+        return self.shifted_masks(features, self.read(queries), 0, generator)
 
     def read(self, queries: QueryEmbedding) -> Tensor:
         """pooled (b, s, d) to weights of the features and an offset: (b, s, mask_features + 1).
@@ -239,7 +241,7 @@ class BandUNet(nn.Module, Separator):
                 weights = weights + self.negative_masks(reading.sum(dim=-2).clamp(max=1))
             return weights
 
-    def look(
+    def shifted_masks(
         self, features: Tensor, query: Tensor, shift: int, generator: torch.Generator | None = None
     ) -> Tensor:
         """What `features` and `read` gave to masks (b, s, k, n); shift: of the U-Net's grid."""
@@ -290,22 +292,22 @@ class BandUNet(nn.Module, Separator):
         bands. By Jensen's inequality and because the STFT is a tight frame, its sum is an upper
         bound of the waveform's error.
         """
-        asked = torch.tensor(
+        queried = torch.tensor(
             [[query is not None for query in row] for row in batch.queries],
             device=batch.mixture.device,
         )
-        present = asked & (batch.sources.abs().amax(dim=(-2, -1)) > 0)
+        present = queried & (batch.sources.abs().amax(dim=(-2, -1)) > 0)
         with torch.no_grad():  # spectra of recordings have no weights to learn
             spec = self.spectrum(batch.mixture)
             energy = self.gather(squared_magnitude(spec).mean(dim=1))
             source_spec = self.spectrum(batch.sources[present])
             product = real_product(spec[present.nonzero()[:, 0]], source_spec).mean(dim=1)
-            correlation = energy.new_zeros(*asked.shape, *energy.shape[-2:])
+            correlation = energy.new_zeros(*queried.shape, *energy.shape[-2:])
             correlation[present] = self.gather(product)
-            target_energy = energy.new_zeros(asked.shape)
+            target_energy = energy.new_zeros(queried.shape)
             target_energy[present] = squared_magnitude(source_spec).mean(dim=1).sum(dim=(1, 2))
             mixture_energy = energy.sum(dim=(1, 2))[:, None].expand_as(target_energy)
-            pooled = F.normalize(torch.where(asked[..., None], queries.pooled, 0), dim=-1)
+            pooled = F.normalize(torch.where(queried[..., None], queries.pooled, 0), dim=-1)
             pooled = disturb(pooled, self.config.query_noise, generator)
         mask = self.masks(energy, replace(queries, pooled=pooled), generator)
         change = mask * (mask * energy[:, None] - 2 * correlation)
@@ -313,10 +315,10 @@ class BandUNet(nn.Module, Separator):
         snr_loss = thresholded_snr_loss(
             error, target_energy, mixture_energy, self.config.snr_limit_db
         )
-        absent = asked & ~present
+        absent = queried & ~present
         weight = present + self.config.absent_weight * absent
         return LossOutput(
-            # 1e-9: a mixture of which nothing is asked has nothing to learn from, not 0 / 0
+            # 1e-9: a mixture of which nothing is queried has nothing to learn from, not 0 / 0
             total=(weight * snr_loss).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-9),
             terms={
                 "present": mean_where(snr_loss, present),

@@ -239,15 +239,15 @@ class ClassUNet(nn.Module, Separator):
         bands. By Jensen's inequality and because the STFT is a tight frame, its sum is an upper
         bound of the waveform's error.
         """
-        asked = batch.asked()
+        queried = batch.queried()
         sounding = batch.sources.abs().amax(dim=(-2, -1)) > 0
-        present = asked & sounding
+        present = queried & sounding
         with torch.no_grad():  # spectra of recordings have no weights to learn
             spec = self.spectrum(batch.mixture)
             energy = self.gather(squared_magnitude(spec).mean(dim=1))
             source_spec = self.spectrum(batch.sources[sounding])
             rows = sounding.nonzero()[:, 0]
-            shape = (*asked.shape, *energy.shape[-2:])
+            shape = (*queried.shape, *energy.shape[-2:])
             correlation, power = energy.new_zeros(shape), energy.new_zeros(shape)
             correlation[sounding] = self.gather(real_product(spec[rows], source_spec).mean(dim=1))
             power[sounding] = self.gather(squared_magnitude(source_spec).mean(dim=1))
@@ -256,7 +256,7 @@ class ClassUNet(nn.Module, Separator):
             level = surroundings(energy.sum(dim=1, keepdim=True)) + TINY
             loudness = (energy / level + RELATIVE_FLOOR).sqrt()
             loudness = (loudness / loudness.sum(dim=(1, 2), keepdim=True))[:, None]
-        degrees = torch.where(asked[..., None], queries.pooled, 0).clamp(0, 1)
+        degrees = torch.where(queried[..., None], queries.pooled, 0).clamp(0, 1)
         first, second = self.masks(energy, degrees)
         mask = second.sigmoid()
         change = mask * (mask * energy[:, None] - 2 * correlation)
@@ -267,11 +267,11 @@ class ClassUNet(nn.Module, Separator):
         )
         entropy = F.binary_cross_entropy_with_logits(first, ideal, reduction="none")
         entropy = (entropy * loudness).sum(dim=(2, 3))
-        absent = asked & ~present
+        absent = queried & ~present
         weight = present + self.config.absent_weight * absent
         losses = snr_loss + self.config.bin_weight * entropy
         return LossOutput(
-            # 1e-9: a mixture of which nothing is asked has nothing to learn from, not 0 / 0
+            # 1e-9: a mixture of which nothing is queried has nothing to learn from, not 0 / 0
             total=(weight * losses).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-9),
             terms={
                 "present": mean_where(snr_loss, present),

@@ -19,9 +19,9 @@ from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated
 from ..networks.log_frequency import LogFrequencySeparator, SpectrogramConfig
-from ..networks.query_masks import QueryMasks, only_asked, scaled
+from ..networks.query_masks import QueryMasks, only_queried, scaled
 from ..networks.unet import UNet, initialise
-from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets, mean_of_asked
+from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets, mean_of_queried
 
 
 @configuration
@@ -137,10 +137,10 @@ class CLIPSep(LogFrequencySeparator):
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
         """Weighted cross-entropy of the masks, mean over the queries of each mixture."""
-        asked = batch.asked()
+        queried = batch.queried()
         magnitudes = self.spectrogram.magnitudes(batch)
         target, weight = mask_targets(magnitudes.mixture, magnitudes.sources, self.config.target)
-        logits = self.logits(magnitudes.mixture.log(), only_asked(queries, asked))
-        total = mean_of_asked(logit_bce(logits, target, weight[:, None]), asked)
-        activity = mean_of_asked(logits.detach().sigmoid().mean(dim=(-2, -1)), asked)
+        logits = self.logits(magnitudes.mixture.log(), only_queried(queries, queried))
+        total = mean_of_queried(logit_bce(logits, target, weight[:, None]), queried)
+        activity = mean_of_queried(logits.detach().sigmoid().mean(dim=(-2, -1)), queried)
         return LossOutput(total, {"mask_bce": total.detach(), "activity": activity})

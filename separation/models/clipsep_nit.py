@@ -17,9 +17,9 @@ from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated
 from ..networks.log_frequency import LogFrequencySeparator, SpectrogramConfig
-from ..networks.query_masks import QueryMasks, only_asked
+from ..networks.query_masks import QueryMasks, only_queried
 from ..networks.unet import UNet, initialise
-from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets, mean_of_asked
+from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets, mean_of_queried
 from ..objectives.noise_invariant import (
     NoiseConfig,
     gamma_at,
@@ -107,19 +107,19 @@ class CLIPSepNIT(LogFrequencySeparator):
     ) -> LossOutput:
         """Noise-invariant cross-entropy, mean over the queries of each mixture, and what noise costs."""
         config = self.config.noise
-        asked = batch.asked()
+        queried = batch.queried()
         magnitudes = self.spectrogram.magnitudes(batch)
         target, weight = mask_targets(magnitudes.mixture, magnitudes.sources, self.config.target)
         step = self.unet.norm.num_batches_tracked  # training steps so far; saved with the weights
         assert step is not None
         features = self.unet(magnitudes.mixture.log()[:, None])
-        pooled = only_asked(queries, asked).pooled
+        pooled = only_queried(queries, queried).pooled
         projected = self.project(self.config.query_scale * pooled)
         logits = self.masks(features, projected.sigmoid())
-        plain = mean_of_asked(logit_bce(logits, target, weight[:, None]), asked)
-        noise = self.noise_logits(features, mean_of_asked(projected, asked))
-        costs = noise_invariant(logits, noise, target, weight, asked, config)
-        united = mean_of_asked(costs, asked)
+        plain = mean_of_queried(logit_bce(logits, target, weight[:, None]), queried)
+        noise = self.noise_logits(features, mean_of_queried(projected, queried))
+        costs = noise_invariant(logits, noise, target, weight, queried, config)
+        united = mean_of_queried(costs, queried)
         total = united + config.weight * noise_excess(noise, gamma_at(step, config))
         if config.warmup_steps:
             total = torch.where(step <= config.warmup_steps, plain, total)

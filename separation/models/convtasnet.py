@@ -20,7 +20,7 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
-from ..networks.query_masks import only_asked
+from ..networks.query_masks import only_queried
 from ..objectives.snr import thresholded_snr_loss
 
 LEVEL_FLOOR = 1e-16  # mean square of features; full scale is around 1
@@ -109,8 +109,8 @@ class ConvTasNet(nn.Module, Separator):
     def masks(self, features: Tensor, pooled: Tensor) -> Tensor:
         """features: (b, k, n); pooled: (b, s, d). Masks (b, s, k, n) in [0, 1]."""
         scale, shift = self.modulation(pooled)[..., None].chunk(2, dim=-2)
-        asked = relative(features, self.config.level_frames)[:, None] * (1 + scale) + shift
-        return self.masker(asked.flatten(0, 1))[:, 0].unflatten(0, asked.shape[:2])
+        queried = relative(features, self.config.level_frames)[:, None] * (1 + scale) + shift
+        return self.masker(queried.flatten(0, 1))[:, 0].unflatten(0, queried.shape[:2])
 
     def target(self, mixture: Tensor, pooled: Tensor) -> Tensor:
         """mixture: (b, c, t); pooled: (b, s, d). Returns (b, s, c, t)."""
@@ -132,10 +132,10 @@ class ConvTasNet(nn.Module, Separator):
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
         """Thresholded SNR of the waveform, mean over the queries of each mixture."""
-        asked = batch.asked()
-        present = asked & (batch.sources.abs().amax(dim=(-2, -1)) > 0)
-        absent = asked & ~present
-        target = self.target(batch.mixture, only_asked(queries, asked).pooled)
+        queried = batch.queried()
+        present = queried & (batch.sources.abs().amax(dim=(-2, -1)) > 0)
+        absent = queried & ~present
+        target = self.target(batch.mixture, only_queried(queries, queried).pooled)
         error_energy, target_energy, mixture_energy = (
             waveform.square().sum(dim=(-2, -1))
             for waveform in (target - batch.sources, batch.sources, batch.mixture[:, None])
@@ -145,7 +145,7 @@ class ConvTasNet(nn.Module, Separator):
         )
         weight = present + self.config.absent_weight * absent
         return LossOutput(
-            # 1e-9: a mixture of which nothing is asked has nothing to learn from, not 0 / 0
+            # 1e-9: a mixture of which nothing is queried has nothing to learn from, not 0 / 0
             total=(weight * snr_loss).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-9),
             terms={
                 name: torch.where(chosen, snr_loss.detach(), torch.nan).nanmean(dim=1)

@@ -1,8 +1,8 @@
 """Flow U-Net: a rectified flow from noise to the target's compressed complex spectrogram, at 32 kHz.
 
     mixture -> band U-Net -> features                   once for all queries, steps and candidates
-    place on the path, query, time + features -> small network -> a mask m and a doubt c in each band
-    velocity = what carries the place to a target that is normal with mean m X and variance c
+    point on the path, query, time + features -> small network -> a mask m and a doubt c in each band
+    velocity = what carries the point to a target that is normal with mean m X and variance c
 
 Masks can only take away; what they took too much stays a hole. The flow draws the target from what is
 plausible instead, and ends at a waveform with phase: no vocoder, and scores that compare waveforms apply.
@@ -30,12 +30,12 @@ from ..components import from_settings
 from ..concepts import ConceptReader, disturb
 from ..flow_matching import (
     SOLVERS,
-    check_travel,
+    check_solver,
     grid_times,
-    place_at,
+    integrate,
+    path_velocity,
+    point_at,
     step_times,
-    travel,
-    velocity,
 )
 from ..interface import (
     Capabilities,
@@ -44,18 +44,18 @@ from ..interface import (
     MixtureBatch,
     Separated,
     Separator,
-    drawn,
+    sample_noise,
 )
 from ..networks.velocity_head import VelocityHead, head_reach_frames
 from ..objectives.flow_matching import FlowConfig, draw_items
-from ..objectives.mask_bce import mean_of_asked
+from ..objectives.mask_bce import mean_of_queried
 from ..signal.spectra import real_product, squared_magnitude
 from ..signal.stft import istft
 from . import band_unet
 from .band_unet import BandUNet, full_precision, surroundings
 
 LEVEL_FRAMES = 5  # over which the mixture's level is taken, in each band
-LEAST_DOUBT = 1e-4
+MIN_DOUBT = 1e-4
 
 
 @configuration
@@ -89,7 +89,7 @@ class Config:
     teacher_steps: int = 8
 
     def __post_init__(self) -> None:
-        check_travel(self.solver, self.num_steps)
+        check_solver(self.solver, self.num_steps)
         if self.temperature < 0:
             raise ValueError(f"temperature is {self.temperature}; expected 0 or more")
         if self.noise_frames % band_unet.TIME_STRIDE:
@@ -127,9 +127,9 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked of each mixture of a scene. reading: (b, e), of the query; logits: (b, k, n), the mask
-    that the analysis alone would give."""
+class QueryState:
+    """A query of each mixture of a scene, as the flow is conditioned on it. reading: (b, e), of the query;
+    logits: (b, k, n), the mask that the analysis alone would give."""
 
     reading: Tensor
     logits: Tensor
@@ -154,8 +154,8 @@ class FlowUNet(nn.Module, Separator):
         self.query_dim = self.analysis.query_dim
         hop = config.analysis.hop_samples
         self.stride_samples = config.noise_frames * hop
-        asked = config.num_steps * (1 if config.solver == "euler" else 2)
-        around = asked * head_reach_frames(config.blocks) + LEVEL_FRAMES // 2
+        evaluations = config.num_steps * (1 if config.solver == "euler" else 2)
+        around = evaluations * head_reach_frames(config.blocks) + LEVEL_FRAMES // 2
         self.context_samples = self.analysis.context_samples + around * hop
         self.teacher: list[FlowUNet] = []  # a list, for it is no part of this model's weights
 
@@ -181,15 +181,15 @@ class FlowUNet(nn.Module, Separator):
             *(features, self.head.prepare(even(features))),
         )
 
-    def asked(self, scene: Scene, pooled: Tensor) -> Asked:
+    def query_state(self, scene: Scene, pooled: Tensor) -> QueryState:
         """pooled: (b, d)."""
         with full_precision(pooled):
             reading = self.phrase_book(pooled)
             weights = self.analysis.concept_masks(reading)[:, None]
-            return Asked(reading, self.analysis.logits(scene.features, weights)[:, 0])
+            return QueryState(reading, self.analysis.logits(scene.features, weights)[:, 0])
 
     def level(self, energy: Tensor) -> Tensor:
-        """Energy of a bin around each place, (b, k, n) to (b, f, n); 0 only where all around is silent."""
+        """Energy of a bin around each bin, (b, k, n) to (b, f, n); 0 only where all around is silent."""
         floor = surroundings(energy.sum(dim=1, keepdim=True)) / energy.shape[1]
         heard = energy + band_unet.RELATIVE_FLOOR * floor
         mean = F.avg_pool1d(heard, LEVEL_FRAMES, 1, LEVEL_FRAMES // 2, count_include_pad=False)
@@ -208,40 +208,40 @@ class FlowUNet(nn.Module, Separator):
         with full_precision(bands):
             return (bands.float().transpose(-2, -1) @ self.analysis.bands.T).transpose(-2, -1)
 
-    def field(self, scene: Scene, asked: Asked, place: Tensor, tau: Tensor) -> Tensor:
-        """Velocities of places (b, c, f, n) on the paths of what is asked, at times (b,).
+    def velocity(self, scene: Scene, query: QueryState, x_t: Tensor, tau: Tensor) -> Tensor:
+        """Velocities of points (b, c, f, n) on the paths to the queried targets, at times (b,).
 
         The target is taken to be normal around m X with variance c, and the noise to have variance 1: the
-        mean of target - noise, given the place tau target + (1 - tau) noise, is the formula at the end.
+        mean of target - noise, given the point tau target + (1 - tau) noise, is the formula at the end.
         """
-        with full_precision(place):
-            states = self.states(scene, asked, place)
-            condition = self.head.condition(asked.reading, tau)
+        with full_precision(x_t):
+            states = self.states(scene, query, x_t)
+            condition = self.head.condition(query.reading, tau)
         found = self.head(even(states), scene.prepared, condition)
-        with full_precision(place):
-            found = found[..., : place.shape[-1]].float()
-            logits = asked.logits + found[:, 0]
+        with full_precision(x_t):
+            found = found[..., : x_t.shape[-1]].float()
+            logits = query.logits + found[:, 0]
             if not self.training:
                 logits = softened(logits, self.config.mask_exponent)
             mask, rest = logits.sigmoid(), (-logits).sigmoid()
-            doubt = mask * rest * found[:, 1].clamp(-6, 6).exp() + LEAST_DOUBT
+            doubt = mask * rest * found[:, 1].clamp(-6, 6).exp() + MIN_DOUBT
             mask, doubt = self.to_bins(mask)[:, None], self.to_bins(doubt)[:, None]
             time = tau[:, None, None, None]
-            pull = (1 - time) * (mask * scene.spec - place) + doubt * time * place
+            pull = (1 - time) * (mask * scene.spec - x_t) + doubt * time * x_t
             return pull / ((1 - time) ** 2 + doubt * time**2)
 
-    def states(self, scene: Scene, asked: Asked, place: Tensor) -> Tensor:
-        """What the head is told of places (b, c, f, n), in bands: (b, 4, k, n)."""
-        own = self.in_bands(squared_magnitude(place))
-        common = self.in_bands(real_product(scene.spec, place))
+    def states(self, scene: Scene, query: QueryState, x_t: Tensor) -> Tensor:
+        """What the head is told of points (b, c, f, n), in bands: (b, 4, k, n)."""
+        own = self.in_bands(squared_magnitude(x_t))
+        common = self.in_bands(real_product(scene.spec, x_t))
         likeness = common / (scene.energy * own + 1e-4).sqrt()
         loudness = torch.log10(own + 1e-2)
-        return torch.stack([asked.logits / 4, loudness, likeness, common.clamp(-3, 3)], dim=1)
+        return torch.stack([query.logits / 4, loudness, likeness, common.clamp(-3, 3)], dim=1)
 
     def noise(self, num_frames: int, generators: Generators) -> Tensor:
         """(b, f, n) complex, of variance 1; b is 1 unless there are several generators."""
         shape = len(self.analysis.bands), self.config.noise_frames, 2
-        noise = torch.view_as_complex(drawn(generators, shape) * 0.5**0.5)
+        noise = torch.view_as_complex(sample_noise(generators, shape) * 0.5**0.5)
         times = -(-num_frames // self.config.noise_frames)
         return noise.repeat(1, 1, times)[..., :num_frames].to(self.analysis.bands.device)
 
@@ -271,20 +271,20 @@ class FlowUNet(nn.Module, Separator):
         return istft(spec, analysis.window_samples, analysis.hop_samples, num_samples)
 
     def carry(self, scene: Scene, pooled: Tensor, start: Tensor, num_steps: int) -> Tensor:
-        asked = self.asked(scene, pooled)
+        query = self.query_state(scene, pooled)
 
-        def field(place: Tensor, tau: float) -> Tensor:
-            return self.field(scene, asked, place, pooled.new_full((len(place),), tau))
+        def velocity(x_t: Tensor, tau: float) -> Tensor:
+            return self.velocity(scene, query, x_t, pooled.new_full((len(x_t),), tau))
 
-        return travel(field, start, step_times(num_steps), SOLVERS[self.config.solver])
+        return integrate(velocity, start, step_times(num_steps), SOLVERS[self.config.solver])
 
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
         """Squared error of velocities in the compressed spectrum, relative to the mixture's energy there;
         mean over the queries of each mixture."""
-        asked = batch.asked()
-        chosen = asked if asked.any() else torch.ones_like(asked)
+        queried = batch.queried()
+        chosen = queried if queried.any() else torch.ones_like(queried)
         items, sources = chosen.nonzero(as_tuple=True)
         scene = self.scene(batch.mixture)
         rows = scene.rows(items)
@@ -295,23 +295,23 @@ class FlowUNet(nn.Module, Separator):
             draws = draw_items(batch.ids, shape, self.config.flow, generator)
             start = torch.view_as_complex(draws.noise.to(batch.mixture) * 0.5**0.5)
             start = start[items, None].expand(end.shape)
-            pooled = F.normalize(torch.where(asked[..., None], queries.pooled, 0), dim=-1)
+            pooled = F.normalize(torch.where(queried[..., None], queries.pooled, 0), dim=-1)
             pooled = disturb(pooled, self.config.analysis.query_noise, generator)[items, sources]
         tau = draws.tau.to(batch.mixture)[items]
         if self.config.teacher and self.training:
             tau = grid_times(len(batch.ids), self.config.num_steps, generator).to(tau)[items]
             start = self.config.temperature * start
             end = self.taught(batch.mixture, items, pooled, start)
-        place = place_at(start, end, tau)
-        found = self.field(rows, self.asked(rows, pooled), place, tau)
+        x_t = point_at(start, end, tau)
+        found = self.velocity(rows, self.query_state(rows, pooled), x_t, tau)
         weight = rows.level.square()
-        error = squared_magnitude(found - velocity(start, end)) * weight
+        error = squared_magnitude(found - path_velocity(start, end)) * weight
         loudness = (squared_magnitude(rows.spec) * weight).mean(dim=(1, 2, 3))
         errors = error.mean(dim=(1, 2, 3)) / (loudness + 1e-12)
         silent = batch.sources[items, sources].abs().amax(dim=(1, 2)) == 0
         errors = torch.where(silent, self.config.absent_weight, 1.0) * errors
-        values = errors.new_zeros(asked.shape).index_put((items, sources), errors)
-        total = mean_of_asked(values, asked)
+        values = errors.new_zeros(queried.shape).index_put((items, sources), errors)
+        total = mean_of_queried(values, queried)
         return LossOutput(total, {"flow_matching": total.detach()})
 
     @torch.no_grad()  # the teacher learns nothing

@@ -24,12 +24,12 @@ from qsep.queries.settings import configuration
 
 from ..flow_matching import (
     SOLVERS,
-    check_travel,
+    check_solver,
     guided,
+    integrate,
     matching_error,
-    place_at,
+    point_at,
     step_times,
-    travel,
 )
 from ..inference.progress import part, say
 from ..interface import (
@@ -39,14 +39,14 @@ from ..interface import (
     MixtureBatch,
     Separated,
     Separator,
-    drawn,
+    sample_noise,
 )
 from ..networks.mel.bigvgan import VocoderConfig
 from ..networks.mel.codec import MelCodec
 from ..networks.mel.vae import VAEConfig
 from ..networks.velocity_unet import UNetConfig, VelocityUNet
 from ..objectives.flow_matching import FlowConfig, draw_items
-from ..objectives.mask_bce import mean_of_asked
+from ..objectives.mask_bce import mean_of_queried
 from ..signal.levels import levels
 from ..signal.mel import MelConfig
 from ..signal.segments import join_overlapping
@@ -71,7 +71,7 @@ class SamplingConfig:
     guidance: float = 1.0
 
     def __post_init__(self) -> None:
-        check_travel(self.solver, self.num_steps, self.shift)
+        check_solver(self.solver, self.num_steps, self.shift)
 
 
 @configuration
@@ -152,7 +152,7 @@ class FlowSep(nn.Module, Separator):
         All start from the same noise, which without a generator is always the same; with a list of
         generators each item from its own.
         """
-        noise = drawn(generator, (2, *self.latent_shape(2 * self.step))).to(mixture)
+        noise = sample_noise(generator, (2, *self.latent_shape(2 * self.step))).to(mixture)
         context, mask = self.context(queries)
         if self.config.exact:
             windows = mixture.split(self.window_samples, dim=-1)
@@ -204,24 +204,24 @@ class FlowSep(nn.Module, Separator):
         sampling = self.config.sampling
         shape = *context.shape[:2], *mixture.shape[1:]
         given = mixture[:, None].expand(shape).flatten(0, 2)
-        asked, unasked = self.beside_null(context, mask, TOKEN_STEP)
+        conditional, unconditional = self.beside_null(context, mask, TOKEN_STEP)
         context, mask = (
-            part.flatten(0, 1).repeat_interleave(mixture.shape[1], dim=0) for part in asked
+            part.flatten(0, 1).repeat_interleave(mixture.shape[1], dim=0) for part in conditional
         )
-        null, null_mask = (part.expand(len(given), *part.shape) for part in unasked)
+        null, null_mask = (part.expand(len(given), *part.shape) for part in unconditional)
 
-        def field(latent: Tensor, tau: float) -> Tensor:
+        def velocity(latent: Tensor, tau: float) -> Tensor:
             times = latent.new_full((len(latent),), tau)
-            velocity = self.unet(latent, given, times, context, mask)
+            conditioned = self.unet(latent, given, times, context, mask)
             if sampling.guidance == 1:
-                return velocity
+                return conditioned
             return guided(
-                velocity, self.unet(latent, given, times, null, null_mask), sampling.guidance
+                conditioned, self.unet(latent, given, times, null, null_mask), sampling.guidance
             )
 
         times = step_times(sampling.num_steps, sampling.shift)
         start = start.expand(shape).flatten(0, 2)
-        end = travel(field, start, times, SOLVERS[sampling.solver])
+        end = integrate(velocity, start, times, SOLVERS[sampling.solver])
         return end.reshape(shape)
 
     def loss(
@@ -232,8 +232,8 @@ class FlowSep(nn.Module, Separator):
         An item's noise, time and hidden query depend on its id and the generator, not on the others; its
         sources share them. Segments longer than a window count as several, shorter ones are padded.
         """
-        asked = batch.asked()
-        chosen = asked if asked.any() else torch.ones_like(asked)
+        queried = batch.queried()
+        chosen = queried if queried.any() else torch.ones_like(queried)
         items, sources = chosen.nonzero(as_tuple=True)
         mixture, target = self.heard(batch.mixture[items], batch.sources[items, sources])
         num_each = mixture.shape[1] * mixture.shape[2]  # channels and windows of a target
@@ -253,12 +253,12 @@ class FlowSep(nn.Module, Separator):
         context, mask = (
             part[items, sources].repeat_interleave(num_each, dim=0) for part in (context, mask)
         )
-        place = place_at(noise[:, 0], end, tau, flow.sigma_min)
-        found = self.unet(place, given, tau, context, mask).float()
+        x_t = point_at(noise[:, 0], end, tau, flow.sigma_min)
+        found = self.unet(x_t, given, tau, context, mask).float()
         errors = matching_error(found, noise[:, 0], end, flow.sigma_min)
         errors = errors.unflatten(0, (-1, num_each)).mean(dim=1)
-        values = errors.new_zeros(asked.shape).index_put((items, sources), errors)
-        total = mean_of_asked(values, asked)
+        values = errors.new_zeros(queried.shape).index_put((items, sources), errors)
+        total = mean_of_queried(values, queried)
         return LossOutput(total, {"flow_matching": total.detach()})
 
     def heard(self, mixture: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,8 +19,8 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
-from ..networks.query_masks import only_asked
-from ..objectives.mask_bce import mean_of_asked
+from ..networks.query_masks import only_queried
+from ..objectives.mask_bce import mean_of_queried
 from ..signal.stft import hann_istft, hann_stft
 
 SLOPE = 0.01  # of the leaky ReLUs
@@ -189,12 +189,12 @@ class ResUNet30(nn.Module, Separator):
         """mixture: (b, c, t), in [-1, 1]; queries.pooled: (b, s, d). target + residual = mixture.
 
         One mixture and query after another, for the query reaches every layer and little is shared:
-        memory grows with neither, and what else is asked cannot change an answer.
+        memory grows with neither, and what else is queried cannot change an answer.
         """
         targets = []
-        for spec, asked in zip(self.spectrum(mixture), queries.pooled, strict=True):
+        for spec, queried in zip(self.spectrum(mixture), queries.pooled, strict=True):
             magnitude = rms(spec[None])
-            for query in asked:
+            for query in queried:
                 masked = self.mask(magnitude, query[None]) * spec
                 targets.append(self.waveform(masked, mixture.shape[-1]))
         target = torch.stack(targets).unflatten(0, queries.pooled.shape[:2])
@@ -207,17 +207,17 @@ class ResUNet30(nn.Module, Separator):
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
         """Mean absolute error of the waveform (AudioSep, eq. 4), mean over the queries of a mixture."""
-        asked = batch.asked()
-        chosen = asked if asked.any() else torch.ones_like(asked)  # a graph even for nothing
+        queried = batch.queried()
+        chosen = queried if queried.any() else torch.ones_like(queried)  # a graph even for nothing
         item = chosen.nonzero()[:, 0]
         with torch.no_grad():  # spectra of recordings have no weights to learn
             spec = self.spectrum(batch.mixture)
             magnitude = rms(spec)
-        mask = self.mask(magnitude[item], only_asked(queries, asked).pooled[chosen])
+        mask = self.mask(magnitude[item], only_queried(queries, queried).pooled[chosen])
         estimate = self.waveform(mask[:, None] * spec[item], batch.mixture.shape[-1])
         error = torch.zeros_like(queries.pooled[..., 0])
         error[chosen] = (estimate - batch.sources[chosen]).abs().mean(dim=(-2, -1))
-        total = mean_of_asked(error, asked)
+        total = mean_of_queried(error, queried)
         return LossOutput(total, {"l1": total.detach()})
 
 

@@ -22,12 +22,12 @@ class QueryMasks(nn.Module):
             return torch.einsum("bsd,bdkn->bskn", weights, features.float()) + self.bias
 
 
-def only_asked(queries: QueryEmbedding, asked: Tensor) -> QueryEmbedding:
-    """Zeros in the rows that nobody asked for, whatever they held; asked: (b, s) bool."""
+def only_queried(queries: QueryEmbedding, queried: Tensor) -> QueryEmbedding:
+    """Zeros in the rows that nobody asked for, whatever they held; queried: (b, s) bool."""
     tokens = queries.tokens
     if tokens is not None:
-        tokens = torch.where(asked[..., None, None], tokens, 0)
-    pooled = torch.where(asked[..., None], queries.pooled, 0)
+        tokens = torch.where(queried[..., None, None], tokens, 0)
+    pooled = torch.where(queried[..., None], queries.pooled, 0)
     return QueryEmbedding(pooled, tokens, queries.token_mask)
 
 

@@ -1,4 +1,4 @@
-"""How much a critic counts beside reconstruction: so that both pull as hard at the last layer.
+"""How much a discriminator counts beside reconstruction: so that both pull as hard at the last layer.
 
 Esser et al., "Taming transformers" (2021), eq. 7; Rombach et al. (2022), appendix G.
 """

@@ -1,4 +1,4 @@
-"""What was made is to look to the critic, inside, like what is real.
+"""What was made is to look to the discriminator, inside, like what is real.
 
 Larsen et al. (2016); Kumar et al., "MelGAN" (2019), eq. 4.
 """

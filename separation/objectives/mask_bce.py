@@ -56,7 +56,7 @@ def ratio_masks(mixture_mag: Tensor, source_mags: Tensor) -> Tensor:
 def loudness_weight(mixture_mag: Tensor) -> Tensor:
     """log(1 + magnitude), within limits; same shape. Not normalised: it presumes waveforms in [-1, 1]
     and an STFT that sums without scaling."""
-    return mixture_mag.log1p().clamp(LEAST_WEIGHT, MOST_WEIGHT)
+    return mixture_mag.log1p().clamp(MIN_WEIGHT, MAX_WEIGHT)
 
 
 def logit_bce(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def mask_bce(mask: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         return (bce * weight).mean(dim=(-2, -1))
 
 
-def mean_of_asked(values: Tensor, asked: Tensor) -> Tensor:
-    """Mean over the sources that are asked for, 0 where none is: (b, s, ...), (b, s) bool to (b, ...)."""
-    chosen = asked.reshape(*asked.shape, *[1] * (values.dim() - 2))
+def mean_of_queried(values: Tensor, queried: Tensor) -> Tensor:
+    """Mean over the sources that are queried, 0 where none is: (b, s, ...), (b, s) bool to (b, ...)."""
+    chosen = queried.reshape(*queried.shape, *[1] * (values.dim() - 2))
     return torch.where(chosen, values, 0).sum(dim=1) / chosen.sum(dim=1).clamp_min(1)

@@ -69,13 +69,13 @@ def noise_invariant(
     noise_logits: Tensor,
     target: Tensor,
     weight: Tensor,
-    asked: Tensor,
+    queried: Tensor,
     config: NoiseConfig,
 ) -> Tensor:
     """Costs (b, s) of sources in the best pairing with noise masks, without the bound on activity.
 
-    logits, target: (b, s, k, n); noise_logits: (b, j, k, n); weight: (b, k, n); asked: (b, s) bool.
-    Sources that are not asked for cost nothing, and leave the noise masks to the others.
+    logits, target: (b, s, k, n); noise_logits: (b, j, k, n); weight: (b, k, n); queried: (b, s) bool.
+    Sources that are not queried cost nothing, and leave the noise masks to the others.
     """
     mask, noise_mask = logits.float().sigmoid()[:, :, None], noise_logits.float().sigmoid()[:, None]
     num_sources, num_heads = mask.shape[1], noise_mask.shape[2]
@@ -89,4 +89,4 @@ def noise_invariant(
         without = logit_bce(logits, target[:, :, 0], weight[:, 0])
         short = num_sources - num_heads
         costs = torch.cat([costs, without[..., None].expand(-1, -1, short)], dim=2)
-    return permutation_invariant(torch.where(asked[..., None], costs, 0))[0]
+    return permutation_invariant(torch.where(queried[..., None], costs, 0))[0]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MOST_ENUMERATED = 120  # five of five; beyond that the Hungarian algorithm on the CPU is faster
+MAX_ENUMERATED = 120  # five of five; beyond that the Hungarian algorithm on the CPU is faster
 
 
 def best_pairing(costs: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def best_pairing(costs: Tensor) -> Tensor:
     if num_sources > num_outputs:
         raise ValueError(f"{num_sources} sources cannot be paired with {num_outputs} outputs")
     costs = costs.detach()
-    if perm(num_outputs, num_sources) <= MOST_ENUMERATED:
+    if perm(num_outputs, num_sources) <= MAX_ENUMERATED:
         listed = list(permutations(range(num_outputs), num_sources))
         pairings = torch.tensor(listed, device=costs.device)
         sums = costs[:, torch.arange(num_sources, device=costs.device), pairings].sum(dim=-1)

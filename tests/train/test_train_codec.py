@@ -31,15 +31,15 @@ TABLES: dict[str, dict[str, Any]] = {
         "kind": "mel_vae",
         "mel": FLOWSEP["mel"],
         "vae": FLOWSEP["vae"],
-        "critic": {"channels": 4, "num_layers": 1},
+        "discriminator": {"channels": 4, "num_layers": 1},
         "kl_weight": 1e-3,
-        "critic_start": 4,
+        "discriminator_start": 4,
     },
     "vocoder": {
         "kind": "bigvgan",
         "mel": FLOWSEP["mel"],
         "vocoder": FLOWSEP["vocoder"],
-        "critic": {
+        "discriminator": {
             "periods": [2, 3],
             "fft_sizes": [64],
             "hops": [16],
@@ -122,12 +122,12 @@ def test_training_brings_log_mels_nearer_to_the_real_ones(part: str, finished: P
     assert errors[-1] < 0.75 * errors[0]
     validation = logged(finished, "validation_mel_l1")
     assert validation[-1] < 0.95 * validation[0]
-    assert len(logged(finished, "critic")) == 10  # of 10 entries
+    assert len(logged(finished, "discriminator")) == 10  # of 10 entries
     assert min(logged(finished, "adversarial")) != max(logged(finished, "adversarial"))
 
 
 @pytest.mark.parametrize("stop", [3, 7])
-def test_a_resumed_run_ends_bit_equal_critic_and_its_optimiser_included(
+def test_a_resumed_run_ends_bit_equal_discriminator_and_its_optimiser_included(
     part: str, start: Start, tmp_path: Path, stop: int
 ) -> None:
     short = {"steps": 9, "validate_every": 9, "save_every": 9}
@@ -135,25 +135,27 @@ def test_a_resumed_run_ends_bit_equal_critic_and_its_optimiser_included(
     start(part, tmp_path / "parts", stop_after=stop, **short)
     assert state_of(tmp_path / "parts")["step"] == stop
     parts = state_of(start(part, tmp_path / "parts", **short))
-    keys = {"step", "seed", "model", "ema", "optimizer", "critic", "critic_optimizer"}
+    keys = {"step", "seed", "model", "ema", "optimizer", "discriminator", "discriminator_optimizer"}
     assert parts.keys() == whole.keys() == keys
     assert differences(parts, whole) == []
 
 
-def test_the_critic_learns_from_its_start_on_and_the_model_always(
+def test_the_discriminator_learns_from_its_start_on_and_the_model_always(
     start: Start, tmp_path: Path
 ) -> None:
     states = [
         state_of(start("autoencoder", tmp_path, stop_after=stop)) for stop in (1, 4, 5)
-    ]  # critic_start is 4
-    assert differences(states[0]["critic"], states[1]["critic"]) == []
-    learned = differences(states[1]["critic"], states[2]["critic"])
-    assert len(learned) == len(states[0]["critic"]) - 1  # the last bias moves real and made alike
+    ]  # discriminator_start is 4
+    assert differences(states[0]["discriminator"], states[1]["discriminator"]) == []
+    learned = differences(states[1]["discriminator"], states[2]["discriminator"])
+    assert (
+        len(learned) == len(states[0]["discriminator"]) - 1
+    )  # the last bias moves real and made alike
     changed = differences(states[0]["model"], states[1]["model"])
     assert len(changed) == len(states[0]["model"])
 
 
-def test_a_step_without_finite_loss_changes_neither_model_nor_critic(
+def test_a_step_without_finite_loss_changes_neither_model_nor_discriminator(
     part: str, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from qsep.recipes.data.mixtures.segments import SegmentMixtures

@@ -1,4 +1,4 @@
-"""What separators that read conditions learn from: a sound of the mixture that is not wanted, and the time
+"""What separators that read constraints learn from: a sound of the mixture that is not wanted, and the time
 in which the one asked for is."""
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def conditioned(
 def other_queries(queries: QueryEmbedding, batch: MixtureBatch, order: Tensor) -> Tensor:
     """Of each query that of another source that sounds, the first by order (b, s, s): (b, s, d). Zeros where
     there is none."""
-    sounding = batch.asked() & (batch.sources.abs().amax(dim=(2, 3)) > 0)
+    sounding = batch.queried() & (batch.sources.abs().amax(dim=(2, 3)) > 0)
     itself = torch.eye(order.shape[1], dtype=torch.bool, device=order.device)
     eligible = sounding[:, None] & ~itself
     pick = torch.where(eligible, order, 2.0).argmin(dim=2)

@@ -23,8 +23,8 @@ from qsep.queries.settings import configuration
 from qsep.separation.audio.reader import length_and_rate, read_from
 from qsep.separation.interface import MixtureBatch
 
-LEAST_GAIN, MOST_GAIN = 0.02, 50.0
-LEAST_POWER = 1e-10
+MIN_GAIN, MAX_GAIN = 0.02, 50.0
+MIN_POWER = 1e-10
 HEADROOM = 0.9  # of full scale: the peak of what would pass it
 SPARE_SECONDS = 0.05  # read beyond a segment, for the resampler's ends
 TRIES = 8  # of segments in which something sounds
@@ -60,11 +60,11 @@ class CaptionedClip:
     start: float | None = None
 
 
-def read_captions(folder: Path, split: str, least: int = 2) -> tuple[CaptionedClip, ...]:
+def read_captions(folder: Path, split: str, min_clips: int = 2) -> tuple[CaptionedClip, ...]:
     """folder/SPLIT.json in AudioSep's form: {"data": [{"wav": FILE, "caption": TEXT}, …]}.
 
     An item with several has them all as "captions"; "start" says where its segment lies, in seconds.
-    least: how many recordings there must be.
+    min_clips: how many recordings there must be.
     """
     path = folder / f"{split}.json"
     if not path.is_file():
@@ -90,7 +90,7 @@ def read_captions(folder: Path, split: str, least: int = 2) -> tuple[CaptionedCl
         raise ValueError(
             f"{path}: {len(missing)} of its files are missing, first {folder / missing[0]}"
         )
-    if len(clips) < least:
+    if len(clips) < min_clips:
         raise ValueError(f"{path}: lists {len(clips)} recordings; mixtures need two")
     return clips
 
@@ -122,9 +122,9 @@ def exact_sources(segments: np.ndarray, level_db: float) -> np.ndarray:
     The others, at equal energies, sum to level_db relative to the target, whatever the gains it takes.
     """
     target, others = segments[0], segments[1:]
-    others = others / np.sqrt(np.maximum(power(others), LEAST_POWER))[:, None]
+    others = others / np.sqrt(np.maximum(power(others), MIN_POWER))[:, None]
     wanted = power(target) * 10 ** (level_db / 10)
-    others *= np.sqrt(wanted / np.maximum(power(others.sum(axis=0)), LEAST_POWER))
+    others *= np.sqrt(wanted / np.maximum(power(others.sum(axis=0)), MIN_POWER))
     return unclipped(np.concatenate([target[None], others]).astype(np.float32))
 
 
@@ -135,8 +135,8 @@ def power(waveform: np.ndarray) -> np.ndarray:
 
 def level_gain(waveform: np.ndarray, reference: np.ndarray, level_db: float) -> np.float32:
     """Brings a waveform to the reference's energy within limits, and from there to level_db."""
-    ratio = np.sqrt(power(waveform) / np.maximum(power(reference), LEAST_POWER))
-    return np.float32(10 ** (level_db / 20) / np.clip(ratio, LEAST_GAIN, MOST_GAIN))
+    ratio = np.sqrt(power(waveform) / np.maximum(power(reference), MIN_POWER))
+    return np.float32(10 ** (level_db / 20) / np.clip(ratio, MIN_GAIN, MAX_GAIN))
 
 
 def unclipped(sources: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from ..synthetic import KINDS, synthesize
 from .mix_and_separate import active_stretch
 
 # No kind is silent for its first second (100 seeds each at four rates); two hold several barks.
-LEAST_SECONDS = 2.0
+MIN_SECONDS = 2.0
 
 
 class SyntheticSounds:
@@ -25,5 +25,5 @@ class SyntheticSounds:
 
     def draw(self, label: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
         """A stretch of a new sound in which something sounds: (num_samples,) float32."""
-        length = max(num_samples, round(LEAST_SECONDS * self.sample_rate))
+        length = max(num_samples, round(MIN_SECONDS * self.sample_rate))
         return active_stretch(synthesize(label, rng, length, self.sample_rate), num_samples, rng)

@@ -27,7 +27,7 @@ from ..mixtures.segments import read_captions
 from .caption_lists import SPLITS, Fault, Item, write_list
 from .videos import write_report
 
-JOURNAL = ".anchors.jsonl"
+LOG_FILE = ".anchors.jsonl"
 PROBLEMS = {
     "unlabelled": "no label or caption is the name of a class of AudioSet",
     "unreadable": "no audio that can be heard",
@@ -50,12 +50,12 @@ def mine(
     folder: Path,
     out: Path,
     detector_path: Path,
-    least: float = 0.0,
+    min_probability: float = 0.0,
     progress: Callable[[float, float], object] | None = None,
 ) -> Mined:
     """Lists in `out` like those in `folder`, with an item for each label of a recording: its start.
 
-    least: anchors with a lower mean probability are left out. Running it again hears what is left.
+    min_probability: anchors with a lower mean probability are left out. Running it again hears what is left.
     """
     if out.resolve() == folder.resolve():
         raise ValueError(f"{out}: the anchors would replace its lists; name another folder with -o")
@@ -66,21 +66,21 @@ def mine(
         raise ValueError(f"{detector_path}: no such file; give Cnn14_DecisionLevelMax's weights")
     detector = load_detector(detector_path)
     out.mkdir(parents=True, exist_ok=True)
-    journal = Journal(out / JOURNAL, digest(detector_path))
+    log = AnchorLog(out / LOG_FILE, digest(detector_path))
     faults: list[Fault] = []
     num_items, num_done = sum(map(len, lists.values())), 0
     mined: dict[str, list[Item]] = {split: [] for split in SPLITS}
     for split, items in lists.items():
         for item in items:
             file = folder / item["wav"]
-            found = anchors_of(file, labels_of(item), detector, journal)
+            found = anchors_of(file, labels_of(item), detector, log)
             if isinstance(found, str):
                 faults.append((item["wav"], found, PROBLEMS[found]))
             else:
                 mined[split] += [
                     anchored(item, file, out, label, *anchor)
                     for label, anchor in found.items()
-                    if anchor[1] >= least
+                    if anchor[1] >= min_probability
                 ]
             num_done += 1
             if progress:
@@ -108,12 +108,12 @@ def labels_of(item: Mapping[str, Any]) -> dict[str, int]:
 
 
 def anchors_of(
-    file: Path, labels: Mapping[str, int], detector: Cnn14, journal: Journal
+    file: Path, labels: Mapping[str, int], detector: Cnn14, log: AnchorLog
 ) -> Anchors | str:
     """One for each label, or the problem."""
     if not labels:
         return "unlabelled"
-    known = journal.known(file, labels)
+    known = log.known(file, labels)
     if known is not None:
         return known
     try:
@@ -128,7 +128,7 @@ def anchors_of(
         start = anchor_start(probabilities[:, number])
         sure = float(np.mean(probabilities[start : start + ANCHOR_FRAMES + 1, number].numpy()))
         anchors[label] = round(start * HOP_SAMPLES / SAMPLE_RATE, 2), round(sure, 4)
-    journal.note(file, anchors)
+    log.note(file, anchors)
     return anchors
 
 
@@ -139,7 +139,7 @@ def anchored(item: Item, file: Path, out: Path, label: str, start: float, sure: 
     return rest | {"wav": wav, "caption": label, "start": start, "probability": sure}
 
 
-class Journal:
+class AnchorLog:
     """What has been heard, line by line, so that an interrupted run goes on. A line that was cut off, a
     recording that has changed and another detector's anchors count for nothing."""
 
@@ -163,5 +163,5 @@ class Journal:
         return {label: row[label] for label in labels} if labels.keys() <= row.keys() else None
 
     def note(self, file: Path, anchors: Anchors) -> None:
-        with self.path.open("a", encoding="utf-8") as journal:
-            journal.write(json.dumps({"key": self.key(file), "anchors": anchors}) + "\n")
+        with self.path.open("a", encoding="utf-8") as log:
+            log.write(json.dumps({"key": self.key(file), "anchors": anchors}) + "\n")

@@ -23,8 +23,8 @@ from .overlaps import read_origins
 from .videos import write_report
 
 SPLITS = ("train", "dev", "test")
-LEAST_CLIPS = 2  # mixtures need two
-HELD_OUT_SHARE, MOST_HELD_OUT = 0.01, 1000  # of train, for dev, where a data set has no such part
+MIN_CLIPS = 2  # mixtures need two
+HELD_OUT_SHARE, MAX_HELD_OUT = 0.01, 1000  # of train, for dev, where a data set has no such part
 
 Fault = tuple[str, str, str]  # file or name, problem, remark
 Item = dict[str, Any]
@@ -94,18 +94,18 @@ def write_lists(
     report = out / "report.csv"
     write_report(report, faults)
     held_out: list[Item] = []
-    if len(lists["dev"]) < LEAST_CLIPS:
+    if len(lists["dev"]) < MIN_CLIPS:
         train, held_out = held_out_of(lists["train"])
         lists = lists | {"train": train, "dev": lists["dev"] + held_out}
-    if min(len(lists["train"]), len(lists["dev"])) < LEAST_CLIPS:
+    if min(len(lists["train"]), len(lists["dev"])) < MIN_CLIPS:
         num_usable = len(lists["train"]) + len(lists["dev"])
         raise ValueError(
             f"{source}: {num_usable} recordings to train on, and training needs "
-            f"{2 * LEAST_CLIPS} with those for validation; {report} says what is wrong with others"
+            f"{2 * MIN_CLIPS} with those for validation; {report} says what is wrong with others"
         )
     for split in SPLITS:
         write_list(out / f"{split}.json", lists[split])
-        read_captions(out, split, least=0 if split == "test" else LEAST_CLIPS)
+        read_captions(out, split, min_clips=0 if split == "test" else MIN_CLIPS)
     clips = {split: len(lists[split]) for split in SPLITS}
     problems = Counter(kind for _, kind, _ in faults)
     return Written(clips, len(held_out), dict(problems), report)
@@ -132,7 +132,7 @@ def held_out_of(train: Sequence[Item]) -> tuple[list[Item], list[Item]]:
     much the same whatever recordings are missing."""
     ranked = sorted({hashed(item): None for item in train})
     share = int(len(ranked) * HELD_OUT_SHARE)
-    held = set(ranked[: min(MOST_HELD_OUT, max(LEAST_CLIPS, share))])
+    held = set(ranked[: min(MAX_HELD_OUT, max(MIN_CLIPS, share))])
     rest = [item for item in train if hashed(item) not in held]
     return rest, [item for item in train if hashed(item) in held]
 

@@ -20,7 +20,7 @@ from .tree import CONVERTIBLE
 
 BLOCK_SAMPLES = 1 << 16
 TAIL_SAMPLES = 4096  # read at the end of a recording: what is cut short fails there
-JOURNAL = ".checked.jsonl"
+LOG_FILE = ".checked.jsonl"
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def check_all(
 ) -> dict[Path, tuple[Path, Checked]]:
     """For each recording below `folder`, the file to train on and what is known of it.
 
-    What the journal in `out` knows of a recording that has not changed since is not found out again.
+    What the log in `out` knows of a recording that has not changed since is not found out again.
     """
 
     def target(path: Path) -> Path:
@@ -108,7 +108,7 @@ def check_all(
             return check(path, care.thorough)
         return convert(path, target(path), care.sample_rate)
 
-    known = read_journal(out / JOURNAL)
+    known = read_journal(out / LOG_FILE)
     done: dict[Path, Checked] = {}
     for path in paths:
         found = known.get(key_of(path, care))
@@ -116,12 +116,12 @@ def check_all(
             done[path] = found
     rest = [path for path in paths if path not in done]
     with (
-        (out / JOURNAL).open("a", encoding="utf-8") as journal,
+        (out / LOG_FILE).open("a", encoding="utf-8") as log,
         closing(in_order(examine, rest, num_jobs)) as examined,
     ):
         for num_done, (path, found) in enumerate(examined, start=1):
             done[path] = found
-            note(journal, key_of(path, care), found)
+            note(log, key_of(path, care), found)
             if progress:
                 progress(num_done, len(rest))
     return {path: (target(path), done[path]) for path in paths}
@@ -133,12 +133,12 @@ def key_of(path: Path, care: Care) -> str:
     return f"{path} {state.st_size} {state.st_mtime_ns} {care}"
 
 
-def note(journal: TextIO, key: str, found: Checked) -> None:
-    journal.write(json.dumps({"key": key} | asdict(found)) + "\n")
+def note(log: TextIO, key: str, found: Checked) -> None:
+    log.write(json.dumps({"key": key} | asdict(found)) + "\n")
 
 
 def read_journal(path: Path) -> dict[str, Checked]:
-    """By key. The journal is written line by line; one that was cut off counts for nothing."""
+    """By key. The log is written line by line; one that was cut off counts for nothing."""
     found: dict[str, Checked] = {}
     for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
         try:

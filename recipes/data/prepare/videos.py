@@ -34,9 +34,9 @@ PROBLEMS = {
 
 @dataclass(frozen=True)
 class Rules:
-    """A clip is kept if it has over least_frames frames; validation_share of the clips are split off."""
+    """A clip is kept if it has over min_frames frames; validation_share of the clips are split off."""
 
-    least_frames: int
+    min_frames: int
     validation_share: float
 
 
@@ -200,12 +200,12 @@ def extract_all(
         for num_done, (job, found) in enumerate(extracted, start=1):
             if isinstance(found, VideoError):
                 plan.faults.append((str(job.video), "broken", str(found)))
-            elif found > rules.least_frames:
+            elif found > rules.min_frames:
                 clips[job.name] = VideoClip(
                     f"audio/{job.name}.wav", f"preprocessed/{job.name}", found, job.label
                 )
             else:
-                remark = f"{found} frames; more than {rules.least_frames} are needed"
+                remark = f"{found} frames; more than {rules.min_frames} are needed"
                 plan.faults.append((str(job.video), "short", remark))
             if progress:
                 progress(num_done, len(plan.jobs))

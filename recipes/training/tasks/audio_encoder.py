@@ -17,7 +17,7 @@ from ...data.mixtures.interface import Mixtures
 from ...data.wording import PhraseBook
 from ..config import Recipe, model_settings
 from ..query_batch import encode_batch
-from .interface import Critic, Task
+from .interface import Discriminator, Task
 from .phrase_book import teach
 
 KIND = "joint"
@@ -57,7 +57,7 @@ class JointTask(Task):
     not told apart."""
 
     part, kind = "audio_encoder", KIND
-    critic: Critic | None = None
+    discriminator: Discriminator | None = None
 
     def __init__(self, model: JointModel) -> None:
         self.model = model
@@ -68,7 +68,7 @@ class JointTask(Task):
         batch: MixtureBatch,
         queries: QueryEmbedding,
         generator: torch.Generator,
-        critic: Any,
+        discriminator: Any,
     ) -> LossOutput:
         """queries.pooled: (b, s, text_dim); slots whose source is silent are left out."""
         heard = batch.sources.abs().amax(dim=(-2, -1)) > 0

@@ -1,6 +1,6 @@
 """To write log-mel spectrograms as latents: the autoencoder of FlowSep (separation/networks/mel/vae.py).
 
-Laplace reconstruction, divergence from the standard normal distribution, and a critic of patches whose
+Laplace reconstruction, divergence from the standard normal distribution, and a discriminator of patches whose
 weight follows the gradients: Rombach et al. (2022), appendix G; Liu et al., "AudioLDM" (2023).
 Their perceptual loss, by a network that knows photographs, is left out.
 """
@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from qsep.queries.interface import QueryEmbedding, QueryEncoder
 from qsep.queries.settings import configuration
 from qsep.separation.interface import LossOutput, MixtureBatch
-from qsep.separation.networks.discriminators.patches import PatchConfig, PatchCritic
+from qsep.separation.networks.discriminators.patches import PatchConfig, PatchDiscriminator
 from qsep.separation.networks.mel.codec import clipped_log_mel
 from qsep.separation.networks.mel.vae import MelVAE, VAEConfig
 from qsep.separation.objectives.adaptive_weight import adaptive_weight
-from qsep.separation.objectives.adversarial import hinge_critic, hinge_made
+from qsep.separation.objectives.adversarial import hinge_discriminator, hinge_made
 from qsep.separation.objectives.laplace import laplace_loss
 from qsep.separation.signal.mel import MelConfig
 
 from ...data.mixtures.interface import Mixtures
 from ...data.wording import PhraseBook
 from ..config import Recipe, model_settings
-from .interface import Critic, Task
+from .interface import Discriminator, Task
 from .waveforms import draw_waveforms
 
 KIND = "mel_vae"
@@ -35,16 +35,17 @@ PREFIX, SCALE = "codec.vae.", "codec.scale"  # of its weights in FlowSep
 
 @configuration
 class Config:
-    """mel, vae: as FlowSep's. kl_weight: of the divergence; critic_weight: of the critic, times what the
-    gradients say, from step critic_start on. learn_scale: whether the errors' width is learned, or stays 1.
+    """mel, vae: as FlowSep's. kl_weight: of the divergence. discriminator_weight: of the adversarial loss,
+    times the ratio of gradients at the last layer, from step discriminator_start on.
+    learn_scale: whether the errors' width is learned, or stays 1.
     mixture_probability: how often a whole mixture is heard in place of one of its sources."""
 
     mel: MelConfig = field(default_factory=MelConfig)
     vae: VAEConfig = field(default_factory=VAEConfig)
-    critic: PatchConfig = field(default_factory=PatchConfig)
+    discriminator: PatchConfig = field(default_factory=PatchConfig)
     kl_weight: float = 1.0
-    critic_weight: float = 0.5
-    critic_start: int = 50_001
+    discriminator_weight: float = 0.5
+    discriminator_start: int = 50_001
     learn_scale: bool = True
     mixture_probability: float = 0.0
 
@@ -52,7 +53,7 @@ class Config:
 def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> AutoencoderTask:
     config = model_settings(recipe, KIND, Config)
     torch.manual_seed(recipe.train.seed)
-    return AutoencoderTask(AutoencoderModel(config), PatchCritic(config.critic))
+    return AutoencoderTask(AutoencoderModel(config), PatchDiscriminator(config.discriminator))
 
 
 class AutoencoderModel(nn.Module):
@@ -76,9 +77,11 @@ class AutoencoderModel(nn.Module):
 class AutoencoderTask(Task):
     part, kind = "autoencoder", KIND
 
-    def __init__(self, model: AutoencoderModel, critic: PatchCritic) -> None:
+    def __init__(self, model: AutoencoderModel, discriminator: PatchDiscriminator) -> None:
         self.model = model
-        self.critic: Critic | None = Critic(critic, model.config.critic_start, self.critic_loss)
+        self.discriminator: Discriminator | None = Discriminator(
+            discriminator, model.config.discriminator_start, self.discriminator_loss
+        )
 
     def loss(
         self,
@@ -86,28 +89,28 @@ class AutoencoderTask(Task):
         batch: MixtureBatch,
         queries: QueryEmbedding,
         generator: torch.Generator,
-        critic: PatchCritic | None,
+        discriminator: PatchDiscriminator | None,
     ) -> LossOutput:
         config = model.config
         log_mel, made, divergence = reconstruct(model, batch, generator)
         error = laplace_loss(log_mel, made, model.log_scale)
         total = error + config.kl_weight * divergence
         terms = {"mel_l1": (log_mel - made).abs().mean(dim=(1, 2, 3)), "kl": divergence}
-        if critic is not None:
-            adversarial = hinge_made(critic(made))
+        if discriminator is not None:
+            adversarial = hinge_made(discriminator(made))
             last_layer = model.vae.decoder.conv_out.weight
             weight = adaptive_weight(error.mean(), adversarial.mean(), last_layer)
-            total = total + config.critic_weight * weight * adversarial
-            terms |= {"adversarial": adversarial, "critic_weight": weight.expand(len(total))}
+            total = total + config.discriminator_weight * weight * adversarial
+            terms |= {"adversarial": adversarial, "discriminator_weight": weight.expand(len(total))}
         return LossOutput(total, {name: term.detach() for name, term in terms.items()})
 
-    def critic_loss(
-        self, critic: PatchCritic, batch: MixtureBatch, generator: torch.Generator
+    def discriminator_loss(
+        self, discriminator: PatchDiscriminator, batch: MixtureBatch, generator: torch.Generator
     ) -> LossOutput:
-        with torch.no_grad():  # the critic alone learns from this
+        with torch.no_grad():  # the discriminator alone learns from this
             log_mel, made, _ = reconstruct(self.model, batch, generator)
-        loss = hinge_critic(critic(log_mel), critic(made))
-        return LossOutput(loss, {"critic": loss.detach()})
+        loss = hinge_discriminator(discriminator(log_mel), discriminator(made))
+        return LossOutput(loss, {"discriminator": loss.detach()})
 
     @torch.no_grad()  # measures, does not learn
     def score(

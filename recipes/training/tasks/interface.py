@@ -16,7 +16,7 @@ from ...data.mixtures.interface import Mixtures
 
 
 @dataclass(frozen=True)
-class Critic:
+class Discriminator:
     """What learns to tell what the model makes from what is real.
 
     start: the step from which it learns and counts. loss(network, batch, generator): of the network alone;
@@ -32,13 +32,13 @@ class Task(Protocol):
     """part: its table in recipes and checkpoints, as "separator"; kind: which of them it is.
 
     model: what is trained and averaged, an nn.Module with its config and sample_rate; where the methods take
-    a model, it is this one or its average. critic: None where nothing judges it.
+    a model, it is this one or its average. discriminator: None where nothing judges it.
     """
 
     part: str
     kind: str
     model: Any
-    critic: Critic | None
+    discriminator: Discriminator | None
 
     def loss(
         self,
@@ -46,9 +46,9 @@ class Task(Protocol):
         batch: MixtureBatch,
         queries: QueryEmbedding,
         generator: torch.Generator,
-        critic: Any | None,
+        discriminator: Any | None,
     ) -> LossOutput:
-        """critic: the critic's network, None before it counts."""
+        """discriminator: the discriminator's network, None before it counts."""
         ...
 
     def score(

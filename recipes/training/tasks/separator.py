@@ -16,7 +16,7 @@ from ...data.mixtures.interface import Mixtures
 from ...data.wording import PhraseBook
 from ..config import Recipe
 from ..validation import validate
-from .interface import Critic, Task
+from .interface import Discriminator, Task
 from .phrase_book import restore, teach
 
 
@@ -43,7 +43,7 @@ def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> SeparatorT
 
 class SeparatorTask(Task):
     part = "separator"
-    critic: Critic | None = None
+    discriminator: Discriminator | None = None
 
     def __init__(self, kind: str, model: Any) -> None:
         self.kind, self.model = kind, model
@@ -54,7 +54,7 @@ class SeparatorTask(Task):
         batch: MixtureBatch,
         queries: QueryEmbedding,
         generator: torch.Generator,
-        critic: Any,
+        discriminator: Any,
     ) -> LossOutput:
         told = conditioned(queries, batch, model.capabilities, generator)
         found: LossOutput = model.loss(batch, told, generator)

@@ -14,18 +14,21 @@ from torch import Tensor, nn
 from qsep.queries.interface import QueryEmbedding, QueryEncoder
 from qsep.queries.settings import configuration
 from qsep.separation.interface import LossOutput, MixtureBatch
-from qsep.separation.networks.discriminators.waves import WaveCriticConfig, WaveCritics
+from qsep.separation.networks.discriminators.waves import (
+    WaveDiscriminatorConfig,
+    WaveDiscriminators,
+)
 from qsep.separation.networks.mel.bigvgan import BigVGAN, VocoderConfig
 from qsep.separation.networks.mel.codec import clipped_log_mel
 from qsep.separation.networks.weight_norm import load_plain, plain_state, weight_normed
-from qsep.separation.objectives.adversarial import least_squares_critic, least_squares_made
+from qsep.separation.objectives.adversarial import least_squares_discriminator, least_squares_made
 from qsep.separation.objectives.feature_matching import feature_distance
 from qsep.separation.signal.mel import MelConfig
 
 from ...data.mixtures.interface import Mixtures
 from ...data.wording import PhraseBook
 from ..config import Recipe, model_settings
-from .interface import Critic, Task
+from .interface import Discriminator, Task
 from .waveforms import draw_waveforms
 
 KIND = "bigvgan"
@@ -35,21 +38,21 @@ PREFIX = "codec.vocoder."  # of its weights in FlowSep
 @configuration
 class Config:
     """mel, vocoder: as FlowSep's. mel_weight, feature_weight: of the log-mels' mean absolute error and of
-    feature matching, beside the critics. mixture_probability: as the autoencoder's."""
+    feature matching, beside the discriminators. mixture_probability: as the autoencoder's."""
 
     mel: MelConfig = field(default_factory=MelConfig)
     vocoder: VocoderConfig = field(default_factory=VocoderConfig)
-    critic: WaveCriticConfig = field(default_factory=WaveCriticConfig)
+    discriminator: WaveDiscriminatorConfig = field(default_factory=WaveDiscriminatorConfig)
     mel_weight: float = 45.0
     feature_weight: float = 2.0
-    critic_start: int = 0
+    discriminator_start: int = 0
     mixture_probability: float = 0.0
 
 
 def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> VocoderTask:
     config = model_settings(recipe, KIND, Config)
     torch.manual_seed(recipe.train.seed)
-    return VocoderTask(VocoderModel(config), WaveCritics(config.critic))
+    return VocoderTask(VocoderModel(config), WaveDiscriminators(config.discriminator))
 
 
 class VocoderModel(nn.Module):
@@ -80,9 +83,11 @@ class VocoderModel(nn.Module):
 class VocoderTask(Task):
     part, kind = "vocoder", KIND
 
-    def __init__(self, model: VocoderModel, critics: WaveCritics) -> None:
+    def __init__(self, model: VocoderModel, discriminators: WaveDiscriminators) -> None:
         self.model = model
-        self.critic: Critic | None = Critic(critics, model.config.critic_start, self.critic_loss)
+        self.discriminator: Discriminator | None = Discriminator(
+            discriminators, model.config.discriminator_start, self.discriminator_loss
+        )
 
     def loss(
         self,
@@ -90,30 +95,32 @@ class VocoderTask(Task):
         batch: MixtureBatch,
         queries: QueryEmbedding,
         generator: torch.Generator,
-        critic: WaveCritics | None,
+        discriminator: WaveDiscriminators | None,
     ) -> LossOutput:
         config = model.config
         real, made = model(batch, generator)
         error = model.mel_error(real, made)
         total, terms = config.mel_weight * error, {"mel_l1": error}
-        if critic is not None:
+        if discriminator is not None:
             with torch.no_grad():  # what is real is not to be learned
-                wanted = critic(real[:, None])
-            found = critic(made[:, None])
+                wanted = discriminator(real[:, None])
+            found = discriminator(made[:, None])
             adversarial = sum_of([least_squares_made(scores) for scores in found.scores])
             features = feature_distance(wanted.features, found.features)
             total = total + adversarial + config.feature_weight * features
             terms |= {"adversarial": adversarial, "features": features}
         return LossOutput(total, {name: term.detach() for name, term in terms.items()})
 
-    def critic_loss(
-        self, critic: WaveCritics, batch: MixtureBatch, generator: torch.Generator
+    def discriminator_loss(
+        self, discriminator: WaveDiscriminators, batch: MixtureBatch, generator: torch.Generator
     ) -> LossOutput:
-        with torch.no_grad():  # the critics alone learn from this
+        with torch.no_grad():  # the discriminators alone learn from this
             real, made = self.model(batch, generator)
-        pairs = zip(critic(real[:, None]).scores, critic(made[:, None]).scores, strict=True)
-        loss = sum_of([least_squares_critic(*scores) for scores in pairs])
-        return LossOutput(loss, {"critic": loss.detach()})
+        pairs = zip(
+            discriminator(real[:, None]).scores, discriminator(made[:, None]).scores, strict=True
+        )
+        loss = sum_of([least_squares_discriminator(*scores) for scores in pairs])
+        return LossOutput(loss, {"discriminator": loss.detach()})
 
     @torch.no_grad()  # measures, does not learn
     def score(
@@ -138,5 +145,5 @@ class VocoderTask(Task):
 
 
 def sum_of(losses: list[Tensor]) -> Tensor:
-    """Of one loss (b,) a critic, over the critics."""
+    """Of one loss (b,) a discriminator, over the discriminators."""
     return torch.stack(losses).sum(dim=0)

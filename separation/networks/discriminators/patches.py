@@ -1,4 +1,4 @@
-"""A critic of log-mel spectrograms that judges overlapping patches: PatchGAN.
+"""A discriminator of log-mel spectrograms that judges overlapping patches: PatchGAN.
 
 Isola et al., "Image-to-image translation with conditional adversarial networks" (2017), as in
 Esser et al. (2021).
@@ -14,7 +14,7 @@ from qsep.queries.settings import configuration
 
 KERNEL = 4
 SLOPE = 0.2  # of the activation below zero
-MOST_WIDENING = 8
+MAX_WIDENING = 8
 DEVIATION = 0.02  # of the weights at the start
 
 
@@ -27,13 +27,13 @@ class PatchConfig:
     num_layers: int = 3
 
 
-class PatchCritic(nn.Module):
-    """Batch norms use the batch at hand, as in training, which is all that a critic is for."""
+class PatchDiscriminator(nn.Module):
+    """Batch norms use the batch at hand, as in training, which is all that a discriminator is for."""
 
     def __init__(self, config: PatchConfig) -> None:
         super().__init__()
         widths = [
-            config.channels * min(2**layer, MOST_WIDENING) for layer in range(config.num_layers + 1)
+            config.channels * min(2**layer, MAX_WIDENING) for layer in range(config.num_layers + 1)
         ]
         layers: list[nn.Module] = [nn.Conv2d(1, widths[0], KERNEL, 2, 1), nn.LeakyReLU(SLOPE)]
         for index, (before, own) in enumerate(pairwise(widths), start=1):

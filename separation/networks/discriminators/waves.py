@@ -1,4 +1,4 @@
-"""The critics of BigVGAN (Lee et al. 2023, sec. 2): of waveforms folded at several periods (Kong et al.,
+"""Discriminators of BigVGAN (Lee et al. 2023, sec. 2): of waveforms folded at several periods (Kong et al.,
 "HiFi-GAN", 2020), and of magnitudes at several resolutions (Jang et al., "UnivNet", 2021).
 """
 
@@ -33,33 +33,33 @@ class WaveCriticConfig:
 
     def __post_init__(self) -> None:
         if not len(self.fft_sizes) == len(self.hops) == len(self.windows):
-            raise ValueError("critic: expected as many fft_sizes as hops and windows")
+            raise ValueError("discriminator: expected as many fft_sizes as hops and windows")
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """scores: (b, m) of each critic; features: (b, …) of each layer of each critic, scores included."""
+    """scores: (b, m) of each discriminator; features: (b, …) of each layer of each, scores included."""
 
     scores: tuple[Tensor, ...]
     features: tuple[Tensor, ...]
 
 
-class WaveCritics(nn.Module):
-    def __init__(self, config: WaveCriticConfig) -> None:
+class WaveDiscriminators(nn.Module):
+    def __init__(self, config: WaveDiscriminatorConfig) -> None:
         super().__init__()
         resolutions = zip(config.fft_sizes, config.hops, config.windows, strict=True)
-        by_period = [PeriodCritic(period, config.channels) for period in config.periods]
-        by_resolution = [SpectralCritic(*sizes, config.channels) for sizes in resolutions]
-        self.critics = nn.ModuleList([*by_period, *by_resolution])
+        by_period = [PeriodDiscriminator(period, config.channels) for period in config.periods]
+        by_resolution = [SpectralDiscriminator(*sizes, config.channels) for sizes in resolutions]
+        self.discriminators = nn.ModuleList([*by_period, *by_resolution])
 
     def forward(self, waveform: Tensor) -> Judgement:
         """waveform: (b, 1, t), t more than half of the longest FFT."""
-        layers = [critic(waveform) for critic in self.critics]
+        layers = [discriminator(waveform) for discriminator in self.discriminators]
         features = tuple(feature for own in layers for feature in own)
         return Judgement(tuple(own[-1].flatten(1) for own in layers), features)
 
 
-class PeriodCritic(nn.Module):
+class PeriodDiscriminator(nn.Module):
     """Sees every period-th sample, from each of the period's places."""
 
     def __init__(self, period: int, channels: int) -> None:
@@ -78,7 +78,7 @@ class PeriodCritic(nn.Module):
         return features_of(self.layers, padded.unflatten(-1, (-1, self.period)))
 
 
-class SpectralCritic(nn.Module):
+class SpectralDiscriminator(nn.Module):
     """Sees magnitudes at one resolution."""
 
     def __init__(self, fft_size: int, hop: int, window: int, channels: int) -> None:

@@ -20,7 +20,7 @@ from qsep.queries.settings import configuration
 from ..residual import ResidualBlock, Upsample
 
 EPSILON = 1e-6  # of the norms
-LEAST_LOG_VARIANCE, MOST_LOG_VARIANCE = -30.0, 20.0
+MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -30.0, 20.0
 
 
 @configuration
@@ -65,7 +65,7 @@ class MelVAE(nn.Module):
     def encode(self, log_mel: Tensor) -> Posterior:
         """log_mel: (b, 1, n, k)."""
         mean, log_variance = self.to_moments(self.encoder(log_mel)).chunk(2, dim=1)
-        return Posterior(mean, log_variance.clamp(LEAST_LOG_VARIANCE, MOST_LOG_VARIANCE))
+        return Posterior(mean, log_variance.clamp(MIN_LOG_VARIANCE, MAX_LOG_VARIANCE))
 
     def decode(self, latent: Tensor) -> Tensor:
         """latent: (b, d, n/4, k/4), to (b, 1, n, k)."""

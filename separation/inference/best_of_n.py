@@ -90,7 +90,7 @@ def listener(encoder: QueryEncoder) -> QueryEncoder:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class BestOfN:
     """num candidates of each target, judged by one of JUDGES."""
 
     num: int = 1
@@ -112,15 +112,15 @@ class Drawing:
     def apply(
         self, separator: Separator, encoder: QueryEncoder, queries: Sequence[Query]
     ) -> Separator:
-        """The separator itself for one candidate, else BestOf. queries: all it will be asked, in order."""
+        """The separator itself for one candidate, else BestOfNSeparator. queries: all of a call, in order."""
         if self.num == 1:
             return separator
         if self.judge == "consistency":
-            return BestOf(separator, self.num, ByConsistency())
-        return BestOf(separator, self.num, ByEmbedding(listener(encoder), queries))
+            return BestOfNSeparator(separator, self.num, ByConsistency())
+        return BestOfNSeparator(separator, self.num, ByEmbedding(listener(encoder), queries))
 
 
-class BestOf(nn.Module, Separator):
+class BestOfNSeparator(nn.Module, Separator):
     """A generative separator as one that draws `num` candidates in one pass and returns each query's best.
 
     Candidate i is drawn from the seed i, so that the first is what the separator alone gives, and all are
@@ -176,7 +176,7 @@ class BestOf(nn.Module, Separator):
 
 def explained(separator: object, index: int) -> dict[str, Any]:
     """What a report says of the candidates of query `index`: the judge, and chunk by chunk who was kept."""
-    if not isinstance(separator, BestOf):
+    if not isinstance(separator, BestOfNSeparator):
         return {}
     chunks = [choices[index] for choices in separator.choices]
     return {"candidates": {"num": separator.num, "judge": separator.judge.name, "chunks": chunks}}

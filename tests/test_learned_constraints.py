@@ -1,4 +1,4 @@
-"""Conditions that a network reads itself: what training draws, and that a vague query is made up for."""
+"""Constraints that a network reads itself: what training draws, and that a vague query is made up for."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,10 +10,10 @@ from tiny import QUERY_DIM, RATE, SETTINGS, mixture_batch, noise, rng, tiny_sepa
 from torch import Tensor
 
 from qsep.evaluation.metrics.sdr import si_sdr
-from qsep.queries.interface import Conditions, QueryEmbedding, TextQuery
+from qsep.queries.interface import Constraints, QueryEmbedding, TextQuery
 from qsep.recipes.data.mixtures.constraints import activity, conditioned
 from qsep.separation.components import build_separator
-from qsep.separation.inference.constraints import separate_conditioned
+from qsep.separation.inference.constraints import separate_constrained
 from qsep.separation.interface import Capabilities, MixtureBatch
 
 BOTH = Capabilities(negatives=True, spans=True)
@@ -120,10 +120,10 @@ def test_a_learned_condition_says_which_of_two_sounds_is_meant(
 def test_conditions_reach_the_network_that_learned_them_and_no_rule_does() -> None:
     """At the network's rate, for a recording longer than a chunk: as if the network had had it whole."""
     separator = tiny_separator(negatives=True, spans=True)
-    conditions = Conditions(negatives=["?", "??"], spans=[(0.5, 41.0)])
+    conditions = Constraints(negatives=["?", "??"], spans=[(0.5, 41.0)])
     mixture, pooled = noise(2, 45 * RATE), unit_vectors(3 + 2, QUERY_DIM, seed=4)
     blocks = np.array_split(mixture.numpy(), 7, axis=-1)
-    pairs = separate_conditioned(separator, blocks, RATE, QueryEmbedding(pooled), conditions)
+    pairs = separate_constrained(separator, blocks, RATE, QueryEmbedding(pooled), conditions)
     found = np.concatenate([targets for _, targets in pairs], axis=-1)
 
     track = torch.zeros(1, 3, 45 * RATE)

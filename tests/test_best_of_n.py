@@ -12,11 +12,11 @@ from tiny import QUERY_DIM, RATE, StubEncoder, noise, rng, tiny_separator, unit_
 from torch import Tensor
 
 from qsep.queries.cache import CachedEncoder
-from qsep.queries.interface import AudioQuery, Conditions, Query, QueryEmbedding, TextQuery
+from qsep.queries.interface import AudioQuery, Constraints, Query, QueryEmbedding, TextQuery
 from qsep.queries.media import read_recording
 from qsep.separation.api import Model
 from qsep.separation.checkpoint import describe, save_checkpoint
-from qsep.separation.inference.best_of import BestOf, ByConsistency, ByEmbedding
+from qsep.separation.inference.best_of_n import BestOfNSeparator, ByConsistency, ByEmbedding
 from qsep.separation.inference.chunks import geometry
 
 
@@ -45,7 +45,7 @@ def test_each_query_gets_the_candidate_that_is_judged_best_drawn_from_its_number
     separator = tiny_separator(kind)
     mixture, queries = noise(1, 2, 1500), asked(1, 3)
     scores = torch.tensor([[0.1, 0.9, 0.2], [0.3, 0.1, 0.1], [0.2, 0.1, 0.5], [0.0, 0.2, 0.3]])
-    best = BestOf(separator, 4, Prefers(scores))
+    best = BestOfNSeparator(separator, 4, Prefers(scores))
     found = best.separate(mixture, queries).target[0]
     for query, seed in enumerate((1, 0, 2)):
         drawn = separator.separate(mixture, queries, rng(seed)).target[0, query]
@@ -111,10 +111,10 @@ def test_a_model_draws_the_same_best_again_and_one_candidate_changes_nothing() -
     model = Model(tiny_separator("flow_unet"), StubEncoder(), "tiny", "weights")
     audio = noise(2, 3000).numpy()
     plain = model.separate(audio, "a dog").target
-    assert np.array_equal(plain, model.best_of(1).separate(audio, "a dog").target)
-    chosen = [model.best_of(5, "consistency").separate(audio, "a dog").target for _ in range(2)]
+    assert np.array_equal(plain, model.best_of_n(1).separate(audio, "a dog").target)
+    chosen = [model.best_of_n(5, "consistency").separate(audio, "a dog").target for _ in range(2)]
     assert np.array_equal(*chosen)
-    assert model.best_of(5, "consistency").fingerprint != model.fingerprint == "weights"
+    assert model.best_of_n(5, "consistency").fingerprint != model.fingerprint == "weights"
 
 
 def saved(folder: Path) -> Path:
@@ -154,7 +154,7 @@ def test_queries_read_in_advance_let_the_encoder_go_unless_it_may_judge(tmp_path
     vars(encoder)["network"] = "large"
     cached = CachedEncoder(encoder, tmp_path / "cache.sqlite")
     model = Model(tiny_separator("flow_unet"), cached, "tiny")
-    model.best_of(2).learn_queries([query])
+    model.best_of_n(2).learn_queries([query])
     assert "network" in vars(encoder)
     model.learn_queries([query])
     assert "network" not in vars(encoder)
@@ -168,9 +168,9 @@ def test_words_are_read_once_for_all_chunks_windows_and_candidates(
     separator, encoder = tiny_separator("flowsep"), StubEncoder()
     calls = []
     separator.unet.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
-    model = Model(separator, encoder, "tiny").best_of(2, "consistency")
+    model = Model(separator, encoder, "tiny").best_of_n(2, "consistency")
     names = ["a dog", "rain"]
-    cut = geometry(model.drawer([TextQuery(name) for name in names], Conditions()))
+    cut = geometry(model.choosing_separator([TextQuery(name) for name in names], Constraints()))
     num_samples = 2 * cut.step + 100
     model.separate(noise(1, num_samples).numpy(), names, RATE)
     assert encoder.asked == [names]

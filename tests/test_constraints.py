@@ -12,9 +12,9 @@ import torch
 from command import Run, names, record
 from tiny import RATE, StubEncoder, noise, tiny_separator
 
-from qsep.queries.interface import Conditions, Span, TextQuery
+from qsep.queries.interface import Constraints, Span, TextQuery
 from qsep.separation.api import Model
-from qsep.separation.inference.ratio_masks import SharingRule, fitting_hop
+from qsep.separation.inference.ratio_masks import RatioMasks, fitting_hop
 from qsep.separation.inference.time_spans import FADE_SECONDS, allowed, gains
 
 
@@ -53,7 +53,7 @@ def test_a_span_reads_as_it_is_written(text: str, span: Span) -> None:
 )
 def test_a_malformed_span_is_refused_with_how_to_write_it(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Conditions(spans=[text])
+        Constraints(spans=[text])
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_a_malformed_span_is_refused_with_how_to_write_it(text: str, message: st
     ],
 )
 def test_what_spans_leave(spans: list[str], not_spans: list[str], left: list[str]) -> None:
-    found = allowed(Conditions(spans=spans, not_spans=not_spans))
+    found = allowed(Constraints(spans=spans, not_spans=not_spans))
     assert [str(span) for span in found] == left
 
 
 def test_spans_that_leave_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="the spans leave no time"):
-        allowed(Conditions(spans=["1-2"], not_spans=["0-1.5", "1.2-3"]))
+        allowed(Constraints(spans=["1-2"], not_spans=["0-1.5", "1.2-3"]))
 
 
 def test_gains_fade_inside_the_span_and_are_the_same_in_blocks() -> None:
@@ -92,9 +92,9 @@ def test_gains_fade_inside_the_span_and_are_the_same_in_blocks() -> None:
 
 def test_outside_its_spans_a_target_is_silent_and_inside_as_it_was(model: Model) -> None:
     rate, mixture = 44100, noise(2, 3 * 44100).numpy()
-    conditions = Conditions(spans=["0.5-2.25"], not_spans=[(1, 1.5)])
+    constraints = Constraints(spans=["0.5-2.25"], not_spans=[(1, 1.5)])
     plain = model.separate(mixture, "a dog", rate).target
-    result = model.separate(mixture, "a dog", rate, conditions=conditions)
+    result = model.separate(mixture, "a dog", rate, constraints=constraints)
     fade = round(FADE_SECONDS * rate)
     for first, last in ((22050, 44100), (66150, 99225)):
         inside = slice(first + fade, last - fade)
@@ -122,7 +122,7 @@ def test_a_span_outside_the_recording_is_refused_and_nothing_written(
 
 
 def test_players_round_the_end_of_a_recording(model: Model) -> None:
-    target = model.separate(noise(1, 7990), "a dog", conditions=Conditions(spans=["0-1"])).target
+    target = model.separate(noise(1, 7990), "a dog", constraints=Constraints(spans=["0-1"])).target
     assert target.shape == (1, 7990)
 
 
@@ -135,9 +135,9 @@ def estimates(model: Model, mixture: np.ndarray, words: Sequence[str]) -> np.nda
 
 def test_a_negative_is_separated_too_and_taken_off_by_the_rule(model: Model) -> None:
     mixture = noise(2, 3001).numpy()
-    conditions = Conditions(["rain", TextQuery("wind"), "rain"], exclusive=True)
-    found = model.separate(mixture, ["a dog", "a bell"], conditions=conditions)
-    rule = SharingRule(2, True, fitting_hop(RATE, model.separator.stride_samples))
+    constraints = Constraints(["rain", TextQuery("wind"), "rain"], exclusive=True)
+    found = model.separate(mixture, ["a dog", "a bell"], constraints=constraints)
+    rule = RatioMasks(2, True, fitting_hop(RATE, model.separator.stride_samples))
     alone = estimates(model, mixture, ["a dog", "a bell", "rain", "wind"])
     expected = rule(torch.from_numpy(mixture), torch.from_numpy(alone)).numpy()
     for result, target in zip(found, expected, strict=True):
@@ -207,9 +207,9 @@ def test_generated_targets_become_parts_of_the_recording_if_consistent(tmp_path:
         source, noise(4001, 2).numpy(), RATE
     )  # so quiet that what is generated fits too
     found = {}
-    for name, conditions in (("plain", Conditions()), ("parts", Conditions(consistent=True))):
+    for name, constraints in (("plain", Constraints()), ("parts", Constraints(consistent=True))):
         model.separate_file(
-            source, [TextQuery("rain")], tmp_path / name, residual=True, conditions=conditions
+            source, [TextQuery("rain")], tmp_path / name, residual=True, constraints=constraints
         )
         found[name] = [read(tmp_path / name / f"a.rain{end}.wav") for end in ("", ".residual")]
         assert np.array_equal(sum(found[name]), read(source))
@@ -233,9 +233,9 @@ def test_generated_targets_become_parts_of_the_recording_if_consistent(tmp_path:
 def test_conditions_combine_for_generated_sound(tmp_path: Path) -> None:
     model = Model(tiny_separator("flowsep"), StubEncoder(), "flow")
     source = record(tmp_path / "a.wav", 4001, RATE, 2)
-    conditions = Conditions(["wind"], ["0.1-0.4"], ["0.2-0.25"], exclusive=True, consistent=True)
+    constraints = Constraints(["wind"], ["0.1-0.4"], ["0.2-0.25"], exclusive=True, consistent=True)
     queries = [TextQuery("rain"), TextQuery("dog")]
-    model.separate_file(source, queries, tmp_path / "out", residual=True, conditions=conditions)
+    model.separate_file(source, queries, tmp_path / "out", residual=True, constraints=constraints)
     parts = [read(tmp_path / "out" / f"a.{name}.wav") for name in ("rain", "dog", "residual")]
     assert np.array_equal(sum(parts), read(source))
     for target in parts[:2]:

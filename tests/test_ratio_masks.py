@@ -9,15 +9,15 @@ import scipy.signal
 import torch
 from tiny import QUERY_DIM, RATE, kind_of, noise, rng, tiny_separator, unit_vectors
 
-from qsep.queries.interface import Conditions, QueryEmbedding
+from qsep.queries.interface import Constraints, QueryEmbedding
 from qsep.separation.inference.chunks import geometry, separate_chunks
-from qsep.separation.inference.constraints import separate_conditioned
+from qsep.separation.inference.constraints import separate_constrained
 from qsep.separation.inference.ratio_masks import (
     NEITHER,
-    SharingRule,
+    RatioMasks,
+    exclusive_masks,
     fitting_hop,
-    shared_out,
-    shares,
+    ratio_masks,
     without,
 )
 
@@ -52,7 +52,7 @@ def test_nothing_is_left_where_all_is_the_negatives_and_a_negative_only_takes() 
 
 def test_shares_that_sum_to_one_at_most_stay_and_others_are_scaled_together() -> None:
     share = torch.rand(3, 5, 7, generator=rng(3))
-    total, found = share.sum(dim=0), shared_out(share)
+    total, found = share.sum(dim=0), exclusive_masks(share)
     assert ((total > 1).any(), (total < 1).any()) == (True, True)
     assert (found.sum(dim=0) <= 1 + 1e-6).all()
     torch.testing.assert_close(found[:, total < 1], share[:, total < 1])
@@ -63,7 +63,7 @@ def test_silence_has_no_shares_and_channels_share_theirs() -> None:
     spec = torch.view_as_complex(noise(2, 5, 7, 2))
     spec[:, 1] = 0
     estimates = torch.stack([0.5 * spec, 3 * spec])
-    found = shares(estimates, spec)
+    found = ratio_masks(estimates, spec)
     expected = torch.tensor([0.5, 1.0])[:, None, None] * (spec[0].abs() > 0)
     torch.testing.assert_close(found, expected)
 
@@ -71,7 +71,7 @@ def test_silence_has_no_shares_and_channels_share_theirs() -> None:
 @pytest.mark.parametrize("num_samples", [1, 127, 3001])
 def test_targets_are_the_mixture_masked_in_scipys_stft(num_samples: int) -> None:
     mixture, estimates = noise(2, num_samples), noise(2 + 1, 2, num_samples, seed=1)
-    found = SharingRule(1, True, HOP)(mixture, estimates)
+    found = RatioMasks(1, True, HOP)(mixture, estimates)
     size = {"window": np.sqrt(scipy.signal.get_window("hann", 2 * HOP)), "nperseg": 2 * HOP}
     padded = ((0, 0), (0, -num_samples % HOP + 2 * HOP))
 
@@ -102,7 +102,7 @@ def test_the_rules_frames_fit_the_separators(rate: int, stride: int, hop: int) -
 @pytest.mark.parametrize("kind", ["band_unet", "clipsep", "convtasnet", "flowsep"])
 def test_a_recording_in_chunks_is_as_one_at_once(kind: str) -> None:
     separator = tiny_separator(kind)
-    rule = SharingRule(2, True, fitting_hop(RATE, separator.stride_samples))
+    rule = RatioMasks(2, True, fitting_hop(RATE, separator.stride_samples))
     cut = geometry(separator, 1.0, rule)
     mixture, pooled = noise(2, 5 * cut.step // 2 + 77), unit_vectors(3 + 2, QUERY_DIM, seed=9)
     blocks = mixture.split(1511, dim=-1)
@@ -128,8 +128,8 @@ def test_parts_of_the_mixture_are_consistent_as_they_are(kind: str) -> None:
     separator, mixture = tiny_separator(kind), noise(2, 3001).numpy()
     queries = QueryEmbedding(unit_vectors(3, QUERY_DIM))
     plain, consistent = (
-        list(separate_conditioned(separator, [mixture], RATE, queries, conditions))
-        for conditions in (Conditions(), Conditions(consistent=True))
+        list(separate_constrained(separator, [mixture], RATE, queries, constraints))
+        for constraints in (Constraints(), Constraints(consistent=True))
     )
     for (_, found), (_, expected) in zip(consistent, plain, strict=True):
         np.testing.assert_array_equal(found, expected)
@@ -142,8 +142,8 @@ def test_several_at_once_never_take_more_than_there_is(kind: str) -> None:
     queries = QueryEmbedding(unit_vectors(4, QUERY_DIM))
     hop = fitting_hop(RATE, separator.stride_samples)
 
-    def energies(conditions: Conditions) -> tuple[float, float, float]:
-        pairs = list(separate_conditioned(separator, [mixture], RATE, queries, conditions))
+    def energies(constraints: Constraints) -> tuple[float, float, float]:
+        pairs = list(separate_constrained(separator, [mixture], RATE, queries, constraints))
         targets = np.concatenate([targets for _, targets in pairs], axis=-1)
         whole = np.abs(scipy.signal.stft(mixture, nperseg=2 * hop)[2])
         taken = np.abs(scipy.signal.stft(targets, nperseg=2 * hop)[2]).sum(axis=0)
@@ -151,8 +151,8 @@ def test_several_at_once_never_take_more_than_there_is(kind: str) -> None:
         excess = np.square(np.maximum(taken - whole, 0)).sum() / np.square(whole).sum()
         return float(excess), float(rest), float(np.square(mixture).sum())
 
-    before, _, _ = energies(Conditions())
-    after, rest, whole = energies(Conditions(exclusive=True, consistent=True))
+    before, _, _ = energies(Constraints())
+    after, rest, whole = energies(Constraints(exclusive=True, consistent=True))
     assert before > 0.05
     # Other frames than the rule's, whose neighbouring bins and frames may have shared otherwise
     assert after < 0.05 * before
