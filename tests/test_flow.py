@@ -15,7 +15,7 @@ from torch import Tensor
 
 from qsep.separation.flow_matching import (
     SOLVERS,
-    Field,
+    Velocity,
     grid_times,
     guided,
     heun,
@@ -33,7 +33,7 @@ from qsep.separation.flow_matching import (
 MEAN, DEVIATION = 3.0, 0.5
 
 
-def normal_field(mean: float = MEAN, deviation: float = DEVIATION) -> Field:
+def normal_field(mean: float = MEAN, deviation: float = DEVIATION) -> Velocity:
     def field(place: Tensor, tau: float) -> Tensor:
         variance = (1 - tau) ** 2 + tau**2 * deviation**2
         slope = (tau * deviation**2 - (1 - tau)) / variance
