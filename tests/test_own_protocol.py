@@ -38,7 +38,7 @@ def test_every_recording_is_asked_for_once_beside_another_label(data: Path) -> N
     assert len(targets) == len(set(targets)) == NUM_ITEMS + 3 + 2
     assert all(row.label not in row.labels for row in items.rows)
     assert "late.wav" not in {cut.path for row in items.rows for cut in row.cuts}
-    asked = {asked.label: asked.query for asked in items.asked}
+    asked = {asked.label: asked.query for asked in items.item_queries}
     assert asked == {"bell": "bell", "dog": "Rex", "my_kettle": "my kettle"}
 
 
@@ -70,7 +70,7 @@ def test_held_out_wordings_are_those_that_somebody_wrote(data: Path) -> None:
 
 def test_an_absent_label_is_none_of_the_mixture(data: Path) -> None:
     items = load(data, condition="absent")
-    for asked in items.asked:
+    for asked in items.item_queries:
         assert asked.label not in asked.others
     assert not items.render(0).target.any()
 

@@ -26,9 +26,7 @@ class LiveSeparator:
     def __init__(self, separator: Queried, queries: QueryEmbedding, num_channels: int) -> None:
         if not separator.config.causal:
             raise ValueError("this model looks ahead; only a causal one separates live")
-        if not hasattr(separator.backbone, "step") or not hasattr(
-            separator.analysis, "window_samples"
-        ):
+        if not separator.capabilities.streaming:
             raise ValueError("live separation needs an STFT and a backbone that goes step by step")
         if separator.num_channels not in (None, num_channels):
             raise ValueError(

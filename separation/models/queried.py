@@ -23,9 +23,9 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..components import from_settings, load_component
-from ..interface import LossOutput, MixtureBatch, Separated
-from ..networks.composition import Analysis, Backbone, Entry, Head, Inject
-from ..networks.query_masks import only_asked
+from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separator
+from ..networks.composition import Analysis, Backbone, CausalBackbone, Entry, Head, Inject
+from ..networks.query_masks import only_queried
 from ..networks.running_level import running_level
 from ..objectives.snr import thresholded_snr_loss
 
@@ -82,7 +82,7 @@ def part(package: Any, settings: dict[str, Any], *arguments: Any) -> Any:
     return module.build(from_settings(module.Config, own), *arguments)
 
 
-class Queried(nn.Module):
+class Queried(nn.Module, Separator):
     """See the module's docstring."""
 
     def __init__(self, config: Config) -> None:
@@ -121,6 +121,10 @@ class Queried(nn.Module):
         half = round(config.segment_seconds * config.sample_rate / 2)
         self.stride_samples = -(-half // self.analysis.hop_samples) * self.analysis.hop_samples
         self.context_samples = 2 * self.stride_samples
+        steps = config.causal and isinstance(self.backbone, CausalBackbone)
+        self.capabilities = Capabilities(
+            streaming=steps and config.analysis["kind"] != "filterbank"
+        )
 
     def level(self, carrier: Tensor) -> Tensor:
         """Root mean square of (b, c, f, n), of all of it or up to each frame: (b, 1, 1, 1 or n)."""
@@ -228,10 +232,10 @@ class Queried(nn.Module):
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
         """Thresholded SNR of target and residual, mean over the queries of each mixture."""
-        asked = batch.asked()
-        present = asked & (batch.sources.abs().amax(dim=(-2, -1)) > 0)
-        absent = asked & ~present
-        outputs = self.separated(batch.mixture, only_asked(queries, asked))
+        queried = batch.queried()
+        present = queried & (batch.sources.abs().amax(dim=(-2, -1)) > 0)
+        absent = queried & ~present
+        outputs = self.separated(batch.mixture, only_queried(queries, queried))
         mixture = batch.mixture[:, None]
         truth = torch.stack([batch.sources, mixture - batch.sources], dim=2)
         error, energy, whole = (
@@ -243,7 +247,7 @@ class Queried(nn.Module):
         cost = (weights * snr_loss).sum(dim=-1) / weights.sum()
         weight = present + self.config.absent_weight * absent
         return LossOutput(
-            # 1e-9: a mixture of which nothing is asked has nothing to learn from, not 0 / 0
+            # 1e-9: a mixture of which nothing is queried has nothing to learn from, not 0 / 0
             total=(weight * cost).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-9),
             terms={
                 name: torch.where(chosen, snr_loss[..., 0].detach(), torch.nan).nanmean(dim=1)

@@ -12,7 +12,7 @@ f counts what a head works on (bins, or learned filters, or 1 for samples), k wh
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -66,6 +66,7 @@ class Backbone(Protocol):
         ...
 
 
+@runtime_checkable
 class CausalBackbone(Backbone, Protocol):
     """One that no frame makes look ahead, and that goes on where it stopped."""
 
