@@ -69,7 +69,7 @@ class Suite:
 
     @property
     def item_queries(self) -> list[ItemQuery]:
-        return [variant.asked for variant in self.variants]
+        return [variant.item_query for variant in self.variants]
 
     @property
     def families(self) -> Mapping[str, tuple[str, ...]]:

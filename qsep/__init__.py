@@ -1,12 +1,15 @@
 """Separate the sounds that a query names from a recording.
 
-import qsep
+In Python:
 
-result = qsep.load().separate("street.wav", "a dog barking")
-result.save("out")
+    import qsep
+
+    result = qsep.load().separate("street.wav", "a dog barking")
+    result.save("out")
 """
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +23,11 @@ if TYPE_CHECKING:
         TextQuery,
     )
     from qsep.separation.api import Model, Result, load, models
+
+if not (Path(__file__).parent / "queries").is_dir():
+    # In a checkout the other folders lie beside this one: there `python -m qsep.recipes` works as it is,
+    # and does not take them from another checkout that happens to be installed.
+    __path__.append(str(Path(__file__).parents[1]))
 
 # Imported at first use, so that importing the package stays quick.
 _EXPORTS = {

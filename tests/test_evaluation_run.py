@@ -32,7 +32,7 @@ class Items:
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
-    def asked(self) -> list[ItemQuery]:
+    def item_queries(self) -> list[ItemQuery]:
         return [ItemQuery("a tone", label) for label in "bab"]
 
     def render(self, index: int) -> Item:
@@ -74,7 +74,7 @@ class ManyItems:
     manifest_sha256: str = "1"
     condition: str = "plain"
     ids: tuple[str, ...] = tuple(f"{'bad' if i == 3 else 'item'}{i}" for i in range(11))
-    asked: tuple[ItemQuery, ...] = tuple(
+    item_queries: tuple[ItemQuery, ...] = tuple(
         ItemQuery(f"query {i % 3}", f"label_{i % 3}", ("other",)) for i in range(11)
     )
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class ManyItems:
             raise ValueError("not to be had")
         noise = np.random.default_rng(index).normal(0, 0.1, (2, 6000 + 977 * index))
         target, rest = noise.astype(np.float32)
-        asked = self.asked[index]
+        asked = self.item_queries[index]
         mixture = target + rest
         return Item(self.ids[index], *asked[:2], mixture, target, rest, 16000, asked.others)
 

@@ -42,7 +42,7 @@ def knowing_nothing_of_places(**changes: Any) -> Any:
     return separator
 
 
-def test_the_field_is_the_mean_velocity_of_a_normal_target_given_place_and_mixture() -> None:
+def test_the_velocity_is_the_mean_velocity_of_a_normal_target_given_place_and_mixture() -> None:
     """Monte Carlo: targets drawn around m X with variance c, weighted by how likely the noise is that
     puts their path through the place."""
     separator, tau = knowing_nothing_of_places(), 0.6
@@ -50,9 +50,9 @@ def test_the_field_is_the_mean_velocity_of_a_normal_target_given_place_and_mixtu
     pooled, rng = unit_vectors(1, QUERY_DIM, seed=2), torch.Generator().manual_seed(4)
     place = normal(scene.spec.numel(), rng).reshape(scene.spec.shape).to(scene.spec)
     with torch.no_grad():
-        question = separator.asked(scene, pooled)
-        velocity = separator.field(scene, question, place, torch.tensor([tau]))
-        masked = separator.field(scene, question, torch.zeros_like(place), torch.tensor([0.0]))
+        question = separator.query_state(scene, pooled)
+        velocity = separator.velocity(scene, question, place, torch.tensor([tau]))
+        masked = separator.velocity(scene, question, torch.zeros_like(place), torch.tensor([0.0]))
     mask = question.logits.sigmoid()
     doubt = separator.to_bins(mask * (1 - mask) + 1e-4)[:, None]
     for index in ((0, 0, 3, 2), (0, 0, 17, 5), (0, 0, 30, 11)):

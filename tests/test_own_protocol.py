@@ -62,7 +62,7 @@ def test_held_out_wordings_are_those_that_somebody_wrote(data: Path) -> None:
         load(data, condition="wordings")
     text = '[wordings]\nbell = ["ding"]\ndog = ["woof", "him"]\nmy_kettle = ["tea"]\n'
     (data / "wordings.toml").write_text(text)
-    asked = load(data, condition="wordings").asked
+    asked = load(data, condition="wordings").item_queries
     assert [a.query for a in asked if a.label == "dog"] == ["woof", "him", "woof"]
     with pytest.raises(ValueError, match="no phrases for sounds that are none of its labels"):
         load(data, condition="absent-wordings")

@@ -329,7 +329,7 @@ def test_esc_folds_have_the_same_items_alone_and_together(tmp_path: Path) -> Non
     esc_folder(tmp_path)
     whole = load_items("esc50", tmp_path)
     second = load_items("esc50", tmp_path, settings={"fold": "2"})
-    assert second.ids == whole.ids[6:] and second.asked == whole.asked[6:]
+    assert second.ids == whole.ids[6:] and second.item_queries == whole.item_queries[6:]
     assert np.array_equal(second.render(3).mixture, whole.render(9).mixture)
 
 

@@ -31,7 +31,9 @@ class Noises:
     manifest_sha256: str = "2"
     condition: str = "plain"
     ids: tuple[str, ...] = tuple(f"n{i}" for i in range(len(LABELS)))
-    asked: tuple[ItemQuery, ...] = tuple(ItemQuery(f"the {x}", x, ("sea_waves",)) for x in LABELS)
+    item_queries: tuple[ItemQuery, ...] = tuple(
+        ItemQuery(f"the {x}", x, ("sea_waves",)) for x in LABELS
+    )
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def render(self, index: int) -> Item:
@@ -39,7 +41,7 @@ class Noises:
         num_samples = 4000 + 100 * index
         target = rng.normal(0, 0.01 * (index + 1), num_samples).astype(np.float32)
         rest = rng.normal(0, 0.05, num_samples).astype(np.float32)
-        query, label, others = self.asked[index]
+        query, label, others = self.item_queries[index]
         parts = target + rest, target, rest
         return Item(self.ids[index], query, label, *parts, RATE, others)
 
@@ -135,7 +137,7 @@ def test_relatives_are_of_one_family() -> None:
 
 
 def test_without_relatives_the_condition_is_refused() -> None:
-    alone = Noises(ids=("n1",), asked=(ItemQuery("rain", "rain"),))
+    alone = Noises(ids=("n1",), item_queries=(ItemQuery("rain", "rain"),))
     with pytest.raises(ValueError, match=r"no item of noises .* same-family"):
         suite(alone, "same-family")
 
@@ -200,7 +202,7 @@ def test_a_protocols_way_of_setting_up_a_model_holds_under_conditions(tmp_path: 
         manifest_sha256="3",
         condition="plain",
         ids=plain.ids,
-        asked=plain.asked,
+        item_queries=plain.item_queries,
         make=plain.render,
         measure=lambda item, estimate: pytest.fail("this is not what was published"),
         average=lambda rows: {"figure": 1.0},

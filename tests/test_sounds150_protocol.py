@@ -103,7 +103,7 @@ def test_all_manifests_are_read_by_name_with_their_scores_apart(tmp_path: Path) 
     assert items.render(650).setting == "dev-families"
     one = load_items("sounds150", SHARED / "data" / "sounds150", Path("dev-3"))
     assert one.name == "sounds150-dev-3"
-    assert one.asked == items.item_queries[300:600]
+    assert one.item_queries == items.item_queries[300:600]
     assert one.render(7).setting == ""
 
 

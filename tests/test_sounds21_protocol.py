@@ -195,7 +195,7 @@ RAIN_IN_FLUTE = {"interferers": "flute.wav", "interferer_labels": "flute"}
 
 def test_absent_asks_for_the_one_label_that_is_not_in_the_mixture(data: Path) -> None:
     manifest = write_manifest(data / "m.csv", RAIN_IN_FLUTE, FLUTE, DOG | RAIN_IN_FLUTE, {})
-    asked = load(manifest, data, "absent").asked
+    asked = load(manifest, data, "absent").item_queries
     assert asked == (
         ("a dog", "dog_bark", ("rain", "flute")),
         ("rain falling", "rain", ("flute", "dog_bark")),
