@@ -14,9 +14,9 @@ from typing import Any, TypeVar, dataclass_transform, get_type_hints
 
 T = TypeVar("T")
 
-MOST_ITEMS, MOST_LETTERS = 100_000, 100_000  # of a list, of a text
-MOST_STEPS = 1_000_000_000
-MOST_SAMPLES = 1 << 24
+MAX_ITEMS, MAX_LETTERS = 100_000, 100_000  # of a list, of a text
+MAX_STEPS = 1_000_000_000
+MAX_SAMPLES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ CHANNELS, LAYERS = Range(1, 16384), Range(1, 256)  # larger networks fit no mach
 # each of its items.
 RANGES = {
     "sample_rate": Range(1000, 768_000),
-    "*_samples": Range(1, MOST_SAMPLES),
+    "*_samples": Range(1, MAX_SAMPLES),
     "num_validation": Range(0, 1_000_000),
     "num_workers": Range(0, 1024),
     "num_phrases": Range(0, 1_000_000),
@@ -55,13 +55,13 @@ RANGES = {
     "max_absent": Range(0, 65536),
     "max_sources": COUNT,
     "max_tokens": Range(1, 65536),
-    "skip_limit": Range(1, MOST_STEPS),
-    "*_every": Range(1, MOST_STEPS),
-    "steps": Range(0, MOST_STEPS),
+    "skip_limit": Range(1, MAX_STEPS),
+    "*_every": Range(1, MAX_STEPS),
+    "steps": Range(0, MAX_STEPS),
     "teacher_steps": Range(1, 10_000),
-    "*_steps": Range(0, MOST_STEPS),
-    "*_start": Range(0, MOST_STEPS),
-    "decay_end": Range(0, MOST_STEPS),
+    "*_steps": Range(0, MAX_STEPS),
+    "*_start": Range(0, MAX_STEPS),
+    "decay_end": Range(0, MAX_STEPS),
     "seed": Range(0, 2**63 - 1),
     "learning_rate": Range(0, 10),
     "warmup_stairs": Range(0, 10),
@@ -96,8 +96,8 @@ RANGES = {
     "table_dim": Range(0, 65536),
     "dim": COUNT,
     "*_dim": COUNT,
-    "segment_frames": Range(1, MOST_SAMPLES),
-    "*_frames": Range(1, MOST_SAMPLES),
+    "segment_frames": Range(1, MAX_SAMPLES),
+    "*_frames": Range(1, MAX_SAMPLES),
     "null_tokens": Range(0, 65536),
     "spare_channels": Range(0, 65536),
     "attention_free": Range(0, 65536),
@@ -125,7 +125,7 @@ RANGES = {
     "*_kernel": Range(1, 1024),
     "windows": COUNT,
 }
-MOST_LEVELS = 64
+MAX_LEVELS = 64
 LEVELS = (  # lists with an entry for each level of a network
     "channels",
     "blocks",
@@ -167,8 +167,8 @@ def check_settings(config: Any) -> None:
     """ValueError for the first setting that is not finite, out of its range, or larger than any use."""
     for item in fields(config):
         value = getattr(config, item.name)
-        if isinstance(value, tuple) and item.name in LEVELS and not 0 < len(value) <= MOST_LEVELS:
-            raise ValueError(f"{item.name} has {len(value)} items; expected 1 to {MOST_LEVELS}")
+        if isinstance(value, tuple) and item.name in LEVELS and not 0 < len(value) <= MAX_LEVELS:
+            raise ValueError(f"{item.name} has {len(value)} items; expected 1 to {MAX_LEVELS}")
         allowed = None
         for number in numbers_in(value, item.name):
             if isinstance(number, float) and not math.isfinite(number):
@@ -180,15 +180,15 @@ def check_settings(config: Any) -> None:
 
 def numbers_in(value: Any, name: str) -> Iterable[float]:
     """The numbers of a setting, which may be one or a list of them; sizes are checked on the way."""
-    if isinstance(value, str) and len(value) > MOST_LETTERS:
-        raise ValueError(f"{name} is {len(value)} letters long; expected {MOST_LETTERS} at most")
+    if isinstance(value, str) and len(value) > MAX_LETTERS:
+        raise ValueError(f"{name} is {len(value)} letters long; expected {MAX_LETTERS} at most")
     if isinstance(value, bool):
         return
     if isinstance(value, (int, float)):
         yield value
     elif isinstance(value, (tuple, list)):
-        if len(value) > MOST_ITEMS:
-            raise ValueError(f"{name} has {len(value)} items; expected {MOST_ITEMS} at most")
+        if len(value) > MAX_ITEMS:
+            raise ValueError(f"{name} has {len(value)} items; expected {MAX_ITEMS} at most")
         for item in value:
             yield from numbers_in(item, name)
 

@@ -103,7 +103,7 @@ class Model:
         self.name = name
         self.fingerprint = fingerprint
         self.source = source
-        self.drawing = Drawing()
+        self.candidates = BestOfN()
 
     def best_of_n(self, candidates: int, judge: str = "embedding") -> Model:
         """This model, of a generative separator, that draws so many candidates of each target and keeps the
@@ -162,7 +162,7 @@ class Model:
         """What the classes are called, one name each."""
         return self.encoder.class_names or self.classes
 
-    def familiarity(self, query: Asked) -> Familiarity | None:
+    def familiarity(self, query: QueryLike) -> Familiarity | None:
         """How near the query is to what the model knows; None for models without a phrase book."""
         book = self.separator.phrase_book
         if book is None:

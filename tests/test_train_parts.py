@@ -8,7 +8,7 @@ import torch
 from qsep.recipes.training.config import TrainConfig
 from qsep.recipes.training.curves import plot_curves
 from qsep.recipes.training.learner import learning_rate_factor
-from qsep.recipes.training.sampler import DrawSampler, step_generator
+from qsep.recipes.training.sampler import StepSampler, step_generator
 from qsep.recipes.training.state import Ema, load_state, save_state
 from qsep.separation.storage.results import Results
 

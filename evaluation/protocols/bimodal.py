@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from qsep.separation.audio.reader import read_mono
 
-from ..interface import Asked, Item
+from ..interface import Item, ItemQuery
 from ..metrics.bss_eval import bss_eval_sources
 from ..metrics.bss_scores import as_score
 from ._published import PublishedItems, choose

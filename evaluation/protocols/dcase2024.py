@@ -15,7 +15,7 @@ import numpy as np
 
 from qsep.separation.audio.reader import read_mono
 
-from ..interface import Asked, Item
+from ..interface import Item, ItemQuery
 from ._premixed import uncentred
 from ._published import PublishedItems, mean_of
 from ._recordings import check_files, read_list, without_header

@@ -16,7 +16,7 @@ import numpy as np
 
 from qsep.separation.audio.reader import read_mono
 
-from ..interface import Asked, Item
+from ..interface import Item, ItemQuery
 from ._published import PublishedItems, choose, mean_of
 from ._recordings import check_files, read_list, without_header
 

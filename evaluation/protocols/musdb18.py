@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qsep.separation.audio.reader import read_mono
 
-from ..interface import Asked, Item
+from ..interface import Item, ItemQuery
 from ..metrics.bss_scores import BACKENDS, Backend, as_score
 from ._published import PublishedItems, choose, present
 from ._recordings import check_files, combined_hash

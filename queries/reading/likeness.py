@@ -16,7 +16,7 @@ SHARPNESS = (
 SCALE = 10.0  # of the linear classifier's input, so that its weights are about 1
 DECAY = 3e-5  # of its weights
 ITERATIONS = 60
-LEAST_ODDS = 1e-12
+MIN_ODDS = 1e-12
 INT8_LIMIT = 127
 
 
@@ -44,7 +44,7 @@ class Likeness:
         logits = self.weights @ vector + self.bias
         by_entry = np.exp(logits - logits.max())
         odds = np.sqrt(
-            np.maximum(by_phrase / by_phrase.sum(), LEAST_ODDS) * (by_entry / by_entry.sum())
+            np.maximum(by_phrase / by_phrase.sum(), MIN_ODDS) * (by_entry / by_entry.sum())
         )
         nearest = np.full(len(self.bias), -1, np.float32)
         np.maximum.at(nearest, self.owners, cosines)

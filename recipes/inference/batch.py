@@ -92,7 +92,7 @@ def separate_files(
         try:
             model.learn_queries([*queries, *constraints.negatives])
             with progress_bar(path.name) as progress:
-                rows = model.separate_file(path, queries, out, residual, progress, conditions)
+                rows = model.separate_file(path, queries, out, residual, progress, constraints)
         except Exception as error:  # whatever is wrong with one file, the others go on
             all_done = False
             report_failure(path, error, json_output)

@@ -55,7 +55,7 @@ def differing(old: Any, new: Any, name: str = "") -> dict[str, list[Any]]:
     return {} if same else {name: [old, new]}
 
 
-class Journal:
+class RunLog:
     """log.jsonl, one line an entry; lines after the resumed step are dropped, they will come again.
 
     What of the settings changed where a run was continued is an entry "changed" of that step.

@@ -91,7 +91,7 @@ class Run:
                 self.discriminator.adam.load_state_dict(state["discriminator_optimizer"])
         self.ema.model.to(self.fabric.device)
         self.validation = self.data(validation=True)
-        self.journal = Journal(self.results, content, self.step, self.fabric.is_global_zero)
+        self.log = RunLog(self.results, content, self.step, self.fabric.is_global_zero)
 
     def data(self, validation: bool) -> Mixtures:
         return build_data(self.recipe, self.book, self.task.model.sample_rate, validation)
@@ -191,15 +191,15 @@ class Run:
         state = {"step": self.step, "seed": self.config.seed, "model": self.task.model.state_dict()}
         state |= {"ema": self.ema.model.state_dict()}
         state |= {"optimizer": self.model.optimizer.state_dict()}
-        if self.critic:
-            state |= {"critic": self.critic.network.state_dict()}
-            state |= {"critic_optimizer": self.critic.optimizer.state_dict()}
+        if self.discriminator:
+            state |= {"discriminator": self.discriminator.network.state_dict()}
+            state |= {"discriminator_optimizer": self.discriminator.optimizer.state_dict()}
         save_state(self.results, state)
         content = {table: values for table, values in self.content.items() if table != "card"}
         provenance: dict[str, Any] = {"recipe": self.recipe.name, "content": content}
         provenance |= {"seed": self.config.seed, "step": self.step}
-        if self.journal.changes:
-            provenance["changes"] = self.journal.changes
+        if self.log.changes:
+            provenance["changes"] = self.log.changes
         description = describe(
             self.task.kind,
             self.ema.model,
@@ -216,8 +216,8 @@ class Run:
             if self.encoder and self.encoder.belongs_to_model:
                 own = carry_encoder(description, self.encoder, scratch)
             save_checkpoint(self.out / "model", description, weights, card, dtype, own)
-        if self.journal.path.stat().st_size:
-            self.results.write("loss.png", lambda picture: plot_curves(self.journal.path, picture))
+        if self.log.path.stat().st_size:
+            self.results.write("loss.png", lambda picture: plot_curves(self.log.path, picture))
 
 
 def train(

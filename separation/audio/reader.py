@@ -23,7 +23,7 @@ from .source import Source, named
 
 logger = logging.getLogger("qsep")
 
-MOST_VALUES = 1 << 22  # samples times channels of a block
+MAX_VALUES = 1 << 22  # samples times channels of a block
 
 
 class AudioReader:
@@ -55,7 +55,7 @@ class AudioReader:
         channels they are shorter. Once per reader. AudioError for no audio at all, damage, and NaN or
         infinite samples; a file that ends early is read to its end, with a warning.
         """
-        block_samples = max(1, min(block_samples, MOST_VALUES // self.num_channels))
+        block_samples = max(1, min(block_samples, MAX_VALUES // self.num_channels))
         num_read = 0
         for part in self._parts:
             if part is not self._parts[0]:

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from .sample_format import Waveform
 
-LEAST_RATE, MOST_RATE = 1000, 768_000  # Hz
-MOST_CHANNELS = 1024
+MIN_RATE, MAX_RATE = 1000, 768_000  # Hz
+MAX_CHANNELS = 1024
 
 
 class AudioError(ValueError):
@@ -62,8 +62,8 @@ def named(path: Path) -> Iterator[None]:
 
 
 def check_properties(path: Path, sample_rate: int, num_channels: int) -> None:
-    if not (LEAST_RATE <= sample_rate <= MOST_RATE and 1 <= num_channels <= MOST_CHANNELS):
+    if not (MIN_RATE <= sample_rate <= MAX_RATE and 1 <= num_channels <= MAX_CHANNELS):
         raise AudioError(
             f"{path} claims {num_channels} channels at {sample_rate} Hz; expected 1 to "
-            f"{MOST_CHANNELS} at {LEAST_RATE} to {MOST_RATE} Hz: its header is damaged, export it again"
+            f"{MAX_CHANNELS} at {MIN_RATE} to {MAX_RATE} Hz: its header is damaged, export it again"
         )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qsep.queries.cache import CachedEncoder
 from qsep.queries.encoders.panns import Panns
-from qsep.queries.interface import ClassQuery, Conditions, Query, TextQuery
+from qsep.queries.interface import ClassQuery, Constraints, Query, TextQuery
 from qsep.queries.networks.cnn14 import Cnn14, load_cnn14
 
 from ..api import Model

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from qsep.queries.settings import configuration
 
-LEAST_WEIGHT, MOST_WEIGHT = 1e-3, 10.0
+MIN_WEIGHT, MAX_WEIGHT = 1e-3, 10.0
 
 
 @configuration

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from qsep.queries.settings import MOST_SAMPLES, Range, configuration
+from qsep.queries.settings import MAX_SAMPLES, Range, configuration
 
 from ..band_split import Bands, BandSplit, GatedLinear, GatedMlp
 from .stft import Config as StftConfig
@@ -33,7 +33,7 @@ class Config:
     case), or "rms". readout: "mlp" (hidden_factor) or "linear" (shares), see `band_split`."""
 
     window_samples: int = 1280
-    hop_samples: Annotated[int, Range(0, MOST_SAMPLES)] = 0
+    hop_samples: Annotated[int, Range(0, MAX_SAMPLES)] = 0
     scheme: str = "coarse"
     widths: tuple[int, ...] = ()
     width: int = 48

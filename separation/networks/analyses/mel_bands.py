@@ -10,7 +10,7 @@ from typing import Annotated
 
 import torch
 
-from qsep.queries.settings import MOST_SAMPLES, Range, configuration
+from qsep.queries.settings import MAX_SAMPLES, Range, configuration
 
 from ...signal.mel import MelConfig, mel_filters
 from ..band_split import Bands
@@ -23,7 +23,7 @@ class Config:
     """num_bands mel bands from 0 Hz to the Nyquist frequency; the rest as in `bands`."""
 
     window_samples: int = 2048
-    hop_samples: Annotated[int, Range(0, MOST_SAMPLES)] = 0
+    hop_samples: Annotated[int, Range(0, MAX_SAMPLES)] = 0
     num_bands: int = 60
     width: int = 384
     hidden_factor: int = 4

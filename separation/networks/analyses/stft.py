@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from qsep.queries.settings import MOST_SAMPLES, Range, configuration
+from qsep.queries.settings import MAX_SAMPLES, Range, configuration
 
 from ...signal.stft import istft, stft
 
@@ -18,7 +18,7 @@ class Config:
     backbone's output to maps sees."""
 
     window_samples: int = 1024
-    hop_samples: Annotated[int, Range(0, MOST_SAMPLES)] = 0
+    hop_samples: Annotated[int, Range(0, MAX_SAMPLES)] = 0
     readout_kernel: int = 1
 
     def __post_init__(self) -> None:

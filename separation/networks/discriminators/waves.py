@@ -21,7 +21,7 @@ NUM_SPECTRAL_LAYERS = 5
 
 
 @configuration
-class WaveCriticConfig:
+class WaveDiscriminatorConfig:
     """periods in samples; fft_sizes, hops and windows, in samples, of one resolution each. channels: of the
     narrowest layers."""
 
