@@ -136,7 +136,7 @@ def get_models(
 ) -> None:
     """Download models and convert them, so that they can be used without a network."""
     from qsep.separation.api import checkpoint_folder
-    from qsep.separation.published.installed import get_model, is_here
+    from qsep.separation.published.installed import get_model
     from qsep.separation.published.registry import published_models
 
     if given and not given.is_dir():
@@ -147,12 +147,6 @@ def get_models(
         if model is None:
             print(f"{name}: {checkpoint_folder(name)}")
             continue
-        if model.separates and not is_here(model) and not model.files[0].page:
-            print(
-                f"{name}: fetching {in_words(model.size)} from {model.files[0].where}; "
-                f"licence: {model.licence}",
-                file=sys.stderr,
-            )
         path = get_model(name, given)
         print(
             f'{name}: in a recipe [encoder] {model.use} = "{path}"'

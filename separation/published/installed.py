@@ -6,6 +6,7 @@ every later start reads.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -22,6 +23,8 @@ from .registry import (
     published_models,
 )
 from .transfer import DownloadError, explained, is_connection_fault
+
+log = logging.getLogger("qsep")
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")  # ORG/NAME or ORG/NAME@REVISION
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -72,7 +75,7 @@ def get_model(name: str, given: Path | None = None) -> Path:
 
 
 def by_hand(model: PublishedModel) -> str:
-    names = " and ".join(file.name for file in model.files)
+    names = " and ".join(file.name for file in model.files if file.page)
     doubt = " (these names could not be confirmed)" if model.unconfirmed else ""
     return (
         f"{model.name}: a program cannot fetch it: open {model.files[0].page} in a browser, unpack what "
@@ -84,12 +87,16 @@ def by_hand(model: PublishedModel) -> str:
 def convert(model: PublishedModel, given: Path | None) -> Path:
     from .reader import convert_to_folder
 
+    first = model.files[0]
+    if not (given or first.page or local_copy(first)):
+        size = f"{model.size / 1e9:.1f} GB " if model.size else ""
+        log.warning("%s: fetching %sfrom %s (%s)", model.name, size, first.where, model.licence)
     try:
-        first = fetch(model.files[0], given)
+        separator = fetch(first, given)
         others = [
             fetch(file, given)
             for file in model.files[1:]
-            if not (file.unless_holds and holds(first, file.unless_holds))
+            if not (file.unless_holds and holds(separator, file.unless_holds))
         ]
         for need in model.needs:
             fetch_needed(need)
@@ -100,9 +107,9 @@ def convert(model: PublishedModel, given: Path | None) -> Path:
         raise DownloadError(f"{error} (the place of {names} could not be confirmed)") from error
     folder = models_folder() / model.name
     with temporary_folder(folder.parent) as scratch:
-        for path in (first, *others):  # side by side, as converters look for them
+        for path in (separator, *others):  # side by side, as converters look for them
             stand_in(path, scratch / path.name)
-        convert_to_folder(scratch / first.name, folder, published=model)
+        convert_to_folder(scratch / separator.name, folder, published=model)
     return folder
 
 

@@ -21,6 +21,7 @@ REMEDIES = {
     410: "it was taken away: look at {where}, or update qsep",
     429: "too many requests: wait a few minutes, then repeat this command",
 }
+UNWRITABLE = (errno.ENOSPC, errno.EACCES, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))
 SERVER_FAULT = "the server is in trouble: repeat this command later"
 
 
@@ -133,7 +134,7 @@ def explained(error: Exception, name: str, where: str, part: Path | None = None)
     if status := status_of(error):
         remedy = REMEDIES.get(status, SERVER_FAULT if status >= 500 else "see {where}")
         return DownloadError(f"{name}: the server answers {status}; {remedy.format(where=where)}")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES):
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
         folder = part.parent if part else "the cache"
         return DownloadError(f"{name}: cannot be written to {folder} ({os.strerror(error.errno)})")
     reason = next(iter(str(error).splitlines()), "") or type(error).__name__
