@@ -142,11 +142,11 @@ class Model:
 
         return HubModel.of(self).save_pretrained(folder, **options)
 
-    def push_to_hub(self, name: str, **options: Any) -> str:
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Publish the model's checkpoint as ORG/NAME on the hub; returns the address of the commit."""
         from .published.hub_model import HubModel
 
-        return HubModel.of(self).push_to_hub(name, **options)
+        return HubModel.of(self).push_to_hub(repo_id, **options)
 
     @property
     def device(self) -> torch.device:

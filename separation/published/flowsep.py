@@ -104,7 +104,7 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
         raise ValueError(
             f"{path}: reads text by states {config.query_dim} wide; expected {expected_dims}"
         )
-    encoder = {
+    encoder: dict[str, Any] = {
         "model": HUB_NAMES[config.query_dim],
         "dim": config.query_dim,
         "max_tokens": config.null_tokens,

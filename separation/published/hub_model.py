@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .transfer import DownloadError, explained
 PARTS = ("config.json", "model.safetensors", "README.md")
 
 
-class HubModel(ModelHubMixin, Model, library_name="qsep"):
+class HubModel(ModelHubMixin, Model):
     """A Model with the methods of huggingface_hub's ModelHubMixin.
 
     What is saved is the checkpoint that the model was read from: its networks may have been rewritten for
@@ -79,8 +80,7 @@ def copy_checkpoint(source: Path, target: Path) -> None:
     inner = source / ENCODER_FOLDER
     names += [str(path.relative_to(source)) for path in sorted(inner.rglob("*")) if path.is_file()]
     for name in names:
-        original = source / name
-        write_atomically(target / name, lambda path, file=original: shutil.copyfile(file, path))
+        write_atomically(target / name, partial(shutil.copyfile, source / name))
 
 
 def push(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -136,7 +135,7 @@ def explained(error: Exception, name: str, where: str, part: Path | None = None)
         return DownloadError(f"{name}: the server answers {status}; {remedy.format(where=where)}")
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         folder = part.parent if part else "the cache"
-        return DownloadError(f"{name}: cannot be written to {folder} ({os.strerror(error.errno)})")
+        return DownloadError(f"{name}: cannot be written to {folder} ({error.strerror})")
     reason = next(iter(str(error).splitlines()), "") or type(error).__name__
     kept = f" ({part.stat().st_size / 1e6:.1f} MB are kept)" if part and part.exists() else ""
     return DownloadError(
@@ -156,7 +155,7 @@ def progress_bar_class() -> Any:
     """A bar on standard error where that is a terminal, whatever hides those of other libraries."""
     from tqdm import tqdm
 
-    class Bar(tqdm):  # type: ignore[type-arg]
+    class Bar(tqdm):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             options["disable"] = not sys.stderr.isatty()
             super().__init__(*arguments, **options)
