@@ -159,7 +159,7 @@ def digest(query: Plain | ClassQuery) -> bytes:
     return hashlib.blake2b(repr(query).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def parts_of(query: Query) -> tuple[Plain, ...]:
+def parts_of(query: Query) -> tuple[Plain | ClassQuery, ...]:
     return query.parts if isinstance(query, MixedQuery) else (query,)
 
 

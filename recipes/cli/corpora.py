@@ -109,7 +109,7 @@ def check_data(
 
     Ends with 1 where something must not stay as it is, as equal content in train and dev.
     """
-    from qsep.separation.checkpoint import write_atomically
+    from qsep.separation.storage.temporary import write_atomically
 
     from ..data.corpus.checking import check_corpus
     from ..data.corpus.folder import report_text
@@ -144,7 +144,7 @@ def count_data(
     jobs: JobsOption = NUM_JOBS,
 ) -> None:
     """Clips, groups and minutes by label, family, source and licence."""
-    from qsep.separation.checkpoint import write_atomically
+    from qsep.separation.storage.temporary import write_atomically
 
     from ..data.corpus.checking import read_corpus
     from ..data.corpus.counting import count, page_of, text_of

@@ -40,7 +40,7 @@ def copy_recipe(
     file: Annotated[Path, typer.Argument(help="The TOML file to write, which must not be there.")],
 ) -> None:
     """Copy a recipe's file, comments and all, to be changed and trained as a recipe of your own."""
-    from qsep.separation.checkpoint import write_atomically
+    from qsep.separation.storage.temporary import write_atomically
 
     from ..training.config import find_recipe
 

@@ -70,10 +70,10 @@ class Segmentwise(nn.Module):
         target = mixture.new_zeros(*queries.pooled.shape[:2], *mixture.shape[1:])
         for item, (segment, masks) in enumerate(zip(padded, queries.pooled, strict=True)):
             heard = self.tag(segment.mean(dim=0).cpu()).to(masks)
-            queries = masks * heard
-            active = queries.amax(dim=1) >= self.threshold
+            probabilities = masks * heard
+            active = probabilities.amax(dim=1) >= self.threshold
             if active.any():
-                embedding = QueryEmbedding(queries[active][None])
+                embedding = QueryEmbedding(probabilities[active][None])
                 target[item, active] = self.inner.separate(segment[None], embedding).target[
                     0, ..., :num_samples
                 ]

@@ -110,13 +110,14 @@ class ClassUNet(nn.Module, Separator):
         planes = config.features // 4 + config.refine_features
         self.unet = UNet(config.channels, config.blocks, planes)
         self.class_logits = nn.Linear(config.features, self.query_dim)
+        last = nn.Linear(config.refine_hidden, config.refine_features + 1)
         self.refine = nn.Sequential(
             nn.Linear(2 * config.refine_features + 1, config.refine_hidden),
             nn.ReLU(),
-            nn.Linear(config.refine_hidden, config.refine_features + 1),
+            last,
         )
-        nn.init.zeros_(self.refine[-1].weight)  # at first the second mask is the first
-        nn.init.zeros_(self.refine[-1].bias)
+        nn.init.zeros_(last.weight)  # at first the second mask is the first
+        nn.init.zeros_(last.bias)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def spectrum(self, waveform: Tensor) -> Tensor:

@@ -173,7 +173,7 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
         else:
             first = labels[rng.integers(len(labels))]
             plan = [([first], [first])]
-        pool = labels
+        pool: Sequence[str] = labels
         if rng.random() < config.family_probability:
             pool = sorted(self.kin[first])
         taken = list(plan[0][1])

@@ -1,7 +1,8 @@
 """What a data set of training mixtures may be."""
 
+from .classes import ClassMixtures
 from .mix_and_separate import MixAndSeparate
 from .segments import SegmentMixtures
 from .videos import VideoMixtures
 
-Mixtures = MixAndSeparate | VideoMixtures | SegmentMixtures
+Mixtures = MixAndSeparate | VideoMixtures | SegmentMixtures | ClassMixtures

@@ -95,7 +95,7 @@ def mine(
 def read_items(folder: Path, split: str) -> list[Item]:
     if not (folder / f"{split}.json").is_file():
         return []
-    read_captions(folder, split, least=0)  # that it is such a list, and its files are there
+    read_captions(folder, split, min_clips=0)  # that it is such a list, and its files are there
     items: list[Item] = json.loads((folder / f"{split}.json").read_text("utf-8"))["data"]
     return items
 

@@ -71,7 +71,7 @@ def join(folders: Sequence[Path], out: Path, exclude: Sequence[Path] = ()) -> Wr
 
 def moved(folder: Path, split: str, out: Path) -> list[Item]:
     """The items of a list in a folder, as one in `out` has to name them."""
-    read_captions(folder, split, least=0)  # that it is one, and its files are there
+    read_captions(folder, split, min_clips=0)  # that it is one, and its files are there
     items: list[Item] = json.loads((folder / f"{split}.json").read_text("utf-8"))["data"]
     return [item | {"wav": relative(located(folder, item["wav"]), out)} for item in items]
 
