@@ -148,6 +148,17 @@ def test_saved_and_loaded_again_it_separates_alike(tiny_model: Path, tmp_path: P
     np.testing.assert_array_equal(found[0], found[1])
 
 
+def test_files_of_somebody_elses_model_are_not_replaced(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"model_type": "bert"}')
+    model = load(tiny_model, "cpu")
+    with pytest.raises(ValueError, match=r"config\.json is there, and no earlier"):
+        model.save_pretrained(tmp_path / "other")
+    assert content(tmp_path / "other") == {"config.json": b'{"model_type": "bert"}'}
+    model.save_pretrained(tmp_path / "mine")
+    model.save_pretrained(tmp_path / "mine")  # its own it may
+
+
 def test_pushed_from_python_it_comes_back(hub: LocalHub, tiny_model: Path, tmp_path: Path) -> None:
     model = load(tiny_model, "cpu")
     assert model.save_pretrained(tmp_path / "a", push_to_hub=True, repo_id="me/a")

@@ -12,8 +12,8 @@ from huggingface_hub import HfApi, ModelCard, ModelHubMixin
 
 from ..api import Model, load
 from ..card import named, with_header
-from ..checkpoint import ENCODER_FOLDER, read_config
-from ..storage.temporary import write_atomically
+from ..checkpoint import CHECKPOINT, ENCODER_FOLDER, read_config
+from ..storage.results import Results
 from .reader import convert_to_folder
 from .transfer import DownloadError, explained
 
@@ -30,6 +30,12 @@ class HubModel(ModelHubMixin, Model):
     @classmethod
     def of(cls, model: Model) -> HubModel:
         return cls(model.separator, model.encoder, model.name, model.fingerprint, model.source)
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        # The mixin begins by deleting config.json, which may be another model's.
+        Results(Path(save_directory), CHECKPOINT, shared=True).claim(*PARTS)
+        address: str | None = super().save_pretrained(save_directory, **options)
+        return address
 
     def _save_pretrained(self, save_directory: Path) -> None:
         if self.source is None:
@@ -73,14 +79,20 @@ class HubModel(ModelHubMixin, Model):
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
-    """The files of a checkpoint into a folder, which keeps what else it holds."""
+    """The files of a checkpoint into a folder, which keeps what else it holds.
+
+    Raises ValueError if one would take the place of a file that is none of an earlier checkpoint.
+    """
     read_config(source)  # refuses what is none
-    target.mkdir(parents=True, exist_ok=True)
     names = [name for name in PARTS if (source / name).is_file()]
     inner = source / ENCODER_FOLDER
-    names += [str(path.relative_to(source)) for path in sorted(inner.rglob("*")) if path.is_file()]
+    names += [
+        path.relative_to(source).as_posix() for path in sorted(inner.rglob("*")) if path.is_file()
+    ]
+    results = Results(target, CHECKPOINT, shared=True)
+    results.claim(*names)
     for name in names:
-        write_atomically(target / name, partial(shutil.copyfile, source / name))
+        results.write(name, partial(shutil.copyfile, source / name))
 
 
 def push(
@@ -108,7 +120,11 @@ def push(
         try:
             api.create_repo(name, private=private, exist_ok=True)
             done = api.upload_folder(
-                repo_id=name, folder_path=scratch, commit_message=commit_message, revision=branch
+                repo_id=name,
+                folder_path=scratch,
+                allow_patterns=[*PARTS, f"{ENCODER_FOLDER}/*"],
+                commit_message=commit_message,
+                revision=branch,
             )
         except Exception as error:  # whatever the libraries under it raise
             reason = explained(error, name, f"https://huggingface.co/{name}")
