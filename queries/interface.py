@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -316,6 +316,24 @@ def check_readable(encoder: QueryEncoder, queries: Sequence[Query]) -> None:
     for query in queries:
         if type(query) not in encoder.modalities:
             raise unreadable(encoder, query)
+
+
+@runtime_checkable
+class SoundEncoder(Protocol):
+    """A query encoder whose space sounds share with words, through which gradients reach the sound.
+
+    sample_rate: in Hz, of what it hears.
+    """
+
+    sample_rate: int
+
+    def embed_sound(self, waveform: Tensor) -> Tensor:
+        """(n, t) at sample_rate, t >= 1, to unit vectors (n, dim), near those of texts that describe them."""
+        ...
+
+    def similarity_scale(self) -> float:
+        """The inverse temperature of similarities that it was trained with."""
+        ...
 
 
 def unreadable(encoder: QueryEncoder, query: Query) -> ValueError:

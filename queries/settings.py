@@ -95,6 +95,7 @@ RANGES = {
     "query_dim": Range(0, 65536),  # 0: asked for nothing
     "table_dim": Range(0, 65536),
     "dim": COUNT,
+    "token_dim": Range(0, 65536),  # 0: the vector of the whole query is its token
     "*_dim": COUNT,
     "segment_frames": Range(1, MAX_SAMPLES),
     "*_frames": Range(1, MAX_SAMPLES),
@@ -124,6 +125,18 @@ RANGES = {
     "shares": Range(1, 1024),
     "*_kernel": Range(1, 1024),
     "windows": COUNT,
+    "window": COUNT,
+    "depths": LAYERS,
+    "rank": Range(0, 16384),
+    "mask_width": CHANNELS,
+    "drop": SHARE,
+    "negative_only": SHARE,
+    "*_share": SHARE,
+    "*_fraction": SHARE,
+    "separation": WEIGHT,
+    "consistency": WEIGHT,
+    "agreement": WEIGHT,
+    "alike_cosine": Range(-1, 2),
 }
 MAX_LEVELS = 64
 LEVELS = (  # lists with an entry for each level of a network

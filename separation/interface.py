@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor
 
-from qsep.queries.interface import Query, QueryEmbedding
+from qsep.queries.interface import Query, QueryEmbedding, SoundEncoder
 
 if TYPE_CHECKING:
     from .concepts import ConceptReader
@@ -26,6 +26,8 @@ class MixtureBatch:
     mixture: (b, c, t), exactly sources.sum(dim=1).
     sources: (b, s, c, t). A source of zeros with a query is a sound that is queried and absent.
     queries: b lists of s; None where a source is not queried.
+    part_of: (b, s) whole numbers, or None. A sound that is known by its name alone, as part of a source that
+    is a mixture itself: the index of that source, and zeros in its own place of `sources`; -1 for others.
     """
 
     mixture: Tensor
@@ -33,6 +35,7 @@ class MixtureBatch:
     queries: list[list[Query | None]]
     sample_rate: int
     ids: list[str]
+    part_of: Tensor | None = None
 
     def queried(self) -> Tensor:
         """(b, s) bool, True where a source is queried."""
@@ -42,7 +45,8 @@ class MixtureBatch:
     def to(self, device: torch.device | str) -> MixtureBatch:
         """The same batch with its tensors on another device."""
         mixture, sources = self.mixture.to(device), self.sources.to(device)
-        return MixtureBatch(mixture, sources, self.queries, self.sample_rate, self.ids)
+        part_of = None if self.part_of is None else self.part_of.to(device)
+        return MixtureBatch(mixture, sources, self.queries, self.sample_rate, self.ids, part_of)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ class Separator(Protocol):
     stride_samples: cutting a recording at multiples of this leaves frames where they were.
     context_samples: an output sample depends on no input farther away than this.
     classes: names of the sound classes it was trained on; empty where it was not so trained.
+    judge: in training, the frozen encoder of its queries where that hears too, for objectives that ask what
+    estimates sound like; set by who trains.
     """
 
     config: Any
@@ -103,6 +109,7 @@ class Separator(Protocol):
     context_samples: int
     capabilities: Capabilities = Capabilities()
     classes: tuple[str, ...] = ()
+    judge: SoundEncoder | None = None
 
     @property
     def phrase_book(self) -> ConceptReader | None:

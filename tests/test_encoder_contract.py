@@ -50,6 +50,11 @@ def resnet_settings(folder: Path) -> dict[str, Any]:
 # A file in queries/encoders needs an entry here: settings of a small encoder whose files lie in a folder.
 SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "clap": lambda folder: {"model": str(save_clap(folder))},
+    "clap_tokens": lambda folder: {
+        "model": str(save_clap(folder)),
+        "token_dim": 24,
+        "num_tokens": 31,  # the small network has 40 positions
+    },
     "clip": clip_settings,
     "joint": lambda folder: {},
     "labels": lambda folder: {"labels": LABELS},

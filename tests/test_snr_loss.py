@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from qsep.separation.objectives.snr import thresholded_snr_loss
+from qsep.separation.objectives.snr import negative_si_snr, negative_snr, thresholded_snr_loss
 
 
 def loss(error: float, target: float, mixture: float, **settings: float) -> float:
@@ -68,3 +68,43 @@ def test_every_entry_is_scored_by_itself() -> None:
         for column in range(4):
             alone = thresholded_snr_loss(*(e[row, column] for e in energies))
             torch.testing.assert_close(scores[row, column], alone, rtol=1e-6, atol=1e-6)  # float32
+
+
+def test_plain_and_scale_invariant_ratios_are_those_of_torchmetrics() -> None:
+    """Two items of one channel, with means; -0.9 SNR - 0.1 SI-SNR is CLAPSep's loss."""
+    from torchmetrics.functional.audio import (
+        scale_invariant_signal_noise_ratio,
+        signal_noise_ratio,
+    )
+
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randn(2, 1, 301, generator=generator) + 0.3
+    estimate = 0.7 * target + 0.2 * torch.randn(2, 1, 301, generator=generator) - 0.1
+    plain = signal_noise_ratio(estimate[:, 0], target[:, 0])
+    torch.testing.assert_close(negative_snr(estimate, target), -plain, atol=1e-4, rtol=0)
+    invariant = scale_invariant_signal_noise_ratio(estimate[:, 0], target[:, 0])
+    torch.testing.assert_close(negative_si_snr(estimate, target), -invariant, atol=1e-4, rtol=0)
+
+
+def test_the_ratio_of_two_channels_is_that_of_their_energies() -> None:
+    """Errors 1 and 3 of energies 8 and 2: 10 log10(4 / 10) dB."""
+    target = torch.tensor([[[2.0, 2.0], [1.0, 1.0]]])
+    estimate = torch.tensor([[[1.0, 2.0], [1.0, 1.0 + 3**0.5]]])
+    assert negative_snr(estimate, target).item() == pytest.approx(10 * math.log10(0.4), abs=1e-5)
+
+
+def test_the_scale_of_an_estimate_does_not_matter_to_the_scale_invariant_ratio() -> None:
+    generator = torch.Generator().manual_seed(2)
+    target = torch.randn(3, 2, 50, generator=generator)
+    estimate = target + torch.randn(3, 2, 50, generator=generator)
+    louder = negative_si_snr(5 * estimate + 1, target)
+    torch.testing.assert_close(louder, negative_si_snr(estimate, target), atol=1e-4, rtol=0)
+
+
+def test_ratios_of_silence_are_finite_and_so_are_their_gradients() -> None:
+    silence = torch.zeros(1, 1, 9)
+    for ratio in (negative_snr, negative_si_snr):
+        estimate = torch.zeros(1, 1, 9, requires_grad=True)
+        value = ratio(estimate, silence)
+        value.backward()
+        assert value.item() == 0 and estimate.grad is not None and estimate.grad.isfinite().all()

@@ -85,6 +85,47 @@ SETTINGS["class_unet"] = {
     "refine_hidden": 7,
 }
 SETTINGS["class_unet:shifted"] = SETTINGS["class_unet"] | {"shifts": 2, "mask_exponent": 0.7}
+SETTINGS["bimodal"] = {
+    "query_dim": QUERY_DIM,
+    "token_dim": 0,
+    "num_features": 5,
+    "channels": [6, 8, 10],
+    "num_attentive": 2,
+    "num_heads": 2,
+    "spectrogram": {
+        "sample_rate": RATE,
+        "window_samples": 62,
+        "hop_samples": 32,
+        "segment_frames": 16,
+    },
+}
+SETTINGS["clapsep"] = {
+    "query_dim": QUERY_DIM,
+    "encoder": {
+        "sample_rate": 12000,
+        "window_samples": 96,
+        "hop_samples": 48,
+        "num_mels": 8,
+        "min_hz": 20.0,
+        "max_hz": 5000.0,
+        "width": 8,
+        "depths": [2, 1],
+        "num_heads": [2, 4],
+        "window": 4,
+        "rank": 3,
+    },
+    "spectrogram": {
+        "sample_rate": RATE,
+        "window_samples": 64,
+        "hop_samples": 32,
+        "segment_frames": 101,
+    },
+    "mask_width": 12,
+    "num_mask_layers": 1,
+    "num_mask_heads": 3,
+    "drop": 0.0,
+    "negative_only": 0.0,
+}
 SETTINGS["band_unet:calm"] = SETTINGS["band_unet"] | {"shifts": 2, "mask_exponent": 0.7}
 SETTINGS["flowsep"] = {
     "query_dim": QUERY_DIM,
@@ -198,6 +239,8 @@ SETTINGS["queried:mossformer2"] = QUERIED | {
     "head": {"kind": "magnitude_mask", "activation": "relu"},
 }
 LEVEL_DEPENDENT = {
+    "bimodal",
+    "clapsep",
     "clipsep",
     "clipsep_nit",
     "pitsep",

@@ -13,7 +13,13 @@ from typing import Any
 
 from torch import Tensor
 
-PREFIXES = ("module.", "query_encoder.model.", "")  # LAION's training, AudioSep, neither
+PREFIXES = (
+    "module.",  # LAION's training
+    "query_encoder.model.",  # AudioSep
+    "module.net_clap.model.model.",  # bi-modal weakly supervised separation
+    "clap_model.model.",  # CLAPSep
+    "",
+)
 MARK = "text_branch.embeddings.word_embeddings.weight"
 UNUSED = (  # the spectrogram is computed elsewhere, the others serve training alone
     r"audio_branch\.(spectrogram_extractor|logmel_extractor|tscam_conv|head)\.",

@@ -101,6 +101,7 @@ class JointEncoder(QueryEncoder):
         self.sentences = MiniLM(MiniLMConfig())
 
     @cached_property
+    @torch.inference_mode(False)  # gradients may pass through it later
     def network(self) -> JointNetwork:
         network = JointNetwork(self.network_config)
         path = self.folder / "model.safetensors"
@@ -131,10 +132,18 @@ class JointEncoder(QueryEncoder):
     def sample_rate(self) -> int:
         return self.network_config.sample_rate
 
+    def similarity_scale(self) -> float:
+        """The inverse temperature of similarities that it was trained with."""
+        return float(self.network.scale())
+
     def sound(self, waveform: Tensor) -> Tensor:
-        """(t,) at sample_rate, t >= 1, to a unit vector (dim,)."""
-        num_parts = -(-len(waveform) // round(SEGMENT_SECONDS * self.sample_rate))
-        size = len(waveform) // num_parts
-        parts = torch.stack([waveform[i * size : (i + 1) * size] for i in range(num_parts)])
-        heard = self.network.audio(parts.to(self.device)).cpu()
-        return F.normalize(heard.mean(dim=0), dim=-1)
+        """(t,) at sample_rate, t >= 1, to a unit vector (dim,), on the CPU."""
+        return self.embed_sound(waveform[None].to(self.device))[0].cpu()
+
+    def embed_sound(self, waveform: Tensor) -> Tensor:
+        """(n, t) at sample_rate, t >= 1, to unit vectors (n, dim); gradients pass."""
+        num_parts = -(-waveform.shape[-1] // round(SEGMENT_SECONDS * self.sample_rate))
+        size = waveform.shape[-1] // num_parts
+        parts = waveform[:, : num_parts * size].unflatten(-1, (num_parts, size))
+        heard = self.network.audio(parts.flatten(0, 1)).unflatten(0, (-1, num_parts))
+        return F.normalize(heard.mean(dim=1), dim=-1)

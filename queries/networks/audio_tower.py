@@ -54,7 +54,6 @@ class AudioTower(nn.Module):
         self.attention = nn.Linear(channels[-1], 1)
         self.project = nn.Linear(2 * channels[-1], dim)
 
-    @torch.no_grad()  # nothing to learn in it
     def features(self, waveform: Tensor) -> Tensor:
         """(b, t) to (b, 2, bands, frames): log energies relative to all, and to the band's mean."""
         min_samples = MIN_FRAMES * HOP_SAMPLES

@@ -11,8 +11,10 @@ from qsep.queries.cache import CachedEncoder
 from qsep.queries.interface import QueryEncoder
 from qsep.separation.components import build_encoder
 
+from ..data.captions.scenes import CaptionedScenes, LabelledScenes, Scenes, divided
 from ..data.index import read_index
 from ..data.mixtures.augment import AugmentConfig
+from ..data.mixtures.captioned import CaptionedMixConfig, CaptionedMixtures
 from ..data.mixtures.classes import ClassMixConfig, ClassMixtures, ClassSounds
 from ..data.mixtures.clips import ClipStore, load_takes, read_clip_list
 from ..data.mixtures.interface import Mixtures
@@ -101,6 +103,8 @@ def check_data(recipe: Recipe) -> None:
 
 def build_data(recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool) -> Mixtures:
     """Mixtures for training, or of other sounds and as they are (no augmentation) for validation."""
+    if recipe.data.sources == "captions":
+        return build_captioned_mixtures(recipe, book, sample_rate, validation)
     if recipe.data.sounds == "videos":
         return build_video_mixtures(recipe, book, sample_rate, validation)
     if recipe.data.sounds == "classes":
@@ -169,6 +173,38 @@ def still(augment: AugmentConfig) -> AugmentConfig:
         reverb_probability=0.0,
         second_probability=0.0,
     )
+
+
+def build_captioned_mixtures(
+    recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool
+) -> CaptionedMixtures:
+    """Validation: mixtures of single sounds, nothing augmented."""
+    tables = {"augment": recipe.augment, "mix": recipe.mix}
+    augment = from_table(AugmentConfig, tables, "augment", recipe.name)
+    mix = from_table(CaptionedMixConfig, tables, "mix", recipe.name)
+    if validation:
+        augment = still(augment)
+        mix = dataclasses.replace(mix, supervised_share=1.0, single_fraction=1.0)
+        mix = dataclasses.replace(mix, gains=(1.0, 1.0) if mix.gains else ())
+    data, folder = recipe.data, Path(recipe.data.folder)
+    split = data.validation_split if validation else data.split
+    scenes: Scenes
+    if data.sounds == "captions":
+        if recipe.augment:
+            raise ValueError(f"recipe {recipe.name}: captioned recordings are not augmented")
+        clips = read_captions(folder, split)
+        scenes = CaptionedScenes(folder, clips, mix.levels(), sample_rate)
+    elif data.sounds == "recordings":
+        by_label = ClipStore(folder, split, sample_rate, data.labels or None).by_label
+        alone, together = divided(by_label, mix.single_fraction)
+        scenes = LabelledScenes(
+            alone, together, book, mix.num_sounds, mix.levels(), augment, sample_rate
+        )
+    else:
+        raise ValueError(
+            f"data.sounds is {data.sounds!r}; captions are made for 'recordings' or come with 'captions'"
+        )
+    return CaptionedMixtures(scenes, mix, sample_rate, recipe.train.seed + validation)
 
 
 def build_segment_mixtures(recipe: Recipe, sample_rate: int, validation: bool) -> SegmentMixtures:

@@ -69,7 +69,8 @@ class DataConfig:
     or "labels" where every label is its own and only wording, or "captions" where there are.
     queries: of videos, what is shown of a source: "text", "image", "mixed", "hybrid" (pictures at
     even steps, words at odd ones), or the odds of text, image and mixed, drawn for each item; of
-    captions "text", or "audio" where the source itself is the example."""
+    captions "text", or "audio" where the source itself is the example. sources: "sounds", or "captions" where
+    recordings are mixtures whose captions say what is in them."""
 
     sounds: str
     phrases: str
@@ -79,6 +80,11 @@ class DataConfig:
     num_validation: int = 64
     labels: tuple[str, ...] = ()
     queries: str | tuple[float, ...] = "text"
+    sources: str = "sounds"
+
+    def __post_init__(self) -> None:
+        if self.sources not in ("sounds", "captions"):
+            raise ValueError(f"sources is {self.sources!r}; expected 'sounds' or 'captions'")
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from ..checkpoint import carry_encoder, check_width, describe, file_fingerprint,
 from ..components import build_encoder, build_separator
 from ..interface import Separator
 from ..storage.temporary import temporary_folder
-from . import clipsep, flowsep, resunet30
+from . import bimodal, clapsep, clipsep, flowsep, resunet30
 from .registry import PublishedModel
 
-CONVERTERS = (clipsep, resunet30, flowsep)
+CONVERTERS = (clipsep, resunet30, flowsep, bimodal, clapsep)
 
 
 def load_published(

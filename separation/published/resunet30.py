@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .converted import Converted
+from .fourier import check_fourier
 
 PREFIX = "ss_model."
 NUM_LEVELS = 6
@@ -54,7 +54,9 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
         if target := modules[module]:
             ours[f"{target}.{name}"] = value
     settings = settings_of(weights, path)
-    check_transform(weights, settings["window_samples"], path)
+    check_fourier(
+        weights.get(f"{PREFIX}base.stft.conv_real.weight"), settings["window_samples"], path
+    )
     encoder_kind, encoder_settings = query_encoder(weights, settings["query_dim"], path)
     recipe = "ResUNet30 of AudioSep" if encoder_kind == "clap" else "ResUNet30 of USS"
     provenance = {"recipe": recipe, "seed": None, "step": None}
@@ -82,23 +84,6 @@ def settings_of(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: made for queries {query_dim} wide; expected {expected}")
     channels = [shapes[name][0] for name in widths]
     return {"query_dim": query_dim, "channels": channels} | FRONT_ENDS[num_bins]
-
-
-def check_transform(weights: Mapping[str, Tensor], window_samples: int, path: Path) -> None:
-    """The Fourier transform is stored as weights, and computed here: it has to be the usual one.
-
-    Weights of the imaginary part and of the inverse follow from these.
-    """
-    stored = weights.get(f"{PREFIX}base.stft.conv_real.weight")
-    if stored is None:  # some exports leave it out
-        return
-    turns = torch.outer(torch.arange(window_samples // 2 + 1), torch.arange(window_samples))
-    angle = 2 * torch.pi / window_samples * (turns % window_samples).double()
-    expected = torch.hann_window(window_samples, dtype=torch.float64) * angle.cos()
-    if stored[:, 0].shape != expected.shape or (stored[:, 0] - expected).abs().max() > 1e-4:
-        raise ValueError(
-            f"{path}: its spectrogram is not that of a Hann window {window_samples} samples long"
-        )
 
 
 def query_encoder(

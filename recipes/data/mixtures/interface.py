@@ -1,8 +1,9 @@
 """What a data set of training mixtures may be."""
 
+from .captioned import CaptionedMixtures
 from .classes import ClassMixtures
 from .mix_and_separate import MixAndSeparate
 from .segments import SegmentMixtures
 from .videos import VideoMixtures
 
-Mixtures = MixAndSeparate | VideoMixtures | SegmentMixtures | ClassMixtures
+Mixtures = MixAndSeparate | VideoMixtures | SegmentMixtures | ClassMixtures | CaptionedMixtures

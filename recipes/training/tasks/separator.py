@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qsep.queries.interface import QueryEmbedding, QueryEncoder
+from qsep.queries.cache import CachedEncoder
+from qsep.queries.interface import QueryEmbedding, QueryEncoder, SoundEncoder
 from qsep.separation.components import build_separator, setting_names
 from qsep.separation.interface import LossOutput, MixtureBatch
 
@@ -38,15 +39,18 @@ def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> SeparatorT
     separator = build_separator(kind, settings)
     if separator.phrase_book is not None:
         teach(separator.phrase_book, book, encoder)
-    return SeparatorTask(kind, separator)
+    original = encoder.encoder if isinstance(encoder, CachedEncoder) else encoder
+    judge = original if isinstance(original, SoundEncoder) else None
+    return SeparatorTask(kind, separator, judge)
 
 
 class SeparatorTask(Task):
     part = "separator"
     discriminator: Discriminator | None = None
 
-    def __init__(self, kind: str, model: Any) -> None:
-        self.kind, self.model = kind, model
+    def __init__(self, kind: str, model: Any, judge: SoundEncoder | None = None) -> None:
+        """judge: what tells what separated sounds sound like, to models that ask."""
+        self.kind, self.model, self.judge = kind, model, judge
 
     def loss(
         self,
@@ -56,6 +60,7 @@ class SeparatorTask(Task):
         generator: torch.Generator,
         discriminator: Any,
     ) -> LossOutput:
+        model.judge = self.judge  # here, for averages of the model are made without
         told = conditioned(queries, batch, model.capabilities, generator)
         found: LossOutput = model.loss(batch, told, generator)
         return found

@@ -1,0 +1,195 @@
+"""Where captioned mixtures come from, and the single sounds that a recipe may hear besides.
+
+Either captions are made for mixtures of labelled recordings, as "a dog barking while rain falls", or
+recordings have captions, and those whose caption names one sound are single.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ..mixtures.augment import AugmentConfig, filter_and_place
+from ..mixtures.mix_and_separate import RecordedSounds, rms
+from ..mixtures.segments import CaptionedClip, read_segment
+from ..wording import PhraseBook
+from .phrases import sound_phrases
+
+Named = tuple[np.ndarray, str]  # (t,) float32, and what it is called
+JOININGS = ("{} and {}", "{} while {}", "{} as {}", "{}, {}", "{} with {}", "{} followed by {}")
+LEVEL_DB = -20.0  # root mean square of a sound, relative to full scale
+TRIES = 8
+
+
+class Scenes(Protocol):
+    """Different sounds or captions in one call; silent ones in none."""
+
+    def mixtures(self, number: int, num_samples: int, rng: np.random.Generator) -> list[Named]:
+        """Mixtures with their captions."""
+        ...
+
+    def singles(self, number: int, num_samples: int, rng: np.random.Generator) -> list[Named]:
+        """Single sounds with their phrases."""
+        ...
+
+
+@dataclass(frozen=True)
+class Levels:
+    """level_db: each sound lies within this of LEVEL_DB. gains: lowest and highest, to take its place for
+    recordings with captions: each as recorded, times a gain between them, clipped to full scale and divided
+    by how many are mixed."""
+
+    level_db: float = 5.0
+    gains: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.gains) not in (0, 2):
+            raise ValueError(f"mix.gains is {self.gains}; expected a lowest and a highest, or none")
+
+    def leveled(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        level_db = LEVEL_DB + rng.uniform(-self.level_db, self.level_db)
+        return waveform * np.float32(10 ** (level_db / 20)) / rms(waveform)
+
+    def gained(self, waveform: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+        if not self.gains:
+            return self.leveled(waveform, rng)
+        return np.clip(np.float32(rng.uniform(*self.gains)) * waveform, -1, 1) / np.float32(number)
+
+
+class LabelledScenes:
+    """alone: recordings that may be heard alone; together: those of mixtures, num_sounds of different labels
+    in each. Labels are called by the wordings that a caption of several can be taken apart into again."""
+
+    def __init__(
+        self,
+        alone: Mapping[str, list[np.ndarray]],
+        together: Mapping[str, list[np.ndarray]],
+        book: PhraseBook,
+        num_sounds: int,
+        levels: Levels,
+        augment: AugmentConfig,
+        sample_rate: int,
+    ) -> None:
+        self.alone, self.together = (
+            RecordedSounds(dict(part), augment) for part in (alone, together)
+        )
+        self.num_sounds, self.levels = num_sounds, levels
+        self.augment, self.sample_rate = augment, sample_rate
+        used = {*self.alone.labels, *self.together.labels}
+        if unknown := sorted(used - set(book.labels)):
+            raise ValueError(f"labels without wordings in the phrase book: {unknown}")
+        names = dict(zip(book.labels, book.names, strict=True))
+        self.wordings = {
+            label: separable([*book.phrases[label], names[label]]) or [names[label].lower()]
+            for label in used
+        }
+
+    def sound(
+        self, sounds: RecordedSounds, label: str, num_samples: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        waveform = sounds.draw(label, num_samples, rng)
+        waveform = filter_and_place(waveform, rng, self.sample_rate, self.augment)
+        return self.levels.leveled(waveform, rng)
+
+    def wording(self, label: str, rng: np.random.Generator) -> str:
+        wordings = self.wordings[label]
+        return wordings[int(rng.integers(len(wordings)))]
+
+    def mixtures(self, number: int, num_samples: int, rng: np.random.Generator) -> list[Named]:
+        labels = drawn(self.together.labels, number * self.num_sounds, rng)
+        found = []
+        for index in range(number):
+            heard = labels[index * self.num_sounds : (index + 1) * self.num_sounds]
+            sounds = [self.sound(self.together, label, num_samples, rng) for label in heard]
+            caption = self.wording(heard[0], rng)
+            for label in heard[1:]:
+                joining = JOININGS[int(rng.integers(len(JOININGS)))]
+                caption = joining.format(caption, self.wording(label, rng))
+            found.append((np.sum(sounds, axis=0), caption))
+        return found
+
+    def singles(self, number: int, num_samples: int, rng: np.random.Generator) -> list[Named]:
+        return [
+            (self.sound(self.alone, label, num_samples, rng), self.wording(label, rng))
+            for label in drawn(self.alone.labels, number, rng)
+        ]
+
+
+class CaptionedScenes:
+    """Recordings with captions of their own."""
+
+    def __init__(
+        self, folder: Path, clips: Sequence[CaptionedClip], levels: Levels, sample_rate: int
+    ) -> None:
+        self.folder, self.levels, self.sample_rate = folder, levels, sample_rate
+        self.by_caption: dict[str, list[CaptionedClip]] = {}
+        for clip in clips:
+            for caption in clip.captions:
+                self.by_caption.setdefault(caption, []).append(clip)
+        self.captions = tuple(self.by_caption)
+        self.single = tuple(
+            caption for caption in self.captions if len(sound_phrases(caption)) == 1
+        )
+
+    def mixtures(self, number: int, num_samples: int, rng: np.random.Generator) -> list[Named]:
+        return self.recordings(self.captions, number, num_samples, rng)
+
+    def singles(self, number: int, num_samples: int, rng: np.random.Generator) -> list[Named]:
+        return self.recordings(self.single, number, num_samples, rng)
+
+    def recordings(
+        self, captions: Sequence[str], number: int, num_samples: int, rng: np.random.Generator
+    ) -> list[Named]:
+        found: list[Named] = []
+        for caption in drawn(captions, min(len(captions), TRIES * number), rng, number):
+            clips = self.by_caption[caption]
+            clip = clips[int(rng.integers(len(clips)))]
+            path = self.folder / clip.file
+            segment = read_segment(path, num_samples, self.sample_rate, rng, clip.start)
+            if segment is not None and segment.any():
+                found.append((self.levels.gained(segment, number, rng), caption))
+            if len(found) == number:
+                return found
+        raise ValueError(f"{self.folder}: too many recordings are silent or shorter than a second")
+
+
+def drawn(
+    names: Sequence[str], number: int, rng: np.random.Generator, least: int | None = None
+) -> list[str]:
+    """So many different ones. ValueError where there are fewer than `least`, or than asked for."""
+    if len(names) < (number if least is None else least):
+        raise ValueError(f"{number} different sounds are mixed, but there are {len(names)}")
+    return [names[int(index)] for index in rng.choice(len(names), number, replace=False)]
+
+
+def separable(wordings: Sequence[str]) -> list[str]:
+    """Those that a caption with others around them can be taken apart into, lower case."""
+    found = []
+    for wording in dict.fromkeys(wording.lower().strip(" .,;:!?") for wording in wordings):
+        around = [f"a dog barking and {wording} and rain falling", f"{wording}, rain falling"]
+        expected = [["a dog barking", wording, "rain falling"], [wording, "rain falling"]]
+        if [sound_phrases(caption) for caption in around] == expected:
+            found.append(wording)
+    return found
+
+
+def divided(
+    by_label: Mapping[str, list[np.ndarray]], fraction: float
+) -> tuple[dict[str, list[np.ndarray]], dict[str, list[np.ndarray]]]:
+    """Recordings that may be heard alone, a fraction of each label's, and the rest; the same in every run.
+
+    0 and 1 divide nothing: all are in the rest, or in both. Else each label has one or more in either.
+    """
+    if fraction in (0, 1):
+        return dict(by_label) if fraction else {}, dict(by_label)
+    alone, together = {}, {}
+    for label, recordings in by_label.items():
+        order = np.random.default_rng(0).permutation(len(recordings))
+        number = min(max(1, round(fraction * len(recordings))), len(recordings) - 1)
+        alone[label] = [recordings[index] for index in order[: max(1, number)]]
+        together[label] = [recordings[index] for index in order[number:]]
+    return alone, together

@@ -1,0 +1,48 @@
+"""LAION's CLAP as what CLAPSep's training begins with.
+
+    python -m qsep.recipes.training.clap_ears FILE -o FOLDER
+
+The folder is one for train.start_from, with train.start_parts = ["encoder"].
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from qsep.queries.files.weights import check_weights, read_state_dict
+from qsep.separation.checkpoint import write_atomically
+from qsep.separation.networks.clapsep.htsat import HTSAT, HTSATConfig
+from qsep.separation.published.clapsep import ears
+
+
+def write_ears(checkpoint: Path, folder: Path, config: HTSATConfig | None = None) -> None:
+    """Changes of low rank begin at zero. ValueError for weights of another network."""
+    network = HTSAT(config or HTSATConfig())
+    fresh = {
+        f"encoder.{key}": value for key, value in network.state_dict().items() if "lora" in key
+    }
+    weights = fresh | ears(read_state_dict(checkpoint), checkpoint)
+    own = {key.removeprefix("encoder."): value for key, value in weights.items()}
+    check_weights(network, own, str(checkpoint))
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {key: value.contiguous().clone() for key, value in weights.items()}
+    write_atomically(folder / "model.safetensors", lambda path: save_file(kept, path))
+    description = json.dumps({"converted_from": checkpoint.name})
+    write_atomically(folder / "config.json", lambda path: path.write_text(description))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("checkpoint", type=Path, help="music_audioset_epoch_15_esc_90.14.pt")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    write_ears(arguments.checkpoint, arguments.out)
+    print(f"ears: {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Bi-modal weakly supervised separation (Mahmud et al. 2024): a mask U-Net that attends to the query's words.
+
+    mixture -> log magnitude -> U-Net, attentive to the query's tokens -> inner product with the query -> mask
+
+As published it is queried by CLAP: its text embedding, and the 77 states of its RoBERTa. It learns from
+single sounds, or from captioned mixtures by way of their captions' phrases, judged by the encoder of
+its queries (`objectives/weak_supervision.py`). It works on magnitudes as they are, so it expects recordings
+at natural levels in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import field
+
+import torch
+from torch import Tensor, nn
+
+from qsep.queries.interface import QueryEmbedding
+from qsep.queries.settings import configuration
+
+from ..interface import LossOutput, MixtureBatch, Separated, Separator
+from ..networks.bimodal.unet import AttentionUNet
+from ..networks.magnitude_masks import MagnitudeMasks, SegmentConfig, rms_magnitude
+from ..networks.query_masks import QueryMasks, only_queried
+from ..objectives.weak_supervision import (
+    WeakSupervisionConfig,
+    agreement,
+    consistency,
+    mix_and_separate,
+)
+
+
+@configuration
+class Config:
+    """token_dim: width of the states of a query's tokens; 0 for encoders without: the query's vector is then
+    one token and zeros the other, for where in the picture it does not matter. channels: of the U-Net's
+    levels; the num_attentive deepest attend to tokens."""
+
+    query_dim: int = 512
+    token_dim: int = 768
+    num_features: int = 32
+    channels: tuple[int, ...] = (64, 128, 256, 512, 512, 512, 512)
+    num_attentive: int = 3
+    num_heads: int = 8
+    spectrogram: SegmentConfig = field(default_factory=SegmentConfig)
+    weak: WeakSupervisionConfig = field(default_factory=WeakSupervisionConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.num_attentive <= len(self.channels):
+            most = len(self.channels)
+            raise ValueError(f"num_attentive is {self.num_attentive}; expected 1 to {most}")
+        stride = 2 ** len(self.channels)
+        num_bins = self.spectrogram.window_samples // 2 + 1
+        for name, number in (
+            ("window_samples / 2 + 1", num_bins),
+            ("segment_frames", self.spectrogram.segment_frames),
+        ):
+            if number % stride:
+                raise ValueError(
+                    f"spectrogram: {name} is {number}; expected a multiple of {stride}"
+                )
+
+
+def build(config: Config) -> BiModal:
+    return BiModal(config)
+
+
+class BiModal(nn.Module, Separator):
+    """See the module's docstring. Any number of channels: they share the mask."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.masker = MagnitudeMasks(config.spectrogram)
+        self.sample_rate = config.spectrogram.sample_rate
+        self.num_channels = None
+        self.query_dim = config.query_dim
+        self.stride_samples = self.masker.stride_samples
+        self.context_samples = self.masker.context_samples
+        self.unet = AttentionUNet(
+            config.num_features,
+            config.channels,
+            config.num_attentive,
+            config.num_heads,
+            config.token_dim or config.query_dim,
+        )
+        self.project = nn.Linear(config.query_dim, config.num_features)
+        self.masks = QueryMasks(config.num_features)
+        # As the paper's code: features alone matter at first, and all of them alike.
+        nn.init.normal_(self.project.weight, 0.0, 0.0001)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def logits(self, magnitude: Tensor, queries: QueryEmbedding, item: Tensor) -> Tensor:
+        """magnitude: (b, f, n); queries: of leading dimension q, and item (q,) which magnitude each is about.
+        Mask logits (q, f, n), float32."""
+        tokens, mask = self.tokens(queries)
+        features = self.unet(magnitude.log1p(), item, tokens, mask)
+        vectors = self.project(queries.pooled).sigmoid()
+        return self.masks(features, vectors[:, None])[:, 0]
+
+    def tokens(self, queries: QueryEmbedding) -> tuple[Tensor, Tensor | None]:
+        """(q, k, d), and which of them are real, (q, k) bool, or None for all."""
+        if not self.config.token_dim:
+            return torch.stack([queries.pooled, torch.zeros_like(queries.pooled)], dim=1), None
+        if queries.tokens is None:
+            raise ValueError(
+                "this model reads its queries' tokens, but their encoder gives none; take an encoder that "
+                "does, as clap with tokens = true, or train with separator.token_dim = 0"
+            )
+        mask = queries.token_mask
+        if (
+            mask is not None
+        ):  # where no token is real all are, so that there is something to attend to
+            mask = mask | ~mask.any(dim=-1, keepdim=True)
+        return queries.tokens, mask
+
+    def separate(
+        self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
+    ) -> Separated:
+        """mixture: (b, c, t), in [-1, 1]; queries.pooled: (b, s, d). target + residual = mixture."""
+        num_items, num_queries = queries.pooled.shape[:2]
+        asked = queries.map(lambda entry: entry.flatten(0, 1))
+        item = torch.arange(num_items, device=mixture.device).repeat_interleave(num_queries)
+
+        def masks_of(magnitude: Tensor) -> Tensor:
+            masks = self.logits(magnitude, asked, item).sigmoid()
+            return masks.unflatten(0, (num_items, num_queries))
+
+        return self.masker.separate(mixture, masks_of)
+
+    def loss(
+        self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
+    ) -> LossOutput:
+        """Weighted L1 distance of magnitudes, sum over known sources, and what `batch.part_of` adds to it."""
+        weak, asked = self.config.weak, batch.queried()
+        if not asked.any():  # a graph even for nothing
+            nothing = torch.zeros(len(asked), device=asked.device) + 0 * self.masks.bias
+            return LossOutput(nothing, {"separation": nothing.detach()})
+        part_of = batch.part_of
+        if part_of is None:
+            part_of = torch.full_like(asked, -1, dtype=torch.long)
+        is_part = asked & (part_of >= 0)
+        steps = self.unet.norm.num_batches_tracked  # training steps so far; saved with the weights
+        assert steps is not None
+        ramp = weak.ramp(int(steps)) if bool(is_part.any()) else 0.0
+        chosen = asked if ramp else asked & ~is_part  # nothing is computed that does not count yet
+        item = chosen.nonzero()[:, 0]
+        with torch.no_grad():  # spectra of recordings have no weights to learn
+            spec = self.masker.spectrum(batch.mixture)
+            magnitude = rms_magnitude(spec)
+            sources = rms_magnitude(self.masker.spectrum(batch.sources))
+        named = only_queried(queries, asked).map(lambda entry: entry[chosen])
+        mask = self.logits(magnitude, named, item).sigmoid()
+        estimates = torch.zeros_like(sources)
+        estimates[chosen] = mask * magnitude[item]
+        separation = mix_and_separate(estimates, sources, magnitude, asked & ~is_part)
+        total = weak.separation * separation
+        terms = {"separation": separation}
+        if ramp:
+            share = nn.functional.one_hot(part_of + 1, part_of.shape[1] + 1)[..., 1:].to(sources)
+            share = share * is_part[..., None]
+            consistent = consistency(estimates, share, sources)
+            total = total + ramp * weak.consistency * consistent
+            terms["consistency"] = consistent
+        if ramp and weak.agreement:
+            of_part = is_part[chosen]
+            masked = mask[of_part][:, None] * spec[item[of_part]]
+            sounds = self.masker.waveform(masked, batch.mixture.shape[-1]).mean(dim=1)
+            judged = self.agreement(sounds, queries.pooled[is_part], is_part, part_of)
+            total = total + ramp * weak.agreement * judged
+            terms["agreement"] = judged
+        return LossOutput(total, {name: value.detach() for name, value in terms.items()})
+
+    def agreement(
+        self, sounds: Tensor, phrases: Tensor, is_part: Tensor, part_of: Tensor
+    ) -> Tensor:
+        """Per item, the sum over its sources of the mean over their parts: (b,).
+
+        sounds: (r, t); phrases: (r, d); both of the r parts, in the order of is_part (b, s). The parts of
+        sources of one index are told apart from each other, over the whole batch, as published.
+        """
+        if self.judge is None:
+            raise ValueError(
+                "parts known by name alone need a judge; let the recipe's encoder be one of text and sound, "
+                "as joint or clap, or set separator.weak.agreement = 0"
+            )
+        import torchaudio
+
+        heard = torchaudio.functional.resample(sounds, self.sample_rate, self.judge.sample_rate)
+        embedded = self.judge.embed_sound(heard)
+        scale, alike_cosine = self.judge.similarity_scale(), self.config.weak.alike_cosine
+        rows = torch.full_like(part_of, -1)
+        rows[is_part] = torch.arange(len(sounds), device=rows.device)
+        total = torch.zeros(len(part_of), device=sounds.device)
+        for source in range(part_of.shape[1]):
+            place = is_part & (part_of == source)
+            if not place.any():
+                continue
+            chosen = rows[place]
+            costs = agreement(embedded[chosen], phrases[chosen], scale, alike_cosine)
+            spread = torch.zeros_like(total[:, None].expand(place.shape)).contiguous()
+            spread[place] = costs
+            total = total + spread.sum(dim=1) / place.sum(dim=1).clamp_min(1)
+        return total

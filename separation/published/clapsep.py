@@ -1,0 +1,168 @@
+"""Checkpoints of CLAPSep (Ma et al. 2024): best_model.ckpt, Lightning's or weights alone.
+
+The decoder lies under `decoder_model.`, the tuned copy of CLAP's audio network under `audio_branch.`: all of
+it, or what was tuned, where the rest is that of the frozen CLAP: under `clap_model.model.` in the same file,
+or in LAION's own beside it. What is not among the weights is as published.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from qsep.queries.files.weights import read_state_dict
+
+from .converted import Converted
+from .fourier import check_fourier
+
+CLAP, EARS, DECODER = "clap_model.model.", "audio_branch.", "decoder_model."
+RELEASED_CLAP = "music_audioset_epoch_15_esc_90.14.pt"
+LAION = "module."  # prefix there
+TOKENIZER = "roberta-base"
+BLOCK = (
+    (r"^attn\.(qkv|proj)\.(\w+)$", r"attention.\1.\2"),
+    (r"^attn\.relative_position_bias_table$", "attention.bias_table"),
+    (r"^(norm[12])\.(\w+)$", r"\1.\2"),
+    (r"^mlp\.fc1\.(\w+)$", r"widen.\1"),
+    (r"^mlp\.fc2\.(\w+)$", r"narrow.\1"),
+)
+SKIP = (
+    (r"^skip_conv\.(beta|gamma)\.(\w+)$", r"\1.\2"),
+    (r"^feature_proj\.(\w+)$", r"features.\1"),
+    (r"^norm\.(\w+)$", r"norm.\1"),
+)
+# Their names, ours, and what renames the rest of the name, if any.
+NAMES: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
+    (r"^audio_branch\.bn0\.", "encoder.norm.", ()),
+    (r"^audio_branch\.patch_embed\.proj\.", "encoder.patches.", ()),
+    (r"^audio_branch\.patch_embed\.norm\.", "encoder.patch_norm.", ()),
+    (r"^audio_branch\.layers\.(\d+)\.blocks\.(\d+)\.", r"encoder.stages.\1.blocks.\2.", BLOCK),
+    (r"^audio_branch\.layers\.(\d+)\.downsample\.", r"encoder.stages.\1.merging.", ()),
+    (r"^decoder_model\.inverse_patch_embed\.proj\.", "decoder.pixels.", ()),
+    (r"^decoder_model\.inverse_patch_embed\.norm\.", "decoder.last_norm.", ()),
+    (r"^decoder_model\.layers\.(\d+)\.blocks\.0\.", r"decoder.levels.\1.block.", BLOCK),
+    (r"^decoder_model\.layers\.(\d+)\.downsample\.", r"decoder.levels.\1.expand.", ()),
+    (r"^decoder_model\.skip\.(\d+)\.", r"decoder.skips.\1.", SKIP),
+    (r"^decoder_model\.film\.", "decoder.bottom.", SKIP),
+    (r"^decoder_model\.spec_norm\.", "decoder.bin_norm.", ()),
+    (r"^decoder_model\.mask_net\.0\.", "decoder.mask.first.", ()),
+    (r"^decoder_model\.mask_net\.1\.", "decoder.mask.norm.", ()),
+    (r"^decoder_model\.mask_net\.2\.layers\.", "decoder.mask.transformer.layers.", ()),
+    (r"^decoder_model\.mask_net\.3\.", "decoder.mask.last.", ()),
+)
+UNUSED = (  # computed here, or no part of separation
+    r"^i?stft\.",
+    r"^audio_branch\.(spectrogram_extractor|logmel_extractor|tscam_conv|head|norm)\.",
+    r"\.(relative_position_index|attn_mask)$",
+)
+
+
+def recognises(weights: Mapping[str, Tensor]) -> bool:
+    return f"{DECODER}film.skip_conv.gamma.weight" in weights
+
+
+def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
+    """Raises ValueError with one line for whatever does not fit; nothing is dropped unawares."""
+    own = {key: value for key, value in weights.items() if not key.startswith(CLAP)}
+    check_fourier(own.get("stft.conv_real.weight"), 1024, path)
+    encoder, frozen = query_encoder(weights, path, needs_ears=f"{EARS}bn0.weight" not in own)
+    theirs = frozen | own
+    ours = {}
+    for key, value in theirs.items():
+        if not any(re.search(pattern, key) for pattern in UNUSED):
+            ours[renamed(key, path)] = value
+    try:
+        settings = settings_of(theirs)
+    except KeyError as error:
+        raise ValueError(f"{path}: weights {error.args[0]} are missing") from error
+    provenance = {"recipe": "CLAPSep", "seed": None, "step": None}
+    return Converted("clapsep", settings, "clap", encoder, ours, provenance)
+
+
+def renamed(key: str, path: Path) -> str:
+    for start, ours, rest in NAMES:
+        if match := re.match(start, key):
+            name = key[match.end() :]
+            for pattern, replacement in rest:
+                if re.match(pattern, name):
+                    return match.expand(ours) + re.sub(pattern, replacement, name)
+            if not rest:
+                return match.expand(ours) + name
+    raise ValueError(
+        f"{path}: weights {key} are not part of CLAPSep as published (attention in its mask network, "
+        "no phase)"
+    )
+
+
+def ears(clap: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The audio network of LAION's CLAP under our names ("encoder.…"), which CLAPSep's own begins as."""
+    start = LAION + EARS
+    theirs = {
+        key.removeprefix(LAION): value for key, value in clap.items() if key.startswith(start)
+    }
+    if not theirs:
+        raise ValueError(f"{path}: holds no CLAP as LAION released it (no {start}…)")
+    return {
+        renamed(key, path): value
+        for key, value in theirs.items()
+        if not any(re.search(pattern, key) for pattern in UNUSED)
+    }
+
+
+def settings_of(theirs: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The separator's settings, from the shapes of its weights. KeyError for what is missing."""
+    stages = count(theirs, rf"{EARS}layers\.(\d+)\.")
+    tables = [
+        theirs[f"{EARS}layers.{stage}.blocks.0.attn.relative_position_bias_table"]
+        for stage in range(stages)
+    ]
+    encoder = {
+        "num_mels": len(theirs[f"{EARS}bn0.weight"]),
+        "width": len(theirs[f"{EARS}patch_embed.proj.weight"]),
+        "depths": [
+            count(theirs, rf"{EARS}layers\.{stage}\.blocks\.(\d+)\.") for stage in range(stages)
+        ],
+        "num_heads": [table.shape[1] for table in tables],
+        "window": (round(len(tables[0]) ** 0.5) + 1) // 2,
+        "rank": len(theirs[f"{EARS}layers.0.blocks.0.attn.qkv.lora_A"]),
+    }
+    return {
+        "query_dim": theirs[f"{DECODER}film.skip_conv.gamma.weight"].shape[1] // 2,
+        "encoder": encoder,
+        "mask_width": len(theirs[f"{DECODER}mask_net.0.weight"]),
+        "num_mask_layers": count(theirs, rf"{DECODER}mask_net\.2\.layers\.(\d+)\."),
+    }
+
+
+def count(weights: Mapping[str, Tensor], pattern: str) -> int:
+    """How many numbers the names have in a place."""
+    return len({match[1] for key in weights if (match := re.match(pattern, key))})
+
+
+def query_encoder(
+    weights: Mapping[str, Tensor], path: Path, needs_ears: bool
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Settings of the frozen CLAP, in this very file or in its own release beside it; and, where they are
+    needed, its audio network's weights."""
+    settings: dict[str, Any] = {}
+    if (path.parent / TOKENIZER).is_dir():  # else from the hub or its cache
+        settings["tokenizer"] = str(path.parent / TOKENIZER)
+    beside = path.parent / RELEASED_CLAP
+    if any(key.startswith(CLAP) for key in weights):
+        source, prefix, held = path, CLAP, weights
+    elif beside.is_file():
+        source, prefix = beside, LAION
+        held = read_state_dict(beside) if needs_ears else {}
+    else:
+        raise ValueError(f"{path}: lacks the encoder of its queries; put {RELEASED_CLAP} beside it")
+    ears = {}
+    if needs_ears:
+        start = prefix + EARS
+        ears = {
+            key.removeprefix(prefix): value for key, value in held.items() if key.startswith(start)
+        }
+    return settings | {"checkpoint": str(source)}, ears

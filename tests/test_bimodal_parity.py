@@ -1,0 +1,208 @@
+"""Bi-modal separation computes what the authors' code computes, from the same state dict.
+
+Recorded values and key list: tests/parity (see take_bimodal.py and filling.py there).
+"""
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import torchaudio
+from parity.filling import as_float32, fall, fill, filled, glide
+from parity.recorded import Recorded
+from torch import Tensor
+
+from qsep.queries.files.weights import Unfilled, load_weights
+from qsep.queries.interface import QueryEmbedding
+from qsep.separation.components import build_separator
+from qsep.separation.networks.magnitude_masks import rms_magnitude
+from qsep.separation.objectives.weak_supervision import (
+    agreement,
+    consistency,
+    mix_and_separate,
+    weighted_l1,
+)
+from qsep.separation.published import bimodal
+
+RECORDED = Recorded("bimodal")
+RATE = 16000
+LIMIT = 1e-5  # rms of the difference over the standard deviation; sees tanh for exact GELU
+LAYER_LIMIT = 5e-6  # sees the layer norm's epsilon
+LOSS_LIMIT = 1e-6  # relative; sees the phase of the single mixtures
+
+
+@pytest.fixture(scope="module", autouse=True)
+def weights_are_forgotten_afterwards() -> Iterator[None]:
+    yield
+    filled.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("release")
+    (folder / bimodal.RELEASED_CLAP).touch()
+    document = RECORDED.document
+    computed = [key for key, _ in document["keys"] if ".stft." in key or ".istft." in key]
+    kept = document | {"keys": [pair for pair in document["keys"] if pair[0] not in computed]}
+    converted = bimodal.convert(fill(kept), folder / "model_weights.pth.tar")
+    with Unfilled():
+        found = build_separator(converted.kind, converted.settings)
+    load_weights(found, converted.weights, "recorded")
+    return found.eval()
+
+
+def draw(name: str, shape: tuple[int, ...], scale: float = 1.0) -> Tensor:
+    """A tensor that the recorder made by its name alone."""
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    return as_float32(scale * rng.standard_normal(shape))
+
+
+def error(found: Tensor, expected: Tensor) -> float:
+    difference = found.double() - expected.double()
+    return float(difference.square().mean().sqrt() / expected.double().std())
+
+
+def query() -> QueryEmbedding:
+    pooled = F.normalize(draw("bimodal.text_embed", (1, 512)), dim=-1)
+    return QueryEmbedding(pooled[:, None], draw("bimodal.hidden", (1, 77, 768), 0.5)[:, None])
+
+
+def mixture() -> Tensor:
+    return torch.from_numpy(glide(32512, RATE) + fall(32512, RATE))[None, None]
+
+
+def test_the_filling_rule_makes_the_recorders_weights() -> None:
+    weights = fill(RECORDED.document)
+    for key, expected in RECORDED.document["first_values"].items():
+        assert weights[key].flatten()[:3].tolist() == expected, key
+
+
+def test_it_has_as_many_parameters_as_the_published_one(network: Any) -> None:
+    published = 87_681_250 + 16_416 + 33
+    unused = 3 * 2 * 512  # layer norms that its code has and never uses
+    assert sum(weight.numel() for weight in network.parameters()) == published - unused
+
+
+@torch.inference_mode()
+def test_mask_and_attention_are_the_recorded_ones(network: Any) -> None:
+    seen: list[Tensor] = []
+    hook = network.unet.attentions[0].itself.register_forward_hook(
+        lambda module, given, made: seen.append(made.transpose(1, 2))
+    )
+    magnitude = rms_magnitude(network.masker.spectrum(mixture()))
+    asked = query().map(lambda entry: entry[:, 0])
+    logits = network.logits(magnitude, asked, torch.tensor([0]))
+    hook.remove()
+    assert error(logits[:, None, ::7, ::5], RECORDED.values("mask/out.logits")) < LIMIT
+    attention = RECORDED.values("mask/mid.self_attention4.values")
+    assert error(seen[0].reshape(-1)[::17], attention) < LAYER_LIMIT
+
+
+@torch.inference_mode()
+def test_the_separated_waveform_is_the_recorded_one(network: Any) -> None:
+    spec = network.masker.spectrum(mixture())
+    asked = query().map(lambda entry: entry[:, 0])
+    mask = network.logits(rms_magnitude(spec), asked, torch.tensor([0])).sigmoid()
+    found = network.masker.waveform(mask[:, None] * spec, 32512)[0, 0]
+    assert error(found[::7], RECORDED.values("mask/out.waveform")) < LIMIT
+
+
+@torch.no_grad()
+def test_attention_reads_every_token_and_nothing_else(network: Any) -> None:
+    """Masked to its first ten tokens the mask moves as far as the recorder says: 0.129."""
+    magnitude = rms_magnitude(network.masker.spectrum(mixture()))
+    asked = query().map(lambda entry: entry[:, 0])
+    few = QueryEmbedding(asked.pooled, asked.tokens, torch.arange(77)[None] < 10)
+    masks = [
+        network.logits(magnitude, which, torch.tensor([0])).sigmoid() for which in (asked, few)
+    ]
+    change = (masks[1] - masks[0]).square().mean().sqrt() / masks[0].std()
+    assert change == pytest.approx(0.129, abs=0.001)
+
+
+def stub_embedding(waveform: Tensor) -> Tensor:
+    """What the recorder had in CLAP's place: (n, t) at 48 kHz to unit vectors (n, 512)."""
+    size = waveform.shape[-1] // 64
+    blocks = waveform[:, : 64 * size].unflatten(-1, (64, size))
+    levels = (blocks.square().mean(dim=-1) + 1e-6).log()
+    return F.normalize(levels @ draw("bimodal.audio_projection", (512, 64)).T, dim=-1)
+
+
+@pytest.mark.slow  # 16 passes of a network of 88 million weights, and back
+def test_losses_and_their_gradients_are_the_recorded_ones(network: Any) -> None:
+    wholes = RECORDED.values("loss/in.audios")
+    weight = RECORDED.values("loss/in.source_weights")
+    names = ("caption", "phrase")
+    pooled = {
+        name: F.normalize(draw(f"bimodal.loss.{name}_embed", (2, 2, *more, 512)), dim=-1)
+        for name, more in zip(names, ((), (3,)), strict=True)
+    }
+    hidden = {
+        name: draw(f"bimodal.loss.{name}_hidden", (2, 2, *more, 77, 768), 0.5)
+        for name, more in zip(names, ((), (3,)), strict=True)
+    }
+    spec = network.masker.spectrum(wholes.sum(dim=1, keepdim=True))
+    magnitude, sources = rms_magnitude(spec), network.masker.spectrum(wholes).abs()
+    # Of each mixture of mixtures two captions, then the phrases of the first and those of the second.
+    asked = QueryEmbedding(
+        torch.cat([pooled["caption"], pooled["phrase"].flatten(1, 2)], dim=1).flatten(0, 1),
+        torch.cat([hidden["caption"], hidden["phrase"].flatten(1, 2)], dim=1).flatten(0, 1),
+    )
+    item = torch.arange(2).repeat_interleave(8)
+    network.zero_grad()
+    masks = network.logits(magnitude, asked, item).sigmoid().unflatten(0, (2, 8))
+    estimates = masks * magnitude[:, None]
+    separation = mix_and_separate(
+        estimates[:, :2], sources, magnitude, torch.ones(2, 2, dtype=torch.bool)
+    )
+    share = torch.zeros(2, 6, 2)
+    share[:, :3, 0], share[:, 3:, 1] = weight[:, 0], weight[:, 1]
+    consistent = consistency(estimates[:, 2:], share, sources)
+    judged = []
+    for whole in range(2):
+        parts = slice(2 + 3 * whole, 5 + 3 * whole)
+        waveform = network.masker.waveform(masks[:, parts] * spec, 32512)
+        heard = torchaudio.functional.resample(waveform, RATE, 48000).transpose(0, 1)
+        sounds = stub_embedding(heard.flatten(0, 1))
+        recorded = RECORDED.values(f"loss/out.audio_embed_mixture{whole}")
+        assert error(sounds.detach(), recorded) < 1e-4
+        phrases = pooled["phrase"][:, whole].transpose(0, 1).flatten(0, 1)
+        judged.append(agreement(sounds, phrases, 14.0).mean())
+        expected = float(RECORDED.values(f"loss/out.contrastive_mixture{whole}"))
+        assert float(judged[-1].detach()) == pytest.approx(expected, rel=LOSS_LIMIT)
+    total = 0.5 * sum(judged) + 5 * (consistent + separation).mean()
+    for name, value in (
+        ("total", total),
+        ("consistency", consistent.mean()),
+        ("unsupervised", separation.mean()),
+    ):
+        expected = float(RECORDED.values(f"loss/out.{name}"))
+        assert float(value.detach()) == pytest.approx(expected, rel=LOSS_LIMIT), name
+    total.backward()
+    for theirs, parameter in (
+        ("net_sound.bn0.weight", network.unet.norm.weight),
+        ("net_sound.unet_block.upconv.weight", network.unet.ups[0].conv.weight),
+        ("net_clap.fc.weight", network.project.weight),
+        ("net_synthesizer.scale", network.masks.scale),
+        (
+            f"{bimodal.block_of(4)}.ca_blocks.0.ca_block.attn.kv.weight",
+            network.unet.attentions[0].words.key_value.weight,
+        ),
+    ):
+        expected = float(RECORDED.values(f"loss/out.grad_norm.{theirs}"))
+        assert float(parameter.grad.norm()) == pytest.approx(expected, rel=1e-3), theirs
+    network.zero_grad()
+
+
+def test_the_loss_functions_alone_are_the_recorded_ones() -> None:
+    def value(name: str) -> Tensor:
+        return RECORDED.values(f"loss_functions/{name}")
+
+    found = agreement(value("in.audio_embed"), value("in.text_embed"), 14.0).mean()
+    assert float(found) == pytest.approx(float(value("out.contrastive")), rel=LOSS_LIMIT)
+    distance = weighted_l1(value("in.pred"), value("in.target"), value("in.weight")).mean()
+    assert float(distance) == pytest.approx(float(value("out.weighted_l1")), rel=LOSS_LIMIT)

@@ -1,0 +1,42 @@
+"""Captions are taken apart into the sounds that they name, as a table of captions by hand says."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from qsep.recipes.data.captions.phrases import sound_phrases, verb_forms
+
+TABLE = tomllib.loads(Path(__file__).with_name("caption_phrases.toml").read_text("utf-8"))
+
+
+def test_the_table_is_long_enough_and_says_more_than_where_to_cut() -> None:
+    assert len(TABLE) >= 60
+    restored = [
+        caption
+        for caption, phrases in TABLE.items()
+        if any(phrase not in caption.lower() for phrase in phrases)
+    ]
+    assert len(restored) >= 12  # phrases that got back a subject or a verb
+
+
+@pytest.mark.parametrize("caption", TABLE)
+def test_a_caption_names_these_sounds(caption: str) -> None:
+    assert sound_phrases(caption) == TABLE[caption]
+
+
+@pytest.mark.parametrize("phrase", sorted({phrase for row in TABLE.values() for phrase in row}))
+def test_a_phrase_is_one_phrase(phrase: str) -> None:
+    """What was taken apart stays so: "a loud and deep growl" is one."""
+    assert sound_phrases(phrase) == [phrase]
+
+
+@pytest.mark.parametrize("caption", ["", "...", "and", "  then, ", "silence"])
+def test_a_caption_that_names_nothing_is_returned_as_it_is(caption: str) -> None:
+    assert len(sound_phrases(caption)) == 1
+
+
+def test_verbs_are_known_in_their_forms() -> None:
+    for form in ("barks", "clapping", "cries", "splashes", "idling", "buzzing", "chattering"):
+        assert form in verb_forms(), form
+    assert "claping" not in verb_forms() and "chatterring" not in verb_forms()

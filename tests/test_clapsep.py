@@ -1,0 +1,86 @@
+"""CLAPSep's two queries: how wanted and unwanted sounds are told, and learned."""
+
+import pytest
+import torch
+from tiny import QUERY_DIM, mixture_batch, noise, rng, tiny_separator, unit_vectors
+
+from qsep.queries.interface import QueryEmbedding
+from qsep.separation.models.clapsep import Config, both
+from qsep.separation.networks.clapsep.htsat import HTSATConfig
+from qsep.separation.networks.magnitude_masks import SegmentConfig
+
+
+def test_what_is_wanted_comes_first_and_what_is_not_is_the_mean_of_those_told() -> None:
+    pooled = torch.tensor([[[1.0, 2.0]]])
+    negative = torch.tensor([[[[4.0, 0.0], [0.0, 0.0], [2.0, 2.0]]]])
+    asked = QueryEmbedding(pooled, negative=QueryEmbedding(negative))
+    assert both(asked).tolist() == [[[1, 2, 3, 1]]]  # zeros are none
+    assert both(QueryEmbedding(pooled)).tolist() == [[[1, 2, 0, 0]]]
+
+
+def test_a_sound_may_be_asked_for_by_what_it_is_not() -> None:
+    separator = tiny_separator("clapsep")
+    assert separator.capabilities.negatives
+    nothing = torch.zeros(1, 1, QUERY_DIM)
+    unwanted = [
+        QueryEmbedding(nothing, negative=QueryEmbedding(unit_vectors(1, 1, 1, QUERY_DIM, seed=s)))
+        for s in (1, 2)
+    ]
+    mixture = noise(1, 1, 1601)
+    with torch.inference_mode():
+        first, second = (separator.separate(mixture, asked).target for asked in unwanted)
+    assert (first - second).abs().max() > 1e-5
+
+
+def test_the_loss_reads_the_negatives_of_queries_that_are_asked() -> None:
+    separator, (batch, asked) = tiny_separator("clapsep"), mixture_batch()
+    negative = unit_vectors(4, 3, 1, QUERY_DIM, seed=3)
+    told = QueryEmbedding(asked.pooled, negative=QueryEmbedding(negative))
+    with torch.no_grad():
+        plain = separator.loss(batch, asked, rng(0)).total
+        found = separator.loss(batch, told, rng(0)).total
+        negative[1, 0] = torch.nan  # of the source that is not asked for
+        assert torch.equal(separator.loss(batch, told, rng(0)).total, found)
+    assert (found - plain).abs().min() > 1e-6
+
+
+def test_a_third_of_those_with_a_negative_hear_nothing_else() -> None:
+    separator = tiny_separator("clapsep", negative_only=1 / 3)
+    condition = unit_vectors(3000, 2 * QUERY_DIM, seed=4)
+    condition[:1000, QUERY_DIM:] = 0
+    found = separator.dropped(condition, rng(5))
+    lost = (found[:, :QUERY_DIM] == 0).all(dim=1)
+    assert not lost[:1000].any()
+    assert lost[1000:].float().mean().item() == pytest.approx(1 / 3, abs=0.03)
+    assert torch.equal(found[:, QUERY_DIM:], condition[:, QUERY_DIM:])
+
+
+def test_its_ears_learn_by_changes_of_low_rank_alone_and_never_leave_evaluation_mode() -> None:
+    separator = tiny_separator("clapsep").train()
+    assert separator.decoder.training and not separator.encoder.norm.training
+    tuned = {
+        name.rpartition(".")[2]
+        for name, weight in separator.encoder.named_parameters()
+        if weight.requires_grad
+    }
+    assert tuned == {"lora_A", "lora_B", "bias"}
+    frozen = [
+        name
+        for name, weight in separator.encoder.named_parameters()
+        if name.endswith("attention.qkv.weight") and weight.requires_grad
+    ]
+    assert not frozen
+
+
+def test_hops_of_two_durations_and_segments_that_it_cannot_hear_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected hops of one duration"):
+        Config(spectrogram=SegmentConfig(32000, 1024, 512, 600))
+    with pytest.raises(ValueError, match="segment_frames is 1025; expected at most 1024"):
+        Config(spectrogram=SegmentConfig(32000, 1024, 320, 1025))
+    assert HTSATConfig().num_frames == 1024
+
+
+def test_a_mixture_longer_than_it_hears_at_once_is_not_learned_from() -> None:
+    separator, (batch, asked) = tiny_separator("clapsep"), mixture_batch(num_samples=4200)
+    with pytest.raises(ValueError, match=r"of 132 frames; expected 128 at most, set mix"):
+        separator.loss(batch, asked, rng(0))

@@ -1,0 +1,232 @@
+"""Checkpoints of CLAPSep load as released, whole or slim, or one line says why not."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from command import Run, record
+from test_laion import as_laion, laion_state
+from tiny import noise, tiny_separator
+from tiny_encoders import save_tokenizer
+from torch import Tensor
+
+from qsep.queries.interface import QueryEmbedding, TextQuery
+from qsep.recipes.training.clap_ears import write_ears
+from qsep.separation.checkpoint import load_checkpoint, read_weights
+from qsep.separation.components import from_settings
+from qsep.separation.networks.clapsep.htsat import HTSATConfig
+from qsep.separation.published.clapsep import RELEASED_CLAP, renamed, settings_of
+from qsep.separation.published.reader import convert_to_folder, load_published
+
+RANK, MASK_WIDTH = 2, 16
+Change = Callable[[dict[str, Any]], Any]
+Release = Callable[..., Path]
+
+
+@pytest.fixture(name="clap", scope="module")
+def small_clap() -> dict[str, Tensor]:
+    """All of LAION's keys."""
+    return laion_state("plain")
+
+
+def ears_of(clap: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The audio network as CLAPSep keeps it: with changes of low rank, their matrices not zero."""
+    generator = torch.Generator().manual_seed(4)
+    ears = {key: value.clone() for key, value in clap.items() if key.startswith("audio_branch.")}
+    for key, value in list(ears.items()):
+        if key.endswith(("attn.qkv.weight", "attn.proj.weight")):
+            start, (num_out, num_in) = key.removesuffix("weight"), value.shape
+            ears[f"{start}lora_A"] = 0.1 * torch.randn(RANK, num_in, generator=generator)
+            ears[f"{start}lora_B"] = 0.1 * torch.randn(num_out, RANK, generator=generator)
+    return ears
+
+
+def settings(clap: dict[str, Tensor]) -> dict[str, Any]:
+    decoder = {
+        "decoder_model.film.skip_conv.gamma.weight": torch.ones(1, 1024),
+        "decoder_model.mask_net.0.weight": torch.ones(MASK_WIDTH, 1),
+        "decoder_model.mask_net.2.layers.0.norm1.weight": torch.ones(1),
+    }
+    return settings_of(ears_of(clap) | decoder)
+
+
+def original(clap: dict[str, Tensor]) -> Any:
+    """A separator as the release would be converted to; its decoder's weights are random."""
+    published = {
+        "encoder": settings(clap)["encoder"],
+        "spectrogram": {
+            "sample_rate": 32000,
+            "window_samples": 1024,
+            "hop_samples": 320,
+            "segment_frames": 1001,
+        },
+    }
+    published["encoder"] |= {"sample_rate": 48000, "window_samples": 1024, "hop_samples": 480}
+    published["encoder"] |= {"min_hz": 50.0, "max_hz": 14000.0}
+    found = tiny_separator(
+        "clapsep", **published, query_dim=512, mask_width=MASK_WIDTH, num_mask_heads=8
+    )
+    own = found.state_dict()
+    own |= {renamed(key, Path()): value for key, value in ears_of(clap).items() if used(key)}
+    found.load_state_dict(own)
+    return found
+
+
+def used(key: str) -> bool:
+    unused = ("extractor", "tscam_conv", "head", "relative_position_index", "attn_mask")
+    return not any(part in key for part in unused) and not key.startswith("audio_branch.norm.")
+
+
+def decoder_of(separator: Any) -> dict[str, Tensor]:
+    """The decoder's weights under the authors' keys."""
+    names = (
+        ("decoder.pixels.", "inverse_patch_embed.proj."),
+        ("decoder.last_norm.", "inverse_patch_embed.norm."),
+        ("decoder.bin_norm.", "spec_norm."),
+        ("decoder.bottom.", "film."),
+        ("decoder.skips.", "skip."),
+        ("decoder.levels.", "layers."),
+        (".block.", ".blocks.0."),
+        (".expand.", ".downsample."),
+        ("attention.bias_table", "attn.relative_position_bias_table"),
+        ("attention.", "attn."),
+        ("widen.", "mlp.fc1."),
+        ("narrow.", "mlp.fc2."),
+        ("features.", "feature_proj."),
+        ("gamma.", "skip_conv.gamma."),
+        ("beta.", "skip_conv.beta."),
+        ("decoder.mask.first.", "mask_net.0."),
+        ("decoder.mask.norm.", "mask_net.1."),
+        ("decoder.mask.transformer.", "mask_net.2."),
+        ("decoder.mask.last.", "mask_net.3."),
+    )
+    found = {}
+    for key, value in separator.state_dict().items():
+        if key.startswith("decoder."):
+            for ours, theirs in names:
+                key = key.replace(ours, theirs, 1)
+            found[f"decoder_model.{key}"] = value.clone()
+    return found
+
+
+def transforms() -> dict[str, Tensor]:
+    angle = 2 * np.pi * np.outer(np.arange(513), np.arange(1024)) / 1024
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1024) / 1024)
+    real = (window * np.cos(angle))[:, None].astype(np.float32)
+    return {
+        "stft.conv_real.weight": torch.from_numpy(real),
+        "istft.ola_window": torch.from_numpy((window**2).astype(np.float32)),
+    }
+
+
+@pytest.fixture(name="release")
+def releaser(tmp_path: Path, clap: dict[str, Tensor]) -> Release:
+    """Writes a Lightning checkpoint, and the tokenizer; slim: what was tuned alone, and LAION's file."""
+
+    def write(slim: bool = False, change: Change | None = None) -> Path:
+        ears = ears_of(clap)
+        weights = transforms() | decoder_of(original(clap))
+        if slim:
+            tuned = ("lora_A", "lora_B", "attn.qkv.bias", "attn.proj.bias")
+            weights |= {key: value for key, value in ears.items() if key.endswith(tuned)}
+            as_laion(clap, tmp_path / RELEASED_CLAP)
+        else:
+            weights |= ears | {f"clap_model.model.{key}": value for key, value in clap.items()}
+        if change:
+            change(weights)
+        save_tokenizer(tmp_path / "roberta-base")
+        torch.save({"epoch": 9, "state_dict": weights}, tmp_path / "best_model.ckpt")
+        return tmp_path / "best_model.ckpt"
+
+    return write
+
+
+@pytest.mark.parametrize("slim", [False, True])
+def test_it_separates_as_the_original_asked_in_words(
+    slim: bool, release: Release, clap: dict[str, Tensor]
+) -> None:
+    found, encoder, config = load_published(release(slim))
+    expected = original(clap)
+    assert config["separator"]["kind"] == "clapsep" and encoder.dim == 512
+    assert found.config.encoder == expected.config.encoder
+    pooled = encoder.encode([TextQuery("dog barking"), TextQuery("a band")]).pooled[None]
+    asked = QueryEmbedding(pooled, negative=QueryEmbedding(pooled.flip(1)[:, :, None]))
+    mixture = noise(1, 1, 5001)
+    with torch.inference_mode():
+        target = found.separate(mixture, asked).target
+        assert torch.equal(target, expected.separate(mixture, asked).target)
+        alone = found.separate(mixture, QueryEmbedding(pooled)).target
+    assert (target - alone).abs().max() > 1e-6  # what is unwanted is read
+
+
+def test_the_command_line_converts_and_separates_with_either(
+    qsep: Run, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QSEP_CACHE", str(tmp_path / "cache"))
+    path, recording = release(), record(tmp_path / "in.wav")
+    done = qsep("models", "convert", path, "-o", tmp_path / "ours")
+    assert (done.code, done.out) == (0, f"checkpoint: {tmp_path / 'ours'}\n"), done.err
+    for model, out in ((path, "direct"), (tmp_path / "ours", "folder")):
+        done = qsep("separate", recording, "-q", "rain", "-m", model, "-o", tmp_path / out)
+        assert done.code == 0, done.err
+    direct, folder = (
+        soundfile.read(tmp_path / out / "in.rain.wav")[0] for out in ("direct", "folder")
+    )
+    # The query's network sums in another order where its weights lie elsewhere in memory.
+    np.testing.assert_allclose(folder, direct, rtol=0, atol=2 / 32768)
+    assert np.abs(direct).max() > 1e-3
+
+
+def test_a_converted_folder_needs_nothing_else(release: Release, tmp_path: Path) -> None:
+    path = release(slim=True)
+    convert_to_folder(path, tmp_path / "ours")
+    for name in ("best_model.ckpt", RELEASED_CLAP):
+        (tmp_path / name).unlink()
+    shutil.rmtree(tmp_path / "roberta-base")
+    _, encoder, _ = load_checkpoint(tmp_path / "ours")
+    assert encoder.encode([TextQuery("a dog")]).pooled.norm() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda w: w.pop("decoder_model.film.norm.bias"), "decoder.bottom.norm.bias is missing"),
+        (lambda w: w.pop("audio_branch.bn0.bias"), "encoder.norm.bias is missing"),
+        (lambda w: w.update({"extra.weight": torch.ones(1)}), "extra.weight are not part of"),
+        (
+            lambda w: w.update({"decoder_model.phase_net.0.weight": torch.ones(1)}),
+            "decoder_model.phase_net.0.weight are not part of CLAPSep as published",
+        ),
+        (lambda w: w["decoder_model.spec_norm.bias"].fill_(torch.inf), "not finite"),
+        (lambda w: w["stft.conv_real.weight"].mul_(1.1), "Hann window 1024 samples long"),
+        (
+            lambda w: [w.pop(key) for key in list(w) if key.startswith("clap_model.")],
+            f"put {RELEASED_CLAP} beside it",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named_in_one_line(
+    change: Change, reason: str, release: Release
+) -> None:
+    with pytest.raises(ValueError, match=r"\A[^\n]+\Z") as caught:
+        load_published(release(change=change))
+    assert reason in str(caught.value)
+
+
+def test_training_begins_with_the_ears_of_laions_clap(
+    clap: dict[str, Tensor], tmp_path: Path
+) -> None:
+    config = from_settings(HTSATConfig, settings(clap)["encoder"])
+    write_ears(as_laion(clap, tmp_path / "clap.pt"), tmp_path / "ears", config)
+    weights = read_weights(tmp_path / "ears" / "model.safetensors")
+    key = "encoder.stages.0.blocks.0.attention.qkv"
+    expected = clap["audio_branch.layers.0.blocks.0.attn.qkv.weight"]
+    assert torch.equal(weights[f"{key}.weight"], expected)
+    assert not weights[f"{key}.lora_B"].any() and weights[f"{key}.lora_A"].any()
+    with pytest.raises(ValueError, match="weights do not fit the model"):
+        write_ears(tmp_path / "clap.pt", tmp_path / "other", HTSATConfig())
