@@ -14,9 +14,9 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from qsep.queries.files.weights import check_weights, read_state_dict
-from qsep.separation.checkpoint import write_atomically
 from qsep.separation.networks.clapsep.htsat import HTSAT, HTSATConfig
 from qsep.separation.published.clapsep import ears
+from qsep.separation.storage.temporary import write_atomically
 
 
 def write_ears(checkpoint: Path, folder: Path, config: HTSATConfig | None = None) -> None:
