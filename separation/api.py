@@ -135,12 +135,12 @@ class Model:
         found.name = model if is_hub_name(model) else found.name
         return found
 
-    def save_pretrained(self, folder: str | Path, **options: Any) -> str | None:
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write the model's checkpoint into the folder, beside what else is there; with push_to_hub=True
         and repo_id= also to the hub. Options are those of huggingface_hub's ModelHubMixin."""
         from .published.hub_model import HubModel
 
-        return HubModel.of(self).save_pretrained(folder, **options)
+        return HubModel.of(self).save_pretrained(save_directory, **options)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Publish the model's checkpoint as ORG/NAME on the hub; returns the address of the commit."""

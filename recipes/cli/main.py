@@ -230,7 +230,9 @@ def evaluate(
     ] = None,
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="Name, folder, or a baseline: mixture, ibm, irm, psm."),
+        typer.Option(
+            "--model", "-m", help="Name, folder, ORG/NAME, or a baseline: mixture, ibm, irm, psm."
+        ),
     ] = "sounds21",
     condition: Annotated[
         str,

@@ -162,7 +162,7 @@ def model_info(
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="The whole configuration.")] = False,
 ) -> None:
-    """What a model is, what it knows, and how it was made; downloads nothing."""
+    """What a model is, what it knows, and how it was made; published ones are not downloaded for this."""
     from qsep.separation.api import DEFAULT_MODEL, checkpoint_folder, shipped_models
     from qsep.separation.published.installed import installed_folder
     from qsep.separation.published.registry import published_models
