@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ class Measuring:
     """Calling it with the index of an item gives the item's row.
 
     baselines: whether they are scored beside the estimate. embedder: adds EMBEDDED, and keeps
-    embeddings in `folder` for the Fréchet distance.
+    embeddings in `folder` for the Fréchet distance, named by `commit`.
     """
 
     estimator: Estimator
@@ -27,6 +28,7 @@ class Measuring:
     baselines: bool
     embedder: AudioEmbedder | None
     folder: Path
+    commit: Callable[[Path, Path], object] = os.replace
 
     def __call__(self, index: int) -> Row:
         item = self.items.render(index)
@@ -39,7 +41,9 @@ class Measuring:
             )
             row |= score_baselines(item, asks, random_query)
         if self.embedder and item.target.any():
-            row |= embedded_scores(self.embedder, item, estimate, self.embeddings(index))
+            row |= embedded_scores(
+                self.embedder, item, estimate, self.embeddings(index), self.commit
+            )
         if isinstance(self.items, PublishedItems):
             row |= self.items.measure(item, estimate.numpy())
         return row

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from qsep.separation.storage.temporary import write_atomically
+from qsep.separation.storage.results import Results
 
 from .baselines import baseline_rows
 from .estimators import as_estimator
@@ -99,21 +99,25 @@ def evaluate(
         embedder.fingerprint if embedder else "",
     )
     rows_path, summary_path = out_dir / "items.csv", out_dir / "summary.json"
-    out_dir.mkdir(parents=True, exist_ok=True)
+    results = Results(out_dir, "evaluate")
     if overwrite:
-        discard(out_dir)
+        results.remove(results.entries)
+    results.claim(rows_path.name, summary_path.name)
     rows = _resume(rows_path, summary_path, identity)
+    results.grow(rows_path.name)
     # The identity lies there before the first row, or an interrupted run could not be recognised.
-    _write(summary_path, summarise(identity, items, rows, {}))
-    measure = Measuring(estimator, items, baselines, embedder, out_dir / "embeddings")
+    _write(results, summarise(identity, items, rows, {}))
+    measure = Measuring(
+        estimator, items, baselines, embedder, out_dir / "embeddings", results.commit
+    )
     failed = _add_rows(rows_path, rows, items.ids, measure, workers)
     done = [index for index, item_id in enumerate(items.ids) if item_id in rows]
     ordered = [rows[items.ids[index]] for index in done]
     write_rows(rows_path, ordered)  # as one worker would have written them
     summary = summarise(identity, items, rows, failed, measure.frechet_distance(done))
-    _write(summary_path, summary)
+    _write(results, summary)
     if keep_audio:
-        keep_extremes(estimator, items, ordered, out_dir / "audio", keep_audio)
+        keep_extremes(estimator, items, ordered, results, keep_audio)
     return summary
 
 
@@ -137,15 +141,6 @@ def _add_rows(
                 rows[ids[index]] = outcome
             show(len(failed))
     return failed
-
-
-def discard(folder: Path) -> None:
-    """Remove what `evaluate` writes, and nothing else."""
-    for name in ("items.csv", "summary.json", "audio/audio.json"):
-        (folder / name).unlink(missing_ok=True)
-    for pattern in ("embeddings/*.npy", "audio/*.flac"):
-        for path in folder.glob(pattern):
-            path.unlink()
 
 
 def summarise(
@@ -194,10 +189,12 @@ def _resume(rows_path: Path, summary_path: Path, identity: RunIdentity) -> dict[
     elif rows_path.exists():
         raise ValueError(f"{rows_path} is there without its summary.json; {remedy}")
     rows = read_rows(rows_path)
-    write_rows(rows_path, rows)  # without half a row, which a killed run may leave
+    if rows_path.exists():
+        write_rows(rows_path, rows)  # without half a row, which a killed run may leave
     return {row["id"]: row for row in rows}
 
 
-def _write(path: Path, summary: Summary) -> None:
-    content = json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write_text(content, encoding="utf-8", newline="\n"))
+def _write(results: Results, summary: Summary) -> None:
+    results.write_text(
+        "summary.json", json.dumps(asdict(summary), indent=1, allow_nan=False) + "\n"
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -280,12 +281,14 @@ class Model:
         residual: bool = False,
         progress: Any = None,
         constraints: Constraints = NO_CONSTRAINTS,
+        commit: Callable[[Path, Path], object] = os.replace,
     ) -> list[dict[str, Any]]:
         """From file to files in constant memory; nothing is left behind if anything fails.
 
         Writes as `Result.save` does, in the file's own rate, channels, length and sample format; if
         exclusive, one STEM.residual.wav, which with all targets sums to the recording.
-        progress: called with (seconds done, seconds claimed by the header or None).
+        progress: called with (seconds done, seconds claimed by the header or None). commit: what gives
+        finished files their names, as `storage.results.Results.commit`, which lists them.
         Returns for each query its files, its level in dB under the recording, the duration, what
         constraints there were, and which candidates were kept.
         """
@@ -298,7 +301,7 @@ class Model:
                 for query in queries
             ]
             writers = {
-                target: stack.enter_context(AudioWriter(target, rate, channels, subtype))
+                target: stack.enter_context(AudioWriter(target, rate, channels, subtype, commit))
                 for target in dict.fromkeys(target for paths in outputs for target in paths)
             }
             claimed = reader.claimed_samples / rate if reader.claimed_samples else None

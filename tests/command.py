@@ -11,6 +11,8 @@ import numpy as np
 import soundfile
 from tiny import StubConfig, StubEncoder
 
+from qsep.separation.storage.results import LISTING
+
 STUB = StubEncoder(StubConfig(dim=384))  # in MiniLM's place
 
 
@@ -60,7 +62,9 @@ def record(
 
 
 def names(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    """Files below the folder, but for its listing."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != LISTING)
+    return {str(path.relative_to(folder)) for path in files}
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -21,6 +21,7 @@ def qsep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.setenv(name, os.environ.get(name, "error"))
 
     def run(*arguments: str | Path) -> Outcome:
+        monkeypatch.delenv("QSEP_DEBUG", raising=False)
         monkeypatch.setattr(sys, "argv", ["qsep", *map(str, arguments)])
         capsys.readouterr()
         with process_state_restored(), pytest.raises(SystemExit) as stopped:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -160,10 +161,59 @@ def test_a_name_that_is_not_text_is_shown_escaped(
 
 
 def test_overwrite_replaces_what_is_there(qsep: Run, tiny_model: Path, folder: Path) -> None:
+    for num_samples in (2003, 3001):
+        record(folder / "a.wav", num_samples)
+        assert qsep("separate", "a.wav", "-q", "rain", "--overwrite", "-m", tiny_model).code == 0
+        assert soundfile.info(folder / "a.rain.wav").frames == num_samples
+
+
+def test_overwrite_replaces_nothing_that_no_run_wrote(
+    qsep: Run, tiny_model: Path, folder: Path
+) -> None:
     record(folder / "a.wav")
-    (folder / "a.rain.wav").write_text("old")
-    assert qsep("separate", "a.wav", "-q", "rain", "--overwrite", "-m", tiny_model).code == 0
-    assert soundfile.info(folder / "a.rain.wav").frames == 3001
+    (folder / "a.rain.wav").write_text("mine")
+    done = qsep("separate", "a.wav", "-q", "rain", "--overwrite", "-m", tiny_model)
+    assert done.code == 2
+    assert "a.rain.wav is there, and no earlier qsep separate wrote it" in done.error
+    assert (folder / "a.rain.wav").read_text() == "mine"
+
+
+def test_the_longest_name_of_a_file_system_is_separated(
+    qsep: Run, tiny_model: Path, folder: Path
+) -> None:
+    name = "é" * 125 + "x.wav"
+    record(folder / name)
+    done = qsep("separate", name, "-q", "a dog " * 90, "--residual", "-m", tiny_model)
+    assert done.code == 0, done.err
+    assert len(names(folder)) == 3
+
+
+def test_one_bad_file_stops_no_other_whatever_is_raised(
+    qsep: Run, tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(folder / "good.wav")
+    (folder / "bad.wav").write_bytes(b"RIFF\x00\x00\x00\x00WAVE" + bytes(70))
+    record(folder / "worse.wav")
+    original = api.Model.separate_file
+
+    def separate_file(model: api.Model, path: Path, *arguments: Any) -> Any:
+        if path.name == "worse.wav":
+            raise struct.error("ushort format requires 0 <= number <= (32767 *2 +1)")
+        return original(model, path, *arguments)
+
+    monkeypatch.setattr(api.Model, "separate_file", separate_file)
+    inputs = ("bad.wav", "worse.wav", "good.wav")
+    done = qsep("separate", *inputs, "-q", "rain", "-m", tiny_model)
+    assert done.code == 1
+    lines = done.err.splitlines()
+    assert len(lines) == 2
+    assert "bad.wav" in lines[0]
+    assert lines[1].startswith("qsep: error: worse.wav: error: ushort format requires")
+    assert (folder / "good.rain.wav").is_file()
+    assert not list(folder.glob(".qsep-*"))
+    shown = qsep("--debug", "separate", "worse.wav", "-q", "rain", "-o", "x", "-m", tiny_model)
+    assert "Traceback" in shown.err
+    assert "struct.error" in shown.err
 
 
 def test_an_unfamiliar_query_is_warned_of(

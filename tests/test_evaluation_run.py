@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from command import names
 
 from qsep.evaluation.interface import Item, ItemQuery
 from qsep.evaluation.oracle import IdealMask, UnprocessedMixture
@@ -172,7 +173,7 @@ def test_files_hold_one_row_an_item_and_the_summary(tmp_path: Path) -> None:
     stored = json.loads((tmp_path / "summary.json").read_text())
     mean = np.mean([float(row[COLUMNS.index("sdr")]) for row in rows[1:]])
     assert stored["overall"]["sdr"]["mean"] == pytest.approx(mean, abs=1e-12)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["items.csv", "summary.json"]
+    assert names(tmp_path) == {"items.csv", "summary.json"}
 
 
 def test_an_interrupted_run_continues_to_the_same_summary(tmp_path: Path) -> None:
@@ -213,7 +214,7 @@ def test_overwrite_starts_anew(tmp_path: Path) -> None:
 
 def test_items_of_an_unknown_run_are_not_touched(tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("mine\n")
-    with pytest.raises(ValueError, match=r"without its summary\.json"):
+    with pytest.raises(ValueError, match=r"holds items\.csv, which no earlier qsep evaluate wrote"):
         evaluate(Scaled(), Items(), tmp_path)
     assert (tmp_path / "items.csv").read_text() == "mine\n"
 

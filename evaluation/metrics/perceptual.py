@@ -5,8 +5,9 @@ Neither asks for the waveform back, so they also rank separators that generate t
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -92,7 +93,13 @@ def cosine(first: Any, second: Any) -> float:
     return float(a @ b) / norms if norms else 0.0
 
 
-def embedded_scores(embedder: AudioEmbedder, item: Item, estimate: Any, path: Path) -> Row:
+def embedded_scores(
+    embedder: AudioEmbedder,
+    item: Item,
+    estimate: Any,
+    path: Path,
+    commit: Callable[[Path, Path], object] = os.replace,
+) -> Row:
     """EMBEDDED: cosine of the estimate to the query's words, and to the target, which is not silent.
 
     Leaves the embeddings of estimate and target in `path`, (2, d), for `distance_of_run`.
@@ -104,7 +111,7 @@ def embedded_scores(embedder: AudioEmbedder, item: Item, estimate: Any, path: Pa
         with file.open("wb") as opened:  # numpy.save would append .npy to a name
             np.save(opened, vectors)
 
-    write_atomically(path, write)
+    write_atomically(path, write, commit)
     words = embedder.embed_text(item.query)
     return {
         "text_score": None if words is None else round(cosine(vectors[0], words), 6),

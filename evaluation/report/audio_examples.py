@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qsep.separation.storage.results import Results
 from qsep.separation.storage.temporary import write_atomically
 
 from ..interface import Estimator, ItemSet
@@ -33,14 +35,14 @@ def main_metric(rows: Sequence[Row]) -> tuple[str, int]:
 
 
 def keep_extremes(
-    estimator: Estimator, items: ItemSet, rows: Sequence[Row], folder: Path, num_each: int
+    estimator: Estimator, items: ItemSet, rows: Sequence[Row], results: Results, num_each: int
 ) -> None:
-    """Write mixture, target and estimate of the num_each best and worst items into folder.
+    """Write mixture, target and estimate of the num_each best and worst items into the folder audio.
 
     They are rendered and estimated once more: nothing is kept of the others while a run goes on.
-    folder/audio.json names the stem of each item's files, STEM.ROLE.flac; those there are kept.
+    audio/audio.json names the stem of each item's files, STEM.ROLE.flac; those there are kept.
     """
-    order = ranked(rows)
+    folder, order = results.folder / "audio", ranked(rows)
     chosen = {row["id"] for row in (*order[:num_each], *order[max(0, len(order) - num_each) :])}
     stems = {
         item_id: f"{index:06d}" for index, item_id in enumerate(items.ids) if item_id in chosen
@@ -56,12 +58,11 @@ def keep_extremes(
         # One gain for all three: their levels are to be compared, and FLAC ends at 1.
         gain = 1 / max(1.0, *(float(np.abs(w).max()) for w in waveforms))
         for path, waveform in zip(paths, waveforms, strict=True):
-            write_flac(path, gain * waveform, item.sample_rate)
-    for path in folder.glob("*.flac"):
-        if path.name.partition(".")[0] not in stems.values():  # of a run that knew fewer items
-            path.unlink()
-    content = json.dumps(stems, indent=1) + "\n"
-    write_atomically(folder / "audio.json", lambda file: file.write_text(content, "utf-8"))
+            write_flac(path, gain * waveform, item.sample_rate, results.commit)
+    kept = {f"audio/{stem}.{role}.flac" for stem in stems.values() for role in ROLES}
+    # Those of a run that knew fewer items go.
+    results.remove({name for name in results.entries if name.endswith(".flac")} - kept)
+    results.write_text("audio/audio.json", json.dumps(stems, indent=1) + "\n")
 
 
 def as_samples(estimate: Any) -> NDArray[np.float64]:
@@ -70,10 +71,17 @@ def as_samples(estimate: Any) -> NDArray[np.float64]:
     return torch.as_tensor(estimate, device="cpu").detach().double().numpy()
 
 
-def write_flac(path: Path, waveform: NDArray[Any], sample_rate: int) -> None:
+def write_flac(
+    path: Path,
+    waveform: NDArray[Any],
+    sample_rate: int,
+    commit: Callable[[Path, Path], object] = os.replace,
+) -> None:
     """16 bits: the noise of rounding lies 98 dB under full scale."""
     import soundfile
 
     write_atomically(
-        path, lambda file: soundfile.write(file, waveform, sample_rate, "PCM_16", format="FLAC")
+        path,
+        lambda file: soundfile.write(file, waveform, sample_rate, "PCM_16", format="FLAC"),
+        commit,
     )

@@ -72,7 +72,9 @@ class Scale:
     """From values to horizontal pixels, with room for round ticks."""
 
     def __init__(self, low: float, high: float) -> None:
-        span = max(high - low, 1e-6)
+        if not high - low > 1e-6:  # all values are one, as of the mixture against itself
+            low, high = low - 0.5, low + 0.5
+        span = high - low
         rough = span / 6
         power = 10.0 ** math.floor(math.log10(rough))
         self.step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)

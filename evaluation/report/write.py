@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qsep.separation.storage.temporary import write_atomically
+from qsep.separation.storage.results import Results
 
 from ..metrics.statistics import Statistics
 from ..run import Summary
@@ -89,8 +89,10 @@ def write_report(runs: Sequence[Run], path: Path) -> None:
     kinds = {".html": html_page, ".md": markdown, ".csv": as_csv}
     if path.suffix not in kinds:
         raise ValueError(f"{path}: a report is a file .html, .md or .csv")
+    results = Results(path.parent, "report", shared=True)
+    results.claim(path.name)
     content = kinds[path.suffix](runs)
-    write_atomically(path, lambda file: file.write_text(content, encoding="utf-8", newline="\n"))
+    results.write_text(path.name, content)
 
 
 def markdown(runs: Sequence[Run]) -> str:

@@ -18,9 +18,8 @@ LEFT_BY_SIGNAL = {128 + number for number in ENDING}  # exit codes
 def one_line(error: BaseException) -> str:
     """For people: no line breaks; of an error that nobody foresaw, its kind and how to find its place."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return (
-            f"{error.filename or 'a file'}: the disk is full: free space, or choose another folder"
-        )
+        where = error.filename or "a file"
+        return f"{where}: {error.strerror}: free some, or choose another folder"
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
     text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())

@@ -163,7 +163,7 @@ def separate(
         queries, negative or [], span or [], not_span or [], exclusive, consistent
     )
     inputs = list(dict.fromkeys(inputs))
-    check_jobs(inputs, queries, out, residual, overwrite, common=exclusive)
+    results = check_jobs(inputs, queries, out, residual, overwrite, common=exclusive)
 
     from qsep.separation.api import load
 
@@ -172,7 +172,7 @@ def separate(
     loaded.embed(every)  # what its encoder cannot read is refused before any work
     for asked in every:
         loaded.warn_if_unfamiliar(asked)
-    if not separate_files(loaded, inputs, queries, out, residual, json_output, constraints):
+    if not separate_files(loaded, inputs, queries, results, residual, json_output, constraints):
         sys.exit(SOME_FAILED)
 
 

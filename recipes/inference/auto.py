@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from qsep.separation.detection.activity import Activity
 from qsep.separation.detection.hierarchy import LEAF, Group, Level
 from qsep.separation.detection.nodes import NodeSeparator
 from qsep.separation.inference.chunks import BLOCK_SAMPLES
-from qsep.separation.storage.temporary import write_atomically
+from qsep.separation.storage.results import Results
 
 from .batch import check_jobs, progress_bar, refuse_taken, report_failure
 from .timeline import draw_timeline
@@ -41,6 +42,10 @@ class Task:
     out: Path
     levels: tuple[Level, ...]
     overwrite: bool
+
+    @cached_property
+    def results(self) -> Results:
+        return Results(self.out, "auto", shared=True)
 
     def summary(self, path: Path) -> Path:
         return self.out / f"{path.stem}.auto.json"
@@ -64,13 +69,13 @@ def parse_levels(levels: Sequence[str]) -> tuple[Level, ...]:
 
 def check_inputs(inputs: Sequence[Path], task: Task) -> None:
     """Raise ValueError for what is wrong before any work."""
-    check_jobs(inputs, [], task.out, False, task.overwrite)
+    results = check_jobs(inputs, [], task.out, False, task.overwrite, command="auto")
     stems: dict[str, Path] = {}
     for path in inputs:
         if (other := stems.setdefault(path.stem, path)) != path:
             raise ValueError(f"{other} and {path} would be written to one: take two runs")
     files = [file for path in inputs for file in (task.summary(path), task.picture(path))]
-    refuse_taken(files, inputs, task.overwrite)
+    refuse_taken(files, inputs, task.overwrite, results)
 
 
 def separate_all(
@@ -121,9 +126,12 @@ def separate_sounds(
     files = {task.target(path, group): group for group in groups}
     if len(files) < len(groups):
         raise ValueError(f"{path}: two nodes would be written to one file; choose fewer levels")
-    refuse_taken(files, inputs, task.overwrite)
+    results = task.results
+    refuse_taken(files, inputs, task.overwrite, results)
     previous = written_before(task.summary(path), task.out)
-    levels = write_targets(separator, path, files, activity, progress) if files else []
+    levels = (
+        write_targets(separator, path, files, activity, progress, results.commit) if files else []
+    )
     summary = {
         "input": str(path),
         "seconds": round(activity.seconds, 3),
@@ -137,14 +145,13 @@ def separate_sounds(
         ],
     }
     text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(task.summary(path), lambda file: file.write_text(text, "utf-8"))
+    results.write_text(results.name_of(task.summary(path)), text)
     kept = {each.resolve() for each in inputs}
-    for stale in previous - files.keys():  # a sound that is no longer found
-        if stale.resolve() not in kept:
-            stale.unlink(missing_ok=True)
-    task.picture(path).unlink(missing_ok=True)
+    stale = [file for file in previous - files.keys() if file.resolve() not in kept]
+    # Sounds that are no longer found, and the picture of before.
+    results.remove(results.name_of(file) for file in (*stale, task.picture(path)))
     if groups and find_spec("matplotlib"):
-        draw_timeline(activity, groups, task.picture(path))
+        draw_timeline(activity, groups, task.picture(path), results.commit)
     elif groups:
         log.warning("no timeline: pip install 'qsep[train]' brings matplotlib")
     return summary
@@ -167,12 +174,15 @@ def write_targets(
     files: dict[Path, Group],
     activity: Activity,
     progress: Progress | None,
+    commit: Callable[[Path, Path], object],
 ) -> list[float]:
     """Each in the recording's own rate, channels, length and sample format. Returns levels in dB relative
     to the recording."""
     with AudioReader(path) as reader, contextlib.ExitStack() as stack:
         rate, channels, subtype = reader.sample_rate, reader.num_channels, reader.subtype
-        writers = [stack.enter_context(AudioWriter(f, rate, channels, subtype)) for f in files]
+        writers = [
+            stack.enter_context(AudioWriter(f, rate, channels, subtype, commit)) for f in files
+        ]
         found, whole = np.zeros(len(files)), 0.0
         blocks = counted(reader, progress, 0.5)
         pairs = separator.separate(list(files.values()), activity, blocks, rate)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qsep.queries.interface import Constraints, Query
 from qsep.separation.audio.file_names import result_names
+from qsep.separation.storage.results import Results
 
 from ..cli.errors import one_line, say_error
 
@@ -26,18 +27,19 @@ def check_jobs(
     residual: bool,
     overwrite: bool,
     common: bool = False,
-) -> None:
+    command: str = "separate",
+) -> Results:
     """Raise ValueError for what is wrong before any work: inputs, folder, files in the way.
 
-    common: all queries share one residual.
+    common: all queries share one residual. Returns the folder of results, which may hold files of others;
+    with overwrite, only what the same command wrote there is replaced.
     """
     for path in inputs:
         if not path.exists():
             raise ValueError(f"{path} does not exist: check the name")
         if path.is_dir():
             raise ValueError(f"{path} is a folder: name the recordings in it, as {path}/*.wav")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file: give -o a folder")
+    results = Results(out, command, shared=True)
     parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ValueError(f"{parent} cannot be written to: choose another folder with -o")
@@ -57,10 +59,13 @@ def check_jobs(
                     raise ValueError(
                         f"{what} would both be written to {target}: separate them in two runs"
                     )
-    refuse_taken(claimed, inputs, overwrite)
+    refuse_taken(claimed, inputs, overwrite, results)
+    return results
 
 
-def refuse_taken(files: Iterable[Path], inputs: Sequence[Path], overwrite: bool) -> None:
+def refuse_taken(
+    files: Iterable[Path], inputs: Sequence[Path], overwrite: bool, results: Results
+) -> None:
     """Raise ValueError if one of the files to write is an input, or there already."""
     originals = {path.resolve() for path in inputs}
     for file in files:
@@ -68,6 +73,7 @@ def refuse_taken(files: Iterable[Path], inputs: Sequence[Path], overwrite: bool)
             raise ValueError(f"{file} is an input too: choose another folder with -o")
         if file.exists() and not overwrite:
             raise ValueError(f"{file} exists: add --overwrite or choose another folder with -o")
+        results.claim(results.name_of(file))
 
 
 def called(owner: Query | None) -> str:
@@ -78,7 +84,7 @@ def separate_files(
     model: Model,
     inputs: Sequence[Path],
     queries: Sequence[Query],
-    out: Path,
+    results: Results,
     residual: bool,
     json_output: bool,
     constraints: Constraints,
@@ -86,13 +92,16 @@ def separate_files(
     """Write each input's results and say so; False if some input failed."""
     from qsep.separation.api import ABSENT_DB
 
+    out = results.folder
     out.mkdir(parents=True, exist_ok=True)
     all_done = True
     for path in inputs:
         try:
             model.learn_queries([*queries, *constraints.negatives])
             with progress_bar(path.name) as progress:
-                rows = model.separate_file(path, queries, out, residual, progress, constraints)
+                rows = model.separate_file(
+                    path, queries, out, residual, progress, constraints, results.commit
+                )
         except Exception as error:  # whatever is wrong with one file, the others go on
             all_done = False
             report_failure(path, error, json_output)

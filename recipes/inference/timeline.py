@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 from qsep.separation.detection.activity import Activity
@@ -11,7 +13,12 @@ from qsep.separation.storage.temporary import write_atomically
 MAX_ROWS = 60
 
 
-def draw_timeline(activity: Activity, groups: list[Group], picture: Path) -> None:
+def draw_timeline(
+    activity: Activity,
+    groups: list[Group],
+    picture: Path,
+    commit: Callable[[Path, Path], object] = os.replace,
+) -> None:
     """PNG: a row for each of the groups, at least one, coloured by probability; active spans underlined."""
     import matplotlib
 
@@ -36,5 +43,5 @@ def draw_timeline(activity: Activity, groups: list[Group], picture: Path) -> Non
     axis.set_xlim(0, activity.seconds)
     axis.set_xlabel("seconds")
     figure.colorbar(image, label="probability")
-    write_atomically(picture, lambda path: figure.savefig(path, format="png", dpi=110))
+    write_atomically(picture, lambda path: figure.savefig(path, format="png", dpi=110), commit)
     pyplot.close(figure)

@@ -5,6 +5,7 @@ import re
 import unicodedata
 
 MAX_BYTES = 60
+MOST_STEM_BYTES = 255 - MAX_BYTES - len("..residual.wav")  # file systems take 255 in all
 HASH_LETTERS = 8  # 32 bits: two of 1,000 queries share one in one of 9,000 runs
 RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d")  # devices on Windows, whatever the extension
 HARMLESS = re.compile(r"[\s.,;:!?\"-]+")
@@ -32,8 +33,19 @@ def slug(query: str) -> str:
     return f"{words or 'query'}-{digest[:HASH_LETTERS]}"
 
 
+def shortened(stem: str) -> str:
+    """The stem, or where a result's name would pass 255 bytes its beginning and a hash of all of it."""
+    stored = stem.encode("utf-8", "surrogateescape")
+    if len(stored) <= MOST_STEM_BYTES:
+        return stem
+    digest = hashlib.sha256(stored).hexdigest()[:HASH_LETTERS]
+    kept = stored[: MOST_STEM_BYTES - HASH_LETTERS - 1].decode("utf-8", "ignore")
+    return f"{kept}-{digest}"
+
+
 def result_names(stem: str, query: str, residual: bool, common: bool = False) -> list[str]:
     """Of the target's file and, if asked for, the residual's; `common`: one residual of all queries."""
+    stem = shortened(stem)
     base = f"{stem}.{slug(query)}"
     names = [f"{base}.wav", f"{stem}.residual.wav" if common else f"{base}.residual.wav"]
     return names[: 1 + residual]

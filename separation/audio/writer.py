@@ -1,25 +1,27 @@
 """WAV files written block by block, complete or not at all."""
 
 import contextlib
+import errno
 import logging
 import os
-import secrets
 import struct
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
 
-from .reader import AudioError
+from ..storage.temporary import temporary_path, visit
 from .sample_format import FLOAT_BITS, PCM_BITS, SUBTYPES, Waveform, encode, quantise, sample_dtype
+from .source import AudioError
 
 logger = logging.getLogger("qsep")
 
+FREE_SPACE = "free space, or choose another folder"
+REMEDIES = {errno.ENOSPC: FREE_SPACE, errno.EDQUOT: FREE_SPACE, errno.EFBIG: FREE_SPACE}
+REMEDIES[errno.ENAMETOOLONG] = "give the recording or the folder a shorter name"
 RIFF_LIMIT = 2**32 - 1  # bytes that the 32-bit sizes of a plain WAV file can state
-STALE_SECONDS = 24 * 3600.0
 
 
 class AudioWriter:
@@ -28,10 +30,16 @@ class AudioWriter:
     Until then it lies beside it under a temporary name; an error or an interrupt removes it.
     Above 4 GiB the file becomes RF64. PCM clamps what is beyond full scale, and says so at the
     end. An existing file is replaced. A context manager; peak and num_clipped may be read after.
+    commit: what gives the file its name, as `Results.commit`, which lists it.
     """
 
     def __init__(
-        self, path: str | Path, sample_rate: int, num_channels: int, subtype: str = "FLOAT"
+        self,
+        path: str | Path,
+        sample_rate: int,
+        num_channels: int,
+        subtype: str = "FLOAT",
+        commit: Callable[[Path, Path], object] = os.replace,
     ) -> None:
         if subtype not in SUBTYPES:
             raise ValueError(f"expected a subtype of {', '.join(SUBTYPES)}, got {subtype!r}")
@@ -39,16 +47,15 @@ class AudioWriter:
         self.sample_rate, self.num_channels, self.subtype = sample_rate, num_channels, subtype
         self.num_samples = self.num_clipped = 0
         self.peak = 0.0
-        # The process's number is for whoever finds the file after a power cut.
-        name = f".qsep-{os.getpid()}-{secrets.token_hex(4)}.part"
-        self._temporary = self.path.with_name(name)
+        self._temporary, self._commit = temporary_path(self.path.parent), commit
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> "AudioWriter":
         with self._explained():
             if self.path.is_dir():
                 raise AudioError(f"cannot write {self.path}: it is a folder: choose another name")
-            remove_stale(self.path.parent)
+            if self.path.parent.is_dir():
+                visit(self.path.parent)
             self._file = self._temporary.open("xb")
             self._file.write(self._header())
         return self
@@ -106,7 +113,7 @@ class AudioWriter:
         file.seek(0)
         file.write(self._header())
         file.close()
-        os.replace(self._temporary, self.path)
+        self._commit(self._temporary, self.path)
 
     def _data_bytes(self) -> int:
         return self.num_samples * self.num_channels * SUBTYPES[self.subtype] // 8
@@ -142,14 +149,5 @@ class AudioWriter:
         try:
             yield
         except OSError as error:
-            raise AudioError(
-                f"cannot write {self.path}: {error.strerror}: free space, or choose another folder"
-            ) from error
-
-
-def remove_stale(folder: Path) -> None:
-    """Delete what runs that were killed more than a day ago left unfinished."""
-    for part in folder.glob(".qsep-*.part"):
-        with contextlib.suppress(OSError):
-            if time.time() - part.stat().st_mtime > STALE_SECONDS:
-                part.unlink()
+            remedy = REMEDIES.get(error.errno or 0, "choose another folder")
+            raise AudioError(f"cannot write {self.path}: {error.strerror}: {remedy}") from error
