@@ -134,6 +134,9 @@ def releaser(tmp_path: Path, clap: dict[str, Tensor]) -> Release:
         if slim:
             tuned = ("lora_A", "lora_B", "attn.qkv.bias", "attn.proj.bias")
             weights |= {key: value for key, value in ears.items() if key.endswith(tuned)}
+            # Chosen by parts of their names, so that the frozen network's come along.
+            frozen = {key: value for key, value in clap.items() if key.endswith(tuned)}
+            weights |= {f"clap_model.model.{key}": value for key, value in frozen.items()}
             as_laion(clap, tmp_path / RELEASED_CLAP)
         else:
             weights |= ears | {f"clap_model.model.{key}": value for key, value in clap.items()}

@@ -19,6 +19,8 @@ from qsep.queries.files.weights import read_state_dict
 from .converted import Converted
 from .fourier import check_fourier
 
+# Files of what was tuned hold some biases of the frozen CLAP as well: its text network says that all is there.
+WHOLE_CLAP = "clap_model.model.text_branch."
 CLAP, EARS, DECODER = "clap_model.model.", "audio_branch.", "decoder_model."
 RELEASED_CLAP = "music_audioset_epoch_15_esc_90.14.pt"
 LAION = "module."  # prefix there
@@ -152,7 +154,7 @@ def query_encoder(
     if (path.parent / TOKENIZER).is_dir():  # else from the hub or its cache
         settings["tokenizer"] = str(path.parent / TOKENIZER)
     beside = path.parent / RELEASED_CLAP
-    if any(key.startswith(CLAP) for key in weights):
+    if any(key.startswith(WHOLE_CLAP) for key in weights):
         source, prefix, held = path, CLAP, weights
     elif beside.is_file():
         source, prefix = beside, LAION
