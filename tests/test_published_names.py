@@ -14,6 +14,8 @@ import pytest
 import torch
 from command import Run, names, record
 from local_hub import Fault, LocalHub, local_hub, use
+from test_published_clapsep import releaser as clapsep_releaser
+from test_published_clapsep import small_clap  # noqa: F401
 from test_published_flowsep import original, releaser, text_folder  # noqa: F401
 from test_published_resunet30 import (  # noqa: F401
     audiosep,
@@ -29,6 +31,8 @@ from qsep.separation.published.installed import get_model, is_here, models_folde
 from qsep.separation.published.registry import PublishedFile, published_models
 from qsep.separation.published.transfer import DownloadError
 from qsep.separation.storage.results import LISTING
+
+clapsep = pytest.fixture(name="clapsep")(clapsep_releaser.__wrapped__)
 
 
 @pytest.fixture(name="hub")
