@@ -45,7 +45,7 @@ def test_a_part_does_not_depend_on_the_others() -> None:
     np.testing.assert_array_equal(alone, parts(8000, 1, ["rain", "flute"])["flute"])
 
 
-@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.parametrize("kind", sorted(PLACES.keys() - {"speech"}))
 def test_every_candidate_for_the_scene_is_heard_without_clipping(kind: str) -> None:
     waveform = parts(kinds=[kind])[kind]
     assert 0.01 < np.abs(waveform).max() < 0.7

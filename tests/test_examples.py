@@ -12,6 +12,7 @@ from qsep.queries.interface import (
     MixedQuery,
     Query,
     QueryEmbedding,
+    QueryEncoder,
     TextQuery,
 )
 from qsep.recipes.data.synthetic import synthesize
@@ -21,9 +22,10 @@ from qsep.separation.inference.examples import DescribedExamples
 RATE = 32000
 
 
-class Words:
+class Words(QueryEncoder):
     """Every text is the second of three axes."""
 
+    config = None
     dim = 3
     modalities: frozenset[type] = frozenset({TextQuery})
     fingerprint = "words"

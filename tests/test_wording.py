@@ -23,7 +23,7 @@ phrases = ["traffic"]
 
 def test_the_book_has_the_21_labels_of_sounds21() -> None:
     assert len(BOOK.labels) == 21
-    assert set(BOOK.labels) == set(KINDS)
+    assert set(KINDS) < set(BOOK.labels)
 
 
 def test_every_label_has_one_name_of_its_own() -> None:

@@ -1,1 +1,0 @@
-"""Signal models of sounds, in numpy alone: recipes/data/synthetic.py names them by label."""
