@@ -19,7 +19,7 @@ from qsep.queries.files.weights import read_state_dict
 from .converted import Converted
 from .fourier import check_fourier
 
-# Files of what was tuned hold some biases of the frozen CLAP as well: its text network says that all is there.
+# Files of what was tuned hold some biases of the frozen CLAP too: its text network says that all is there.
 WHOLE_CLAP = "clap_model.model.text_branch."
 CLAP, EARS, DECODER = "clap_model.model.", "audio_branch.", "decoder_model."
 RELEASED_CLAP = "music_audioset_epoch_15_esc_90.14.pt"
