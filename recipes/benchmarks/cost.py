@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -20,25 +19,31 @@ def num_parameters(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
-def count_macs(network: Callable[..., Any], *inputs: Any) -> int:
-    """Multiply-accumulates of convolutions, matrix products, attention and LSTMs in network(*inputs).
+def count_macs(network: nn.Module, run: Callable[[], object]) -> int:
+    """Multiply-accumulates of convolutions, matrix products, attention and LSTMs, as `run` uses the network.
 
     The network may lie on the meta device: then nothing is computed. Norms, activations, Fourier transforms
     and sums count nothing, as is usual. torch counts a multiply-accumulate as two operations.
     """
     counter = FlopCounterMode(display=False)
-    with counted_lstms(network) as counted, torch.no_grad(), counter:
-        network(*inputs)
+    learned = [weight for weight in network.parameters() if weight.requires_grad]
+    for weight in learned:  # or the counter hangs hooks on what it thinks has a gradient
+        weight.requires_grad_(False)
+    try:
+        with counted_lstms(network) as counted, counter:
+            run()
+    finally:
+        for weight in learned:
+            weight.requires_grad_(True)
     return counter.get_total_flops() // 2 + sum(counted)
 
 
 @contextmanager
-def counted_lstms(network: Any) -> Iterator[list[int]]:
+def counted_lstms(network: nn.Module) -> Iterator[list[int]]:
     """In place of each LSTM its count, 4 h (i + h) a step and direction, and an output of its shape:
     torch does not see into LSTMs."""
     counted: list[int] = []
-    modules = network.modules() if isinstance(network, nn.Module) else []
-    lstms = [module for module in modules if isinstance(module, nn.LSTM)]
+    lstms = [module for module in network.modules() if isinstance(module, nn.LSTM)]
 
     def forward_of(lstm: nn.LSTM) -> Callable[..., tuple[Tensor, tuple[Tensor, Tensor]]]:
         def forward(rows: Tensor, state: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from .auto import auto
+from .bench import bench_app
 from .data import data_app
 from .errors import ENDING, LEFT_BY_SIGNAL, say_error, take_debug
 from .models import models_app
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(auto)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
+app.add_typer(bench_app, name="bench")
 app.add_typer(recipes_app, name="recipes")
 
 RuntimeOption = Annotated[

@@ -91,6 +91,7 @@ class Queried(nn.Module, Separator):
         self.sample_rate, self.query_dim = config.sample_rate, config.query_dim
         self.num_channels = None if config.num_channels == 1 else config.num_channels
         networks = qsep.separation.networks
+        self.capabilities = Capabilities(streaming=config.causal)
         self.analysis: Analysis = part(
             networks.analyses,
             config.analysis,

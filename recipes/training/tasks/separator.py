@@ -27,7 +27,9 @@ def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> SeparatorT
     kind = settings.pop("kind")
     known, width = setting_names(kind), {"query_dim": encoder.dim}
     taught = width | {"concepts": list(book.names), "num_phrases": len(book.concepts()[0])}
-    if "analysis" in known:  # a separator of its own, which reads the queries
+    if (
+        "analysis" in known and "query_dim" not in known
+    ):  # a separator of its own, which reads the queries
         settings["analysis"] = settings.get("analysis", {}) | taught
     elif "classes" in known:
         settings["classes"] = list(encoder.config.classes)

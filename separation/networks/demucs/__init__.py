@@ -1,0 +1,1 @@
+"""Layers of Hybrid Transformer Demucs."""
