@@ -16,6 +16,8 @@ from qsep.recipes.cli.main import app
 COMMANDS = {
     "auto": "INPUTS... --device --json --level --model --out --overwrite --no-overwrite --tagger "
     "--threshold -m -o",
+    "bench backbones": "[OVERRIDES...] --accelerator --budget --costs --data --manifest --only --out "
+    "--recipe --seed -o",
     "data anchors": "FOLDER --detector --min-probability --out -o",
     "data captions": "DATASET FOLDER [SETTINGS...] --exclude --jobs --lists --out --sample-rate "
     "--thorough -o",

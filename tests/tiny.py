@@ -238,16 +238,39 @@ SETTINGS["queried:mossformer2"] = QUERIED | {
     },
     "head": {"kind": "magnitude_mask", "activation": "relu"},
 }
+HTDEMUCS: dict[str, Any] = {
+    "channels": 4,
+    "depth": 2,
+    "window_samples": 64,
+    "dconv_compress": 2,
+    "bottom_channels": 12,
+    "num_layers": 2,
+    "num_heads": 3,
+    "feed_forward_factor": 2,
+}
+SETTINGS["queried:htdemucs"] = QUERIED | {
+    "analysis": {"kind": "waveform"},
+    "backbone": HTDEMUCS | {"kind": "htdemucs"},
+    "head": {"kind": "waveform"},
+}
+SETTINGS["htdemucs"] = {
+    "stems": list("abcdef"),
+    "sample_rate": RATE,
+    "num_channels": 1,
+    "segment_seconds": 0.05,
+    "network": HTDEMUCS,
+}
 LEVEL_DEPENDENT = {
     "bimodal",
     "clapsep",
+    "htdemucs",
     "clipsep",
     "clipsep_nit",
     "pitsep",
     "resunet30",
 }  # work on logarithms of magnitudes, as published
 BLIND = {"pitsep"}  # read no queries
-DEEP = {"flowsep", "queried"}  # many layers with norms between them
+DEEP = {"flowsep", "htdemucs", "queried"}  # many layers with norms between them
 RESIDUAL = {
     "resunet30"
 }  # to the last layer: norms that do not fit the signal would saturate the masks

@@ -27,6 +27,7 @@ from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separ
 from ..networks.composition import Analysis, Backbone, CausalBackbone, Entry, Head, Inject
 from ..networks.query_masks import only_queried
 from ..networks.running_level import running_level
+from ..networks.segments import in_segments
 from ..objectives.snr import thresholded_snr_loss
 
 OUTPUTS = 2  # target, residual
@@ -199,22 +200,9 @@ class Queried(nn.Module, Separator):
 
     def separated(self, mixture: Tensor, queries: QueryEmbedding) -> Tensor:
         """As `outputs`, segment by segment where the mixture is longer than one."""
-        num_samples, size, step = mixture.shape[-1], self.context_samples, self.stride_samples
-        if num_samples <= size:
-            return self.outputs(mixture, queries)
-        num_segments = -(-(num_samples - size) // step) + 1
-        padded = nn.functional.pad(mixture, (0, (num_segments + 1) * step - num_samples))
-        rise = (torch.arange(step, device=mixture.device, dtype=mixture.dtype) + 0.5) / step
-        done = []
-        tail: Tensor | None = None
-        for number in range(num_segments):
-            segment = padded[..., number * step : number * step + size]
-            found = self.outputs(segment, queries)
-            head = found[..., :step]
-            done.append(head if tail is None else rise * head + (1 - rise) * tail)
-            tail = found[..., step:]
-        assert tail is not None
-        return torch.cat([*done, tail], dim=-1)[..., :num_samples]
+        return in_segments(
+            lambda segment: self.outputs(segment, queries), mixture, self.stride_samples
+        )
 
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None

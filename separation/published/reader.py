@@ -13,7 +13,8 @@ from ..checkpoint import carry_encoder, check_width, describe, file_fingerprint,
 from ..components import build_encoder, build_separator
 from ..interface import Separator
 from ..storage.temporary import temporary_folder
-from . import bimodal, clapsep, clipsep, flowsep, resunet30
+from . import bimodal, clapsep, clipsep, flowsep, htdemucs, resunet30
+from .converted import Converted
 from .registry import PublishedModel
 
 CONVERTERS = (clipsep, resunet30, flowsep, bimodal, clapsep)
@@ -23,13 +24,7 @@ def load_published(
     path: Path, changes: dict[str, dict[str, Any]] | None = None
 ) -> tuple[Separator, QueryEncoder, dict[str, Any]]:
     """As load_checkpoint, from somebody else's file: strict, finite, and no code in it is run."""
-    weights = read_state_dict(path)
-    for converter in CONVERTERS:
-        if converter.recognises(weights):
-            converted = converter.convert(weights, path).changed(changes or {})
-            break
-    else:
-        raise ValueError(f"{path}: weights of no system that qsep can convert")
+    converted = read_converted(path).changed(changes or {})
     with Unfilled():
         separator = build_separator(converted.kind, converted.settings)
     load_weights(separator, converted.weights, str(path))
@@ -41,6 +36,18 @@ def load_published(
     }
     config = describe(converted.kind, separator, converted.encoder_kind, encoder, provenance)
     return separator.eval(), encoder, config
+
+
+def read_converted(path: Path) -> Converted:
+    """What the converter that knows the file makes of it."""
+    package = htdemucs.read_package(path)
+    if package is not None:
+        return htdemucs.convert(package, path)
+    weights = read_state_dict(path)
+    for converter in CONVERTERS:
+        if converter.recognises(weights):
+            return converter.convert(weights, path)
+    raise ValueError(f"{path}: weights of no system that qsep can convert")
 
 
 def convert_to_folder(
