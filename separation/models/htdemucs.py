@@ -7,24 +7,25 @@ For queries in free words it is a backbone of `queried.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
 from ..networks.backbones.htdemucs import Config as NetworkConfig
 from ..networks.backbones.htdemucs import HTDemucs
 from ..networks.composition import no_query
-from ..networks.query_masks import only_asked
+from ..networks.query_masks import only_queried
 from ..networks.segments import in_segments
 from ..objectives.snr import thresholded_snr_loss
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """stems: names, in the order of the network's outputs. num_channels: of recordings; 1 takes each channel
     by itself. segment_seconds: length the network was trained on; shorter mixtures are filled up with
@@ -85,14 +86,14 @@ class HTDemucsStems(nn.Module, Separator):
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
         """Thresholded SNR of the waveform, mean over the queries of each mixture."""
-        asked = batch.asked()
-        target = self.separate(batch.mixture, only_asked(queries, asked)).target
+        queried = batch.queried()
+        target = self.separate(batch.mixture, only_queried(queries, queried)).target
         error, energy, whole = (
             waveform.square().sum(dim=(-2, -1))
             for waveform in (target - batch.sources, batch.sources, batch.mixture[:, None])
         )
         snr_loss = thresholded_snr_loss(error, energy, whole, self.config.snr_limit_db)
-        # 1e-9: a mixture of which nothing is asked has nothing to learn from, not 0 / 0
-        total = (asked * snr_loss).sum(dim=1) / asked.sum(dim=1).clamp_min(1e-9)
-        terms = {"snr": torch.where(asked, snr_loss.detach(), torch.nan).nanmean(dim=1)}
+        # 1e-9: a mixture of which nothing is queried has nothing to learn from, not 0 / 0
+        total = (queried * snr_loss).sum(dim=1) / queried.sum(dim=1).clamp_min(1e-9)
+        terms = {"snr": torch.where(queried, snr_loss.detach(), torch.nan).nanmean(dim=1)}
         return LossOutput(total=total, terms=terms)

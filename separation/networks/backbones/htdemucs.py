@@ -8,18 +8,20 @@ released models, so that these load as they are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from qsep.queries.settings import LAYERS, Range, configuration
 
 from ..composition import Inject
 from ..demucs.levels import Decoder, Encoder
 from ..demucs.transformer import CrossTransformer
 
 
-@dataclass(frozen=True)
+@configuration
 class Config:
     """channels of the first of depth levels; each has growth times those of the one before, compressed by
     dconv_compress inside residual branches of dconv_depth layers, which decoders have too, if
@@ -27,15 +29,15 @@ class Config:
     the transformer of num_layers layers, 0 for those of the innermost level."""
 
     channels: int = 48
-    depth: int = 4
+    depth: Annotated[int, Range(1, 16)] = 4
     growth: int = 2
     window_samples: int = 4096
-    kernel: int = 8
-    stride: int = 4
-    dconv_depth: int = 2
-    dconv_compress: int = 8
+    kernel: Annotated[int, Range(4, 64)] = 8
+    stride: Annotated[int, Range(2, 64)] = 4
+    dconv_depth: Annotated[int, LAYERS] = 2
+    dconv_compress: Annotated[int, Range(1, 1024)] = 8
     decoder_branches: bool = True
-    bottom_channels: int = 512
+    bottom_channels: Annotated[int, Range(0, 16384)] = 512
     num_layers: int = 5
     num_heads: int = 8
     feed_forward_factor: int = 4
