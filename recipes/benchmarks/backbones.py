@@ -25,7 +25,7 @@ from qsep.evaluation.metrics.statistics import Statistics, describe
 from qsep.evaluation.protocols import load_items
 from qsep.evaluation.rows import read_rows
 from qsep.evaluation.run import evaluate
-from qsep.separation.checkpoint import write_atomically
+from qsep.separation.storage.temporary import write_atomically
 
 SEPARATORS = Path(__file__).with_suffix(".toml")
 MANIFESTS = ("dev-2", "dev-families")
