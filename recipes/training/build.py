@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,21 @@ from ..data.index import read_index
 from ..data.mixtures.augment import AugmentConfig
 from ..data.mixtures.captioned import CaptionedMixConfig, CaptionedMixtures
 from ..data.mixtures.classes import ClassMixConfig, ClassMixtures, ClassSounds
-from ..data.mixtures.clips import ClipStore, load_takes, read_clip_list
+from ..data.mixtures.clips import ClipStore, Take, load_takes, read_clip_list
 from ..data.mixtures.interface import Mixtures
 from ..data.mixtures.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds, Sounds
 from ..data.mixtures.segments import SegmentMixConfig, SegmentMixtures, read_captions
-from ..data.mixtures.synthetic import SyntheticSounds
+from ..data.mixtures.synthetic import SyntheticSounds, synthetic_takes
 from ..data.mixtures.videos import QueryChooser, VideoMixConfig, VideoMixtures
 from ..data.synthetic import KINDS
 from ..data.wording import PhraseBook, book_of_labels, load_phrase_book
+from .class_rows import starting_classes
 from .config import Recipe, from_table
 from .query_batch import NoQueries
 from .tasks import audio_encoder, autoencoder, separator, vocoder
 from .tasks.interface import Task
+
+OWN_PHRASES = "phrases.toml"
 
 
 def build_query_encoder(recipe: Recipe) -> tuple[str, Any, QueryEncoder]:
@@ -39,13 +42,28 @@ def build_query_encoder(recipe: Recipe) -> tuple[str, Any, QueryEncoder]:
     if kind == "labels" and not settings.get("labels"):
         settings["labels"] = list(data_labels(recipe))
     if kind == "phrase_book" and not settings.get("classes"):
-        settings["classes"] = list(data_labels(recipe))
+        settings["classes"] = list(classes(recipe))
+    if kind == "phrase_book" and settings.get("phrases"):
+        settings["phrases"] = with_own(settings["phrases"], Path(recipe.data.folder))
     encoder = build_encoder(kind, settings)
     if kind == "phrase_book":  # exact class queries: nothing to compute, nothing to remember
         return kind, encoder, encoder
     if recipe.data.queries == "audio":  # each example is heard once: nothing to remember
         return kind, encoder, encoder
     return kind, encoder, CachedEncoder(encoder)
+
+
+def classes(recipe: Recipe) -> tuple[str, ...]:
+    """Those of the model that the recipe goes on from, if it is one of classes, then those of the data."""
+    known = starting_classes(recipe.train)
+    return known + tuple(label for label in data_labels(recipe) if label not in known)
+
+
+def with_own(phrases: str | Sequence[str], folder: Path) -> list[str]:
+    """Phrase books, and that of the data's own labels where `qsep data folder` has written one."""
+    books = [phrases] if isinstance(phrases, str) else list(phrases)
+    own = folder / OWN_PHRASES
+    return [*books, str(own)] if own.is_file() and str(own) not in books else books
 
 
 def data_labels(recipe: Recipe) -> tuple[str, ...]:
@@ -160,8 +178,25 @@ def build_class_mixtures(recipe: Recipe, sample_rate: int, validation: bool) -> 
     data = recipe.data
     split = data.validation_split if validation else data.split
     takes = load_takes(Path(data.folder), split, sample_rate, data.labels or None)
+    if data.replay:
+        mix = dataclasses.replace(mix, favoured=tuple(sorted(takes)))
+        takes = with_replay(takes, recipe, sample_rate, validation)
     sounds = ClassSounds(takes, mix, sample_rate)
     return ClassMixtures(sounds, mix, sample_rate, recipe.train.seed + validation)
+
+
+def with_replay(
+    takes: dict[str, list[Take]], recipe: Recipe, sample_rate: int, validation: bool
+) -> dict[str, list[Take]]:
+    """With those takes of data.replay whose classes the model starts with. Synthetic ones do not validate."""
+    data = recipe.data
+    if data.replay != "synthetic":
+        split = data.validation_split if validation else data.split
+        others = load_takes(Path(data.replay), split, sample_rate)
+    else:
+        others = {} if validation else synthetic_takes(sample_rate)
+    labels = sorted({*takes, *(others.keys() & set(starting_classes(recipe.train)))})
+    return {label: [*takes.get(label, ()), *others.get(label, ())] for label in labels}
 
 
 def still(augment: AugmentConfig) -> AugmentConfig:

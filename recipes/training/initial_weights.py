@@ -13,7 +13,8 @@ from torch import Tensor
 from qsep.separation.checkpoint import read_weights
 from qsep.separation.storage.results import Results
 
-from .config import TrainConfig
+from .class_rows import regrown, starting_classes
+from .config import TrainConfig, start_folders
 from .state import Ema, load_state
 from .tasks.interface import Task
 from .tasks.phrase_book import restore
@@ -46,12 +47,27 @@ def resume(results: Results, seed: int, task: Task, ema: Ema) -> dict[str, Any] 
 def start(config: TrainConfig, task: Task, ema: Ema) -> None:
     """Begin with the weights of checkpoint folders, or with those of some of their parts, as "codec"; of the
     last folder that holds them. ValueError where they are another model's."""
-    places = (config.start_from,) if isinstance(config.start_from, str) else config.start_from
-    folders = [Path(place) for place in places]
+    stored = starting_weights(config, task)
+    try:
+        task.load(task.model, stored)
+        task.load(ema.model, stored)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ValueError(
+            f"train.start_from {named(start_folders(config))}: another {spelt(task.part)} ({reason})"
+        ) from error
+
+
+def starting_weights(config: TrainConfig, task: Task) -> dict[str, Tensor]:
+    """As the task's model loads them."""
+    folders = start_folders(config)
     stored: dict[str, Tensor] = {}
     for folder in folders:
         check_settings(folder, task)
         stored |= read_weights(folder / "model.safetensors")
+    old, new = starting_classes(config), getattr(task.model.config, "classes", ())
+    if old and new and old != tuple(new):
+        stored = regrown(stored, old, new)
     if config.start_widened:
         stored = widened(task.weights(task.model), stored)
     if config.start_into:
@@ -59,14 +75,7 @@ def start(config: TrainConfig, task: Task, ema: Ema) -> None:
         stored = task.weights(task.model) | stored
     if config.start_parts:
         stored = task.weights(task.model) | parts_of(stored, config.start_parts, task, folders)
-    try:
-        task.load(task.model, stored)
-        task.load(ema.model, stored)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise ValueError(
-            f"train.start_from {named(folders)}: another {spelt(task.part)} ({reason})"
-        ) from error
+    return stored
 
 
 def widened(fresh: dict[str, Tensor], stored: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -34,7 +34,8 @@ class ClassMixConfig:
     num_queries: slots of an item; those that sounds leave free ask for absent ones, max_absent at most,
     half of them of the family of one that is there. families: classes by family. overlaps: classes that
     hold the others listed with them, never mixed with these. start_padding: probability that a sound shorter
-    than the segment starts with it, as recordings that were cut at their onset do.
+    than the segment starts with it, as recordings that were cut at their onset do. favoured: classes of
+    which a mixture holds one with favoured_probability, however many others there are.
     """
 
     segment_samples: int = 101760
@@ -49,6 +50,8 @@ class ClassMixConfig:
     start_padding: float = 0.5
     lowpass_probability: float = 0.3
     lowpass_hz: tuple[float, float] = (3500.0, 12000.0)
+    favoured: tuple[str, ...] = ()
+    favoured_probability: float = 0.6
     families: dict[str, list[str]] = field(default_factory=dict)
     overlaps: dict[str, list[str]] = field(default_factory=dict)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -120,6 +123,8 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
         for members in self.families.values():
             for label in members:
                 self.kin[label] |= set(members)
+        if len(labels) < 2:
+            raise ValueError(f"recordings of {', '.join(labels)} alone: mixtures need two labels")
         if config.num_queries < 1 + len(config.num_sources_weights):
             raise ValueError(f"mix.num_queries is {config.num_queries}, fewer than the sounds")
 
@@ -140,7 +145,8 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
             queries[index] = ClassQuery(wanted)
             heard += wanted
         free = len(groups)
-        if rng.random() < config.background_probability and free < config.num_queries:
+        background = rng.random() < config.background_probability
+        if background and free < config.num_queries and self.left(heard):
             label = self.another(heard, self.sounds.labels, rng)
             level_db = -rng.uniform(*config.background_db)
             sound = self.sounds.draw(label, length, rng)
@@ -149,6 +155,8 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
             free += 1
         sources *= 0.1 * 10 ** (rng.uniform(-20, 0) / 20)
         for index in range(free, min(config.num_queries, free + config.max_absent)):
+            if not self.left(heard):
+                break
             near = set().union(*(self.kin[label] for label in heard)) if rng.random() < 0.5 else ()
             absent = self.another(heard, sorted(near) or self.sounds.labels, rng)
             queries[index] = ClassQuery([absent])
@@ -159,7 +167,10 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
         """(labels that sound, classes that are asked for) of each source."""
         config, labels = self.config, self.sounds.labels
         families = sorted(self.families)
-        if families and rng.random() < config.group_probability:
+        if config.favoured and rng.random() < config.favoured_probability:
+            first = config.favoured[rng.integers(len(config.favoured))]
+            plan = [([first], [first])]
+        elif families and rng.random() < config.group_probability:
             if rng.random() < 0.5:
                 members = self.families[families[rng.integers(len(families))]]
                 first = members[rng.integers(len(members))]
@@ -167,8 +178,8 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
                 wanted = list(members)
             else:
                 first = labels[rng.integers(len(labels))]
-                second = self.another([first], labels, rng)
-                wanted = [first, second]
+                second = self.another([first], labels, rng) if self.left([first]) else first
+                wanted = list(dict.fromkeys([first, second]))
             plan = [([first, second], wanted)]
         else:
             first = labels[rng.integers(len(labels))]
@@ -177,17 +188,21 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
         if rng.random() < config.family_probability:
             pool = sorted(self.kin[first])
         taken = list(plan[0][1])
-        while len(plan) < num_sounds:
+        while len(plan) < num_sounds and self.left(taken):
             label = self.another(taken, pool, rng)
             plan.append(([label], [label]))
             taken.append(label)
         return plan
 
-    def another(self, taken: Sequence[str], pool: Sequence[str], rng: np.random.Generator) -> str:
-        """A class of the pool, else of all, that neither is nor holds nor is held by one taken."""
+    def left(self, taken: Sequence[str]) -> list[str]:
+        """The classes that neither are nor hold nor are held by one taken."""
         barred = set().union(*(self.apart[label] for label in taken))
-        left = [label for label in pool if label not in barred]
-        left = left or [label for label in self.sounds.labels if label not in barred]
+        return [label for label in self.sounds.labels if label not in barred]
+
+    def another(self, taken: Sequence[str], pool: Sequence[str], rng: np.random.Generator) -> str:
+        """A class of the pool, else of all, that is `left`; there must be one."""
+        everywhere = dict.fromkeys(self.left(taken))
+        left = [label for label in pool if label in everywhere] or list(everywhere)
         return left[rng.integers(len(left))]
 
     def collate(self, items: list[Item]) -> MixtureBatch:

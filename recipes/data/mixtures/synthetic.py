@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..synthetic import KINDS, synthesize
+from .clips import Take
 from .mix_and_separate import active_stretch
 
 # No kind is silent for its first second (100 seeds each at four rates); two hold several barks.
 MIN_SECONDS = 2.0
+NUM_TAKES, TAKE_SECONDS, TAKES_SEED = 6, 4.0, 21
 
 
 class SyntheticSounds:
@@ -27,3 +29,16 @@ class SyntheticSounds:
         """A stretch of a new sound in which something sounds: (num_samples,) float32."""
         length = max(num_samples, round(MIN_SECONDS * self.sample_rate))
         return active_stretch(synthesize(label, rng, length, self.sample_rate), num_samples, rng)
+
+
+def synthetic_takes(sample_rate: int) -> dict[str, list[Take]]:
+    """A few sounds of every kind that can be synthesised, always the same, each a group of its own."""
+    length = round(TAKE_SECONDS * sample_rate)
+    takes: dict[str, list[Take]] = {}
+    for label in KINDS:
+        for number in range(NUM_TAKES):
+            rng = np.random.default_rng((TAKES_SEED, number))
+            waveform = synthesize(label, rng, length, sample_rate)
+            scaled = np.round(waveform * 32767).astype(np.int16)
+            takes.setdefault(label, []).append(Take(scaled, f"synthetic {label} {number}"))
+    return takes

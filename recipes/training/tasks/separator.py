@@ -19,6 +19,7 @@ from ..config import Recipe
 from ..validation import validate
 from .interface import Discriminator, Task
 from .phrase_book import restore, teach
+from .retention import Retention, retained
 
 
 def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> SeparatorTask:
@@ -43,12 +44,16 @@ def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> SeparatorT
         teach(separator.phrase_book, book, encoder)
     original = encoder.encoder if isinstance(encoder, CachedEncoder) else encoder
     judge = original if isinstance(original, SoundEncoder) else None
-    return SeparatorTask(kind, separator, judge)
+    task = SeparatorTask(kind, separator, judge)
+    if recipe.train.retain_weight:
+        task.retention = retained(task, recipe.train)
+    return task
 
 
 class SeparatorTask(Task):
     part = "separator"
     discriminator: Discriminator | None = None
+    retention: Retention | None = None  # of what a model that goes on from another knows
 
     def __init__(self, kind: str, model: Any, judge: SoundEncoder | None = None) -> None:
         """judge: what tells what separated sounds sound like, to models that ask."""
@@ -65,7 +70,11 @@ class SeparatorTask(Task):
         model.judge = self.judge  # here, for averages of the model are made without
         told = conditioned(queries, batch, model.capabilities, generator)
         found: LossOutput = model.loss(batch, told, generator)
-        return found
+        if self.retention is None:
+            return found
+        kept = self.retention(model, batch)
+        total = found.total + self.retention.weight * kept
+        return LossOutput(total, {**found.terms, "retention": kept.detach()})
 
     def score(
         self, model: Any, encoder: QueryEncoder, data: Mixtures, num_items: int
