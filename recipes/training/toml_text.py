@@ -10,7 +10,7 @@ WIDTH = 100
 
 
 def toml_text(content: Mapping[str, Any]) -> str:
-    """Tables of values and tables; values are texts, numbers, booleans and lists of these."""
+    """Tables of values and tables; values are texts, numbers, booleans, lists and tables within lists."""
     parts: list[str] = []
     write_table("", content, parts)
     return "\n".join(parts).strip() + "\n"
@@ -35,6 +35,8 @@ def key_text(key: str) -> str:
 def value_text(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):  # within a list: tables of their own are written by write_table
+        return "{ " + ", ".join(f"{key_text(k)} = {value_text(v)}" for k, v in value.items()) + " }"
     if isinstance(value, list | tuple):
         items = [value_text(item) for item in value]
         line = f"[{', '.join(items)}]"
