@@ -66,4 +66,4 @@ def test_check_passes_what_can_be_trained_and_names_what_is_wrong(qsep: Run, fol
     bad = qsep("recipes", "check", "smoke", *sets, "train.start_from=nowhere")
     assert bad.code == 2
     assert "FAULT: data: 1 recordings are missing, first y1.wav" in bad.out
-    assert "FAULT: train.start_from: nowhere is not a checkpoint folder" in bad.out
+    assert "nowhere is not a checkpoint folder" in bad.out

@@ -11,7 +11,7 @@ from qsep.separation.components import setting_names
 from ..data.corpus.shards import INDEX, read_index
 from ..data.mixtures.clips import read_clip_list
 from .build import build_book, data_labels
-from .config import Recipe
+from .config import Recipe, start_folders
 
 Check = Callable[[Recipe], str]
 
@@ -78,8 +78,8 @@ def labels_known(recipe: Recipe) -> str:
 
 
 def start_weights_there(recipe: Recipe) -> str:
-    places = recipe.train.start_from
-    for place in (places,) if isinstance(places, str) else places:
-        if place and not (Path(place) / "model.safetensors").is_file():
-            raise ValueError(f"train.start_from: {place} is not a checkpoint folder")
-    return f"starts from {places}" if places else ""
+    folders = start_folders(recipe.train)
+    for folder in folders:
+        if not (folder / "model.safetensors").is_file():
+            raise ValueError(f"train.start_from: {folder} is not a checkpoint folder")
+    return f"starts from {', '.join(map(str, folders))}" if folders else ""
