@@ -28,6 +28,7 @@ from qsep.separation.api import Model, load
 from qsep.separation.card import licence_of
 from qsep.separation.checkpoint import load_checkpoint
 from qsep.separation.published.installed import get_model, is_here, models_folder
+from qsep.separation.published.reader import load_published
 from qsep.separation.published.registry import PublishedFile, published_models
 from qsep.separation.published.transfer import DownloadError
 from qsep.separation.storage.results import LISTING
@@ -148,6 +149,21 @@ def test_flowsep_comes_by_its_name(hub: LocalHub, release: Any) -> None:
     assert (
         hub.gets(path_of(published_models()["flowsep"].files[1])) == []
     )  # the vae is in the first
+
+
+def test_clapsep_comes_by_its_name_from_a_space(
+    hub: LocalHub, clapsep: Any, tmp_path: Path
+) -> None:
+    """Its space has the checkpoint with the CLAP of its queries in it: LAION's file is not fetched."""
+    path = publish(hub, "clapsep", clapsep().read_bytes())
+    separator, _, config = load_checkpoint(get_model("clapsep"))
+    assert config["separator"]["kind"] == "clapsep"
+    expected = load_published(tmp_path / "best_model.ckpt")[0].state_dict()  # type: ignore[attr-defined]
+    found = separator.state_dict()  # type: ignore[attr-defined]
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    assert len(hub.gets(path)) == 1
+    assert hub.gets(path_of(published_models()["laion-clap-music"].files[0])) == []
 
 
 @pytest.mark.parametrize(
