@@ -54,6 +54,7 @@ class CachedEncoder(QueryEncoder):
         self.config = encoder.config
         self.token_dim, self.unit_norm = encoder.token_dim, encoder.unit_norm
         self.belongs_to_model = encoder.belongs_to_model
+        self.remembers = True
         self.modalities = encoder.modalities
         self.fingerprint = encoder.fingerprint
         self.path = path or default_cache_path()

@@ -279,6 +279,7 @@ class QueryEncoder(Protocol):
     device: where its network computes; set before the first query.
     belongs_to_model: whether checkpoints of models trained with it carry it along.
     class_names: what the classes are called whose degrees its embeddings are, "a dog barking"; else empty.
+    remembers: whether it keeps what it has encoded, so that a cache around it saves nothing.
     """
 
     config: Any
@@ -290,6 +291,7 @@ class QueryEncoder(Protocol):
     device: torch.device | str = "cpu"
     belongs_to_model: bool = False
     class_names: tuple[str, ...] = ()
+    remembers: bool = False
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """pooled: (len(queries), dim), float32, on the CPU. ValueError for kinds it does not read."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from qsep.queries.cache import CachedEncoder
 from qsep.queries.interface import Constraints, Query, QueryEmbedding, QueryEncoder, TextQuery
+from qsep.queries.reading.reading import Reading
 
 from .audio.arrays import as_array, as_channels, as_rate, energy, level_db, like
 from .audio.file_names import result_names
@@ -54,6 +55,7 @@ class Result:
 
     target, residual: as the input was, array or tensor, (t,) or (c, t); an array for a file.
     level_db: energy of the target relative to the recording, -inf where it is silent.
+    reading: what the words were taken for, by models that read them as classes; else None.
     """
 
     query: Query
@@ -63,6 +65,7 @@ class Result:
     level_db: float
     stem: str = "audio"
     subtype: str = "FLOAT"
+    reading: Reading | None = None
 
     def save(self, folder: str | Path, residual: bool = True) -> list[Path]:
         """Write STEM.QUERY.wav and STEM.QUERY.residual.wav into folder; returns their paths."""
@@ -174,7 +177,17 @@ class Model:
         known = float(similarity) >= UNLIKE_ANY and not bool(something_else)
         return Familiarity(self.classes[int(kind)], float(similarity), known)
 
+    def read(self, query: QueryLike) -> Reading | None:
+        """What the words mean to the model, in classes; None for other queries than words and for models
+        that do not read words as classes."""
+        asked = as_query(query)
+        return self.encoder.read(asked) if isinstance(asked, TextQuery) else None
+
     def warn_if_unfamiliar(self, query: QueryLike) -> None:
+        if reading := self.read(query):
+            if not reading.known:
+                log.warning("%s", reading.line())
+            return
         found = self.familiarity(query)
         if found and not found.known:
             log.warning(
@@ -191,7 +204,7 @@ class Model:
     def learn_queries(self, queries: Sequence[Query]) -> None:
         """Read these once for all, and let what read them go, unless it may yet judge candidates: for
         callers who will ask nothing else. Encoders that remember nothing read at use."""
-        if isinstance(self.encoder, CachedEncoder) and self.candidates.num == 1:
+        if self.encoder.remembers and self.candidates.num == 1:
             self.embed(queries)
             self.encoder.release()
 
@@ -249,7 +262,8 @@ class Model:
             residual = mixture - target[index]
             parts = [like(part, audio) for part in (target[index], residual)]
             level = level_db(energy(target[index]), energy(mixture))
-            results.append(Result(item, parts[0], parts[1], rate, level, stem, subtype))
+            reading = self.read(item)
+            results.append(Result(item, *parts, rate, level, stem, subtype, reading))
         return results[0] if isinstance(query, str | Query) else results
 
     def stream(
@@ -333,6 +347,7 @@ class Model:
                 "level_db": round(max(level_db(found, mixture_energy), -200.0), 2),
             }
             | constraints.plain()
+            | ({"reading": reading.plain()} if (reading := self.read(query)) else {})
             | explained(separator, index)
             for index, (query, paths, found) in enumerate(
                 zip(queries, outputs, target_energy, strict=True)
@@ -373,7 +388,7 @@ def load(
         accelerate(separator, runtime, precision, as_stored)
     if (runtime, precision) != ("torch", "fp32"):
         fingerprint += f"-{runtime}-{precision}"
-    words = CachedEncoder(encoder)
+    words = encoder if encoder.remembers else CachedEncoder(encoder)
     name = str(model) if is_hub_name(str(model)) and not Path(model).exists() else path.name
     return Model(separator, with_examples(separator, words), name, fingerprint, path)
 

@@ -39,15 +39,16 @@ COMMANDS = {
     "models info": "[MODEL] --json",
     "models list": "--json --published",
     "models push": "FOLDER NAME --message --private",
+    "models read": "WORDS... --json --model -m",
     "recipes check": "RECIPE [OVERRIDES...]",
     "recipes copy": "RECIPE FILE",
     "recipes list": "",
     "recipes show": "RECIPE [OVERRIDES...]",
     "report": "RUNS... --out -o",
     "separate": "INPUTS... --candidates --consistent --no-consistent --device --exclusive "
-    "--no-exclusive --json --judge --mix-weight --model --negative --not-span --out --overwrite "
-    "--no-overwrite --precision --query --query-audio --query-image --residual --no-residual "
-    "--runtime --span -m -o -q",
+    "--no-exclusive --json --judge --min-similarity --mix-weight --model --negative --not-span --out "
+    "--overwrite --no-overwrite --precision --query --query-audio --query-image --residual --no-residual "
+    "--runtime --span --strict --no-strict -m -o -q",
     "train": "RECIPE [OVERRIDES...] --accelerator --devices --out -o",
 }
 

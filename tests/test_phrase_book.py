@@ -16,6 +16,7 @@ from qsep.queries.reading.likeness import DECAY, SCALE, SHARPNESS, fit, unit
 from qsep.queries.reading.reader import KNOWN_FROM, NEAR_FROM, key
 from qsep.queries.reading.spelling import Speller, check_script
 from qsep.separation.checkpoint import carry_encoder, describe, stored_encoder
+from qsep.separation.inference.unexplained import degrees_in
 
 BOOK = """
 [labels.dog]
@@ -86,9 +87,13 @@ def book_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, st
     return str(tmp_path / "book.toml"), str(tmp_path / "families.toml")
 
 
-@pytest.fixture(name="encoder")
-def made_encoder(files: tuple[str, str]) -> PhraseBook:
-    return build(Config(phrases=files))
+@pytest.fixture(name="encoder", scope="module")
+def made_encoder(tmp_path_factory: pytest.TempPathFactory) -> PhraseBook:
+    path = tmp_path_factory.mktemp("book") / "book.toml"
+    path.write_text(BOOK + FAMILIES)
+    encoder = build(Config(phrases=str(path)))
+    vars(encoder)["sentences"] = StubSentences()
+    return encoder
 
 
 def degrees(encoder: PhraseBook, text: str) -> dict[str, float]:
@@ -156,7 +161,6 @@ def test_a_word_like_a_class_is_a_guess_and_says_so(encoder: PhraseBook) -> None
     reading = encoder.read(TextQuery("wolf"))
     assert reading.similarity == pytest.approx(MIDDLE, abs=1e-6)
     assert not reading.known
-    assert not reading.has_unknown
     assert reading.classes == (("dog", 1.0),)
     assert reading.notes == (
         "'wolf' is no sound that this model knows: the nearest is a dog barking",
@@ -166,15 +170,16 @@ def test_a_word_like_a_class_is_a_guess_and_says_so(encoder: PhraseBook) -> None
 def test_a_word_unlike_all_is_what_no_class_explains(encoder: PhraseBook) -> None:
     reading = encoder.read(TextQuery("an engine running"))
     assert not reading.known
-    assert reading.has_unknown
     assert reading.classes == (("other", 1.0),)
     present = np.array([0, 1, 0, 0, 1], np.float32)
-    np.testing.assert_array_equal(reading.degrees(present), present)
+    np.testing.assert_array_equal(reading.degrees(lambda atom: present), present)
 
 
 def test_what_is_known_is_the_same_whatever_is_unknown(encoder: PhraseBook) -> None:
     reading = encoder.read(TextQuery("dog"))
-    np.testing.assert_array_equal(reading.degrees(np.ones(5, np.float32)), [1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(
+        reading.degrees(lambda atom: np.ones(5, np.float32)), [1, 0, 0, 0, 0]
+    )
 
 
 def test_a_reading_says_what_was_made_of_the_words(encoder: PhraseBook) -> None:
@@ -297,6 +302,7 @@ def test_vectors_of_another_book_are_refused(encoder: PhraseBook, tmp_path: Path
         ("dgo barkng", "dog barking"),  # a swap; a letter too few
         ("Pinao", "piano"),
         ("meowingg kittten", "meowing kitten"),
+        ("engines", "engines"),  # made of one
         ("engine", "engine"),  # a word of the language, though not of the book
         ("kat", "cat"),
         ("theremin", "theremin"),  # unlike all
@@ -337,3 +343,29 @@ def test_accents_pass_and_emoji_are_left_out() -> None:
 @pytest.mark.parametrize("text", ["the dog", "A  Dog.", " dog", "“dog”", "some DOG!"])
 def test_phrases_are_equal_but_for_case_article_and_stops(text: str) -> None:
     assert key(text) == "dog"
+
+
+LEVELS = {"dog": -3.0, "cat": -31.0, "piano": -8.0, "bow": -90.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("an engine running", [0, 1, 0, 1, 1]),  # all but the dog and the piano, which are there
+        ("wolf", [1, 1, 0, 1, 1]),  # as that, but the dog, which it is like
+        ("dog", [1, 0, 0, 0, 0]),
+        ("everything but an engine running", [1, 0, 1, 0, 0]),
+        ("zipper and cat", [0, 1, 0, 1, 1]),
+    ],
+)
+def test_unknown_words_ask_for_what_the_classes_that_are_there_leave(
+    encoder: PhraseBook, text: str, expected: list[int]
+) -> None:
+    found = degrees_in(encoder.read(TextQuery(text)), LEVELS)
+    np.testing.assert_array_equal(found, np.array(expected, np.float32))
+
+
+def test_what_counts_as_there_can_be_chosen(encoder: PhraseBook) -> None:
+    reading = encoder.read(TextQuery("velcro"))
+    assert degrees_in(reading, LEVELS, present_db=-5.0).tolist() == [0, 1, 1, 1, 1]
+    assert degrees_in(reading, {}, present_db=-5.0).tolist() == [1, 1, 1, 1, 1]

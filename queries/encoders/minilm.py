@@ -15,7 +15,7 @@ from ..interface import Query, QueryEmbedding, QueryEncoder, TextQuery, check_re
 from ..settings import configuration
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -113,7 +113,7 @@ class MiniLM(QueryEncoder):
                 rows.append(torch.nn.functional.normalize(states.mean(dim=1), dim=-1))
         return QueryEmbedding(pooled=torch.cat(rows).clone())
 
-    def encode_many(self, texts: Sequence[str]) -> torch.Tensor:
+    def encode_many(self, texts: Sequence[str]) -> Tensor:
         """(len(texts), dim): as `encode`, but those of equal length together, for books of phrases."""
         import torch
 

@@ -55,8 +55,8 @@ class PhraseBook(QueryEncoder):
     Sentences are embedded by MiniLM, once each: the cache is its own, so none is needed around it.
     """
 
-    remembers = True  # needs no cache around it
-    belongs_to_model = True  # is written into the checkpoints of models trained with it
+    remembers = True
+    belongs_to_model = True
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -25,9 +25,10 @@ from .likeness import Likeness, Vectors
 from .reading import AtomReading, Familiarity, Reading
 from .spelling import Speller, check_script
 
-NONE_BELOW, ALL_ABOVE = 0.2, 0.6  # of the likeliest entry's odds: others get degree 0, or 1
+NONE_BELOW, ALL_ABOVE = 0.3, 0.7  # of the likeliest entry's odds: others get degree 0, or 1
 KNOWN_FROM = 0.60  # cosine to the nearest phrase; the next two as well
-NEAR_FROM = 0.45
+NEAR_FROM = 0.50
+BETTER_BY = 0.15  # as much more familiar a text must be with its spelling corrected
 WHOLE_BY = 0.1  # as much nearer a list must be as one name than in parts
 SHARED_BY = 0.05
 
@@ -57,6 +58,7 @@ class Reader:
         self.exact: dict[str, set[int]] = defaultdict(set)
         for text, owner in zip(texts, owners, strict=True):
             self.exact[key(text)].add(owner)
+        self.exact_row = {key(text): row for row, text in enumerate(texts)}
         self.speller = Speller(texts, is_word)
 
     def read(self, text: str) -> Reading:
@@ -64,12 +66,18 @@ class Reader:
         plain, notes = check_script(text), []
         if plain != text.strip():
             notes.append("signs that are no letters are left out")
-        if key(plain) not in self.exact:
-            plain, changes = self.speller.correct(plain)
-            notes += [f"{before!r} is taken for {after!r}" for before, after in changes.items()]
-        expression = parse(plain, self.is_phrase)
         read_atom = functools.cache(self.read_atom)
-        expression = resolved(expression, lambda words: read_atom(words).similarity)
+
+        def similarity(words: str) -> float:
+            return read_atom(words).similarity
+
+        expression = resolved(parse(plain, self.is_phrase), similarity)
+        corrected, changes = self.speller.correct(plain)
+        if changes:
+            other = resolved(parse(corrected, self.is_phrase), similarity)
+            if least([other], similarity) >= least([expression], similarity) + BETTER_BY:
+                expression = other
+                notes += [f"{before!r} is taken for {after!r}" for before, after in changes.items()]
         used = {words: read_atom(words) for words in atoms(expression)}
         notes += [note for atom in used.values() if (note := self.note_on(atom))]
         families = [
@@ -109,6 +117,8 @@ class Reader:
         owners = sorted(self.exact[key(text)])
         if len(owners) > 1:
             owners = [owner for owner in owners if self.entry_labels[owner] != OTHER]
+        if self.entry_labels[owners[0]] == OTHER:
+            return self.by_likeness(text, self.likeness.embeddings[self.exact_row[key(text)]])
         return self.atom(text, owners, self.members[owners].max(axis=0), 1.0, Familiarity.KNOWN)
 
     def by_likeness(self, text: str, vector: Vectors) -> AtomReading:
@@ -119,11 +129,16 @@ class Reader:
         degrees = (kept[:, None] * self.members[:-1]).max(axis=0)
         similarity = float(nearest[:-1].max())
         owners = [int(owner) for owner in np.argsort(-relative) if kept[owner] > 0]
-        if similarity >= KNOWN_FROM and known.sum() >= other:
+        likelier = known.sum() >= other  # than what is none of the classes
+        if likelier and similarity >= KNOWN_FROM:
             familiarity = Familiarity.KNOWN
+        elif similarity >= (NEAR_FROM if likelier else KNOWN_FROM):
+            familiarity = Familiarity.NEAR
         else:
-            familiarity = Familiarity.NEAR if similarity >= NEAR_FROM else Familiarity.UNKNOWN
-        return self.atom(text, owners, degrees, similarity, familiarity)
+            familiarity = Familiarity.UNKNOWN
+        alike = [owner for owner in owners if nearest[owner] >= NEAR_FROM]
+        near = self.members[alike].max(axis=0, initial=0)
+        return self.atom(text, owners, degrees, similarity, familiarity, near)
 
     def atom(
         self,
@@ -132,15 +147,16 @@ class Reader:
         degrees: NDArray[np.float32],
         similarity: float,
         familiarity: Familiarity,
+        near: NDArray[np.float32] | None = None,
     ) -> AtomReading:
-        if [self.entry_labels[owner] for owner in owners] == [OTHER]:
-            familiarity = Familiarity.UNKNOWN
         if familiarity is Familiarity.UNKNOWN:
             degrees = self.members[-1]
         names = [self.entries[owner].name for owner in owners[:3]]
         name = " or ".join(names) if familiarity is not Familiarity.UNKNOWN else f"{text!r}"
         labels = tuple(self.entry_labels[owner] for owner in owners)
-        return AtomReading(text, degrees, labels, name, similarity, familiarity)
+        like = near if near is not None else degrees
+        alike = tuple(label for label, value in zip(self.labels, like, strict=True) if value)
+        return AtomReading(text, degrees, labels, name, similarity, familiarity, alike)
 
     def note_on(self, atom: AtomReading) -> str:
         if atom.familiarity is Familiarity.NEAR:

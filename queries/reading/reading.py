@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -26,7 +27,7 @@ class Familiarity(Enum):
 class AtomReading:
     """One sound's words, read. degrees: (num_classes + 1,); entries: labels of the classes and families
     they are read as, likeliest first; name: of the first, in words; similarity: cosine to the nearest
-    phrase of a class or family."""
+    phrase of a class or family; near: of the classes that they are read as, those that they are like."""
 
     text: str
     degrees: Degrees
@@ -34,6 +35,7 @@ class AtomReading:
     name: str
     similarity: float
     familiarity: Familiarity
+    near: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,20 +58,17 @@ class Reading:
     atoms: dict[str, AtomReading] = field(repr=False)
     labels: tuple[str, ...] = field(repr=False)  # of the classes, "other" last
 
-    def degrees(self, unknown: Degrees | None = None) -> Degrees:
-        """(num_classes + 1,). unknown: in place of those of sounds that are unlike all classes."""
+    def degrees(self, unknown: Callable[[AtomReading], Degrees] | None = None) -> Degrees:
+        """(num_classes + 1,). unknown: gives those of words that are not known, in place of the nearest
+        classes or "other"."""
 
         def degrees_of(text: str) -> Degrees:
             atom = self.atoms[text]
-            if unknown is not None and atom.familiarity is Familiarity.UNKNOWN:
-                return unknown
+            if unknown is not None and atom.familiarity is not Familiarity.KNOWN:
+                return unknown(atom)
             return atom.degrees
 
         return evaluate(self.expression, degrees_of, len(self.labels)).astype(np.float32)
-
-    @property
-    def has_unknown(self) -> bool:
-        return any(atom.familiarity is Familiarity.UNKNOWN for atom in self.atoms.values())
 
     def plain(self) -> dict[str, Any]:
         """As values for JSON."""

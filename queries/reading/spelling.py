@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 FEWEST_LETTERS = 3  # of a word that is corrected
+ENDINGS = ("s", "es", "ies", "ed", "ing", "er", "ers", "ly", "y")
 
 
 def check_script(text: str) -> str:
@@ -66,11 +67,11 @@ class Speller:
         """The word that was meant, or None where the word is known or like no other."""
         if len(word) < FEWEST_LETTERS or word in self.counts or "'" in word:
             return None
-        if self.is_word(word) or self.is_word(without_accents(word)):
+        if any(self.is_word(stem) or stem in self.counts for stem in stems(without_accents(word))):
             return None
         from rapidfuzz.distance import OSA
 
-        most = 1 if len(word) <= 4 else 2 if len(word) <= 8 else 3
+        most = 1 if len(word) <= 6 else 2
         ranked = []
         for known, count in self.counts.items():
             if abs(len(known) - len(word)) > most or len(known) < FEWEST_LETTERS:
@@ -79,6 +80,16 @@ class Speller:
             if edits <= most:
                 ranked.append((edits + 0.5 * (known[0] != word[0]), -count, known))
         return min(ranked)[2] if ranked else None
+
+
+def stems(word: str) -> list[str]:
+    """The word and what it may be made of: "splinter" of "splintering", "tumbler" of "tumblers"."""
+    found = [word]
+    for ending in ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= FEWEST_LETTERS:
+            stem = word.removesuffix(ending)
+            found += [stem, f"{stem}e", f"{stem}y"] + [stem[:-1]] * (stem[-1] == stem[-2])
+    return found
 
 
 def without_accents(word: str) -> str:

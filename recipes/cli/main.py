@@ -145,6 +145,15 @@ def separate(
     device: DeviceOption = "auto",
     runtime: RuntimeOption = "torch",
     precision: PrecisionOption = "fp32",
+    strict: Annotated[
+        bool, typer.Option(help="Refuse words for sounds that the model does not know.")
+    ] = False,
+    min_similarity: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Refuse words that are less like the model's phrases (cosine)."
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     json_output: Annotated[
         bool, typer.Option("--json", help="One JSON object a file and query on standard output.")
@@ -157,6 +166,7 @@ def separate(
     """
     from ..inference.batch import check_jobs, separate_files
     from .queries import constraints_from, queries_from
+    from .readings import refuse_unknown, say_readings
 
     queries = queries_from(query or [], query_image or [], query_audio or [], mix_weight)
     if not queries:
@@ -172,8 +182,11 @@ def separate(
     loaded = load(model, device, runtime, precision).best_of_n(candidates, judge)
     every = [*queries, *constraints.negatives]
     loaded.embed(every)  # what its encoder cannot read is refused before any work
+    refuse_unknown(loaded, every, strict, min_similarity)
     for asked in every:
         loaded.warn_if_unfamiliar(asked)
+    if not json_output:
+        say_readings(loaded, every)
     if not separate_files(loaded, inputs, queries, results, residual, json_output, constraints):
         sys.exit(SOME_FAILED)
 

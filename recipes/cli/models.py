@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .readings import read
+
 if TYPE_CHECKING:
     from qsep.separation.published.registry import PublishedModel
 
 models_app = typer.Typer(no_args_is_help=True, help="What models there are and what they know.")
+models_app.command()(read)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 COLUMNS = "{:20} {:5} {:>8}  {:24} {}"

@@ -46,9 +46,7 @@ def build_query_encoder(recipe: Recipe) -> tuple[str, Any, QueryEncoder]:
     if kind == "phrase_book" and settings.get("phrases"):
         settings["phrases"] = with_own(settings["phrases"], Path(recipe.data.folder))
     encoder = build_encoder(kind, settings)
-    if kind == "phrase_book":  # exact class queries: nothing to compute, nothing to remember
-        return kind, encoder, encoder
-    if recipe.data.queries == "audio":  # each example is heard once: nothing to remember
+    if encoder.remembers or recipe.data.queries == "audio":  # each example is heard once
         return kind, encoder, encoder
     return kind, encoder, CachedEncoder(encoder)
 
