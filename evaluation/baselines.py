@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from .interface import Estimator, Item, ItemQuery
-from .oracle import ESTIMATORS
+from .oracle import IDEAL_MASKS
 from .scores import BASELINES, Row, checked, sdr_scores
 
 
@@ -17,7 +18,10 @@ def score_baselines(item: Item, ask: Estimator | None, random_query: str | None)
     ask: the model, or None for an estimator that reads no queries. random_query: what the model is
     asked instead of the item's query; None leaves that out.
     """
-    estimates = {name: oracle(item) for name, oracle in ESTIMATORS.items()}
+    estimates: dict[str, Any] = {"mixture": item.mixture}
+    specs = IDEAL_MASKS["irm"].spectra(item)
+    for name, oracle in IDEAL_MASKS.items():
+        estimates[name] = oracle.masked(specs, len(item.mixture))
     label = item.label.replace("_", " ").strip()
     if ask and random_query:
         estimates["random_query"] = ask(replace(item, query=random_query, example=None))

@@ -40,14 +40,22 @@ class IdealMask:
         return f"{self.name}-{self.window_samples}-{self.hop_samples}"
 
     def __call__(self, item: Item) -> Tensor:
-        from qsep.separation.signal.stft import istft, stft
+        return self.masked(self.spectra(item), len(item.mixture))
+
+    def spectra(self, item: Item) -> Tensor:
+        """Of mixture, target and rest: (3, f, n). The same for all masks of one resolution."""
+        from qsep.separation.signal.stft import stft
 
         waveforms = torch.stack(
             [torch.from_numpy(w) for w in (item.mixture, item.target, item.rest)]
         )
-        specs = stft(waveforms.double(), self.window_samples, self.hop_samples)
+        return stft(waveforms.double(), self.window_samples, self.hop_samples)
+
+    def masked(self, specs: Tensor, num_samples: int) -> Tensor:
+        """specs: of `spectra`."""
+        from qsep.separation.signal.stft import istft
+
         mask = MASKS[self.name](*specs)
-        num_samples = len(item.mixture)
         return istft(mask * specs[0], self.window_samples, self.hop_samples, num_samples)
 
 
@@ -69,10 +77,8 @@ SILENT = 1e-12  # magnitudes below this count as this
 MASKS = {"ibm": ideal_binary, "irm": ideal_ratio, "psm": phase_sensitive}
 
 
-ESTIMATORS: dict[str, Estimator] = {
-    "mixture": UnprocessedMixture(),
-    **{name: IdealMask(name) for name in MASKS},
-}
+IDEAL_MASKS = {name: IdealMask(name) for name in MASKS}  # of one resolution
+ESTIMATORS: dict[str, Estimator] = {"mixture": UnprocessedMixture(), **IDEAL_MASKS}
 
 
 def named_estimator(name: str) -> Estimator:
