@@ -10,7 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from qsep.separation.signal.mixing import gain_for_snr
 
 from .interface import Item, ItemQuery, ItemSet
 
@@ -190,7 +193,7 @@ def silenced(item: Item, setting: str) -> Item:
 
 def at_snr(item: Item, setting: str) -> Item:
     snr_db = float(setting.removesuffix(" dB"))
-    return mixed(item, item.target, item.rest * gain_for_snr(item.target, item.rest, snr_db))
+    return mixed(item, item.target, item.rest * gain_of_rest(item.target, item.rest, snr_db))
 
 
 def clipped(item: Item, setting: str) -> Item:
@@ -223,16 +226,16 @@ def with_rest(item: Item, partners: Sequence[Item]) -> Item:
             )
         other = np.zeros(len(rest))
         other[: len(partner.target)] = partner.target[: len(rest)]
-        rest += other * gain_for_snr(item.target, other, 0.0)
+        rest += other * gain_of_rest(item.target, other, 0.0)
     return mixed(item, item.target, rest)
 
 
-def gain_for_snr(target: NDArray[np.floating], rest: NDArray[np.floating], snr_db: float) -> float:
-    """The gain of the rest that puts the target snr_db above it."""
-    energies = [float(np.square(part, dtype=np.float64).sum()) for part in (target, rest)]
-    if not all(energies):
+def gain_of_rest(target: NDArray[np.floating], rest: NDArray[np.floating], snr_db: float) -> float:
+    """`gain_for_snr` of waveforms (t,), in float64. ValueError where either is silent."""
+    if not (target.any() and rest.any()):
         raise ValueError("the target or what it is mixed with is silent, so no SNR can be set")
-    return float(np.sqrt(energies[0] / energies[1]) / 10 ** (snr_db / 20))
+    parts = [torch.from_numpy(part.astype(np.float64))[None] for part in (target, rest)]
+    return float(gain_for_snr(parts[0], parts[1], snr_db))
 
 
 def mixed(item: Item, target: NDArray[np.floating], rest: NDArray[np.floating]) -> Item:

@@ -8,8 +8,9 @@ import torch
 from tiny import noise, rng
 from torch import nn
 
-from qsep.separation.networks.discriminators.patches import PatchConfig, PatchDiscriminator
-from qsep.separation.networks.discriminators.waves import (
+from qsep.separation.networks.discriminators import (
+    PatchConfig,
+    PatchDiscriminator,
     PeriodDiscriminator,
     SpectralDiscriminator,
     WaveDiscriminatorConfig,
@@ -17,14 +18,14 @@ from qsep.separation.networks.discriminators.waves import (
 )
 from qsep.separation.networks.mel.bigvgan import BigVGAN, VocoderConfig
 from qsep.separation.networks.weight_norm import load_plain, plain_state, weight_normed
-from qsep.separation.objectives.adaptive_weight import adaptive_weight
 from qsep.separation.objectives.adversarial import (
+    adaptive_weight,
+    feature_distance,
     hinge_discriminator,
     hinge_made,
     least_squares_discriminator,
     least_squares_made,
 )
-from qsep.separation.objectives.feature_matching import feature_distance
 from qsep.separation.objectives.laplace import laplace_loss
 
 REAL = torch.tensor([[2.0, 0.5, -1.0], [1.0, 3.0, 1.0]])

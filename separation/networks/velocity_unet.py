@@ -44,7 +44,7 @@ class VelocityUNet(nn.Module):
     """
 
     varying_axes: tuple[int, ...] = ()  # see runtime.py; windows are of one length
-    narrow_inputs = (0, 1)  # see fusing.py; latents have many frames and few bands
+    narrow_inputs = (0, 1)  # see runtime/rewrite.py; latents have many frames and few bands
 
     def __init__(self, config: UNetConfig, latent_channels: int, context_dim: int) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .fusing import fused, replace_weights
+from .rewrite import fused, replace_weights
 
 RUNTIMES = {
     "torch": (),

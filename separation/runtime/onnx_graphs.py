@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from qsep.queries.cache import default_cache_path
 
-from . import fusing, subpixel
-from .fusing import fused, turned
+from . import rewrite
+from .rewrite import fused, turned
 
 log = logging.getLogger("qsep")
 
@@ -118,7 +118,7 @@ class GraphRunner:
         """Of all that a graph follows from: weights, layers, code, sizes, exporter."""
         parts = [self.weights, repr(self.network), key, torch.__version__]
         layers = {inspect.getfile(type(module)) for module in self.network.modules()}
-        files = [*sorted(layers), __file__, fusing.__file__, subpixel.__file__]
+        files = [*sorted(layers), __file__, rewrite.__file__]
         parts += [Path(file).read_text("utf-8") for file in files]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 

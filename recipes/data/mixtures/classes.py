@@ -18,9 +18,8 @@ from qsep.separation.interface import MixtureBatch
 
 from .augment import AugmentConfig, change_speed, filter_and_place
 from .clips import Take
+from .items import Item, batch_of
 from .mix_and_separate import active_stretch, place, rms
-
-Item = tuple[torch.Tensor, list[Query | None], str]
 
 
 @configuration
@@ -206,6 +205,4 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
         return left[rng.integers(len(left))]
 
     def collate(self, items: list[Item]) -> MixtureBatch:
-        sources = torch.stack([item[0] for item in items])
-        queries, ids = [item[1] for item in items], [item[2] for item in items]
-        return MixtureBatch(sources.sum(dim=1), sources, queries, self.sample_rate, ids)
+        return batch_of(items, self.sample_rate)

@@ -18,6 +18,7 @@ from qsep.separation.interface import MixtureBatch
 
 from ..wording import PhraseBook
 from .augment import AugmentConfig, change_speed, filter_and_place
+from .items import Item, batch_of
 
 
 @configuration
@@ -172,7 +173,5 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
     def wording(phrases: tuple[str, ...], rng: np.random.Generator) -> TextQuery:
         return TextQuery(phrases[rng.integers(len(phrases))])
 
-    def collate(self, items: list[tuple[torch.Tensor, list[Query | None], str]]) -> MixtureBatch:
-        sources = torch.stack([item[0] for item in items])
-        queries, ids = [item[1] for item in items], [item[2] for item in items]
-        return MixtureBatch(sources.sum(dim=1), sources, queries, self.sample_rate, ids)
+    def collate(self, items: list[Item]) -> MixtureBatch:
+        return batch_of(items, self.sample_rate)

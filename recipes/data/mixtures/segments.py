@@ -7,7 +7,6 @@ AudioSep: Liu et al., arXiv 2308.05037; USS: Kong et al., arXiv 2305.07447; and 
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 from collections.abc import Sequence
@@ -22,6 +21,8 @@ from qsep.queries.interface import AudioQuery, Query, TextQuery
 from qsep.queries.settings import configuration
 from qsep.separation.audio.reader import length_and_rate, read_from
 from qsep.separation.interface import MixtureBatch
+
+from .items import Item, batch_of, epoch_order
 
 MIN_GAIN, MAX_GAIN = 0.02, 50.0
 MIN_POWER = 1e-10
@@ -256,10 +257,8 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
             candidate = self.cut(self.clips[int(rng.integers(len(self.clips)))], rng)
         raise ValueError(f"{self.folder}: too many recordings are silent or share a caption")
 
-    def collate(self, items: list[tuple[torch.Tensor, list[Query | None], str]]) -> MixtureBatch:
-        sources = torch.stack([item[0] for item in items])
-        queries, ids = [item[1] for item in items], [item[2] for item in items]
-        return MixtureBatch(sources.sum(dim=1), sources, queries, self.sample_rate, ids)
+    def collate(self, items: list[Item]) -> MixtureBatch:
+        return batch_of(items, self.sample_rate)
 
 
 def read_segment(
@@ -286,8 +285,3 @@ def read_segment(
     found = found[:num_samples]
     segment[: len(found)] = found
     return segment
-
-
-@functools.lru_cache(maxsize=2)
-def epoch_order(num_clips: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch, 1)).permutation(num_clips)

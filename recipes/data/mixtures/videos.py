@@ -7,7 +7,6 @@ videos" (2023), and their code.
 
 from __future__ import annotations
 
-import functools
 import logging
 import random
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from qsep.separation.interface import MixtureBatch
 
 from ..index import FRAMES_PER_SECOND, VideoClip
 from ..wording import PhraseBook
+from .items import Item, batch_of, epoch_order
 
 log = logging.getLogger("qsep")
 
@@ -80,11 +80,6 @@ def validation_picks(clips: Sequence[VideoClip], config: VideoMixConfig, draw: i
     others = random.Random(first).sample(candidates, config.num_sources - 1)
     chosen = [clips[index] for index in (first, *others)]
     return [Pick(clip, clip.num_frames // 2, 1.0) for clip in chosen]
-
-
-@functools.lru_cache(maxsize=2)
-def epoch_order(num_clips: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch, 1)).permutation(num_clips)
 
 
 def read_cut(path: Path, centre_seconds: float, num_samples: int) -> np.ndarray:
@@ -194,10 +189,8 @@ class VideoMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | No
         pictures = ImageQuery(*(folder / f"{frame:06d}.jpg" for frame in frames))
         return pictures if modality == "image" else MixedQuery(words, pictures)
 
-    def collate(self, items: list[tuple[torch.Tensor, list[Query | None], str]]) -> MixtureBatch:
-        sources = torch.stack([item[0] for item in items])
-        queries, ids = [item[1] for item in items], [item[2] for item in items]
-        return MixtureBatch(sources.sum(dim=1), sources, queries, self.sample_rate, ids)
+    def collate(self, items: list[Item]) -> MixtureBatch:
+        return batch_of(items, self.sample_rate)
 
 
 def check_files(folder: Path, clips: Sequence[VideoClip], pictures: bool, sample_rate: int) -> None:

@@ -1,5 +1,9 @@
-"""Discriminators of BigVGAN (Lee et al. 2023, sec. 2): of waveforms folded at several periods (Kong et al.,
-"HiFi-GAN", 2020), and of magnitudes at several resolutions (Jang et al., "UnivNet", 2021).
+"""Discriminators for adversarial training: of patches of log-mel spectrograms, and of waveforms.
+
+Patches: PatchGAN, Isola et al., "Image-to-image translation with conditional adversarial networks" (2017),
+as in Esser et al. (2021). Waveforms: those of BigVGAN (Lee et al. 2023, sec. 2), of waveforms folded at
+several periods (Kong et al., "HiFi-GAN", 2020) and of magnitudes at several resolutions (Jang et al.,
+"UnivNet", 2021).
 """
 
 from __future__ import annotations
@@ -13,11 +17,52 @@ from torch import Tensor, nn
 
 from qsep.queries.settings import configuration
 
-from ..weight_norm import weight_normed
+from .weight_norm import weight_normed
 
-SLOPE = 0.1  # of the activation below zero
+KERNEL = 4
+PATCH_SLOPE = 0.2  # of the activation below zero
+MAX_WIDENING = 8
+DEVIATION = 0.02  # of the weights at the start
+WAVE_SLOPE = 0.1
 PERIOD_WIDTHS = (1, 4, 16, 32, 32)  # times the channels
 NUM_SPECTRAL_LAYERS = 5
+
+
+@configuration
+class PatchConfig:
+    """channels: of the first layer, doubled by each of num_layers more, at most eightfold; each layer but
+    the last of these halves frames and bands."""
+
+    channels: int = 64
+    num_layers: int = 3
+
+
+class PatchDiscriminator(nn.Module):
+    """Batch norms use the batch at hand, as in training, which is all that a discriminator is for."""
+
+    def __init__(self, config: PatchConfig) -> None:
+        super().__init__()
+        widths = [
+            config.channels * min(2**layer, MAX_WIDENING) for layer in range(config.num_layers + 1)
+        ]
+        layers: list[nn.Module] = [nn.Conv2d(1, widths[0], KERNEL, 2, 1), nn.LeakyReLU(PATCH_SLOPE)]
+        for index, (before, own) in enumerate(pairwise(widths), start=1):
+            stride = 1 if index == config.num_layers else 2
+            layers += [
+                nn.Conv2d(before, own, KERNEL, stride, 1, bias=False),
+                nn.BatchNorm2d(own, track_running_stats=False),
+                nn.LeakyReLU(PATCH_SLOPE),
+            ]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, KERNEL, 1, 1))
+        for module in self.layers:
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, 0.0, DEVIATION)
+            elif isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.weight, 1.0, DEVIATION)
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """log_mel: (b, 1, n, k), to a score for each of m patches: (b, m)."""
+        return self.layers(log_mel).flatten(1)
 
 
 @configuration
@@ -117,6 +162,6 @@ def features_of(layers: nn.ModuleList, hidden: Tensor) -> list[Tensor]:
     """What each layer gives, after its activation; the last has none."""
     features = []
     for layer in layers[:-1]:
-        hidden = F.leaky_relu(layer(hidden), SLOPE)
+        hidden = F.leaky_relu(layer(hidden), WAVE_SLOPE)
         features.append(hidden)
     return [*features, layers[-1](hidden)]

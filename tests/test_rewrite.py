@@ -8,8 +8,7 @@ from tiny import noise, tiny_separator
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from qsep.separation.runtime.fusing import fused, turned
-from qsep.separation.runtime.subpixel import RaisingConv, RepeatingConv, SpreadingConv
+from qsep.separation.runtime.rewrite import RaisingConv, RepeatingConv, SpreadingConv, fused, turned
 
 
 def doubling(size: int) -> np.ndarray:

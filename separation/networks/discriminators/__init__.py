@@ -1,1 +1,0 @@
-"""Networks that tell real signals from generated ones, for adversarial training."""
