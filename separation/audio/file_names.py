@@ -5,7 +5,7 @@ import re
 import unicodedata
 
 MAX_BYTES = 60
-MOST_STEM_BYTES = 255 - MAX_BYTES - len("..residual.wav")  # file systems take 255 in all
+MAX_STEM_BYTES = 255 - MAX_BYTES - len("..residual.wav")  # file systems take 255 in all
 HASH_LETTERS = 8  # 32 bits: two of 1,000 queries share one in one of 9,000 runs
 RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d")  # devices on Windows, whatever the extension
 HARMLESS = re.compile(r"[\s.,;:!?\"-]+")
@@ -36,10 +36,10 @@ def slug(query: str) -> str:
 def shortened(stem: str) -> str:
     """The stem, or where a result's name would pass 255 bytes its beginning and a hash of all of it."""
     stored = stem.encode("utf-8", "surrogateescape")
-    if len(stored) <= MOST_STEM_BYTES:
+    if len(stored) <= MAX_STEM_BYTES:
         return stem
     digest = hashlib.sha256(stored).hexdigest()[:HASH_LETTERS]
-    kept = stored[: MOST_STEM_BYTES - HASH_LETTERS - 1].decode("utf-8", "ignore")
+    kept = stored[: MAX_STEM_BYTES - HASH_LETTERS - 1].decode("utf-8", "ignore")
     return f"{kept}-{digest}"
 
 
