@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import logging
 import os
+import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +32,35 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("qsep")
 
+CHECK_BYTES = 8  # of a row's checksum, after its vectors
 MAX_BYTES = 2**28  # of embeddings in memory; those asked for longest ago are forgotten first
 
 
 def default_cache_path() -> Path:
     """$QSEP_CACHE, or qsep under the user's cache folder; the file is made at first use."""
-    cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("QSEP_CACHE") or Path(cache_home) / "qsep") / "embeddings.sqlite"
+    if chosen := os.environ.get("QSEP_CACHE"):
+        return Path(chosen) / "embeddings.sqlite"
+    if cache_home := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache_home) / "qsep" / "embeddings.sqlite"
+    try:
+        return Path.home() / ".cache" / "qsep" / "embeddings.sqlite"
+    except RuntimeError:  # a user without an entry in the password file, as in containers
+        return folder_of_process() / "embeddings.sqlite"
+
+
+@cache
+def folder_of_process() -> Path:
+    """Removed at the end of the process."""
+    folder = Path(tempfile.mkdtemp(prefix="qsep-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    log.warning("no home folder, so nothing is kept after this run: set QSEP_CACHE to a folder")
+    return folder
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that nobody else can read: queries are kept as they were asked."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
 
 
 class CachedEncoder(QueryEncoder):
@@ -124,11 +150,23 @@ class CachedEncoder(QueryEncoder):
                         "SELECT pooled FROM embeddings WHERE fingerprint = ? AND query = ?",
                         (self.fingerprint, repr(query)),
                     ).fetchone()
-                    if row and self.fits(len(row[0]) - 4 * self.dim):
-                        found[key] = row[0]
+                    if row and (vectors := self.verified(query, row[0])) is not None:
+                        found[key] = vectors
         except (sqlite3.Error, OSError) as error:
             log.warning("%s: cannot read cached embeddings (%s); delete it", self.path, error)
         return found
+
+    def verified(self, query: Plain | ClassQuery, stored: object) -> bytes | None:
+        """What was written for this query; None for a row that is damaged, which is as none."""
+        if not isinstance(stored, bytes):
+            return None
+        vectors, check = stored[:-CHECK_BYTES], stored[-CHECK_BYTES:]
+        right = check == self.checksum(query, vectors)
+        return vectors if right and self.fits(len(vectors) - 4 * self.dim) else None
+
+    def checksum(self, query: Plain | ClassQuery, vectors: bytes) -> bytes:
+        key = f"{self.fingerprint} {query!r}".encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(vectors, digest_size=CHECK_BYTES, key=digest_of(key)).digest()
 
     def fits(self, num_token_bytes: int) -> bool:
         if self.token_dim == 0:
@@ -137,7 +175,7 @@ class CachedEncoder(QueryEncoder):
 
     def write(self, rows: dict[Plain, bytes]) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self.path.parent)
             with closing(sqlite3.connect(self.path, timeout=5)) as database, database:
                 database.execute(
                     "CREATE TABLE IF NOT EXISTS embeddings (fingerprint TEXT, query TEXT, "
@@ -145,7 +183,10 @@ class CachedEncoder(QueryEncoder):
                 )
                 database.executemany(
                     "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)",
-                    [(self.fingerprint, repr(query), row) for query, row in rows.items()],
+                    [
+                        (self.fingerprint, repr(query), row + self.checksum(query, row))
+                        for query, row in rows.items()
+                    ],
                 )
         except (sqlite3.Error, OSError) as error:
             log.warning(
@@ -157,7 +198,11 @@ class CachedEncoder(QueryEncoder):
 
 def digest(query: Plain | ClassQuery) -> bytes:
     """Stands for the query, which may hold pictures; equal content has equal digests."""
-    return hashlib.blake2b(repr(query).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return digest_of(repr(query).encode("utf-8", "surrogatepass"))
+
+
+def digest_of(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def parts_of(query: Query) -> tuple[Plain | ClassQuery, ...]:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .reading.reading import Reading
 
 
+MAX_SHOWN = 80  # letters of a query in messages
+
+
 @dataclass(frozen=True)
 class TextQuery:
     """A sound described in words, such as "a dog barking"."""
@@ -31,6 +34,13 @@ class TextQuery:
             raise ValueError(
                 "the query is empty; say which sound to separate, e.g. 'a dog barking'"
             )
+        try:
+            self.text.encode()
+        except UnicodeEncodeError:  # bytes of a command line that are no text
+            raise ValueError(
+                f"the query {shortened(self.text)!a} is not text in UTF-8: "
+                "write it anew, or set the terminal to UTF-8"
+            ) from None
 
     @property
     def name(self) -> str:
@@ -210,10 +220,15 @@ class Constraints:
         exclusive: bool = False,
         consistent: bool = False,
     ) -> None:
-        queries = tuple(TextQuery(item) if isinstance(item, str) else item for item in negatives)
+        # One alone stands for a list of one: the letters of a word are no queries.
+        alone = isinstance(negatives, Query)
+        listed: Sequence[str | Query] = (
+            [negatives] if isinstance(negatives, str) or alone else negatives
+        )
+        queries = tuple(TextQuery(item) if isinstance(item, str) else item for item in listed)
         object.__setattr__(self, "negatives", tuple(dict.fromkeys(queries)))
-        object.__setattr__(self, "spans", tuple(as_span(span) for span in spans))
-        object.__setattr__(self, "not_spans", tuple(as_span(span) for span in not_spans))
+        object.__setattr__(self, "spans", as_spans(spans))
+        object.__setattr__(self, "not_spans", as_spans(not_spans))
         object.__setattr__(self, "exclusive", exclusive)
         object.__setattr__(self, "consistent", consistent)
 
@@ -227,6 +242,19 @@ class Constraints:
             "consistent": self.consistent,
         }
         return {name: value for name, value in values.items() if value}
+
+
+def as_spans(spans: Any) -> tuple[Span, ...]:
+    """A list of spans, or one alone."""
+    is_pair = isinstance(spans, tuple) and all(isinstance(item, (int, float)) for item in spans)
+    if isinstance(spans, (str, Span)) or (is_pair and spans):
+        spans = [spans]
+    return tuple(as_span(span) for span in spans)
+
+
+def shortened(text: str) -> str:
+    """For messages: a text of any length is at most 80 letters of it."""
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
 
 
 def as_span(span: str | tuple[float, float] | Span) -> Span:

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qsep.queries.cache import CachedEncoder
-from qsep.queries.interface import Constraints, Query, QueryEmbedding, QueryEncoder, TextQuery
+from qsep.queries.interface import (
+    Constraints,
+    Query,
+    QueryEmbedding,
+    QueryEncoder,
+    TextQuery,
+    shortened,
+)
 from qsep.queries.reading.reading import Reading
 
 from .audio.arrays import as_array, as_channels, as_rate, energy, level_db, like
@@ -42,6 +49,8 @@ log = logging.getLogger("qsep")
 CHECKPOINTS_DIR = Path(__file__).parent / "checkpoints"
 DEFAULT_MODEL = "sounds21"
 UNLIKE_ANY = 0.55  # cosine to the nearest known phrase under which a query is called unknown
+QUERIES_AT_ONCE = 8  # in one pass over a file
+MAX_PEAK = 1e6  # of an array, full scale at 1: what is louder is no sound, and its squares overflow
 ABSENT_DB = -20.0  # a target this far under the mixture is probably not there
 NO_CONSTRAINTS = Constraints()
 
@@ -193,7 +202,7 @@ class Model:
             log.warning(
                 "%r is unlike every kind of sound that %s knows, so expect little; the nearest is "
                 "%r (qsep models info lists them)",
-                as_query(query).name,
+                shortened(as_query(query).name),
                 self.name or "this model",
                 found.kind,
             )
@@ -254,9 +263,16 @@ class Model:
         else:
             rate = self.separator.sample_rate if sample_rate is None else as_rate(sample_rate)
             subtype, stem, mixture = "FLOAT", "audio", as_channels(audio)
+            if (peak := float(np.abs(mixture).max())) > MAX_PEAK:
+                raise ValueError(f"the audio's peak is {peak:.3g}; full scale is 1: scale it first")
         blocks = np.array_split(mixture, range(BLOCK_SAMPLES, mixture.shape[-1], BLOCK_SAMPLES), -1)
         pairs = self.stream(blocks, rate, queries, constraints)
         target = np.concatenate([targets for _, targets in pairs], axis=-1)
+        if not np.isfinite(target).all():
+            raise ValueError(
+                f"{self.name or 'the model'} made NaN or infinite samples of this recording: "
+                "try precision fp32, or another model or device"
+            )
         results = []
         for index, item in enumerate(queries):
             residual = mixture - target[index]
@@ -287,6 +303,25 @@ class Model:
             self.separator, self.encoder, [*queries, *constraints.negatives]
         )
 
+    def _in_turns(
+        self,
+        path: Path,
+        queries: Sequence[Query],
+        folder: Path,
+        residual: bool,
+        progress: Any,
+        constraints: Constraints,
+        commit: Callable[[Path, Path], object],
+    ) -> list[dict[str, Any]]:
+        """`separate_file` for a few queries after the other."""
+        rows: list[dict[str, Any]] = []
+        turns = range(0, len(queries), QUERIES_AT_ONCE)
+        for index, first in enumerate(turns):
+            some = queries[first : first + QUERIES_AT_ONCE]
+            heard = in_turn(progress, index, len(turns))
+            rows += self.separate_file(path, some, folder, residual, heard, constraints, commit)
+        return rows
+
     def separate_file(
         self,
         path: Path,
@@ -307,6 +342,9 @@ class Model:
         constraints there were, and which candidates were kept.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        if len(queries) > QUERIES_AT_ONCE and not constraints.exclusive:
+            # Memory grows with them, so they take turns; those of one residual need one another.
+            return self._in_turns(path, queries, folder, residual, progress, constraints, commit)
         with AudioReader(path) as reader, contextlib.ExitStack() as stack:
             rate, channels, subtype = reader.sample_rate, reader.num_channels, reader.subtype
             common = constraints.exclusive
@@ -353,6 +391,13 @@ class Model:
                 zip(queries, outputs, target_energy, strict=True)
             )
         ]
+
+
+def in_turn(progress: Any, index: int, num: int) -> Any:
+    """For the index-th of `num` passes over a recording: told how far all of them are."""
+    if progress is None:
+        return None
+    return lambda done, claimed: progress((index * (claimed or 0.0) + done) / num, claimed)
 
 
 def load(

@@ -115,9 +115,7 @@ def test_a_span_outside_the_recording_is_refused_and_nothing_written(
     for option in ("--span", "--not-span"):
         done = qsep("separate", "a.wav", "-q", "rain", option, span, "-o", "out", "-m", tiny_model)
         assert done.code == 1
-        assert done.error.startswith(
-            f"span {span} lies outside the recording, which is 1.000 s long"
-        )
+        assert f"span {span} lies outside the recording, which is 1.000 s long" in done.error
     assert names(folder) == {"a.wav"}
 
 

@@ -86,6 +86,11 @@ def check_weights(module: torch.nn.Module, weights: dict[str, Tensor], source: s
         for key, value in expected.items()
         if key in weights and weights[key].shape != value.shape
     ]
+    faults += [
+        f"{key} is {weights[key].dtype}, expected {value.dtype}"
+        for key, value in expected.items()
+        if key in weights and weights[key].is_floating_point() != value.is_floating_point()
+    ]
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise ValueError(f"{source}: weights do not fit the model: {faults[0]}{more}")

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from ..interface import Separator
 from .progress import part
 from .ratio_masks import RatioMasks
 
-CHUNK_SECONDS = 30.0
+CHUNK_SECONDS, LEAST_SECONDS = 30.0, 2.0
+FULL_TARGETS = 4  # of stereo two queries
 BLOCK_SAMPLES = 1 << 17  # what is read at once
 
 
@@ -40,15 +42,20 @@ class Geometry:
 
 
 def geometry(
-    separator: Separator, chunk_seconds: float | None = None, rule: RatioMasks | None = None
+    separator: Separator,
+    chunk_seconds: float | None = None,
+    rule: RatioMasks | None = None,
+    num_targets: int = 1,
 ) -> Geometry:
     """chunk_seconds: by default what the separator says, or 30, or four contexts if that is more: what a
-    chunk sees around it is seen twice."""
+    chunk sees around it is seen twice. num_targets: queries times channels; of more than FULL_TARGETS
+    chunks are shorter, for memory grows with both."""
     stride, context = separator.stride_samples, separator.context_samples
     if rule is not None:
         stride, context = math.lcm(stride, rule.hop_samples), context + 2 * rule.hop_samples
     if chunk_seconds is None:
-        enough = max(CHUNK_SECONDS, 4 * context / separator.sample_rate)
+        fitting = CHUNK_SECONDS * min(1.0, FULL_TARGETS / num_targets)
+        enough = max(fitting, LEAST_SECONDS, 4 * context / separator.sample_rate)
         chunk_seconds = separator.capabilities.chunk_seconds or enough
     step = max(1, round(chunk_seconds * separator.sample_rate / stride)) * stride
     return Geometry(step, -(-context // stride) * stride, stride)
@@ -144,7 +151,12 @@ def separate_stream(
     The mixture's samples come back untouched, so that whatever the model's band and precision lack
     stays in the residual, mixture - target. rule, activity: see `separate_chunks`.
     """
-    cut = cut or geometry(separator, rule=rule)
+    blocks = iter(blocks)
+    opening = next(blocks, None)
+    if opening is None:
+        return
+    blocks = chain([opening], blocks)
+    cut = cut or geometry(separator, rule=rule, num_targets=len(queries.pooled) * opening.shape[0])
     device = next(separator.parameters()).device  # type: ignore[attr-defined]
     num_queries = len(queries.pooled) - (rule.num_negatives if rule else 0)
     mixtures: deque[NDArray[np.floating]] = deque()

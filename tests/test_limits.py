@@ -1,0 +1,139 @@
+"""Where numbers, names and sizes leave their ranges: refused in one line, or worked on in parts."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from tiny import StubConfig, StubEncoder, tiny_separator
+
+from qsep.queries import cache
+from qsep.queries.cache import CachedEncoder
+from qsep.queries.files.weights import check_weights
+from qsep.queries.interface import Constraints, Span, TextQuery, shortened
+from qsep.separation import api
+from qsep.separation.api import Model
+from qsep.separation.inference.chunks import geometry
+
+STUB = StubEncoder(StubConfig(dim=384))
+
+
+def model() -> Model:
+    return Model(tiny_separator(query_dim=384), STUB, "tiny")
+
+
+def test_one_negative_is_one_and_not_its_letters() -> None:
+    assert Constraints(negatives="rain").negatives == (TextQuery("rain"),)
+    assert Constraints(negatives=TextQuery("rain")).negatives == (TextQuery("rain"),)  # type: ignore[arg-type]
+    assert Constraints(negatives=["rain", "wind"]).negatives == (
+        TextQuery("rain"),
+        TextQuery("wind"),
+    )
+
+
+@pytest.mark.parametrize("spans", ["1-2", (1.0, 2.0), Span(1, 2), ["1-2"], [(1, 2)], (Span(1, 2),)])
+def test_one_span_is_one(spans: Any) -> None:
+    assert Constraints(spans=spans).spans == (Span(1, 2),)
+    assert Constraints(not_spans=spans).not_spans == (Span(1, 2),)
+
+
+def test_bytes_that_are_no_text_are_no_query() -> None:
+    with pytest.raises(ValueError, match=r"the query 'caf.udce9 noise' is not text in UTF-8"):
+        TextQuery("caf\udce9 noise")
+
+
+def test_long_texts_are_shown_by_their_beginning() -> None:
+    assert shortened("a" * 80) == "a" * 80
+    assert shortened("a" * 10_000) == "a" * 79 + "…"
+
+
+@pytest.mark.parametrize("value", [1e18, -2e6])
+def test_what_is_louder_than_any_sound_is_refused(value: float) -> None:
+    audio = np.zeros(3000, np.float32)
+    audio[7] = value
+    with pytest.raises(ValueError, match="the audio's peak is .*; full scale is 1"):
+        model().separate(audio, "rain")
+
+
+def test_a_result_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = model()
+    original = tiny.separator.separate
+
+    def separate(*arguments: Any, **options: Any) -> Any:
+        separated = original(*arguments, **options)
+        separated.target[..., 5] = torch.nan
+        return separated
+
+    monkeypatch.setattr(tiny.separator, "separate", separate)
+    with pytest.raises(ValueError, match="tiny made NaN or infinite samples"):
+        tiny.separate(np.ones(3000, np.float32) / 2, "rain")
+
+
+def test_weights_of_whole_numbers_in_the_place_of_floats_are_refused() -> None:
+    layer = torch.nn.Linear(3, 2)
+    weights = {key: value.view(torch.int32) for key, value in layer.state_dict().items()}
+    with pytest.raises(ValueError, match=r"weight is torch\.int32, expected torch\.float32"):
+        check_weights(layer, weights, "m")
+
+
+def test_many_queries_take_turns_and_give_what_each_gives_alone(tmp_path: Path) -> None:
+    soundfile.write(
+        tmp_path / "a.wav", np.random.default_rng(3).uniform(-0.5, 0.5, (9001, 2)), 8000
+    )
+    queries = [TextQuery(f"sound {number}") for number in range(2 * api.QUERIES_AT_ONCE + 1)]
+    told: list[float] = []
+    rows = model().separate_file(
+        tmp_path / "a.wav", queries, tmp_path / "all", True, lambda done, _: told.append(done)
+    )
+    assert [row["query"] for row in rows] == [query.name for query in queries]
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(9001 / 8000)
+    last = queries[-1]
+    (alone,) = model().separate_file(tmp_path / "a.wav", [last], tmp_path / "one", True)
+    for name in alone["files"]:
+        single = soundfile.read(name)[0]
+        # Bands are summed in another order for one query than for several: some 1e-7, and 16 bits.
+        np.testing.assert_allclose(
+            soundfile.read(tmp_path / "all" / Path(name).name)[0], single, atol=4e-5
+        )
+
+
+def test_more_targets_at_once_take_shorter_chunks() -> None:
+    separator = tiny_separator(query_dim=384)
+    steps = [geometry(separator, num_targets=number).step for number in (1, 4, 16, 1024)]
+    assert steps[0] == steps[1] == pytest.approx(30 * 8000, rel=0.01)
+    assert steps[2] == pytest.approx(7.5 * 8000, rel=0.01)
+    assert steps[3] >= 2 * 8000
+
+
+@pytest.mark.parametrize("damage", ["NULL", "zeroblob(1544)", "'text'", "x'00'", "bit"])
+def test_a_damaged_row_of_the_cache_is_as_none(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "private" / "cache.sqlite"
+    expected = CachedEncoder(STUB, path).encode([TextQuery("rain")]).pooled
+    with sqlite3.connect(path) as database:
+        if damage == "bit":
+            (row,) = database.execute("SELECT pooled FROM embeddings").fetchone()
+            flipped = bytes([row[0], row[1], row[2] ^ 1, *row[3:]])
+            database.execute("UPDATE embeddings SET pooled = ?", (flipped,))
+        else:
+            database.execute(f"UPDATE embeddings SET pooled = {damage}")
+    assert CachedEncoder(STUB, path).encode([TextQuery("rain")]).pooled.equal(expected)
+    assert path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_without_a_home_nothing_is_kept_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("QSEP_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    cache.folder_of_process.cache_clear()
+    path = cache.default_cache_path()
+    assert path.parent.is_dir()
+    assert cache.default_cache_path() == path
