@@ -55,7 +55,8 @@ def geometry(
         stride, context = math.lcm(stride, rule.hop_samples), context + 2 * rule.hop_samples
     if chunk_seconds is None:
         fitting = CHUNK_SECONDS * min(1.0, FULL_TARGETS / num_targets)
-        enough = max(fitting, LEAST_SECONDS, 4 * context / separator.sample_rate)
+        num_contexts = 4 if num_targets <= FULL_TARGETS else 1
+        enough = max(fitting, LEAST_SECONDS, num_contexts * context / separator.sample_rate)
         chunk_seconds = separator.capabilities.chunk_seconds or enough
     step = max(1, round(chunk_seconds * separator.sample_rate / stride)) * stride
     return Geometry(step, -(-context // stride) * stride, stride)
