@@ -12,6 +12,7 @@ from parity.filling import glide
 
 from qsep.queries.encoders.joint import JointEncoder
 from qsep.queries.interface import TextQuery
+from qsep.recipes.data.captions.given import phrase_parser
 from qsep.recipes.data.captions.phrases import sound_phrases
 from qsep.recipes.data.captions.scenes import (
     CaptionedScenes,
@@ -233,6 +234,36 @@ def test_a_caption_of_too_many_sounds_is_asked_for_whole(captions: Path) -> None
             else:
                 assert (part_of == index).sum() in (1, 2)
     assert seen
+
+
+def test_phrases_of_a_better_parser_take_the_place_of_the_rules(captions: Path) -> None:
+    whole = "An engine idles, then a horn honks, a bell rings and birds chirp"
+    given = {whole: ["an engine", "a horn"], "A baby crying": ["a baby", "a room's hum"]}
+    (captions / "phrases.json").write_text(json.dumps(given))
+    recipe, _ = read_recipe("bimodal", [f"data.folder={captions}", "mix.segment_samples=4000"])
+    data = build_data(recipe, build_book(recipe), RATE, validation=False)
+    assert isinstance(data, CaptionedMixtures) and isinstance(data.scenes, CaptionedScenes)
+    assert data.scenes.single == ("A clock ticking",)
+    assert data.scenes.parse("A dog barks and a man speaks") == ["a dog barks", "a man speaks"]
+    parts = set()
+    for _, queries, part_of, _ in (data[draw] for draw in range(20)):
+        for index in range(2):
+            if queries[index] == TextQuery(whole):
+                slots = (part_of == index).nonzero()[:, 0].tolist()
+                parts |= {queries[slot].text for slot in slots}  # type: ignore[union-attr]
+    assert parts == {"an engine", "a horn"}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("[]", "expected captions with lists"), ('{"a": []}', "caption 'a' has no phrases")],
+)
+def test_a_file_of_phrases_that_is_none_is_refused(
+    content: str, reason: str, captions: Path
+) -> None:
+    (captions / "phrases.json").write_text(content)
+    with pytest.raises(ValueError, match=reason):
+        phrase_parser(captions)
 
 
 def tiny_overrides(folder: Path) -> list[str]:

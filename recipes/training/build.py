@@ -11,6 +11,7 @@ from qsep.queries.cache import CachedEncoder
 from qsep.queries.interface import QueryEncoder
 from qsep.separation.components import build_encoder
 
+from ..data.captions.given import phrase_parser
 from ..data.captions.scenes import CaptionedScenes, LabelledScenes, Scenes, divided
 from ..data.index import read_index
 from ..data.mixtures.augment import AugmentConfig
@@ -226,7 +227,8 @@ def build_captioned_mixtures(
         if recipe.augment:
             raise ValueError(f"recipe {recipe.name}: captioned recordings are not augmented")
         clips = read_captions(folder, split)
-        scenes = CaptionedScenes(folder, clips, mix.levels(), sample_rate)
+        parse = phrase_parser(folder)
+        scenes = CaptionedScenes(folder, clips, mix.levels(), sample_rate, parse)
     elif data.sounds == "recordings":
         by_label = ClipStore(folder, split, sample_rate, data.labels or None).by_label
         alone, together = divided(by_label, mix.single_fraction)

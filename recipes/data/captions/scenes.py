@@ -17,6 +17,7 @@ from ..mixtures.augment import AugmentConfig, filter_and_place
 from ..mixtures.mix_and_separate import RecordedSounds, rms
 from ..mixtures.segments import CaptionedClip, read_segment
 from ..wording import PhraseBook
+from .given import Parser
 from .phrases import sound_phrases
 
 Named = tuple[np.ndarray, str]  # (t,) float32, and what it is called
@@ -26,7 +27,12 @@ TRIES = 8
 
 
 class Scenes(Protocol):
-    """Different sounds or captions in one call; silent ones in none."""
+    """Different sounds or captions in one call; silent ones in none.
+
+    parse: from a caption to the phrases of the sounds that it names.
+    """
+
+    parse: Parser
 
     def mixtures(self, number: int, num_samples: int, rng: np.random.Generator) -> list[Named]:
         """Mixtures with their captions."""
@@ -78,6 +84,7 @@ class LabelledScenes:
             RecordedSounds(dict(part), augment) for part in (alone, together)
         )
         self.num_sounds, self.levels = num_sounds, levels
+        self.parse: Parser = sound_phrases
         self.augment, self.sample_rate = augment, sample_rate
         used = {*self.alone.labels, *self.together.labels}
         if unknown := sorted(used - set(book.labels)):
@@ -123,17 +130,21 @@ class CaptionedScenes:
     """Recordings with captions of their own."""
 
     def __init__(
-        self, folder: Path, clips: Sequence[CaptionedClip], levels: Levels, sample_rate: int
+        self,
+        folder: Path,
+        clips: Sequence[CaptionedClip],
+        levels: Levels,
+        sample_rate: int,
+        parse: Parser = sound_phrases,
     ) -> None:
+        self.parse = parse
         self.folder, self.levels, self.sample_rate = folder, levels, sample_rate
         self.by_caption: dict[str, list[CaptionedClip]] = {}
         for clip in clips:
             for caption in clip.captions:
                 self.by_caption.setdefault(caption, []).append(clip)
         self.captions = tuple(self.by_caption)
-        self.single = tuple(
-            caption for caption in self.captions if len(sound_phrases(caption)) == 1
-        )
+        self.single = tuple(caption for caption in self.captions if len(parse(caption)) == 1)
 
     def mixtures(self, number: int, num_samples: int, rng: np.random.Generator) -> list[Named]:
         return self.recordings(self.captions, number, num_samples, rng)

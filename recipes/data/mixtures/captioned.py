@@ -13,7 +13,6 @@ from qsep.queries.interface import Query, TextQuery
 from qsep.queries.settings import configuration
 from qsep.separation.interface import MixtureBatch
 
-from ..captions.phrases import sound_phrases
 from ..captions.scenes import Levels, Scenes
 
 Item = tuple[torch.Tensor, list[Query | None], torch.Tensor, str]
@@ -83,7 +82,7 @@ class CaptionedMixtures(torch.utils.data.Dataset[Item]):
             queries[index] = TextQuery(name)
         if config.phrases and not supervised:
             for index, (_, caption) in enumerate(heard):
-                phrases = sound_phrases(caption)
+                phrases = self.scenes.parse(caption)
                 if len(phrases) > config.num_phrases:
                     continue
                 first = len(heard) + index * config.num_phrases
