@@ -113,8 +113,10 @@ def test_two_mixtures_of_two_sounds_and_their_four_parts_by_name() -> None:
 def test_without_phrases_captions_alone_are_asked_for() -> None:
     data = mixtures(phrases=False)
     batch = data.collate([data[0], data[1]])
-    assert batch.sources.shape[1] == 2 and batch.part_of is not None
-    assert (batch.part_of == -1).all() and batch.queried().all()
+    assert batch.sources.shape[1] == 2
+    assert batch.part_of is not None
+    assert (batch.part_of == -1).all()
+    assert batch.queried().all()
 
 
 def test_a_share_of_the_items_are_mixtures_of_single_sounds_evenly_spread() -> None:
@@ -123,14 +125,16 @@ def test_a_share_of_the_items_are_mixtures_of_single_sounds_evenly_spread() -> N
     assert sum(kinds[:8]) == sum(kinds[8:]) == 2
     draw = kinds.index(True)
     sources, queries, part_of, _ = data[draw]
-    assert (part_of == -1).all() and queries[2:] == [None] * 4
+    assert (part_of == -1).all()
+    assert queries[2:] == [None] * 4
     for index in range(2):
         assert heard(sources[index, 0]) == {called(queries[index])}
 
 
 def test_an_item_is_a_function_of_seed_and_draw() -> None:
     first, again = mixtures()[7], mixtures()[7]
-    assert torch.equal(first[0], again[0]) and first[1] == again[1]
+    assert torch.equal(first[0], again[0])
+    assert first[1] == again[1]
     assert not torch.equal(first[0], mixtures()[8][0])
 
 
@@ -141,13 +145,15 @@ def test_levels_lie_around_a_tenth_of_full_scale() -> None:
         for _ in range(40)
         for waveform, _ in scenes(level_db=3.0).singles(2, 4000, rng)
     ]
-    assert -23 - 0.1 < min(levels) < -22 and -18 < max(levels) < -17 + 0.1
+    assert -23 - 0.1 < min(levels) < -22
+    assert -18 < max(levels) < -17 + 0.1
 
 
 def test_wordings_that_a_caption_would_blur_are_left_out() -> None:
     kept = scenes().wordings
     assert kept["dog"] == ["a dog barking"]  # neither "barks and growls" nor "cat"
-    assert kept["violin"] == ["a violin"] and "ding-dong" in kept["bell"]
+    assert kept["violin"] == ["a violin"]
+    assert "ding-dong" in kept["bell"]
     assert separable(["a man"]) == []
 
 
@@ -318,5 +324,6 @@ def test_the_recipe_on_sounds21_learns_from_parts_and_its_judge_is_its_encoder(
     task.model.train()
     terms = [set(task.loss(task.model, batch, queries, generator, None).terms) for _ in range(2)]
     assert terms == [{"separation"}, {"separation", "consistency", "agreement"}]
-    assert isinstance(task.model.judge, JointEncoder) and task.model.judge is encoder
+    assert isinstance(task.model.judge, JointEncoder)
+    assert task.model.judge is encoder
     assert task.score(task.model, cached, build_data(recipe, book, 8000, True), 2)

@@ -82,7 +82,8 @@ def test_text_is_encoded_as_transformers_encodes_it(folder: Path, clap: Any) -> 
         expected = model.text_projection(model.text_model(**tokens).pooler_output)
     expected = expected / expected.norm(dim=1, keepdim=True)
     found = clap.encode([TextQuery(text) for text in texts]).pooled
-    assert found.shape == (2, CLAP_WIDTH) and found.dtype == torch.float32
+    assert found.shape == (2, CLAP_WIDTH)
+    assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, atol=EXACT, rtol=0)
     assert (found[0] - found[1]).norm() > 0.1
 
@@ -254,7 +255,7 @@ def test_a_model_that_cannot_be_had_costs_one_line_with_the_remedy(
 
 
 @pytest.mark.parametrize(
-    "settings, complaint",
+    ("settings", "complaint"),
     [
         ({"model": "clap"}, "neither a folder nor a name on the hub"),
         ({"model": "./no/such/folder"}, "neither a folder nor a name on the hub"),

@@ -51,7 +51,8 @@ def test_the_cache_keeps_states_of_padding_too(encoder: Any, tmp_path: Path) -> 
     cached = CachedEncoder(encoder, tmp_path / "embeddings.sqlite")
     first = cached.encode([TextQuery("rain")])
     again = CachedEncoder(encoder, tmp_path / "embeddings.sqlite").encode([TextQuery("rain")])
-    assert first.tokens is not None and again.tokens is not None
+    assert first.tokens is not None
+    assert again.tokens is not None
     assert first.tokens.shape == (1, 31, 24)
     assert torch.equal(first.tokens, again.tokens)
 
@@ -72,7 +73,8 @@ def test_gradients_reach_the_sound(encoder: Any) -> None:
     waveform = torch.from_numpy(sound(3.1))[None].requires_grad_()
     similarity = encoder.embed_sound(waveform)[0, 3]
     similarity.backward()
-    assert waveform.grad is not None and waveform.grad.isfinite().all()
+    assert waveform.grad is not None
+    assert waveform.grad.isfinite().all()
     step = 1e-5 * waveform.grad / waveform.grad.norm() * waveform.detach().norm()
     with torch.no_grad():
         louder = encoder.embed_sound(waveform + step)[0, 3]

@@ -57,7 +57,8 @@ def test_a_third_of_those_with_a_negative_hear_nothing_else() -> None:
 
 def test_its_ears_learn_by_changes_of_low_rank_alone_and_never_leave_evaluation_mode() -> None:
     separator = tiny_separator("clapsep").train()
-    assert separator.decoder.training and not separator.encoder.norm.training
+    assert separator.decoder.training
+    assert not separator.encoder.norm.training
     tuned = {
         name.rpartition(".")[2]
         for name, weight in separator.encoder.named_parameters()

@@ -126,7 +126,7 @@ def test_examples_share_the_weight_of_a_mix(folder: Path) -> None:
 
 @pytest.mark.usefixtures("examples")
 @pytest.mark.parametrize(
-    "arguments, complaint",
+    ("arguments", "complaint"),
     [
         (("--query-image", "dog.png"), "reads audio and text, not image: ask otherwise"),
         (("-q", "dog", "--query-image", "dog.png", "--mix-weight", "0.5"), "not image"),

@@ -180,7 +180,8 @@ def test_recordings_are_refused(tiny: Any) -> None:
 def test_the_default_is_clipseps_encoder() -> None:
     found = build_encoder("clip", {})
     assert (found.dim, found.unit_norm, found.prompts) == (512, False, ("a photo of {}",))
-    assert found.config.model == "ViT-B-32-quickgelu" and found.config.weights == "openai"
+    assert found.config.model == "ViT-B-32-quickgelu"
+    assert found.config.weights == "openai"
 
 
 def test_the_width_is_that_of_the_network() -> None:
@@ -356,7 +357,7 @@ def test_weights_load_strictly(model: Any, config: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "settings, complaint",
+    ("settings", "complaint"),
     [
         ({"model": "ViT-B-33"}, "'ViT-B-33' is not in open_clip's list"),
         ({"model": "nowhere.json"}, "nowhere.json: no such file"),

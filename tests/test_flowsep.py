@@ -301,7 +301,8 @@ def test_longer_segments_are_windows_and_shorter_ones_are_padded() -> None:
     separator = flowsep()
     heard, _ = separator.heard(noise(2, 3, 2 * WINDOW + 1), noise(2, 3, 2 * WINDOW + 1))
     assert heard.shape == (2, 3, 3, WINDOW)
-    assert not heard[:, :, 2, 1:].any() and heard[:, :, 2, 0].all()
+    assert not heard[:, :, 2, 1:].any()
+    assert heard[:, :, 2, 0].all()
 
 
 def test_the_scale_of_latents_is_that_of_the_first_training_batch_and_it_trains() -> None:
@@ -332,9 +333,8 @@ def test_draws_of_an_item_are_its_own_and_unlike_the_others() -> None:
     config = FlowConfig()
     together = draw_items(["a", "b", "c"], (50, 7), config, rng(1))
     alone = draw_items(["c"], (50, 7), config, rng(1))
-    assert torch.equal(together.noise[[2]], alone.noise) and torch.equal(
-        together.tau[[2]], alone.tau
-    )
+    assert torch.equal(together.noise[[2]], alone.noise)
+    assert torch.equal(together.tau[[2]], alone.tau)
     correlation = torch.corrcoef(together.noise.flatten(1)) - torch.eye(3)
     assert correlation.abs().max() < 0.2  # 350 numbers: 0.05 is one deviation
     assert len(set(together.tau.tolist())) == 3

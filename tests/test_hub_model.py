@@ -41,7 +41,8 @@ def test_what_is_published_is_the_checkpoint_alone(
     (folder / "notes.txt").write_text("private")
     done = qsep("models", "push", folder, "me/street")
     assert done.code == 0, done.err
-    assert f"/commit/{COMMIT}" in done.out and "-m me/street" in done.out
+    assert f"/commit/{COMMIT}" in done.out
+    assert "-m me/street" in done.out
     start = f"/me/street/resolve/{COMMIT}/"
     sent = {path.removeprefix(start) for path in hub.files if path.startswith(start)}
     assert sent == {"README.md", "config.json", "model.safetensors"}
@@ -199,6 +200,7 @@ def test_a_licence_in_words_is_another() -> None:
 
 def test_the_lines_of_use_take_the_models_name() -> None:
     shown = named(use_section("rain"), "me/street")
-    assert "-m me/street\n" in shown and 'qsep.load("me/street")' in shown
+    assert "-m me/street\n" in shown
+    assert 'qsep.load("me/street")' in shown
     assert "FOLDER" not in shown
     assert json.dumps(shown)

@@ -251,7 +251,8 @@ class OneChannel(Rule):
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
         assert mixture.shape[1] == 1
-        assert queries.tokens is not None and queries.token_mask is not None
+        assert queries.tokens is not None
+        assert queries.token_mask is not None
         offset = queries.pooled[..., 0] + queries.tokens[..., 0, 0] * queries.token_mask[..., 0]
         target = mixture[:, None] + offset[..., None, None]
         return Separated(target, mixture[:, None] - target)

@@ -137,7 +137,7 @@ def test_a_tokenizer_that_cannot_be_had_is_left_for_later(
 
 
 @pytest.mark.parametrize(
-    "change, complaint",
+    ("change", "complaint"),
     [
         (lambda s: s.pop("audio_branch.norm.weight"), "audio_encoder.norm.weight is missing"),
         (lambda s: s.update(surplus=torch.ones(3)), "surplus is not part of it"),

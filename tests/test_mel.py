@@ -90,4 +90,5 @@ def test_levels_know_of_neighbouring_cells_alone() -> None:
     before, after = levels(waveform, 100), levels(changed, 100)
     for part in ("offset", "peak"):
         differs = (getattr(before, part) != getattr(after, part)).any(dim=1)[0].nonzero()[:, 0]
-        assert differs.min() > 400 and differs.max() < 700
+        assert differs.min() > 400
+        assert differs.max() < 700

@@ -104,7 +104,8 @@ def test_it_separates_as_the_original_asked_in_words(release: Release, token_dim
     assert config["separator"]["kind"] == "bimodal"
     assert found.config.spectrogram == expected.config.spectrogram
     asked = encoder.encode([TextQuery("dog barking"), TextQuery("a band")])
-    assert asked.tokens is not None and asked.tokens.shape == (2, 77, token_dim)
+    assert asked.tokens is not None
+    assert asked.tokens.shape == (2, 77, token_dim)
     queries = QueryEmbedding(asked.pooled[None], asked.tokens[None])
     mixture = noise(1, 1, 5001)
     with torch.inference_mode():

@@ -106,7 +106,9 @@ def test_what_is_kept_is_a_checkpoint_folder_with_its_card(hub: LocalHub, tmp_pa
     assert [path.name for path in models_folder().iterdir()] == ["uss"]  # no scratch left
     card = (folder / "README.md").read_text()
     assert licence_of(card) == "apache-2.0"
-    assert "arXiv 2305.07447" in card and "## Use" in card and "library_name: qsep" in card
+    assert "arXiv 2305.07447" in card
+    assert "## Use" in card
+    assert "library_name: qsep" in card
     provenance = load_checkpoint(folder)[2]["provenance"]
     assert (provenance["published"], provenance["licence"]) == ("uss", "Apache-2.0")
 

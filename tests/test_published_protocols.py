@@ -306,7 +306,8 @@ def test_esc_mixes_two_categories_of_one_fold_at_0_db(tmp_path: Path) -> None:
             for name, gain in zip(heard, gains, strict=True)
             if np.allclose(item.rest, gain * heard[name], atol=1e-6)
         ]
-        assert len(names) == 1 and names[0][0] == fold
+        assert len(names) == 1
+        assert names[0][0] == fold
         other = heard[names[0]]
         assert {item.label, *item.others} == {"dog", "sea_waves"}
         mixture = target + other * np.sqrt(power / (other**2).mean())
@@ -329,7 +330,8 @@ def test_esc_folds_have_the_same_items_alone_and_together(tmp_path: Path) -> Non
     esc_folder(tmp_path)
     whole = load_items("esc50", tmp_path)
     second = load_items("esc50", tmp_path, settings={"fold": "2"})
-    assert second.ids == whole.ids[6:] and second.item_queries == whole.item_queries[6:]
+    assert second.ids == whole.ids[6:]
+    assert second.item_queries == whole.item_queries[6:]
     assert np.array_equal(second.render(3).mixture, whole.render(9).mixture)
 
 

@@ -93,7 +93,7 @@ def test_weights_are_brought_to_sum_to_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "make, complaint",
+    ("make", "complaint"),
     [
         (lambda: ImageQuery(), "needs a picture"),
         (lambda: AudioQuery(), "needs a recording"),
@@ -131,7 +131,8 @@ def test_a_recording_is_the_mean_of_its_channels_at_the_rate_asked_for() -> None
     channels = np.stack([np.sin(2 * np.pi * 440 * time), np.zeros(8000), 0.5 * np.ones(8000)])
     heard = read_recording(recording(channels, 8000), 48000)
     expected = (np.sin(2 * np.pi * 440 * np.arange(48000) / 48000) + 0.5) / 3
-    assert heard.dtype == np.float32 and heard.shape == (48000,)
+    assert heard.dtype == np.float32
+    assert heard.shape == (48000,)
     # 1e-4: soxr's filter on 8 kHz; its ends ring
     np.testing.assert_allclose(heard[3000:-3000], expected[3000:-3000], atol=1e-4)
 
@@ -154,7 +155,8 @@ def test_of_a_long_recording_the_start_is_read(
 @pytest.mark.parametrize("num_samples", [1, 2, 3])
 def test_the_shortest_recording_stays_one(num_samples: int) -> None:
     heard = read_recording(recording(np.full(num_samples, 0.5), 192000), 8000)
-    assert len(heard) >= 1 and np.isfinite(heard).all()
+    assert len(heard) >= 1
+    assert np.isfinite(heard).all()
 
 
 def test_a_recording_that_cannot_be_read_costs_one_line(tmp_path: Path) -> None:

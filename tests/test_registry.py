@@ -38,7 +38,8 @@ def test_the_models_trained_on_hive_come_first() -> None:
 def test_every_entry_has_its_facts_in_a_form_that_can_hold(name: str) -> None:
     model = published_models()[name]
     assert re.search(r"arXiv \d{4}\.\d{4,5}", model.paper)
-    assert model.licence and model.knows
+    assert model.licence
+    assert model.knows
     assert bool(model.note) == (not model.converter)
     assert bool(model.use) == (model.kind == "encoder")
     assert bool(model.rate) == (model.kind == "separator")

@@ -24,7 +24,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     arguments = ["render", str(tmp_path / "empty.csv"), str(tmp_path), str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", ["bench.py", *arguments])
     spec = importlib.util.spec_from_file_location("bench", BENCH)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -107,4 +107,6 @@ def test_ratios_of_silence_are_finite_and_so_are_their_gradients() -> None:
         estimate = torch.zeros(1, 1, 9, requires_grad=True)
         value = ratio(estimate, silence)
         value.backward()
-        assert value.item() == 0 and estimate.grad is not None and estimate.grad.isfinite().all()
+        assert value.item() == 0
+        assert estimate.grad is not None
+        assert estimate.grad.isfinite().all()

@@ -31,7 +31,8 @@ def test_states_are_those_of_the_padded_text(folder: Path) -> None:
     text = tokenizer([DOG.text, RAIN.text], padding="max_length", max_length=9, return_tensors="pt")
     with torch.no_grad():
         expected = network(**text).last_hidden_state
-    assert found.tokens is not None and found.token_mask is not None
+    assert found.tokens is not None
+    assert found.token_mask is not None
     assert found.token_mask.sum(dim=1).tolist() == [4, 7]  # with the end
     assert found.tokens.shape == (2, 7, DIM)
     real = text["attention_mask"].bool()
@@ -55,7 +56,8 @@ def test_the_states_of_nothing_are_those_of_an_empty_text_and_its_padding(folder
 def test_words_beyond_the_most_are_cut_off(folder: Path) -> None:
     long = encoder_of(folder, max_tokens=4).encode([RAIN])
     short = encoder_of(folder).encode([TextQuery("rain falls on")])
-    assert long.tokens is not None and short.tokens is not None
+    assert long.tokens is not None
+    assert short.tokens is not None
     torch.testing.assert_close(long.tokens, short.tokens)
 
 

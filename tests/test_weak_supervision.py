@@ -133,7 +133,8 @@ def test_the_total_is_the_weighted_sum_of_the_three_losses() -> None:
     total = 5 * terms["separation"] + 5 * terms["consistency"] + 0.5 * terms["agreement"]
     torch.testing.assert_close(found.total, total)
     assert terms["consistency"][2] == terms["agreement"][2] == 0
-    assert (terms["agreement"][:2] > 0).all() and (terms["separation"] > 0).all()
+    assert (terms["agreement"][:2] > 0).all()
+    assert (terms["separation"] > 0).all()
 
 
 def test_the_terms_are_those_of_the_masks_of_the_mixture_of_mixtures() -> None:
@@ -187,7 +188,8 @@ def test_what_the_judge_says_teaches_the_network() -> None:
     separator.train()
     separator.loss(batch, asked, rng(0)).total.mean().backward()
     for name, weight in separator.named_parameters():
-        assert weight.grad is not None and weight.grad.isfinite().all(), name
+        assert weight.grad is not None, name
+        assert weight.grad.isfinite().all(), name
     assert separator.project.weight.grad.abs().max() > 0
 
 
@@ -195,9 +197,11 @@ def test_before_the_losses_of_parts_count_nobody_is_asked() -> None:
     separator, (batch, asked) = judged_separator(warmup_steps=1), weak_batch()
     separator.train()
     first = separator.loss(batch, asked, rng(0))
-    assert not separator.judge.heard and set(first.terms) == {"separation"}
+    assert not separator.judge.heard
+    assert set(first.terms) == {"separation"}
     again = separator.loss(batch, asked, rng(0))
-    assert len(separator.judge.heard) == 1 and "agreement" in again.terms
+    assert len(separator.judge.heard) == 1
+    assert "agreement" in again.terms
 
 
 def test_without_a_judge_it_says_what_is_needed() -> None:

@@ -28,6 +28,8 @@ FIGURES = {"SDRi": "sdr_i", "SI-SDRi": "si_sdr_i"}
 
 
 class Clip(NamedTuple):
+    """A row of esc50.csv: file in audio/, fold 1 to 5, category."""
+
     file: str
     fold: str
     category: str

@@ -25,6 +25,8 @@ NUM_ITEMS = 20
 
 
 class Clip(NamedTuple):
+    """A recording of the user's folder: file relative to it, label."""
+
     file: str
     label: str
 

@@ -64,6 +64,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
+    """A table of a report: one cell in each row for each name in the header."""
+
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]

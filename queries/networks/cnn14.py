@@ -66,6 +66,8 @@ def check_front_end(weights: Mapping[str, Tensor], network: Cnn14, path: Path) -
 
 
 class ConvBlock(nn.Module):
+    """Two convolutions with batch norms and ReLU, then an average pool: (b, c, n, k) to half of n and k."""
+
     def __init__(self, num_in: int, num_out: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(num_in, num_out, 3, padding=1, bias=False)

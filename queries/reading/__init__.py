@@ -1,0 +1,1 @@
+"""Reading words as degrees over sound classes: a grammar, a phrase book, likeness."""

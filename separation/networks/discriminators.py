@@ -90,6 +90,8 @@ class Judgement:
 
 
 class WaveDiscriminators(nn.Module):
+    """BigVGAN's discriminators, by period and by resolution, side by side."""
+
     def __init__(self, config: WaveDiscriminatorConfig) -> None:
         super().__init__()
         resolutions = zip(config.fft_sizes, config.hops, config.windows, strict=True)

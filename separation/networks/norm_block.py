@@ -12,6 +12,8 @@ def conv_norm(
 
 
 class ResidualBlock(nn.Module):
+    """Two normalised convolutions beside the identity; keeps the shape (b, d, k, n)."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = conv_norm(channels, channels)

@@ -56,6 +56,8 @@ def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> Autoencode
 
 
 class AutoencoderModel(nn.Module):
+    """FlowSep's autoencoder with its front end: waveforms to log-mels and their reconstruction."""
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config, self.sample_rate = config, config.mel.sample_rate
@@ -74,6 +76,8 @@ class AutoencoderModel(nn.Module):
 
 
 class AutoencoderTask(Task):
+    """Trains the autoencoder against a discriminator of patches."""
+
     part, kind = "autoencoder", KIND
 
     def __init__(self, model: AutoencoderModel, discriminator: PatchDiscriminator) -> None:

@@ -51,6 +51,8 @@ def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> SeparatorT
 
 
 class SeparatorTask(Task):
+    """Trains a separator by the loss that it declares."""
+
     part = "separator"
     discriminator: Discriminator | None = None
     retention: Retention | None = None  # of what a model that goes on from another knows

@@ -59,6 +59,8 @@ def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> VocoderTas
 
 
 class VocoderModel(nn.Module):
+    """FlowSep's vocoder with its front end: waveforms to log-mel spectrograms and back."""
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config, self.sample_rate = config, config.mel.sample_rate
@@ -84,6 +86,8 @@ class VocoderModel(nn.Module):
 
 
 class VocoderTask(Task):
+    """Trains the vocoder against discriminators of waveforms."""
+
     part, kind = "vocoder", KIND
 
     def __init__(self, model: VocoderModel, discriminators: WaveDiscriminators) -> None:

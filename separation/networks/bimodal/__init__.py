@@ -1,0 +1,1 @@
+"""Networks of the bimodal separator: a U-Net conditioned by attention."""

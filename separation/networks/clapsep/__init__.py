@@ -1,0 +1,1 @@
+"""Networks of CLAPSep: HTSAT's layers, LoRA, and the mask decoder."""

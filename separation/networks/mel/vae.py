@@ -73,6 +73,8 @@ class MelVAE(nn.Module):
 
 
 class Encoder(nn.Module):
+    """Log-mel spectrograms (b, 1, n, k) to hidden states at the latents' lower resolution."""
+
     varying_axes: tuple[int, ...] = ()  # see runtime.py; windows are of one length
 
     def __init__(self, config: VAEConfig) -> None:
