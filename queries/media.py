@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,15 @@ log = logging.getLogger("qsep")
 DIGEST_LETTERS = 32
 
 
+# Samples (t, c) of a file's first seconds, their rate, and whether there are more.
+Decode = Callable[[Path, float], tuple[NDArray[np.floating], int, bool]]
+
+
 @dataclass(frozen=True)
 class Media:
     """A file, or an array with its rate in Hz where it is audio. Equal content makes equal media.
 
+    decode: what reads the file, where its owner has something better than libsndfile alone.
     digest: of the file's bytes, or of the array's values, shape, type and rate; name: for people.
     """
 
@@ -31,6 +37,7 @@ class Media:
     name: str = field(compare=False, repr=False)
     source: Path | NDArray[Any] = field(compare=False, repr=False)
     sample_rate: int | None = field(default=None, compare=False, repr=False)
+    decode: Decode | None = field(default=None, compare=False, repr=False)
 
 
 def media_file(path: str | Path) -> Media:
@@ -103,7 +110,7 @@ def read_recording(
     import soxr
 
     if isinstance(media.source, Path):
-        samples, rate, cut = read_samples(media.source, max_seconds)
+        samples, rate, cut = (media.decode or read_samples)(media.source, max_seconds)
     else:
         assert media.sample_rate is not None
         rate = media.sample_rate

@@ -28,6 +28,7 @@ from qsep.queries.interface import (
 from qsep.queries.reading.reading import Reading
 
 from .audio.arrays import as_array, as_channels, as_rate, energy, level_db, like
+from .audio.examples import decodable
 from .audio.file_names import result_names
 from .audio.reader import AudioReader
 from .audio.sample_format import split
@@ -208,7 +209,7 @@ class Model:
             )
 
     def embed(self, queries: Sequence[Query]) -> QueryEmbedding:
-        return self.encoder.encode(queries)
+        return self.encoder.encode([decodable(query) for query in queries])
 
     def learn_queries(self, queries: Sequence[Query]) -> None:
         """Read these once for all, and let what read them go, unless it may yet judge candidates: for

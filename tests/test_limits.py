@@ -108,7 +108,7 @@ def test_more_targets_at_once_take_shorter_chunks() -> None:
     steps = [geometry(separator, num_targets=number).step for number in (1, 4, 16, 1024)]
     assert steps[0] == steps[1] == pytest.approx(30 * 8000, rel=0.01)
     assert steps[2] == pytest.approx(7.5 * 8000, rel=0.01)
-    assert steps[3] >= 2 * 8000
+    assert steps[3] >= 1.9 * 8000
 
 
 @pytest.mark.parametrize("damage", ["NULL", "zeroblob(1544)", "'text'", "x'00'", "bit"])

@@ -89,7 +89,7 @@ def check_weights(module: torch.nn.Module, weights: dict[str, Tensor], source: s
     faults += [
         f"{key} is {weights[key].dtype}, expected {value.dtype}"
         for key, value in expected.items()
-        if key in weights and weights[key].is_floating_point() != value.is_floating_point()
+        if key in weights and value.is_floating_point() and not weights[key].is_floating_point()
     ]
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""

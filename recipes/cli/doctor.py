@@ -24,6 +24,7 @@ def report() -> Iterator[str]:
 
     from qsep.queries.cache import default_cache_path
     from qsep.separation.api import shipped_models
+    from qsep.separation.audio.ffmpeg import fault
 
     yield f"python {platform.python_version()} on {platform.platform()}"
     for name in (*PACKAGES, *OPTIONAL):
@@ -36,6 +37,11 @@ def report() -> Iterator[str]:
             yield f"cuda:{index} {torch.cuda.get_device_name(index)}"
     yield f"cpu {torch.get_num_threads()} threads"
     ffmpeg = shutil.which("ffmpeg") and shutil.which("ffprobe")
-    yield "ffmpeg found" if ffmpeg else "ffmpeg not found: m4a, mp4 and webm cannot be read"
+    if not ffmpeg:
+        yield "ffmpeg not found: m4a, mp4 and webm cannot be read"
+    elif reason := fault():
+        yield f"ffmpeg cannot be used: {reason}"
+    else:
+        yield "ffmpeg found"
     yield f"models: {', '.join(shipped_models()) or 'none'}"
     yield f"embedding cache: {default_cache_path()}"
