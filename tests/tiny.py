@@ -172,7 +172,7 @@ QUERIED: dict[str, Any] = {
     "backbone": {"kind": "bsrnn", "num_layers": 2},
     "entry": {"kind": "film"},
     "head": {"kind": "complex_mask"},
-    "segment_seconds": 0.05,
+    "segment_seconds": 0.2,
 }
 SETTINGS["queried"] = QUERIED
 SETTINGS["queried:tiger"] = QUERIED | {
@@ -257,7 +257,7 @@ SETTINGS["htdemucs"] = {
     "stems": list("abcdef"),
     "sample_rate": RATE,
     "num_channels": 1,
-    "segment_seconds": 0.05,
+    "segment_seconds": 0.2,
     "network": HTDEMUCS,
 }
 LEVEL_DEPENDENT = {
