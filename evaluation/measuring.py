@@ -45,7 +45,13 @@ class Measuring:
                 self.embedder, item, estimate, self.embeddings(index), self.commit
             )
         if isinstance(self.items, PublishedItems):
-            row |= self.items.measure(item, estimate.numpy())
+            measured = self.items.measure(item, estimate.numpy())
+            if unknown := sorted(measured.keys() - row.keys()):
+                raise ValueError(
+                    f"{self.items.name} measures {unknown[0]!r}, which is no column of items.csv; "
+                    "add it to PUBLISHED in evaluation/scores.py"
+                )
+            row |= measured
         return row
 
     def embeddings(self, index: int) -> Path:

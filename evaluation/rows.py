@@ -15,14 +15,20 @@ HEADER = ",".join(COLUMNS) + "\n"
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The whole rows of a file that need not exist; half a row, as a killed run leaves, is none."""
+    """The whole rows of a file that need not exist; half a row, as a killed run leaves, is none.
+
+    Metrics that an earlier version did not measure are None in its rows. Raises ValueError for columns
+    that this version does not know.
+    """
     text = path.read_bytes().decode("utf-8", "replace") if path.exists() else HEADER
     whole = text[: text.rfind("\n") + 1] or HEADER
-    if not whole.startswith(HEADER):
+    reader = csv.DictReader(io.StringIO(whole, newline=""))
+    columns = reader.fieldnames or ()
+    if not set(COLUMNS) - set(NUMBERS) <= set(columns) <= set(COLUMNS):
         raise ValueError(
             f"{path} has other columns than this version writes; evaluate anew, with --overwrite"
         )
-    return [parse(cells) for cells in csv.DictReader(io.StringIO(whole, newline=""))]
+    return [parse(cells) for cells in reader]
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -39,6 +45,6 @@ def as_line(row: Row) -> str:
 
 def parse(cells: Mapping[str, str]) -> Row:
     row: Row = dict(cells)
-    row |= {name: float(cells[name]) if cells[name] else None for name in NUMBERS}
+    row |= {name: float(cells[name]) if cells.get(name) else None for name in NUMBERS}
     row["num_sources"] = int(cells["num_sources"]) if cells["num_sources"] else None
     return row

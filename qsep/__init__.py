@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qsep.queries.interface import (
         AudioQuery,
+        ClassQuery,
         Constraints,
         ImageQuery,
         MixedQuery,
@@ -36,6 +37,7 @@ _EXPORTS = {
     "load": "qsep.separation.api",
     "models": "qsep.separation.api",
     "AudioQuery": "qsep.queries.interface",
+    "ClassQuery": "qsep.queries.interface",
     "Constraints": "qsep.queries.interface",
     "ImageQuery": "qsep.queries.interface",
     "MixedQuery": "qsep.queries.interface",
@@ -45,6 +47,7 @@ _EXPORTS = {
 }
 __all__ = [
     "AudioQuery",
+    "ClassQuery",
     "Constraints",
     "ImageQuery",
     "MixedQuery",
