@@ -56,7 +56,7 @@ def test_long_texts_are_shown_by_their_beginning() -> None:
 def test_what_is_louder_than_any_sound_is_refused(value: float) -> None:
     audio = np.zeros(3000, np.float32)
     audio[7] = value
-    with pytest.raises(ValueError, match="the audio's peak is .*; full scale is 1"):
+    with pytest.raises(ValueError, match=r"the audio's peak is .*; full scale is 1"):
         model().separate(audio, "rain")
 
 
