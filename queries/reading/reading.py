@@ -30,7 +30,7 @@ class AtomReading:
     phrase of a class or family; near: of the classes that they are read as, those that they are like."""
 
     text: str
-    degrees: Degrees
+    degrees: Degrees = field(compare=False)  # follow from the rest
     entries: tuple[str, ...]
     name: str
     similarity: float
