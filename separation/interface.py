@@ -97,8 +97,8 @@ class Separator(Protocol):
     stride_samples: cutting a recording at multiples of this leaves frames where they were.
     context_samples: an output sample depends on no input farther away than this.
     classes: names of the sound classes it was trained on; empty where it was not so trained.
-    judge: in training, the frozen encoder of its queries where that hears too, for objectives that ask what
-    estimates sound like; set by who trains.
+    listener: in training, the frozen encoder of its queries where that hears too, for objectives that ask
+    what estimates sound like; set by who trains.
     """
 
     config: Any
@@ -109,7 +109,7 @@ class Separator(Protocol):
     context_samples: int
     capabilities: Capabilities = Capabilities()
     classes: tuple[str, ...] = ()
-    judge: SoundEncoder | None = None
+    listener: SoundEncoder | None = None
 
     @property
     def phrase_book(self) -> ConceptReader | None:

@@ -325,6 +325,6 @@ def test_the_recipe_on_sounds21_learns_from_parts_and_its_judge_is_its_encoder(
     task.model.train()
     terms = [set(task.loss(task.model, batch, queries, generator, None).terms) for _ in range(2)]
     assert terms == [{"separation"}, {"separation", "consistency", "agreement"}]
-    assert isinstance(task.model.judge, JointEncoder)
-    assert task.model.judge is encoder
+    assert isinstance(task.model.listener, JointEncoder)
+    assert task.model.listener is encoder
     assert task.score(task.model, cached, build_data(recipe, book, 8000, True), 2)

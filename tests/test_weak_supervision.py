@@ -57,7 +57,7 @@ def weak_batch(num_samples: int = 3001) -> tuple[MixtureBatch, QueryEmbedding]:
 
 def judged_separator(**weak: Any) -> Any:
     found = tiny_separator("bimodal", weak=weak)
-    found.judge = StubJudge()
+    found.listener = StubJudge()
     return found
 
 
@@ -126,7 +126,7 @@ def test_losses_of_parts_wait_and_then_rise() -> None:
 
 def test_the_total_is_the_weighted_sum_of_the_three_losses() -> None:
     separator, (batch, asked) = judged_separator(), weak_batch()
-    assert isinstance(separator.judge, SoundEncoder)
+    assert isinstance(separator.listener, SoundEncoder)
     with torch.no_grad():
         found = separator.loss(batch, asked, rng(0))
     terms = found.terms
@@ -170,9 +170,9 @@ def test_the_judge_hears_every_part_at_its_own_rate_and_is_asked_source_by_sourc
     separator, (batch, asked) = judged_separator(), weak_batch()
     with torch.no_grad():
         found = separator.loss(batch, asked, rng(0)).terms["agreement"]
-    (heard,) = separator.judge.heard
+    (heard,) = separator.listener.heard
     assert heard.shape == (7, 6002)
-    embedded = separator.judge.embed_sound(heard)
+    embedded = separator.listener.embed_sound(heard)
     phrases = torch.cat([asked.pooled[0, 2:], asked.pooled[1, 2:5]])
     first, second = [0, 1, 4, 5], [2, 3, 6]
     costs = torch.zeros(7)
@@ -197,10 +197,10 @@ def test_before_the_losses_of_parts_count_nobody_is_asked() -> None:
     separator, (batch, asked) = judged_separator(warmup_steps=1), weak_batch()
     separator.train()
     first = separator.loss(batch, asked, rng(0))
-    assert not separator.judge.heard
+    assert not separator.listener.heard
     assert set(first.terms) == {"separation"}
     again = separator.loss(batch, asked, rng(0))
-    assert len(separator.judge.heard) == 1
+    assert len(separator.listener.heard) == 1
     assert "agreement" in again.terms
 
 

@@ -179,16 +179,16 @@ class BiModal(nn.Module, Separator):
         sounds: (r, t); phrases: (r, d); both of the r parts, in the order of is_part (b, s). The parts of
         sources of one index are told apart from each other, over the whole batch, as published.
         """
-        if self.judge is None:
+        if self.listener is None:
             raise ValueError(
                 "parts known by name alone need a judge; let the recipe's encoder be one of text and sound, "
                 "as joint or clap, or set separator.weak.agreement = 0"
             )
         import torchaudio
 
-        heard = torchaudio.functional.resample(sounds, self.sample_rate, self.judge.sample_rate)
-        embedded = self.judge.embed_sound(heard)
-        scale, alike_cosine = self.judge.similarity_scale(), self.config.weak.alike_cosine
+        heard = torchaudio.functional.resample(sounds, self.sample_rate, self.listener.sample_rate)
+        embedded = self.listener.embed_sound(heard)
+        scale, alike_cosine = self.listener.similarity_scale(), self.config.weak.alike_cosine
         rows = torch.full_like(part_of, -1)
         rows[is_part] = torch.arange(len(sounds), device=rows.device)
         total = torch.zeros(len(part_of), device=sounds.device)

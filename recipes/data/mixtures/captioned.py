@@ -6,6 +6,8 @@ Some items may be mixtures of single sounds instead: semi-supervised training. A
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -15,7 +17,8 @@ from qsep.separation.interface import MixtureBatch
 
 from ..captions.scenes import Levels, Scenes
 
-Item = tuple[torch.Tensor, list[Query | None], torch.Tensor, str]
+# (sources, queries, part_of, id): one more than other data have, to whom a common collate must be open.
+Item = Any
 
 
 @configuration

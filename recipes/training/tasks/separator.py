@@ -43,8 +43,8 @@ def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> SeparatorT
     if separator.phrase_book is not None:
         teach(separator.phrase_book, book, encoder)
     original = encoder.encoder if isinstance(encoder, CachedEncoder) else encoder
-    judge = original if isinstance(original, SoundEncoder) else None
-    task = SeparatorTask(kind, separator, judge)
+    listener = original if isinstance(original, SoundEncoder) else None
+    task = SeparatorTask(kind, separator, listener)
     if recipe.train.retain_weight:
         task.retention = retained(task, recipe.train)
     return task
@@ -57,9 +57,9 @@ class SeparatorTask(Task):
     discriminator: Discriminator | None = None
     retention: Retention | None = None  # of what a model that goes on from another knows
 
-    def __init__(self, kind: str, model: Any, judge: SoundEncoder | None = None) -> None:
-        """judge: what tells what separated sounds sound like, to models that ask."""
-        self.kind, self.model, self.judge = kind, model, judge
+    def __init__(self, kind: str, model: Any, listener: SoundEncoder | None = None) -> None:
+        """listener: what tells what separated sounds sound like, to models that ask."""
+        self.kind, self.model, self.listener = kind, model, listener
 
     def loss(
         self,
@@ -69,7 +69,7 @@ class SeparatorTask(Task):
         generator: torch.Generator,
         discriminator: Any,
     ) -> LossOutput:
-        model.judge = self.judge  # here, for averages of the model are made without
+        model.listener = self.listener  # here, for averages of the model are made without
         told = conditioned(queries, batch, model.capabilities, generator)
         found: LossOutput = model.loss(batch, told, generator)
         if self.retention is None:
