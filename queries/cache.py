@@ -126,7 +126,7 @@ class CachedEncoder(QueryEncoder):
         parts = unpacked([rows[digest(part)] for part in query.parts], self.dim, 0).pooled
         return query.mix(parts, self.unit_norm).numpy().tobytes()
 
-    def recall(self, keys: Mapping[bytes, Plain]) -> dict[bytes, bytes]:
+    def recall(self, keys: Mapping[bytes, Plain | ClassQuery]) -> dict[bytes, bytes]:
         with self.memory_lock:
             return {key: self.known[key] for key in keys if key in self.known}
 
@@ -138,7 +138,7 @@ class CachedEncoder(QueryEncoder):
             while self.num_bytes > self.max_bytes:
                 self.num_bytes -= len(self.known.pop(next(iter(self.known))))
 
-    def stored(self, queries: Mapping[bytes, Plain]) -> dict[bytes, bytes]:
+    def stored(self, queries: Mapping[bytes, Plain | ClassQuery]) -> dict[bytes, bytes]:
         """The rows that are on disk, by the keys of their queries."""
         found: dict[bytes, bytes] = {}
         try:
@@ -173,7 +173,7 @@ class CachedEncoder(QueryEncoder):
             return num_token_bytes == 0
         return num_token_bytes > 0 and num_token_bytes % (4 * self.token_dim) == 0
 
-    def write(self, rows: dict[Plain, bytes]) -> None:
+    def write(self, rows: dict[Plain | ClassQuery, bytes]) -> None:
         try:
             make_private(self.path.parent)
             with closing(sqlite3.connect(self.path, timeout=5)) as database, database:

@@ -130,7 +130,7 @@ class BestOfNSeparator(nn.Module, Separator):
 
     def __init__(self, separator: Separator, num: int, judge: Judge) -> None:
         super().__init__()
-        self.separator, self.num, self.judge = separator, num, judge
+        self.separator, self.num, self.scorer = separator, num, judge
         self.config = separator.config
         self.sample_rate, self.num_channels = separator.sample_rate, separator.num_channels
         self.query_dim = separator.query_dim
@@ -163,7 +163,7 @@ class BestOfNSeparator(nn.Module, Separator):
         candidates: Tensor = separate(
             mixture.expand(self.num, *mixture.shape), repeated, generators
         ).target
-        scores = self.judge(mixture, candidates, self.sample_rate)
+        scores = self.scorer(mixture, candidates, self.sample_rate)
         chosen = scores.argmax(dim=0)
         self.choices.append(
             [
@@ -179,4 +179,4 @@ def explained(separator: object, index: int) -> dict[str, Any]:
     if not isinstance(separator, BestOfNSeparator):
         return {}
     chunks = [choices[index] for choices in separator.choices]
-    return {"candidates": {"num": separator.num, "judge": separator.judge.name, "chunks": chunks}}
+    return {"candidates": {"num": separator.num, "judge": separator.scorer.name, "chunks": chunks}}
