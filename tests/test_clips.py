@@ -95,3 +95,10 @@ def test_another_rate_is_resampled_at_the_same_pitch(tmp_path: Path) -> None:
     # soxr HQ keeps the pass band within 1e-4; the ends ring
     assert mono[500:-500] == pytest.approx(expected[500:-500], abs=1e-3)
     assert len(mono) == RATE
+
+
+@pytest.mark.parametrize("name", ["../a.wav", "/etc/a.wav", "sub/../../a.wav"])
+def test_a_list_names_nothing_outside_its_folder(folder: Path, name: str) -> None:
+    (folder / "clips.csv").write_text(f"file,label,split\n{name},rain,train\n")
+    with pytest.raises(ValueError, match=r"clips\.csv: .*a\.wav lies outside its folder"):
+        read_clip_list(folder, "train")

@@ -12,10 +12,14 @@ import soundfile
 import torch
 from tiny import StubConfig, StubEncoder, tiny_separator
 
+from qsep.evaluation.report.write import inert
 from qsep.queries import cache
 from qsep.queries.cache import CachedEncoder
-from qsep.queries.files.weights import check_weights
+from qsep.queries.files.weights import check_weights, read_state_dict
 from qsep.queries.interface import Constraints, Span, TextQuery, shortened
+from qsep.recipes.data.mixtures.augment import AugmentConfig
+from qsep.recipes.data.mixtures.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds
+from qsep.recipes.data.wording import book_of_labels
 from qsep.separation import api
 from qsep.separation.api import Model
 from qsep.separation.inference.chunks import geometry
@@ -137,3 +141,47 @@ def test_without_a_home_nothing_is_kept_and_nothing_fails(monkeypatch: pytest.Mo
     path = cache.default_cache_path()
     assert path.parent.is_dir()
     assert cache.default_cache_path() == path
+
+
+def test_labels_of_ones_own_have_no_phrases_for_other_sounds() -> None:
+    book = book_of_labels(("hum", "hiss", "beep"))
+    rng = np.random.default_rng(4)
+    sounds = RecordedSounds(
+        {label: [rng.uniform(-0.5, 0.5, 3000).astype(np.float32)] for label in book.labels},
+        AugmentConfig(0.0, filter_probability=0.0, reverb_probability=0.0),
+    )
+    config = MixConfig(
+        segment_samples=2048,
+        num_sources_weights=(0.5, 0.5),
+        num_queries=4,
+        max_absent=2,
+        other_probability=0.9,
+    )
+    data = MixAndSeparate(sounds, book, config, 8000, 1)
+    for draw in range(30):
+        sources, queries, _ = data[draw]
+        assert len(queries) == len(sources)
+        asked = [query for query in queries if query is not None]
+        assert len(set(asked)) == len(asked)
+        assert {query.name for query in asked} <= set(book.labels)
+
+
+def test_a_pickle_that_holds_code_is_refused_in_our_words(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (canary,))
+
+    torch.save({"state_dict": Bomb()}, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="holds code, which is never run") as caught:
+        read_state_dict(tmp_path / "model.pt")
+    assert "weights_only" not in str(caught.value)
+    assert not canary.exists()
+
+
+def test_no_cell_of_a_report_is_a_formula() -> None:
+    assert inert(["=1+1", "@a", "+b", "-c", "dog", -1.5, 3]) == [
+        *("'=1+1", "'@a", "'+b", "'-c"),
+        *("dog", -1.5, 3),
+    ]

@@ -37,6 +37,7 @@ from .tables import (
 )
 
 NUM_WORST = 10
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 CSV_COLUMNS = (
     *("run", "manifest", "condition", "group_by", "group", "metric"),
     *("count", "mean", "median", "low", "high"),
@@ -131,12 +132,20 @@ def as_csv(runs: Sequence[Run]) -> str:
     for run in runs:
         identity = (run.name, run.identity["manifest"], run.identity["condition"])
         for group_by, group, metric, values in _statistics(run):
-            writer.writerow((*identity, group_by, group, metric, *_numbers(values)))
+            writer.writerow(inert((*identity, group_by, group, metric, *_numbers(values))))
     for found in differences(runs, main_metrics(runs)):
         identity = (found.first.name, found.first.identity["manifest"], "")
         second = f"{found.second.name} ({found.second.identity['condition']})"
-        writer.writerow((*identity, "minus", second, found.metric, *_numbers(found.values)))
+        writer.writerow(inert((*identity, "minus", second, found.metric, *_numbers(found.values))))
     return file.getvalue()
+
+
+def inert(cells: Sequence[Any]) -> list[Any]:
+    """Texts that a spreadsheet would take for formulas begin with an apostrophe."""
+    return [
+        f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_SIGNS) else cell
+        for cell in cells
+    ]
 
 
 def _statistics(run: Run) -> Iterator[tuple[str, Any, str, Statistics]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from qsep.separation.audio.reader import AudioError, read_mono
+from qsep.separation.storage.results import is_inside
 
 from ..corpus.shards import INDEX, read_shards
 
@@ -46,6 +47,8 @@ def read_clip_list(folder: Path, split: str, labels: Sequence[str] | None = None
             for r in rows
             if r["split"] == split
         ]
+    if outside := [clip.file for clip in clips if not is_inside(clip.file)]:
+        raise ValueError(f"{path}: {outside[0]} lies outside its folder: copy or link it into that")
     if labels is not None:
         clips = [clip for clip in clips if clip.label in labels]
         unheard = sorted(set(labels) - {clip.label for clip in clips})

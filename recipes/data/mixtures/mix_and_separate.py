@@ -149,6 +149,10 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
         absent = labels[len(heard) :]
         for index in range(num_sources, min(config.num_queries, num_sources + config.max_absent)):
             other = rng.random() < config.other_probability or not absent
+            if other and not self.book.other:  # labels of one's own have no phrases for the rest
+                if not absent:
+                    break
+                other = False
             phrases = self.book.other if other else self.book.phrases[absent.pop()]
             queries[index] = self.wording(phrases, rng)
         return torch.from_numpy(sources), queries, f"{self.seed}-{draw}"

@@ -1,0 +1,61 @@
+"""What the command itself says: its version, wrong use, errors that nobody foresaw."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+from command import Run
+
+import qsep as package
+from qsep.recipes.cli.errors import DEBUG, one_line, take_debug
+
+
+def test_the_version_is_said(qsep: Run) -> None:
+    done = qsep("--version")
+    assert (done.code, done.out) == (0, f"qsep {package.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("separate",), "Missing argument"),
+        (("separate", "a.wav", "--louder"), "No such option"),
+        (("seperate", "a.wav"), "No such command"),
+        (("separate", "a.wav", "-q", "rain", "--candidates", "0"), "0 is not in the range"),
+    ],
+)
+def test_wrong_use_is_one_line_like_any_other_error(
+    qsep: Run, arguments: tuple[str, ...], message: str
+) -> None:
+    done = qsep(*arguments)
+    assert done.code == 2
+    assert message in done.error
+
+
+def test_debug_may_stand_anywhere_before_two_dashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(DEBUG, raising=False)
+    assert take_debug(["separate", "--", "--debug"]) == ["separate", "--", "--debug"]
+    assert DEBUG not in os.environ
+    assert take_debug(["separate", "--debug", "a", "--", "--debug"]) == [
+        *("separate", "a", "--", "--debug")
+    ]
+    assert os.environ[DEBUG] == "1"
+    monkeypatch.delenv(DEBUG)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("a\n  b"), "a b"),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), "x: No space left on device: free"),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), "x: Permission denied"),
+        (MemoryError(), "out of memory"),
+        (KeyError("size"), "KeyError: 'size' (--debug shows where)"),
+        (ValueError(), "ValueError (--debug shows where)"),
+    ],
+)
+def test_any_error_is_one_line(error: Exception, line: str) -> None:
+    assert one_line(error).startswith(line)
+    assert "\n" not in one_line(error)
