@@ -140,10 +140,10 @@ def test_a_folder_in_which_nothing_can_be_made_costs_a_warning_and_no_result(
 WRITE = """
 import sqlite3, sys
 from qsep.queries.cache import CachedEncoder
-from qsep.queries.interface import Query, QueryEmbedding, TextQuery
+from qsep.queries.interface import QueryEncoder, TextQuery
 
-class Nothing:
-    dim, modalities, fingerprint = 3, frozenset(), "stub"
+class Nothing(QueryEncoder):
+    config, dim, modalities, fingerprint = None, 3, frozenset(), "stub"
 
 cache = CachedEncoder(Nothing(), __import__("pathlib").Path(sys.argv[1]))
 for index in range(25):
