@@ -40,6 +40,7 @@ help:
 demo: $(BIN)/.main
 	$(BIN)/qsep separate recipes/demo/scene.flac -q "a person talking" -q "a flute" -q "rain" \
 	    --residual -o demo-output --overwrite
+	$(BIN)/python -m qsep.recipes.demo.listen demo-output
 
 # The other runtimes' tests by themselves: their threads and PyTorch's need not share one long process.
 test: $(BIN)/.test

@@ -171,6 +171,10 @@ class ClassQuery:
 Query = Plain | MixedQuery | ClassQuery
 
 
+# Seconds, or minutes:seconds, or hours:minutes:seconds.
+TIME = r"(?:(?:\d+:[0-5]?\d:|\d+:)(?=[0-5]\d(?!\d)))?(?:\d+\.?\d*|\.\d+)"
+
+
 @dataclass(frozen=True)
 class Span:
     """Part of a recording, start <= time < end in seconds; an infinite end is the recording's."""
@@ -189,11 +193,22 @@ class Span:
 
     @classmethod
     def parse(cls, text: str) -> Span:
-        """ "3.2-5.0", or "3.2-" for all from there on."""
-        found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*-\s*(\d+\.?\d*|\.\d+)?\s*", text)
+        """ "3.2-5.0", or "3.2-" for all from there on; times also as "0:01" or "1:02:03.5"."""
+        found = re.fullmatch(rf"\s*({TIME})\s*-\s*({TIME})?\s*", text)
         if not found:
-            raise ValueError(f"span {text!r}: expected START-END in seconds, as 3.2-5.0, or 3.2-")
-        return cls(float(found[1]), float(found[2] or math.inf))
+            raise ValueError(
+                f"span {text!r}: expected START-END in seconds, as 3.2-5.0, or 3.2-, "
+                "or in minutes and seconds, as 0:03-1:05"
+            )
+        return cls(seconds_of(found[1]), seconds_of(found[2]) if found[2] else math.inf)
+
+
+def seconds_of(time: str) -> float:
+    """Of what TIME matches: seconds, minutes:seconds or hours:minutes:seconds."""
+    *larger, seconds = time.split(":")
+    return sum(60.0**power * int(part) for power, part in enumerate(reversed(larger), 1)) + float(
+        seconds
+    )
 
 
 @dataclass(frozen=True, init=False)

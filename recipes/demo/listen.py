@@ -1,0 +1,123 @@
+"""What there is to hear in the results of `make demo`, how good they are, and a picture of them.
+
+    python -m qsep.recipes.demo.listen [FOLDER]
+
+The scene is a sum of parts: rain and flute are synthesised again, and the speech is what remains.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from qsep.evaluation.metrics.sdr import sdr
+from qsep.separation.audio.file_names import result_names
+from qsep.separation.storage.temporary import write_atomically
+
+from .make_scene import SCENE_FILE, parts
+
+Waveform = NDArray[np.float64]
+
+FFT_SAMPLES = 2048
+PICTURE = "spectrograms.png"
+QUALITY = (  # from so many dB of SDR on
+    (15.0, "very good"),
+    (8.0, "good"),
+    (3.0, "fair: some of the other sounds is left"),
+)
+POOR = "poor"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A query of the demo, the part of the scene that it names, and how that sounds."""
+
+    query: str
+    kind: str
+    sounds_like: str
+
+
+EXPECTED = (
+    Expected("a person talking", "speech", "a synthetic voice, two sentences, no rain behind them"),
+    Expected("a flute", "flute", "a flute alone, a little to the left"),
+    Expected("rain", "rain", "quiet, steady rain, no voice and no flute in it"),
+)
+
+
+def scene_parts() -> tuple[Waveform, dict[str, Waveform], int]:
+    """The scene (2, t), its parts of that shape, which sum to it, and its sample rate in Hz."""
+    scene, sample_rate = soundfile.read(SCENE_FILE, always_2d=True)
+    made = parts(sample_rate, kinds=("rain", "flute"))
+    found = {kind: waveform.astype(np.float64) for kind, waveform in made.items()}
+    return scene.T, found | {"speech": scene.T - sum(found.values())}, sample_rate
+
+
+def in_words(quality_db: float) -> str:
+    return next((words for least, words in QUALITY if quality_db >= least), POOR)
+
+
+def result_file(folder: Path, query: str) -> Path:
+    return folder / result_names(SCENE_FILE.stem, query, residual=False)[0]
+
+
+def describe(folder: Path) -> list[str]:
+    """A line or two for each result in the folder; writes the picture beside them.
+
+    OSError where a result is missing.
+    """
+    scene, truth, sample_rate = scene_parts()
+    lines, rows = [f"{SCENE_FILE}: the scene, a voice and a flute in the rain"], [("scene", scene)]
+    for expected in EXPECTED:
+        file, part = result_file(folder, expected.query), truth[expected.kind]
+        result = soundfile.read(file, always_2d=True)[0].T
+        before, after = (float(sdr(each, part).mean()) for each in (scene, result))
+        lines += [
+            f"{file}: {expected.sounds_like}",
+            f"    {in_words(after)}: SDR {after:.1f} dB, {after - before:+.1f} dB over the scene itself",
+        ]
+        rows += [(f"{expected.kind}: the part", part), (f"{expected.kind}: the result", result)]
+    draw(rows, sample_rate, folder / PICTURE)
+    return [*lines, f"{folder / PICTURE}: spectrograms, each part above what was taken out"]
+
+
+def draw(rows: Sequence[tuple[str, Waveform]], sample_rate: int, picture: Path) -> None:
+    """PNG: a spectrogram of each titled waveform (c, t), one below another, to 12 kHz."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 1.5 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, (title, waveform) in zip(axes, rows, strict=True):
+        # Full scale at 0 dB; the floor keeps silence finite.
+        axis.specgram(
+            waveform.mean(axis=0) + 1e-9 * np.cos(np.arange(waveform.shape[1])),
+            NFFT=FFT_SAMPLES,
+            noverlap=FFT_SAMPLES * 3 // 4,
+            Fs=sample_rate,
+            vmin=-140,
+            vmax=-40,
+        )
+        axis.set_ylim(0, 12000)
+        axis.set_title(title, loc="left", fontsize=9)
+        axis.set_yticks([0, 4000, 8000, 12000], ["0", "4", "8", "12 kHz"])
+    axes[-1].set_xlabel("seconds")
+    write_atomically(picture, lambda path: figure.savefig(path, format="png", dpi=110))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    folder = Path(*(sys.argv[1:] if arguments is None else arguments) or ["demo-output"])
+    try:
+        lines = describe(folder)
+    except (OSError, soundfile.LibsndfileError) as error:
+        sys.exit(f"qsep: error: {folder}: {error}: run `make demo` again")
+    print("\n".join(["", "What there is to hear:", *lines]))
+
+
+if __name__ == "__main__":
+    main()

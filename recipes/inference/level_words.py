@@ -1,0 +1,35 @@
+"""How loud a result is, in words."""
+
+from __future__ import annotations
+
+import math
+
+from qsep.separation.api import ABSENT_DB
+
+FRACTIONS = {
+    "nine tenths": 0.9,
+    "four fifths": 0.8,
+    "two thirds": 2 / 3,
+    "half": 0.5,
+    "a third": 1 / 3,
+    "a quarter": 0.25,
+    "a fifth": 0.2,
+    "a tenth": 0.1,
+    "a twentieth": 0.05,
+    "a fiftieth": 0.02,
+    "a hundredth": 0.01,
+}
+ALL, MORE = 0.95, 1.05  # of the recording's energy: from here on "nearly all", and "more than all"
+
+
+def level_in_words(level_db: float) -> str:
+    """As "about a fifth of the energy". level_db: energy of a target relative to the recording's."""
+    if level_db < ABSENT_DB:
+        return "under a hundredth of the energy; likely not there"
+    share = 10 ** (level_db / 10)
+    if share >= MORE:
+        return f"{share:.1f} times the energy of the whole"
+    if share >= ALL:
+        return "nearly all of the energy"
+    nearest = min(FRACTIONS, key=lambda words: abs(math.log(FRACTIONS[words] / share)))
+    return f"about {nearest} of the energy"
