@@ -83,6 +83,7 @@ class FfmpegSource:
         command = ["ffprobe", "-v", "error", *self._input, "-select_streams", "a:0", "-of", "json"]
         command += ["-show_entries", f"format=format_name:stream={fields}"]
         result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
+        stream: dict[str, Any]
         try:
             found = json.loads(result.stdout) if result.returncode == 0 else {}
             container, stream = found.get("format", {}), next(iter(found.get("streams", [])), {})

@@ -45,7 +45,7 @@ class SndfileSource:
         self.path, self.part = path, part
         # Not its name: by name, text called .mp3 is decoded as MP3. And the file's number, not the
         # file: libsndfile's calls into Python swallow the exceptions of signal handlers (Ctrl-C).
-        self._raw = path.open("rb")
+        self._raw: BinaryIO = path.open("rb")
         try:
             if (part.start, part.stop) != (0, os.fstat(self._raw.fileno()).st_size):
                 whole, self._raw = self._raw, cut_out(self._raw, part)
@@ -117,7 +117,7 @@ def cut_out(file: BinaryIO, part: Part) -> BinaryIO:
         own.write(block)
         left -= len(block)
     own.seek(0)
-    return own  # type: ignore[return-value]
+    return own
 
 
 class RawSource:
@@ -130,10 +130,10 @@ class RawSource:
         self.subtype = header.subtype
         self._stored = header.stored_subtype
         self._frame_bytes = BYTES_OF[self._stored] * self.num_channels
-        self.claimed_samples = (part.stop - part.raw_offset) // self._frame_bytes
+        self.claimed_samples: int | None = (part.stop - part.raw_offset) // self._frame_bytes
         self._file = path.open("rb")
         self._file.seek(part.raw_offset)
-        self._left = self.claimed_samples
+        self._left = self.claimed_samples or 0
 
     def read(self, num_samples: int) -> Waveform:
         data = self._file.read(min(num_samples, self._left) * self._frame_bytes)
