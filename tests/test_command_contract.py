@@ -47,8 +47,8 @@ COMMANDS = {
     "report": "RUNS... --out -o",
     "separate": "INPUTS... --candidates --consistent --no-consistent --device --exclusive "
     "--no-exclusive --json --judge --min-similarity --mix-weight --model --negative --not-span --out "
-    "--overwrite --no-overwrite --precision --query --query-audio --query-image --residual --no-residual "
-    "--runtime --span --strict --no-strict -m -o -q",
+    "--overwrite --no-overwrite --precision --query --quiet --query-audio --query-image --residual "
+    "--no-residual --runtime --span --strict --no-strict -m -o -q",
     "train": "RECIPE [OVERRIDES...] --accelerator --devices --out -o",
 }
 

@@ -102,7 +102,10 @@ def common(
 def separate(
     inputs: Annotated[
         list[Path],
-        typer.Argument(help="Recordings; or one, and a query in words.", metavar="INPUT..."),
+        typer.Argument(
+            help="Recordings (- reads one from standard input); or one, and a query in words.",
+            metavar="INPUT...",
+        ),
     ],
     query: Annotated[
         list[str] | None,
@@ -149,7 +152,10 @@ def separate(
     judge: Annotated[
         str, typer.Option(help="What the best is judged by: embedding or consistency.")
     ] = "embedding",
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("."),
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Folder for the results; - for a WAV on standard output."),
+    ] = Path("."),
     residual: Annotated[bool, typer.Option(help="Write also what remains.")] = False,
     model: ModelOption = "sounds21",
     device: DeviceOption = "auto",
@@ -164,6 +170,7 @@ def separate(
             min=0, max=1, help="Refuse words that are less like the model's phrases (cosine)."
         ),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
     overwrite: OverwriteOption = False,
     json_output: Annotated[
         bool, typer.Option("--json", help="One JSON object a file and query on standard output.")
@@ -175,6 +182,7 @@ def separate(
     own sample rate, channels, length and sample format; target and residual sum to the recording.
     """
     from ..inference.batch import check_jobs, separate_files
+    from ..inference.pipes import PIPE, Pipes
     from .queries import constraints_from, queries_from, words_last
     from .readings import refuse_unknown, say_readings
 
@@ -185,26 +193,36 @@ def separate(
     constraints = constraints_from(
         queries, negative or [], span or [], not_span or [], exclusive, consistent
     )
-    inputs = list(dict.fromkeys(inputs))
-    results = check_jobs(inputs, queries, out, residual, overwrite, common=exclusive)
+    if json_output and out == PIPE:
+        raise ValueError("--json and -o - both write to standard output: choose one")
+    quiet = quiet or out == PIPE
+    if quiet:
+        logger.setLevel(logging.ERROR)
+    num_results = len(queries) * (1 + residual)
+    with Pipes(list(dict.fromkeys(inputs)), out, num_results) as pipes:
+        results = check_jobs(
+            pipes.inputs, queries, pipes.out, residual, overwrite, common=exclusive
+        )
 
-    from qsep.separation.api import load
+        from qsep.separation.api import load
 
-    with timed("loading the model took"):
-        loaded = load(model, device, runtime, precision).best_of_n(candidates, judge)
-    logger.info(
-        "%s from %s, on %s at %d Hz",
-        *(loaded.name, loaded.source, loaded.device, loaded.separator.sample_rate),
-    )
-    every = [*queries, *constraints.negatives]
-    loaded.embed(every)  # what its encoder cannot read is refused before any work
-    refuse_unknown(loaded, every, strict, min_similarity)
-    for asked in every:
-        loaded.warn_if_unfamiliar(asked)
-    if not json_output:
-        say_readings(loaded, every)
-    if not separate_files(loaded, inputs, queries, results, residual, json_output, constraints):
-        sys.exit(SOME_FAILED)
+        with timed("loading the model took"):
+            loaded = load(model, device, runtime, precision).best_of_n(candidates, judge)
+        logger.info(
+            "%s from %s, on %s at %d Hz",
+            *(loaded.name, loaded.source, loaded.device, loaded.separator.sample_rate),
+        )
+        every = [*queries, *constraints.negatives]
+        loaded.embed(every)  # what its encoder cannot read is refused before any work
+        refuse_unknown(loaded, every, strict, min_similarity)
+        for asked in every:
+            loaded.warn_if_unfamiliar(asked)
+        if not json_output and not quiet:
+            say_readings(loaded, every)
+        if not separate_files(
+            loaded, pipes.inputs, queries, results, residual, json_output, constraints, quiet
+        ):
+            sys.exit(SOME_FAILED)
 
 
 @app.command()

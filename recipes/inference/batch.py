@@ -89,8 +89,9 @@ def separate_files(
     residual: bool,
     json_output: bool,
     constraints: Constraints,
+    quiet: bool = False,
 ) -> bool:
-    """Write each input's results and say so; False if some input failed."""
+    """Write each input's results and, unless quiet, say so; False if some input failed."""
     from .level_words import level_in_words
 
     out = results.folder
@@ -99,7 +100,7 @@ def separate_files(
     for path in inputs:
         try:
             model.learn_queries([*queries, *constraints.negatives])
-            with progress_bar(path.name) as progress, timed(f"{path.name} took"):
+            with progress_bar(path.name, quiet) as progress, timed(f"{path.name} took"):
                 rows = model.separate_file(
                     path, queries, out, residual, progress, constraints, results.commit
                 )
@@ -110,6 +111,8 @@ def separate_files(
         for row in rows:
             if json_output:
                 print(json.dumps(row))
+                continue
+            if quiet:
                 continue
             files = ", ".join(row["files"])
             print(
@@ -127,9 +130,9 @@ def report_failure(path: Path, error: Exception, json_output: bool) -> None:
 
 
 @contextmanager
-def progress_bar(name: str) -> Iterator[Any]:
+def progress_bar(name: str, quiet: bool = False) -> Iterator[Any]:
     """A callback for (seconds done, seconds in all or None); a bar on stderr if it is a terminal."""
-    if not sys.stderr.isatty():
+    if quiet or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console

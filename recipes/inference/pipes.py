@@ -1,0 +1,61 @@
+"""`-` in the place of a file: a recording from standard input, a WAV file to standard output."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+PIPE = Path("-")
+STDIN_STEM = "stdin"  # of results of a recording that has no name
+
+
+class Pipes:
+    """A context manager. Inside, `inputs` and `out` are files and a folder, which those who read and write
+    take as any others; if all went well, the one result goes to standard output at the end.
+
+    A WAV file's header states its length, so nothing leaves before all of it is there. Raises ValueError
+    for what one pipe cannot carry.
+    """
+
+    def __init__(self, inputs: Sequence[Path], out: Path, num_results: int) -> None:
+        """num_results: files that each input is separated into."""
+        self.to_stdout = out == PIPE
+        if self.to_stdout and (len(inputs) != 1 or num_results != 1):
+            raise ValueError(
+                "-o - writes one sound to standard output: give one recording and one query, no "
+                "--residual; or -o a folder"
+            )
+        self._temporary = tempfile.TemporaryDirectory(prefix="qsep-")
+        folder = Path(self._temporary.name)
+        self._stdin = folder / STDIN_STEM
+        self.inputs = [self._stdin if path == PIPE else path for path in inputs]
+        self.out = folder / "out" if self.to_stdout else out
+
+    def __enter__(self) -> Pipes:
+        if self._stdin in self.inputs:
+            if sys.stdin.isatty():
+                raise ValueError(
+                    "- reads a recording from standard input: pipe one in, or name a file"
+                )
+            with self._stdin.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None and self.to_stdout:
+                (result,) = self.out.glob("*.wav")
+                with result.open("rb") as file:
+                    shutil.copyfileobj(file, sys.stdout.buffer)
+                sys.stdout.buffer.flush()
+        finally:
+            self._temporary.cleanup()
