@@ -30,6 +30,7 @@ from qsep.queries.reading.reading import Reading
 from .audio.arrays import as_array, as_channels, as_rate, energy, level_db, like
 from .audio.examples import decodable
 from .audio.file_names import result_names
+from .audio.flac import as_flac, check_flac, flac_subtype
 from .audio.reader import AudioReader
 from .audio.sample_format import split
 from .audio.writer import AudioWriter
@@ -313,6 +314,7 @@ class Model:
         progress: Any,
         constraints: Constraints,
         commit: Callable[[Path, Path], object],
+        file_format: str,
     ) -> list[dict[str, Any]]:
         """`separate_file` for a few queries after the other."""
         rows: list[dict[str, Any]] = []
@@ -320,7 +322,9 @@ class Model:
         for index, first in enumerate(turns):
             some = queries[first : first + QUERIES_AT_ONCE]
             heard = in_turn(progress, index, len(turns))
-            rows += self.separate_file(path, some, folder, residual, heard, constraints, commit)
+            rows += self.separate_file(
+                path, some, folder, residual, heard, constraints, commit, file_format
+            )
         return rows
 
     def separate_file(
@@ -332,25 +336,33 @@ class Model:
         progress: Any = None,
         constraints: Constraints = NO_CONSTRAINTS,
         commit: Callable[[Path, Path], object] = os.replace,
+        file_format: str = "wav",
     ) -> list[dict[str, Any]]:
         """From file to files in constant memory; nothing is left behind if anything fails.
 
         Writes as `Result.save` does, in the file's own rate, channels, length and sample format; if
         exclusive, one STEM.residual.wav, which with all targets sums to the recording.
         progress: called with (seconds done, seconds claimed by the header or None). commit: what gives
-        finished files their names, as `storage.results.Results.commit`, which lists them.
+        finished files their names, as `storage.results.Results.commit`, which lists them. file_format: wav
+        or flac, in which floats and 32 bits become 24 bits.
         Returns for each query its files, its level in dB under the recording, the duration, what
         constraints there were, and which candidates were kept.
         """
         folder.mkdir(parents=True, exist_ok=True)
         if len(queries) > QUERIES_AT_ONCE and not constraints.exclusive:
             # Memory grows with them, so they take turns; those of one residual need one another.
-            return self._in_turns(path, queries, folder, residual, progress, constraints, commit)
+            return self._in_turns(
+                path, queries, folder, residual, progress, constraints, commit, file_format
+            )
         with AudioReader(path) as reader, contextlib.ExitStack() as stack:
             rate, channels, subtype = reader.sample_rate, reader.num_channels, reader.subtype
+            if file_format == "flac":
+                check_flac(path, rate, channels)
+                subtype, commit = flac_subtype(subtype), as_flac(commit)
             common = constraints.exclusive
+            form = (residual, common, file_format)
             outputs = [
-                [folder / name for name in result_names(path.stem, query.name, residual, common)]
+                [folder / name for name in result_names(path.stem, query.name, *form)]
                 for query in queries
             ]
             writers = {

@@ -48,7 +48,7 @@ COMMANDS = {
     "separate": "INPUTS... --candidates --consistent --no-consistent --device --exclusive "
     "--no-exclusive --json --judge --min-similarity --mix-weight --model --negative --not-span --out "
     "--overwrite --no-overwrite --precision --query --quiet --query-audio --query-image --residual "
-    "--no-residual --runtime --span --strict --no-strict -m -o -q",
+    "--format --no-residual --runtime --span --strict --no-strict -m -o -q",
     "train": "RECIPE [OVERRIDES...] --accelerator --devices --out -o",
 }
 

@@ -170,6 +170,9 @@ def separate(
             min=0, max=1, help="Refuse words that are less like the model's phrases (cosine)."
         ),
     ] = None,
+    file_format: Annotated[
+        str, typer.Option("--format", help="Of the results: wav, or flac (up to 24 bits).")
+    ] = "wav",
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
     overwrite: OverwriteOption = False,
     json_output: Annotated[
@@ -201,7 +204,13 @@ def separate(
     num_results = len(queries) * (1 + residual)
     with Pipes(list(dict.fromkeys(inputs)), out, num_results) as pipes:
         results = check_jobs(
-            pipes.inputs, queries, pipes.out, residual, overwrite, common=exclusive
+            pipes.inputs,
+            queries,
+            pipes.out,
+            residual,
+            overwrite,
+            common=exclusive,
+            file_format=file_format,
         )
 
         from qsep.separation.api import load
@@ -219,9 +228,8 @@ def separate(
             loaded.warn_if_unfamiliar(asked)
         if not json_output and not quiet:
             say_readings(loaded, every)
-        if not separate_files(
-            loaded, pipes.inputs, queries, results, residual, json_output, constraints, quiet
-        ):
+        report = (json_output, constraints, quiet, file_format)
+        if not separate_files(loaded, pipes.inputs, queries, results, residual, *report):
             sys.exit(SOME_FAILED)
 
 

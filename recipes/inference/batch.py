@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qsep.queries.interface import Constraints, Query
 from qsep.separation.audio.file_names import result_names
+from qsep.separation.audio.flac import FORMATS
 from qsep.separation.storage.results import Results
 
 from ..cli.errors import one_line, say_error
@@ -29,12 +30,15 @@ def check_jobs(
     overwrite: bool,
     common: bool = False,
     command: str = "separate",
+    file_format: str = "wav",
 ) -> Results:
     """Raise ValueError for what is wrong before any work: inputs, folder, files in the way.
 
     common: all queries share one residual. Returns the folder of results, which may hold files of others;
     with overwrite, only what the same command wrote there is replaced.
     """
+    if file_format not in FORMATS:
+        raise ValueError(f"--format {file_format}: expected {' or '.join(FORMATS)}")
     for path in inputs:
         if not path.exists():
             raise ValueError(f"{path} does not exist: check the name")
@@ -47,7 +51,7 @@ def check_jobs(
     claimed: dict[Path, tuple[Path, Query | None]] = {}  # None: the residual of all
     for path in inputs:
         for query in queries:
-            names = result_names(path.stem, query.name, residual, common)
+            names = result_names(path.stem, query.name, residual, common, file_format)
             for name, owner in zip(names, (query, None if common else query), strict=False):
                 target = out / name
                 other, same = claimed.setdefault(target, (path, owner))
@@ -90,6 +94,7 @@ def separate_files(
     json_output: bool,
     constraints: Constraints,
     quiet: bool = False,
+    file_format: str = "wav",
 ) -> bool:
     """Write each input's results and, unless quiet, say so; False if some input failed."""
     from .level_words import level_in_words
@@ -102,7 +107,7 @@ def separate_files(
             model.learn_queries([*queries, *constraints.negatives])
             with progress_bar(path.name, quiet) as progress, timed(f"{path.name} took"):
                 rows = model.separate_file(
-                    path, queries, out, residual, progress, constraints, results.commit
+                    path, queries, out, residual, progress, constraints, results.commit, file_format
                 )
         except Exception as error:  # whatever is wrong with one file, the others go on
             all_done = False

@@ -53,7 +53,7 @@ class Pipes:
     ) -> None:
         try:
             if kind is None and self.to_stdout:
-                (result,) = self.out.glob("*.wav")
+                (result,) = (path for path in self.out.iterdir() if not path.name.startswith("."))
                 with result.open("rb") as file:
                     shutil.copyfileobj(file, sys.stdout.buffer)
                 sys.stdout.buffer.flush()

@@ -5,7 +5,7 @@ import re
 import unicodedata
 
 MAX_BYTES = 60
-MAX_STEM_BYTES = 255 - MAX_BYTES - len("..residual.wav")  # file systems take 255 in all
+MAX_STEM_BYTES = 255 - MAX_BYTES - len("..residual.flac")  # file systems take 255 in all
 HASH_LETTERS = 8  # 32 bits: two of 1,000 queries share one in one of 9,000 runs
 RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d")  # devices on Windows, whatever the extension
 HARMLESS = re.compile(r"[\s.,;:!?\"-]+")
@@ -43,9 +43,11 @@ def shortened(stem: str) -> str:
     return f"{kept}-{digest}"
 
 
-def result_names(stem: str, query: str, residual: bool, common: bool = False) -> list[str]:
+def result_names(
+    stem: str, query: str, residual: bool, common: bool = False, ending: str = "wav"
+) -> list[str]:
     """Of the target's file and, if asked for, the residual's; `common`: one residual of all queries."""
     stem = shortened(stem)
     base = f"{stem}.{slug(query)}"
-    names = [f"{base}.wav", f"{stem}.residual.wav" if common else f"{base}.residual.wav"]
-    return names[: 1 + residual]
+    rest = stem if common else base
+    return [f"{base}.{ending}", f"{rest}.residual.{ending}"][: 1 + residual]
