@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+DEFAULT_MODEL = "sounds150"  # the shipped checkpoint that is used where none is named
+
 if TYPE_CHECKING:
     from .api import Model, Result, load
     from .checkpoint import load_checkpoint, save_checkpoint
@@ -24,6 +26,7 @@ _EXPORTS = {
     "save_checkpoint": ".checkpoint",
 }
 __all__ = [
+    "DEFAULT_MODEL",
     "LossOutput",
     "MixtureBatch",
     "Model",

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from qsep.queries.cache import CachedEncoder
 from qsep.queries.interface import (
+    ClassQuery,
     Constraints,
     Query,
     QueryEmbedding,
@@ -27,6 +28,7 @@ from qsep.queries.interface import (
 )
 from qsep.queries.reading.reading import Reading
 
+from . import DEFAULT_MODEL
 from .audio.arrays import as_array, as_channels, as_rate, energy, level_db, like
 from .audio.examples import decodable
 from .audio.file_names import result_names
@@ -40,6 +42,7 @@ from .inference.chunks import BLOCK_SAMPLES
 from .inference.constraints import separate_constrained
 from .inference.examples import with_examples
 from .inference.progress import heard_by, say
+from .inference.unexplained import resolved
 from .interface import Separator
 from .published.installed import get_model, hub_folder, is_hub_name
 from .published.reader import load_published
@@ -49,8 +52,8 @@ from .runtime.accelerate import accelerate, check_runtime
 log = logging.getLogger("qsep")
 
 CHECKPOINTS_DIR = Path(__file__).parent / "checkpoints"
-DEFAULT_MODEL = "sounds21"
 UNLIKE_ANY = 0.55  # cosine to the nearest known phrase under which a query is called unknown
+HEARD_SECONDS = 120.0  # of a recording, to find its known sounds where a query's words are unknown
 QUERIES_AT_ONCE = 2  # in one pass over a file: each takes 0.1 GB more of sounds21
 MAX_PEAK = 1e6  # of an array, full scale at 1: what is louder is no sound, and its squares overflow
 ABSENT_DB = -20.0  # a target this far under the mixture is probably not there
@@ -268,7 +271,8 @@ class Model:
             if (peak := float(np.abs(mixture).max())) > MAX_PEAK:
                 raise ValueError(f"the audio's peak is {peak:.3g}; full scale is 1: scale it first")
         blocks = np.array_split(mixture, range(BLOCK_SAMPLES, mixture.shape[-1], BLOCK_SAMPLES), -1)
-        pairs = self.stream(blocks, rate, queries, constraints)
+        answered = self.resolve(queries, blocks, rate)
+        pairs = self.stream(blocks, rate, answered, constraints)
         target = np.concatenate([targets for _, targets in pairs], axis=-1)
         if not np.isfinite(target).all():
             raise ValueError(
@@ -283,6 +287,15 @@ class Model:
             reading = self.read(item)
             results.append(Result(item, *parts, rate, level, stem, subtype, reading))
         return results[0] if isinstance(query, str | Query) else results
+
+    def resolve(
+        self, queries: Sequence[Query], blocks: Iterable[NDArray[np.floating]], sample_rate: int
+    ) -> list[Query]:
+        """The queries as a recording answers them: words unlike every class of the model become what the
+        known classes leave of it. blocks: of the recording, at sample_rate in Hz."""
+        if ClassQuery not in self.encoder.modalities:
+            return list(queries)
+        return resolved(self.separator, self.encoder, queries, blocks, sample_rate)
 
     def stream(
         self,
@@ -372,11 +385,12 @@ class Model:
             claimed = reader.claimed_samples / rate if reader.claimed_samples else None
             target_energy, mixture_energy = np.zeros(len(queries)), 0.0
             num_done = 0
-            separator = self.choosing_separator(queries, constraints)
+            answered = self.resolve(queries, beginning(path), rate)
+            separator = self.choosing_separator(answered, constraints)
             blocks = reader.blocks(BLOCK_SAMPLES)
             if progress:
                 stack.enter_context(heard_by(lambda seconds: progress(seconds, claimed)))
-            for mixture, targets in self.stream(blocks, rate, queries, constraints, separator):
+            for mixture, targets in self.stream(blocks, rate, answered, constraints, separator):
                 mixture_energy += energy(mixture)
                 rest = mixture
                 for index, paths in enumerate(outputs):
@@ -404,6 +418,17 @@ class Model:
                 zip(queries, outputs, target_energy, strict=True)
             )
         ]
+
+
+def beginning(path: Path) -> Iterator[NDArray[np.floating]]:
+    """Blocks (c, t) of a recording's first HEARD_SECONDS; nothing is read before the first is taken."""
+    with AudioReader(path) as reader:
+        num_left = round(HEARD_SECONDS * reader.sample_rate)
+        for block in reader.blocks(BLOCK_SAMPLES):
+            yield block[:, :num_left]
+            num_left -= block.shape[-1]
+            if num_left <= 0:
+                return
 
 
 def in_turn(progress: Any, index: int, num: int) -> Any:

@@ -131,7 +131,7 @@ def test_examples_share_the_weight_of_a_mix(folder: Path) -> None:
         (("--query-image", "dog.png"), "reads audio and text, not image: ask otherwise"),
         (("-q", "dog", "--query-image", "dog.png", "--mix-weight", "0.5"), "not image"),
         (("--query-audio", "nowhere.wav"), "nowhere.wav: no such file"),
-        (("--query-audio", "dog.png"), "dog.png is not audio that libsndfile reads"),
+        (("--query-audio", "dog.png"), "dog.png is not audio that libsndfile or ffmpeg reads"),
         (("--query-audio", "howl.wav", "--mix-weight", "0.5"), "give -q, and --query-audio"),
         (("-q", "dog", "--mix-weight", "0.5"), "give -q, and --query-audio"),
         (("-q", "dog", "--query-audio", "howl.wav", "--mix-weight", "1.5"), "1.5 is not between"),

@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from qsep.separation import DEFAULT_MODEL
+
 from .speed import command, noise_file
 
 SAMPLE_RATE = 44100
@@ -21,7 +23,7 @@ SAMPLE_RATE = 44100
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("-m", "--model", default="sounds21")
+    parser.add_argument("-m", "--model", default=DEFAULT_MODEL)
     parser.add_argument("--seconds", type=int, nargs="+", default=[10, 3600])
     parser.add_argument("--channels", type=int, default=2)
     parser.add_argument("options", nargs="*", help="after --: of qsep separate")

@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from qsep.separation import DEFAULT_MODEL
+
 QUERY = "a dog barking"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-m", "--model", default="sounds21")
+    parser.add_argument("-m", "--model", default=DEFAULT_MODEL)
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

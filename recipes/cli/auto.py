@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
+from qsep.separation import DEFAULT_MODEL
+
 from .options import SOME_FAILED, DeviceOption, ModelOption, OverwriteOption
 
 
 def auto(
     inputs: Annotated[list[Path], typer.Argument(help="Recordings.", metavar="INPUT...")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("."),
-    model: ModelOption = "sounds21",
+    model: ModelOption = DEFAULT_MODEL,
     tagger: Annotated[
         Path | None,
         typer.Option(

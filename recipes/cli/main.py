@@ -13,6 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from qsep.separation import DEFAULT_MODEL
+
 from .auto import auto
 from .bench import bench_app
 from .data import data_app
@@ -157,7 +159,7 @@ def separate(
         typer.Option("--out", "-o", help="Folder for the results; - for a WAV on standard output."),
     ] = Path("."),
     residual: Annotated[bool, typer.Option(help="Write also what remains.")] = False,
-    model: ModelOption = "sounds21",
+    model: ModelOption = DEFAULT_MODEL,
     device: DeviceOption = "auto",
     runtime: RuntimeOption = "torch",
     precision: PrecisionOption = "fp32",
@@ -290,7 +292,7 @@ def evaluate(
         typer.Option(
             "--model", "-m", help="Name, folder, ORG/NAME, or a baseline: mixture, ibm, irm, psm."
         ),
-    ] = "sounds21",
+    ] = DEFAULT_MODEL,
     condition: Annotated[
         str,
         typer.Option(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qsep.separation import DEFAULT_MODEL
+
 from .options import ModelOption
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ def read(
     words: Annotated[
         list[str], typer.Argument(help="Queries, as 'the drums'.", metavar="WORDS...")
     ],
-    model: ModelOption = "sounds21",
+    model: ModelOption = DEFAULT_MODEL,
     json_output: Annotated[
         bool, typer.Option("--json", help="One JSON object a query on standard output.")
     ] = False,

@@ -52,6 +52,15 @@ def detect_classes(
     return Activity(tuple(sounds), probabilities, STEP_SECONDS, seconds, threshold)
 
 
+def present_classes(
+    separator: Separator, blocks: Iterable[NDArray[np.floating]], sample_rate: int
+) -> list[str]:
+    """The classes that are likelier in the recording than not."""
+    sounds = [Sound(label) for label in separator.classes]
+    activity = detect_classes(separator, sounds, blocks, sample_rate, threshold=0.5)
+    return [separator.classes[number] for number in activity.active()]
+
+
 def windows(
     blocks: Iterable[NDArray[np.floating]], sample_rate: int, rate: int
 ) -> Iterator[tuple[int, Tensor]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qsep.queries.interface import ClassQuery, Query, QueryEncoder, TextQuery
 from qsep.queries.reading.book import OTHER
-from qsep.queries.reading.reading import AtomReading, Reading
+from qsep.queries.reading.reading import AtomReading, Familiarity, Reading
+
+from ..detection.class_sounds import present_classes
+from ..interface import Separator
 
 PRESENT_DB = -20.0  # a class this little under the mixture is there
 
@@ -29,3 +33,43 @@ def degrees_in(
         return np.array([label not in there for label in reading.labels], np.float32)
 
     return reading.degrees(unexplained)
+
+
+def unknown_readings(encoder: QueryEncoder, queries: Sequence[Query]) -> dict[int, Reading]:
+    """Of the queries whose words are unlike every class, by their place."""
+    readings = {
+        place: encoder.read(query)
+        for place, query in enumerate(queries)
+        if isinstance(query, TextQuery)
+    }
+    return {
+        place: reading
+        for place, reading in readings.items()
+        if reading
+        and any(atom.familiarity is Familiarity.UNKNOWN for atom in reading.atoms.values())
+    }
+
+
+def resolved(
+    separator: Separator,
+    encoder: QueryEncoder,
+    queries: Sequence[Query],
+    blocks: Iterable[NDArray[np.floating]],
+    sample_rate: int,
+) -> list[Query]:
+    """The queries as this recording answers them: unknown words ask for what its known classes leave.
+
+    blocks: (c, t) of the recording, or of its beginning; read only where a query needs it. Separators that
+    do not tell classes apart get the queries as they are.
+    """
+    answers = list(queries)
+    unknown = unknown_readings(encoder, queries)
+    if not unknown:
+        return answers
+    present = present_classes(separator, blocks, sample_rate)
+    levels_db = dict.fromkeys(present, 0.0)
+    for place, reading in unknown.items():
+        degrees = degrees_in(reading, levels_db)
+        named = dict(zip(separator.classes, map(float, degrees[:-1]), strict=True))
+        answers[place] = ClassQuery(named, other=float(degrees[-1]))
+    return answers
