@@ -1,0 +1,101 @@
+"""The class U-Net: queries are fuzzy sets of classes, and its masks follow their algebra."""
+
+from typing import Any
+
+import pytest
+import torch
+from tiny import RATE, SETTINGS, mixture_batch, noise, rng, tiny_separator
+
+from qsep.queries.interface import QueryEmbedding
+from qsep.recipes.training.initial_weights import widened
+from qsep.separation.components import build_separator
+from qsep.separation.signal.spectra import squared_magnitude
+
+
+@pytest.fixture(name="separator")
+def built() -> Any:
+    return tiny_separator("class_unet")
+
+
+def class_features(separator: Any) -> torch.Tensor:
+    return noise(2, separator.config.features, 5, 7, seed=3) * 30
+
+
+def probabilities(separator: Any, *degrees: list[float]) -> torch.Tensor:
+    """(b, s, k, n): sigmoids of the first mask's log odds."""
+    queries = torch.tensor([degrees, degrees], dtype=torch.float32)
+    return separator.log_odds(class_features(separator), queries).sigmoid()
+
+
+def test_a_query_s_mask_is_the_sum_of_its_classes_posteriors(separator: Any) -> None:
+    masks = probabilities(separator, [1, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0], [1, 0, 1, 0, 0, 0])
+    # 1e-6: float32
+    torch.testing.assert_close(masks[:, 0] + masks[:, 1], masks[:, 2], atol=1e-6, rtol=0)
+    assert masks.std() > 0.05
+
+
+def test_a_complement_s_mask_is_what_the_query_leaves(separator: Any) -> None:
+    masks = probabilities(separator, [1, 0, 0, 1, 0, 0], [0, 1, 1, 0, 1, 1])
+    torch.testing.assert_close(masks[:, 0], 1 - masks[:, 1], atol=1e-6, rtol=0)
+
+
+def test_half_a_degree_is_half_the_posterior(separator: Any) -> None:
+    masks = probabilities(separator, [0, 1, 0, 0, 0, 0], [0, 0.5, 0, 0, 0, 0])
+    torch.testing.assert_close(masks[:, 0] / 2, masks[:, 1], atol=1e-6, rtol=0)
+
+
+def test_before_training_the_second_mask_is_the_first() -> None:
+    separator = build_separator("class_unet", SETTINGS["class_unet"]).eval()
+    energy = squared_magnitude(separator.spectrum(noise(2, 1, 641))).mean(dim=1)
+    first, second = separator.masks(
+        separator.gather(energy), torch.eye(6)[None, :3].repeat(2, 1, 1)
+    )
+    assert first.shape == second.shape == (2, 3, 32, energy.shape[-1])
+    assert torch.equal(first, second)
+
+
+def test_shares_of_the_classes_sum_to_the_mixture_s_energy(separator: Any) -> None:
+    mixture = noise(2, 3, 1601)
+    shares = separator.class_shares(mixture)
+    energy = squared_magnitude(separator.spectrum(mixture)).mean(dim=1).sum(dim=(1, 2))
+    assert shares.shape[:2] == (2, 6)
+    torch.testing.assert_close(shares.sum(dim=(1, 2)), energy, rtol=1e-6, atol=0)
+
+
+def test_the_loss_of_a_query_for_everything_is_the_level_of_the_rest() -> None:
+    """A mask of ones leaves the mixture: the error is the energy of the other sources, tau = 1e-3."""
+    separator = tiny_separator("class_unet")
+    batch, _ = mixture_batch()
+    everything = QueryEmbedding(torch.ones(*batch.sources.shape[:2], 6))
+    present = separator.loss(batch, everything, rng(0)).terms["present"]
+    spec = separator.spectrum(batch.mixture)
+    for item, row in enumerate(batch.queries):
+        levels = []
+        for source, query in zip(batch.sources[item], row, strict=True):
+            if query is not None and source.any():
+                source_spec = separator.spectrum(source[None])
+                energy = squared_magnitude(source_spec).sum()
+                rest = squared_magnitude(spec[item : item + 1] - source_spec).sum()
+                levels.append(10 * torch.log10(rest / energy + 1e-3))
+        # 1e-3 dB: the mask of ones is sigmoid(15)
+        torch.testing.assert_close(present[item], torch.stack(levels).mean(), atol=1e-3, rtol=0)
+
+
+def test_a_widened_network_computes_what_the_narrow_one_does() -> None:
+    """Of the U-Net alone: its deepest level gets more channels."""
+    settings = {
+        "classes": ["a", "b", "c"],
+        "sample_rate": RATE,
+        "window_samples": 64,
+        "hop_samples": 32,
+    }
+    settings |= {"num_bands": 32, "blocks": [1, 2, 1, 1, 2], "features": 8, "refine_features": 5}
+    narrow = build_separator("class_unet", settings | {"channels": [4, 6, 8, 10, 11]}).eval()
+    wide = build_separator("class_unet", settings | {"channels": [4, 6, 8, 10, 15]}).eval()
+    for buffer in narrow.unet.buffers():  # norms that have seen data
+        if buffer.is_floating_point():
+            buffer.copy_(noise(*buffer.shape, seed=7).abs() + 0.5)
+    wide.load_state_dict(widened(wide.state_dict(), narrow.state_dict()))
+    planes = noise(2, 3, 32, 32, scale=1.0)
+    with torch.inference_mode():
+        torch.testing.assert_close(wide.unet(planes), narrow.unet(planes), atol=1e-5, rtol=1e-5)
