@@ -34,7 +34,7 @@ def model_card(description: dict[str, Any], recipe: Recipe) -> str:
     for heading in ("data", "scores", "limits", "licence"):
         if text := recipe.card.get(heading):
             lines += ["", f"## {heading.capitalize()}", "", text.strip()]
-    if recipe.data.sounds == "recordings":
+    if recipe.data.sounds in ("recordings", "classes"):
         lines += [
             "",
             "## Recordings",
