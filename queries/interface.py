@@ -236,9 +236,8 @@ class Constraints:
         consistent: bool = False,
     ) -> None:
         # One alone stands for a list of one: the letters of a word are no queries.
-        alone = isinstance(negatives, Query)
         listed: Sequence[str | Query] = (
-            [negatives] if isinstance(negatives, str) or alone else negatives
+            [negatives] if isinstance(negatives, str | Query) else negatives
         )
         queries = tuple(TextQuery(item) if isinstance(item, str) else item for item in listed)
         object.__setattr__(self, "negatives", tuple(dict.fromkeys(queries)))

@@ -282,10 +282,10 @@ class Model:
         results = []
         for index, item in enumerate(queries):
             residual = mixture - target[index]
-            parts = [like(part, audio) for part in (target[index], residual)]
+            taken, rest = (like(part, audio) for part in (target[index], residual))
             level = level_db(energy(target[index]), energy(mixture))
             reading = self.read(item)
-            results.append(Result(item, *parts, rate, level, stem, subtype, reading))
+            results.append(Result(item, taken, rest, rate, level, stem, subtype, reading))
         return results[0] if isinstance(query, str | Query) else results
 
     def resolve(

@@ -95,12 +95,12 @@ def fit(embeddings: Vectors, owners: list[int], num_entries: int) -> Likeness:
         optimiser.zero_grad()
         loss = F.cross_entropy(F.linear(inputs, weights, bias), targets)
         loss = loss + DECAY * weights.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return float(loss.detach())
 
     optimiser.step(closure)
-    learned = SCALE * weights.detach().numpy(), bias.detach().numpy()
-    return Likeness(unit(embeddings), np.array(owners), *learned)
+    learned = (SCALE * weights.detach()).numpy()
+    return Likeness(unit(embeddings), np.array(owners), learned, bias.detach().numpy())
 
 
 def unit(vectors: Vectors) -> Vectors:

@@ -121,7 +121,7 @@ def cost_here(settings: dict[str, Any], seconds: float) -> Cost:
         torch.set_num_threads(threads)
     megabytes = peak_megabytes() - before
     macs = count_macs(separator, run) / seconds
-    return Cost(num_parameters(separator), macs, *factors, megabytes)
+    return Cost(num_parameters(separator), macs, factors[0], factors[1], megabytes)
 
 
 def run_bench(

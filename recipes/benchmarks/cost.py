@@ -58,12 +58,12 @@ def counted_lstms(network: nn.Module) -> Iterator[list[int]]:
         return forward
 
     for lstm in lstms:
-        lstm.forward = forward_of(lstm)  # type: ignore[method-assign]
+        vars(lstm)["forward"] = forward_of(lstm)  # of the instance alone, before its class's
     try:
         yield counted
     finally:
         for lstm in lstms:
-            del lstm.forward
+            del vars(lstm)["forward"]
 
 
 def real_time_factor(run: Callable[[], object], seconds: float, repeats: int = 3) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -215,7 +215,7 @@ def print_faults(counts: Mapping[str, int], report: Path | None) -> None:
         print(f"which ones: {report}")
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "folder": make_folder,
     "open-sounds": open_sounds,
     "check": check_data,

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import ffmpeg
 from .containers import Part, survey
@@ -204,7 +205,9 @@ def length_and_rate(path: Path) -> tuple[int, int]:
         return sum(block.shape[1] for block in reader.blocks(1 << 16)), reader.sample_rate
 
 
-def read_mono(path: Path, sample_rate: int, max_seconds: float | None = None) -> Waveform:
+def read_mono(
+    path: Path, sample_rate: int, max_seconds: float | None = None
+) -> NDArray[np.float32]:
     """The mean of its channels at sample_rate in Hz, (t,) float32, of all or its first seconds."""
     import soxr
 
@@ -220,5 +223,5 @@ def read_mono(path: Path, sample_rate: int, max_seconds: float | None = None) ->
     mono = np.concatenate(pieces)[:most]
     if rate == sample_rate:
         return mono
-    resampled: Waveform = soxr.resample(mono, rate, sample_rate, quality="HQ")
+    resampled: NDArray[np.float32] = soxr.resample(mono, rate, sample_rate, quality="HQ")
     return resampled if len(resampled) else mono[:1]  # soxr rounds one sample down to none

@@ -63,7 +63,9 @@ class Levels:
     def gained(self, waveform: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
         if not self.gains:
             return self.leveled(waveform, rng)
-        return np.clip(np.float32(rng.uniform(*self.gains)) * waveform, -1, 1) / np.float32(number)
+        lowest, highest = self.gains
+        gain = np.float32(rng.uniform(lowest, highest))
+        return np.clip(gain * waveform, -1, 1) / np.float32(number)
 
 
 class LabelledScenes:

@@ -111,9 +111,10 @@ class FrameAttention(nn.Module):
         self, grid: Tensor, state: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         query, key, value = self.query(grid), self.key(grid), self.value(grid)
-        tokens = (part.flatten(3) for part in (query, key, value))  # (b, heads, n, f e)
-        seen, state = recent_attention(*tokens, state, self.num_frames)
-        joined = seen.unflatten(3, value.shape[3:]).permute(0, 2, 3, 1, 4).flatten(3)
+        size = value.shape[3:]
+        query, key, value = (part.flatten(3) for part in (query, key, value))  # (b, heads, n, f e)
+        seen, state = recent_attention(query, key, value, state, self.num_frames)
+        joined = seen.unflatten(3, size).permute(0, 2, 3, 1, 4).flatten(3)
         return self.out(joined)[:, 0], state
 
 
@@ -124,7 +125,7 @@ class HeadMap(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.linear, self.active = nn.Linear(width, num_heads * size), nn.PReLU()
-        self.norm = nn.LayerNorm((num_bins, size))
+        self.norm = nn.LayerNorm([num_bins, size])
 
     def forward(self, grid: Tensor) -> Tensor:
         mapped = self.active(self.linear(grid)).unflatten(3, (self.num_heads, -1))

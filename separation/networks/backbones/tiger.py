@@ -152,7 +152,7 @@ class FullAttention(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         seen = []
         for head in self.heads:
-            query, key, value = (part(hidden) for part in head)  # type: ignore[union-attr]
+            query, key, value = (part(hidden) for part in head.children())
             tokens = (part.permute(0, 3, 1, 2).flatten(2) for part in (query, key, value))
             attended = F.scaled_dot_product_attention(*tokens)
             seen.append(attended.unflatten(2, value.shape[1:3]).permute(0, 2, 3, 1))
