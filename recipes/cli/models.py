@@ -166,7 +166,8 @@ def model_info(
     json_output: Annotated[bool, typer.Option("--json", help="The whole configuration.")] = False,
 ) -> None:
     """What a model is, what it knows, and how it was made; published ones are not downloaded for this."""
-    from qsep.separation.api import DEFAULT_MODEL, checkpoint_folder, shipped_models
+    from qsep.separation import DEFAULT_MODEL
+    from qsep.separation.api import checkpoint_folder, shipped_models
     from qsep.separation.published.installed import installed_folder
     from qsep.separation.published.registry import published_models
 
