@@ -105,6 +105,8 @@ def evaluate(
     results.claim(rows_path.name, summary_path.name)
     rows = _resume(rows_path, summary_path, identity)
     results.grow(rows_path.name)
+    # Under the header, and without half a row, which a killed run may leave.
+    write_rows(rows_path, rows.values())
     # The identity lies there before the first row, or an interrupted run could not be recognised.
     _write(results, summarise(identity, items, rows, {}))
     measure = Measuring(
@@ -173,7 +175,7 @@ def summarise(
 
 
 def _resume(rows_path: Path, summary_path: Path, identity: RunIdentity) -> dict[str, Row]:
-    """Rows of this same run, by id; leaves a file of whole rows under the fixed header."""
+    """Rows of this same run, by id."""
     remedy = "choose another folder or overwrite it"
     if summary_path.exists():
         try:
@@ -188,10 +190,7 @@ def _resume(rows_path: Path, summary_path: Path, identity: RunIdentity) -> dict[
             )
     elif rows_path.exists():
         raise ValueError(f"{rows_path} is there without its summary.json; {remedy}")
-    rows = read_rows(rows_path)
-    if rows_path.exists():
-        write_rows(rows_path, rows)  # without half a row, which a killed run may leave
-    return {row["id"]: row for row in rows}
+    return {row["id"]: row for row in read_rows(rows_path)}
 
 
 def _write(results: Results, summary: Summary) -> None:

@@ -90,7 +90,7 @@ def test_what_has_been_heard_is_not_heard_again_unless_it_changed(
 
 def test_unsure_anchors_can_be_left_out(data: Path) -> None:
     sure = sorted(item["probability"] for item in mined(data))
-    assert len(mined(data, least=(sure[1] + sure[2]) / 2)) == 1
+    assert len(mined(data, min_probability=(sure[1] + sure[2]) / 2)) == 1
 
 
 def test_training_cuts_where_the_anchor_starts(data: Path) -> None:

@@ -65,10 +65,12 @@ def damaged(folder: Path) -> dict[str, str]:
     soundfile.write(audio / "4.wav", samples, RATE, subtype="FLOAT")
     (audio / "5.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
     return {
-        "1.flac": "damaged, or not audio that libsndfile reads",
-        "2.wav": "damaged, or not audio that libsndfile reads",
-        "3.wav": "holds no samples",
-        "4.wav": "holds NaN or infinite samples",
+        "1.flac": "is damaged after 0.0 s: copy it again, or save what is left with "
+        "ffmpeg -i 1.flac repaired.wav",
+        "2.wav": "is not audio that libsndfile or ffmpeg reads: check that it is a recording, "
+        "or convert it to WAV or FLAC",
+        "3.wav": "holds no audio: record or export it again",
+        "4.wav": "holds a NaN or infinite sample at 1.000 s: repair it or export it again",
         "5.m4a": "training reads WAV, FLAC, Ogg and MP3: --sample-rate makes WAV of it",
     }
 
@@ -97,7 +99,9 @@ def test_damage_in_the_middle_is_found_by_reading_all(tmp_path: Path) -> None:
     samples[RATE] = np.inf
     soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
     assert check(tmp_path / "a.wav", thorough=False).problem == ""
-    assert check(tmp_path / "a.wav", thorough=True).problem == "holds NaN or infinite samples"
+    assert check(tmp_path / "a.wav", thorough=True).problem == (
+        "holds a NaN or infinite sample at 1.000 s: repair it or export it again"
+    )
 
 
 def test_lists_lead_to_the_recordings_where_they_are(tmp_path: Path) -> None:

@@ -153,8 +153,8 @@ def test_a_student_learns_where_its_teacher_arrives(tmp_path: Path) -> None:
     ("change", "named"),
     [
         ({"solver": "rk9"}, "rk9"),
-        ({"num_steps": 0}, "num_steps 0"),
-        ({"temperature": -1.0}, "-1.0"),
+        ({"num_steps": 0}, "num_steps is 0"),
+        ({"temperature": -1.0}, "temperature is -1"),
         ({"noise_frames": 24}, "24"),
     ],
 )

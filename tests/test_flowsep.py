@@ -259,7 +259,7 @@ def test_exact_refuses_guidance() -> None:
     ("settings", "reason"),
     [
         ({"sampling": {"solver": "rk4"}}, "solver is 'rk4'; expected one of euler, midpoint, heun"),
-        ({"sampling": {"num_steps": 0}}, "num_steps 0"),
+        ({"sampling": {"num_steps": 0}}, "num_steps is 0"),
         ({"flow": {"times": "cosine"}}, "times is 'cosine'; expected one of uniform, logit-normal"),
         (
             {"window_frames": 1000},

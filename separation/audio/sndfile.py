@@ -72,7 +72,7 @@ class SndfileSource:
         try:
             samples: Waveform = self._file.read(num_samples, dtype=dtype, always_2d=True)
         except soundfile.SoundFileError as error:
-            seconds = self._file.tell() / self.sample_rate
+            seconds = max(self._file.tell(), 0) / self.sample_rate  # -1 where it is lost
             raise AudioError(
                 f"{self.path} is damaged after {seconds:.1f} s: copy it again, or save what is "
                 f"left with ffmpeg -i {self.path.name} repaired.wav"
