@@ -304,9 +304,9 @@ def test_an_unknown_name_is_refused_with_those_shipped(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "CHECKPOINTS_DIR", folder.parent)
-    expected = r"\Aaudiosep: no such model; give a checkpoint folder or one of: model\Z"
+    expected = r"\Aoboe: no such model\. Here are model; published are [^\n]*\Z"
     with pytest.raises(ValueError, match=expected):
-        load("audiosep")
+        load("oboe")
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "toaster"])

@@ -16,6 +16,7 @@ from command import Run, content, names, record
 from tiny import SETTINGS
 
 import qsep.separation.api as api
+from qsep.separation.published.registry import published_models
 
 MANIFEST = (
     "id,query,seconds,snr_db,target,target_start,target_label,"
@@ -60,7 +61,10 @@ def test_models_list_shows_the_shipped_ones(
 ) -> None:
     monkeypatch.setattr(api, "CHECKPOINTS_DIR", tiny_model.parent)
     done = qsep("models", "list")
-    assert (done.code, done.out.split(maxsplit=1)) == (0, ["tiny", "A tiny model\n"])
+    heading, shipped, *published = [line.split() for line in done.out.splitlines()]
+    assert (done.code, heading) == (0, ["name", "here", "size", "licence", "knows"])
+    assert (shipped[:2], shipped[-4:]) == (["tiny", "yes"], ["3", "kinds", "of", "sound"])
+    assert [row[0] for row in published] == list(published_models())
 
 
 def test_models_info_says_what_a_model_knows_and_who_made_it(qsep: Run, tiny_model: Path) -> None:
@@ -261,10 +265,10 @@ def test_an_evaluation_does_not_replace_another_unless_told_to(qsep: Run, folder
         (None, "m.csv: no such manifest"),
         ("", "m.csv lacks the columns id, "),
         (MANIFEST.splitlines()[0] + "\n", "m.csv has no rows"),
-        (MANIFEST.replace("rain.wav", "snow.wav"), "files that the manifest names are not in data"),
+        (MANIFEST.replace("rain.wav", "snow.wav"), "1 of the 2 files that the list needs are not in data: snow.wav"),
         (MANIFEST.replace(",0.2,5", ",soon,5"), "m.csv, line 3: "),
         (MANIFEST.replace(",0.2,5", ",-1,5"), "m.csv, line 3: expected seconds > 0"),
-        (MANIFEST.replace(",0.05,", ",-0.05,"), "m.csv, line 3: expected seconds > 0 and starts"),
+        (MANIFEST.replace(",0.05,", ",-0.05,"), "m.csv, line 3: expected starts >= 0, got [-0.05]"),
         (MANIFEST.replace(",0.2,5", ",0.2,nan"), "m.csv, line 3: expected a finite snr_db"),
         (MANIFEST.replace("two", "one"), "m.csv repeats id one"),
         (b"RIFF\xff\xfe\x00\x00WAVE", "m.csv is not a CSV file in UTF-8"),
@@ -296,4 +300,5 @@ def test_an_unknown_condition_is_one_line(qsep: Run) -> None:
 def test_an_output_folder_that_is_a_file_is_one_line(qsep: Run, folder: Path) -> None:
     (folder / "out").write_text("mine")
     done = qsep(*EVALUATE, "--manifest", "m.csv", "-m", "mixture")
-    assert (done.code, done.error) == (2, "out: File exists")
+    assert (done.code, done.error) == (2, "out is a file: give -o a folder")
+    assert (folder / "out").read_text() == "mine"
