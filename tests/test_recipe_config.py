@@ -74,6 +74,13 @@ def test_the_clipsep_recipe_has_the_papers_schedule() -> None:
     assert found == pytest.approx(steps)
 
 
+@pytest.mark.parametrize("name", ["backbones", "sounds150-live", "own"])
+def test_a_card_does_not_claim_the_scores_of_the_recipe_that_was_extended(name: str) -> None:
+    assert read_recipe("sounds150")[0].card["scores"]
+    card = read_recipe(name)[0].card
+    assert (card["scores"], card["results"]) == ("", [])
+
+
 def test_smoke_and_the_default_recipe_are_shipped() -> None:
     assert {"smoke", "sounds21"} <= set(SHIPPED)
 
