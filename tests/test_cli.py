@@ -265,7 +265,10 @@ def test_an_evaluation_does_not_replace_another_unless_told_to(qsep: Run, folder
         (None, "m.csv: no such manifest"),
         ("", "m.csv lacks the columns id, "),
         (MANIFEST.splitlines()[0] + "\n", "m.csv has no rows"),
-        (MANIFEST.replace("rain.wav", "snow.wav"), "1 of the 2 files that the list needs are not in data: snow.wav"),
+        (
+            MANIFEST.replace("rain.wav", "snow.wav"),
+            "1 of the 2 files that the list needs are not in data: snow.wav",
+        ),
         (MANIFEST.replace(",0.2,5", ",soon,5"), "m.csv, line 3: "),
         (MANIFEST.replace(",0.2,5", ",-1,5"), "m.csv, line 3: expected seconds > 0"),
         (MANIFEST.replace(",0.05,", ",-0.05,"), "m.csv, line 3: expected starts >= 0, got [-0.05]"),

@@ -9,7 +9,7 @@ import pytest
 from command import Run
 
 import qsep as package
-from qsep.recipes.cli.errors import DEBUG, one_line, take_debug
+from qsep.recipes.cli.errors import DEBUG, one_line, take_switches
 
 
 def test_the_version_is_said(qsep: Run) -> None:
@@ -36,9 +36,9 @@ def test_wrong_use_is_one_line_like_any_other_error(
 
 def test_debug_may_stand_anywhere_before_two_dashes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(DEBUG, raising=False)
-    assert take_debug(["separate", "--", "--debug"]) == ["separate", "--", "--debug"]
+    assert take_switches(["separate", "--", "--debug"]) == ["separate", "--", "--debug"]
     assert DEBUG not in os.environ
-    assert take_debug(["separate", "--debug", "a", "--", "--debug"]) == [
+    assert take_switches(["separate", "--debug", "a", "--", "--debug"]) == [
         *("separate", "a", "--", "--debug")
     ]
     assert os.environ[DEBUG] == "1"
