@@ -20,9 +20,9 @@ def test_the_version_is_said(qsep: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("separate",), "Missing argument"),
-        (("separate", "a.wav", "--louder"), "No such option"),
-        (("seperate", "a.wav"), "No such command"),
+        (("separate",), "missing argument"),
+        (("separate", "a.wav", "--louder"), "no such option"),
+        (("seperate", "a.wav"), "no such command"),
         (("separate", "a.wav", "-q", "rain", "--candidates", "0"), "--candidates"),
     ],
 )
