@@ -1,16 +1,15 @@
-"""What `qsep auto` finds in mixtures: python -m qsep.recipes.benchmarks.auto --data DIR [MANIFEST…]
+"""What `qsep auto` finds in mixtures: python -m qsep.recipes.benchmarks.auto --data DIR MANIFEST…
 
-DIR is the folder of sounds150; a MANIFEST names mixtures of it that come with the package, by default both.
-Precision, recall and F1 count every class of every mixture alike. --fit draws mixtures of the training
-recordings, and prints the weights of the detector that they give.
+DIR is sounds21's folder, each MANIFEST lists mixtures of it. Precision, recall and F1 are over all kinds of
+all mixtures. --fit draws mixtures of the training recordings, and prints the weights that they give.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,32 +17,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qsep.evaluation.protocols._manifest import MixtureRow
 from qsep.evaluation.protocols._rendering import SAMPLE_RATE, render_mixture
-from qsep.evaluation.protocols.sounds150 import load
-from qsep.queries.interface import ClassQuery
+from qsep.evaluation.protocols.sounds21 import load
+from qsep.queries.interface import TextQuery
 from qsep.separation.api import Model
 from qsep.separation.api import load as load_model
-from qsep.separation.detection.class_sounds import (
-    FLOOR_DB,
-    STEP_SECONDS,
-    features,
-    step_shares,
-    window_probabilities,
-)
 from qsep.separation.detection.nodes import OWN_THRESHOLD
+from qsep.separation.detection.own_sounds import Listener, Window, detect_own
 
 from ..data.mixtures.augment import AugmentConfig
-from ..data.mixtures.classes import ClassMixConfig, ClassMixtures, ClassSounds
-from ..data.mixtures.clips import load_takes
-from ..training.config import from_table, read_recipe
+from ..data.mixtures.clips import ClipStore
+from ..data.mixtures.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds
+from ..data.wording import PhraseBook, load_phrase_book
 
 FIT_SECONDS, FIT_SEED = 5, 7
-MANIFESTS = ("dev-2", "dev-3")
+Mixture = tuple[NDArray[np.float32], set[str]]  # (t,) at SAMPLE_RATE, labels
 
 
 @dataclass(frozen=True)
 class Hits:
-    """Counts over classes and mixtures."""
+    """Counts over kinds and mixtures."""
 
     right: int
     claimed: int
@@ -62,83 +56,81 @@ def count(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Hits:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("manifests", nargs="*", default=MANIFESTS)
-    parser.add_argument("--data", type=Path, required=True, help="folder of sounds150")
-    parser.add_argument("-m", "--model", default="sounds150")
+    parser.add_argument("manifests", type=Path, nargs="*")
+    parser.add_argument("--data", type=Path, required=True, help="folder of sounds21")
     parser.add_argument("--threshold", type=float, default=OWN_THRESHOLD)
     parser.add_argument("--fit", type=int, default=0, metavar="N", help="draw so many mixtures")
     arguments = parser.parse_args()
     logging.getLogger("qsep").setLevel(logging.ERROR)
-    model = load_model(arguments.model, "cpu")
+    model, book = load_model("sounds21", "cpu"), load_phrase_book("sounds21")
     if arguments.fit:
-        weights = fit(model, arguments.data, arguments.fit)
-        print("BIAS, LEVEL, PEAK = " + ", ".join(f"{weight:.3f}" for weight in weights))
-    step = round(STEP_SECONDS * SAMPLE_RATE)
+        weights = fit(model, book, arguments.data, arguments.fit)
+        print("BIAS, LEVEL, SHARE = " + ", ".join(f"{weight:.3f}" for weight in weights))
     for manifest in arguments.manifests:
-        rows = load(arguments.data, Path(manifest), "plain").rows
-        found, truth = [], []
+        rows = load(arguments.data, manifest).rows
+        probabilities, truth = [], []
         for row in rows:
-            waveform = torch.from_numpy(render_mixture(row, arguments.data)[0])[None]
-            shares = step_shares(model.separator, waveform.float(), step)
-            found.append(window_probabilities(shares).amax(dim=1).numpy() >= arguments.threshold)
-            truth.append([label in {row.label, *row.labels} for label in model.classes])
-        print(f"{manifest}, {len(rows)} mixtures: {count(np.array(found), np.array(truth))}")
+            waveform, labels = render_mixture(row, arguments.data)[0], labels_of(row)
+            activity = detect_own(model, [waveform[None]], SAMPLE_RATE, arguments.threshold)
+            probabilities.append(activity.probabilities.max(axis=1))
+            truth.append([label in labels for label in book.labels])
+        hits = count(np.array(probabilities) >= arguments.threshold, np.array(truth))
+        print(f"{manifest.stem}, {len(rows)} mixtures: {hits}", flush=True)
 
 
-def training_mixtures(
-    labels: Sequence[str], data: Path, num: int
-) -> Iterator[tuple[Tensor, set[str]]]:
-    """Waveforms (1, t) and labels: two to four training recordings as they are."""
-    recipe, _ = read_recipe("sounds150")
+def labels_of(row: MixtureRow) -> set[str]:
+    return {row.label, *row.labels}
+
+
+def training_mixtures(book: PhraseBook, data: Path, num: int) -> Iterator[Mixture]:
+    """Of two to four training recordings as they are, at levels within 10 dB of each other."""
     plain = AugmentConfig(
         speed_probability=0.0,
         filter_probability=0.0,
         reverb_probability=0.0,
         second_probability=0.0,
     )
-    config = replace(
-        from_table(ClassMixConfig, {"mix": recipe.mix}, "mix", recipe.name),
-        segment_samples=FIT_SECONDS * SAMPLE_RATE,
-        augment=plain,
-        num_sources_weights=(0.5, 0.35, 0.15),
-        lowpass_probability=0.0,
-        group_probability=0.0,
-        family_probability=0.1,
-        background_probability=0.0,
-    )
-    sounds = ClassSounds(load_takes(data, "train", SAMPLE_RATE, labels), config, SAMPLE_RATE)
-    mixtures = ClassMixtures(sounds, config, SAMPLE_RATE, FIT_SEED)
+    sounds = RecordedSounds(ClipStore(data, "train", SAMPLE_RATE).by_label, plain)
+    config = MixConfig(segment_samples=FIT_SECONDS * SAMPLE_RATE, augment=plain)
+    mixtures = MixAndSeparate(sounds, book, config, SAMPLE_RATE, FIT_SEED)
+    labels = {phrase: label for label in book.labels for phrase in book.phrases[label]}
     for draw in range(num):
         sources, queries, _ = mixtures[draw]
-        present = {
-            query.degrees[0][0]
-            for source, query in zip(sources, queries, strict=True)
-            if isinstance(query, ClassQuery) and source.any()
-        }
-        yield sources.sum(dim=0), present
+        heard = zip(sources, queries, strict=True)
+        present = {labels[q.text] for s, q in heard if isinstance(q, TextQuery) and s.any()}
+        yield sources.sum(dim=0)[0].numpy(), present
 
 
-def fit(model: Model, data: Path, num: int) -> list[float]:
-    """Logistic regression by Newton's method: bias, weight of the level, weight of the peak.
+@torch.inference_mode()
+def listen(model: Model, listener: Listener, waveform: NDArray[np.float32]) -> Tensor:
+    """(t,) to level and share of each kind: (k, 2)."""
+    kinds = model.embed([TextQuery(kind) for kind in model.classes])
+    mixture = torch.from_numpy(waveform)[None]
+    batched = kinds.map(lambda entry: entry[None])
+    estimates = model.separator.separate(mixture[None], batched).target[0]
+    return torch.stack(listener.features(Window(0, mixture, estimates)), dim=1)
+
+
+def fit(model: Model, book: PhraseBook, data: Path, num: int) -> list[float]:
+    """Logistic regression by Newton's method: bias, weight of the level, weight of the share.
 
     What is faint is never there, and left out.
     """
-    inputs, truth = [], []
-    step = round(STEP_SECONDS * SAMPLE_RATE)
-    for waveform, present in training_mixtures(model.classes, data, num):
-        level_db, peak_db = features(step_shares(model.separator, waveform, step))
-        audible = level_db > FLOOR_DB
-        there = torch.tensor([label in present for label in model.classes])
-        inputs.append(torch.stack([torch.ones_like(level_db), level_db, peak_db], dim=1)[audible])
-        truth.append(there[audible])
-    rows, there = torch.cat(inputs).double(), torch.cat(truth).double()
-    weights = torch.zeros(rows.shape[1], dtype=torch.float64)
+    listener = Listener(model)
+    features, truth = [], []
+    for waveform, labels in training_mixtures(book, data, num):
+        features.append(listen(model, listener, waveform))
+        truth.append(torch.tensor([label in labels for label in book.labels]))
+    heard, there = torch.cat(features).double(), torch.cat(truth).double()
+    audible = heard[:, 0] > -torch.inf
+    inputs = torch.cat([torch.ones(int(audible.sum()), 1), heard[audible]], dim=1).double()
+    weights = torch.zeros(3, dtype=torch.float64)
     for _ in range(30):
-        odds = (rows @ weights).sigmoid()
-        gradient = rows.T @ (there - odds)
-        curvature = rows.T @ (rows * (odds * (1 - odds))[:, None])
+        odds = (inputs @ weights).sigmoid()
+        gradient = inputs.T @ (there[audible] - odds)
+        curvature = inputs.T @ (inputs * (odds * (1 - odds))[:, None])
         weights += torch.linalg.solve(curvature, gradient)
-    return [float(weight) for weight in weights]
+    return weights.tolist()
 
 
 if __name__ == "__main__":

@@ -8,15 +8,13 @@ from typing import Annotated
 
 import typer
 
-from qsep.separation import DEFAULT_MODEL
-
 from .options import SOME_FAILED, DeviceOption, ModelOption, OverwriteOption
 
 
 def auto(
     inputs: Annotated[list[Path], typer.Argument(help="Recordings.", metavar="INPUT...")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("."),
-    model: ModelOption = DEFAULT_MODEL,
+    model: ModelOption = "sounds21",
     tagger: Annotated[
         Path | None,
         typer.Option(

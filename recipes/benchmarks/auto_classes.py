@@ -1,0 +1,145 @@
+"""What `qsep auto` finds in mixtures: python -m qsep.recipes.benchmarks.auto_classes --data DIR [MANIFEST…]
+
+DIR is the folder of sounds150; a MANIFEST names mixtures of it that come with the package, by default both.
+Precision, recall and F1 count every class of every mixture alike. --fit draws mixtures of the training
+recordings, and prints the weights of the detector that they give.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qsep.evaluation.protocols._rendering import SAMPLE_RATE, render_mixture
+from qsep.evaluation.protocols.sounds150 import load
+from qsep.queries.interface import ClassQuery
+from qsep.separation.api import Model
+from qsep.separation.api import load as load_model
+from qsep.separation.detection.class_sounds import (
+    FLOOR_DB,
+    STEP_SECONDS,
+    features,
+    step_shares,
+    window_probabilities,
+)
+from qsep.separation.detection.nodes import OWN_THRESHOLD
+
+from ..data.mixtures.augment import AugmentConfig
+from ..data.mixtures.classes import ClassMixConfig, ClassMixtures, ClassSounds
+from ..data.mixtures.clips import load_takes
+from ..training.config import from_table, read_recipe
+
+FIT_SECONDS, FIT_SEED = 5, 7
+MANIFESTS = ("dev-2", "dev-3")
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Counts over classes and mixtures."""
+
+    right: int
+    claimed: int
+    there: int
+
+    def __str__(self) -> str:
+        precision, recall = self.right / max(1, self.claimed), self.right / max(1, self.there)
+        f1 = 2 * self.right / max(1, self.claimed + self.there)
+        return f"F1 {f1:.3f}, precision {precision:.3f}, recall {recall:.3f}"
+
+
+def count(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Hits:
+    """found, truth: of one shape."""
+    return Hits(int((found & truth).sum()), int(found.sum()), int(truth.sum()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("manifests", nargs="*", default=MANIFESTS)
+    parser.add_argument("--data", type=Path, required=True, help="folder of sounds150")
+    parser.add_argument("-m", "--model", default="sounds150")
+    parser.add_argument("--threshold", type=float, default=OWN_THRESHOLD)
+    parser.add_argument("--fit", type=int, default=0, metavar="N", help="draw so many mixtures")
+    arguments = parser.parse_args()
+    logging.getLogger("qsep").setLevel(logging.ERROR)
+    model = load_model(arguments.model, "cpu")
+    if arguments.fit:
+        weights = fit(model, arguments.data, arguments.fit)
+        print("BIAS, LEVEL, PEAK = " + ", ".join(f"{weight:.3f}" for weight in weights))
+    step = round(STEP_SECONDS * SAMPLE_RATE)
+    for manifest in arguments.manifests:
+        rows = load(arguments.data, Path(manifest), "plain").rows
+        found, truth = [], []
+        for row in rows:
+            waveform = torch.from_numpy(render_mixture(row, arguments.data)[0])[None]
+            shares = step_shares(model.separator, waveform.float(), step)
+            found.append(window_probabilities(shares).amax(dim=1).numpy() >= arguments.threshold)
+            truth.append([label in {row.label, *row.labels} for label in model.classes])
+        print(f"{manifest}, {len(rows)} mixtures: {count(np.array(found), np.array(truth))}")
+
+
+def training_mixtures(
+    labels: Sequence[str], data: Path, num: int
+) -> Iterator[tuple[Tensor, set[str]]]:
+    """Waveforms (1, t) and labels: two to four training recordings as they are."""
+    recipe, _ = read_recipe("sounds150")
+    plain = AugmentConfig(
+        speed_probability=0.0,
+        filter_probability=0.0,
+        reverb_probability=0.0,
+        second_probability=0.0,
+    )
+    config = replace(
+        from_table(ClassMixConfig, {"mix": recipe.mix}, "mix", recipe.name),
+        segment_samples=FIT_SECONDS * SAMPLE_RATE,
+        augment=plain,
+        num_sources_weights=(0.5, 0.35, 0.15),
+        lowpass_probability=0.0,
+        group_probability=0.0,
+        family_probability=0.1,
+        background_probability=0.0,
+    )
+    sounds = ClassSounds(load_takes(data, "train", SAMPLE_RATE, labels), config, SAMPLE_RATE)
+    mixtures = ClassMixtures(sounds, config, SAMPLE_RATE, FIT_SEED)
+    for draw in range(num):
+        sources, queries, _ = mixtures[draw]
+        present = {
+            query.degrees[0][0]
+            for source, query in zip(sources, queries, strict=True)
+            if isinstance(query, ClassQuery) and source.any()
+        }
+        yield sources.sum(dim=0), present
+
+
+def fit(model: Model, data: Path, num: int) -> list[float]:
+    """Logistic regression by Newton's method: bias, weight of the level, weight of the peak.
+
+    What is faint is never there, and left out.
+    """
+    inputs, truth = [], []
+    step = round(STEP_SECONDS * SAMPLE_RATE)
+    for waveform, present in training_mixtures(model.classes, data, num):
+        level_db, peak_db = features(step_shares(model.separator, waveform, step))
+        audible = level_db > FLOOR_DB
+        there = torch.tensor([label in present for label in model.classes])
+        inputs.append(torch.stack([torch.ones_like(level_db), level_db, peak_db], dim=1)[audible])
+        truth.append(there[audible])
+    rows, there = torch.cat(inputs).double(), torch.cat(truth).double()
+    weights = torch.zeros(rows.shape[1], dtype=torch.float64)
+    for _ in range(30):
+        odds = (rows @ weights).sigmoid()
+        gradient = rows.T @ (there - odds)
+        curvature = rows.T @ (rows * (odds * (1 - odds))[:, None])
+        weights += torch.linalg.solve(curvature, gradient)
+    return [float(weight) for weight in weights]
+
+
+if __name__ == "__main__":
+    main()
