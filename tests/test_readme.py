@@ -1,0 +1,31 @@
+"""What README shows in Python runs as it stands, and the files that it names are there."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    waveform = rng.uniform(-0.1, 0.1, 4801).astype(np.float32)
+    soundfile.write("street.wav", rng.uniform(-0.1, 0.1, (6400, 2)), 32000)
+    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert examples
+    for example in examples:
+        names = {"waveform": waveform}
+        exec(example, names)  # our own text
+        assert names["result"].target.shape == (2, 6400)
+        assert names["dog"].target.shape == names["rain"].residual.shape == (4801,)
+    assert (tmp_path / "out" / "street.a-dog-barking.wav").is_file()
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#:]+)\)|srcset=\"([^\"]+)\"", README))
+def test_its_links_lead_somewhere(target: tuple[str, str]) -> None:
+    assert (ROOT / "".join(target)).exists()
