@@ -147,9 +147,9 @@ class Handler(BaseHTTPRequestHandler):
         step = fault.slow or 1 << 16
         for place in range(start, end, step):
             piece = body[place : min(place + step, end)]
+            seen.sent += len(piece)  # before it is out: the client may be done at once
             self.wfile.write(piece)
             self.wfile.flush()
-            seen.sent += len(piece)
         if end < len(body):
             self.close_connection = True
             self.connection.close()
