@@ -20,6 +20,7 @@ from tiny import (
 from qsep.queries.interface import QueryEmbedding
 from qsep.separation.checkpoint import describe, save_checkpoint
 from qsep.separation.components import build_separator
+from qsep.separation.models.band_unet import band_planes
 from qsep.separation.models.flow_unet import power
 from qsep.separation.signal.stft import istft
 
@@ -75,7 +76,7 @@ def test_one_step_at_no_temperature_is_the_analysis_mask_on_the_compressed_spect
     analysis = separator.analysis
     spec = analysis.spectrum(mixture)
     energy = analysis.gather(spec.abs().square().mean(dim=1))
-    features = analysis.hidden(analysis.band_features(energy))
+    features = analysis.hidden(band_planes(energy))
     reading = analysis.concept_masks(analysis.reader(queries.pooled))
     mask = analysis.logits(features, reading).sigmoid()
     bin_mask = (mask.transpose(-2, -1) @ analysis.bands.T).transpose(-2, -1)[:, :, None]

@@ -112,7 +112,7 @@ def listen(model: Model, listener: Listener, waveform: NDArray[np.float32]) -> T
 
 
 def fit(model: Model, book: PhraseBook, data: Path, num: int) -> list[float]:
-    """Logistic regression by Newton's method: bias, weight of the level, weight of the share.
+    """Logistic regression: bias, weight of the level, weight of the share.
 
     What is faint is never there, and left out.
     """
@@ -124,13 +124,18 @@ def fit(model: Model, book: PhraseBook, data: Path, num: int) -> list[float]:
     heard, there = torch.cat(features).double(), torch.cat(truth).double()
     audible = heard[:, 0] > -torch.inf
     inputs = torch.cat([torch.ones(int(audible.sum()), 1), heard[audible]], dim=1).double()
-    weights = torch.zeros(3, dtype=torch.float64)
+    return logistic_regression(inputs, there[audible])
+
+
+def logistic_regression(inputs: Tensor, there: Tensor) -> list[float]:
+    """By Newton's method: weights (d,) of inputs (n, d), float64, for the odds that there (n,) is 1."""
+    weights = torch.zeros(inputs.shape[1], dtype=torch.float64)
     for _ in range(30):
         odds = (inputs @ weights).sigmoid()
-        gradient = inputs.T @ (there[audible] - odds)
+        gradient = inputs.T @ (there - odds)
         curvature = inputs.T @ (inputs * (odds * (1 - odds))[:, None])
         weights += torch.linalg.solve(curvature, gradient)
-    return weights.tolist()
+    return [float(weight) for weight in weights]
 
 
 if __name__ == "__main__":

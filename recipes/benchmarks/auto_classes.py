@@ -10,12 +10,11 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from qsep.evaluation.protocols._rendering import SAMPLE_RATE, render_mixture
@@ -36,28 +35,10 @@ from ..data.mixtures.augment import AugmentConfig
 from ..data.mixtures.classes import ClassMixConfig, ClassMixtures, ClassSounds
 from ..data.mixtures.clips import load_takes
 from ..training.config import from_table, read_recipe
+from .auto import count, logistic_regression
 
 FIT_SECONDS, FIT_SEED = 5, 7
 MANIFESTS = ("dev-2", "dev-3")
-
-
-@dataclass(frozen=True)
-class Hits:
-    """Counts over classes and mixtures."""
-
-    right: int
-    claimed: int
-    there: int
-
-    def __str__(self) -> str:
-        precision, recall = self.right / max(1, self.claimed), self.right / max(1, self.there)
-        f1 = 2 * self.right / max(1, self.claimed + self.there)
-        return f"F1 {f1:.3f}, precision {precision:.3f}, recall {recall:.3f}"
-
-
-def count(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Hits:
-    """found, truth: of one shape."""
-    return Hits(int((found & truth).sum()), int(found.sum()), int(truth.sum()))
 
 
 def main() -> None:
@@ -119,7 +100,7 @@ def training_mixtures(
 
 
 def fit(model: Model, data: Path, num: int) -> list[float]:
-    """Logistic regression by Newton's method: bias, weight of the level, weight of the peak.
+    """Logistic regression: bias, weight of the level, weight of the peak.
 
     What is faint is never there, and left out.
     """
@@ -132,13 +113,7 @@ def fit(model: Model, data: Path, num: int) -> list[float]:
         inputs.append(torch.stack([torch.ones_like(level_db), level_db, peak_db], dim=1)[audible])
         truth.append(there[audible])
     rows, there = torch.cat(inputs).double(), torch.cat(truth).double()
-    weights = torch.zeros(rows.shape[1], dtype=torch.float64)
-    for _ in range(30):
-        odds = (rows @ weights).sigmoid()
-        gradient = rows.T @ (there - odds)
-        curvature = rows.T @ (rows * (odds * (1 - odds))[:, None])
-        weights += torch.linalg.solve(curvature, gradient)
-    return [float(weight) for weight in weights]
+    return logistic_regression(rows, there)
 
 
 if __name__ == "__main__":

@@ -182,23 +182,10 @@ class BandUNet(nn.Module, Separator):
         with full_precision(power):
             return (power.transpose(-2, -1) @ self.bands).transpose(-2, -1)
 
-    def band_features(self, energy: Tensor) -> Tensor:
-        """Energies as the U-Net sees them: energy (b, k, n) of the mixture to (b, 3, k, n).
-
-        First relative to all bands around this time, second to this band around this time (which
-        undoes the microphone's colour), third the band's place, which convolutions cannot know.
-        """
-        level = surroundings(energy.sum(dim=1, keepdim=True)) + 1e-12
-        floor = RELATIVE_FLOOR * level
-        overall = torch.log10(energy / level + RELATIVE_FLOOR) / 2 + 2
-        contrast = torch.log10((energy + floor) / (surroundings(energy) + floor)) / 2
-        place = torch.linspace(-1, 1, energy.shape[1], device=energy.device)
-        return torch.stack([overall, contrast, place[:, None].expand_as(energy)], dim=1)
-
     def features(self, energy: Tensor, activity: Tensor | None) -> Tensor:
-        """`band_features`, with spans one more: activity (b, s, t), else everywhere 1, in frames. One for
+        """`band_planes`, with spans one more: activity (b, s, t), else everywhere 1, in frames. One for
         each mixture, (b, 3 or 4, k, n), or where there is activity for each query, (b s, 4, k, n)."""
-        features = self.band_features(energy)
+        features = band_planes(energy)
         if not self.config.spans:
             return features
         if activity is None:
@@ -339,6 +326,20 @@ def drop_channels(hidden: Tensor, probability: float, generator: torch.Generator
 def full_precision(like: Tensor) -> torch.autocast:
     """Energies and queries need float32's range and digits also where the U-Net runs in bfloat16."""
     return torch.autocast(like.device.type, enabled=False)
+
+
+def band_planes(energy: Tensor) -> Tensor:
+    """Energies as the U-Net sees them: energy (b, k, n) of the mixture to (b, 3, k, n).
+
+    First relative to all bands around this time, second to this band around this time (which
+    undoes the microphone's colour), third the band's place, which convolutions cannot know.
+    """
+    level = surroundings(energy.sum(dim=1, keepdim=True)) + 1e-12
+    floor = RELATIVE_FLOOR * level
+    overall = torch.log10(energy / level + RELATIVE_FLOOR) / 2 + 2
+    contrast = torch.log10((energy + floor) / (surroundings(energy) + floor)) / 2
+    place = torch.linspace(-1, 1, energy.shape[1], device=energy.device)
+    return torch.stack([overall, contrast, place[:, None].expand_as(energy)], dim=1)
 
 
 def surroundings(energy: Tensor) -> Tensor:

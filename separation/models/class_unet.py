@@ -36,6 +36,7 @@ from .band_unet import (
     SURROUNDINGS_FRAMES,
     TIME_STRIDE,
     UNet,
+    band_planes,
     full_precision,
     mean_where,
     surroundings,
@@ -128,24 +129,11 @@ class ClassUNet(nn.Module, Separator):
         with full_precision(power):
             return (power.transpose(-2, -1) @ self.bands).transpose(-2, -1)
 
-    def inputs(self, energy: Tensor) -> Tensor:
-        """Energies as the U-Net sees them: energy (b, k, n) of the mixture to (b, 3, k, n).
-
-        First relative to all bands around this time, second to this band around this time (which
-        undoes the microphone's colour), third the band's place, which convolutions cannot know.
-        """
-        level = surroundings(energy.sum(dim=1, keepdim=True)) + TINY
-        floor = RELATIVE_FLOOR * level
-        overall = torch.log10(energy / level + RELATIVE_FLOOR) / 2 + 2
-        contrast = torch.log10((energy + floor) / (surroundings(energy) + floor)) / 2
-        place = torch.linspace(-1, 1, energy.shape[1], device=energy.device)
-        return torch.stack([overall, contrast, place[:, None].expand_as(energy)], dim=1)
-
     def features(self, energy: Tensor, shift: int = 0) -> tuple[Tensor, Tensor]:
         """energy (b, k, n) to class features (b, d, k / 2, n' / 2) and, of all bands and frames, refining
         features (b, e, k, n'); n' is n with `shift` frames before it, and filled up to whole strides."""
         missing = -(energy.shape[-1] + shift) % TIME_STRIDE
-        planes = F.pad(self.inputs(energy), (shift, missing))
+        planes = F.pad(band_planes(energy), (shift, missing))
         hidden: Tensor = self.unet(planes.contiguous(memory_format=torch.channels_last))
         width = self.config.features // 4
         return F.pixel_unshuffle(hidden[:, :width], 2), hidden[:, width:]

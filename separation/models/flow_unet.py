@@ -52,7 +52,7 @@ from ..objectives.mask_bce import mean_of_queried
 from ..signal.spectra import real_product, squared_magnitude
 from ..signal.stft import istft
 from . import band_unet
-from .band_unet import BandUNet, full_precision, surroundings
+from .band_unet import BandUNet, band_planes, full_precision, surroundings
 
 LEVEL_FRAMES = 5  # over which the mixture's level is taken, in each band
 MIN_DOUBT = 1e-4
@@ -173,7 +173,7 @@ class FlowUNet(nn.Module, Separator):
         """mixture: (b, c, t)."""
         spec = self.analysis.spectrum(mixture)
         energy = self.analysis.gather(squared_magnitude(spec).mean(dim=1))
-        features = self.analysis.hidden(self.analysis.band_features(energy))
+        features = self.analysis.hidden(band_planes(energy))
         level = self.level(energy)[:, None] ** (self.config.compression / 2)
         compressed = relative(power(spec, self.config.compression), level)
         return Scene(
