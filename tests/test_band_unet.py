@@ -10,13 +10,8 @@ from tiny import QUERY_DIM, mixture_batch, noise, rng, tiny_separator, unit_vect
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
-from qsep.separation.models.band_unet import (
-    UNet,
-    band_planes,
-    drop_channels,
-    surroundings,
-    unet_reach_frames,
-)
+from qsep.separation.networks.unets.residual_unet import UNet, drop_channels, unet_reach_frames
+from qsep.separation.signal.band_energies import band_planes, surroundings
 from qsep.separation.signal.spectra import squared_magnitude
 
 BLOCKS = [(1, 1, 1, 1, 1), (1, 2, 2, 2, 2), (2, 1, 3, 1, 1)]

@@ -14,9 +14,9 @@ from qsep.separation.objectives.mask_bce import (
     logit_bce,
     loudness_weight,
     mask_bce,
-    mean_of_queried,
     ratio_masks,
 )
+from qsep.separation.objectives.means import mean_of_queried
 from qsep.separation.objectives.noise_invariant import (
     NoiseConfig,
     gamma_at,

@@ -21,16 +21,14 @@ from qsep.queries.settings import configuration
 
 from ..concepts import ConceptReader, disturb
 from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separator
-from ..networks.norm_block import ResidualBlock, conv_norm
+from ..networks.unets.residual_unet import TIME_STRIDE, UNet, unet_reach_frames
+from ..objectives.means import mean_where
 from ..objectives.snr import thresholded_snr_loss
+from ..signal.band_energies import SURROUNDINGS_FRAMES, band_planes, gather_bands
 from ..signal.bands import band_weights
+from ..signal.precision import full_precision
 from ..signal.spectra import real_product, squared_magnitude
 from ..signal.stft import istft, stft
-
-FIRST_DEEP_LEVEL = 2  # of the U-Net: where the kinds of sound are told apart
-TIME_STRIDE = 16  # frames a step at the bottom of the U-Net
-SURROUNDINGS_FRAMES = 75  # each side; the level that energies are taken relative to
-RELATIVE_FLOOR = 1e-7  # -70 dB under the surroundings counts as nothing
 
 
 @configuration
@@ -77,66 +75,6 @@ def build(config: Config) -> BandUNet:
     return BandUNet(config)
 
 
-class UNet(nn.Module):
-    """(b, num_inputs, k, n) to (b, features, k, n); k a multiple of 32 and n of TIME_STRIDE.
-
-    Works at half resolution inside and returns to full by pixel shuffle: few wide layers are faster
-    on a CPU than many narrow ones.
-    """
-
-    varying_axes: tuple[int, ...] = (3,)  # see runtime.py; frames
-
-    def __init__(
-        self,
-        channels: tuple[int, ...],
-        blocks: tuple[int, ...],
-        features: int,
-        channel_dropout: float = 0.0,
-        num_inputs: int = 3,
-    ) -> None:
-        super().__init__()
-        self.channel_dropout = channel_dropout
-        self.stem = conv_norm(num_inputs, channels[0], kernel=5, stride=(2, 2))
-        self.encoders = nn.ModuleList()
-        self.downs = nn.ModuleList()
-        self.reduces = nn.ModuleList()
-        self.decoders = nn.ModuleList()
-        for level, (width, depth) in enumerate(zip(channels, blocks, strict=True)):
-            self.encoders.append(nn.Sequential(*(ResidualBlock(width) for _ in range(depth))))
-            if level + 1 < len(channels):
-                stride = (2, 2) if level < 3 else (2, 1)
-                self.downs.append(conv_norm(width, channels[level + 1], stride=stride))
-                self.reduces.append(nn.Conv2d(channels[level + 1], width, 1, bias=False))
-                merge = nn.Sequential(conv_norm(2 * width, width), nn.ReLU(), ResidualBlock(width))
-                self.decoders.append(merge)
-        self.head = nn.Conv2d(channels[0], 4 * features, 3, padding=1)
-
-    def forward(self, bands: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """generator: of dropout, which is off without one."""
-        hidden = F.relu(self.stem(bands))
-        skips = []
-        for level, encoder in enumerate(self.encoders):
-            hidden = encoder(hidden)
-            if generator is not None and self.channel_dropout and level >= FIRST_DEEP_LEVEL:
-                hidden = drop_channels(hidden, self.channel_dropout, generator)
-            if level < len(self.downs):
-                skips.append(hidden)
-                hidden = F.relu(self.downs[level](hidden))
-        for level in reversed(range(len(self.decoders))):
-            raised = F.interpolate(self.reduces[level](hidden), size=skips[level].shape[-2:])
-            hidden = self.decoders[level](torch.cat([raised, skips[level]], dim=1))
-        return F.pixel_shuffle(self.head(hidden), 2)
-
-
-def unet_reach_frames(blocks: tuple[int, ...]) -> int:
-    """How far, at most, lies an input frame that an output frame of the U-Net depends on."""
-    steps = [2 ** min(level + 1, 4) for level in range(len(blocks))]  # frames a step, by level
-    encoders = sum(2 * depth * step for depth, step in zip(blocks, steps, strict=True))
-    between = sum((1 + 3) * step for step in steps[:-1])  # a convolution down, three after merging
-    raising = TIME_STRIDE - 1  # nearest neighbours and pixel shuffle look back, never forward
-    return 2 + encoders + between + steps[0] + raising  # 2: the stem; steps[0]: the head
-
-
 class BandUNet(nn.Module, Separator):
     """See the module's docstring. Any number of channels: they share the mask, so the image stays."""
 
@@ -179,8 +117,7 @@ class BandUNet(nn.Module, Separator):
 
     def gather(self, power: Tensor) -> Tensor:
         """Sum over the bins of each band: (..., f, n) to (..., k, n)."""
-        with full_precision(power):
-            return (power.transpose(-2, -1) @ self.bands).transpose(-2, -1)
+        return gather_bands(power, self.bands)
 
     def features(self, energy: Tensor, activity: Tensor | None) -> Tensor:
         """`band_planes`, with spans one more: activity (b, s, t), else everywhere 1, in frames. One for
@@ -312,42 +249,3 @@ class BandUNet(nn.Module, Separator):
                 "absent": mean_where(snr_loss, absent),
             },
         )
-
-
-def drop_channels(hidden: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Silence whole channels of hidden (b, c, k, n), the others raised to keep the mean.
-
-    Tompson et al., "Efficient object localization using convolutional networks" (2015), sec. 3.2.
-    """
-    random = torch.rand((*hidden.shape[:2], 1, 1), generator=generator, device=generator.device)
-    return hidden * ((random >= probability) / (1 - probability)).to(hidden)
-
-
-def full_precision(like: Tensor) -> torch.autocast:
-    """Energies and queries need float32's range and digits also where the U-Net runs in bfloat16."""
-    return torch.autocast(like.device.type, enabled=False)
-
-
-def band_planes(energy: Tensor) -> Tensor:
-    """Energies as the U-Net sees them: energy (b, k, n) of the mixture to (b, 3, k, n).
-
-    First relative to all bands around this time, second to this band around this time (which
-    undoes the microphone's colour), third the band's place, which convolutions cannot know.
-    """
-    level = surroundings(energy.sum(dim=1, keepdim=True)) + 1e-12
-    floor = RELATIVE_FLOOR * level
-    overall = torch.log10(energy / level + RELATIVE_FLOOR) / 2 + 2
-    contrast = torch.log10((energy + floor) / (surroundings(energy) + floor)) / 2
-    place = torch.linspace(-1, 1, energy.shape[1], device=energy.device)
-    return torch.stack([overall, contrast, place[:, None].expand_as(energy)], dim=1)
-
-
-def surroundings(energy: Tensor) -> Tensor:
-    """Mean over the frames around each frame, fewer at the ends; (b, k, n) to the same."""
-    size = 2 * SURROUNDINGS_FRAMES + 1
-    return F.avg_pool1d(energy, size, 1, SURROUNDINGS_FRAMES, count_include_pad=False)
-
-
-def mean_where(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean over dim 1 of the chosen entries; nan where a row has none. (b, s) to (b,)."""
-    return torch.where(chosen, values, 0).sum(dim=1) / chosen.sum(dim=1)

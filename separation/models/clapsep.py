@@ -23,7 +23,7 @@ from ..networks.clapsep.decoder import CLAPSepDecoder
 from ..networks.clapsep.htsat import HTSAT, HTSATConfig
 from ..networks.magnitude_masks import MagnitudeMasks, SegmentConfig, rms_magnitude
 from ..networks.query_masks import only_queried
-from ..objectives.mask_bce import mean_of_queried
+from ..objectives.means import mean_of_queried
 from ..objectives.snr import negative_si_snr, negative_snr
 
 RESAMPLER_SAMPLES = 32  # within which an output of torchaudio's resampler depends on its input

@@ -27,21 +27,14 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
+from ..networks.unets.residual_unet import TIME_STRIDE, UNet, unet_reach_frames
+from ..objectives.means import mean_where
 from ..objectives.snr import thresholded_snr_loss
+from ..signal.band_energies import RELATIVE_FLOOR, SURROUNDINGS_FRAMES, band_planes, surroundings
 from ..signal.bands import band_weights
+from ..signal.precision import full_precision
 from ..signal.spectra import real_product, squared_magnitude
 from ..signal.stft import istft, stft
-from .band_unet import (
-    RELATIVE_FLOOR,
-    SURROUNDINGS_FRAMES,
-    TIME_STRIDE,
-    UNet,
-    band_planes,
-    full_precision,
-    mean_where,
-    surroundings,
-    unet_reach_frames,
-)
 
 REFINE_FRAMES = 75  # each side; what is taken is averaged over these around each frame
 LOGIT_LIMIT = 15.0  # of log odds: 1 - sigmoid(15) is 3e-7, float32's last digits

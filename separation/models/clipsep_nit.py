@@ -19,7 +19,8 @@ from ..interface import LossOutput, MixtureBatch, Separated
 from ..networks.log_frequency import LogFrequencySeparator, SpectrogramConfig
 from ..networks.query_masks import QueryMasks, only_queried
 from ..networks.unet import UNet, initialise
-from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets, mean_of_queried
+from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets
+from ..objectives.means import mean_of_queried
 from ..objectives.noise_invariant import (
     NoiseConfig,
     gamma_at,

@@ -46,13 +46,16 @@ from ..interface import (
     Separator,
     sample_noise,
 )
+from ..networks.unets.residual_unet import TIME_STRIDE
 from ..networks.velocity_head import VelocityHead, head_reach_frames
 from ..objectives.flow_matching import FlowConfig, draw_items
-from ..objectives.mask_bce import mean_of_queried
+from ..objectives.means import mean_of_queried
+from ..signal.band_energies import RELATIVE_FLOOR, band_planes, surroundings
+from ..signal.precision import full_precision
 from ..signal.spectra import real_product, squared_magnitude
 from ..signal.stft import istft
 from . import band_unet
-from .band_unet import BandUNet, band_planes, full_precision, surroundings
+from .band_unet import BandUNet
 
 LEVEL_FRAMES = 5  # over which the mixture's level is taken, in each band
 MIN_DOUBT = 1e-4
@@ -92,9 +95,9 @@ class Config:
         check_solver(self.solver, self.num_steps)
         if self.temperature < 0:
             raise ValueError(f"temperature is {self.temperature}; expected 0 or more")
-        if self.noise_frames % band_unet.TIME_STRIDE:
+        if self.noise_frames % TIME_STRIDE:
             raise ValueError(
-                f"noise_frames is {self.noise_frames}; expected a multiple of {band_unet.TIME_STRIDE}"
+                f"noise_frames is {self.noise_frames}; expected a multiple of {TIME_STRIDE}"
             )
 
     @property
@@ -191,7 +194,7 @@ class FlowUNet(nn.Module, Separator):
     def level(self, energy: Tensor) -> Tensor:
         """Energy of a bin around each bin, (b, k, n) to (b, f, n); 0 only where all around is silent."""
         floor = surroundings(energy.sum(dim=1, keepdim=True)) / energy.shape[1]
-        heard = energy + band_unet.RELATIVE_FLOOR * floor
+        heard = energy + RELATIVE_FLOOR * floor
         mean = F.avg_pool1d(heard, LEVEL_FRAMES, 1, LEVEL_FRAMES // 2, count_include_pad=False)
         return self.to_bins(mean / self.band_bins())
 

@@ -46,7 +46,7 @@ from ..networks.mel.codec import MelCodec
 from ..networks.mel.vae import VAEConfig
 from ..networks.velocity_unet import UNetConfig, VelocityUNet
 from ..objectives.flow_matching import FlowConfig, draw_items
-from ..objectives.mask_bce import mean_of_queried
+from ..objectives.means import mean_of_queried
 from ..signal.levels import levels
 from ..signal.mel import MelConfig
 from ..signal.segments import join_overlapping

@@ -20,7 +20,7 @@ from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
 from ..networks.query_masks import only_queried
-from ..objectives.mask_bce import mean_of_queried
+from ..objectives.means import mean_of_queried
 from ..signal.stft import hann_istft, hann_stft
 
 SLOPE = 0.01  # of the leaky ReLUs

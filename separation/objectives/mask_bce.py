@@ -71,9 +71,3 @@ def mask_bce(mask: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     with torch.autocast(mask.device.type, enabled=False):
         bce = F.binary_cross_entropy(mask.float(), target, reduction="none")
         return (bce * weight).mean(dim=(-2, -1))
-
-
-def mean_of_queried(values: Tensor, queried: Tensor) -> Tensor:
-    """Mean over the sources that are queried, 0 where none is: (b, s, ...), (b, s) bool to (b, ...)."""
-    chosen = queried.reshape(*queried.shape, *[1] * (values.dim() - 2))
-    return torch.where(chosen, values, 0).sum(dim=1) / chosen.sum(dim=1).clamp_min(1)

@@ -1,0 +1,39 @@
+"""Band energies of a spectrogram, and the planes in which the band networks see them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .precision import full_precision
+
+SURROUNDINGS_FRAMES = 75  # each side: energies are taken relative to their mean over these
+RELATIVE_FLOOR = 1e-7  # -70 dB: energies farther below their surroundings count as silence
+
+
+def gather_bands(power: Tensor, bands: Tensor) -> Tensor:
+    """Sum over the bins of each band: power (..., f, n) and weights (f, k), see `band_weights`, to
+    (..., k, n)."""
+    with full_precision(power):
+        return (power.transpose(-2, -1) @ bands).transpose(-2, -1)
+
+
+def band_planes(energy: Tensor) -> Tensor:
+    """Energies as the U-Net sees them: energy (b, k, n) of the mixture to (b, 3, k, n).
+
+    First relative to all bands around this time, second to this band around this time (which
+    undoes the microphone's colour), third the band's place, which convolutions cannot know.
+    """
+    level = surroundings(energy.sum(dim=1, keepdim=True)) + 1e-12
+    floor = RELATIVE_FLOOR * level
+    overall = torch.log10(energy / level + RELATIVE_FLOOR) / 2 + 2
+    contrast = torch.log10((energy + floor) / (surroundings(energy) + floor)) / 2
+    place = torch.linspace(-1, 1, energy.shape[1], device=energy.device)
+    return torch.stack([overall, contrast, place[:, None].expand_as(energy)], dim=1)
+
+
+def surroundings(energy: Tensor) -> Tensor:
+    """Mean over the frames around each frame, fewer at the ends; (b, k, n) to the same."""
+    size = 2 * SURROUNDINGS_FRAMES + 1
+    return F.avg_pool1d(energy, size, 1, SURROUNDINGS_FRAMES, count_include_pad=False)
