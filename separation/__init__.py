@@ -7,9 +7,9 @@ DEFAULT_MODEL = "sounds150"  # the shipped checkpoint that is used where none is
 
 if TYPE_CHECKING:
     from .api import Model, Result, load
-    from .checkpoint import load_checkpoint, save_checkpoint
     from .components import build_encoder, build_separator
     from .interface import LossOutput, MixtureBatch, Separated, Separator
+    from .storage.checkpoint import load_checkpoint, save_checkpoint
 
 # Imported at first use, so that importing the package stays quick.
 _EXPORTS = {
@@ -22,8 +22,8 @@ _EXPORTS = {
     "Separator": ".interface",
     "build_encoder": ".components",
     "build_separator": ".components",
-    "load_checkpoint": ".checkpoint",
-    "save_checkpoint": ".checkpoint",
+    "load_checkpoint": ".storage.checkpoint",
+    "save_checkpoint": ".storage.checkpoint",
 }
 __all__ = [
     "DEFAULT_MODEL",

@@ -36,7 +36,6 @@ from .audio.flac import as_flac, check_flac, flac_subtype
 from .audio.reader import AudioReader
 from .audio.sample_format import split
 from .audio.writer import AudioWriter
-from .checkpoint import file_fingerprint, load_checkpoint, weights_fingerprint
 from .inference.best_of_n import BestOfN, explained
 from .inference.chunks import BLOCK_SAMPLES
 from .inference.constraints import separate_constrained
@@ -48,6 +47,7 @@ from .published.installed import get_model, hub_folder, is_hub_name
 from .published.reader import load_published
 from .published.registry import no_such_model, published_models
 from .runtime.accelerate import accelerate, check_runtime
+from .storage.checkpoint import file_fingerprint, load_checkpoint, weights_fingerprint
 
 log = logging.getLogger("qsep")
 

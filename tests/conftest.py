@@ -10,7 +10,7 @@ from tiny import tiny_separator
 
 from qsep.queries.encoders import minilm
 from qsep.recipes.cli.main import main
-from qsep.separation.checkpoint import describe, save_checkpoint
+from qsep.separation.storage.checkpoint import describe, save_checkpoint
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.separation import api
 from qsep.separation.api import Model, load
 from qsep.separation.audio.reader import AudioError
-from qsep.separation.checkpoint import describe, save_checkpoint
+from qsep.separation.storage.checkpoint import describe, save_checkpoint
 
 
 @pytest.fixture(name="model")
@@ -28,7 +28,7 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkpoint folder whose encoder is the stub."""
     monkeypatch.setenv("QSEP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(
-        "qsep.separation.checkpoint.build_encoder",
+        "qsep.separation.storage.checkpoint.build_encoder",
         lambda _, config: StubEncoder(StubConfig(**config)),
     )
     separator = tiny_separator()

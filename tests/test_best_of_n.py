@@ -15,9 +15,9 @@ from qsep.queries.cache import CachedEncoder
 from qsep.queries.interface import AudioQuery, Constraints, Query, QueryEmbedding, TextQuery
 from qsep.queries.media import read_recording
 from qsep.separation.api import Model
-from qsep.separation.checkpoint import describe, save_checkpoint
 from qsep.separation.inference.best_of_n import BestOfNSeparator, ByConsistency, ByEmbedding
 from qsep.separation.inference.chunks import geometry
+from qsep.separation.storage.checkpoint import describe, save_checkpoint
 
 
 class Prefers:

@@ -273,7 +273,7 @@ def test_recipes_train_on_what_was_prepared(
     datasets: tuple[str, ...],
 ) -> None:
     from qsep.recipes.training import build
-    from qsep.separation import checkpoint
+    from qsep.separation.storage import checkpoint
 
     def build_encoder(kind: str, settings: dict[str, Any]) -> Any:
         return StubEncoder(StubConfig(dim=512))

@@ -1,4 +1,4 @@
-"""qsep.separation.checkpoint: what is saved comes back, and what is damaged is refused in one line."""
+"""storage.checkpoint: what is saved is loaded again unchanged; damaged files are refused in one line."""
 
 import json
 import os
@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import SETTINGS, tiny_separator
 
-from qsep.separation.checkpoint import (
+from qsep.separation.components import build_encoder, build_separator, from_settings
+from qsep.separation.storage.checkpoint import (
     describe,
     load_checkpoint,
     read_weights,
     save_checkpoint,
     weights_fingerprint,
 )
-from qsep.separation.components import build_encoder, build_separator, from_settings
 
 
 def saved(folder: Path, seed: int = 0, **settings: Any) -> Path:

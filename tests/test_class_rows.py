@@ -18,9 +18,9 @@ from qsep.recipes.training.class_rows import NEW_ODDS, regrown
 from qsep.recipes.training.config import recipe_from
 from qsep.recipes.training.loop import train
 from qsep.recipes.training.tasks.retention import Retention
-from qsep.separation.checkpoint import read_weights
 from qsep.separation.interface import MixtureBatch
 from qsep.separation.models.class_unet import Config, build
+from qsep.separation.storage.checkpoint import read_weights
 
 SMALL = {
     "sample_rate": 8000,

@@ -16,8 +16,8 @@ from tiny_encoders import CLAP_WIDTH, CLIP_WIDTH, clip_model, pixels, save_clap,
 from qsep.queries.interface import AudioQuery, ImageQuery, MixedQuery, TextQuery
 from qsep.recipes.cli.queries import queries_from
 from qsep.separation.api import load
-from qsep.separation.checkpoint import describe, load_checkpoint, save_checkpoint
 from qsep.separation.components import build_encoder
+from qsep.separation.storage.checkpoint import describe, load_checkpoint, save_checkpoint
 
 
 def checkpoint(folder: Path, kind: str, settings: dict[str, Any], width: int) -> Path:

@@ -13,8 +13,8 @@ from qsep.queries.encoders import minilm
 from qsep.queries.encoders.phrase_book import Config, build
 from qsep.queries.interface import TextQuery
 from qsep.separation.api import load
-from qsep.separation.checkpoint import carry_encoder, describe, save_checkpoint
 from qsep.separation.components import build_separator
+from qsep.separation.storage.checkpoint import carry_encoder, describe, save_checkpoint
 
 BOOK = """
 [labels.dog]

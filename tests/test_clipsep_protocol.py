@@ -19,7 +19,7 @@ from qsep.evaluation.run import Summary, evaluate
 from qsep.queries.encoders import minilm
 from qsep.queries.interface import TextQuery
 from qsep.separation.api import Model
-from qsep.separation.checkpoint import describe, save_checkpoint
+from qsep.separation.storage.checkpoint import describe, save_checkpoint
 
 museval = import_museval()
 

@@ -18,11 +18,11 @@ from tiny import (
 )
 
 from qsep.queries.interface import QueryEmbedding
-from qsep.separation.checkpoint import describe, save_checkpoint
 from qsep.separation.components import build_separator
 from qsep.separation.models.flow_unet import power
 from qsep.separation.signal.band_energies import band_planes
 from qsep.separation.signal.stft import istft
+from qsep.separation.storage.checkpoint import describe, save_checkpoint
 
 
 def asked(batch: int, num: int) -> QueryEmbedding:

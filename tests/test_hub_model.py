@@ -14,8 +14,14 @@ from local_hub import COMMIT, Fault, LocalHub, local_hub, use
 from tiny import noise
 
 from qsep.separation.api import Model, load
-from qsep.separation.card import named, title_of, use_section, with_header, without_header
 from qsep.separation.published.hub_model import HubModel, push
+from qsep.separation.storage.model_card import (
+    named,
+    title_of,
+    use_section,
+    with_header,
+    without_header,
+)
 
 
 @pytest.fixture(name="hub")

@@ -15,8 +15,8 @@ from qsep.queries.reading.book import read_book
 from qsep.queries.reading.likeness import DECAY, SCALE, SHARPNESS, fit, unit
 from qsep.queries.reading.reader import KNOWN_FROM, NEAR_FROM, key
 from qsep.queries.reading.spelling import Speller, check_script
-from qsep.separation.checkpoint import carry_encoder, describe, stored_encoder
 from qsep.separation.inference.unexplained import degrees_in
+from qsep.separation.storage.checkpoint import carry_encoder, describe, stored_encoder
 
 BOOK = """
 [labels.dog]

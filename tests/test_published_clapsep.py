@@ -17,11 +17,11 @@ from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.recipes.training.clap_ears import write_ears
-from qsep.separation.checkpoint import load_checkpoint, read_weights
 from qsep.separation.components import from_settings
 from qsep.separation.networks.clapsep.htsat import HTSATConfig
 from qsep.separation.published.clapsep import RELEASED_CLAP, renamed, settings_of
 from qsep.separation.published.reader import convert_to_folder, load_published
+from qsep.separation.storage.checkpoint import load_checkpoint, read_weights
 
 RANK, MASK_WIDTH = 2, 16
 Change = Callable[[dict[str, Any]], Any]

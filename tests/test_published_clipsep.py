@@ -16,10 +16,10 @@ from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding
 from qsep.separation.api import load
-from qsep.separation.checkpoint import load_checkpoint
 from qsep.separation.published.clipsep import published_modules
 from qsep.separation.published.reader import convert_to_folder, load_published
 from qsep.separation.published.registry import published_models
+from qsep.separation.storage.checkpoint import load_checkpoint
 
 LEVELS = 3
 LABELS = {"violin": 1, "dog barking": 0, "rain": 2}
@@ -62,8 +62,8 @@ Release = Callable[..., Path]
 @pytest.fixture(autouse=True)
 def clip_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stub 512 wide where a checkpoint asks for CLIP; other encoders are the real ones."""
-    from qsep.separation import checkpoint
     from qsep.separation.published import reader
+    from qsep.separation.storage import checkpoint
 
     built = checkpoint.build_encoder
 

@@ -25,12 +25,12 @@ from test_published_resunet30 import (  # noqa: F401
 from tiny import noise
 
 from qsep.separation.api import Model, load
-from qsep.separation.card import licence_of
-from qsep.separation.checkpoint import load_checkpoint
 from qsep.separation.published.installed import get_model, is_here, models_folder
 from qsep.separation.published.reader import load_published
 from qsep.separation.published.registry import PublishedFile, published_models
 from qsep.separation.published.transfer import DownloadError
+from qsep.separation.storage.checkpoint import load_checkpoint
+from qsep.separation.storage.model_card import licence_of
 from qsep.separation.storage.results import LISTING
 
 clapsep = pytest.fixture(name="clapsep")(clapsep_releaser.__wrapped__)

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from qsep.queries.interface import AudioQuery, QueryEmbedding, TextQuery
 from qsep.separation.api import load
-from qsep.separation.checkpoint import load_checkpoint
 from qsep.separation.published.reader import convert_to_folder, load_published
 from qsep.separation.published.resunet30 import published_modules
+from qsep.separation.storage.checkpoint import load_checkpoint
 
 WINDOW, BINS = 1024, 513  # of the baseline: 16 kHz
 CHANNELS = [2, 3, 4, 5, 6, 6]
@@ -30,8 +30,8 @@ Release = Callable[..., Path]
 @pytest.fixture(autouse=True)
 def clap_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stub 512 wide where a checkpoint asks for CLAP; other encoders are the real ones."""
-    from qsep.separation import checkpoint
     from qsep.separation.published import reader
+    from qsep.separation.storage import checkpoint
 
     built = checkpoint.build_encoder
 

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from qsep.queries.encoders import minilm
 from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.separation.api import load
-from qsep.separation.checkpoint import describe, save_checkpoint
 from qsep.separation.inference.chunks import geometry, separate_chunks
 from qsep.separation.networks.residual import Upsample
 from qsep.separation.runtime import onnx_graphs
@@ -30,6 +29,7 @@ from qsep.separation.runtime.accelerate import (
     networks_of,
 )
 from qsep.separation.runtime.onnx_graphs import GraphRunner
+from qsep.separation.storage.checkpoint import describe, save_checkpoint
 
 GRAPH_RUNTIMES = [
     pytest.param(

@@ -29,9 +29,9 @@ from torch import Tensor
 
 import qsep.separation.models
 from qsep.queries.interface import QueryEmbedding
-from qsep.separation.checkpoint import describe, save_checkpoint
 from qsep.separation.components import build_encoder, component_names
 from qsep.separation.interface import MixtureBatch, Separator
+from qsep.separation.storage.checkpoint import describe, save_checkpoint
 
 # Every file, whether or not it has an entry in SETTINGS (it then fails), and the variants listed there.
 pytestmark = pytest.mark.parametrize(
@@ -282,7 +282,7 @@ import sys
 from pathlib import Path
 import numpy, torch
 from qsep.queries.interface import QueryEmbedding
-from qsep.separation.checkpoint import load_checkpoint
+from qsep.separation.storage.checkpoint import load_checkpoint
 
 torch.set_num_threads(int(sys.argv[2]))
 folder = Path(sys.argv[1])

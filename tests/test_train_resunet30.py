@@ -49,7 +49,7 @@ def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def clap_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     from qsep.recipes.training import build
-    from qsep.separation import checkpoint
+    from qsep.separation.storage import checkpoint
 
     def build_encoder(kind: str, settings: dict[str, Any]) -> Any:
         assert kind == "clap"

@@ -15,7 +15,7 @@ from qsep.recipes.data.mixtures.videos import VideoMixConfig
 from qsep.recipes.training import loop
 from qsep.recipes.training.build import build_book, build_data, build_query_encoder
 from qsep.recipes.training.config import TrainConfig, read_recipe
-from qsep.separation.checkpoint import load_checkpoint
+from qsep.separation.storage.checkpoint import load_checkpoint
 
 RATE = 8000
 SHOWN = {  # what a recipe shows of a source

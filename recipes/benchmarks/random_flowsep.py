@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from qsep.queries.encoders.t5 import T5, Config
-from qsep.separation.checkpoint import ENCODER_FOLDER, describe, save_checkpoint
 from qsep.separation.components import build_separator
+from qsep.separation.storage.checkpoint import ENCODER_FOLDER, describe, save_checkpoint
 
 from ..training.config import override_value
 

@@ -104,7 +104,7 @@ def separator_of(kind: str, folder: Path | None) -> Any:
     """Of a checkpoint, or of the published size with random weights."""
     if folder is None:
         return random_separator(kind, {})
-    from qsep.separation.checkpoint import load_checkpoint
+    from qsep.separation.storage.checkpoint import load_checkpoint
 
     return load_checkpoint(folder)[0]
 

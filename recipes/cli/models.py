@@ -66,8 +66,8 @@ def list_models(
 
 def shipped_lines() -> list[Line]:
     from qsep.separation.api import CHECKPOINTS_DIR, shipped_models
-    from qsep.separation.card import licence_of, title_of
-    from qsep.separation.checkpoint import read_config, stored_classes
+    from qsep.separation.storage.checkpoint import read_config, stored_classes
+    from qsep.separation.storage.model_card import licence_of, title_of
 
     lines = []
     for name in shipped_models():
@@ -219,7 +219,7 @@ def describe_published(facts: PublishedModel) -> None:
 
 
 def describe_folder(folder: Path, json_output: bool) -> None:
-    from qsep.separation.checkpoint import read_config, stored_classes
+    from qsep.separation.storage.checkpoint import read_config, stored_classes
 
     config = read_config(folder)
     if json_output:
@@ -246,8 +246,8 @@ def describe_folder(folder: Path, json_output: bool) -> None:
 
 def kinds_of_query(folder: Path, config: dict[str, Any]) -> str:
     """What a model reads and by which encoder, or why that cannot be told here."""
-    from qsep.separation.checkpoint import stored_encoder
     from qsep.separation.inference.examples import readable
+    from qsep.separation.storage.checkpoint import stored_encoder
 
     described = f"by {config['encoder']['kind']} ({config['encoder']['fingerprint']})"
     try:

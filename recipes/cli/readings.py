@@ -30,7 +30,7 @@ def read(
     """What a model takes words for, without a recording: its classes, each with a degree."""
     from qsep.queries.interface import TextQuery
     from qsep.separation.api import checkpoint_folder
-    from qsep.separation.checkpoint import read_config, stored_encoder
+    from qsep.separation.storage.checkpoint import read_config, stored_encoder
 
     folder = checkpoint_folder(model)
     config = read_config(folder)

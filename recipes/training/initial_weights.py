@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from qsep.separation.checkpoint import read_weights
+from qsep.separation.storage.checkpoint import read_weights
 from qsep.separation.storage.results import Results
 
 from .class_rows import regrown, starting_classes

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from qsep.separation.checkpoint import carry_encoder, describe, save_checkpoint
 from qsep.separation.interface import MixtureBatch
+from qsep.separation.storage.checkpoint import carry_encoder, describe, save_checkpoint
 from qsep.separation.storage.results import Results
 from qsep.separation.storage.temporary import temporary_folder
 

@@ -6,8 +6,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from qsep.separation.card import citation_section, use_section, with_header
-from qsep.separation.checkpoint import stored_classes
+from qsep.separation.storage.checkpoint import stored_classes
+from qsep.separation.storage.model_card import citation_section, use_section, with_header
 
 from .config import Recipe
 

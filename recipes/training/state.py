@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qsep.separation.checkpoint import explained
+from qsep.separation.storage.checkpoint import explained
 from qsep.separation.storage.results import Results
 from qsep.separation.storage.temporary import write_atomically
 

@@ -330,7 +330,7 @@ class FlowUNet(nn.Module, Separator):
 
 def load_teacher(folder: Path) -> FlowUNet:
     """Of a checkpoint folder; ValueError where it holds another kind."""
-    from ..checkpoint import read_config, read_weights
+    from ..storage.checkpoint import read_config, read_weights
 
     description = read_config(folder)["separator"]
     if description["kind"] != Path(__file__).stem:

@@ -11,8 +11,8 @@ from typing import Any
 from huggingface_hub import HfApi, ModelCard, ModelHubMixin
 
 from ..api import Model, load
-from ..card import named, with_header
-from ..checkpoint import CHECKPOINT, ENCODER_FOLDER, read_config
+from ..storage.checkpoint import CHECKPOINT, ENCODER_FOLDER, read_config
+from ..storage.model_card import named, with_header
 from ..storage.results import Results
 from .reader import convert_to_folder
 from .transfer import DownloadError, explained
@@ -41,7 +41,7 @@ class HubModel(ModelHubMixin, Model):
         if self.source is None:
             raise ValueError(
                 "this model was made of parts and not loaded: write it with "
-                "qsep.separation.checkpoint.save_checkpoint"
+                "qsep.separation.storage.checkpoint.save_checkpoint"
             )
         with tempfile.TemporaryDirectory() as scratch:
             folder = self.source

@@ -8,10 +8,16 @@ from typing import Any
 from qsep.queries.files.weights import Unfilled, load_weights, read_state_dict
 from qsep.queries.interface import QueryEncoder
 
-from ..card import citation_section, use_section, with_header
-from ..checkpoint import carry_encoder, check_width, describe, file_fingerprint, save_checkpoint
 from ..components import build_encoder, build_separator
 from ..interface import Separator
+from ..storage.checkpoint import (
+    carry_encoder,
+    check_width,
+    describe,
+    file_fingerprint,
+    save_checkpoint,
+)
+from ..storage.model_card import citation_section, use_section, with_header
 from ..storage.temporary import temporary_folder
 from . import bimodal, clapsep, clipsep, flowsep, htdemucs, resunet30
 from .converted import Converted

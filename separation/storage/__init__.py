@@ -1,1 +1,1 @@
-"""Files that this package writes: temporary ones, and folders of results."""
+"""What is written to disk: checkpoints and model cards, folders of results, temporary files."""

@@ -19,8 +19,8 @@ from qsep.recipes.data.synthetic import synthesize
 from qsep.recipes.training import loop
 from qsep.recipes.training.config import recipe_from
 from qsep.recipes.training.tasks.waveforms import draw_waveforms
-from qsep.separation.checkpoint import load_checkpoint
 from qsep.separation.interface import MixtureBatch
+from qsep.separation.storage.checkpoint import load_checkpoint
 
 pytest.importorskip("lightning_fabric", reason="training needs pip install qsep[train]")
 

@@ -22,10 +22,10 @@ from torch import Tensor
 from qsep.queries.files.weights import Unfilled, check_weights
 from qsep.queries.interface import QueryEncoder
 
-from .components import build_encoder, build_separator
-from .interface import Separator
-from .storage.results import replace_folder
-from .storage.temporary import temporary_folder
+from ..components import build_encoder, build_separator
+from ..interface import Separator
+from .results import replace_folder
+from .temporary import temporary_folder
 
 FORMAT_VERSION = 1
 CHECKPOINT = "checkpoint"  # whose files the folder's listing has
