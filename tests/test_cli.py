@@ -198,7 +198,7 @@ def test_a_wrong_recipe_is_one_line(
 def test_training_without_its_packages_names_the_extra(
     qsep: Run, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qsep.recipes.cli.main.find_spec", lambda name: None)
+    monkeypatch.setattr("qsep.recipes.cli.train.find_spec", lambda name: None)
     assert "pip install 'qsep[train]'" in qsep("train", recipe, "-o", "run").error
 
 

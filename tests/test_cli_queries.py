@@ -14,7 +14,7 @@ from tiny import tiny_separator
 from tiny_encoders import CLAP_WIDTH, CLIP_WIDTH, clip_model, pixels, save_clap, save_clip_config
 
 from qsep.queries.interface import AudioQuery, ImageQuery, MixedQuery, TextQuery
-from qsep.recipes.cli.queries import queries_from
+from qsep.recipes.cli.separate.queries import queries_from
 from qsep.separation.api import load
 from qsep.separation.components import build_encoder
 from qsep.separation.storage.checkpoint import describe, load_checkpoint, save_checkpoint
@@ -137,7 +137,7 @@ def test_examples_share_the_weight_of_a_mix(folder: Path) -> None:
         (("-q", "dog", "--query-audio", "howl.wav", "--mix-weight", "1.5"), "1.5 is not between"),
         (("-q", "dog", "--query-audio", "howl.wav", "--mix-weight", "nan"), "nan is not between"),
         (("-q", "howl", "--query-audio", "howl.wav"), "'howl' and 'howl' would both be written to"),
-        ((), "say which sound to take out"),
+        ((), "say which sound to extract"),
     ],
 )
 def test_what_cannot_be_asked_costs_one_line_and_no_file(

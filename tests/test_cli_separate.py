@@ -232,7 +232,7 @@ def test_an_unfamiliar_query_is_warned_of(
     [
         (("no.wav", "-q", "rain"), "no.wav does not exist: check the name"),
         ((".", "-q", "rain"), ". is a folder: name the recordings in it, as ./*.wav"),
-        (("a.wav",), "say which sound to take out, as -q 'a dog barking'"),
+        (("a.wav",), "no query: say which sound to extract, as -q 'a dog barking'"),
         (("a.wav", "-q", ""), "the query is empty; say which sound"),
         (("a.wav", "-q", "rain", "-q", " \t"), "the query is empty; say which sound"),
         (("a.wav", "-q", "rain", "-o", "b.wav"), "b.wav is a file: give -o a folder"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .corpora import COMMANDS
+from .options import as_pairs
 
 if TYPE_CHECKING:
     from ..data.prepare.caption_lists import Written
@@ -109,7 +110,6 @@ def prepare_captions_data(
     from ..data.prepare.captions import Request, prepare_captions
     from ..data.prepare.recordings import Care
     from ..inference.batch import progress_bar
-    from .main import as_pairs
 
     request = Request(dataset, folder, as_pairs(settings or []), lists, exclude or ())
     with progress_bar(dataset) as progress:

@@ -21,6 +21,12 @@ OPTIONAL = {  # what it is for, and what brings it
 REINSTALL = "pip install --force-reinstall qsep"
 
 
+def doctor() -> None:
+    """Print what is installed and how to add what is missing: packages, devices, decoders, models."""
+    for line in report():
+        print(line)
+
+
 def report() -> Iterator[str]:
     import torch
 

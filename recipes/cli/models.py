@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .readings import read
+from qsep.separation import DEFAULT_MODEL
+
+from .options import ModelOption
 
 if TYPE_CHECKING:
     from qsep.separation.published.registry import PublishedModel
 
 models_app = typer.Typer(no_args_is_help=True, help="What models there are and what they know.")
-models_app.command()(read)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 COLUMNS = "{:20} {:5} {:>8}  {:24} {}"
@@ -166,7 +167,6 @@ def model_info(
     json_output: Annotated[bool, typer.Option("--json", help="The whole configuration.")] = False,
 ) -> None:
     """What a model is, what it knows, and how it was made; published ones are not downloaded for this."""
-    from qsep.separation import DEFAULT_MODEL
     from qsep.separation.api import checkpoint_folder, shipped_models
     from qsep.separation.published.installed import installed_folder
     from qsep.separation.published.registry import published_models
@@ -256,6 +256,39 @@ def kinds_of_query(folder: Path, config: dict[str, Any]) -> str:
         return f"{described}, which is not usable here: {error}"
     kinds = readable(modalities, bool(config["separator"]["config"].get("concepts")))
     return f"{' and '.join(sorted(kind.kind for kind in kinds))}, {described}"  # type: ignore[attr-defined]
+
+
+@models_app.command("read")
+def read_queries(
+    words: Annotated[
+        list[str], typer.Argument(help="Queries, as 'the drums'.", metavar="WORDS...")
+    ],
+    model: ModelOption = DEFAULT_MODEL,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="One JSON object a query on standard output.")
+    ] = False,
+) -> None:
+    """What a model takes words for, without a recording: its classes, each with a degree."""
+    from qsep.queries.interface import TextQuery
+    from qsep.separation.api import checkpoint_folder
+    from qsep.separation.storage.checkpoint import read_config, stored_encoder
+
+    folder = checkpoint_folder(model)
+    config = read_config(folder)
+    encoder = stored_encoder(folder, config)
+    for text in words:
+        reading = encoder.read(TextQuery(text))
+        if reading is None:
+            raise ValueError(
+                f"{model} does not read words as classes (its encoder is {config['encoder']['kind']}); "
+                "give a model that has a phrase book"
+            )
+        if json_output:
+            print(json.dumps(reading.plain()))
+            continue
+        print(reading.line())
+        for label, degree in reading.classes:
+            print(f"  {label:20} {degree:.2f}")
 
 
 @models_app.command("convert")

@@ -1,7 +1,8 @@
-"""What several of qsep's commands share: options, and exit codes."""
+"""What several of qsep's commands share: options, KEY=VALUE arguments, and exit codes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -13,9 +14,23 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="A name of 'qsep models list' (published ones are fetched at first use), a checkpoint's "
-        "folder, ORG/NAME[@REVISION] of the Hugging Face hub, or a released file.",
+        help="A name of 'qsep models list' (published models are downloaded at first use), a checkpoint "
+        "folder, ORG/NAME[@REVISION] on the Hugging Face hub, or a released checkpoint file.",
     ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace existing files.")]
+RuntimeOption = Annotated[
+    str, typer.Option(help="What runs the network: torch, or on the CPU openvino or onnx.")
+]
+PrecisionOption = Annotated[
+    str, typer.Option(help="fp32 or bf16. bf16 is faster on CPUs that support it; about 1 % off.")
+]
+
+
+def as_pairs(settings: Sequence[str]) -> dict[str, str]:
+    """KEY=VALUE arguments as a dictionary; ValueError for one without a "="."""
+    for setting in settings:
+        if "=" not in setting:
+            raise ValueError(f"{setting!r}: expected KEY=VALUE")
+    return {key: value for key, _, value in (setting.partition("=") for setting in settings)}

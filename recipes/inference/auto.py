@@ -26,7 +26,8 @@ from qsep.separation.detection.nodes import NodeSeparator
 from qsep.separation.inference.chunks import BLOCK_SAMPLES
 from qsep.separation.storage.results import Results
 
-from .batch import check_jobs, progress_bar, refuse_taken, report_failure
+from .batch import check_jobs, progress_bar, refuse_existing, report_failure
+from .output import Output
 from .timeline import draw_timeline
 
 log = logging.getLogger("qsep")
@@ -39,9 +40,12 @@ Progress = Callable[[float, float | None], object]
 class Task:
     """levels: of the hierarchy, in the order in which nodes are listed."""
 
-    out: Path
+    output: Output
     levels: tuple[Level, ...]
-    overwrite: bool
+
+    @property
+    def out(self) -> Path:
+        return self.output.folder
 
     @cached_property
     def results(self) -> Results:
@@ -69,18 +73,16 @@ def parse_levels(levels: Sequence[str]) -> tuple[Level, ...]:
 
 def check_inputs(inputs: Sequence[Path], task: Task) -> None:
     """Raise ValueError for what is wrong before any work."""
-    results = check_jobs(inputs, [], task.out, False, task.overwrite, command="auto")
+    results = check_jobs(inputs, [], task.output, command="auto")
     stems: dict[str, Path] = {}
     for path in inputs:
         if (other := stems.setdefault(path.stem, path)) != path:
             raise ValueError(f"{other} and {path} would be written to one: take two runs")
     files = [file for path in inputs for file in (task.summary(path), task.picture(path))]
-    refuse_taken(files, inputs, task.overwrite, results)
+    refuse_existing(files, inputs, task.output, results)
 
 
-def separate_all(
-    separator: NodeSeparator, inputs: Sequence[Path], task: Task, json_output: bool
-) -> bool:
+def separate_all(separator: NodeSeparator, inputs: Sequence[Path], task: Task) -> bool:
     """Write each input's sounds and say so; False if some input failed."""
     from .level_words import level_in_words
 
@@ -92,9 +94,9 @@ def separate_all(
                 summary = separate_sounds(separator, path, inputs, task, progress)
         except Exception as error:  # whatever is wrong with one file, the others go on
             all_done = False
-            report_failure(path, error, json_output)
+            report_failure(path, error, task.output.json)
             continue
-        if json_output:
+        if task.output.json:
             print(json.dumps(summary))
             continue
         for sound in summary["sounds"]:
@@ -129,7 +131,7 @@ def separate_sounds(
     if len(files) < len(groups):
         raise ValueError(f"{path}: two nodes would be written to one file; choose fewer levels")
     results = task.results
-    refuse_taken(files, inputs, task.overwrite, results)
+    refuse_existing(files, inputs, task.output, results)
     previous = written_before(task.summary(path), task.out)
     levels = (
         write_targets(separator, path, files, activity, progress, results.commit) if files else []

@@ -1,4 +1,4 @@
-"""Separating many files: everything that can be refused is refused first, one bad file stops none."""
+"""Separating several files: all checks come first, and a file that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from qsep.separation.storage.results import Results
 
 from ..cli.errors import one_line, say_error
 from ..cli.timing import timed
+from .output import Output
 
 if TYPE_CHECKING:
     from qsep.separation.api import Model
@@ -25,64 +26,80 @@ if TYPE_CHECKING:
 def check_jobs(
     inputs: Sequence[Path],
     queries: Sequence[Query],
-    out: Path,
-    residual: bool,
-    overwrite: bool,
-    common: bool = False,
+    output: Output,
+    exclusive: bool = False,
     command: str = "separate",
-    file_format: str = "wav",
 ) -> Results:
-    """Raise ValueError for what is wrong before any work: inputs, folder, files in the way.
+    """Raise ValueError for everything that can be refused before any work starts.
 
-    common: all queries share one residual. Returns the folder of results, which may hold files of others;
+    That is: missing inputs, a folder that cannot be written to, two results of one name, files in the way.
+    exclusive: all queries share one residual. Returns the folder of results, which may hold other files;
     with overwrite, only what the same command wrote there is replaced.
     """
-    if file_format not in FORMATS:
-        raise ValueError(f"--format {file_format}: expected {' or '.join(FORMATS)}")
+    if output.file_format not in FORMATS:
+        raise ValueError(f"--format {output.file_format}: expected {' or '.join(FORMATS)}")
+    check_inputs(inputs)
+    results = Results(output.folder, command, shared=True)
+    check_writable(output.folder)
+    refuse_existing(planned_files(inputs, queries, output, exclusive), inputs, output, results)
+    return results
+
+
+def check_inputs(inputs: Sequence[Path]) -> None:
+    """Raise ValueError for an input that is missing or a folder."""
     for path in inputs:
         if not path.exists():
             raise ValueError(f"{path} does not exist: check the name")
         if path.is_dir():
             raise ValueError(f"{path} is a folder: name the recordings in it, as {path}/*.wav")
-    results = Results(out, command, shared=True)
-    parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+
+
+def check_writable(folder: Path) -> None:
+    """Raise ValueError unless the folder, or the nearest existing one above it, can be written to."""
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ValueError(f"{parent} cannot be written to: choose another folder with -o")
-    claimed: dict[Path, tuple[Path, Query | None]] = {}  # None: the residual of all
+
+
+def planned_files(
+    inputs: Sequence[Path], queries: Sequence[Query], output: Output, exclusive: bool
+) -> list[Path]:
+    """Every file that the results will be written to; ValueError where two results share one."""
+    sources: dict[Path, tuple[Path, Query | None]] = {}  # None: the residual common to all queries
     for path in inputs:
         for query in queries:
-            names = result_names(path.stem, query.name, residual, common, file_format)
-            for name, owner in zip(names, (query, None if common else query), strict=False):
-                target = out / name
-                other, same = claimed.setdefault(target, (path, owner))
-                if other != path or same is not owner:
-                    what = (
-                        f"{other} and {path}"
-                        if other != path
-                        else f"{called(same)} and {called(owner)}"
-                    )
-                    raise ValueError(
-                        f"{what} would both be written to {target}: separate them in two runs"
-                    )
-    refuse_taken(claimed, inputs, overwrite, results)
-    return results
+            names = result_names(
+                path.stem, query.name, output.residual, exclusive, output.file_format
+            )
+            for name, part in zip(names, (query, None if exclusive else query), strict=False):
+                file = output.folder / name
+                other_path, other_part = sources.setdefault(file, (path, part))
+                if other_path != path:
+                    raise colliding(f"{other_path} and {path}", file)
+                if other_part is not part:
+                    raise colliding(f"{part_name(other_part)} and {part_name(part)}", file)
+    return list(sources)
 
 
-def refuse_taken(
-    files: Iterable[Path], inputs: Sequence[Path], overwrite: bool, results: Results
+def colliding(results: str, file: Path) -> ValueError:
+    return ValueError(f"{results} would both be written to {file}: separate them in two runs")
+
+
+def part_name(query: Query | None) -> str:
+    return "the residual" if query is None else repr(query.name)
+
+
+def refuse_existing(
+    files: Iterable[Path], inputs: Sequence[Path], output: Output, results: Results
 ) -> None:
-    """Raise ValueError if one of the files to write is an input, or there already."""
+    """Raise ValueError if a file to be written is one of the inputs, or exists and may not be replaced."""
     originals = {path.resolve() for path in inputs}
     for file in files:
         if file.resolve() in originals:
             raise ValueError(f"{file} is an input too: choose another folder with -o")
-        if file.exists() and not overwrite:
+        if file.exists() and not output.overwrite:
             raise ValueError(f"{file} exists: add --overwrite or choose another folder with -o")
         results.claim(results.name_of(file))
-
-
-def called(owner: Query | None) -> str:
-    return "the residual" if owner is None else repr(owner.name)
 
 
 def separate_files(
@@ -90,53 +107,61 @@ def separate_files(
     inputs: Sequence[Path],
     queries: Sequence[Query],
     results: Results,
-    residual: bool,
-    json_output: bool,
+    output: Output,
     constraints: Constraints,
-    quiet: bool = False,
-    file_format: str = "wav",
 ) -> bool:
-    """Write each input's results and, unless quiet, say so; False if some input failed."""
-    from .level_words import level_in_words
-
-    out = results.folder
-    out.mkdir(parents=True, exist_ok=True)
+    """Write each input's results and report them; False if some input failed."""
+    results.folder.mkdir(parents=True, exist_ok=True)
     all_done = True
     for path in inputs:
         try:
             model.learn_queries([*queries, *constraints.negatives])
-            with progress_bar(path.name, quiet) as progress, timed(f"{path.name} took"):
+            with progress_bar(path.name, output.quiet) as progress, timed(f"{path.name} took"):
                 rows = model.separate_file(
-                    path, queries, out, residual, progress, constraints, results.commit, file_format
+                    path,
+                    queries,
+                    results.folder,
+                    output.residual,
+                    progress,
+                    constraints,
+                    results.commit,
+                    output.file_format,
                 )
-        except Exception as error:  # whatever is wrong with one file, the others go on
+        except Exception as error:  # one file's failure does not stop the others
             all_done = False
-            report_failure(path, error, json_output)
+            report_failure(path, error, output.json)
             continue
-        for row in rows:
-            if json_output:
-                print(json.dumps(row))
-                continue
-            if quiet:
-                continue
-            files = ", ".join(row["files"])
-            print(
-                f"{files}  {row['seconds']:.1f} s, {row['level_db']:.1f} dB of the input: "
-                f"{level_in_words(row['level_db'])}"
-            )
+        report_results(rows, output)
     return all_done
 
 
-def report_failure(path: Path, error: Exception, json_output: bool) -> None:
-    """One input failed: a line on standard error, and where asked for, an object on standard output."""
+def report_results(rows: Sequence[dict[str, Any]], output: Output) -> None:
+    """Print a line, or a JSON object, for each result of one input."""
+    from .level_words import level_in_words
+
+    for row in rows:
+        if output.json:
+            print(json.dumps(row))
+        elif not output.quiet:
+            print(
+                f"{', '.join(row['files'])}  {row['seconds']:.1f} s, {row['level_db']:.1f} dB of the "
+                f"input: {level_in_words(row['level_db'])}"
+            )
+
+
+def report_failure(path: Path, error: Exception, as_json: bool) -> None:
+    """Say on standard error that one input failed and, for JSON, print an object that says so."""
     say_error(error, str(path))
-    if json_output:
+    if as_json:
         print(json.dumps({"input": str(path), "error": one_line(error)}))
 
 
 @contextmanager
 def progress_bar(name: str, quiet: bool = False) -> Iterator[Any]:
-    """A callback for (seconds done, seconds in all or None); a bar on stderr if it is a terminal."""
+    """A bar on standard error if that is a terminal, and the callback that moves it, else None.
+
+    The callback takes the seconds of audio done, and the seconds in all or None where that is unknown.
+    """
     if quiet or not sys.stderr.isatty():
         yield None
         return

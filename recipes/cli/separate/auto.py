@@ -1,4 +1,4 @@
-"""`qsep auto`: a thin shell, as cli.py; imports wait until needed."""
+"""`qsep auto`: every sound of a recording in a file of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .options import SOME_FAILED, DeviceOption, ModelOption, OverwriteOption
+from ..options import SOME_FAILED, DeviceOption, ModelOption, OverwriteOption
 
 
 def auto(
@@ -44,15 +44,17 @@ def auto(
     Writes STEM.SOUND.wav in the recording's own sample rate, channels, length and sample format,
     STEM.auto.json, which says what was found when, and the timeline as STEM.auto.png.
     """
-    from ..inference.auto import Task, check_inputs, parse_levels, separate_all
+    from ...inference.auto import Task, check_inputs, parse_levels, separate_all
+    from ...inference.output import Output
 
     inputs = list(dict.fromkeys(inputs))
-    task = Task(out, parse_levels(level or ["leaf"]), overwrite)
+    output = Output(out, overwrite=overwrite, json=json_output)
+    task = Task(output, parse_levels(level or ["leaf"]))
     check_inputs(inputs, task)
 
     from qsep.separation.api import load
     from qsep.separation.detection.nodes import NodeSeparator
 
     separator = NodeSeparator(load(model, device), tagger, threshold)
-    if not separate_all(separator, inputs, task, json_output):
+    if not separate_all(separator, inputs, task):
         sys.exit(SOME_FAILED)

@@ -1,0 +1,164 @@
+"""`qsep evaluate` scores a model; `qsep report` compares such runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qsep.separation import DEFAULT_MODEL
+
+from .options import SOME_FAILED, DeviceOption, PrecisionOption, RuntimeOption, as_pairs
+
+if TYPE_CHECKING:
+    from qsep.evaluation.metrics.perceptual import EncoderEmbedder
+    from qsep.separation.api import Model
+
+NUM_CPUS = os.cpu_count() or 1
+
+DataOption = Annotated[Path, typer.Option(help="Folder with the protocol's recordings.")]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Folder of the run; a run that it already holds is continued. Default: "
+        "scores/PROTOCOL-MODEL-CONDITION.",
+    ),
+]
+ManifestOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV file that lists the items, or the name of one that the protocol brings, as dev-3 of "
+        "sounds150. Default: the protocol's own list."
+    ),
+]
+EstimatorOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Name, folder or ORG/NAME of a model, or a baseline: mixture, ibm, irm, psm.",
+    ),
+]
+ConditionOption = Annotated[
+    str,
+    typer.Option(
+        help="plain, or a harder one: templates, negation, absent, snr-sweep, num-sources, same-family, "
+        "clipped, coloured; for sounds150 and sounds21 also wordings, examples, absent-wordings."
+    ),
+]
+WorkersOption = Annotated[
+    int, typer.Option(min=1, help="Items scored at the same time; the scores do not depend on it.")
+]
+BaselinesOption = Annotated[
+    bool, typer.Option(help="Also score the mixture, ideal masks and wrong queries.")
+]
+EmbeddingOption = Annotated[
+    str | None,
+    typer.Option(
+        help="clap:model=FOLDER, or another encoder that reads recordings. Adds the similarity to the "
+        "text (CLAP score) and to the target, and the Fréchet audio distance."
+    ),
+]
+KeepAudioOption = Annotated[
+    int,
+    typer.Option(min=0, help="Keep the audio of this many best and worst items for the report."),
+]
+BackendOption = Annotated[
+    str | None,
+    typer.Option(help="What computes BSSEval, in protocols that use it: qsep or museval."),
+]
+BinaryOption = Annotated[
+    bool, typer.Option("--binary", help="Round masks to 0 and 1 (protocol clipsep).")
+]
+
+
+def evaluate(
+    protocol: Annotated[
+        str, typer.Argument(help="Which mixtures and queries to score on, as sounds21.")
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(help="The protocol's own settings.", metavar="[KEY=VALUE]..."),
+    ] = None,
+    data: DataOption = ...,  # type: ignore[assignment]
+    out: OutOption = None,
+    manifest: ManifestOption = None,
+    model: EstimatorOption = DEFAULT_MODEL,
+    condition: ConditionOption = "plain",
+    device: DeviceOption = "auto",
+    runtime: RuntimeOption = "torch",
+    precision: PrecisionOption = "fp32",
+    workers: WorkersOption = NUM_CPUS,
+    baselines: BaselinesOption = True,
+    embedding: EmbeddingOption = None,
+    keep_audio: KeepAudioOption = 10,
+    backend: BackendOption = None,
+    binary: BinaryOption = False,
+    overwrite: Annotated[bool, typer.Option(help="Discard what the folder holds.")] = False,
+) -> None:
+    """Score a model under a named protocol: one row per item in items.csv, means in summary.json."""
+    from qsep.evaluation.protocols import load_items
+    from qsep.evaluation.report.write import text_table
+    from qsep.evaluation.run import evaluate as run
+
+    pairs = as_pairs(settings or [])
+    if backend:
+        pairs["backend"] = backend
+    if binary:
+        pairs["masks"] = "hard"
+    items = load_items(protocol, data, manifest, condition, pairs)
+    summary = run(
+        load_estimator(model, device, runtime, precision),
+        items,
+        out or Path("scores", f"{protocol}-{Path(model).resolve().name}-{condition}"),
+        overwrite,
+        workers,
+        baselines,
+        load_embedder(embedding) if embedding else None,
+        keep_audio,
+    )
+    print(text_table(summary))
+    if summary.num_failed:
+        sys.exit(SOME_FAILED)
+
+
+def load_estimator(model: str, device: str, runtime: str, precision: str) -> Model | str:
+    """The model, or the name of a baseline, which is its own estimator."""
+    from qsep.evaluation.oracle import ESTIMATORS
+
+    if model in ESTIMATORS:
+        return model
+    from qsep.separation.api import load
+
+    # A protocol may query absent or unknown sounds on purpose: no warnings about them.
+    logging.getLogger("qsep").setLevel(logging.ERROR)
+    return load(model, device, runtime, precision)
+
+
+def load_embedder(description: str) -> EncoderEmbedder:
+    """The encoder that KIND or KIND:KEY=VALUE,KEY=VALUE… describes; ValueError for an unknown one."""
+    from qsep.evaluation.metrics.perceptual import EncoderEmbedder
+    from qsep.separation.components import build_encoder
+
+    kind, _, settings = description.partition(":")
+    return EncoderEmbedder(build_encoder(kind, as_pairs(settings.split(",") if settings else [])))
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of 'qsep evaluate'.", metavar="RUN...")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="FILE.html, FILE.md or FILE.csv.")],
+) -> None:
+    """Compare runs: confidence intervals, paired differences, plots, best and worst items."""
+    from qsep.evaluation.report.comparison import read_runs
+    from qsep.evaluation.report.write import write_report
+
+    write_report(read_runs(runs), out)
+    print(f"report: {out}")

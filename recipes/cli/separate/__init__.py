@@ -1,0 +1,1 @@
+"""`qsep separate` and `qsep auto`: the commands, their options, and what the options say."""

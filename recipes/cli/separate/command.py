@@ -1,0 +1,118 @@
+"""`qsep separate`: the sounds that queries name, each in a file of its own."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qsep.separation import DEFAULT_MODEL
+
+from ..options import (
+    SOME_FAILED,
+    DeviceOption,
+    ModelOption,
+    OverwriteOption,
+    PrecisionOption,
+    RuntimeOption,
+)
+from ..timing import timed
+from .options import (
+    CandidatesOption,
+    ConsistentOption,
+    ExclusiveOption,
+    FormatOption,
+    InputsArgument,
+    JsonOption,
+    JudgeOption,
+    MinSimilarityOption,
+    MixWeightOption,
+    NegativeOption,
+    NotSpanOption,
+    OutOption,
+    QueryAudioOption,
+    QueryImageOption,
+    QueryOption,
+    QuietOption,
+    ResidualOption,
+    SpanOption,
+    StrictOption,
+)
+
+if TYPE_CHECKING:
+    from qsep.separation.api import Model
+
+logger = logging.getLogger("qsep")
+
+
+def separate(
+    inputs: InputsArgument,
+    query: QueryOption = None,
+    query_image: QueryImageOption = None,
+    query_audio: QueryAudioOption = None,
+    mix_weight: MixWeightOption = None,
+    negative: NegativeOption = None,
+    span: SpanOption = None,
+    not_span: NotSpanOption = None,
+    exclusive: ExclusiveOption = False,
+    consistent: ConsistentOption = False,
+    candidates: CandidatesOption = 1,
+    judge: JudgeOption = "embedding",
+    out: OutOption = Path("."),
+    residual: ResidualOption = False,
+    model: ModelOption = DEFAULT_MODEL,
+    device: DeviceOption = "auto",
+    runtime: RuntimeOption = "torch",
+    precision: PrecisionOption = "fp32",
+    strict: StrictOption = False,
+    min_similarity: MinSimilarityOption = None,
+    file_format: FormatOption = "wav",
+    quiet: QuietOption = False,
+    overwrite: OverwriteOption = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Extract the sounds that the queries name from recordings.
+
+    Writes STEM.QUERY.wav (and STEM.QUERY.residual.wav, or STEM.residual.wav if exclusive) in the recording's
+    own sample rate, channels, length and sample format; target and residual sum to the recording.
+    """
+    from ...inference.batch import check_jobs, separate_files
+    from ...inference.output import Output
+    from ...inference.pipes import PIPE, Pipes
+    from .queries import constraints_from, queries_from, words_last
+    from .readings import check_queries
+
+    inputs, words = words_last(inputs, bool(query or query_image or query_audio))
+    queries = queries_from(query or words, query_image or [], query_audio or [], mix_weight)
+    if not queries:
+        raise ValueError("no query: say which sound to extract, as -q 'a dog barking'")
+    constraints = constraints_from(
+        queries, negative or [], span or [], not_span or [], exclusive, consistent
+    )
+    if json_output and out == PIPE:
+        raise ValueError("--json and -o - both write to standard output: choose one")
+    quiet = quiet or out == PIPE
+    if quiet:
+        logger.setLevel(logging.ERROR)
+    with Pipes(list(dict.fromkeys(inputs)), out, len(queries) * (1 + residual)) as pipes:
+        output = Output(pipes.out, residual, file_format, overwrite, json_output, quiet)
+        results = check_jobs(pipes.inputs, queries, output, exclusive)
+        separator = load_model(model, device, runtime, precision).best_of_n(candidates, judge)
+        described = [*queries, *constraints.negatives]
+        check_queries(separator, described, strict, min_similarity, not (json_output or quiet))
+        if not separate_files(separator, pipes.inputs, queries, results, output, constraints):
+            sys.exit(SOME_FAILED)
+
+
+def load_model(name: str, device: str, runtime: str, precision: str) -> Model:
+    """As `separation.api.load`; with --verbose, says which model it is and how long loading took."""
+    from qsep.separation.api import load
+
+    with timed("loading the model took"):
+        model = load(name, device, runtime, precision)
+    logger.info(
+        "%s from %s, on %s at %d Hz",
+        *(model.name, model.source, model.device, model.separator.sample_rate),
+    )
+    return model
