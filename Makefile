@@ -26,11 +26,12 @@ COMPILE := $(or $(UV),uv) pip compile pyproject.toml --constraint requirements/c
     --universal --fork-strategy fewest --python-version 3.11 --only-binary :all: \
     --generate-hashes --no-emit-index-url --custom-compile-command "make requirements" --quiet
 
-.PHONY: help demo test lint types docs requirements clean
+.PHONY: help demo test test-slow lint types docs requirements clean
 
 help:
 	@echo "make demo          separate a scene by text"
-	@echo "make test          run the whole test suite"
+	@echo "make test          run the tests, but for the slow ones"
+	@echo "make test-slow     run the slow tests"
 	@echo "make lint          ruff: rules and formatting"
 	@echo "make types         mypy, on the wheel"
 	@echo "make docs          build the documentation into site/, offline"
@@ -42,10 +43,16 @@ demo: $(BIN)/.main
 	    --residual -o demo-output --overwrite
 	$(BIN)/python -m qsep.recipes.demo.listen demo-output
 
-# The other runtimes' tests by themselves: their threads and PyTorch's need not share one long process.
+# Workers begin with runs of neighbouring tests, so that the fixtures of a file are mostly built once,
+# and take from each other at the end. `make test WORKERS=0` runs everything in one process.
+WORKERS ?= 2
+PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
+
 test: $(BIN)/.test
-	$(BIN)/pytest --ignore tests/test_runtime.py
-	$(BIN)/pytest tests/test_runtime.py
+	$(PYTEST) -m "not slow"
+
+test-slow: $(BIN)/.test
+	$(PYTEST) -m slow
 
 lint: $(BIN)/.test
 	$(BIN)/ruff check .

@@ -1,8 +1,11 @@
-"""Fixtures of the tests that run the `qsep` command."""
+"""Threads of a test process, and fixtures of the tests that run the `qsep` command."""
 
 import os
 import sys
 from pathlib import Path
+
+# Before PyTorch is imported, and for processes that tests start: the suite's workers share the cores.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 from command import STUB, Outcome, Run, process_state_restored
