@@ -8,6 +8,7 @@ import torch
 from tiny import noise, rng
 from torch import nn
 
+from qsep.separation.networks.blocks.weight_norm import load_plain, plain_state, weight_normed
 from qsep.separation.networks.discriminators import (
     PatchConfig,
     PatchDiscriminator,
@@ -17,7 +18,6 @@ from qsep.separation.networks.discriminators import (
     WaveDiscriminators,
 )
 from qsep.separation.networks.mel.bigvgan import BigVGAN, VocoderConfig
-from qsep.separation.networks.weight_norm import load_plain, plain_state, weight_normed
 from qsep.separation.objectives.adversarial import (
     adaptive_weight,
     feature_distance,

@@ -16,8 +16,8 @@ from qsep.separation.components import from_settings, load_component
 from qsep.separation.networks.analyses.bands import SCHEMES, widths_in_bins
 from qsep.separation.networks.analyses.mel_bands import mel_bins
 from qsep.separation.networks.backbones.mel_roformer import rotated
-from qsep.separation.networks.band_split import Bands, BandSplit, GatedLinear, GatedMlp
-from qsep.separation.networks.causal import recent_attention
+from qsep.separation.networks.blocks.band_split import Bands, BandSplit, GatedLinear, GatedMlp
+from qsep.separation.networks.blocks.causal import recent_attention
 from qsep.separation.networks.composition import no_query
 
 

@@ -19,7 +19,7 @@ from qsep.queries.encoders import minilm
 from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.separation.api import load
 from qsep.separation.inference.chunks import geometry, separate_chunks
-from qsep.separation.networks.residual import Upsample
+from qsep.separation.networks.blocks.diffusion_residual import Upsample
 from qsep.separation.runtime import onnx_graphs
 from qsep.separation.runtime.accelerate import (
     RUNTIMES,

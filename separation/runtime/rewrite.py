@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, channels_last, nn
 
-from ..networks.residual import Upsample
+from ..networks.blocks.diffusion_residual import Upsample
 
 BLOCK = 32  # rows of an interpolation's matrix at once; of 32, 64 and all the fastest
 

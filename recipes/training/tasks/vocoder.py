@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from qsep.queries.interface import QueryEmbedding, QueryEncoder
 from qsep.queries.settings import configuration
 from qsep.separation.interface import LossOutput, MixtureBatch
+from qsep.separation.networks.blocks.weight_norm import load_plain, plain_state, weight_normed
 from qsep.separation.networks.discriminators import (
     WaveDiscriminatorConfig,
     WaveDiscriminators,
 )
 from qsep.separation.networks.mel.bigvgan import BigVGAN, VocoderConfig
 from qsep.separation.networks.mel.codec import clipped_log_mel
-from qsep.separation.networks.weight_norm import load_plain, plain_state, weight_normed
 from qsep.separation.objectives.adversarial import (
     feature_distance,
     least_squares_discriminator,

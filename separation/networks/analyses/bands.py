@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from qsep.queries.settings import MAX_SAMPLES, Range, configuration
 
-from ..band_split import Bands, BandSplit, GatedLinear, GatedMlp
+from ..blocks.band_split import Bands, BandSplit, GatedLinear, GatedMlp
 from .stft import Config as StftConfig
 from .stft import Stft
 

@@ -13,7 +13,7 @@ import torch
 from qsep.queries.settings import MAX_SAMPLES, Range, configuration
 
 from ...signal.mel import MelConfig, mel_filters
-from ..band_split import Bands
+from ..blocks.band_split import Bands
 from .bands import BandAnalysis
 from .bands import Config as BandConfig
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from qsep.queries.settings import configuration
 
-from ..causal import CausalConv2d, recent_attention
+from ..blocks.causal import CausalConv2d, recent_attention
 from ..composition import Inject, State
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import QueryAttention
+from ..blocks.query_attention import QueryAttention
 
 SLOPE = 0.2  # of the leaky ReLUs
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from qsep.queries.settings import configuration
 
-from ..residual import ResidualBlock, Upsample
+from ..blocks.diffusion_residual import ResidualBlock, Upsample
 
 EPSILON = 1e-6  # of the norms
 MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -30.0, 20.0

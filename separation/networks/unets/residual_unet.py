@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..norm_block import ResidualBlock, conv_norm
+from ..blocks.conv_norm import ResidualBlock, conv_norm
 
 FIRST_DEEP_LEVEL = (
     2  # from here on channels are dropped in training: these levels tell sounds apart

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .residual import zeroed
+from .diffusion_residual import zeroed
 
 FEED_FORWARD_FACTOR = 4
 
