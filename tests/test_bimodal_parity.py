@@ -19,7 +19,7 @@ from torch import Tensor
 from qsep.queries.files.weights import Unfilled, load_weights
 from qsep.queries.interface import QueryEmbedding
 from qsep.separation.components import build_separator
-from qsep.separation.networks.magnitude_masks import rms_magnitude
+from qsep.separation.networks.masks.magnitude_masks import rms_magnitude
 from qsep.separation.objectives.weak_supervision import (
     agreement,
     consistency,

@@ -7,7 +7,7 @@ from tiny import QUERY_DIM, mixture_batch, noise, rng, tiny_separator, unit_vect
 from qsep.queries.interface import QueryEmbedding
 from qsep.separation.models.clapsep import Config, both
 from qsep.separation.networks.clapsep.htsat import HTSATConfig
-from qsep.separation.networks.magnitude_masks import SegmentConfig
+from qsep.separation.networks.masks.magnitude_masks import SegmentConfig
 
 
 def test_what_is_wanted_comes_first_and_what_is_not_is_the_mean_of_those_told() -> None:

@@ -20,7 +20,7 @@ from qsep.separation.components import from_settings
 from qsep.separation.models.clapsep import Config
 from qsep.separation.networks.clapsep.decoder import CLAPSepDecoder
 from qsep.separation.networks.clapsep.htsat import HTSAT, HTSATConfig
-from qsep.separation.networks.magnitude_masks import MagnitudeMasks, rms_magnitude
+from qsep.separation.networks.masks.magnitude_masks import MagnitudeMasks, rms_magnitude
 from qsep.separation.published.clapsep import renamed
 
 RECORDED = Recorded("clapsep")

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from tiny import noise
 from torch import Tensor
 
-from qsep.separation.networks.log_frequency import LogFrequency, SpectrogramConfig, repeat_to
+from qsep.separation.networks.masks.log_frequency import LogFrequency, SpectrogramConfig, repeat_to
 from qsep.separation.signal.segments import over_segments, segment_starts
 from qsep.separation.signal.stft import hann_istft, hann_stft
 from qsep.separation.signal.warp import unwarp, warp

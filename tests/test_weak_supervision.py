@@ -12,7 +12,7 @@ from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding, SoundEncoder
 from qsep.separation.interface import MixtureBatch
-from qsep.separation.networks.magnitude_masks import rms_magnitude
+from qsep.separation.networks.masks.magnitude_masks import rms_magnitude
 from qsep.separation.objectives.weak_supervision import (
     WeakSupervisionConfig,
     agreement,

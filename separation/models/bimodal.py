@@ -20,8 +20,8 @@ from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
 from ..networks.bimodal.unet import AttentionUNet
-from ..networks.magnitude_masks import MagnitudeMasks, SegmentConfig, rms_magnitude
-from ..networks.query_masks import QueryMasks, only_queried
+from ..networks.masks.magnitude_masks import MagnitudeMasks, SegmentConfig, rms_magnitude
+from ..networks.masks.query_masks import QueryMasks, only_queried
 from ..objectives.weak_supervision import (
     WeakSupervisionConfig,
     agreement,

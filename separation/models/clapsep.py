@@ -21,8 +21,8 @@ from qsep.queries.settings import configuration
 from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separator
 from ..networks.clapsep.decoder import CLAPSepDecoder
 from ..networks.clapsep.htsat import HTSAT, HTSATConfig
-from ..networks.magnitude_masks import MagnitudeMasks, SegmentConfig, rms_magnitude
-from ..networks.query_masks import only_queried
+from ..networks.masks.magnitude_masks import MagnitudeMasks, SegmentConfig, rms_magnitude
+from ..networks.masks.query_masks import only_queried
 from ..objectives.means import mean_of_queried
 from ..objectives.snr import negative_si_snr, negative_snr
 

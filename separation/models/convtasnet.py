@@ -20,7 +20,7 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
-from ..networks.query_masks import only_queried
+from ..networks.masks.query_masks import only_queried
 from ..objectives.snr import thresholded_snr_loss
 
 LEVEL_FLOOR = 1e-16  # mean square of features; full scale is around 1

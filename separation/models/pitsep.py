@@ -15,7 +15,7 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated
-from ..networks.log_frequency import LogFrequencySeparator, SpectrogramConfig
+from ..networks.masks.log_frequency import LogFrequencySeparator, SpectrogramConfig
 from ..networks.unet import UNet, initialise
 from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets
 from ..objectives.permutation_invariant import permutation_invariant

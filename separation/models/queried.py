@@ -25,7 +25,7 @@ from qsep.queries.settings import configuration
 from ..components import from_settings, load_component
 from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separator
 from ..networks.composition import Analysis, Backbone, CausalBackbone, Entry, Head, Inject
-from ..networks.query_masks import only_queried
+from ..networks.masks.query_masks import only_queried
 from ..networks.running_level import running_level
 from ..networks.segments import in_segments
 from ..objectives.snr import thresholded_snr_loss

@@ -19,7 +19,7 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
-from ..networks.query_masks import only_queried
+from ..networks.masks.query_masks import only_queried
 from ..objectives.means import mean_of_queried
 from ..signal.stft import hann_istft, hann_stft
 

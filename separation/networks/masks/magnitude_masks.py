@@ -10,9 +10,9 @@ from torch import Tensor
 
 from qsep.queries.settings import configuration
 
-from ..interface import Separated
-from ..signal.segments import over_segments
-from ..signal.stft import hann_istft, hann_stft
+from ...interface import Separated
+from ...signal.segments import over_segments
+from ...signal.stft import hann_istft, hann_stft
 
 OVERLAP = 1 / 4  # of neighbouring segments
 

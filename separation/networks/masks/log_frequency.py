@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from qsep.queries.settings import configuration
 
-from ..interface import MixtureBatch, Separated, Separator
-from ..signal.segments import over_segments
-from ..signal.stft import hann_istft, hann_stft
-from ..signal.warp import unwarp, warp
+from ...interface import MixtureBatch, Separated, Separator
+from ...signal.segments import over_segments
+from ...signal.stft import hann_istft, hann_stft
+from ...signal.warp import unwarp, warp
 
 FLOOR = 1e-10  # added to magnitudes before the logarithm
 OVERLAP = 1 / 4  # of neighbouring segments; a second at the published sizes

@@ -1,0 +1,1 @@
+"""From spectra to masks and back to waveforms: what mask separators share."""
