@@ -19,9 +19,9 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
-from ..networks.bimodal.unet import AttentionUNet
 from ..networks.masks.magnitude_masks import MagnitudeMasks, SegmentConfig, rms_magnitude
 from ..networks.masks.query_masks import QueryMasks, only_queried
+from ..networks.unets.attention_unet import AttentionUNet
 from ..objectives.weak_supervision import (
     WeakSupervisionConfig,
     agreement,

@@ -18,7 +18,7 @@ from qsep.queries.settings import configuration
 from ..interface import LossOutput, MixtureBatch, Separated
 from ..networks.masks.log_frequency import LogFrequencySeparator, SpectrogramConfig
 from ..networks.masks.query_masks import QueryMasks, only_queried
-from ..networks.unet import UNet, initialise
+from ..networks.unets.clipsep_unet import UNet, initialise
 from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets
 from ..objectives.means import mean_of_queried
 from ..objectives.noise_invariant import (

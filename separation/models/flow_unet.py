@@ -47,7 +47,7 @@ from ..interface import (
     sample_noise,
 )
 from ..networks.unets.residual_unet import TIME_STRIDE
-from ..networks.velocity_head import VelocityHead, head_reach_frames
+from ..networks.unets.velocity_head import VelocityHead, head_reach_frames
 from ..objectives.flow_matching import FlowConfig, draw_items
 from ..objectives.means import mean_of_queried
 from ..signal.band_energies import RELATIVE_FLOOR, band_planes, surroundings

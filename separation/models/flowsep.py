@@ -44,7 +44,7 @@ from ..interface import (
 from ..networks.mel.bigvgan import VocoderConfig
 from ..networks.mel.codec import MelCodec
 from ..networks.mel.vae import VAEConfig
-from ..networks.velocity_unet import UNetConfig, VelocityUNet
+from ..networks.unets.velocity_unet import UNetConfig, VelocityUNet
 from ..objectives.flow_matching import FlowConfig, draw_items
 from ..objectives.means import mean_of_queried
 from ..signal.levels import levels

@@ -16,7 +16,7 @@ from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated
 from ..networks.masks.log_frequency import LogFrequencySeparator, SpectrogramConfig
-from ..networks.unet import UNet, initialise
+from ..networks.unets.clipsep_unet import UNet, initialise
 from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets
 from ..objectives.permutation_invariant import permutation_invariant
 

@@ -23,7 +23,7 @@ from qsep.queries.files.weights import read_state_dict
 from ..components import from_settings
 from ..models.flowsep import Config, FlowSep
 from ..networks.mel.bigvgan import half_band
-from ..networks.velocity_unet import UNetConfig
+from ..networks.unets.velocity_unet import UNetConfig
 from .converted import Converted
 
 UNET, AVERAGES = "model.diffusion_model.", "model_ema."

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from qsep.queries.settings import configuration
 
-from .blocks.diffusion_residual import ResidualBlock, Upsample, zeroed
-from .blocks.spatial_transformer import SpatialTransformer
+from ..blocks.diffusion_residual import ResidualBlock, Upsample, zeroed
+from ..blocks.spatial_transformer import SpatialTransformer
 
 EPSILON = 1e-5  # of the norms
 LONGEST_PERIOD = 10000.0

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks.conv_norm import ResidualBlock, conv_norm
+from ..blocks.conv_norm import ResidualBlock, conv_norm
 
 TIME_WAVES = 8
 NUM_STATES = 4  # planes that describe the place

@@ -1,1 +1,0 @@
-"""Networks of the bimodal separator: a U-Net conditioned by attention."""
