@@ -9,7 +9,8 @@ from tiny import noise, rng
 from torch import nn
 
 from qsep.separation.networks.blocks.weight_norm import load_plain, plain_state, weight_normed
-from qsep.separation.networks.discriminators import (
+from qsep.separation.networks.mel.bigvgan import BigVGAN, VocoderConfig
+from qsep.separation.networks.mel.discriminators import (
     PatchConfig,
     PatchDiscriminator,
     PeriodDiscriminator,
@@ -17,7 +18,6 @@ from qsep.separation.networks.discriminators import (
     WaveDiscriminatorConfig,
     WaveDiscriminators,
 )
-from qsep.separation.networks.mel.bigvgan import BigVGAN, VocoderConfig
 from qsep.separation.objectives.adversarial import (
     adaptive_weight,
     feature_distance,

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from qsep.queries.interface import QueryEmbedding, QueryEncoder
 from qsep.queries.settings import configuration
 from qsep.separation.interface import LossOutput, MixtureBatch
-from qsep.separation.networks.discriminators import PatchConfig, PatchDiscriminator
 from qsep.separation.networks.mel.codec import clipped_log_mel
+from qsep.separation.networks.mel.discriminators import PatchConfig, PatchDiscriminator
 from qsep.separation.networks.mel.vae import MelVAE, VAEConfig
 from qsep.separation.objectives.adversarial import adaptive_weight, hinge_discriminator, hinge_made
 from qsep.separation.objectives.laplace import laplace_loss

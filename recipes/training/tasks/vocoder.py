@@ -15,12 +15,12 @@ from qsep.queries.interface import QueryEmbedding, QueryEncoder
 from qsep.queries.settings import configuration
 from qsep.separation.interface import LossOutput, MixtureBatch
 from qsep.separation.networks.blocks.weight_norm import load_plain, plain_state, weight_normed
-from qsep.separation.networks.discriminators import (
+from qsep.separation.networks.mel.bigvgan import BigVGAN, VocoderConfig
+from qsep.separation.networks.mel.codec import clipped_log_mel
+from qsep.separation.networks.mel.discriminators import (
     WaveDiscriminatorConfig,
     WaveDiscriminators,
 )
-from qsep.separation.networks.mel.bigvgan import BigVGAN, VocoderConfig
-from qsep.separation.networks.mel.codec import clipped_log_mel
 from qsep.separation.objectives.adversarial import (
     feature_distance,
     least_squares_discriminator,

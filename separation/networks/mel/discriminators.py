@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from qsep.queries.settings import configuration
 
-from .blocks.weight_norm import weight_normed
+from ..blocks.weight_norm import weight_normed
 
 KERNEL = 4
 PATCH_SLOPE = 0.2  # of the activation below zero
