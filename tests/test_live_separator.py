@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding
 from qsep.separation.inference.live import LiveSeparator
-from qsep.separation.networks.running_level import running_level
+from qsep.separation.signal.running_level import running_level
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "bands, complex mask": {},

@@ -13,7 +13,7 @@ from qsep.queries.interface import QueryEmbedding
 
 from ..models.queried import LEVEL_FLOOR, OUTPUTS, Queried
 from ..networks.composition import CausalBackbone, State
-from ..networks.running_level import running_level
+from ..signal.running_level import running_level
 from ..signal.stft import num_frames, window
 
 
