@@ -13,7 +13,7 @@ from tiny import tiny_separator, tiny_tagger
 
 from qsep.queries.audioset import audioset
 from qsep.recipes.inference import auto
-from qsep.separation.published.resunet30 import published_modules
+from qsep.separation.published.converters.resunet30 import published_modules
 
 ANY = ("--threshold", "1e-6")  # random networks hear everything a little
 

@@ -26,7 +26,7 @@ from qsep.separation.objectives.weak_supervision import (
     mix_and_separate,
     weighted_l1,
 )
-from qsep.separation.published import bimodal
+from qsep.separation.published.converters import bimodal
 
 RECORDED = Recorded("bimodal")
 RATE = 16000

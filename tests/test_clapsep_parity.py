@@ -21,7 +21,7 @@ from qsep.separation.models.clapsep import Config
 from qsep.separation.networks.clapsep.decoder import CLAPSepDecoder
 from qsep.separation.networks.clapsep.htsat import HTSAT, HTSATConfig
 from qsep.separation.networks.masks.magnitude_masks import MagnitudeMasks, rms_magnitude
-from qsep.separation.published.clapsep import renamed
+from qsep.separation.published.converters.clapsep import renamed
 
 RECORDED = Recorded("clapsep")
 RATE = 32000

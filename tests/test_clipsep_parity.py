@@ -22,7 +22,7 @@ from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.separation.components import build_separator
 from qsep.separation.interface import MixtureBatch
 from qsep.separation.networks.masks.log_frequency import repeat_to
-from qsep.separation.published.clipsep import convert, published_modules
+from qsep.separation.published.converters.clipsep import convert, published_modules
 from qsep.separation.signal.stft import hann_istft
 from qsep.separation.signal.warp import unwarp
 

@@ -20,7 +20,7 @@ from qsep.separation.flow_matching import integrate, step_times
 from qsep.separation.models.flowsep import Config, FlowSep
 from qsep.separation.networks.mel.bigvgan import BigVGAN, half_band
 from qsep.separation.networks.mel.codec import MelCodec
-from qsep.separation.published.flowsep import published_name, without_weight_norm
+from qsep.separation.published.converters.flowsep import published_name, without_weight_norm
 from qsep.separation.signal.levels import levels
 from qsep.separation.signal.mel import log_mel
 

@@ -16,7 +16,7 @@ from tiny_encoders import save_tokenizer
 from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding, TextQuery
-from qsep.separation.published.bimodal import published_modules
+from qsep.separation.published.converters.bimodal import published_modules
 from qsep.separation.published.reader import convert_to_folder, load_published
 from qsep.separation.storage.checkpoint import load_checkpoint
 

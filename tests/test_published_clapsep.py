@@ -19,7 +19,7 @@ from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.recipes.training.clap_ears import write_ears
 from qsep.separation.components import from_settings
 from qsep.separation.networks.clapsep.htsat import HTSATConfig
-from qsep.separation.published.clapsep import RELEASED_CLAP, renamed, settings_of
+from qsep.separation.published.converters.clapsep import RELEASED_CLAP, renamed, settings_of
 from qsep.separation.published.reader import convert_to_folder, load_published
 from qsep.separation.storage.checkpoint import load_checkpoint, read_weights
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding
 from qsep.separation.api import load
-from qsep.separation.published.clipsep import published_modules
+from qsep.separation.published.converters.clipsep import published_modules
 from qsep.separation.published.reader import convert_to_folder, load_published
 from qsep.separation.published.registry import published_models
 from qsep.separation.storage.checkpoint import load_checkpoint

@@ -16,7 +16,7 @@ from torch import Tensor
 from qsep.queries.interface import TextQuery
 from qsep.separation.components import build_encoder, build_separator
 from qsep.separation.networks.mel.bigvgan import half_band
-from qsep.separation.published import flowsep
+from qsep.separation.published.converters import flowsep
 from qsep.separation.published.reader import convert_to_folder, load_published
 from qsep.separation.storage.checkpoint import load_checkpoint
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from qsep.queries.interface import AudioQuery, QueryEmbedding, TextQuery
 from qsep.separation.api import load
+from qsep.separation.published.converters.resunet30 import published_modules
 from qsep.separation.published.reader import convert_to_folder, load_published
-from qsep.separation.published.resunet30 import published_modules
 from qsep.separation.storage.checkpoint import load_checkpoint
 
 WINDOW, BINS = 1024, 513  # of the baseline: 16 kHz

@@ -20,7 +20,7 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.networks.cnn14 import Cnn14
 from qsep.queries.networks.cnn14_events import framewise
 from qsep.separation.components import build_separator
-from qsep.separation.published.resunet30 import convert, published_modules
+from qsep.separation.published.converters.resunet30 import convert, published_modules
 
 RECORDED = Recorded("resunet30")
 RATES = {"audiosep": 32000, "dcase": 16000, "uss": 32000}

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from qsep.queries.files.weights import check_weights, read_state_dict
 from qsep.separation.networks.clapsep.htsat import HTSAT, HTSATConfig
-from qsep.separation.published.clapsep import ears
+from qsep.separation.published.converters.clapsep import ears
 from qsep.separation.storage.temporary import write_atomically
 
 

@@ -19,8 +19,8 @@ from ..storage.checkpoint import (
 )
 from ..storage.model_card import citation_section, use_section, with_header
 from ..storage.temporary import temporary_folder
-from . import bimodal, clapsep, clipsep, flowsep, htdemucs, resunet30
-from .converted import Converted
+from .converters import bimodal, clapsep, clipsep, flowsep, htdemucs, resunet30
+from .converters.converted import Converted
 from .registry import PublishedModel
 
 CONVERTERS = (clipsep, resunet30, flowsep, bimodal, clapsep)

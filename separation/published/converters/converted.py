@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..components import merged
+from ...components import merged
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from qsep.queries.encoders.t5 import T5
 from qsep.queries.encoders.t5 import Config as T5Config
 from qsep.queries.files.weights import read_state_dict
 
-from ..components import from_settings
-from ..models.flowsep import Config, FlowSep
-from ..networks.mel.bigvgan import half_band
-from ..networks.unets.velocity_unet import UNetConfig
+from ...components import from_settings
+from ...models.flowsep import Config, FlowSep
+from ...networks.mel.bigvgan import half_band
+from ...networks.unets.velocity_unet import UNetConfig
 from .converted import Converted
 
 UNET, AVERAGES = "model.diffusion_model.", "model_ema."
