@@ -16,8 +16,8 @@ from torch import Tensor
 from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.separation.components import build_separator
 from qsep.separation.networks.backbones import htdemucs
-from qsep.separation.networks.segments import in_segments
 from qsep.separation.published.reader import convert_to_folder, load_published
+from qsep.separation.signal.segments import in_segments
 
 RECORDED = Recorded("htdemucs")
 NUM_SAMPLES = 5003

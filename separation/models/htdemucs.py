@@ -21,8 +21,8 @@ from ..networks.backbones.htdemucs import Config as NetworkConfig
 from ..networks.backbones.htdemucs import HTDemucs
 from ..networks.composition import no_query
 from ..networks.masks.query_masks import only_queried
-from ..networks.segments import in_segments
 from ..objectives.snr import thresholded_snr_loss
+from ..signal.segments import in_segments
 
 
 @configuration

@@ -26,9 +26,9 @@ from ..components import from_settings, load_component
 from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separator
 from ..networks.composition import Analysis, Backbone, CausalBackbone, Entry, Head, Inject
 from ..networks.masks.query_masks import only_queried
-from ..networks.segments import in_segments
 from ..objectives.snr import thresholded_snr_loss
 from ..signal.running_level import running_level
+from ..signal.segments import in_segments
 
 OUTPUTS = 2  # target, residual
 LEVEL_FLOOR = 1e-16  # mean square of the carrier; full scale is around 1
