@@ -1,7 +1,7 @@
 """The U-Net of bi-modal weakly supervised separation: residual blocks, and at the bottom attention to words.
 
 Mahmud et al., "Weakly-supervised audio separation via bi-modal semantic similarity" (2024), whose
-shape is that of CLIPSep's (`../unet.py`) with norms and activations after the convolutions.
+shape is that of CLIPSep's (`clipsep_unet.py`) with norms and activations after the convolutions.
 """
 
 from __future__ import annotations
