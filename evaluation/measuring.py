@@ -10,8 +10,8 @@ from pathlib import Path
 from .baselines import draw_query, score_baselines
 from .estimators import ModelEstimator
 from .interface import Estimator, ItemSet
+from .items.published import PublishedItems
 from .metrics.perceptual import AudioEmbedder, distance_of_run, embedded_scores
-from .protocols._published import PublishedItems
 from .scores import Row, checked, score
 
 

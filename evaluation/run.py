@@ -13,12 +13,12 @@ from qsep.separation.storage.results import Results
 from .baselines import baseline_rows
 from .estimators import as_estimator
 from .interface import Estimator, ItemSet, TextSeparator
+from .items.conditions import Suite
+from .items.published import PublishedItems
 from .measuring import Measuring
 from .metrics.perceptual import AudioEmbedder
 from .metrics.statistics import Statistics, describe_families, describe_groups, describe_rows
-from .protocols._published import PublishedItems
 from .report.audio_examples import keep_extremes
-from .robustness import Suite
 from .rows import as_line, read_rows, write_rows
 from .scores import METRICS, SDRS, SILENT, Row
 from .workers import Progress, in_parallel

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from qsep.evaluation import protocols
+from qsep.evaluation.items import corpus
 from qsep.queries import reading
 
 BOOKS = Path(reading.__file__).parent.parent / "phrase_books"
-WORDINGS = Path(protocols.__file__).with_name("sounds150_wordings.toml")
-KINDS = WORDINGS.parent / "manifests" / "sounds150-kinds.csv"
+WORDINGS = corpus.MANIFESTS_DIR / "sounds150-wordings.toml"
+KINDS = corpus.MANIFESTS_DIR / "sounds150-kinds.csv"
 CORPUS_KINDS = Path(__file__).parents[1] / "../shared/data/sounds150/kinds.csv"
 ARTICLES = {"a", "an", "the", "some"}
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from qsep.evaluation.items.corpus import CorpusItems
+from qsep.evaluation.items.manifest import COLUMNS, MixtureRow, parse_manifest
 from qsep.evaluation.protocols import load_items
-from qsep.evaluation.protocols._corpus import CorpusItems
-from qsep.evaluation.protocols._manifest import COLUMNS, MixtureRow, parse_manifest
 from qsep.evaluation.protocols.sounds150 import CORPUS, load
 from qsep.evaluation.run import evaluate
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from qsep.evaluation.protocols._corpus import CorpusItems
-from qsep.evaluation.protocols._manifest import COLUMNS
+from qsep.evaluation.items.corpus import CorpusItems
+from qsep.evaluation.items.manifest import COLUMNS
 from qsep.evaluation.protocols.sounds21 import CONDITIONS, CORPUS
 from qsep.evaluation.protocols.sounds21 import load as load_sounds21
 from qsep.evaluation.run import evaluate

@@ -1,6 +1,6 @@
 """Finding protocols by name: one file each, whose name is the protocol's.
 
-Names that begin with an underscore are of files that several protocols share. A protocol's file has
+What several protocols share is in `evaluation.items`. A protocol's file has
 `load(data, manifest, condition, ...)`, called with keywords: data is the folder that the user has; manifest
 a file that lists the items, or the name of one of the protocol's own, or None for these; condition one of
 the file's CONDITIONS, the first of which is the plain one. Further arguments are strings with defaults,
@@ -17,12 +17,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..interface import ItemSet
-from ..robustness import suite
+from ..items.conditions import suite
 
 
 def protocol_names() -> list[str]:
-    names = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in names if not name.startswith("_"))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def load_items(
@@ -32,7 +31,7 @@ def load_items(
     condition: str = "plain",
     settings: Mapping[str, str] | None = None,
 ) -> ItemSet:
-    """The items of a protocol; its own conditions go before those of the same name in `robustness`."""
+    """The items of a protocol; its own conditions go before those of the same name in `items.conditions`."""
     if name not in protocol_names():
         raise ValueError(f"no protocol is called {name!r}; there are {', '.join(protocol_names())}")
     module = importlib.import_module(f"{__name__}.{name}")

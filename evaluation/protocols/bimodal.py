@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from qsep.separation.audio.reader import read_mono
 
 from ..interface import Item, ItemQuery
+from ..items.published import PublishedItems, choose
+from ..items.recordings import check_files, combined_hash, cut_around, read_list
 from ..metrics.bss_eval import bss_eval_sources
 from ..metrics.bss_scores import as_score
-from ._published import PublishedItems, choose
-from ._recordings import check_files, combined_hash, cut_around, read_list
 
 CONDITIONS = ("plain",)
 SAMPLE_RATE = 16000

@@ -23,9 +23,9 @@ from qsep.separation.audio.reader import AudioReader
 
 from ..clipsep_masks import NOISE, with_masks
 from ..interface import Item, ItemQuery
+from ..items.published import PublishedItems, choose, present
+from ..items.recordings import check_files, combined_hash, cut_around, read_list
 from ..metrics.bss_scores import BACKENDS, NAMES, Backend, first_source
-from ._published import PublishedItems, choose, present
-from ._recordings import check_files, combined_hash, cut_around, read_list
 
 CONDITIONS = ("plain", "image")  # what is asked with: the label, or frames
 SETS = {

@@ -16,9 +16,9 @@ import numpy as np
 from qsep.separation.audio.reader import read_mono
 
 from ..interface import Item, ItemQuery
-from ._premixed import uncentred
-from ._published import PublishedItems, mean_of
-from ._recordings import check_files, read_list, without_header
+from ..items.premixed import uncentred
+from ..items.published import PublishedItems, mean_of
+from ..items.recordings import check_files, read_list, without_header
 
 CONDITIONS = ("plain",)
 SAMPLE_RATE = 16000

@@ -17,8 +17,8 @@ import numpy as np
 from qsep.separation.audio.reader import read_mono
 
 from ..interface import Item, ItemQuery
-from ._published import PublishedItems, choose, mean_of
-from ._recordings import check_files, read_list, without_header
+from ..items.published import PublishedItems, choose, mean_of
+from ..items.recordings import check_files, read_list, without_header
 
 CONDITIONS = ("plain",)
 SAMPLE_RATE = 44100

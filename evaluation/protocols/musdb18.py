@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from qsep.separation.audio.reader import read_mono
 
 from ..interface import Item, ItemQuery
+from ..items.published import PublishedItems, choose, present
+from ..items.recordings import check_files, combined_hash
 from ..metrics.bss_scores import BACKENDS, Backend, as_score
-from ._published import PublishedItems, choose, present
-from ._recordings import check_files, combined_hash
 
 CONDITIONS = ("plain",)
 SAMPLE_RATE = 44100

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ._corpus import CONDITIONS as CONDITIONS
-from ._corpus import Corpus, CorpusItems, drawn_number, items_of, load_corpus
-from ._manifest import Cut, MixtureRow, check_recordings
+from ..items.corpus import CONDITIONS as CONDITIONS
+from ..items.corpus import Corpus, CorpusItems, drawn_number, items_of, load_corpus
+from ..items.manifest import Cut, MixtureRow, check_recordings
 
 SECONDS = 5.0
 SNR_DB = 0.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ._corpus import CONDITIONS as CONDITIONS
-from ._corpus import Corpus, CorpusItems, load_corpus
+from ..items.corpus import CONDITIONS as CONDITIONS
+from ..items.corpus import Corpus, CorpusItems, load_corpus
 
 CORPUS = Corpus("sounds21", ("dev-2", "dev-3"), wording_stride=5)
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from qsep.queries.interface import AudioQuery
 
-from ._premixed import Pair, class_folders, class_names, premixed
-from ._published import PublishedItems, mean_of_classes
+from ..items.premixed import Pair, class_folders, class_names, premixed
+from ..items.published import PublishedItems, mean_of_classes
 
 CONDITIONS = ("plain", "examples")  # asked with the class's name, or with recordings of the class
 SAMPLE_RATE = 32000

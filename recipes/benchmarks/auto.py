@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qsep.evaluation.protocols._manifest import MixtureRow
-from qsep.evaluation.protocols._rendering import SAMPLE_RATE, render_mixture
+from qsep.evaluation.items.manifest import MixtureRow
+from qsep.evaluation.items.rendering import SAMPLE_RATE, render_mixture
 from qsep.evaluation.protocols.sounds21 import load
 from qsep.queries.interface import TextQuery
 from qsep.separation.api import Model

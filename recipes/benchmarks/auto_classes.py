@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qsep.evaluation.protocols._rendering import SAMPLE_RATE, render_mixture
+from qsep.evaluation.items.rendering import SAMPLE_RATE, render_mixture
 from qsep.evaluation.protocols.sounds150 import load
 from qsep.queries.interface import ClassQuery
 from qsep.separation.api import Model

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qsep.evaluation.protocols._recordings import read_list
+from qsep.evaluation.items.recordings import read_list
 from qsep.separation.storage.temporary import write_atomically
 
 FRAMES_PER_SECOND = 1

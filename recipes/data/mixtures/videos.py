@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from qsep.evaluation.protocols._recordings import cut_around
+from qsep.evaluation.items.recordings import cut_around
 from qsep.queries.interface import ImageQuery, MixedQuery, Query, TextQuery
 from qsep.queries.settings import configuration
 from qsep.separation.audio.reader import length_and_rate, read_from

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from qsep.evaluation.protocols._recordings import read_list
+from qsep.evaluation.items.recordings import read_list
 
 from .tree import READABLE, youtube_keys
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qsep.evaluation.protocols._published import choose
+from qsep.evaluation.items.published import choose
 from qsep.evaluation.protocols.esc50 import FOLDS, read_clips
 
 from ..listing import Listed, Listing

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from qsep.evaluation.protocols._published import choose
+from qsep.evaluation.items.published import choose
 from qsep.queries.audioset import audioset
 
 from ..listing import Listed, Listing, read_rows

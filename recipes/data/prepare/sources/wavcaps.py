@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from qsep.evaluation.protocols._published import choose
+from qsep.evaluation.items.published import choose
 
 from ..listing import Listed, Listing
 from ..overlaps import read_origins

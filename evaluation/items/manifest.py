@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ._recordings import check_files
+from .recordings import check_files
 
 COLUMNS = (
     *("id", "query", "seconds", "snr_db"),

@@ -15,8 +15,8 @@ from qsep.separation.audio.reader import read_mono
 
 from ..interface import Item, ItemQuery
 from ..metrics.sdr import uncentred_si_sdr
-from ._published import Figures, PublishedItems
-from ._recordings import check_files, combined_hash, read_list
+from .published import Figures, PublishedItems
+from .recordings import check_files, combined_hash, read_list
 
 
 class Pair(NamedTuple):

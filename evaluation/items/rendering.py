@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from qsep.separation.audio.reader import read_mono
 
-from ._manifest import Cut, MixtureRow
+from .manifest import Cut, MixtureRow
 
 SAMPLE_RATE = 32000
 Waveform = NDArray[np.float32]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qsep.separation.signal.mixing import gain_for_snr
 
-from .interface import Item, ItemQuery, ItemSet
+from ..interface import Item, ItemQuery, ItemSet
 
 Waveform = NDArray[np.float32]
 TEMPLATES = (  # none of them is a frame of recipes/data/wording.py
@@ -31,7 +31,7 @@ SNRS_DB = (-10, -5, 0, 5, 10)
 NUM_SOURCES = (2, 3, 4, 5)
 CLIP_LEVEL = 0.25  # of the mixture's peak
 CORNER_HZ = 1000.0
-FAMILIES_FILE = Path(__file__).parent / "protocols" / "families.toml"
+FAMILIES_FILE = Path(__file__).with_name("families.toml")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""qsep.evaluation.robustness: what each condition does to items made in memory, by hand."""
+"""qsep.evaluation.items.conditions: what each condition does to items made in memory, by hand."""
 
 import tomllib
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qsep.evaluation import robustness
 from qsep.evaluation.interface import Item, ItemQuery, ItemSet
+from qsep.evaluation.items import conditions
+from qsep.evaluation.items.conditions import SUITES, suite
+from qsep.evaluation.items.published import PublishedItems
 from qsep.evaluation.protocols import load_items
-from qsep.evaluation.protocols._published import PublishedItems
 from qsep.evaluation.report.comparison import by_setting, groups, read_runs
-from qsep.evaluation.robustness import SUITES, suite
 from qsep.evaluation.run import evaluate
 from qsep.recipes.data.wording import FRAMES
 
@@ -86,7 +86,7 @@ def test_templates_wrap_the_query_and_leave_the_sound() -> None:
 
 
 def test_templates_are_not_trained_on() -> None:
-    assert set(robustness.TEMPLATES) & set(FRAMES) == set()
+    assert set(conditions.TEMPLATES) & set(FRAMES) == set()
 
 
 def test_negation_asks_for_the_rest() -> None:
@@ -143,7 +143,7 @@ def test_without_relatives_the_condition_is_refused() -> None:
 
 
 def test_families_have_members_in_the_form_that_is_looked_up() -> None:
-    families = tomllib.loads(robustness.FAMILIES_FILE.read_text()).values()
+    families = tomllib.loads(conditions.FAMILIES_FILE.read_text()).values()
     assert all(label == label.lower() and "_" not in label for f in families for label in f)
     assert all(len(members) > 1 for members in families)
 

@@ -26,22 +26,22 @@ import numpy as np
 from qsep.queries.interface import AudioQuery
 
 from ..interface import Item, ItemQuery
-from ._manifest import MixtureRow, check_recordings, parse_manifest
-from ._rendering import SAMPLE_RATE, render_mixture
+from .manifest import MixtureRow, check_recordings, parse_manifest
+from .rendering import SAMPLE_RATE, render_mixture
 
 CONDITIONS = ("plain", "wordings", "examples", "absent", "absent-wordings")
-MANIFESTS_DIR = Path(__file__).with_name("manifests")
+MANIFESTS_DIR = Path(__file__).parents[1] / "protocols" / "manifests"
 CUSTOM_MANIFEST = "custom manifest"
 EVERY_MANIFEST = "all"
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """name: of the protocol; manifests: their names. Files beside this one hold the rest.
+    """name: of the protocol; manifests: their names. Files in MANIFESTS_DIR hold the rest.
 
     wording_stride: items of one label take every so manieth of its held-out wordings, which are listed
     from easy to hard; coprime to their number, so that all come up. wordings_path: None for
-    NAME_wordings.toml beside this file.
+    NAME-wordings.toml in MANIFESTS_DIR.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Corpus:
     @cached_property
     def wordings(self) -> dict[str, Any]:
         """wordings: of each label; families: of each family; absent.phrases: of what is neither."""
-        path = self.wordings_path or Path(__file__).with_name(f"{self.name}_wordings.toml")
+        path = self.wordings_path or MANIFESTS_DIR / f"{self.name}-wordings.toml"
         if not path.is_file():
             raise ValueError(f"{path}: no such file, so that there are no held-out wordings")
         try:
