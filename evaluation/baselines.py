@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from .estimators.ideal_masks import IDEAL_MASKS
 from .interface import Estimator, Item, ItemQuery
-from .oracle import IDEAL_MASKS
 from .scores import BASELINES, Row, checked, sdr_scores
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .baselines import draw_query, score_baselines
-from .estimators import ModelEstimator
+from .estimators.model import ModelEstimator
 from .interface import Estimator, ItemSet
 from .items.published import PublishedItems
 from .metrics.perceptual import AudioEmbedder, distance_of_run, embedded_scores

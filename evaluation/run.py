@@ -11,7 +11,7 @@ from pathlib import Path
 from qsep.separation.storage.results import Results
 
 from .baselines import baseline_rows
-from .estimators import as_estimator
+from .estimators.model import as_estimator
 from .interface import Estimator, ItemSet, TextSeparator
 from .items.conditions import Suite
 from .items.published import PublishedItems

@@ -1,4 +1,4 @@
-"""qsep.evaluation.oracle's masks and .baselines, by hand and against runs of their own."""
+"""qsep.evaluation.estimators.ideal_masks's masks and .baselines, by hand and against runs of their own."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ import pytest
 from test_evaluation_run import ManyItems, WordModel
 
 from qsep.evaluation.baselines import draw_query
+from qsep.evaluation.estimators.ideal_masks import IdealMask, named_estimator
 from qsep.evaluation.interface import Item, ItemQuery
-from qsep.evaluation.oracle import IdealMask, named_estimator
 from qsep.evaluation.run import evaluate
 
 SOUND = np.random.default_rng(10).normal(0, 0.1, 5001).astype(np.float32)

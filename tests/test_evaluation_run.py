@@ -13,8 +13,8 @@ import soundfile
 import torch
 from command import names
 
+from qsep.evaluation.estimators.ideal_masks import IdealMask, UnprocessedMixture
 from qsep.evaluation.interface import Item, ItemQuery
-from qsep.evaluation.oracle import IdealMask, UnprocessedMixture
 from qsep.evaluation.report.write import text_table
 from qsep.evaluation.run import evaluate
 from qsep.evaluation.scores import COLUMNS

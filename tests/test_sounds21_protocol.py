@@ -135,7 +135,7 @@ def test_rendering_equals_the_yardstick_on_a_real_item(tmp_path: Path) -> None:
 
 @needs_bench
 def test_scores_equal_the_yardstick(tmp_path: Path, other_rates: Path) -> None:
-    from qsep.evaluation.oracle import named_estimator
+    from qsep.evaluation.estimators.ideal_masks import named_estimator
 
     bench("render", other_rates, tmp_path, tmp_path / "out")
     (tmp_path / "estimates").mkdir()

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from qsep.queries.interface import ImageQuery
 from qsep.separation.audio.reader import AudioReader
 
-from ..clipsep_masks import NOISE, with_masks
+from ..estimators.clipsep_masks import NOISE, with_masks
 from ..interface import Item, ItemQuery
 from ..items.published import PublishedItems, choose, present
 from ..items.recordings import check_files, combined_hash, cut_around, read_list

@@ -130,7 +130,7 @@ def evaluate(
 
 def load_estimator(model: str, device: str, runtime: str, precision: str) -> Model | str:
     """The model, or the name of a baseline, which is its own estimator."""
-    from qsep.evaluation.oracle import ESTIMATORS
+    from qsep.evaluation.estimators.ideal_masks import ESTIMATORS
 
     if model in ESTIMATORS:
         return model

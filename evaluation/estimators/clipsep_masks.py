@@ -11,8 +11,8 @@ import torch
 
 from qsep.separation.api import Model
 
-from .interface import Item
-from .metrics.sdr import sdr
+from ..interface import Item
+from ..metrics.sdr import sdr
 
 # How noise masks of CLIPSep-NIT are used at test. off: not at all, as published. all: united with the
 # queried mask. best: each by itself, and the one nearest to the target is kept, which is an oracle.

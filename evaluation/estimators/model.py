@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .interface import Estimator, Item, TextSeparator
-from .oracle import named_estimator
+from ..interface import Estimator, Item, TextSeparator
+from .ideal_masks import named_estimator
 
 
 @dataclass(frozen=True)

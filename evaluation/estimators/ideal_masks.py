@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .interface import Estimator, Item
+from ..interface import Estimator, Item
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What can be evaluated: models, the unprocessed mixture, ideal masks."""
