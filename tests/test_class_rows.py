@@ -14,8 +14,8 @@ from qsep.queries.interface import ClassQuery, QueryEmbedding
 from qsep.recipes.data.mixtures.classes import ClassMixConfig, ClassMixtures, ClassSounds
 from qsep.recipes.data.mixtures.clips import Take
 from qsep.recipes.training.build import classes
-from qsep.recipes.training.class_rows import NEW_ODDS, regrown
 from qsep.recipes.training.config import recipe_from
+from qsep.recipes.training.initial_weights.class_rows import NEW_ODDS, regrown
 from qsep.recipes.training.loop import train
 from qsep.recipes.training.tasks.retention import Retention
 from qsep.separation.interface import MixtureBatch

@@ -7,7 +7,7 @@ import torch
 from tiny import RATE, SETTINGS, mixture_batch, noise, rng, tiny_separator
 
 from qsep.queries.interface import QueryEmbedding
-from qsep.recipes.training.initial_weights import widened
+from qsep.recipes.training.initial_weights.start import widened
 from qsep.separation.components import build_separator
 from qsep.separation.signal.spectra import squared_magnitude
 

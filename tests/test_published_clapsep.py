@@ -16,7 +16,7 @@ from tiny_encoders import save_tokenizer
 from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding, TextQuery
-from qsep.recipes.training.clap_ears import write_ears
+from qsep.recipes.training.initial_weights.clap_audio import write_ears
 from qsep.separation.components import from_settings
 from qsep.separation.networks.clapsep.htsat import HTSATConfig
 from qsep.separation.published.converters.clapsep import RELEASED_CLAP, renamed, settings_of

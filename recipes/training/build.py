@@ -25,8 +25,8 @@ from ..data.mixtures.synthetic import SyntheticSounds, synthetic_takes
 from ..data.mixtures.videos import QueryChooser, VideoMixConfig, VideoMixtures
 from ..data.synthetic import KINDS
 from ..data.wording import PhraseBook, book_of_labels, load_phrase_book
-from .class_rows import starting_classes
 from .config import Recipe, from_table
+from .initial_weights.class_rows import starting_classes
 from .query_batch import NoQueries
 from .tasks import audio_encoder, autoencoder, separator, vocoder
 from .tasks.interface import Task

@@ -25,7 +25,7 @@ from ..data.mixtures.interface import Mixtures
 from .build import build_book, build_data, build_query_encoder, build_task, check_data
 from .config import Recipe
 from .curves import plot_curves
-from .initial_weights import resume, start
+from .initial_weights.start import resume, start
 from .learner import Learner
 from .log import RunLog
 from .model_card import model_card

@@ -16,9 +16,9 @@ from torch import Tensor
 from qsep.separation.interface import MixtureBatch
 from qsep.separation.signal.spectra import squared_magnitude
 
-from ..class_rows import starting_classes
 from ..config import TrainConfig
-from ..initial_weights import starting_weights
+from ..initial_weights.class_rows import starting_classes
+from ..initial_weights.start import starting_weights
 from .interface import Task
 
 SHARE = 4  # one of so many mixtures is compared: it costs two more passes

@@ -1,6 +1,6 @@
 """LAION's CLAP as what CLAPSep's training begins with.
 
-    python -m qsep.recipes.training.clap_ears FILE -o FOLDER
+    python -m qsep.recipes.training.initial_weights.clap_audio FILE -o FOLDER
 
 The folder is one for train.start_from, with train.start_parts = ["encoder"].
 """

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .config import TrainConfig, start_folders
+from ..config import TrainConfig, start_folders
 
 ROWS = "class_logits"  # the classifier of separation/models/class_unet.py
 NEW_ODDS = (

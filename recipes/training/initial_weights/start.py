@@ -13,11 +13,11 @@ from torch import Tensor
 from qsep.separation.storage.checkpoint import read_weights
 from qsep.separation.storage.results import Results
 
+from ..config import TrainConfig, start_folders
+from ..state import Ema, load_state
+from ..tasks.interface import Task
+from ..tasks.phrase_book import restore
 from .class_rows import regrown, starting_classes
-from .config import TrainConfig, start_folders
-from .state import Ema, load_state
-from .tasks.interface import Task
-from .tasks.phrase_book import restore
 
 SHARED = ("mel", "vae", "vocoder")  # settings that weights of a codec mean nothing without
 
