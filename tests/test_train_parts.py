@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from qsep.recipes.training.config import TrainConfig
-from qsep.recipes.training.curves import plot_curves
 from qsep.recipes.training.learner import learning_rate_factor
+from qsep.recipes.training.output.curves import plot_curves
+from qsep.recipes.training.output.state import Ema, load_state, save_state
 from qsep.recipes.training.sampler import StepSampler, step_generator
-from qsep.recipes.training.state import Ema, load_state, save_state
 from qsep.separation.storage.results import Results
 
 

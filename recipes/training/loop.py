@@ -24,14 +24,14 @@ from ..cli.errors import ENDING
 from ..data.mixtures.interface import Mixtures
 from .build import build_book, build_data, build_query_encoder, build_task, check_data
 from .config import Recipe
-from .curves import plot_curves
 from .initial_weights.start import resume, start
 from .learner import Learner
-from .log import RunLog
-from .model_card import model_card
+from .output.curves import plot_curves
+from .output.log import RunLog
+from .output.model_card import model_card
+from .output.state import Ema, save_state
 from .query_batch import encode_batch
 from .sampler import StepSampler, leave_signals_to_parent, step_generator
-from .state import Ema, save_state
 
 
 class Stop:

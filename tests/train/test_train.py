@@ -16,7 +16,7 @@ from training_run import LABELS, STEPS, differences, entries, state_of
 from qsep.queries.interface import QueryEmbedding
 from qsep.recipes.training import loop
 from qsep.recipes.training.config import recipe_from
-from qsep.recipes.training.validation import validate
+from qsep.recipes.training.tasks.validation import validate
 from qsep.separation.interface import Separated
 from qsep.separation.models.band_unet import BandUNet
 

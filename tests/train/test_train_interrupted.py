@@ -13,7 +13,7 @@ import pytest
 import torch
 from training_run import STEPS, at_step, differences, entries, spoil_steps, state_of
 
-from qsep.recipes.training.state import load_state
+from qsep.recipes.training.output.state import load_state
 from qsep.separation.models.band_unet import BandUNet
 from qsep.separation.storage.results import Results
 

@@ -14,7 +14,7 @@ from qsep.separation.storage.checkpoint import read_weights
 from qsep.separation.storage.results import Results
 
 from ..config import TrainConfig, start_folders
-from ..state import Ema, load_state
+from ..output.state import Ema, load_state
 from ..tasks.interface import Task
 from ..tasks.phrase_book import restore
 from .class_rows import regrown, starting_classes

@@ -16,10 +16,10 @@ from ...data.mixtures.constraints import conditioned
 from ...data.mixtures.interface import Mixtures
 from ...data.wording import PhraseBook
 from ..config import Recipe
-from ..validation import validate
 from .interface import Discriminator, Task
 from .phrase_book import restore, teach
 from .retention import Retention, retained
+from .validation import validate
 
 
 def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> SeparatorTask:

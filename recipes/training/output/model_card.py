@@ -9,7 +9,7 @@ from typing import Any
 from qsep.separation.storage.checkpoint import stored_classes
 from qsep.separation.storage.model_card import citation_section, use_section, with_header
 
-from .config import Recipe
+from ..config import Recipe
 
 
 def model_card(description: dict[str, Any], recipe: Recipe) -> str:

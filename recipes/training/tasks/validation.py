@@ -11,8 +11,8 @@ from qsep.evaluation.metrics.sdr import si_sdr
 from qsep.queries.interface import QueryEncoder
 from qsep.separation.interface import MixtureBatch
 
-from ..data.mixtures.interface import Mixtures
-from .query_batch import encode_batch
+from ...data.mixtures.interface import Mixtures
+from ..query_batch import encode_batch
 
 
 @torch.no_grad()  # validation measures, it does not learn
