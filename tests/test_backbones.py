@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import qsep.separation.networks.analyses as analyses
 import qsep.separation.networks.backbones as backbones
 from qsep.queries.interface import QueryEmbedding
-from qsep.recipes.benchmarks.cost import count_macs, num_parameters
+from qsep.recipes.benchmarks.costs.network import count_macs, num_parameters
 from qsep.separation.components import from_settings, load_component
 from qsep.separation.networks.analyses.bands import SCHEMES, widths_in_bins
 from qsep.separation.networks.analyses.mel_bands import mel_bins

@@ -10,7 +10,8 @@ from qsep.evaluation.metrics.statistics import describe
 from qsep.evaluation.rows import write_rows
 from qsep.evaluation.scores import COLUMNS
 from qsep.queries.interface import QueryEmbedding
-from qsep.recipes.benchmarks.backbones import (
+from qsep.recipes.benchmarks.costs.network import count_macs, real_time_factor
+from qsep.recipes.benchmarks.quality.backbones import (
     COST_SECONDS,
     Cost,
     Row,
@@ -21,7 +22,6 @@ from qsep.recipes.benchmarks.backbones import (
     row_of,
     seeds_together,
 )
-from qsep.recipes.benchmarks.cost import count_macs, real_time_factor
 from qsep.recipes.training.config import read_recipe
 from qsep.separation.components import build_separator
 

@@ -8,8 +8,8 @@ import pytest
 from command import Run, record
 from tiny import SETTINGS
 
-from qsep.recipes.benchmarks import random_flowsep
-from qsep.recipes.benchmarks.memory import peak_of
+from qsep.recipes.benchmarks.costs import random_flowsep
+from qsep.recipes.benchmarks.costs.memory import peak_of
 
 
 def test_flowsep_of_random_weights_is_a_checkpoint_that_separates(
@@ -27,7 +27,7 @@ def test_flowsep_of_random_weights_is_a_checkpoint_that_separates(
 
 PEAKS = """
 import sys
-from qsep.recipes.benchmarks.memory import peak_of
+from qsep.recipes.benchmarks.costs.memory import peak_of
 for size in (200_000_000, 500_000_000):
     print(*peak_of([sys.executable, "-c", f"import time; time.sleep(0.2); b'1' * {size}"]))
 """

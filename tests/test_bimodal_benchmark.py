@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_captioned_mixtures import labelled_recordings, tiny_overrides
 
-from qsep.recipes.benchmarks import bimodal
+from qsep.recipes.benchmarks.quality import bimodal
 
 __all__ = ["labelled_recordings"]
 

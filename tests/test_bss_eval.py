@@ -11,7 +11,7 @@ import torch
 
 from qsep.evaluation.metrics.bss_eval import bss_eval, bss_eval_sources
 from qsep.evaluation.metrics.bss_scores import import_museval
-from qsep.recipes.benchmarks.bss_eval import compare
+from qsep.recipes.benchmarks.costs.bss_eval import compare
 
 museval = import_museval()
 

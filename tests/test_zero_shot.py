@@ -1,4 +1,4 @@
-"""qsep.recipes.benchmarks.zero_shot: accuracy against a count by hand."""
+"""qsep.recipes.benchmarks.quality.zero_shot: accuracy against a count by hand."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qsep.queries.interface import AudioQuery, Query, QueryEmbedding, TextQuery
-from qsep.recipes.benchmarks.zero_shot import labelled_recordings, zero_shot
+from qsep.recipes.benchmarks.quality.zero_shot import labelled_recordings, zero_shot
 
 EAST, NORTH, WEST = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
 NORTH_EAST = [0.6, 0.8]

@@ -112,7 +112,7 @@ def save_tiny_t5(folder: Path, seed: int = 0, dim: int = T5_DIM) -> Path:
     """A T5 encoder with gated GELU, as FLAN-T5 has it, and a tokenizer of ten words."""
     from transformers import T5Config, T5EncoderModel
 
-    from qsep.recipes.benchmarks.random_flowsep import save_word_tokenizer
+    from qsep.recipes.benchmarks.costs.random_flowsep import save_word_tokenizer
 
     save_word_tokenizer(folder, WORDS)
     config = T5Config(

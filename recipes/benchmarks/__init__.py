@@ -1,1 +1,1 @@
-"""Measurements of speed, memory and accuracy: `python -m qsep.recipes.benchmarks.NAME`."""
+"""Measurements: `python -m qsep.recipes.benchmarks.quality.NAME` and `.costs.NAME`."""

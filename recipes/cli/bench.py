@@ -45,7 +45,7 @@ def backbones(
     ] = False,
 ) -> None:
     """Train each separator by one recipe; quality against parameters, MACs, speed and memory."""
-    from ..benchmarks.backbones import (
+    from ..benchmarks.quality.backbones import (
         MANIFESTS,
         describe_cost,
         entrants,

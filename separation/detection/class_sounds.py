@@ -25,7 +25,7 @@ QUIET_DB = -20.0  # under a window's loudest step: the class pauses
 FLOOR_DB = -40.0  # levels and shares under this are all alike
 # Log-odds that a class is there: BIAS + LEVEL x level + PEAK x peak, in dB as `features` gives them. Logistic
 # regression on 300 mixtures of training recordings, two to four sounds in each; the bias of 2.737 is raised
-# so that 0.5 is where F1 on them is best (recipes/benchmarks/auto_classes.py --fit).
+# so that 0.5 is where F1 on them is best (recipes/benchmarks/quality/auto_classes.py --fit).
 BIAS, LEVEL, PEAK = 3.935, 0.103, 0.319
 
 

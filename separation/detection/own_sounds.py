@@ -33,7 +33,8 @@ from .hierarchy import sounds_of_kinds
 WINDOW_SECONDS = 5.0  # heard at once, and half as much between one window's start and the next's
 STEP_SECONDS = 0.5  # of the timeline
 # Log-odds that a kind is there: BIAS + LEVEL x level + SHARE x share, in dB as `features` gives them.
-# Logistic regression on 300 mixtures of training recordings, two to four in each: recipes/benchmarks/auto.py.
+# Logistic regression on 300 mixtures of training recordings, two to four in each:
+# recipes/benchmarks/quality/auto.py.
 BIAS, LEVEL, SHARE = 3.713, 0.187, 0.539
 MIN_SHARE_DB = -40.0
 BIN_WINDOW = 1024  # samples, of the spectra that are shared out

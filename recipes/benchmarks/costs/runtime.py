@@ -1,4 +1,4 @@
-"""Published networks by every runtime there is: python -m qsep.recipes.benchmarks.runtime SYSTEM.
+"""Published networks by every runtime there is: python -m qsep.recipes.benchmarks.costs.runtime SYSTEM.
 
 SYSTEM: clipsep, its U-Net on the segments that it is given at use; audiosep, its U-Net on the whole; flowsep,
 all of it from waveform to waveform. The same weights everywhere, of the published sizes, random unless -m

@@ -1,4 +1,7 @@
-"""Speed of causal separators on one core, hop by hop: python -m qsep.recipes.benchmarks.live [RECIPE]."""
+"""Speed of a causal separator on one core, hop by hop.
+
+python -m qsep.recipes.benchmarks.costs.live [RECIPE]
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import argparse
 import statistics
 import time
 
-from ..training.config import read_recipe
+from ...training.config import read_recipe
 
 STEPS, WARM_UP = 400, 50
 

@@ -1,4 +1,4 @@
-"""bss_eval beside museval, in one run: python -m qsep.recipes.benchmarks.bss_eval [--threads 2]."""
+"""bss_eval beside museval, in one run: python -m qsep.recipes.benchmarks.costs.bss_eval [--threads 2]."""
 
 from __future__ import annotations
 

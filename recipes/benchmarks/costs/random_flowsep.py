@@ -1,6 +1,6 @@
 """FlowSep at its published size with random weights.
 
-    python -m qsep.recipes.benchmarks.random_flowsep -o FOLDER
+    python -m qsep.recipes.benchmarks.costs.random_flowsep -o FOLDER
 
 For time and memory where the released file is not at hand; what it makes of a recording is noise. The
 text encoder is as large as FLAN-T5-large, with a tokenizer that knows no words. KEY=VALUE after it: other
@@ -22,7 +22,7 @@ from qsep.queries.encoders.t5 import T5, Config
 from qsep.separation.components import build_separator
 from qsep.separation.storage.checkpoint import ENCODER_FOLDER, describe, save_checkpoint
 
-from ..training.config import override_value
+from ...training.config import override_value
 
 T5_LARGE = {"d_model": 1024, "d_kv": 64, "d_ff": 2816, "num_layers": 24, "num_heads": 16}
 

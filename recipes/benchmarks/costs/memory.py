@@ -1,4 +1,4 @@
-"""Peak memory of `qsep separate` by length of the recording: python -m qsep.recipes.benchmarks.memory.
+"""Peak memory of `qsep separate` by length of the recording: python -m qsep.recipes.benchmarks.costs.memory.
 
 What follows -- goes to `qsep separate`, as -- --runtime openvino. An hour of stereo takes 700 MB of disk
 for each file that is written.

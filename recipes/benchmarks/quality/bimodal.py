@@ -1,6 +1,6 @@
 """The claims of bi-modal weak supervision (Mahmud et al. 2024), put to the test on sounds21.
 
-    python -m qsep.recipes.benchmarks.bimodal --data FOLDER -o FOLDER
+    python -m qsep.recipes.benchmarks.quality.bimodal --data FOLDER -o FOLDER
 
 Trains one network in five ways with three seeds each, evaluates all on the same mixtures, and leaves runs.csv
 and bimodal.md: scores with their intervals, and what the paper claims beside what was found. Begun again it
@@ -29,8 +29,8 @@ from qsep.separation.api import load
 from qsep.separation.storage.checkpoint import read_config
 from qsep.separation.storage.temporary import write_atomically
 
-from ..training.config import read_recipe
-from ..training.loop import train
+from ...training.config import read_recipe
+from ...training.loop import train
 
 RECIPE = "bimodal-sounds21"
 WAYS: dict[str, tuple[str, ...]] = {  # what each changes of the recipe

@@ -1,4 +1,4 @@
-"""What `qsep auto` finds in mixtures: python -m qsep.recipes.benchmarks.auto --data DIR MANIFEST…
+"""What `qsep auto` finds in mixtures: python -m qsep.recipes.benchmarks.quality.auto --data DIR MANIFEST…
 
 DIR is sounds21's folder, each MANIFEST lists mixtures of it. Precision, recall and F1 are over all kinds of
 all mixtures. --fit draws mixtures of the training recordings, and prints the weights that they give.
@@ -26,10 +26,10 @@ from qsep.separation.api import load as load_model
 from qsep.separation.detection.nodes import OWN_THRESHOLD
 from qsep.separation.detection.own_sounds import Listener, Window, detect_own
 
-from ..data.mixtures.augment import AugmentConfig
-from ..data.mixtures.clips import ClipStore
-from ..data.mixtures.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds
-from ..data.wording import PhraseBook, load_phrase_book
+from ...data.mixtures.augment import AugmentConfig
+from ...data.mixtures.clips import ClipStore
+from ...data.mixtures.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds
+from ...data.wording import PhraseBook, load_phrase_book
 
 FIT_SECONDS, FIT_SEED = 5, 7
 Mixture = tuple[NDArray[np.float32], set[str]]  # (t,) at SAMPLE_RATE, labels

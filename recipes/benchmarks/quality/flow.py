@@ -1,6 +1,6 @@
 """What steps buy: a flow separator at several numbers of steps beside a mask separator, on one manifest.
 
-    python -m qsep.recipes.benchmarks.flow --data FOLDER --manifest FILE -o FOLDER
+    python -m qsep.recipes.benchmarks.quality.flow --data FOLDER --manifest FILE -o FOLDER
 
 For each: mean SI-SDR improvement with its interval, holes, similarity and Fréchet distance to the targets by
 the joint encoder, and seconds. Leaves steps.csv, one row a setting, and steps.png.

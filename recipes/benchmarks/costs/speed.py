@@ -1,4 +1,4 @@
-"""Speeds of the default model on this machine: python -m qsep.recipes.benchmarks.speed."""
+"""Speeds of the default model on this machine: python -m qsep.recipes.benchmarks.costs.speed."""
 
 from __future__ import annotations
 

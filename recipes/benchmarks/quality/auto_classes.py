@@ -1,4 +1,6 @@
-"""What `qsep auto` finds in mixtures: python -m qsep.recipes.benchmarks.auto_classes --data DIR [MANIFEST…]
+"""Detection scores of `qsep auto` with a model of sound classes.
+
+    python -m qsep.recipes.benchmarks.quality.auto_classes --data DIR [MANIFEST…]
 
 DIR is the folder of sounds150; a MANIFEST names mixtures of it that come with the package, by default both.
 Precision, recall and F1 count every class of every mixture alike. --fit draws mixtures of the training
@@ -31,10 +33,10 @@ from qsep.separation.detection.class_sounds import (
 )
 from qsep.separation.detection.nodes import OWN_THRESHOLD
 
-from ..data.mixtures.augment import AugmentConfig
-from ..data.mixtures.classes import ClassMixConfig, ClassMixtures, ClassSounds
-from ..data.mixtures.clips import load_takes
-from ..training.config import from_table, read_recipe
+from ...data.mixtures.augment import AugmentConfig
+from ...data.mixtures.classes import ClassMixConfig, ClassMixtures, ClassSounds
+from ...data.mixtures.clips import load_takes
+from ...training.config import from_table, read_recipe
 from .auto import count, logistic_regression
 
 FIT_SECONDS, FIT_SEED = 5, 7

@@ -97,7 +97,7 @@ def cost_here(settings: dict[str, Any], seconds: float) -> Cost:
     from qsep.queries.interface import QueryEmbedding
     from qsep.separation.components import build_separator
 
-    from .cost import count_macs, num_parameters, peak_megabytes, real_time_factor
+    from ..costs.network import count_macs, num_parameters, peak_megabytes, real_time_factor
 
     before = peak_megabytes()
     own = {name: value for name, value in settings.items() if name != "kind"}
@@ -175,8 +175,8 @@ def train_one(
     accelerator: str,
 ) -> None:
     """Run or continue the recipe with the entrant's separator."""
-    from ..training.config import read_recipe, recipe_from
-    from ..training.loop import train
+    from ...training.config import read_recipe, recipe_from
+    from ...training.loop import train
 
     known = [*overrides, f"data.folder={data}", f"train.seed={seed}"]
     _, content = read_recipe(recipe, known)

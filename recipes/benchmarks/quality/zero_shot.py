@@ -1,6 +1,6 @@
 """How often a text-audio encoder names what a recording is.
 
-    python -m qsep.recipes.benchmarks.zero_shot --data DIR
+    python -m qsep.recipes.benchmarks.quality.zero_shot --data DIR
 
 Each recording is given the kind whose wording lies nearest; the wordings are held out of all training.
 """

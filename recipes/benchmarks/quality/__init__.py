@@ -1,0 +1,1 @@
+"""How well models separate, detect and classify."""
