@@ -183,6 +183,20 @@ def test_a_query_unlike_all_phrases_is_warned_of_with_the_nearest_kind(
     assert "the nearest is 'violin'" in message
 
 
+@pytest.mark.parametrize(("cosine", "known"), [(0.5, False), (0.6, True)])
+def test_a_query_is_known_from_a_cosine_of_055_to_the_nearest_phrase(
+    model: Model, cosine: float, known: bool
+) -> None:
+    reader: Any = model.separator.phrase_book
+    query = model.embed([TextQuery("a dog")]).pooled[0]
+    across = torch.linalg.svd(query[None]).Vh[1]  # a unit vector at right angles to the query
+    phrase = cosine * query + (1 - cosine**2) ** 0.5 * across
+    reader.learn(torch.cat([phrase[None], -query.expand(6, -1)]), torch.zeros(7, dtype=torch.long))
+    found = model.familiarity("a dog")
+    assert found is not None
+    assert (found.known, found.similarity) == (known, pytest.approx(cosine, abs=1e-3))
+
+
 def test_familiarity_is_the_cosine_to_the_nearest_phrase(model: Model) -> None:
     separator: Any = model.separator
     queries, books = model.embed([TextQuery("rain")]).pooled, separator.reader.phrases.float()

@@ -9,12 +9,14 @@ import pytest
 import soundfile
 import torch
 from command import process_state_restored
-from tiny import noise, unit_vectors
+from tiny import mixture_batch, noise, rng, unit_vectors
+from torch import Tensor
 
-from qsep.queries.encoders.joint import Config, build
-from qsep.queries.interface import AudioQuery, ImageQuery, TextQuery
+from qsep.queries.encoders.joint import Config, NetworkConfig, build
+from qsep.queries.interface import AudioQuery, ImageQuery, QueryEmbedding, TextQuery
 from qsep.queries.networks.audio_tower import AudioTower
 from qsep.recipes.training.config import recipe_from
+from qsep.recipes.training.tasks.audio_encoder import JointModel, JointTask
 from qsep.separation.objectives.contrastive import soft_contrastive_loss
 
 RATE = 8000
@@ -132,6 +134,20 @@ def test_a_trained_encoder_reads_text_and_recordings_into_one_space(
     with torch.no_grad():  # shorter than a segment: the tower alone
         direct = encoder.network.audio(torch.from_numpy(samples)[None])[0]
     torch.testing.assert_close(pooled[1], direct)
+
+
+def test_in_training_wordings_are_read_with_noise_of_norm_03() -> None:
+    """Of 2,000 dimensions the norm is within a few per cent of its mean."""
+    config = NetworkConfig(text_dim=2000, dim=5, sample_rate=RATE, channels=(4, 5, 6))
+    model = JointModel(config, num_concepts=2, num_phrases=3)
+    seen: list[Tensor] = []
+    model.network.project.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    batch, _ = mixture_batch(3001)
+    queries = QueryEmbedding(unit_vectors(4, 3, 2000, seed=2))
+    JointTask(model).loss(model, batch, queries, rng(1), None)
+    heard = batch.sources.abs().amax(dim=(-2, -1)) > 0
+    noise_norms = (seen[0] - queries.pooled[heard]).norm(dim=-1)
+    torch.testing.assert_close(noise_norms, torch.full_like(noise_norms, 0.3), rtol=0.1, atol=0)
 
 
 def test_long_examples_are_the_mean_of_their_parts(trained: Path) -> None:

@@ -43,6 +43,12 @@ def test_only_the_first_seconds_are_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_recording(query.examples[0], RATE, 0.7), plain, atol=1e-7)
 
 
+def test_an_example_of_another_rate_is_not_longer_than_asked() -> None:
+    """0.1001 s are 801 samples at 8 kHz, rounded up, and of these 6 times as many at 48 kHz one too many."""
+    query = AudioQuery(np.linspace(-0.5, 0.5, 2000), sample_rate=8000)
+    assert len(read_recording(query.examples[0], 48000, max_seconds=0.1001)) == 4805
+
+
 def test_it_stays_the_same_query(tmp_path: Path) -> None:
     query = AudioQuery(stored(tmp_path / "a.wav"))
     mixed = MixedQuery("rain", query, weights=[1, 3])

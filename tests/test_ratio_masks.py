@@ -8,6 +8,7 @@ import pytest
 import scipy.signal
 import torch
 from tiny import QUERY_DIM, RATE, kind_of, noise, rng, tiny_separator, unit_vectors
+from torch import Tensor, nn
 
 from qsep.queries.interface import Constraints, QueryEmbedding
 from qsep.separation.inference.chunks import geometry, separate_chunks
@@ -20,6 +21,7 @@ from qsep.separation.inference.ratio_masks import (
     ratio_masks,
     without,
 )
+from qsep.separation.interface import Capabilities, Separated
 
 HOP = 128
 
@@ -38,6 +40,12 @@ def test_a_share_is_the_odds_of_the_target_alone_among_all_that_can_be() -> None
             weights.append(weight)
         expected = weights[0] / torch.stack(weights).sum(dim=0)
         torch.testing.assert_close(found[target], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_half_a_bin_against_no_negative_keeps_two_thirds() -> None:
+    """By hand: odds 1 of the target, none of the negative, a half of neither, 1 / (1 + 1 / 2)."""
+    kept = without(torch.full((1, 1, 1), 0.5), torch.zeros(1, 1, 1))
+    assert kept.item() == pytest.approx(2 / 3, rel=1e-6)
 
 
 def test_nothing_is_left_where_all_is_the_negatives_and_a_negative_only_takes() -> None:
@@ -121,6 +129,31 @@ def test_a_recording_in_chunks_is_as_one_at_once(kind: str) -> None:
     assert joined.shape == (3, *mixture.shape)
     # float32 sums in another order, of networks in a row and of quotients of quiet bins
     torch.testing.assert_close(joined, whole, atol=2e-4 if kind == "flowsep" else 2e-5, rtol=0)
+
+
+class Rectifier(nn.Module):
+    """A separator that sees no neighbours: positive samples for the first query, negative for the second."""
+
+    sample_rate, num_channels, stride_samples, context_samples = RATE, None, HOP, 0
+    capabilities = Capabilities()
+
+    def separate(
+        self, mixture: Tensor, queries: QueryEmbedding, generator: Any = None
+    ) -> Separated:
+        target = torch.stack([mixture.clamp(min=0), mixture.clamp(max=0)], dim=1)
+        return Separated(target, mixture[:, None] - target)
+
+
+def test_chunks_see_the_rules_frames_on_both_sides_beyond_what_the_separator_asks() -> None:
+    """A sample of the rule's output depends on both frames over it, 2 hops to each side."""
+    separator: Any = Rectifier()
+    rule = RatioMasks(1, False, HOP)
+    cut = geometry(separator, 8 * HOP / RATE, rule)
+    mixture, queries = noise(2, 5 * cut.step + 77), QueryEmbedding(unit_vectors(2, QUERY_DIM))
+    joined = torch.cat(list(separate_chunks(separator, [mixture], queries, cut, rule)), dim=-1)
+    whole = rule(mixture, separator.separate(mixture[None], queries).target[0])
+    # 1e-6: transforms of other numbers of frames
+    torch.testing.assert_close(joined, whole, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["band_unet", "convtasnet"])

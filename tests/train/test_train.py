@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import RATE, StubEncoder
+from tiny import RATE, StubEncoder, mixture_batch, rng, tiny_separator
 from torch import Tensor
 from training_run import LABELS, STEPS, differences, entries, state_of
 
 from qsep.queries.interface import QueryEmbedding
 from qsep.recipes.training import loop
-from qsep.recipes.training.config import recipe_from
+from qsep.recipes.training.config import TrainConfig, recipe_from
+from qsep.recipes.training.learner import Learner
 from qsep.recipes.training.tasks.validation import validate
-from qsep.separation.interface import Separated
+from qsep.separation.interface import LossOutput, Separated
 from qsep.separation.models.band_unet import BandUNet
 
 pytest.importorskip("lightning_fabric", reason="training needs pip install qsep[train]")
@@ -56,6 +57,31 @@ def test_the_query_encoder_computes_where_the_training_does(
     monkeypatch.setattr(loop, "build_query_encoder", kept)
     run(tmp_path, stop_after=0)
     assert placed[0][1].device == torch.device("cpu")
+
+
+def test_weights_decay_by_a_hundredth_of_the_learning_rate_a_step_unless_told_otherwise() -> None:
+    """Loshchilov and Hutter (2019), decoupled: without gradients, w falls to w (1 - lr decay)."""
+    from lightning_fabric import Fabric
+
+    config = TrainConfig(steps=1, learning_rate=0.5, warmup_steps=0)
+    network = torch.nn.Linear(3, 2, bias=False)
+    before = network.weight.detach().clone()
+    learner = Learner(network, config, Fabric(accelerator="cpu"))
+    learner.improve(lambda model: LossOutput(0 * model.weight.sum()[None], {}), 0)
+    torch.testing.assert_close(network.weight.detach(), before * (1 - 0.5 * 1e-2))
+
+
+@pytest.mark.parametrize("kind", ["band_unet", "class_unet", "flow_unet"])
+def test_masks_are_softened_in_use_and_not_in_training(kind: str) -> None:
+    losses, targets = [], []
+    for exponent in (1.0, 0.5):
+        separator = tiny_separator(kind, mask_exponent=exponent)
+        batch, queries = mixture_batch()
+        with torch.no_grad():
+            targets.append(separator.separate(batch.mixture, queries, rng(3)).target)
+            losses.append(separator.train().loss(batch, queries, rng(3)).total)
+    assert torch.equal(*losses)
+    assert (targets[1] - targets[0]).abs().max() > 0.01 * targets[0].abs().max()
 
 
 def test_training_changes_every_weight(run: Callable[..., Path], tmp_path: Path) -> None:

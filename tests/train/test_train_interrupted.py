@@ -13,6 +13,7 @@ import pytest
 import torch
 from training_run import STEPS, at_step, differences, entries, spoil_steps, state_of
 
+from qsep.recipes.training.config import TrainConfig
 from qsep.recipes.training.output.state import load_state
 from qsep.separation.models.band_unet import BandUNet
 from qsep.separation.storage.results import Results
@@ -219,6 +220,14 @@ def test_a_run_without_a_finite_loss_gives_up_and_keeps_the_last_good_state(
     with pytest.raises(ValueError, match=r"not finite 3 steps in a row, .*train\.learning_rate"):
         run(tmp_path, save_every=3)
     assert state_of(tmp_path)["step"] == 3
+
+
+def test_unless_told_otherwise_it_gives_up_after_ten_such_steps(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil_steps(set(range(13)), monkeypatch)
+    with pytest.raises(ValueError, match="not finite 10 steps in a row, the last one step 9;"):
+        run(tmp_path, steps=13, save_every=20, validate_every=20, skip_limit=TrainConfig.skip_limit)
 
 
 def test_half_a_line_of_log_is_dropped_on_resume(run: Callable[..., Path], tmp_path: Path) -> None:
