@@ -12,8 +12,7 @@ import torch
 from tiny import RATE, StubConfig, StubEncoder, noise, tiny_separator
 
 from qsep.queries.interface import QueryEmbedding, TextQuery
-from qsep.separation import api
-from qsep.separation.api import Model, load
+from qsep.separation.api import Model, load, loading, separate_file
 from qsep.separation.audio.reader import AudioError
 from qsep.separation.storage.checkpoint import describe, save_checkpoint
 
@@ -253,7 +252,7 @@ def test_from_file_to_files_gives_what_separate_and_save_give(
     soundfile.write(source, noise(num_samples, 2).numpy(), rate, subtype="PCM_16")
     queries = [TextQuery("a dog"), TextQuery("rain")]
     (tmp_path / "b").mkdir()
-    rows = model.separate_file(source, queries, tmp_path / "b", residual=True)
+    rows = separate_file(model, source, queries, tmp_path / "b", residual=True)
     for row, result in zip(rows, model.separate(source, queries), strict=True):
         for path, expected in zip(row["files"], result.save(tmp_path / "a"), strict=True):
             assert Path(path).read_bytes() == expected.read_bytes()
@@ -306,18 +305,18 @@ def test_a_folder_is_loaded_and_gives_what_its_network_gave(folder: Path, model:
 def test_a_shipped_name_means_the_shipped_model_whatever_lies_in_the_working_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(api, "CHECKPOINTS_DIR", folder.parent)
+    monkeypatch.setattr(loading, "CHECKPOINTS_DIR", folder.parent)
     (tmp_path / "elsewhere" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert api.checkpoint_folder("model") == folder
-    assert api.checkpoint_folder("./model") == Path("model")
-    assert api.checkpoint_folder(Path("model")) == Path("model")
+    assert loading.checkpoint_folder("model") == folder
+    assert loading.checkpoint_folder("./model") == Path("model")
+    assert loading.checkpoint_folder(Path("model")) == Path("model")
 
 
 def test_an_unknown_name_is_refused_with_those_shipped(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "CHECKPOINTS_DIR", folder.parent)
+    monkeypatch.setattr(loading, "CHECKPOINTS_DIR", folder.parent)
     expected = r"\Aoboe: no such model\. Here are model; published are [^\n]*\Z"
     with pytest.raises(ValueError, match=expected):
         load("oboe")

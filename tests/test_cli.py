@@ -15,7 +15,7 @@ import soundfile
 from command import Run, content, names, record
 from tiny import SETTINGS
 
-import qsep.separation.api as api
+from qsep.separation.api import loading
 from qsep.separation.published.registry import published_models
 
 MANIFEST = (
@@ -59,7 +59,7 @@ def test_no_arguments_show_the_help(qsep: Run) -> None:
 def test_models_list_shows_the_shipped_ones(
     qsep: Run, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "CHECKPOINTS_DIR", tiny_model.parent)
+    monkeypatch.setattr(loading, "CHECKPOINTS_DIR", tiny_model.parent)
     done = qsep("models", "list")
     heading, shipped, *published = [line.split() for line in done.out.splitlines()]
     assert (done.code, heading) == (0, ["name", "here", "size", "licence", "knows"])

@@ -21,6 +21,7 @@ import qsep.separation.api as api
 from qsep.queries.cache import CachedEncoder
 from qsep.queries.encoders import minilm
 from qsep.queries.interface import TextQuery
+from qsep.separation.api import files
 
 # What is written
 
@@ -194,14 +195,14 @@ def test_one_bad_file_stops_no_other_whatever_is_raised(
     record(folder / "good.wav")
     (folder / "bad.wav").write_bytes(b"RIFF\x00\x00\x00\x00WAVE" + bytes(70))
     record(folder / "worse.wav")
-    original = api.Model.separate_file
+    original = files.separate_file
 
     def separate_file(model: api.Model, path: Path, *arguments: Any) -> Any:
         if path.name == "worse.wav":
             raise struct.error("ushort format requires 0 <= number <= (32767 *2 +1)")
         return original(model, path, *arguments)
 
-    monkeypatch.setattr(api.Model, "separate_file", separate_file)
+    monkeypatch.setattr(files, "separate_file", separate_file)
     inputs = ("bad.wav", "worse.wav", "good.wav")
     done = qsep("separate", *inputs, "-q", "rain", "-m", tiny_model)
     assert done.code == 1

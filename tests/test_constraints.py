@@ -13,7 +13,7 @@ from command import Run, names, record
 from tiny import RATE, StubEncoder, noise, tiny_separator
 
 from qsep.queries.interface import Constraints, Span, TextQuery
-from qsep.separation.api import Model
+from qsep.separation.api import Model, separate_file
 from qsep.separation.inference.ratio_masks import RatioMasks, fitting_hop
 from qsep.separation.inference.time_spans import FADE_SECONDS, allowed, gains
 
@@ -206,8 +206,13 @@ def test_generated_targets_become_parts_of_the_recording_if_consistent(tmp_path:
     )  # so quiet that what is generated fits too
     found = {}
     for name, constraints in (("plain", Constraints()), ("parts", Constraints(consistent=True))):
-        model.separate_file(
-            source, [TextQuery("rain")], tmp_path / name, residual=True, constraints=constraints
+        separate_file(
+            model,
+            source,
+            [TextQuery("rain")],
+            tmp_path / name,
+            residual=True,
+            constraints=constraints,
         )
         found[name] = [read(tmp_path / name / f"a.rain{end}.wav") for end in ("", ".residual")]
         assert np.array_equal(sum(found[name]), read(source))
@@ -233,7 +238,7 @@ def test_conditions_combine_for_generated_sound(tmp_path: Path) -> None:
     source = record(tmp_path / "a.wav", 4001, RATE, 2)
     constraints = Constraints(["wind"], ["0.1-0.4"], ["0.2-0.25"], exclusive=True, consistent=True)
     queries = [TextQuery("rain"), TextQuery("dog")]
-    model.separate_file(source, queries, tmp_path / "out", residual=True, constraints=constraints)
+    separate_file(model, source, queries, tmp_path / "out", residual=True, constraints=constraints)
     parts = [read(tmp_path / "out" / f"a.{name}.wav") for name in ("rain", "dog", "residual")]
     assert np.array_equal(sum(parts), read(source))
     for target in parts[:2]:

@@ -20,8 +20,8 @@ from qsep.queries.interface import Constraints, Span, TextQuery, shortened
 from qsep.recipes.data.mixtures.augment import AugmentConfig
 from qsep.recipes.data.mixtures.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds
 from qsep.recipes.data.wording import book_of_labels
-from qsep.separation import api
-from qsep.separation.api import Model
+from qsep.separation.api import Model, separate_file
+from qsep.separation.api.files import MAX_QUERIES
 from qsep.separation.inference.chunks import geometry
 
 STUB = StubEncoder(StubConfig(dim=384))
@@ -89,16 +89,21 @@ def test_many_queries_take_turns_and_give_what_each_gives_alone(tmp_path: Path) 
     soundfile.write(
         tmp_path / "a.wav", np.random.default_rng(3).uniform(-0.5, 0.5, (9001, 2)), 8000
     )
-    queries = [TextQuery(f"sound {number}") for number in range(2 * api.QUERIES_AT_ONCE + 1)]
+    queries = [TextQuery(f"sound {number}") for number in range(2 * MAX_QUERIES + 1)]
     told: list[float] = []
-    rows = model().separate_file(
-        tmp_path / "a.wav", queries, tmp_path / "all", True, lambda done, _: told.append(done)
+    rows = separate_file(
+        model(),
+        tmp_path / "a.wav",
+        queries,
+        tmp_path / "all",
+        True,
+        lambda done, _: told.append(done),
     )
     assert [row["query"] for row in rows] == [query.name for query in queries]
     assert told == sorted(told)
     assert told[-1] == pytest.approx(9001 / 8000)
     last = queries[-1]
-    (alone,) = model().separate_file(tmp_path / "a.wav", [last], tmp_path / "one", True)
+    (alone,) = separate_file(model(), tmp_path / "a.wav", [last], tmp_path / "one", True)
     for name in alone["files"]:
         single = soundfile.read(name)[0]
         # Bands are summed in another order for one query than for several: some 1e-7, and 16 bits.

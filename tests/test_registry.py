@@ -129,7 +129,7 @@ def test_a_name_like_no_other_is_told_all() -> None:
 
 
 def test_an_encoder_is_no_separator() -> None:
-    with pytest.raises(ValueError, match=r"panns is an encoder of queries \(PANNs Cnn14\)"):
+    with pytest.raises(ValueError, match=r"panns is a query encoder \(PANNs Cnn14\)"):
         load("panns")
 
 

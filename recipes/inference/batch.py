@@ -111,13 +111,16 @@ def separate_files(
     constraints: Constraints,
 ) -> bool:
     """Write each input's results and report them; False if some input failed."""
+    from qsep.separation.api import files
+
     results.folder.mkdir(parents=True, exist_ok=True)
     all_done = True
     for path in inputs:
         try:
             model.learn_queries([*queries, *constraints.negatives])
             with progress_bar(path.name, output.quiet) as progress, timed(f"{path.name} took"):
-                rows = model.separate_file(
+                rows = files.separate_file(
+                    model,
                     path,
                     queries,
                     results.folder,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-from qsep.separation.api import ABSENT_DB
-
 FRACTIONS = {
     "nine tenths": 0.9,
     "four fifths": 0.8,
@@ -19,6 +17,7 @@ FRACTIONS = {
     "a fiftieth": 0.02,
     "a hundredth": 0.01,
 }
+ABSENT_DB = -20.0  # of a target relative to the recording: quieter ones are probably not there
 ALL, MORE = 0.95, 1.05  # of the recording's energy: from here on "nearly all", and "more than all"
 
 

@@ -1,6 +1,7 @@
-"""How far long work is, said where it is done and heard where somebody waits.
+"""Progress reporting through a context variable.
 
-Between the two, whoever cuts the work into parts says which part it is at; nobody else need know.
+Code that does long work calls `report`; code that splits work into parts wraps each in `part`; whoever wants
+to know wraps all of it in `reporting_to`. None of the three needs a reference to another.
 """
 
 from __future__ import annotations
@@ -9,28 +10,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-Listener = Callable[[float], object]
-present: ContextVar[Listener | None] = ContextVar("present", default=None)
+Callback = Callable[[float], object]
+_callback: ContextVar[Callback | None] = ContextVar("callback", default=None)
 
 
 @contextmanager
-def heard_by(listener: Listener | None) -> Iterator[None]:
-    """Within, what is said is heard by this."""
-    token = present.set(listener)
+def reporting_to(callback: Callback | None) -> Iterator[None]:
+    """Within this context, `report` calls the callback; with None it does nothing."""
+    token = _callback.set(callback)
     try:
         yield
     finally:
-        present.reset(token)
+        _callback.reset(token)
 
 
 @contextmanager
 def part(start: float, length: float) -> Iterator[None]:
-    """Within, 0 to 1 means start to start + length of what is done outside."""
-    outside = present.get()
-    with heard_by(None if outside is None else lambda share: outside(start + share * length)):
+    """Within this context, reports of 0 to 1 arrive outside as start to start + length."""
+    outer = _callback.get()
+    with reporting_to(None if outer is None else lambda done: outer(start + done * length)):
         yield
 
 
-def say(done: float) -> None:
-    if listener := present.get():
-        listener(done)
+def report(done: float) -> None:
+    """Tell the current callback, if there is one, how much of the work is done."""
+    if callback := _callback.get():
+        callback(done)

@@ -1,4 +1,4 @@
-"""A sound that no class names: what the known sounds of a recording leave of it."""
+"""Queries for sounds that no class covers: everything in the recording but the classes present in it."""
 
 from __future__ import annotations
 
@@ -7,69 +7,64 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from qsep.queries.interface import ClassQuery, Query, QueryEncoder, TextQuery
+from qsep.queries.interface import ClassQuery, Query
 from qsep.queries.reading.book import OTHER
 from qsep.queries.reading.reading import AtomReading, Familiarity, Reading
 
 from ..detection.class_sounds import present_classes
 from ..interface import Separator
 
-PRESENT_DB = -20.0  # a class this little under the mixture is there
+PRESENT_DB = (
+    -20.0
+)  # a class whose target is at least this loud, relative to the mixture, is present
 
 
 def degrees_in(
     reading: Reading, levels_db: Mapping[str, float], present_db: float = PRESENT_DB
 ) -> NDArray[np.float32]:
-    """Degrees (num_classes + 1,) of a query in one recording, the last that of "other".
+    """Degrees (num_classes + 1,) of a query in one recording, the last one for "other".
 
-    levels_db: energy of what the separator takes for each class, relative to the mixture. Words that are
-    unlike every class ask for all but the classes that are there; a class that the words are near to stays
-    asked for. Words that are known mean the same in any recording.
+    levels_db: energy of the separator's target of each class relative to the mixture. Words unlike every
+    class mean all classes but those present; classes that the words are similar to keep their degree.
+    Known words do not depend on the recording.
     """
 
-    def unexplained(atom: AtomReading) -> NDArray[np.float32]:
-        there = {label for label, level in levels_db.items() if level >= present_db}
-        there -= {*atom.near, OTHER}
-        return np.array([label not in there for label in reading.labels], np.float32)
+    def all_but_present(atom: AtomReading) -> NDArray[np.float32]:
+        present = {label for label, level in levels_db.items() if level >= present_db}
+        present -= {*atom.near, OTHER}
+        return np.array([label not in present for label in reading.labels], np.float32)
 
-    return reading.degrees(unexplained)
-
-
-def unknown_readings(encoder: QueryEncoder, queries: Sequence[Query]) -> dict[int, Reading]:
-    """Of the queries whose words are unlike every class, by their place."""
-    readings = {
-        place: encoder.read(query)
-        for place, query in enumerate(queries)
-        if isinstance(query, TextQuery)
-    }
-    return {
-        place: reading
-        for place, reading in readings.items()
-        if reading
-        and any(atom.familiarity is Familiarity.UNKNOWN for atom in reading.atoms.values())
-    }
+    return reading.degrees(all_but_present)
 
 
-def resolved(
+def resolve_unknown(
     separator: Separator,
-    encoder: QueryEncoder,
     queries: Sequence[Query],
+    readings: Sequence[Reading | None],
     blocks: Iterable[NDArray[np.floating]],
     sample_rate: int,
 ) -> list[Query]:
-    """The queries as this recording answers them: unknown words ask for what its known classes leave.
+    """The queries, with those that have unknown words replaced by a ClassQuery for this recording.
 
-    blocks: (c, t) of the recording, or of its beginning; read only where a query needs it. Separators that
-    do not tell classes apart get the queries as they are.
+    readings: of each query, None for queries that are no text. blocks: (c, t) of the recording or of its
+    beginning, at sample_rate in Hz; consumed only if a query needs them.
     """
-    answers = list(queries)
-    unknown = unknown_readings(encoder, queries)
+    unknown = [
+        index for index, reading in enumerate(readings) if reading and has_unknown_words(reading)
+    ]
     if not unknown:
-        return answers
-    present = present_classes(separator, blocks, sample_rate)
-    levels_db = dict.fromkeys(present, 0.0)
-    for place, reading in unknown.items():
+        return list(queries)
+    levels_db = dict.fromkeys(present_classes(separator, blocks, sample_rate), 0.0)
+    resolved = list(queries)
+    for index in unknown:
+        reading = readings[index]
+        assert reading is not None
         degrees = degrees_in(reading, levels_db)
         named = dict(zip(separator.classes, map(float, degrees[:-1]), strict=True))
-        answers[place] = ClassQuery(named, other=float(degrees[-1]))
-    return answers
+        resolved[index] = ClassQuery(named, other=float(degrees[-1]))
+    return resolved
+
+
+def has_unknown_words(reading: Reading) -> bool:
+    """Whether some part of the query is unlike every class."""
+    return any(atom.familiarity is Familiarity.UNKNOWN for atom in reading.atoms.values())

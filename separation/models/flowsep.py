@@ -31,7 +31,7 @@ from ..flow_matching import (
     point_at,
     step_times,
 )
-from ..inference.progress import part, say
+from ..inference.progress import part, report
 from ..interface import (
     Capabilities,
     Generators,
@@ -188,7 +188,7 @@ class FlowSep(nn.Module, Separator):
                 log_mel[:, :, mel_place], posterior_noise if self.config.exact else None
             )
             latent = self.generate(start[:, None, None], given, context, mask)
-            say((index + 1) / num_windows)
+            report((index + 1) / num_windows)
             return latent
 
         latent = join_overlapping(map(generated, range(num_windows)), self.overlap)

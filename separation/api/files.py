@@ -1,0 +1,138 @@
+"""Separation from file to files in constant memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager as ContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsep.queries.interface import Constraints, Query
+
+from ..audio.reader import AudioReader
+from ..audio.target_files import TargetFiles
+from ..inference.best_of_n import explained
+from ..inference.chunks import BLOCK_SAMPLES
+from ..inference.progress import report, reporting_to
+from .model import NO_CONSTRAINTS, Model
+
+MAX_QUERIES = 2  # separated in one pass over a file: each further one takes 0.1 GB more of sounds21
+DETECTION_SECONDS = 120.0  # of a recording, in which the classes present are looked for
+
+Progress = Callable[[float, float | None], object]
+
+
+def separate_file(
+    model: Model,
+    path: Path,
+    queries: Sequence[Query],
+    folder: Path,
+    residual: bool = False,
+    progress: Progress | None = None,
+    constraints: Constraints = NO_CONSTRAINTS,
+    commit: Callable[[Path, Path], object] = os.replace,
+    file_format: str = "wav",
+) -> list[dict[str, Any]]:
+    """Separate a file into files of the same rate, channels, length and sample format.
+
+    Writes STEM.QUERY.wav and, if `residual`, STEM.QUERY.residual.wav into the folder; for exclusive
+    constraints one STEM.residual.wav, which sums to the recording together with all targets.
+    Memory does not grow with the length of the recording. If anything fails, no file is left behind.
+
+    progress: called with (seconds done, seconds according to the header or None).
+    commit, file_format: see `TargetFiles`.
+    Returns a row for each query: its files, the target's level in dB relative to the recording, the
+    duration, the constraints, the reading of its words, and which candidates were kept.
+    Raises AudioError for a file that cannot be read or written, ValueError for queries that the model
+    cannot encode.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if len(queries) <= MAX_QUERIES or constraints.exclusive:  # exclusive targets need one another
+        return _separate_together(
+            *(model, path, queries, folder, residual, progress, constraints, commit, file_format)
+        )
+    rows: list[dict[str, Any]] = []
+    passes = range(0, len(queries), MAX_QUERIES)
+    for index, first in enumerate(passes):
+        group = queries[first : first + MAX_QUERIES]
+        partial = progress_of_pass(progress, index, len(passes))
+        rows += _separate_together(
+            *(model, path, group, folder, residual, partial, constraints, commit, file_format)
+        )
+    return rows
+
+
+def _separate_together(
+    model: Model,
+    path: Path,
+    queries: Sequence[Query],
+    folder: Path,
+    residual: bool,
+    progress: Progress | None,
+    constraints: Constraints,
+    commit: Callable[[Path, Path], object],
+    file_format: str,
+) -> list[dict[str, Any]]:
+    """As `separate_file`, all queries in one pass over the recording."""
+    with AudioReader(path) as reader:
+        rate = reader.sample_rate
+        claimed_seconds = reader.claimed_samples / rate if reader.claimed_samples else None
+        readings = [model.read(query) for query in queries]
+        names = [query.name for query in queries]
+        with TargetFiles(
+            *(folder, reader, names, residual, constraints.exclusive, commit, file_format)
+        ) as files:
+            resolved = model.resolve(queries, readings, opening(path), rate)
+            separator = model.choosing_separator(resolved, constraints)
+            blocks = reader.blocks(BLOCK_SAMPLES)
+            with reporting(progress, claimed_seconds):
+                for mixture, targets in model.stream(
+                    blocks, rate, resolved, constraints, separator
+                ):
+                    files.write(mixture, targets)
+                    report(files.num_samples / rate)
+    return [
+        {
+            "input": str(path),
+            "query": name,
+            "files": [str(file) for file in paths],
+            "seconds": files.num_samples / rate,
+            "level_db": level,
+        }
+        | constraints.plain()
+        | ({"reading": reading.plain()} if reading else {})
+        | explained(separator, index)
+        for index, (name, paths, level, reading) in enumerate(
+            zip(names, files.paths, files.levels_db(), readings, strict=True)
+        )
+    ]
+
+
+def reporting(progress: Progress | None, claimed_seconds: float | None) -> ContextManager[None]:
+    """A context in which seconds done are passed to `progress` together with the claimed duration."""
+    if progress is None:
+        return contextlib.nullcontext()
+    return reporting_to(lambda done: progress(done, claimed_seconds))
+
+
+def opening(path: Path) -> Iterator[NDArray[np.floating]]:
+    """Blocks (c, t) of the first DETECTION_SECONDS of a file, which is opened at the first block."""
+    with AudioReader(path) as reader:
+        num_left = round(DETECTION_SECONDS * reader.sample_rate)
+        for block in reader.blocks(BLOCK_SAMPLES):
+            yield block[:, :num_left]
+            num_left -= block.shape[-1]
+            if num_left <= 0:
+                return
+
+
+def progress_of_pass(progress: Progress | None, index: int, num_passes: int) -> Progress | None:
+    """A callback for pass `index` over a recording that reports the progress of all passes."""
+    if progress is None:
+        return None
+    return lambda done, claimed: progress((index * (claimed or 0.0) + done) / num_passes, claimed)

@@ -1,0 +1,112 @@
+"""Finding and loading models by name, folder, file or hub address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from qsep.queries.cache import CachedEncoder
+
+from .. import DEFAULT_MODEL
+from ..inference.examples import with_examples
+from ..published.installed import get_model, hub_folder, is_hub_name
+from ..published.reader import load_published
+from ..published.registry import no_such_model, published_models
+from ..runtime.accelerate import accelerate, check_runtime
+from ..storage.checkpoint import file_fingerprint, load_checkpoint, weights_fingerprint
+from .model import Model
+
+CHECKPOINTS_DIR = Path(__file__).parents[1] / "checkpoints"
+
+
+def load(
+    model: str | Path = DEFAULT_MODEL,
+    device: str = "auto",
+    runtime: str = "torch",
+    precision: str = "fp32",
+) -> Model:
+    """Load a model, ready to separate.
+
+    model: the name of a shipped or published model (`models` lists them; published ones are downloaded
+    and converted once), the folder of a checkpoint, a name on the Hugging Face hub (ORG/NAME or
+    ORG/NAME@REVISION), or a file released by others (`best_model.pt` of CLIPSep).
+    device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+    runtime: computes the separator's networks: "torch", or on the CPU "openvino" or "onnx", for which
+    they are exported at first use. precision: "fp32", or "bf16" if the CPU has instructions for it.
+    The networks are rewritten for inference, so their weights must not be changed afterwards.
+
+    Raises ValueError if the model is unknown or damaged, or the device or runtime cannot be used.
+    """
+    check_runtime(runtime, precision, device)
+    if model not in shipped_models() and Path(model).is_file():
+        path = Path(model)
+        separator, encoder, config = load_published(path)
+        weights, stored_weights = file_fingerprint(path), ""  # converted: not the stored ones
+    else:
+        path = checkpoint_folder(model)
+        separator, encoder, config = load_checkpoint(path, mapped=runtime != "torch")
+        weights = stored_weights = weights_fingerprint(path)
+    chosen = choose_device(device if runtime == "torch" else "cpu")
+    separator.to(chosen)  # type: ignore[attr-defined]
+    fingerprint = f"{weights}-{config['encoder']['fingerprint']}"
+    if chosen.type == "cpu" or precision != "fp32":  # measured on CPUs only
+        accelerate(separator, runtime, precision, stored_weights)
+    if (runtime, precision) != ("torch", "fp32"):
+        fingerprint += f"-{runtime}-{precision}"
+    cached = encoder if encoder.remembers else CachedEncoder(encoder)
+    name = str(model) if is_hub_name(str(model)) and not Path(model).exists() else path.name
+    return Model(separator, with_examples(separator, cached), name, fingerprint, path)
+
+
+def shipped_models() -> list[str]:
+    """Names of the checkpoints that come with the package, sorted."""
+    return sorted(path.parent.name for path in CHECKPOINTS_DIR.glob("*/config.json"))
+
+
+def models() -> list[str]:
+    """Names that `load` accepts: shipped models, then published ones, which it downloads."""
+    published = [model.name for model in published_models().values() if model.separates]
+    return [*shipped_models(), *published]
+
+
+def checkpoint_folder(model: str | Path) -> Path:
+    """The checkpoint folder of a model given as for `load`; published ones are fetched if need be.
+
+    A shipped model takes precedence over a folder of the same name, which is reached as ./NAME.
+    Raises ValueError for an unknown name and DownloadError if a model cannot be fetched.
+    """
+    if model in shipped_models():
+        return CHECKPOINTS_DIR / str(model)
+    if Path(model).is_dir():
+        return Path(model)
+    name = str(model)
+    if name in published_models():
+        return separator_folder(name)
+    if is_hub_name(name):
+        return hub_folder(name)
+    raise no_such_model(name, shipped_models())
+
+
+def separator_folder(name: str) -> Path:
+    """The folder of a published separator, fetched if need be; ValueError if it is an encoder."""
+    published = published_models()[name]
+    if published.kind != "separator":
+        raise ValueError(
+            f"{name} is a query encoder ({published.system}), not a separator; "
+            f"'qsep models info {name}' says how it is used"
+        )
+    return get_model(name)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto" prefers CUDA, then MPS. ValueError if it cannot be used."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and torch.backends.mps.is_available():
+            name = "mps"
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used ({reason}); try --device cpu") from error

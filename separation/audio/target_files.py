@@ -1,0 +1,124 @@
+"""Files of separated targets and residuals, written so that they sum to the recording."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import energy, level_db
+from .file_names import result_names
+from .flac import as_flac, check_flac, flac_subtype
+from .reader import AudioReader
+from .sample_format import split
+from .writer import AudioWriter
+
+MIN_LEVEL_DB = -200.0  # reported for silence, since JSON has no infinity
+
+
+def write_target(
+    folder: Path,
+    names: Sequence[str],
+    target: NDArray[Any],
+    residual: NDArray[Any],
+    sample_rate: int,
+    subtype: str,
+) -> list[Path]:
+    """Write target and residual, each (t,) or (c, t), as WAV files that sum to target + residual.
+
+    names: of the target's file, then of the residual's, which is left out if there is only one name.
+    Returns the paths. Raises AudioError if a file cannot be written.
+    """
+    target, residual = np.atleast_2d(target), np.atleast_2d(residual)
+    parts = split(target + residual, target, subtype)
+    paths = [folder / name for name in names]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, part in zip(paths, parts, strict=False):
+        with AudioWriter(path, sample_rate, len(part), subtype) as writer:
+            writer.write(part)
+    return paths
+
+
+class TargetFiles:
+    """Writes the targets of several queries block by block, in the recording's rate and sample format.
+
+    A context manager: all files appear under their names if it ends without an error, none otherwise.
+    Each target and its residual sum to the recording; with `exclusive`, all targets and the one common
+    residual do.
+
+    query_names: for file names, see `result_names`. residual: whether to write residuals too.
+    commit: moves a finished temporary file to its path, as `storage.results.Results.commit`.
+    file_format: "wav", or "flac", where float and 32-bit samples become 24-bit.
+    paths: for each query the target's file and, if written, the residual's. num_samples: written so far.
+    Raises AudioError if FLAC cannot hold the recording or a file cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        recording: AudioReader,
+        query_names: Sequence[str],
+        residual: bool = False,
+        exclusive: bool = False,
+        commit: Callable[[Path, Path], object] = os.replace,
+        file_format: str = "wav",
+    ) -> None:
+        self.residual, self.exclusive = residual, exclusive
+        self.subtype = recording.subtype
+        rate, num_channels = recording.sample_rate, recording.num_channels
+        if file_format == "flac":
+            check_flac(recording.path, rate, num_channels)
+            self.subtype, commit = flac_subtype(self.subtype), as_flac(commit)
+        stem = recording.path.stem
+        self.paths = [
+            [folder / name for name in result_names(stem, query, residual, exclusive, file_format)]
+            for query in query_names
+        ]
+        self.writers = {
+            path: AudioWriter(path, rate, num_channels, self.subtype, commit)
+            for path in dict.fromkeys(path for paths in self.paths for path in paths)
+        }
+        self.target_energy, self.mixture_energy = np.zeros(len(query_names)), 0.0
+        self.num_samples = 0
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> TargetFiles:
+        with contextlib.ExitStack() as opening:
+            for writer in self.writers.values():
+                opening.enter_context(writer)
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+
+    def write(self, mixture: NDArray[np.floating], targets: NDArray[np.floating]) -> None:
+        """Append a block: mixture (c, t) and targets (s, c, t), one for each query."""
+        self.mixture_energy += energy(mixture)
+        remainder = mixture
+        last = len(self.paths) - 1
+        for index, paths in enumerate(self.paths):
+            target, residual = split(remainder, targets[index], self.subtype)
+            self.target_energy[index] += energy(target)
+            self.writers[paths[0]].write(target)
+            if self.exclusive:
+                remainder = residual  # split further, so that all parts sum to the mixture
+            if self.residual and (not self.exclusive or index == last):
+                self.writers[paths[1]].write(residual)
+        self.num_samples += mixture.shape[-1]
+
+    def levels_db(self) -> list[float]:
+        """Energy of each target relative to the recording's, in dB, at least MIN_LEVEL_DB."""
+        levels = [level_db(target, self.mixture_energy) for target in self.target_energy]
+        return [round(max(level, MIN_LEVEL_DB), 2) for level in levels]
