@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .containers import Part
+from .containers.content import CUT_SHORT, Part
 from .sample_format import Waveform, sample_dtype
 from .source import AudioError, check_properties
 
@@ -124,7 +124,7 @@ class FfmpegSource:
             )
         allowed = SHORTER_BY * self.sample_rate
         if self.claimed_samples and num_read < 0.99 * self.claimed_samples - allowed:
-            return "the file ends earlier than its header says"
+            return CUT_SHORT
         return None
 
     def close(self) -> None:

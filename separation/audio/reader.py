@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import ffmpeg
-from .containers import Part, survey
+from .containers.content import Part
+from .containers.survey import survey
 from .sample_format import Waveform, sample_dtype
 from .sndfile import BYTES_OF, RawSource, SndfileSource
 from .source import AudioError as AudioError

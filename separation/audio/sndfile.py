@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from .containers import LONGER, STREAMED_BYTES, Part
+from .containers.content import CUT_SHORT, LONGER, STREAMED_BYTES, Part
 from .sample_format import SUBTYPES, Waveform, sample_dtype
 from .source import AudioError, check_properties
 
@@ -94,7 +94,7 @@ class SndfileSource:
         cut_short = claim and int(claim[2]) < int(claim[1]) < STREAMED_BYTES
         num_read += self._num_skipped
         if cut_short or (self.claimed_samples is not None and num_read < self.claimed_samples):
-            return "the file ends earlier than its header says"
+            return CUT_SHORT
         if self.part.complaint == LONGER:
             return "its header says less than it holds, and the rest could not be read"
         number = self._raw.fileno()
