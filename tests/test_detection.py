@@ -260,7 +260,7 @@ def test_a_node_of_a_model_that_is_asked_in_words_is_the_sum_of_its_active_sound
     pairs = list(separator.separate(groups, found, [waveform], RATE))
     targets = np.concatenate([targets for _, targets in pairs], axis=-1)
     asked = [TextQuery(kind) for kind in KINDS[1:4]]
-    parts = list(ours.stream([waveform], RATE, asked, Constraints(exclusive=True)))
+    parts = list(ours.separate_blocks([waveform], RATE, asked, Constraints(exclusive=True)))
     rain, violin, cello = np.concatenate([targets for _, targets in parts], axis=-1)
     np.testing.assert_allclose(targets, [rain, violin + cello, rain, violin, cello], atol=1e-7)
 

@@ -13,10 +13,10 @@ from qsep.separation.audio.resample import StreamResampler
 from qsep.separation.inference.chunks import (
     Geometry,
     geometry,
-    separate_channels,
     separate_chunks,
-    separate_stream,
 )
+from qsep.separation.inference.memory import in_groups
+from qsep.separation.inference.recording import separate_stream
 from qsep.separation.interface import Separated, Separator
 
 RATES = [8000, 11025, 32000, 44100, 48000, 96000, 192000]
@@ -261,7 +261,7 @@ class OneChannel(Rule):
 def test_a_separator_of_one_channel_takes_each_by_itself_with_whole_queries() -> None:
     mixture, pooled = noise(3, 40), unit_vectors(2, QUERY_DIM, seed=9)
     tokens, mask = noise(2, 5, 7), torch.tensor([[True] * 5, [False] * 5])
-    target = separate_channels(OneChannel(), mixture, QueryEmbedding(pooled, tokens, mask))
+    target = in_groups(OneChannel(), mixture, QueryEmbedding(pooled, tokens, mask))
     offset = pooled[:, 0] + torch.stack([tokens[0, 0, 0], torch.tensor(0.0)])
     torch.testing.assert_close(target, mixture[None] + offset[:, None, None])
 
@@ -270,4 +270,4 @@ def test_other_numbers_of_channels_are_refused() -> None:
     separator = Rule()
     separator.num_channels = 2
     with pytest.raises(ValueError, match="has 3 channels, this model takes 2"):
-        separate_channels(separator, noise(3, 40), asked())
+        in_groups(separator, noise(3, 40), asked())

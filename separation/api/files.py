@@ -91,7 +91,7 @@ def _separate_together(
             separator = model.choosing_separator(resolved, constraints)
             blocks = reader.blocks(BLOCK_SAMPLES)
             with reporting(progress, claimed_seconds):
-                for mixture, targets in model.stream(
+                for mixture, targets in model.separate_blocks(
                     blocks, rate, resolved, constraints, separator
                 ):
                     files.write(mixture, targets)

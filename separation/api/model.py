@@ -31,6 +31,7 @@ from ..audio.reader import AudioReader
 from ..inference.best_of_n import BestOfN
 from ..inference.chunks import BLOCK_SAMPLES
 from ..inference.constraints import separate_constrained
+from ..inference.stream import Stream
 from ..inference.unexplained import resolve_unknown
 from ..interface import Separator
 from ..published.installed import is_hub_name
@@ -252,7 +253,7 @@ class Model:
                 raise ValueError(f"the audio's peak is {peak:.3g}; full scale is 1: scale it first")
         blocks = np.array_split(mixture, range(BLOCK_SAMPLES, mixture.shape[-1], BLOCK_SAMPLES), -1)
         resolved = self.resolve(queries, readings, blocks, rate)
-        pairs = self.stream(blocks, rate, resolved, constraints)
+        pairs = self.separate_blocks(blocks, rate, resolved, constraints)
         targets = np.concatenate([block_targets for _, block_targets in pairs], axis=-1)
         if not np.isfinite(targets).all():
             raise ValueError(
@@ -285,6 +286,36 @@ class Model:
         return resolve_unknown(self.separator, queries, readings, blocks, sample_rate)
 
     def stream(
+        self,
+        query: QueryLike | Sequence[QueryLike],
+        sample_rate: int | None = None,
+        num_channels: int = 1,
+        constraints: Constraints = NO_CONSTRAINTS,
+        chunk_seconds: float | None = None,
+    ) -> Stream:
+        """For a recording that arrives block by block: an object with `push(block)` and `finish()`.
+
+        query: one, or a list for several targets. sample_rate in Hz (default: the model's rate) and
+        num_channels: of the blocks. The targets come `latency_samples` later and together equal those of
+        the whole recording, except for words unlike every class, which are not resolved by the recording.
+        chunk_seconds: how much is separated at once, for models that look ahead: shorter means sooner, and
+        more computation. Raises ValueError if an input cannot be used.
+        """
+        given = [query] if isinstance(query, str | Query) else list(query)
+        if not given:
+            raise ValueError("no query given; say which sound to separate, e.g. 'a dog barking'")
+        queries = [as_query(item) for item in given]
+        for item in (*queries, *constraints.negatives):
+            self.warn_if_unfamiliar(item)
+        rate = self.separator.sample_rate if sample_rate is None else as_rate(sample_rate)
+        separator = self.choosing_separator(queries, constraints)
+        embedding = self.embed([*queries, *constraints.negatives])
+        one_query = isinstance(query, str | Query)
+        return Stream(
+            separator, embedding, rate, num_channels, constraints, chunk_seconds, one_query
+        )
+
+    def separate_blocks(
         self,
         blocks: Iterable[NDArray[np.floating]],
         sample_rate: int,

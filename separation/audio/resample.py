@@ -1,5 +1,7 @@
 """Change of sample rate for waveforms of any length that arrive in blocks."""
 
+from functools import lru_cache
+
 import numpy as np
 import soxr
 from numpy.typing import NDArray
@@ -58,3 +60,22 @@ class StreamResampler:
             samples = np.ascontiguousarray(self._stream.resample_chunk(interleaved, last=last).T)
         self._num_out += samples.shape[1]
         return samples
+
+
+TRIAL_SECONDS, TRIAL_BLOCK = 1.0, 64
+
+
+@lru_cache
+def lateness(input_rate: int, output_rate: int) -> int:
+    """At most so many samples have gone into a `StreamResampler` without having come out, by trial: soxr
+    filters long blocks at once, whose lengths it does not tell."""
+    if input_rate == output_rate:
+        return 0
+    resampler = StreamResampler(input_rate, output_rate, 1)
+    block = np.zeros((1, TRIAL_BLOCK), np.float32)
+    num_in = num_out = worst = 0
+    while num_in < TRIAL_SECONDS * input_rate:
+        num_in += TRIAL_BLOCK
+        num_out += resampler.process(block).shape[1]
+        worst = max(worst, num_in - num_out * input_rate // output_rate)
+    return worst + TRIAL_BLOCK

@@ -107,7 +107,9 @@ class NodeSeparator:
             [asked.index(member) for member in asked if member in group.members] for group in groups
         ]
         constraints = Constraints(exclusive=True)
-        for mixture, targets in self.model.stream(blocks, sample_rate, queries, constraints):
+        for mixture, targets in self.model.separate_blocks(
+            blocks, sample_rate, queries, constraints
+        ):
             yield mixture, np.stack([targets[members].sum(axis=0) for members in own])
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from qsep.queries.interface import QueryEmbedding
 from qsep.queries.networks.cnn14 import NUM_CLASSES, SAMPLE_RATE, Cnn14
 
-from ..inference.chunks import Geometry, separate_stream
+from ..inference.chunks import Geometry
+from ..inference.recording import separate_stream
 from ..interface import Separated, Separator
 from .hierarchy import Group
 from .tagged_sounds import SEGMENT_SAMPLES, tag

@@ -1,22 +1,18 @@
-"""Separation of recordings of any length, rate and channel count in constant memory."""
+"""Separation of recordings of any length in constant memory: chunks that overlap."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding
 
-from ..audio.resample import StreamResampler
 from ..interface import Separator
+from .memory import device_of, in_groups, is_out_of_memory, limits_of, use_less
 from .progress import part
 from .ratio_masks import RatioMasks
 
@@ -40,6 +36,11 @@ class Geometry:
     context: int
     fade: int
 
+    @property
+    def latency(self) -> int:
+        """A sample comes out at the latest when so many have come in after it."""
+        return self.step + self.fade + self.context
+
 
 def geometry(
     separator: Separator,
@@ -62,7 +63,122 @@ def geometry(
     return Geometry(step, -(-context // stride) * stride, stride)
 
 
-@torch.inference_mode()
+class Chunks:
+    """Overlap-add of one recording: `push` blocks (c, t) at the separator's rate, take targets (s, c, t').
+
+    queries: (s, ...); with a rule as many as it takes. activity: where targets may sound, for separators
+    that learned to be told. The lengths out sum to the lengths in. Where the separator's context is as it
+    says, the result equals that of the whole recording at once. Within a chunk, what the separator says of
+    its progress is heard in seconds. Where memory runs out, chunks become smaller: see `memory`.
+    """
+
+    def __init__(
+        self,
+        separator: Separator,
+        queries: QueryEmbedding,
+        cut: Geometry,
+        rule: RatioMasks | None = None,
+        activity: Activity | None = None,
+    ) -> None:
+        self.separator, self.queries, self.rule, self.activity = separator, queries, rule, activity
+        self._wanted = cut
+        self._waiting: list[Tensor] = []  # input from `origin` on
+        self._origin = self._start = self._num_in = 0
+        self._tail: Tensor | None = None
+
+    @property
+    def _unit(self) -> int:
+        """What steps are multiples of; without a crossfade chunks have the length that they have."""
+        return self._wanted.fade or self._wanted.step
+
+    @property
+    def cut(self) -> Geometry:
+        """As asked for, or in shorter steps where memory ran out."""
+        most = limits_of(self.separator).step_samples
+        if most is None or most >= self._wanted.step:
+            return self._wanted
+        return replace(self._wanted, step=max(1, most // self._unit) * self._unit)
+
+    @property
+    def latency_samples(self) -> int:
+        """See `Geometry.latency`."""
+        return self._wanted.latency
+
+    def push(self, block: Tensor) -> Iterator[Tensor]:
+        """The targets that the recording's next samples make ready."""
+        self._waiting.append(block)
+        self._num_in += block.shape[-1]
+        yield from self._ready(ended=False)
+
+    def finish(self) -> Iterator[Tensor]:
+        """The rest of the targets: no more comes in."""
+        yield from self._ready(ended=True)
+
+    def _ready(self, ended: bool) -> Iterator[Tensor]:
+        while True:
+            last = self._num_in - self._start < self.cut.latency
+            if last and not (ended and self._num_in > self._start):
+                return
+            try:
+                target = self._chunk(last)
+            except Exception as error:
+                if not is_out_of_memory(error) or not self._use_less():
+                    raise
+                continue
+            yield target
+            if last:
+                return
+
+    def _use_less(self) -> bool:
+        """Whether there is something to try again with."""
+        num_channels = len(self._waiting[0]) if self.separator.num_channels == 1 else 1
+        tried = limits_of(self.separator).rows or max(len(self.queries.pooled), num_channels)
+        least = max(1, self.cut.context // 2 // self._unit) * self._unit
+        return use_less(self.separator, tried, self.cut.step, least)
+
+    @torch.inference_mode()
+    def _chunk(self, last: bool) -> Tensor:
+        """The chunk from `start` on, all there is if it is the last, the tail of the one before faded in.
+
+        Nothing has changed where this raises."""
+        cut, start = self.cut, self._start
+        device = device_of(self.separator)
+        stored = torch.cat(self._waiting, dim=-1)
+        seen = stored[:, max(0, start - cut.context) - self._origin :].to(device)
+        lead = start - max(0, start - cut.context)
+        if not last:
+            seen = seen[:, : lead + cut.latency]
+        asked = self.queries
+        if self.activity is not None:
+            track = self.activity(start - lead, seen.shape[-1]).expand(len(asked.pooled), -1)
+            asked = replace(asked, activity=track)
+        new = min(cut.step, seen.shape[-1] - lead)
+        rate = self.separator.sample_rate
+        with part(start / rate, new / rate):
+            target = in_groups(self.separator, seen, asked)
+        if self.rule is not None:
+            target = self.rule(seen, target)
+        target = target[..., lead:]
+        if self._tail is not None:
+            target = faded_in(target, self._tail.to(target.device), cut.fade)
+        if last:
+            self._start = self._num_in
+            return target
+        self._tail = target[..., cut.step : cut.step + cut.fade].clone()
+        self._start += cut.step
+        keep = max(0, self._start - cut.context)
+        self._waiting, self._origin = [stored[:, keep - self._origin :].clone()], keep
+        return target[..., : cut.step]
+
+
+def faded_in(target: Tensor, tail: Tensor, fade: int) -> Tensor:
+    """Targets (s, c, t) whose beginning is crossfaded with the tail of what came before, (s, c, fade)."""
+    overlap = min(fade, target.shape[-1])
+    rise = (torch.arange(overlap, device=target.device) + 0.5) / fade
+    faded = target[..., :overlap] * rise + tail[..., :overlap] * (1 - rise)
+    return torch.cat([faded, target[..., overlap:]], dim=-1)
+
+
 def separate_chunks(
     separator: Separator,
     blocks: Iterable[Tensor],
@@ -71,140 +187,8 @@ def separate_chunks(
     rule: RatioMasks | None = None,
     activity: Activity | None = None,
 ) -> Iterator[Tensor]:
-    """Overlap-add: blocks (c, t) at the separator's rate in, targets (s, c, t') out.
-
-    queries: (s, ...); with a rule as many as it takes. activity: where targets may sound, for
-    separators that learned to be told. The lengths out sum to the lengths in. Where the separator's
-    context is as it says, the result equals that of the whole recording at once. Within a chunk, what the
-    separator says of its progress is heard in seconds.
-    """
-    waiting: list[Tensor] = []  # input from `origin` on
-    origin = start = num_in = 0
-    tail: Tensor | None = None
-
-    def chunk(last: bool) -> Tensor:
-        """The chunk from `start` on, all there is if it is the last, the tail of the one before faded in."""
-        nonlocal waiting, origin, start, tail
-        stored = torch.cat(waiting, dim=-1)
-        seen = stored[:, max(0, start - cut.context) - origin :]
-        lead = start - max(0, start - cut.context)
-        if not last:
-            seen = seen[:, : lead + cut.step + cut.fade + cut.context]
-        asked = queries
-        if activity is not None:
-            track = activity(start - lead, seen.shape[-1]).expand(len(queries.pooled), -1)
-            asked = replace(queries, activity=track)
-        new = min(cut.step, seen.shape[-1] - lead)
-        with part(start / separator.sample_rate, new / separator.sample_rate):
-            target = separate_channels(separator, seen, asked)
-        if rule is not None:
-            target = rule(seen, target)
-        target = target[..., lead:]
-        if tail is not None:
-            overlap = min(cut.fade, target.shape[-1])
-            rise = (torch.arange(overlap, device=target.device) + 0.5) / cut.fade
-            faded = target[..., :overlap] * rise + tail[..., :overlap] * (1 - rise)
-            target = torch.cat([faded, target[..., overlap:]], dim=-1)
-        if last:
-            return target
-        tail = target[..., cut.step : cut.step + cut.fade].clone()
-        start += cut.step
-        keep = max(0, start - cut.context)
-        waiting, origin = [stored[:, keep - origin :].clone()], keep
-        return target[..., : cut.step]
-
+    """Blocks (c, t) at the separator's rate in, targets (s, c, t') out: see `Chunks`."""
+    chunks = Chunks(separator, queries, cut, rule, activity)
     for block in blocks:
-        waiting.append(block)
-        num_in += block.shape[-1]
-        while num_in - start >= cut.step + cut.fade + cut.context:
-            yield chunk(last=False)
-    if num_in > start:
-        yield chunk(last=True)
-
-
-def separate_channels(separator: Separator, mixture: Tensor, queries: QueryEmbedding) -> Tensor:
-    """mixture (c, t) to targets (s, c, t). A separator of one channel takes each by itself."""
-    num_channels = len(mixture)
-    if separator.num_channels in (None, num_channels):
-        batched = queries.map(lambda entry: entry[None].to(mixture.device))
-        return separator.separate(mixture[None], batched).target[0]
-    if separator.num_channels != 1:
-        raise ValueError(
-            f"the recording has {num_channels} channels, this model takes {separator.num_channels}"
-        )
-    repeated = queries.map(
-        lambda entry: entry.to(mixture.device).expand(num_channels, *entry.shape)
-    )
-    return separator.separate(mixture[:, None], repeated).target[:, :, 0].transpose(0, 1)
-
-
-def separate_stream(
-    separator: Separator,
-    blocks: Iterable[NDArray[np.floating]],
-    sample_rate: int,
-    queries: QueryEmbedding,
-    cut: Geometry | None = None,
-    rule: RatioMasks | None = None,
-    activity: Activity | None = None,
-) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
-    """Blocks (c, t) at any rate in; pairs of mixture (c, t') and targets (s, c, t') out, in step.
-
-    The mixture's samples come back untouched, so that whatever the model's band and precision lack
-    stays in the residual, mixture - target. rule, activity: see `separate_chunks`.
-    """
-    blocks = iter(blocks)
-    opening = next(blocks, None)
-    if opening is None:
-        return
-    blocks = chain([opening], blocks)
-    cut = cut or geometry(separator, rule=rule, num_targets=len(queries.pooled) * opening.shape[0])
-    device = next(separator.parameters()).device  # type: ignore[attr-defined]
-    num_queries = len(queries.pooled) - (rule.num_negatives if rule else 0)
-    mixtures: deque[NDArray[np.floating]] = deque()
-    forward: StreamResampler | None = None
-    backward: StreamResampler | None = None
-    num_channels = num_in = num_out = 0
-
-    def at_model_rate() -> Iterator[Tensor]:
-        nonlocal forward, backward, num_channels, num_in
-        for block in blocks:
-            if forward is None:
-                num_channels = block.shape[0]
-                folded = num_queries * num_channels
-                forward = StreamResampler(sample_rate, separator.sample_rate, num_channels)
-                backward = StreamResampler(separator.sample_rate, sample_rate, folded)
-            mixtures.append(block)
-            num_in += block.shape[-1]
-            # A copy, because the caller's array may be read-only or run backwards.
-            yield torch.from_numpy(forward.process(block).copy()).to(device)
-        if forward is not None:
-            yield torch.from_numpy(forward.flush()).to(device)
-
-    def paired(targets: NDArray[np.float32]) -> tuple[NDArray[np.floating], NDArray[np.float32]]:
-        nonlocal num_out
-        targets = targets.reshape(num_queries, num_channels, -1)
-        num_out += targets.shape[-1]
-        return take(mixtures, targets.shape[-1]), targets
-
-    for target in separate_chunks(separator, at_model_rate(), queries, cut, rule, activity):
-        assert backward is not None
-        flat = target.reshape(-1, target.shape[-1]).cpu().numpy()
-        # Resampled there and back, the end is a few samples long; the last flush trims it.
-        ready = backward.process(flat)[:, : num_in - num_out]
-        if ready.size:  # soxr keeps the first few samples until more or the end comes
-            yield paired(ready)
-    if backward is not None and num_out < num_in:
-        yield paired(backward.flush(num_in))
-
-
-def take(parts: deque[NDArray[np.floating]], num_samples: int) -> NDArray[np.floating]:
-    """Remove the first num_samples >= 1 from a queue of (c, t) arrays and return them as one."""
-    taken = []
-    while num_samples > 0:
-        part = parts.popleft()
-        if part.shape[-1] > num_samples:
-            parts.appendleft(part[:, num_samples:])
-            part = part[:, :num_samples]
-        taken.append(part)
-        num_samples -= part.shape[-1]
-    return np.concatenate(taken, axis=-1)
+        yield from chunks.push(block)
+    yield from chunks.finish()

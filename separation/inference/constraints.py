@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,23 +13,28 @@ from torch import Tensor
 from qsep.queries.interface import Constraints, QueryEmbedding
 
 from ..interface import Separator
-from .chunks import separate_stream
+from .chunks import Activity
 from .ratio_masks import RatioMasks, fitting_hop
+from .recording import Pair, separate_stream
 from .time_spans import allowed, gains, within_spans
 
 
-def separate_constrained(
-    separator: Separator,
-    blocks: Iterable[NDArray[np.floating]],
-    sample_rate: int,
-    embedding: QueryEmbedding,
-    constraints: Constraints,
-) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
-    """As `separate_stream`. embedding: (s + m, ...), of s queries and then of the m negatives.
+@dataclass(frozen=True)
+class Plan:
+    """What of the constraints is done where. embedding: as the network is told; rule: of its estimates;
+    activity: spans, for networks that learned to be told."""
+
+    embedding: QueryEmbedding
+    rule: RatioMasks | None
+    activity: Activity | None
+
+
+def plan(separator: Separator, embedding: QueryEmbedding, constraints: Constraints) -> Plan:
+    """embedding: (s + m, ...), of s queries and then of the m negatives.
 
     In this order: the estimates of a generative separator become shares of the mixture; negatives are
     taken off, unless the network has learned them; targets share what is left, if exclusive; and all is
-    silenced outside the spans, also where the network was told of these.
+    silenced outside the spans, also where the network was told of these: see `time_spans`.
     """
     num_negatives = len(constraints.negatives)
     capabilities = separator.capabilities
@@ -40,20 +45,36 @@ def separate_constrained(
     if num_negatives or constraints.exclusive or consistent:
         hop = fitting_hop(separator.sample_rate, separator.stride_samples)
         rule = RatioMasks(num_negatives, constraints.exclusive, hop)
-    if not constraints.spans and not constraints.not_spans:
-        return separate_stream(separator, blocks, sample_rate, embedding, rule=rule)
+    if not has_spans(constraints) or not capabilities.spans:
+        return Plan(embedding, rule, None)
     intervals = allowed(constraints)
-    device = next(separator.parameters()).device  # type: ignore[attr-defined]
 
     def activity(start: int, num: int) -> Tensor:
-        return torch.from_numpy(gains(intervals, start, num, separator.sample_rate)).to(device)
+        return torch.from_numpy(gains(intervals, start, num, separator.sample_rate))
 
+    return Plan(embedding, rule, activity)
+
+
+def has_spans(constraints: Constraints) -> bool:
+    """Whether targets may not sound everywhere."""
+    return bool(constraints.spans or constraints.not_spans)
+
+
+def separate_constrained(
+    separator: Separator,
+    blocks: Iterable[NDArray[np.floating]],
+    sample_rate: int,
+    embedding: QueryEmbedding,
+    constraints: Constraints,
+) -> Iterator[Pair]:
+    """As `separate_stream`. embedding: (s + m, ...), of s queries and then of the m negatives."""
+    doing = plan(separator, embedding, constraints)
     pairs = separate_stream(
-        *(separator, blocks, sample_rate, embedding),
-        rule=rule,
-        activity=activity if capabilities.spans else None,
+        *(separator, blocks, sample_rate, doing.embedding),
+        rule=doing.rule,
+        activity=doing.activity,
     )
-    return within_spans(pairs, constraints, sample_rate)
+    return within_spans(pairs, constraints, sample_rate) if has_spans(constraints) else pairs
 
 
 def with_negatives(embedding: QueryEmbedding, num_negatives: int) -> QueryEmbedding:

@@ -6,6 +6,8 @@ the backbone, and the half frame that the next one overlaps. Nothing is computed
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -132,3 +134,19 @@ class LiveSeparator:
         before = torch.cat([self.overlap[:, :, None], halves[:, :, :-1, 1]], dim=2)
         self.overlap = halves[:, :, -1, 1].clone()
         return (before + halves[:, :, :, 0]).flatten(2).unflatten(0, shape)
+
+
+class LiveCore:
+    """A `LiveSeparator` as `recording.Core`."""
+
+    def __init__(self, separator: Queried, queries: QueryEmbedding, num_channels: int) -> None:
+        self.live = LiveSeparator(separator, queries, num_channels)
+        self.latency_samples = self.live.latency_samples
+
+    def push(self, block: Tensor) -> Iterator[Tensor]:
+        """(c, t) to what is ready of the targets, (s, c, t')."""
+        yield self.live.push(block)
+
+    def finish(self) -> Iterator[Tensor]:
+        """The rest."""
+        yield self.live.flush()

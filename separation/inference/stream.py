@@ -1,0 +1,136 @@
+"""A recording as it arrives: blocks in, blocks out, a fixed time later. See `Model.stream`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qsep.queries.interface import Constraints, QueryEmbedding
+
+from ..audio.arrays import as_channels
+from ..interface import Separator
+from .chunks import LEAST_SECONDS, Geometry, geometry
+from .constraints import has_spans, plan
+from .ratio_masks import RatioMasks
+from .recording import Pair, RecordingStream, take
+from .time_spans import allowed, check_spans, gains
+
+
+class Stream:
+    """Targets of one recording that arrives block by block: `push` its blocks, then `finish`.
+
+    After n samples exactly max(0, n - latency_samples) have come out, and after `finish` all n: together
+    what the whole recording gives as a file. Memory does not grow with the recording.
+    """
+
+    def __init__(
+        self,
+        separator: Separator,
+        embedding: QueryEmbedding,
+        sample_rate: int,
+        num_channels: int,
+        constraints: Constraints,
+        chunk_seconds: float | None,
+        one_query: bool,
+    ) -> None:
+        """embedding: (s + m, ...), of s queries and then of the negatives. one_query: give its target as
+        (c, t), not (1, c, t)."""
+        doing = plan(separator, embedding, constraints)
+        cut = chosen_cut(separator, doing.rule, chunk_seconds)
+        self.sample_rate, self.num_channels = sample_rate, num_channels
+        self._one_query, self._constraints = one_query, constraints
+        self._spans = allowed(constraints) if has_spans(constraints) else None
+        self._stream = RecordingStream(
+            *(separator, sample_rate, num_channels, doing.embedding, cut),
+            rule=doing.rule,
+            activity=doing.activity,
+        )
+        self.latency_samples = self._stream.latency_samples
+        self._ready: deque[NDArray[np.float32]] = deque()
+        self._num_in = self._num_ready = self._num_out = 0
+        self._finished = False
+        # In whose form `finish` answers.
+        self._last: NDArray[np.floating] | Tensor = np.zeros((num_channels, 0), np.float32)
+
+    @property
+    def latency_seconds(self) -> float:
+        """How much later than the input the targets come."""
+        return self.latency_samples / self.sample_rate
+
+    def push(self, block: NDArray[np.floating] | Tensor) -> Any:
+        """The next samples, (c, t), or (t,) of one channel, full scale at 1, t >= 0.
+
+        Returns the next samples of the target, array or tensor as the block was: (c, t') or (t',); of a
+        list of queries (s, c, t') or (s, t'). ValueError for another number of channels, other types than
+        floats, and NaN or infinite samples.
+        """
+        if self._finished:
+            raise ValueError("this stream is finished: open another with model.stream(...)")
+        self._last = block[..., :0]
+        samples = block if block.shape[-1] == 0 else as_channels(block)
+        if block.shape[-1]:
+            if len(samples) != self.num_channels:
+                raise ValueError(
+                    f"the stream has {self.num_channels} channels, the block {len(samples)}"
+                )
+            self._num_in += samples.shape[-1]
+            self._take_in(self._stream.push(np.array(samples)))  # ours: callers reuse their blocks
+        return self._given(max(0, self._num_in - self.latency_samples) - self._num_out, block)
+
+    def finish(self) -> Any:
+        """The rest of the targets, in the form of the last block."""
+        if not self._finished:
+            self._finished = True
+            self._take_in(self._stream.finish())
+            if self._spans is not None:
+                check_spans(self._constraints, self._num_in / self.sample_rate)
+        return self._given(self._num_in - self._num_out, self._last)
+
+    def _take_in(self, pairs: Iterable[Pair]) -> None:
+        for _, targets in pairs:
+            num = targets.shape[-1]
+            if self._spans is not None:
+                targets = targets * gains(self._spans, self._num_ready, num, self.sample_rate)
+            self._num_ready += num
+            self._ready.append(targets)
+
+    def _given(self, num: int, block: NDArray[np.floating] | Tensor) -> Any:
+        """The next `num` samples of the targets, in the form of the block."""
+        self._num_out += num
+        shape = (self._stream.num_queries, self.num_channels, 0)
+        targets = take(self._ready, num) if num else np.zeros(shape, np.float32)
+        if block.ndim == 1:
+            targets = targets[:, 0]
+        return in_kind(targets[0] if self._one_query else targets, block)
+
+
+def in_kind(targets: NDArray[np.float32], block: NDArray[np.floating] | Tensor) -> Any:
+    """A tensor or an array, of the block's precision and on its device."""
+    if isinstance(block, Tensor):
+        return torch.from_numpy(np.ascontiguousarray(targets)).to(block)
+    return targets.astype(block.dtype)
+
+
+def chosen_cut(
+    separator: Separator, rule: RatioMasks | None, chunk_seconds: float | None
+) -> Geometry | None:
+    """How a stream is cut: in chunks of one context, 2 s at least, so that targets come soon, or as asked.
+
+    None for causal separators, which need no chunks. ValueError where the model's own length holds."""
+    own = separator.capabilities.chunk_seconds
+    if separator.capabilities.streaming and rule is None:
+        if chunk_seconds is not None:
+            raise ValueError("this model goes on from block to block: leave chunk_seconds out")
+        return None
+    if own is not None and chunk_seconds not in (None, own):
+        raise ValueError(f"this model works on {own:g} s at once: leave chunk_seconds out")
+    if chunk_seconds is not None and not 0 < chunk_seconds < float("inf"):
+        raise ValueError(f"chunk_seconds is {chunk_seconds:g}; expected more than 0")
+    context_seconds = separator.context_samples / separator.sample_rate
+    return geometry(separator, chunk_seconds or own or max(LEAST_SECONDS, context_seconds), rule)
