@@ -352,7 +352,7 @@ def test_masks_of_target_and_residual_sum_to_one_where_that_is_said() -> None:
     [
         ({"backbone": {"kind": "tiger"}, "causal": True}, "TIGER is not causal"),
         ({"backbone": {"kind": "demucs"}}, "its analysis must be 'waveform'"),
-        ({"analysis": {"kind": "filterbank", "num_filters": 8}}, "needs an STFT"),
+        ({"analysis": {"kind": "filterbank", "num_filters": 8}}, "an analysis of complex spectra"),
         ({"analysis": BANDS | {"hop_samples": 40}}, "at most half a window, 32"),
         ({"analysis": BANDS | {"hop_samples": 16}, "causal": True}, "a hop of half a window"),
         ({"backbone": {"kind": "nothing"}}, "'nothing' is not one of"),

@@ -265,7 +265,7 @@ def test_exact_refuses_guidance() -> None:
             {"window_frames": 1000},
             "window_frames 1000 and mel.num_bands 64: expected multiples of 32",
         ),
-        ({"mel": {"hop_samples": 128}}, "vocoder.rates make 160 samples of a frame"),
+        ({"mel": {"hop_samples": 128}}, "the product of vocoder.rates is 160"),
     ],
 )
 def test_settings_that_cannot_be_are_named(settings: dict[str, Any], reason: str) -> None:

@@ -1,12 +1,12 @@
-"""What the four parts of a queried separator ask of each other; `models/queried.py` puts them together.
+"""Interfaces of the four parts of a composed separator; `models/queried.py` puts them together.
 
     waveform (b, c, t) -> Analysis -> carrier (b, c, f, n) and features (b, d, k, n)
-    features -> Backbone, into which an Entry brings the query at the backbone's sites
-    what comes out (b, w, k, n) -> the analysis' readout -> maps (b, m, f, n)
+    features -> Backbone, conditioned on the query by an Entry -> hidden (b, w, k, n)
+    hidden -> the analysis' readout -> maps (b, m, f, n)
     maps and carrier -> Head -> carriers of the outputs -> the analysis' decode -> waveforms
 
-f counts what a head works on (bins, or learned filters, or 1 for samples), k what a backbone works on
-(bins, bands, or 1). A part is a file in its folder, with a frozen Config and build(config, ...).
+f counts what a head works on (bins, learned filters, or 1 for samples), k what a backbone works on
+(bins, bands, or 1). Each part is a file in its folder, with a frozen Config and build(config, ...).
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
 
-# The query's way in: number of the site, and what is there, (b, d, ...), to the same.
+# Conditions hidden features on the query: index of the site, features (b, d, ...), to the same shape.
 Inject = Callable[[int, Tensor], Tensor]
-State = list[Any]  # what a causal backbone carries from block to block: tensors, nested in lists
+State = list[Any]  # of a causal backbone, from block to block of a stream: tensors in nested lists
 
 
 class Analysis(Protocol):
-    """channels, num_bands: d and k of the features. hop_samples: a frame's step.
+    """channels, num_bands: d and k of the features. hop_samples: step of a frame.
 
-    latency_samples: how much later than a sample, at most, the last one lies that its estimate needs.
+    latency_samples: an output sample depends on input at most this many samples later.
     """
 
     channels: int
@@ -35,7 +35,7 @@ class Analysis(Protocol):
     latency_samples: int
 
     def carrier(self, waveform: Tensor) -> Tensor:
-        """(b, c, t) to what heads change: (b, c, f, n), complex or real."""
+        """(b, c, t) to the representation that heads modify: (b, c, f, n), complex or real."""
         ...
 
     def features(self, carrier: Tensor) -> Tensor:
@@ -52,9 +52,9 @@ class Analysis(Protocol):
 
 
 class Backbone(Protocol):
-    """width: channels that come out. sites: channels of what the query may change, site by site.
+    """width: channels of its output. sites: channels at each place where a query can condition it.
 
-    complete: it ends in maps of its own, so that `width` of them are the head's input as they are.
+    complete: its output already has one channel per map, so that no readout follows.
     """
 
     width: int
@@ -68,16 +68,20 @@ class Backbone(Protocol):
 
 @runtime_checkable
 class CausalBackbone(Backbone, Protocol):
-    """One that no frame makes look ahead, and that goes on where it stopped."""
+    """A backbone whose output never depends on later frames, and which can continue from a state."""
 
     def step(self, features: Tensor, inject: Inject, state: State | None) -> tuple[Tensor, State]:
-        """The next frames, any number of them; state: what the last call returned, None at the start."""
+        """The next frames, any number of them, to their output and the new state.
+
+        state: what the last call returned, None at the start of a stream.
+        """
         ...
 
 
 class Entry(Protocol):
-    """late: the backbone runs once a mixture and `fuse` makes of its output one for each query;
-    otherwise it runs once a query, and `inject` is called at its sites."""
+    """late: whether the query joins after the backbone. If so, the backbone runs once for a mixture and
+    `fuse` makes one output for each query; otherwise it runs once for each query, and calls `inject` at
+    its sites."""
 
     late: bool
 
@@ -91,7 +95,7 @@ class Entry(Protocol):
 
 
 class Head(Protocol):
-    """num_maps: real maps it takes for each channel of an output."""
+    """num_maps: real maps it needs for each channel of an output."""
 
     num_maps: int
 
@@ -101,5 +105,5 @@ class Head(Protocol):
 
 
 def no_query(site: int, hidden: Tensor) -> Tensor:
-    """An Inject that changes nothing."""
+    """An Inject that leaves the features unchanged."""
     return hidden

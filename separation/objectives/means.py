@@ -7,11 +7,13 @@ from torch import Tensor
 
 
 def mean_of_queried(values: Tensor, queried: Tensor) -> Tensor:
-    """Mean over the sources that are queried, 0 where none is: (b, s, ...), (b, s) bool to (b, ...)."""
+    """Mean over the queried sources, 0 if there are none: values (b, s, ...), queried (b, s) bool to
+    (b, ...)."""
     chosen = queried.reshape(*queried.shape, *[1] * (values.dim() - 2))
     return torch.where(chosen, values, 0).sum(dim=1) / chosen.sum(dim=1).clamp_min(1)
 
 
-def mean_where(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean over dim 1 of the chosen entries; nan where a row has none. (b, s) to (b,)."""
-    return torch.where(chosen, values, 0).sum(dim=1) / chosen.sum(dim=1)
+def mean_where(values: Tensor, selected: Tensor) -> Tensor:
+    """Mean over the selected entries of each row, nan if there are none: values (b, s), selected (b, s)
+    bool to (b,)."""
+    return torch.where(selected, values, 0).sum(dim=1) / selected.sum(dim=1)

@@ -1,4 +1,4 @@
-"""Band energies of a spectrogram, and the planes in which the band networks see them."""
+"""Band energies of a spectrogram, and the input planes that band networks derive from them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ def gather_bands(power: Tensor, bands: Tensor) -> Tensor:
 
 
 def band_planes(energy: Tensor) -> Tensor:
-    """Energies as the U-Net sees them: energy (b, k, n) of the mixture to (b, 3, k, n).
+    """Input planes of the band networks: energies (b, k, n) of the mixture to (b, 3, k, n). Independent
+    of the mixture's level.
 
-    First relative to all bands around this time, second to this band around this time (which
-    undoes the microphone's colour), third the band's place, which convolutions cannot know.
+    1. Log energy relative to that of all bands over the surrounding frames. 2. Log energy relative to
+    that of the same band over the surrounding frames, which removes the colouration of microphone and
+    room. 3. Position of the band, from -1 to 1, which convolutions cannot know.
     """
     level = surroundings(energy.sum(dim=1, keepdim=True)) + 1e-12
     floor = RELATIVE_FLOOR * level
     overall = torch.log10(energy / level + RELATIVE_FLOOR) / 2 + 2
     contrast = torch.log10((energy + floor) / (surroundings(energy) + floor)) / 2
-    place = torch.linspace(-1, 1, energy.shape[1], device=energy.device)
-    return torch.stack([overall, contrast, place[:, None].expand_as(energy)], dim=1)
+    position = torch.linspace(-1, 1, energy.shape[1], device=energy.device)
+    return torch.stack([overall, contrast, position[:, None].expand_as(energy)], dim=1)
 
 
 def surroundings(energy: Tensor) -> Tensor:
-    """Mean over the frames around each frame, fewer at the ends; (b, k, n) to the same."""
+    """Mean over SURROUNDINGS_FRAMES frames on each side of every frame, fewer at the ends; (b, k, n) to
+    (b, k, n)."""
     size = 2 * SURROUNDINGS_FRAMES + 1
     return F.avg_pool1d(energy, size, 1, SURROUNDINGS_FRAMES, count_include_pad=False)

@@ -1,4 +1,4 @@
-"""Frequency bands spaced like hearing, and the way back from bands to bins."""
+"""Frequency bands spaced like hearing, and interpolation from bands back to bins."""
 
 import torch
 from torch import Tensor

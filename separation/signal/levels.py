@@ -1,4 +1,4 @@
-"""The level of a long recording as it changes, so that any part of it can be brought to one level."""
+"""A slowly varying level for long recordings, so that every part of one is brought to the same level."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Levels:
-    """offset: (..., c, t), the waveform's local mean; peak: (..., 1, t), its local peak around that."""
+    """offset: (..., c, t), local mean of the waveform; peak: (..., 1, t), local peak of what is left
+    without it."""
 
     offset: Tensor
     peak: Tensor
 
 
 def levels(waveform: Tensor, cell_samples: int) -> Levels:
-    """waveform: (..., c, t), t >= 1. Straight lines from one cell's border to the next, which know nothing
-    of samples beyond the neighbouring cells.
+    """Local mean and peak of a waveform (..., c, t), t >= 1: piecewise linear between the borders of
+    cells.
 
-    A border's mean is the mean of its two cells', its peak the higher of theirs, so that no line between
-    two is too low. A waveform of one cell has one mean and one peak. Channels share the peak: their
-    balance stays.
+    The mean at a border is the mean of the two cells' means, the peak the larger of their peaks, so
+    that a line never lies under the peaks of its cell. A value depends on no sample beyond the
+    neighbouring cells. A waveform of one cell has one mean and one peak. Channels share the peak, so
+    that their balance stays.
     """
     num_samples = waveform.shape[-1]
     padding = -num_samples % cell_samples
@@ -31,8 +33,8 @@ def levels(waveform: Tensor, cell_samples: int) -> Levels:
     is_real = torch.arange(num_samples + padding, device=waveform.device) < num_samples
     is_real = is_real.unflatten(-1, (-1, cell_samples))
     means = cells.sum(dim=-1) / is_real.sum(dim=-1)
-    around = torch.where(is_real, cells - means[..., None], 0).abs()
-    peaks = around.amax(dim=(-3, -1))[..., None, :]
+    centred = torch.where(is_real, cells - means[..., None], 0).abs()
+    peaks = centred.amax(dim=(-3, -1))[..., None, :]
     before, after = means[..., :-1], means[..., 1:]
     offsets = torch.cat([means[..., :1], (before + after) / 2, means[..., -1:]], dim=-1)
     before, after = peaks[..., :-1], peaks[..., 1:]
@@ -44,7 +46,7 @@ def levels(waveform: Tensor, cell_samples: int) -> Levels:
 
 
 def lines(borders: Tensor, cell_samples: int) -> Tensor:
-    """Values at borders (..., k + 1) to (..., k * cell_samples), linear between."""
+    """Linear interpolation: values at the borders of cells (..., k + 1) to (..., k * cell_samples)."""
     ramp = torch.arange(cell_samples, device=borders.device) / cell_samples
     steps = borders[..., 1:] - borders[..., :-1]
     return (borders[..., :-1, None] + steps[..., None] * ramp).flatten(-2)

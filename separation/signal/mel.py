@@ -1,4 +1,4 @@
-"""Log-mel spectrograms: magnitudes under Slaney's triangles, as FlowSep and its vocoder take them."""
+"""Log-mel spectrograms of magnitudes, with Slaney's filters, as FlowSep and its vocoder use them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 from qsep.queries.settings import configuration
 
-FLOOR = 1e-5  # under the logarithm
+FLOOR = 1e-5  # of mel magnitudes, before the logarithm
 LINEAR_HZ, LINEAR_BANDS = 1000.0, 15.0  # Slaney's mel scale: linear up to here, logarithmic above
 LOG_STEP = math.log(6.4) / 27
 
 
 @configuration
 class MelConfig:
-    """sample_rate in Hz; num_bands triangles between min_hz and max_hz."""
+    """sample_rate in Hz; num_bands: triangular filters between min_hz and max_hz."""
 
     sample_rate: int = 16000
     window_samples: int = 1024
@@ -29,9 +29,9 @@ class MelConfig:
 
 
 def log_mel(waveform: Tensor, config: MelConfig) -> Tensor:
-    """waveform: (..., t), t > window_samples / 2, to natural logarithms (..., n, k), at least log 1e-5.
+    """waveform (..., t), t > window_samples / 2, to natural logarithms (..., n, k), at least log 1e-5.
 
-    n = 1 + t // hop_samples frames, each centred on a multiple of the hop, the ends mirrored.
+    n = 1 + t // hop_samples frames, centred on multiples of the hop, with mirrored ends.
     """
     flat = waveform.reshape(1, -1, waveform.shape[-1])
     half = config.window_samples // 2
@@ -52,11 +52,12 @@ def log_mel(waveform: Tensor, config: MelConfig) -> Tensor:
 
 
 @cache
-@torch.inference_mode(False)  # remembered, and then used in training too
+@torch.inference_mode(False)  # the cached filters are used in training too
 def mel_filters(config: MelConfig) -> Tensor:
-    """(k, f) float32: triangles of unit area over Hz, their corners equally spaced on Slaney's scale.
+    """Triangular filters (k, f), float32, of unit area over Hz, with corners equally spaced on Slaney's
+    mel scale.
 
-    Slaney, "Auditory toolbox" (1998), as librosa has it. Treat as constant.
+    Slaney, "Auditory toolbox" (1998), as in librosa. The tensor is cached: do not change it in place.
     """
     ends = torch.tensor([hz_to_mel(config.min_hz), hz_to_mel(config.max_hz)], dtype=torch.float64)
     corners = mel_to_hz(torch.linspace(ends[0], ends[1], config.num_bands + 2, dtype=torch.float64))
@@ -68,12 +69,14 @@ def mel_filters(config: MelConfig) -> Tensor:
 
 
 def hz_to_mel(hz: float) -> float:
+    """Slaney's mel scale: linear up to 1 kHz, logarithmic above."""
     if hz < LINEAR_HZ:
         return hz * LINEAR_BANDS / LINEAR_HZ
     return LINEAR_BANDS + math.log(hz / LINEAR_HZ) / LOG_STEP
 
 
 def mel_to_hz(mel: Tensor) -> Tensor:
+    """Inverse of `hz_to_mel`, for tensors of any shape."""
     return torch.where(
         mel < LINEAR_BANDS,
         mel * LINEAR_HZ / LINEAR_BANDS,

@@ -1,4 +1,4 @@
-"""Levels and mixing at a given signal-to-noise ratio."""
+"""Power, and gains for mixing at a given signal-to-noise ratio."""
 
 import torch
 from torch import Tensor
@@ -10,10 +10,12 @@ def power(waveform: Tensor) -> Tensor:
 
 
 def gain_for_snr(target: Tensor, interferer: Tensor, snr_db: Tensor | float) -> Tensor:
-    """Gain of the interferer so that power(target) / power(gain * interferer) is snr_db.
+    """Gain of the interferer by which power(target) / power(gain * interferer) becomes snr_db, in dB.
 
-    target, interferer: (..., c, t); snr_db: (...) or a number. A silent interferer gets gain 0.
+    target, interferer: (..., c, t); snr_db: (...) or a number; returns (...). A silent interferer gets
+    gain 0.
     """
-    wanted = power(target) / 10 ** (torch.as_tensor(snr_db) / 10)
-    have = power(interferer)
-    return torch.where(have > 0, (wanted / have.clamp_min(1e-20)).sqrt(), torch.zeros_like(have))
+    wanted_power = power(target) / 10 ** (torch.as_tensor(snr_db) / 10)
+    interferer_power = power(interferer)
+    gain = (wanted_power / interferer_power.clamp_min(1e-20)).sqrt()
+    return torch.where(interferer_power > 0, gain, 0)

@@ -7,5 +7,6 @@ from torch import Tensor
 
 
 def full_precision(like: Tensor) -> torch.autocast:
-    """Energies and queries need float32's range and digits also where the U-Net runs in bfloat16."""
+    """Context without autocast: energies and queries need float32's range and digits even where the
+    network runs in bfloat16. like: a tensor on the device in question."""
     return torch.autocast(like.device.type, enabled=False)

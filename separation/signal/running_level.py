@@ -1,4 +1,4 @@
-"""The level up to now: an exponential mean whose weights sum to one from the first frame on."""
+"""A causal running level: an exponential mean without bias at the start."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from torch import Tensor
 def running_level(
     power: Tensor, decay: float, state: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """power: (..., n), non-negative, of the next frames. Returns the mean up to each, and the state.
+    """Exponential mean of power (..., n), non-negative, up to each frame; returns it and the state for
+    the next frames.
 
-    Mean of frame m: sum of decay^(m - i) power_i over the sum of decay^(m - i), i from 0 to m, as Adam
-    has its averages (Kingma and Ba 2015, sec. 3). state: both sums, (..., 1).
+    Mean of frame m: sum of decay^(m - i) power_i over the sum of decay^(m - i), i from 0 to m, the bias
+    correction of Adam (Kingma and Ba 2015, sec. 3). state: both sums, (..., 1) each; None at the start.
     """
     if state is None:
         total, weight = torch.zeros_like(power[..., :1]), torch.zeros_like(power[..., :1])

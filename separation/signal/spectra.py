@@ -1,4 +1,4 @@
-"""Products of complex spectra, by real numbers: shapes (...) broadcast."""
+"""Products of complex spectra in real arithmetic; shapes (...) broadcast."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def squared_magnitude(spec: Tensor) -> Tensor:
-    """|X|^2, without the square root that abs() takes."""
+    """|X|^2 of a complex tensor, without the square root of abs()."""
     return torch.view_as_real(spec).square().sum(dim=-1)
 
 
 def real_product(first: Tensor, second: Tensor) -> Tensor:
-    """Re(X* Y)."""
+    """Re(X* Y) of two complex tensors."""
     return (torch.view_as_real(first) * torch.view_as_real(second)).sum(dim=-1)

@@ -6,26 +6,28 @@ from torch import Tensor
 
 
 def window(window_samples: int, like: Tensor) -> Tensor:
-    """Square root of a periodic Hann window: analysis times synthesis is Hann, which overlap-adds to 1."""
+    """Square root of a periodic Hann window, (window_samples,): used twice, its square overlap-adds to
+    1 at half a window."""
     return torch.hann_window(window_samples, dtype=like.dtype, device=like.device).sqrt()
 
 
 def num_frames(num_samples: int, hop_samples: int) -> int:
-    """Frames that `stft` returns: one on each multiple of the hop that covers the waveform."""
+    """Number of frames of `stft`: ceil(num_samples / hop_samples) + 1."""
     return -(-num_samples // hop_samples) + 1
 
 
 def stft(waveform: Tensor, window_samples: int, hop_samples: int) -> Tensor:
-    """waveform: (..., t), t >= 1. Returns the complex spectrum (..., f, n), f = window_samples // 2 + 1.
+    """waveform (..., t), t >= 1, to the complex spectrum (..., f, n), f = window_samples // 2 + 1.
 
-    Frames are centred on multiples of the hop from the first sample to the last or just beyond it,
-    with zeros around the waveform. At a hop of half a window every sample lies under two frames, and
-    the sum of |X|^2 over both halves of the spectrum is window_samples times the energy (tight frame).
+    Frames are centred on multiples of the hop, from the first sample to the last or just beyond it,
+    with zeros around the waveform. At a hop of half a window every sample is covered by two frames, and
+    the sum of |X|^2 over both halves of the spectrum is window_samples times the waveform's energy
+    (a tight frame).
     """
     num_samples = waveform.shape[-1]
     padding = -num_samples % hop_samples
     flat = F.pad(waveform.reshape(-1, num_samples), (0, padding))
-    if len(flat) == 0:  # MKL refuses to transform nothing
+    if len(flat) == 0:  # torch.stft fails on an empty batch
         shape = (window_samples // 2 + 1, num_frames(num_samples, hop_samples))
         return torch.view_as_complex(waveform.new_zeros(*waveform.shape[:-1], *shape, 2))
     spec = torch.stft(
@@ -58,10 +60,10 @@ def istft(spec: Tensor, window_samples: int, hop_samples: int, num_samples: int)
 def hann_stft(
     waveform: Tensor, window_samples: int, hop_samples: int, pad_mode: str = "constant"
 ) -> Tensor:
-    """waveform: (..., t), t >= 1, to (..., f, n) as librosa >= 0.10 has it: periodic Hann window,
-    centred frames on each multiple of the hop up to t, so n = 1 + t // hop, zeros around.
+    """waveform (..., t), t >= 1, to (..., f, n) as librosa >= 0.10 computes it.
 
-    pad_mode: what lies around instead, in torch.stft's words; "reflect" needs t > window_samples / 2.
+    Periodic Hann window; frames centred on multiples of the hop up to t, so n = 1 + t // hop. pad_mode:
+    how the waveform is extended at its ends, as in torch.stft; "reflect" needs t > window_samples / 2.
     """
     spec = torch.stft(
         waveform.reshape(-1, waveform.shape[-1]),
@@ -76,7 +78,7 @@ def hann_stft(
 
 
 def hann_istft(spec: Tensor, window_samples: int, hop_samples: int, num_samples: int) -> Tensor:
-    """Inverse of `hann_stft`, least squares: spec (..., f, n) to (..., t), t = num_samples."""
+    """Least-squares inverse of `hann_stft`: spec (..., f, n) to (..., t), t = num_samples."""
     waveform = torch.istft(
         spec.reshape(-1, *spec.shape[-2:]),
         window_samples,

@@ -1,1 +1,1 @@
-"""Waveforms to what backbones work on, and back: one file an analysis."""
+"""Analyses: from waveforms to the features a backbone works on, and back; one file each."""

@@ -1,4 +1,7 @@
-"""The STFT split into bands that do not overlap, a learned map of each to the backbone's width."""
+"""STFT split into bands that do not overlap, each mapped to the backbone's width by a learned layer.
+
+Luo and Yu, "Music source separation with band-split RNN" (2023), sec. II-A and II-C.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from ..blocks.band_split import Bands, BandSplit, GatedLinear, GatedMlp
 from .stft import Config as StftConfig
 from .stft import Stft
 
-# (width in Hz, number of bands), from 0 Hz up; what lies above is one band more.
+# (width in Hz, number of bands), from 0 Hz up; one last band takes the rest up to Nyquist.
 SCHEMES: dict[str, tuple[tuple[float, int], ...]] = {
     # Luo and Yu (2023), sec. III-B, "V7"
     "bsrnn": ((100, 10), (250, 12), (500, 8), (1000, 8), (2000, 2)),
@@ -21,16 +24,17 @@ SCHEMES: dict[str, tuple[tuple[float, int], ...]] = {
     "tiger": ((25, 40), (100, 10), (250, 8), (500, 8)),
     # the same up to 8 kHz, and on to 16 kHz
     "tiger-wide": ((25, 40), (100, 10), (250, 8), (500, 8), (1000, 7)),
-    # ours, for small budgets: 28 bands at 32 kHz
+    # not published; for small models: 28 bands at 32 kHz
     "coarse": ((125, 8), (250, 8), (500, 4), (1000, 4), (2000, 3)),
 }
 
 
 @configuration
 class Config:
-    """hop_samples: 0 for half a window. scheme: of SCHEMES, or "widths" (bins of each band). width: channels
-    of the backbone. norm: of each band, "global" (over time too) or "frame" (causal models have that in any
-    case), or "rms". readout: "mlp" (hidden_factor) or "linear" (shares), see `band_split`."""
+    """hop_samples: 0 for half a window. scheme: a key of SCHEMES, or "widths" to give the number of
+    bins of each band. width: channels of the backbone. norm: of each band, "global"
+    (over channels and frames), "frame" (over channels; causal models always use this one) or "rms".
+    readout: "mlp" (uses hidden_factor) or "linear" (uses shares); see `blocks/band_split.py`."""
 
     window_samples: int = 1280
     hop_samples: Annotated[int, Range(0, MAX_SAMPLES)] = 0
@@ -52,6 +56,8 @@ class Config:
 
 
 def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> BandAnalysis:
+    """The analysis for num_channels channels at sample_rate Hz. ValueError if the widths do not sum to
+    the number of bins."""
     num_bins = config.window_samples // 2 + 1
     if config.scheme == "widths":
         widths = list(config.widths)
@@ -65,7 +71,8 @@ def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> 
 
 
 def widths_in_bins(scheme: str, num_bins: int, sample_rate: int) -> list[int]:
-    """Whole bins, at least one, as many bands as fit below the Nyquist frequency, and the rest."""
+    """Widths of a scheme's bands in bins, at least one each: as many bands as fit below the Nyquist
+    frequency, then one band with the remaining bins."""
     widths: list[int] = []
     for width_hz, number in SCHEMES[scheme]:
         bins = max(1, int(width_hz / (sample_rate / 2) * num_bins))
@@ -92,13 +99,16 @@ class BandAnalysis(nn.Module):
         )
 
     def carrier(self, waveform: Tensor) -> Tensor:
+        """(b, c, t) to the complex STFT (b, c, f, n)."""
         return self.stft.carrier(waveform)
 
     def features(self, carrier: Tensor) -> Tensor:
-        found: Tensor = self.split(self.stft.features(carrier))
-        return found
+        """Complex (b, c, f, n) to real (b, width, k, n)."""
+        features: Tensor = self.split(self.stft.features(carrier))
+        return features
 
     def readout(self, width: int, num_maps: int) -> nn.Module:
+        """A module (b, width, k, n) to (b, num_maps, f, n)."""
         config = self.config
         if config.readout == "linear":
             return GatedLinear(self.bands, width, num_maps, config.shares)
@@ -106,9 +116,11 @@ class BandAnalysis(nn.Module):
         return GatedMlp(self.bands, width, num_maps, config.hidden_factor, norm)
 
     def decode(self, carrier: Tensor, num_samples: int) -> Tensor:
+        """Complex (b, c, f, n) to (b, c, t), t = num_samples."""
         return self.stft.decode(carrier, num_samples)
 
 
 def causal_norm(norm: str, causal: bool) -> str:
-    """A norm over all frames becomes one over each."""
+    """The norm to use: causal models get "frame" in place of "global", whose statistics need later
+    frames."""
     return "frame" if causal and norm == "global" else norm

@@ -11,8 +11,8 @@ from qsep.queries.settings import configuration
 
 @configuration
 class Config:
-    """kernel_samples: length of the filters, whose hop is half of it. rectified: only their positive
-    part is kept. readout: "linear", or "gated", each map by tanh times sigmoid, weights shared."""
+    """kernel_samples: length of the filters, twice their hop. rectified: apply a ReLU to their output.
+    readout: "linear", or "gated" (tanh times sigmoid, the same weights for every map)."""
 
     num_filters: int = 512
     kernel_samples: int = 16
@@ -27,12 +27,14 @@ class Config:
 
 
 def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> Filterbank:
+    """The filterbank for num_channels channels; it does not depend on the sample rate and is always
+    causal."""
     return Filterbank(config, num_channels)
 
 
 class Filterbank(nn.Module):
-    """See `composition.Analysis`. Features (b, num_filters, 1, n); the carrier has them as f, and one
-    channel however many the waveform has."""
+    """See `composition.Analysis`. Features are (b, num_filters, 1, n); the carrier is
+    (b, 1, num_filters, n), with one channel however many the waveform has."""
 
     num_bands = 1
 
@@ -46,24 +48,28 @@ class Filterbank(nn.Module):
         self.decoder = nn.ConvTranspose1d(config.num_filters, num_channels, *size, bias=False)
 
     def carrier(self, waveform: Tensor) -> Tensor:
+        """(b, c, t) to filter outputs (b, 1, num_filters, n), n frames that cover every sample twice."""
         hop = self.hop_samples
         filtered = self.encoder(F.pad(waveform, (hop, hop + -waveform.shape[-1] % hop)))[:, None]
         return F.relu(filtered) if self.rectified else filtered
 
     def features(self, carrier: Tensor) -> Tensor:
+        """(b, 1, num_filters, n) to (b, num_filters, 1, n)."""
         return carrier.transpose(1, 2)
 
     def readout(self, width: int, num_maps: int) -> nn.Module:
+        """A module (b, width, 1, n) to (b, num_maps, num_filters, n)."""
         kind = GatedReadout if self.gated else FilterReadout
         return kind(width, num_maps, self.channels)
 
     def decode(self, carrier: Tensor, num_samples: int) -> Tensor:
+        """(b, 1, num_filters, n) to (b, c, t), t = num_samples."""
         waveform: Tensor = self.decoder(carrier[:, 0])
         return waveform[..., self.hop_samples : self.hop_samples + num_samples]
 
 
 class FilterReadout(nn.Module):
-    """PReLU and a matrix: (b, width, 1, n) to (b, num_maps, num_filters, n)."""
+    """PReLU and a linear layer."""
 
     def __init__(self, width: int, num_maps: int, num_filters: int) -> None:
         super().__init__()
@@ -72,12 +78,13 @@ class FilterReadout(nn.Module):
         self.out = nn.Conv1d(width, num_maps * num_filters, 1)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(b, width, 1, n) to (b, num_maps, num_filters, n)."""
         maps: Tensor = self.out(self.active(hidden[:, :, 0]))
         return maps.unflatten(1, (self.num_maps, -1))
 
 
 class GatedReadout(nn.Module):
-    """The same by way of a gate: Zhao et al., "MossFormer2" (2024), sec. 2.1."""
+    """As FilterReadout, with a gated output layer: Zhao et al., "MossFormer2" (2024), sec. 2.1."""
 
     def __init__(self, width: int, num_maps: int, num_filters: int) -> None:
         super().__init__()
@@ -86,6 +93,7 @@ class GatedReadout(nn.Module):
         self.out = nn.Conv1d(width, num_filters, 1, bias=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(b, width, 1, n) to (b, num_maps, num_filters, n)."""
         maps = self.spread(hidden)
         rows = maps.flatten(0, 1)
         gated: Tensor = self.out(torch.tanh(self.value(rows)) * torch.sigmoid(self.gate(rows)))

@@ -1,7 +1,8 @@
-"""The STFT split into overlapping bands of the mel scale.
+"""STFT split into overlapping bands on the mel scale.
 
-Wang, Lu and Won, "Mel-band RoFormer for music source separation" (2023), sec. 2: the bins where a mel
-filter is not zero are its band, of which the weights are learned; estimates of a bin are averaged.
+Wang, Lu and Won, "Mel-band RoFormer for music source separation" (2023), sec. 2: a band is the bins
+where a mel filter is not zero, mapped by learned weights; a bin that lies in several bands gets the
+mean of their estimates.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .bands import Config as BandConfig
 
 @configuration
 class Config:
-    """num_bands mel bands from 0 Hz to the Nyquist frequency; the rest as in `bands`."""
+    """num_bands: mel bands from 0 Hz to the Nyquist frequency; other fields as in `bands.Config`."""
 
     window_samples: int = 2048
     hop_samples: Annotated[int, Range(0, MAX_SAMPLES)] = 0
@@ -30,6 +31,7 @@ class Config:
 
 
 def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> BandAnalysis:
+    """The analysis for num_channels channels at sample_rate Hz. ValueError if a band would hold no bin."""
     settings = BandConfig(
         window_samples=config.window_samples,
         hop_samples=config.hop_samples,
@@ -45,9 +47,10 @@ def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> 
 
 
 def mel_bins(num_bands: int, window_samples: int, sample_rate: int) -> list[list[int]]:
-    """Numbers of each band's bins. The filters leave out the first bin and the last: the ends get them."""
+    """Indices of each band's bins. Mel filters are zero in the first and last bin; these go to the
+    first and last band. ValueError if a band would hold no bin, or a bin lie in no band."""
     config = MelConfig(sample_rate, window_samples, 1, num_bands, 0.0, sample_rate / 2)
-    with torch.device("cpu"):  # also where a network is built without values
+    with torch.device("cpu"):  # even while a network is built on the meta device
         inside = mel_filters(config) > 0
     inside[0, 0] = inside[-1, -1] = True
     if not inside.any(dim=1).all() or not inside.any(dim=0).all():

@@ -1,9 +1,9 @@
-"""BSRNN: recurrent networks along time, in each band, and along bands, at each frame, in turn.
+"""BSRNN: recurrent layers along the frames of each band and along the bands of each frame, in turn.
 
 Luo and Yu, "Music source separation with band-split RNN", TASLP 2023 (arXiv 2209.15174), sec. II-B.
 Causal as in Yu and Luo, "Efficient monaural speech enhancement with universal sample rate band-split
-RNN", ICASSP 2023, sec. 2: the network along time runs forwards alone, and norms are over each frame.
-Between `analyses/bands.py` and any head.
+RNN", ICASSP 2023, sec. 2: the LSTM along time is unidirectional, and norms use one frame at a time.
+Goes with `analyses/bands.py` and any head.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from ..composition import Inject, State
 
 @configuration
 class Config:
-    """num_layers pairs of recurrent networks, whose states are hidden_factor as wide as the features."""
+    """num_layers: pairs of LSTMs. hidden_factor: width of an LSTM's state, over that of the features."""
 
     num_layers: int = 12
     hidden_factor: int = 2
 
 
 def build(config: Config, channels: int, num_bands: int, num_maps: int, causal: bool) -> Bsrnn:
+    """The backbone for features of `channels` channels, as many as come out."""
     return Bsrnn(config, channels, causal)
 
 
 class Bsrnn(nn.Module):
-    """(b, d, k, n) to the same; the query comes before each pair (sec. II-B)."""
+    """Keeps the shape (b, d, k, n); the query conditions the input of each pair (sec. II-B)."""
 
     complete = False
 
@@ -44,10 +45,12 @@ class Bsrnn(nn.Module):
         )
 
     def forward(self, features: Tensor, inject: Inject) -> Tensor:
+        """(b, d, k, n) to (b, d, k, n)."""
         return self.step(features, inject, None)[0]
 
     def step(self, features: Tensor, inject: Inject, state: State | None) -> tuple[Tensor, State]:
-        """Goes on from the state only where it was built causal."""
+        """The next frames (b, d, k, n) from the state of the last call, None at the start; to their
+        output and the new state. Only if built causal does the state make up for frames before."""
         hidden, carried = features, []
         for layer, (frames, bands) in enumerate(
             zip(self.along_frames, self.along_bands, strict=True)
@@ -59,9 +62,9 @@ class Bsrnn(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """Norm, LSTM, matrix, residual, along the last axis of (b, d, m, l).
+    """Norm, LSTM, linear layer and residual along the last axis of (b, d, m, l).
 
-    Returns the same shape, and the LSTM's last state. frame_norm: norm over d at each place, else over all.
+    frame_norm: normalise over d at each position, otherwise over d and l.
     """
 
     def __init__(self, channels: int, hidden: int, both_ways: bool, frame_norm: bool) -> None:
@@ -74,13 +77,14 @@ class Recurrent(nn.Module):
     def forward(
         self, hidden: Tensor, state: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """hidden (b, d, m, l) and the LSTM's state to the same shape and the LSTM's last state."""
         num, _, others, _ = hidden.shape
         if self.frame_norm:
             rows = self.norm(hidden.permute(0, 2, 3, 1)).flatten(0, 1)
         else:
-            # Each band, or each frame, has a mean and a variance of its own.
+            # Statistics of each band, or of each frame, separately.
             rows = self.norm(hidden.transpose(1, 2).flatten(0, 1)).transpose(1, 2)
-        found, state = self.lstm(rows, state)
-        added = self.out(found).unflatten(0, (num, others)).permute(0, 3, 1, 2)
+        states, state = self.lstm(rows, state)
+        added = self.out(states).unflatten(0, (num, others)).permute(0, 3, 1, 2)
         assert state is not None
         return hidden + added, state

@@ -1,8 +1,8 @@
-"""Demucs: a U-Net on the waveform, gated convolutions outside, a recurrent network inside.
+"""Demucs: a U-Net on the waveform with gated convolutions, and an LSTM at its lowest level.
 
 Défossez, Usunier, Bottou and Bach, "Music source separation in the waveform domain" (arXiv 1911.13254),
-sec. 4: encoder, LSTM, decoder. Between `analyses/waveform.py` and `heads/waveform.py`. The rescaling of
-weights at the start is left out.
+sec. 4. Goes with `analyses/waveform.py` and `heads/waveform.py`. The paper's rescaling of initial
+weights is left out.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ..composition import Inject
 
 @configuration
 class Config:
-    """channels of the first of num_levels levels; each has growth times those of the one before. Filters
-    of kernel_samples, a step of stride_samples."""
+    """channels: of the first of num_levels levels; each level has `growth` times those of the one
+    before. kernel_samples, stride_samples: of the convolutions of every level, in steps of that level."""
 
     channels: int = 64
     num_levels: int = 6
@@ -29,6 +29,8 @@ class Config:
 
 
 def build(config: Config, channels: int, num_bands: int, num_maps: int, causal: bool) -> Demucs:
+    """The U-Net for `channels` input channels. ValueError if causal, or if the analysis is not
+    `waveform`."""
     if causal:
         raise ValueError("Demucs is not causal: its LSTM runs both ways")
     if num_bands != 1:
@@ -37,7 +39,7 @@ def build(config: Config, channels: int, num_bands: int, num_maps: int, causal: 
 
 
 class Demucs(nn.Module):
-    """(b, c, 1, t) to maps (b, num_maps, 1, t); the query comes at the innermost level, before the LSTM."""
+    """The query conditions the lowest level, before the LSTM."""
 
     complete = True
 
@@ -63,6 +65,7 @@ class Demucs(nn.Module):
         self.out = nn.Linear(2 * sizes[-1], sizes[-1])
 
     def forward(self, features: Tensor, inject: Inject) -> Tensor:
+        """(b, c, 1, t) to maps (b, num_maps, 1, t)."""
         num_samples = features.shape[-1]
         hidden = F.pad(features[:, :, 0], (0, self.fitting(num_samples) - num_samples))
         skips = []
@@ -76,7 +79,8 @@ class Demucs(nn.Module):
         return hidden[:, :, None, :num_samples]
 
     def fitting(self, num_samples: int) -> int:
-        """The least length, no less, of which all levels leave no rest."""
+        """The smallest length of at least num_samples that the strides of all levels divide without
+        remainder."""
         length = num_samples
         for _ in self.encoders:
             length = max(1, -(-(length - self.kernel) // self.stride) + 1)

@@ -1,9 +1,10 @@
-"""Hybrid Transformer Demucs: U-Nets on the waveform and on the spectrum, transformers between them inside.
+"""Hybrid Transformer Demucs: U-Nets on the waveform and on the spectrum, joined by a cross-domain
+transformer.
 
-Rouard, Massa and Défossez, "Hybrid transformers for music source separation", ICASSP 2023 (arXiv 2211.08553),
-sec. 3; the outer layers are those of Défossez, "Hybrid spectrogram and waveform source separation" (arXiv
-2111.03600), sec. 3. Between `analyses/waveform.py` and `heads/waveform.py`. Weights have the names of the
-released models, so that these load as they are.
+Rouard, Massa and Défossez, "Hybrid transformers for music source separation", ICASSP 2023
+(arXiv 2211.08553), sec. 3; the outer layers are those of Défossez, "Hybrid spectrogram and waveform
+source separation" (arXiv 2111.03600), sec. 3. Goes with `analyses/waveform.py` and `heads/waveform.py`.
+Weights have the released models' names, so that these load without conversion.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from ..demucs.transformer import CrossTransformer
 
 @configuration
 class Config:
-    """channels of the first of depth levels; each has growth times those of the one before, compressed by
-    dconv_compress inside residual branches of dconv_depth layers, which decoders have too, if
-    decoder_branches. The spectrum has windows of window_samples and a hop of a quarter. bottom_channels: of
-    the transformer of num_layers layers, 0 for those of the innermost level."""
+    """channels: of the first of `depth` levels; each level has `growth` times those of the one before.
+    dconv_depth, dconv_compress: layers of the residual branches, and how many times fewer channels
+    these have; decoder_branches: whether decoders have them too. window_samples: of the spectrum, whose
+    hop is a quarter of it. bottom_channels: of the transformer with num_layers layers; 0 for those of
+    the lowest level. frequency_weight: factor of the frequency embedding."""
 
     channels: int = 48
     depth: Annotated[int, Range(1, 16)] = 4
@@ -53,16 +55,20 @@ class Config:
 
 
 def build(config: Config, channels: int, num_bands: int, num_maps: int, causal: bool) -> HTDemucs:
+    """The network for `channels` input channels. ValueError if causal, or if the analysis is not
+    `waveform`."""
     if causal:
         raise ValueError("Hybrid Transformer Demucs is not causal: its attention sees all frames")
     if num_bands != 1:
-        raise ValueError("Hybrid Transformer Demucs works on waveforms: its analysis is 'waveform'")
+        raise ValueError(
+            "Hybrid Transformer Demucs works on waveforms: its analysis must be 'waveform'"
+        )
     return HTDemucs(config, channels, num_maps)
 
 
 class HTDemucs(nn.Module):
-    """(b, c, 1, t) to maps (b, num_maps, 1, t); the query comes before the transformers, site 0 on the
-    spectrum's branch and site 1 on the waveform's (sec. 3, "cross-domain transformer encoder")."""
+    """The query conditions the transformer's inputs: site 0 on the spectral branch and site 1 on the
+    waveform's (sec. 3, "cross-domain transformer encoder")."""
 
     complete = True
 
@@ -77,7 +83,7 @@ class HTDemucs(nn.Module):
         back = branches if config.decoder_branches else None
         for level, size in enumerate(sizes):
             outer, first = (sizes[level - 1], False) if level else (inputs, True)
-            # Complex numbers are two channels.
+            # Real and imaginary part are two channels.
             self.encoder.append(Encoder(outer * (1 + first), size, *shape, branches, True))
             self.tencoder.append(Encoder(outer, size, *shape, branches, False))
             out = num_maps if first else outer
@@ -98,6 +104,7 @@ class HTDemucs(nn.Module):
         )
 
     def forward(self, features: Tensor, inject: Inject) -> Tensor:
+        """(b, c, 1, t) to maps (b, num_maps, 1, t)."""
         waveform = features[:, :, 0]
         num_samples = waveform.shape[-1]
         spectrum = as_channels(self.spectrum(waveform))
@@ -115,11 +122,12 @@ class HTDemucs(nn.Module):
         for decode, decode_t in zip(self.decoder, self.tdecoder, strict=True):
             bins = decode(bins, saved.pop(), None)
             samples = decode_t(samples, saved_t.pop(), lengths.pop())
-        found = self.inverse(as_complex(bins * bins_scale + bins_mean), num_samples)
-        return (found + samples * samples_scale + samples_mean)[:, :, None]
+        from_spectrum = self.inverse(as_complex(bins * bins_scale + bins_mean), num_samples)
+        return (from_spectrum + samples * samples_scale + samples_mean)[:, :, None]
 
     def inside(self, bins: Tensor, samples: Tensor, inject: Inject) -> tuple[Tensor, Tensor]:
-        """The innermost levels, (b, d, f, n) and (b, d, m), through the transformers."""
+        """Features of the lowest level, (b, d, f, n) and (b, d, m), through the transformer; same
+        shapes."""
         grid = bins.shape[2:]
         widened = bool(self.config.bottom_channels)
         if widened:
@@ -132,7 +140,7 @@ class HTDemucs(nn.Module):
         return bins, samples
 
     def spectrum(self, waveform: Tensor) -> Tensor:
-        """(b, c, t) to (b, c, f, n): the highest bin left out, one frame for each hop begun."""
+        """(b, c, t) to (b, c, f, n) without the Nyquist bin; n = ceil(t / hop)."""
         window, hop = self.config.window_samples, self.config.window_samples // 4
         num_frames = -(-waveform.shape[-1] // hop)
         around = hop // 2 * 3
@@ -150,7 +158,7 @@ class HTDemucs(nn.Module):
         return spec[:, :-1, 2 : 2 + num_frames].unflatten(0, waveform.shape[:2])
 
     def inverse(self, spec: Tensor, num_samples: int) -> Tensor:
-        """(b, m, f, n) to (b, m, t)."""
+        """(b, m, f, n) to (b, m, t), t = num_samples."""
         window, hop = self.config.window_samples, self.config.window_samples // 4
         padded = F.pad(spec, (2, 2, 0, 1))
         around = hop // 2 * 3
@@ -167,27 +175,29 @@ class HTDemucs(nn.Module):
 
 
 class FrequencyEmbedding(nn.Module):
-    """A learned vector for each bin after the first level: (d, f, 1). Scaled, so that it learns faster."""
+    """A learned vector for each bin after the first level, scaled up so that it learns faster."""
 
     scale = 10.0
 
     def __init__(self, num_bins: int, channels: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(num_bins, channels)
-        # Neighbours begin alike: a random walk over bins, over its root of length.
+        # Smooth over frequency at first: a random walk over bins, divided by the root of its length.
         walk = torch.cumsum(self.embedding.weight.data, dim=0)
         steps = torch.arange(1, num_bins + 1, device=walk.device).sqrt()[:, None]
         self.embedding.weight.data = walk / steps / self.scale
 
     def forward(self) -> Tensor:
+        """The vectors, (d, f, 1)."""
         return (self.embedding.weight * self.scale).T[:, :, None]
 
 
 def standardised(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each item to mean 0 and deviation 1; with that mean and deviation."""
+    """Each item of (b, ...) to mean 0 and standard deviation 1; also returns that mean and deviation,
+    (b, 1, ...)."""
     over = tuple(range(1, values.dim()))
     mean = values.mean(dim=over, keepdim=True)
-    # Unbiased as released; of one value it would not be a number.
+    # Unbiased, as in the released code; of a single value that would be nan.
     deviation = values.std(dim=over, keepdim=True, correction=min(1, values[0].numel() - 1))
     return (values - mean) / (1e-5 + deviation), mean, deviation
 
@@ -204,10 +214,11 @@ def as_complex(maps: Tensor) -> Tensor:
 
 
 def mirrored(waveform: Tensor, left: int, right: int) -> Tensor:
-    """With so many samples of its mirror image on each side; zeros first where it is shorter than those."""
+    """(..., t) with `left` and `right` samples of its mirror image at the ends. A waveform too short to
+    be mirrored that far gets zeros first."""
     missing = max(left, right) + 1 - waveform.shape[-1]
     if missing > 0:
-        # Zeros on the right become part of what is mirrored, and of the padding that was asked for.
+        # Zeros added here count towards left and right.
         added = min(missing, right)
         waveform = F.pad(waveform, (missing - added, added))
         left, right = left - (missing - added), right - added

@@ -1,9 +1,9 @@
-"""Mel-RoFormer: transformers with rotary positions along time and along bands, in turn.
+"""Mel-RoFormer: transformers with rotary position embeddings along time and along bands, in turn.
 
 Wang, Lu and Won, "Mel-band RoFormer for music source separation" (arXiv 2310.01809), sec. 2; the blocks
 are those of Lu, Wang, Kong and Hung, "Music source separation with band-split RoPE transformer"
-(arXiv 2309.02612), sec. 2.2. Between `analyses/mel_bands.py`, or as the latter between
-`analyses/bands.py`, and a complex mask.
+(arXiv 2309.02612), sec. 2.2. Goes with `analyses/mel_bands.py` (or `analyses/bands.py`, as in the
+second paper) and a complex mask.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from ..composition import Inject
 
 @configuration
 class Config:
-    """num_blocks L of two transformer layers. feed_forward_factor: width inside, over the features'."""
+    """num_blocks: L of the paper, of two transformer layers each. feed_forward_factor: hidden width of
+    the feed-forward part, over that of the features."""
 
     num_blocks: int = 12
     num_heads: int = 8
@@ -29,13 +30,14 @@ class Config:
 def build(
     config: Config, channels: int, num_bands: int, num_maps: int, causal: bool
 ) -> MelRoformer:
+    """The backbone for features of `channels` channels, as many as come out. ValueError if causal."""
     if causal:
         raise ValueError("Mel-RoFormer is not causal: its attention sees all frames")
     return MelRoformer(config, channels)
 
 
 class MelRoformer(nn.Module):
-    """(b, d, k, n) to the same; the query comes before each block."""
+    """Keeps the shape (b, d, k, n); the query conditions the input of each block."""
 
     complete = False
 
@@ -52,6 +54,7 @@ class MelRoformer(nn.Module):
         self.norm = nn.RMSNorm(channels)
 
     def forward(self, features: Tensor, inject: Inject) -> Tensor:
+        """(b, d, k, n) to (b, d, k, n)."""
         hidden = features
         for block, (frames, bands) in enumerate(
             zip(self.along_frames, self.along_bands, strict=True)
@@ -65,12 +68,13 @@ class MelRoformer(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention with rotary positions, then feed-forward, each after a norm and added: (b, l, d)."""
+    """Attention with rotary positions, then a feed-forward part, each after an RMS norm and with a
+    residual."""
 
     def __init__(self, channels: int, num_heads: int, inner: int) -> None:
         super().__init__()
         if channels % (2 * num_heads):
-            raise ValueError(f"{channels} channels do not split into {num_heads} heads of pairs")
+            raise ValueError(f"{channels} channels: expected a multiple of 2 x {num_heads} heads")
         self.num_heads = num_heads
         self.norm1, self.norm2 = nn.RMSNorm(channels), nn.RMSNorm(channels)
         self.asks = nn.Linear(channels, 3 * channels, bias=False)
@@ -78,23 +82,25 @@ class Layer(nn.Module):
         self.expand, self.reduce = nn.Linear(channels, inner), nn.Linear(inner, channels)
 
     def forward(self, rows: Tensor) -> Tensor:
+        """(b, l, d) to (b, l, d)."""
         heads = self.asks(self.norm1(rows)).unflatten(2, (3, self.num_heads, -1))
         query, key, value = heads.permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(rotated(query), rotated(key), value)
-        rows = rows + self.out(seen.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(rotated(query), rotated(key), value)
+        rows = rows + self.out(attended.transpose(1, 2).flatten(2))
         forward: Tensor = self.reduce(F.gelu(self.expand(self.norm2(rows))))
         return rows + forward
 
 
 def rotated(rows: Tensor) -> Tensor:
-    """Pairs of channels turned by angles that grow with the place: (..., l, e) to the same, e even.
+    """Rotary position embedding, Su et al., "RoFormer" (2021), sec. 3.2.2: (..., l, e), e even, to the
+    same shape.
 
-    Su et al., "RoFormer" (2021), sec. 3.2.2: pair i by place / 10000^(2 i / e) radians.
+    Channels 2 i and 2 i + 1 at position p are rotated by p / 10000^(2 i / e) radians.
     """
     length, width = rows.shape[-2:]
     rates = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
     cosine, sine = angles.cos().to(rows), angles.sin().to(rows)
     first, second = rows[..., 0::2], rows[..., 1::2]
-    turned = [first * cosine - second * sine, first * sine + second * cosine]
-    return torch.stack(turned, dim=-1).flatten(-2)
+    pairs = [first * cosine - second * sine, first * sine + second * cosine]
+    return torch.stack(pairs, dim=-1).flatten(-2)

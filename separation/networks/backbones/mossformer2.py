@@ -1,9 +1,10 @@
-"""MossFormer2: gated attention, within groups of frames and linear over all, and recurrence without an RNN.
+"""MossFormer2: gated attention, quadratic within groups of frames and linear over all, and an RNN-free
+recurrence.
 
 Zhao et al., "MossFormer2: combining transformer and RNN-free recurrent network for enhanced time-domain
-monaural speech separation", ICASSP 2024 (arXiv 2312.11825), sec. 2; attention is that of Zhao and Ma,
-"MossFormer" (arXiv 2302.11824), sec. 2.2, without whose partner, `recurrent` false, it is MossFormer.
-Between `analyses/filterbank.py` (readout "gated") and a magnitude mask with ReLU.
+monaural speech separation", ICASSP 2024 (arXiv 2312.11825), sec. 2. Its attention is that of Zhao and
+Ma, "MossFormer" (arXiv 2302.11824), sec. 2.2; with recurrent = false this is MossFormer. Goes with
+`analyses/filterbank.py` (readout "gated") and a magnitude mask with ReLU.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from qsep.queries.settings import configuration
 from ..composition import Inject
 from .mel_roformer import rotated
 
-EXPANSION = 4  # of v and u together, over the features
+EXPANSION = 4  # width of v and u together, over that of the features
 CONV_FRAMES = 17
 
 
 @configuration
 class Config:
-    """num_layers R, group_frames P of the attention within groups, key_channels and of these
-    rotary_channels turned by place. recurrent: whether a recurrent module follows attention, of
-    memory_channels, whose memory is of memory_frames each side."""
+    """num_layers R, group_frames P of the attention within groups, key_channels, of which
+    rotary_channels get rotary positions. recurrent: whether a recurrent module follows each attention;
+    it has memory_channels channels and sees memory_frames frames on each side."""
 
     num_layers: int = 24
     group_frames: int = 256
@@ -39,15 +40,17 @@ class Config:
 def build(
     config: Config, channels: int, num_bands: int, num_maps: int, causal: bool
 ) -> MossFormer2:
+    """The backbone for features of `channels` channels. ValueError if causal, or if the analysis is not
+    `filterbank`."""
     if causal:
-        raise ValueError("MossFormer2 is not causal: its norms and memories see later frames")
+        raise ValueError("MossFormer2 is not causal: its norms and convolutions see later frames")
     if num_bands != 1:
         raise ValueError("MossFormer2 works on learned filters: its analysis must be 'filterbank'")
     return MossFormer2(config, channels)
 
 
 class MossFormer2(nn.Module):
-    """(b, d, 1, n) to the same; the query comes before each layer."""
+    """The query conditions the input of each layer."""
 
     complete = False
 
@@ -66,6 +69,7 @@ class MossFormer2(nn.Module):
         self.outer = nn.GroupNorm(1, channels, eps=1e-8)
 
     def forward(self, features: Tensor, inject: Inject) -> Tensor:
+        """(b, d, 1, n) to (b, d, 1, n)."""
         entered = self.bottleneck(self.first(features[:, :, 0]))
         hidden = entered + self.place_scale * sinusoids(entered)
         for layer, (attention, memory) in enumerate(
@@ -74,12 +78,12 @@ class MossFormer2(nn.Module):
             rows = inject(layer, hidden).transpose(1, 2)
             hidden = memory(attention(rows)).transpose(1, 2)
         normed = self.outer(self.last(hidden.transpose(1, 2)).transpose(1, 2))
-        found: Tensor = entered + normed
-        return found[:, :, None]
+        output: Tensor = entered + normed
+        return output[:, :, None]
 
 
 class ConvProjection(nn.Module):
-    """Norm, matrix, SiLU, and a depthwise convolution over frames added: (b, n, i) to (b, n, o)."""
+    """Norm, linear layer, SiLU, and a depthwise convolution over frames with a residual."""
 
     def __init__(self, inputs: int, outputs: int, norm: nn.Module) -> None:
         super().__init__()
@@ -90,25 +94,27 @@ class ConvProjection(nn.Module):
         )
 
     def forward(self, rows: Tensor) -> Tensor:
+        """(b, n, i) to (b, n, o)."""
         mapped = F.silu(self.linear(self.norm(rows)))
         added: Tensor = self.conv(mapped.transpose(1, 2)).transpose(1, 2)
         return mapped + added
 
 
 class ScaleNorm(nn.Module):
-    """Rows of d values over their norm, over sqrt(d), times one learned gain."""
+    """Rows of d values divided by their root mean square, times one learned gain."""
 
     def __init__(self) -> None:
         super().__init__()
         self.gain = nn.Parameter(torch.ones(1))
 
     def forward(self, rows: Tensor) -> Tensor:
+        """(..., d) to (..., d)."""
         norm = rows.norm(dim=-1, keepdim=True) * rows.shape[-1] ** -0.5
         return rows / norm.clamp_min(1e-5) * self.gain
 
 
 class GatedAttention(nn.Module):
-    """Gated single-head attention, joint local and global (MossFormer, sec. 2.2): (b, n, d) to the same."""
+    """Gated single-head attention, jointly local and global (MossFormer, sec. 2.2)."""
 
     def __init__(self, config: Config, channels: int) -> None:
         super().__init__()
@@ -121,31 +127,37 @@ class GatedAttention(nn.Module):
         self.out = ConvProjection(inner // 2, channels, ScaleNorm())
 
     def forward(self, rows: Tensor) -> Tensor:
+        """(b, n, d) to (b, n, d)."""
         late, same = rows.chunk(2, dim=-1)
-        shifted = torch.cat([F.pad(late, (0, 0, 1, -1)), same], dim=-1)  # half, one frame later
+        # Token shift: half of the channels come one frame later.
+        shifted = torch.cat([F.pad(late, (0, 0, 1, -1)), same], dim=-1)
         v, u = self.hidden(shifted).chunk(2, dim=-1)
         shared = self.keys(shifted)[:, None] * self.scales[:, None] + self.shifts[:, None]
         turned = rotated(shared[..., : self.turned])
-        asks = torch.cat([turned, shared[..., self.turned :]], dim=-1).unbind(dim=1)
-        seen_v, seen_u = self.attend(asks, torch.cat([v, u], dim=-1)).chunk(2, dim=-1)
-        added: Tensor = self.out(seen_u * v * torch.sigmoid(seen_v * u))
+        projections = torch.cat([turned, shared[..., self.turned :]], dim=-1).unbind(dim=1)
+        attended_v, attended_u = self.attend(projections, torch.cat([v, u], dim=-1)).chunk(
+            2, dim=-1
+        )
+        added: Tensor = self.out(attended_u * v * torch.sigmoid(attended_v * u))
         return rows + added
 
-    def attend(self, asks: tuple[Tensor, ...], values: Tensor) -> Tensor:
-        """asks: local query, global query, local key, global key; values (b, n, e) to the same."""
+    def attend(self, projections: tuple[Tensor, ...], values: Tensor) -> Tensor:
+        """projections: local query, global query, local key, global key, each (b, n, key_channels);
+        values (b, n, e) to (b, n, e)."""
         num_frames = values.shape[1]
         group = min(self.group, num_frames)
         padding = (0, 0, 0, -num_frames % group)
-        query, _, key, _ = (F.pad(rows, padding).unflatten(1, (-1, group)) for rows in asks)
+        query, _, key, _ = (F.pad(rows, padding).unflatten(1, (-1, group)) for rows in projections)
         grouped = F.pad(values, padding).unflatten(1, (-1, group))
         weights = F.relu(query @ key.transpose(-2, -1) / self.group).square()
         local = (weights @ grouped).flatten(1, 2)[:, :num_frames]
-        everywhere = asks[1] @ (asks[3].transpose(-2, -1) @ values / num_frames)
-        return local + everywhere
+        linear = projections[1] @ (projections[3].transpose(-2, -1) @ values / num_frames)
+        return local + linear
 
 
 class RecurrentModule(nn.Module):
-    """Gated FSMN block (MossFormer2, sec. 2.3): bottleneck, two branches one of which has a memory, back."""
+    """Gated FSMN block (MossFormer2, sec. 2.3): bottleneck, two branches of which one has a dilated
+    memory, and back."""
 
     def __init__(self, config: Config, channels: int) -> None:
         super().__init__()
@@ -158,6 +170,7 @@ class RecurrentModule(nn.Module):
         self.expand = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, channels))
 
     def forward(self, rows: Tensor) -> Tensor:
+        """(b, n, d) to (b, n, d)."""
         reduced = self.reduce(rows)
         branch = self.remembers(reduced)
         entered = self.project(F.relu(self.enter(branch)))
@@ -167,7 +180,7 @@ class RecurrentModule(nn.Module):
 
 
 class DilatedMemory(nn.Module):
-    """Two depthwise convolutions, the second dilated and seeing both: (b, d, n) to the same."""
+    """Two depthwise convolutions with dense connections, the second dilated."""
 
     def __init__(self, channels: int, frames: int) -> None:
         super().__init__()
@@ -181,21 +194,23 @@ class DilatedMemory(nn.Module):
             )
             for depth in (1, 2)
         )
-        # Of each channel by itself, over frames.
+        # Instance norms: each channel separately, over frames.
         self.norms = nn.ModuleList(nn.GroupNorm(channels, channels) for _ in self.convs)
         self.actives = nn.ModuleList(nn.PReLU(channels) for _ in self.convs)
 
     def forward(self, rows: Tensor) -> Tensor:
-        seen = rows
-        found = rows
+        """(b, d, n) to (b, d, n)."""
+        dense = rows
+        output = rows
         for conv, norm, active in zip(self.convs, self.norms, self.actives, strict=True):
-            found = active(norm(conv(seen)))
-            seen = torch.cat([found, seen], dim=1)
-        return found
+            output = active(norm(conv(dense)))
+            dense = torch.cat([output, dense], dim=1)
+        return output
 
 
 def sinusoids(like: Tensor) -> Tensor:
-    """Places of frames as sines and cosines (Vaswani et al. 2017, sec. 3.5): (d, n), as like (b, d, n)."""
+    """Sinusoidal position encodings of frames (Vaswani et al. 2017, sec. 3.5): (d, n) for features
+    (b, d, n)."""
     channels, num_frames = like.shape[1:]
     half = -(-channels // 2)
     rates = 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)

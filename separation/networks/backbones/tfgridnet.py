@@ -1,10 +1,10 @@
-"""Causal TF-GridNet: recurrent along bins, recurrent along frames, attention to the last frames.
+"""Causal TF-GridNet: LSTMs along bins and along frames, and attention to the most recent frames.
 
 Wang et al., "TF-GridNet: integrating full- and sub-band modeling for speech separation", TASLP 2023
-(arXiv 2211.12433), sec. III-C: intra-frame full-band, sub-band temporal, cross-frame self-attention module.
-Causal as Veluri et al., "Look once to hear: target speech hearing with noisy examples", CHI 2024, have it:
-time is seen backwards alone, and attention is to the last frames. Between `analyses/stft.py` and
-`heads/spectrum.py`, with two channels for two microphones.
+(arXiv 2211.12433), sec. III-C: intra-frame full-band module, sub-band temporal module, cross-frame
+self-attention. Causal as in Veluri et al., "Look once to hear: target speech hearing with noisy
+examples", CHI 2024: convolutions and LSTMs along time see no later frame, and attention is limited to
+the last frames. Goes with `analyses/stft.py` and `heads/spectrum.py`; two channels for two microphones.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..composition import Inject, State
 
 @configuration
 class Config:
-    """num_blocks B, channels D, hidden_channels H of the LSTMs, num_heads L, key_channels E of each bin of a
-    query or key, num_frames: how many frames attention sees."""
+    """Letters of the paper: num_blocks B, channels D, hidden_channels H of the LSTMs, num_heads L,
+    key_channels E of each bin. num_frames: how many frames attention sees, the current one included."""
 
     num_blocks: int = 3
     channels: int = 64
@@ -35,13 +35,14 @@ class Config:
 
 
 def build(config: Config, channels: int, num_bands: int, num_maps: int, causal: bool) -> TfGridNet:
+    """The network for `channels` input channels and num_bands bins. ValueError unless causal."""
     if not causal:
-        raise ValueError("this TF-GridNet is the causal one: causal = true")
+        raise ValueError("TF-GridNet is implemented in its causal form only: set causal = true")
     return TfGridNet(config, channels, num_bands, num_maps)
 
 
 class TfGridNet(nn.Module):
-    """(b, i, f, n) to maps (b, num_maps, f, n); the query comes before each block."""
+    """The query conditions the input of each block."""
 
     complete = True
 
@@ -53,9 +54,12 @@ class TfGridNet(nn.Module):
         self.last = CausalConv2d(config.channels, num_maps, 3)
 
     def forward(self, features: Tensor, inject: Inject) -> Tensor:
+        """(b, i, f, n) to maps (b, num_maps, f, n)."""
         return self.step(features, inject, None)[0]
 
     def step(self, features: Tensor, inject: Inject, state: State | None) -> tuple[Tensor, State]:
+        """The next frames (b, i, f, n) from the state of the last call, None at the start; to their
+        maps (b, num_maps, f, n) and the new state."""
         before = state or [None] * (len(self.blocks) + 2)
         hidden, first = self.first(features, before[0])
         carried: State = [first]
@@ -67,7 +71,7 @@ class TfGridNet(nn.Module):
 
 
 class Block(nn.Module):
-    """(b, d, f, n) and its state to the same and the next."""
+    """The three modules of sec. III-C, each with a residual."""
 
     def __init__(self, config: Config, num_bins: int) -> None:
         super().__init__()
@@ -80,6 +84,7 @@ class Block(nn.Module):
         self.attention = FrameAttention(config, num_bins)
 
     def forward(self, hidden: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """hidden (b, d, f, n) and its state to the same shape and the new state."""
         recurrent, attended = state or (None, None)
         grid = hidden.permute(0, 3, 2, 1)  # (b, n, f, d)
         # Sec. III-C1: each frame, along its bins.
@@ -91,12 +96,12 @@ class Block(nn.Module):
         by_bin = by_bin + self.frames_out(rows).unflatten(0, by_bin.shape[:2])
         # Sec. III-C3
         grid = by_bin.transpose(1, 2)
-        seen, attended = self.attention(grid, attended)
-        return (grid + seen).permute(0, 3, 2, 1), [recurrent, attended]
+        added, attended = self.attention(grid, attended)
+        return (grid + added).permute(0, 3, 2, 1), [recurrent, attended]
 
 
 class FrameAttention(nn.Module):
-    """Each frame, all its bins a token, sees itself and those before: (b, n, f, d) to the same."""
+    """Causal attention between frames; a token is a frame with all its bins."""
 
     def __init__(self, config: Config, num_bins: int) -> None:
         super().__init__()
@@ -110,16 +115,17 @@ class FrameAttention(nn.Module):
     def forward(
         self, grid: Tensor, state: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """grid (b, n, f, d) and earlier keys and values to the same shape and the new keys and values."""
         query, key, value = self.query(grid), self.key(grid), self.value(grid)
         size = value.shape[3:]
         query, key, value = (part.flatten(3) for part in (query, key, value))  # (b, heads, n, f e)
-        seen, state = recent_attention(query, key, value, state, self.num_frames)
-        joined = seen.unflatten(3, size).permute(0, 2, 3, 1, 4).flatten(3)
+        from_recent, state = recent_attention(query, key, value, state, self.num_frames)
+        joined = from_recent.unflatten(3, size).permute(0, 2, 3, 1, 4).flatten(3)
         return self.out(joined)[:, 0], state
 
 
 class HeadMap(nn.Module):
-    """Matrix, PReLU, norm over a frame's bins and channels: (b, n, f, d) to (b, heads, n, f, e)."""
+    """Linear layer, PReLU, and a norm over the bins and channels of a frame."""
 
     def __init__(self, width: int, num_heads: int, size: int, num_bins: int) -> None:
         super().__init__()
@@ -128,6 +134,7 @@ class HeadMap(nn.Module):
         self.norm = nn.LayerNorm([num_bins, size])
 
     def forward(self, grid: Tensor) -> Tensor:
+        """(b, n, f, d) to (b, heads, n, f, e)."""
         mapped = self.active(self.linear(grid)).unflatten(3, (self.num_heads, -1))
         normed: Tensor = self.norm(mapped.permute(0, 3, 1, 2, 4))
         return normed

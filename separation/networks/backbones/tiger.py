@@ -1,9 +1,11 @@
-"""TIGER: blocks with shared weights that look along frequency and along time, at several scales.
+"""TIGER: one block with shared weights, applied several times along frequency and along time, at
+several scales.
 
 Xu, Li, Chen and Hu, "TIGER: time-frequency interleaved gain extraction and reconstruction for efficient
-speech separation", ICLR 2025 (arXiv 2410.01469), sec. 3.3. Between `analyses/bands.py` ("tiger", readout
-"linear") and a complex mask whose outputs sum to one. Where the released code takes a finer level for the
-coarsest in the last fusion (sec. 3.3.1), this has what the paper draws; dropout is left out.
+speech separation", ICLR 2025 (arXiv 2410.01469), sec. 3.3. Goes with `analyses/bands.py`
+(scheme "tiger", readout "linear") and a complex mask whose outputs sum to one. In the last fusion
+(sec. 3.3.1) the released code starts from a finer level than the coarsest; this follows the paper's
+figure. Dropout is left out.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from ..composition import Inject
 
 @configuration
 class Config:
-    """num_iterations B of the one block: 4 (small) or 8 (large). hidden_channels H inside the multi-scale
-    part, of num_levels D; num_heads of attention, whose keys have key_channels E."""
+    """num_iterations: B of the paper, 4 (small) or 8 (large). hidden_channels H and num_levels D of the
+    multi-scale module; num_heads of the attention, with key_channels E."""
 
     num_iterations: int = 8
     hidden_channels: int = 256
@@ -30,24 +32,26 @@ class Config:
 
 
 def build(config: Config, channels: int, num_bands: int, num_maps: int, causal: bool) -> Tiger:
+    """The backbone for features of `channels` channels, as many as come out. ValueError if causal."""
     if causal:
         raise ValueError("TIGER is not causal: its attention and norms see all frames")
     return Tiger(config, channels)
 
 
 class Tiger(nn.Module):
-    """(b, d, k, n) to the same (sec. 3.3, "separator"); the query comes before each iteration."""
+    """The separator of sec. 3.3; the query conditions the input of each iteration."""
 
     complete = False
 
     def __init__(self, config: Config, channels: int) -> None:
         super().__init__()
-        self.width, self.sites = channels, (channels,)  # one, for iterations share their weights
+        self.width, self.sites = channels, (channels,)  # one: iterations share their weights
         self.num_iterations = config.num_iterations
         self.along_bands, self.along_frames = Path(config, channels), Path(config, channels)
         self.merge = nn.Sequential(nn.Conv2d(channels, channels, 1, groups=channels), nn.PReLU())
 
     def forward(self, features: Tensor, inject: Inject) -> Tensor:
+        """(b, d, k, n) to (b, d, k, n)."""
         hidden = features
         for iteration in range(self.num_iterations):
             if iteration:
@@ -60,7 +64,7 @@ class Tiger(nn.Module):
 
 
 class Path(nn.Module):
-    """Multi-scale part, attention, norm, residual: (b, d, m, l) to the same, along l."""
+    """Multi-scale module, attention, norm and residual, along the last axis."""
 
     def __init__(self, config: Config, channels: int) -> None:
         super().__init__()
@@ -69,6 +73,7 @@ class Path(nn.Module):
         self.norm = ChannelNorm(channels)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(b, d, m, l) to (b, d, m, l)."""
         num, _, others, _ = hidden.shape
         rows = self.scales(hidden.transpose(1, 2).flatten(0, 1))
         rows = rows.unflatten(0, (num, others)).transpose(1, 2)
@@ -77,10 +82,10 @@ class Path(nn.Module):
 
 
 class MultiScale(nn.Module):
-    """Multi-scale selective attention (sec. 3.3.1): (b, d, l) to the same.
+    """Multi-scale selective attention (sec. 3.3.1).
 
-    Levels are halved in turn, summed at the coarsest, and that sum gates them all; then they are fused from
-    coarse to fine.
+    Each level has half the length of the one before. The sum of all, at the coarsest level's length,
+    gates each level; then the levels are fused from coarse to fine.
     """
 
     def __init__(self, channels: int, hidden: int, num_levels: int) -> None:
@@ -101,24 +106,23 @@ class MultiScale(nn.Module):
         self.reduce = nn.Conv1d(hidden, channels, 1)
 
     def forward(self, rows: Tensor) -> Tensor:
+        """(b, d, l) to (b, d, l)."""
         levels = [self.downs[0](self.expand(rows))]
         for down in list(self.downs)[1:]:
             levels.append(down(levels[-1]))
         coarsest = levels[-1].shape[-1]
         summed = torch.stack([F.adaptive_avg_pool1d(level, coarsest) for level in levels])
         context = self.mix(summed.sum(dim=0))
-        chosen = [
-            select(level, context) for select, level in zip(self.selects, levels, strict=True)
-        ]
-        fused = chosen[-1]
-        for fuse, level in zip(reversed(self.fuses), reversed(chosen[:-1]), strict=True):
+        gated = [select(level, context) for select, level in zip(self.selects, levels, strict=True)]
+        fused = gated[-1]
+        for fuse, level in zip(reversed(self.fuses), reversed(gated[:-1]), strict=True):
             fused = fuse(level, fused)
         reduced: Tensor = self.reduce(fused)
         return rows + reduced
 
 
 class Select(nn.Module):
-    """local gate(context) + context', context brought to the length of local (b, h, l)."""
+    """Selective attention: local features gated and shifted by a context of another length."""
 
     def __init__(self, hidden: int, kernel: int) -> None:
         super().__init__()
@@ -127,6 +131,7 @@ class Select(nn.Module):
         self.gate = conv_norm(hidden, hidden, kernel, groups=hidden)
 
     def forward(self, local: Tensor, context: Tensor) -> Tensor:
+        """local (b, h, l), context (b, h, l') to (b, h, l)."""
         size = local.shape[-1]
         gate = F.interpolate(torch.sigmoid(self.gate(context)), size=size)
         shift = F.interpolate(self.shift(context), size=size)
@@ -134,9 +139,9 @@ class Select(nn.Module):
 
 
 class FullAttention(nn.Module):
-    """Full-frequency-frame attention (sec. 3.3.2): (b, d, m, l) to the same.
+    """Full-frequency-frame attention (sec. 3.3.2) along the last axis.
 
-    A token is a place of the last axis, with all channels at all places of the other.
+    A token is one position of the last axis, with all channels at all positions of the other.
     """
 
     def __init__(self, channels: int, num_heads: int, key_channels: int) -> None:
@@ -150,24 +155,26 @@ class FullAttention(nn.Module):
         self.out = conv_act_norm(channels, channels)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        seen = []
+        """(b, d, m, l) to (b, d, m, l)."""
+        heads = []
         for head in self.heads:
             query, key, value = (part(hidden) for part in head.children())
             tokens = (part.permute(0, 3, 1, 2).flatten(2) for part in (query, key, value))
             attended = F.scaled_dot_product_attention(*tokens)
-            seen.append(attended.unflatten(2, value.shape[1:3]).permute(0, 2, 3, 1))
-        out: Tensor = self.out(torch.cat(seen, dim=1))
+            heads.append(attended.unflatten(2, value.shape[1:3]).permute(0, 2, 3, 1))
+        out: Tensor = self.out(torch.cat(heads, dim=1))
         return hidden + out
 
 
 class ChannelNorm(nn.Module):
-    """(b, d, m, l) to mean 0 and variance 1 over d at each place, then scaled and shifted."""
+    """Layer norm over d at each position."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(b, d, m, l) to (b, d, m, l)."""
         normed: Tensor = self.norm(hidden.movedim(1, -1))
         return normed.movedim(-1, 1)
 
@@ -175,10 +182,11 @@ class ChannelNorm(nn.Module):
 def conv_norm(
     inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, bias: bool = False
 ) -> nn.Sequential:
-    """The norm is over channels and length."""
+    """A convolution over (b, inputs, l), and a norm over channels and length; same length at stride 1."""
     conv = nn.Conv1d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
     return nn.Sequential(conv, nn.GroupNorm(1, outputs, eps=1e-8))
 
 
 def conv_act_norm(inputs: int, outputs: int) -> nn.Sequential:
+    """A 1 x 1 convolution, PReLU, and a norm over channels: (b, inputs, m, l) to (b, outputs, m, l)."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1), nn.PReLU(), ChannelNorm(outputs))

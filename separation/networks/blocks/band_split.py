@@ -1,7 +1,8 @@
-"""Bins to bands and back, a small network for each band, bands of equal width together.
+"""Band split and its inverse: bins to bands and back, with a small network for each band.
 
-Luo and Yu, "Music source separation with band-split RNN" (2023), sec. II-A and II-C; bands may overlap,
-as in Wang, Lu and Won, "Mel-band RoFormer for music source separation" (2023), sec. 2.
+Luo and Yu, "Music source separation with band-split RNN" (2023), sec. II-A and II-C. Bands may overlap,
+as in Wang, Lu and Won, "Mel-band RoFormer for music source separation" (2023), sec. 2. Bands of equal
+width are computed together.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ NORMS = ("global", "frame", "rms")
 
 
 class BandNorm(nn.Module):
-    """(b, k, d, n) to mean 0 and variance 1 for each band, then scaled and shifted by learned values.
+    """Normalises each band to mean 0 and variance 1, with a learned gain and shift.
 
-    kind: "global" over channels and frames, "frame" over channels, "rms" the same without the mean.
+    kind: "global" over channels and frames, "frame" over channels, "rms" over channels without removing
+    the mean. ValueError for other kinds.
     """
 
     def __init__(self, num_bands: int, channels: int, kind: str) -> None:
@@ -31,6 +33,7 @@ class BandNorm(nn.Module):
         self.shift = nn.Parameter(torch.zeros(num_bands, channels, 1)) if kind != "rms" else None
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(b, k, d, n) to (b, k, d, n)."""
         over = (-2, -1) if self.kind == "global" else (-2,)
         if self.kind != "rms":
             hidden = hidden - hidden.mean(dim=over, keepdim=True)
@@ -40,29 +43,30 @@ class BandNorm(nn.Module):
 
 
 class BandLinear(nn.Module):
-    """A matrix for each band: (b, k, i, n) to (b, k, o, n)."""
+    """A linear layer of its own for each band."""
 
     def __init__(self, num_bands: int, num_inputs: int, num_outputs: int) -> None:
         super().__init__()
-        bound = num_inputs**-0.5  # as nn.Linear starts
+        bound = num_inputs**-0.5  # the initialisation of nn.Linear
         self.weight = nn.Parameter(torch.empty(num_bands, num_outputs, num_inputs))
         self.bias = nn.Parameter(torch.empty(num_bands, num_outputs, 1))
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(b, k, i, n) to (b, k, o, n)."""
         return self.weight @ hidden + self.bias
 
 
 class Bands(nn.Module):
-    """Which bins each band has; bands of equal width make a group, whose bins are gathered at once.
+    """Which bins each band has. Bands of equal width form a group, whose bins are gathered at once.
 
-    bins: the numbers of each band's bins; together they must name every bin below num_bins.
+    bins: indices of each band's bins. ValueError if a bin below num_bins is in no band.
     """
 
-    times: Tensor
-    grouped: Tensor  # numbers of the bands, group after group
-    order: Tensor  # where each band is among these
+    times: Tensor  # (f, 1), in how many bands each bin is
+    grouped: Tensor  # indices of the bands, group after group
+    order: Tensor  # position of each band among these
 
     def __init__(self, bins: Sequence[Sequence[int]], num_bins: int) -> None:
         super().__init__()
@@ -76,27 +80,27 @@ class Bands(nn.Module):
         self.widths = sorted({len(band) for band in bins})
         self.sizes = []
         order: list[int] = []
-        for place, width in enumerate(self.widths):
+        for group, width in enumerate(self.widths):
             members = [number for number, band in enumerate(bins) if len(band) == width]
             order += members
             self.sizes.append(len(members))
             index = torch.tensor([list(bins[number]) for number in members])
-            self.register_buffer(f"index{place}", index, persistent=False)
+            self.register_buffer(f"index{group}", index, persistent=False)
         self.register_buffer("grouped", torch.tensor(order), persistent=False)
-        back = sorted(range(len(order)), key=order.__getitem__)
-        self.register_buffer("order", torch.tensor(back), persistent=False)
+        inverse = sorted(range(len(order)), key=order.__getitem__)
+        self.register_buffer("order", torch.tensor(inverse), persistent=False)
 
     def groups(self) -> list[tuple[int, int]]:
-        """(number of bands, their width) of each group."""
+        """(number of bands, width of a band in bins) of each group."""
         return list(zip(self.sizes, self.widths, strict=True))
 
     def gather(self, bins: Tensor) -> list[Tensor]:
-        """(b, m, f, n) to one (b, g, m w, n) for each group."""
-        taken = [bins[:, :, index] for index in self.indices()]
-        return [part.transpose(1, 2).flatten(2, 3) for part in taken]
+        """(b, m, f, n) to one tensor (b, g, m w, n) for each group of g bands, w bins wide."""
+        by_group = [bins[:, :, index] for index in self.indices()]
+        return [part.transpose(1, 2).flatten(2, 3) for part in by_group]
 
     def in_order(self, groups: list[Tensor]) -> Tensor:
-        """One (b, g, d, n) a group to (b, k, d, n), as the bands were given."""
+        """One (b, g, d, n) for each group to (b, k, d, n), bands in their given order."""
         return torch.cat(groups, dim=1)[:, self.order]
 
     def by_group(self, bands: Tensor) -> list[Tensor]:
@@ -104,7 +108,8 @@ class Bands(nn.Module):
         return list(bands[:, self.grouped].split(self.sizes, dim=1))
 
     def scatter(self, groups: list[Tensor]) -> Tensor:
-        """One (b, g, m w, n) a group to (b, m, f, n); a bin in several bands gets their mean."""
+        """One (b, g, m w, n) for each group to (b, m, f, n); a bin in several bands gets the mean of
+        their values."""
         first = groups[0]
         num_maps = first.shape[2] // self.widths[0]
         bins = first.new_zeros(len(first), num_maps, self.num_bins, first.shape[-1])
@@ -114,11 +119,12 @@ class Bands(nn.Module):
         return bins / self.times
 
     def indices(self) -> list[Tensor]:
-        return [self.get_buffer(f"index{place}") for place in range(len(self.widths))]
+        """For each group (g, w), the bins of its bands."""
+        return [self.get_buffer(f"index{group}") for group in range(len(self.widths))]
 
 
 class BandSplit(nn.Module):
-    """Norm and matrix for each band: real (b, m, f, n) to (b, d, k, n)."""
+    """Norm and linear layer for each band (sec. II-A)."""
 
     def __init__(self, bands: Bands, num_maps: int, width: int, norm: str) -> None:
         super().__init__()
@@ -131,6 +137,7 @@ class BandSplit(nn.Module):
         )
 
     def forward(self, bins: Tensor) -> Tensor:
+        """Real (b, m, f, n) to (b, d, k, n)."""
         groups = [
             linear(norm(group))
             for group, norm, linear in zip(
@@ -141,9 +148,9 @@ class BandSplit(nn.Module):
 
 
 class GatedMlp(nn.Module):
-    """Norm, tanh layer, gated linear unit for each band: (b, d, k, n) to (b, m, f, n).
+    """Mask estimation for each band: norm, tanh layer, gated linear unit (sec. II-C).
 
-    norm: of BandNorm, or "none".
+    norm: a kind of BandNorm, or "none".
     """
 
     def __init__(
@@ -159,16 +166,17 @@ class GatedMlp(nn.Module):
         )
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(b, d, k, n) to (b, m, f, n)."""
         inner = torch.tanh(self.hidden(self.norm(hidden.transpose(1, 2))))
         groups = zip(self.bands.by_group(inner), self.outs, strict=True)
         return self.bands.scatter([nn.functional.glu(out(group), dim=2) for group, out in groups])
 
 
 class GatedLinear(nn.Module):
-    """PReLU and gated linear unit for each band: (b, d, k, n) to (b, m, f, n).
+    """PReLU and a gated linear unit for each band: Xu et al., "TIGER" (2025), sec. 3.4.
 
-    shares: into so many equal parts are channels split, each of which makes as many of the maps.
-    Xu et al., "TIGER" (2025), sec. 3.4.
+    shares: number of equal parts of the channels, each of which makes an equal part of the maps.
+    ValueError if channels or maps do not divide by it.
     """
 
     def __init__(self, bands: Bands, width: int, num_maps: int, shares: int) -> None:
@@ -183,6 +191,7 @@ class GatedLinear(nn.Module):
         )
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(b, d, k, n) to (b, m, f, n)."""
         by_band = hidden.transpose(1, 2)
         active = torch.where(by_band > 0, by_band, self.slopes * by_band)
         groups = []

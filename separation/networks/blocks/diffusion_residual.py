@@ -7,9 +7,11 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Norm, SiLU, convolution, twice, beside a shortcut; with time_dim, a shift that depends on time.
+    """Group norm, SiLU and convolution, twice, with a residual; with time_dim, a shift that depends on
+    the flow's time.
 
-    time_dim: width of the time embedding, 0 for none. norm_epsilon: 1e-6 in autoencoders, 1e-5 in U-Nets.
+    time_dim: width of the time embedding, 0 for none. norm_epsilon: 1e-6 in autoencoders, 1e-5 in
+    U-Nets.
     """
 
     def __init__(
@@ -30,7 +32,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if changes else nn.Identity()
 
     def forward(self, features: Tensor, time: Tensor | None = None) -> Tensor:
-        """features: (b, c, n, k); time: (b, time_dim) where there is a time_dim."""
+        """features (b, c, n, k) and, with time_dim, time (b, time_dim) to (b, c', n, k)."""
         hidden = self.conv1(F.silu(self.norm1(features)))
         if self.time is not None:
             assert time is not None
@@ -40,18 +42,20 @@ class ResidualBlock(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Twice as many frames and bands: each repeated, then a convolution."""
+    """Nearest-neighbour upsampling by two, then a convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, features: Tensor) -> Tensor:
+        """(b, c, n, k) to (b, c, 2 n, 2 k)."""
         return self.conv(F.interpolate(features, scale_factor=2.0, mode="nearest"))
 
 
 def zeroed(module: nn.Module) -> nn.Module:
-    """With weights of zero, so that what the module is added to passes unchanged at first."""
+    """The module with all weights set to zero, in place: added to something, it changes nothing at
+    first."""
     for weight in module.parameters():
         nn.init.zeros_(weight)
     return module

@@ -1,4 +1,5 @@
-"""Attention of a picture to itself and then to the words of a query, each after a layer norm."""
+"""Self-attention over a feature map, then cross-attention to the tokens of a query, each after a layer
+norm."""
 
 from __future__ import annotations
 
@@ -9,9 +10,10 @@ MLP_RATIO = 2
 
 
 class AttentionLayer(nn.Module):
-    """Multi-head attention and an MLP, each after a layer norm and around a shortcut.
+    """Multi-head attention and an MLP, each after a layer norm and with a residual.
 
-    token_dim: width of the states attended to; 0 attends to the picture itself.
+    token_dim: width of the tokens attended to, 0 for self-attention. ValueError if num_heads does not
+    divide width.
     """
 
     def __init__(self, width: int, num_heads: int, token_dim: int = 0) -> None:
@@ -31,14 +33,15 @@ class AttentionLayer(nn.Module):
         self.narrow = nn.Linear(MLP_RATIO * width, width)
 
     def heads(self, projected: Tensor, num_parts: int) -> Tensor:
-        """(q, k, parts * heads * d), slowest first, to (parts, q, heads, k, d)."""
+        """(q, k, parts * heads * d), parts outermost, to (parts, q, heads, k, d)."""
         return projected.unflatten(-1, (num_parts, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
 
     def forward(
-        self, picture: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None
+        self, positions: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """picture: (q, k, width); tokens: (q, l, token_dim); mask: (q, l) bool, True where one is real."""
-        normed = self.norm(picture)
+        """positions (q, k, width), tokens (q, l, token_dim) with mask (q, l) bool, True for real tokens;
+        to (q, k, width)."""
+        normed = self.norm(positions)
         if tokens is None:
             query, key, value = self.heads(self.query_key_value(normed), 3)
         else:
@@ -46,12 +49,12 @@ class AttentionLayer(nn.Module):
             key, value = self.heads(self.key_value(tokens), 2)
         allowed = None if mask is None else mask[:, None, None]
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
-        picture = picture + self.out(attended.transpose(1, 2).flatten(2))
-        return picture + self.narrow(F.gelu(self.widen(self.mlp_norm(picture))))
+        positions = positions + self.out(attended.transpose(1, 2).flatten(2))
+        return positions + self.narrow(F.gelu(self.widen(self.mlp_norm(positions))))
 
 
 class QueryAttention(nn.Module):
-    """Features (q, width, h, w) attend to each other, then to the query's tokens; same shape."""
+    """Self-attention, then attention to the query's tokens."""
 
     def __init__(self, width: int, num_heads: int, token_dim: int) -> None:
         super().__init__()
@@ -59,6 +62,8 @@ class QueryAttention(nn.Module):
         self.words = AttentionLayer(width, num_heads, token_dim)
 
     def forward(self, features: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        picture = self.itself(features.flatten(2).transpose(1, 2))
-        picture = self.words(picture, tokens, mask)
-        return picture.transpose(1, 2).unflatten(2, features.shape[-2:])
+        """features (q, width, h, w), tokens (q, l, token_dim) with mask (q, l) bool to
+        (q, width, h, w)."""
+        positions = self.itself(features.flatten(2).transpose(1, 2))
+        positions = self.words(positions, tokens, mask)
+        return positions.transpose(1, 2).unflatten(2, features.shape[-2:])

@@ -1,7 +1,7 @@
-"""Weight norm while a network learns, and plain weights where it is kept.
+"""Weight norm in training, and plain weights in checkpoints.
 
-Salimans & Kingma (2016): a kernel is learned as its direction and its length, each output channel's (of
-transposed convolutions each input channel's) by itself.
+Salimans and Kingma (2016): direction and length of a kernel are learned separately, for each output
+channel (of transposed convolutions for each input channel).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d)
 
 
 def weight_normed(network: nn.Module) -> nn.Module:
-    """The same network, all of its convolutions learned so; it computes what it did."""
+    """The network with weight norm on all of its convolutions, in place; its output does not change."""
     for module in list(network.modules()):
         if isinstance(module, CONVOLUTIONS):
             weight_norm(module)
@@ -25,7 +25,7 @@ def weight_normed(network: nn.Module) -> nn.Module:
 
 
 def plain_state(network: nn.Module) -> dict[str, Tensor]:
-    """The state of the same network without weight norm."""
+    """The network's state dict as it would be without weight norm."""
     state = network.state_dict()
     plain = {key: value for key, value in state.items() if "parametrizations" not in key.split(".")}
     return plain | {key: module.weight.detach() for key, module in normed_weights(network)}
@@ -33,7 +33,8 @@ def plain_state(network: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()  # sets weights
 def load_plain(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """The inverse, strictly; RuntimeError where they do not fit."""
+    """Loads what `plain_state` returned, strictly. RuntimeError naming a weight that is missing or does
+    not fit."""
     expected = plain_state(network)
     wrong = expected.keys() ^ weights.keys()
     wrong |= {key for key in expected.keys() - wrong if expected[key].shape != weights[key].shape}
@@ -47,7 +48,7 @@ def load_plain(network: nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 def normed_weights(network: nn.Module) -> list[tuple[str, Any]]:
-    """Names that weights would have without weight norm, each with its module."""
+    """Modules with weight norm, each with the name its weight would have without."""
     return [
         (f"{name}.weight".removeprefix("."), module)
         for name, module in network.named_modules()

@@ -1,1 +1,1 @@
-"""Networks of CLAPSep: HTSAT's layers, LoRA, and the mask decoder."""
+"""Networks of CLAPSep: HTS-AT, LoRA, and the mask decoder."""

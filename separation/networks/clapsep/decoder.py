@@ -1,4 +1,5 @@
-"""CLAPSep's decoder (Ma et al. 2024, arXiv 2402.17455): from what CLAP hears and two queries to a mask."""
+"""CLAPSep's decoder (Ma et al. 2024, arXiv 2402.17455): from HTS-AT's features and two queries to a
+mask."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ MLP_RATIO = 4
 
 
 class QueriedSkip(nn.Module):
-    """Features of the encoder under a condition, joined with the decoder's: LN(gamma f + beta [+ h])."""
+    """Skip connection conditioned on the queries and joined with the decoder's features:
+    LN(gamma f + beta [+ h])."""
 
     def __init__(self, width: int, condition_dim: int) -> None:
         super().__init__()
@@ -23,14 +25,14 @@ class QueriedSkip(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, features: Tensor, condition: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """features, hidden: (q, k, width); condition: (q, condition_dim)."""
+        """features, hidden (q, k, width), condition (q, condition_dim) to (q, k, width)."""
         gamma, beta = self.gamma(condition)[:, None], self.beta(condition)[:, None]
         joined = gamma * self.features(features) + beta
         return self.norm(joined if hidden is None else joined + hidden)
 
 
 class Level(nn.Module):
-    """To twice the size, but for the deepest level, and one Swin block."""
+    """Patch expansion to twice the size, except at the lowest level, and one Swin block."""
 
     def __init__(
         self, width: int, num_heads: int, size: int, window: int, deepest: bool, drop: float
@@ -40,11 +42,12 @@ class Level(nn.Module):
         self.block = SwinBlock(width, num_heads, size, window, drop=drop)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(q, k, 2 width) to (q, 4 k, width), or at the lowest level (q, k, width) to the same."""
         return self.block(hidden if self.expand is None else self.expand(hidden))
 
 
 class MaskNet(nn.Module):
-    """Per frame, with attention over all frames: (q, n, num_in) to (q, n, num_out), linear output."""
+    """A transformer over frames between two linear layers."""
 
     def __init__(self, num_in: int, num_out: int, width: int, num_layers: int, heads: int) -> None:
         super().__init__()
@@ -57,14 +60,15 @@ class MaskNet(nn.Module):
         self.last = nn.Linear(width, num_out)
 
     def forward(self, frames: Tensor) -> Tensor:
+        """(q, n, num_in) to (q, n, num_out), linear output."""
         return self.last(self.transformer(self.norm(self.first(frames))))
 
 
 class CLAPSepDecoder(nn.Module):
-    """Features of HTSAT, magnitudes and conditions to mask logits.
+    """From features of HTS-AT, magnitudes and conditions to mask logits.
 
-    num_bins: of the magnitudes. mask_width, num_mask_layers, num_mask_heads: of the transformer at the end.
-    drop: stochastic depth of the deepest level, less at the others.
+    num_bins: of the magnitudes. mask_width, num_mask_layers, num_mask_heads: of the transformer at the
+    end. drop: stochastic depth of the lowest level; it falls linearly to 0 at the highest.
     """
 
     def __init__(
@@ -105,14 +109,14 @@ class CLAPSepDecoder(nn.Module):
     def forward(
         self, features: list[Tensor], magnitude: Tensor, item: Tensor, condition: Tensor
     ) -> Tensor:
-        """features: as HTSAT gives them, of b recordings; magnitude: (b, f, n); item: (q,), which each
-        condition (q, condition_dim) is about. Logits (q, f, n)."""
+        """features: as HTSAT returns them, for b recordings; magnitude (b, f, n); item (q,), the index
+        of the recording that each condition (q, condition_dim) is about; to logits (q, f, n)."""
         hidden = self.bottom(features[-1][item], condition)
-        for level, skip, beside in zip(self.levels, self.skips, features[-2::-1], strict=True):
-            hidden = skip(beside[item], condition, level(hidden))
+        for level, skip, encoded in zip(self.levels, self.skips, features[-2::-1], strict=True):
+            hidden = skip(encoded[item], condition, level(hidden))
         grid = self.last_norm(hidden).transpose(1, 2).unflatten(2, (self.last_size, self.last_size))
-        picture = self.pixels(grid)[:, 0]  # (q, FOLDS * num_mels, frames of a fold)
-        unfolded = picture.unflatten(1, (FOLDS, self.num_mels)).transpose(1, 2).flatten(2)
+        folded = self.pixels(grid)[:, 0]  # (q, FOLDS * num_mels, frames of a fold)
+        unfolded = folded.unflatten(1, (FOLDS, self.num_mels)).transpose(1, 2).flatten(2)
         frames = torch.cat(
             [self.bin_norm(magnitude)[item], unfolded[..., : magnitude.shape[-1]]], dim=1
         )
@@ -120,7 +124,7 @@ class CLAPSepDecoder(nn.Module):
 
 
 def initialise(module: nn.Module) -> None:
-    """For Module.apply."""
+    """For Module.apply: initial weights of linear layers as in the authors' code."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -1,6 +1,7 @@
-"""HTS-AT (Chen et al. 2022), CLAP's ears, as a pyramid of features: frozen but for low-rank changes.
+"""HTS-AT (Chen et al. 2022), CLAP's audio encoder, as a feature pyramid; frozen except for low-rank
+updates.
 
-Log mel spectrograms are folded into squares: four stretches of time, one below the other.
+Log-mel spectrograms are folded into squares: four segments of time, one below the other.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from ...signal.stft import hann_stft
 from .lora import LoraLinear
 from .swin import PatchMerging, SwinBlock
 
-FOLDS = 4  # stretches of time that lie one below the other
-PATCH = 4  # pixels each way that become a token
-FLOOR = 1e-10  # of mel energies, under the logarithm
-SILENCE_DB = -100.0  # what that becomes, of frames beyond the end
+FOLDS = 4  # segments of time, one below the other
+PATCH = 4  # side of the square of bins and frames that becomes a token
+FLOOR = 1e-10  # of mel energies, before the logarithm
+SILENCE_DB = -100.0  # FLOOR in decibels; pads frames beyond the end
 
 
 @configuration
 class HTSATConfig:
-    """sample_rate in Hz, of what it hears; num_mels: bands between min_hz and max_hz. width: of the first
-    stage's tokens, doubled at each; depths, num_heads: of the stages. rank: of the changes that are learned.
-    """
+    """sample_rate in Hz, of its input; num_mels: bands between min_hz and max_hz. width: of the first
+    stage's tokens, doubled at each stage; depths, num_heads: of the stages. rank: of the low-rank
+    updates."""
 
     sample_rate: int = 48000
     window_samples: int = 1024
@@ -42,20 +43,22 @@ class HTSATConfig:
 
     @property
     def num_frames(self) -> int:
-        """Most that it hears at once."""
+        """The most frames it takes at once."""
         return FOLDS * FOLDS * self.num_mels
 
     def sizes(self) -> list[int]:
-        """Of the stages' maps."""
+        """Side of each stage's square map, in tokens."""
         side = FOLDS * self.num_mels // PATCH
         return [side >> stage for stage in range(len(self.depths))]
 
     def widths(self) -> list[int]:
+        """Width of each stage's tokens."""
         return [self.width << stage for stage in range(len(self.depths))]
 
 
 class Stage(nn.Module):
-    """Blocks, every other one shifted; all but the last stage then halve the map."""
+    """Swin blocks, every other one with shifted windows; all stages but the last then halve the map's
+    side."""
 
     def __init__(self, config: HTSATConfig, stage: int) -> None:
         super().__init__()
@@ -75,16 +78,14 @@ class Stage(nn.Module):
         self.merging = None if last else PatchMerging(width, size)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """(b, size^2, width) to (b, size^2 / 4, 2 width), at the last stage to the same shape."""
         for block in self.blocks:
             tokens = block(tokens)
         return tokens if self.merging is None else self.merging(tokens)
 
 
 class HTSAT(nn.Module):
-    """Log mel spectrograms (b, num_mels, n) to features: of the patches, then of each stage.
-
-    Always in evaluation mode. What learns are the low-rank changes and the biases beside them.
-    """
+    """Always in evaluation mode. Only the low-rank updates and the biases beside them are trained."""
 
     def __init__(self, config: HTSATConfig) -> None:
         super().__init__()
@@ -102,11 +103,13 @@ class HTSAT(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> HTSAT:
+        """Has no effect: batch norms and dropout of the frozen encoder stay in evaluation mode."""
         return super().train(False)
 
     @torch.no_grad()  # of recordings: nothing to learn
     def log_mel(self, waveform: Tensor) -> Tensor:
-        """(b, c, t) at sample_rate to decibels (b, num_mels, n); channels by their mean power."""
+        """(b, c, t) at sample_rate to decibels (b, num_mels, n) of the channels' mean power, without
+        gradient."""
         config = self.config
         mel = MelConfig(
             config.sample_rate,
@@ -123,11 +126,11 @@ class HTSAT(nn.Module):
         return 10 * (mel_filters(mel).to(power) @ power).clamp_min(FLOOR).log10()
 
     def forward(self, log_mel: Tensor) -> list[Tensor]:
-        """n up to num_frames, the rest is silence. Tokens (b, size * size, width) of the patches, and of each
-        stage after its merging."""
+        """log_mel (b, num_mels, n), n <= num_frames, padded with silence; to tokens (b, size^2, width)
+        of the patches, then of each stage after its merging."""
         missing = self.config.num_frames - log_mel.shape[-1]
-        heard = self.norm(F.pad(log_mel, (0, missing), value=SILENCE_DB))
-        folded = heard.unflatten(-1, (FOLDS, -1)).transpose(1, 2).flatten(1, 2)
+        padded = self.norm(F.pad(log_mel, (0, missing), value=SILENCE_DB))
+        folded = padded.unflatten(-1, (FOLDS, -1)).transpose(1, 2).flatten(1, 2)
         tokens = self.patch_norm(self.patches(folded[:, None]).flatten(2).transpose(1, 2))
         features = [tokens]
         for stage in self.stages:

@@ -1,4 +1,4 @@
-"""Low-rank changes of frozen linear layers (Hu et al. 2022, "LoRA", arXiv 2106.09685)."""
+"""Low-rank updates of frozen linear layers (Hu et al. 2022, "LoRA", arXiv 2106.09685)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class LoraLinear(nn.Module):
-    """W x + b + B A x / rank, W frozen: (..., num_in) to (..., num_out). B begins at zero."""
+    """W x + b + B A x / rank with W frozen; B starts at zero."""
 
     def __init__(self, num_in: int, num_out: int, rank: int) -> None:
         super().__init__()
@@ -22,10 +22,11 @@ class LoraLinear(nn.Module):
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(..., num_in) to (..., num_out)."""
         change = F.linear(F.linear(hidden, self.lora_A), self.lora_B) / len(self.lora_A)
         return F.linear(hidden, self.weight, self.bias) + change
 
 
 def linear(num_in: int, num_out: int, rank: int) -> nn.Module:
-    """One that learns as usual, or, of a rank above 0, by a low-rank change alone."""
+    """An ordinary linear layer for rank 0, otherwise a frozen one with a low-rank update."""
     return LoraLinear(num_in, num_out, rank) if rank else nn.Linear(num_in, num_out)

@@ -1,6 +1,7 @@
-"""Swin transformer blocks over square maps (Liu et al. 2021, arXiv 2103.14030), up and down.
+"""Swin transformer blocks over square maps (Liu et al. 2021, arXiv 2103.14030), with merging and
+expansion of patches.
 
-Tokens are row-major, (b, size * size, width). As in HTS-AT (Chen et al. 2022), which CLAP hears by.
+Tokens are row-major, (b, size^2, width). As in HTS-AT (Chen et al. 2022), CLAP's audio encoder.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ CORNERS = (
 
 
 def squares(tokens: Tensor, window: int) -> Tensor:
-    """(b, size, size, width) to the windows' tokens (b * windows, window * window, width)."""
+    """Partition into windows: (b, size, size, width) to (b windows, window^2, width)."""
     num_items, size, _, width = tokens.shape
     shape = (num_items, size // window, window, size // window, window, width)
     return tokens.reshape(shape).transpose(2, 3).reshape(-1, window * window, width)
 
 
 def unsquared(windows: Tensor, size: int, window: int) -> Tensor:
-    """The inverse of `squares`."""
+    """Inverse of `squares`: (b windows, window^2, width) to (b, size, size, width)."""
     side, width = size // window, windows.shape[-1]
     grid = windows.reshape(-1, side, side, window, window, width)
     return grid.transpose(2, 3).reshape(-1, size, size, width)
 
 
 class WindowAttention(nn.Module):
-    """Attention within windows, biased by how far apart two places are."""
+    """Attention within windows, with a learned bias for each relative position."""
 
     places: Tensor
 
@@ -53,7 +54,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("places", down * (2 * window - 1) + right, persistent=False)
 
     def forward(self, windows: Tensor, mask: Tensor | None) -> Tensor:
-        """windows: (b * w, k, width); mask: (w, k, k), added to the scores, or None."""
+        """windows (b w, k, width), mask (w, k, k), added to the scores, or None; to (b w, k, width)."""
         parts = self.qkv(windows).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = parts
         bias = self.bias_table[self.places].permute(2, 0, 1)[None]
@@ -64,11 +65,11 @@ class WindowAttention(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Window attention and an MLP, each after its norm and around a shortcut.
+    """Window attention and an MLP, each after a norm and with a residual.
 
-    size: of the map; shifted: windows begin half a window later, unless one covers the map. rank: of the
-    changes by which the attention learns, 0 for as usual. drop: probability that a branch is left out of an
-    item in training (stochastic depth, Huang et al. 2016).
+    size: side of the map; shifted: windows are shifted by half their side, unless one covers the whole
+    map. rank: of the attention's low-rank updates, 0 for ordinary layers. drop: probability that a
+    branch is skipped for an item in training (stochastic depth, Huang et al. 2016).
     """
 
     mask: Tensor | None
@@ -94,7 +95,7 @@ class SwinBlock(nn.Module):
         self.register_buffer("mask", self.shift_mask() if self.shift else None, persistent=False)
 
     def shift_mask(self) -> Tensor:
-        """(windows, k, k): 0 between places that were neighbours before the shift, else -100."""
+        """(windows, k, k): 0 between positions that were neighbours before the shift, otherwise -100."""
         region = torch.zeros(self.size)
         region[self.size - self.window : self.size - self.shift] = 1
         region[self.size - self.shift :] = 2
@@ -103,15 +104,18 @@ class SwinBlock(nn.Module):
         return torch.where(of_window[:, None] == of_window[:, :, None], 0.0, -100.0)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """(b, size^2, width) to (b, size^2, width)."""
         grid = self.norm1(tokens).unflatten(1, (self.size, self.size))
         grid = grid.roll((-self.shift, -self.shift), (1, 2)) if self.shift else grid
         attended = self.attention(squares(grid, self.window), self.mask)
         grid = unsquared(attended, self.size, self.window)
         grid = grid.roll((self.shift, self.shift), (1, 2)) if self.shift else grid
-        tokens = tokens + self.kept(grid.flatten(1, 2))
-        return tokens + self.kept(self.narrow(F.gelu(self.widen(self.norm2(tokens)))))
+        tokens = tokens + self.with_stochastic_depth(grid.flatten(1, 2))
+        mlp = self.narrow(F.gelu(self.widen(self.norm2(tokens))))
+        return tokens + self.with_stochastic_depth(mlp)
 
-    def kept(self, branch: Tensor) -> Tensor:
+    def with_stochastic_depth(self, branch: Tensor) -> Tensor:
+        """The branch (b, k, width) after stochastic depth."""
         if not self.training or not self.drop:
             return branch
         stays = torch.rand(len(branch), 1, 1, device=branch.device) >= self.drop
@@ -119,7 +123,7 @@ class SwinBlock(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """2 x 2 cells as one: (b, size * size, width) to (b, size * size / 4, 2 width)."""
+    """Joins cells of 2 x 2 tokens."""
 
     def __init__(self, width: int, size: int) -> None:
         super().__init__()
@@ -128,13 +132,14 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * width, 2 * width, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """(b, size^2, width) to (b, size^2 / 4, 2 width)."""
         grid = tokens.unflatten(1, (self.size, self.size))
         cells = torch.cat([grid[:, row::2, column::2] for row, column in CORNERS], dim=-1)
         return self.reduction(self.norm(cells.flatten(1, 2)))
 
 
 class PatchExpand(nn.Module):
-    """The way back: (b, size * size, 2 width) to (b, 4 * size * size, width)."""
+    """Splits each token into 2 x 2 tokens."""
 
     def __init__(self, width: int, size: int) -> None:
         super().__init__()
@@ -143,6 +148,7 @@ class PatchExpand(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """(b, size^2, 2 width) to (b, 4 size^2, width)."""
         cells = self.expand(tokens).unflatten(1, (self.size, self.size)).chunk(4, dim=-1)
         columns = [torch.stack([cells[top], cells[top + 1]], dim=2) for top in (0, 2)]
         rows = [pair.flatten(1, 2) for pair in columns]  # each (b, 2 size, size, width)

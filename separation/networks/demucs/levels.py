@@ -1,7 +1,7 @@
-"""Levels of Hybrid Demucs' U-Nets, along frequency or along time.
+"""Encoder and decoder levels of Hybrid Demucs' U-Nets, along frequency or along time.
 
-Défossez, "Hybrid spectrogram and waveform source separation" (arXiv 2111.03600), sec. 3.1 and 3.3 (compressed
-residual branches). Weights have the names of the released models.
+Défossez, "Hybrid spectrogram and waveform source separation" (arXiv 2111.03600), sec. 3.1 and 3.3
+(compressed residual branches). Weights have the released models' names.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Branches = tuple[int, int]  # number of residual branches, by how much they compress
+Branches = tuple[
+    int, int
+]  # number of residual branches, and how many times fewer channels they have
 
 
 class LayerScale(nn.Module):
-    """Channels (b, d, n), or last (b, n, d), times learned factors that start small."""
+    """Channels times learned factors that start small. last: channels are the last axis."""
 
     def __init__(self, channels: int, start: float, last: bool = False) -> None:
         super().__init__()
@@ -22,11 +24,12 @@ class LayerScale(nn.Module):
         self.scale = nn.Parameter(torch.full((channels,), start))
 
     def forward(self, rows: Tensor) -> Tensor:
+        """(b, d, n), or (b, n, d) with `last`, to the same shape."""
         return rows * (self.scale if self.last else self.scale[:, None])
 
 
 class DilatedBranches(nn.Module):
-    """Residual branches (b, d, n) of few channels, each dilated twice as much as the one before."""
+    """Residual branches with few channels, each with twice the dilation of the one before."""
 
     def __init__(self, channels: int, depth: int, compress: int) -> None:
         super().__init__()
@@ -45,18 +48,20 @@ class DilatedBranches(nn.Module):
         )
 
     def forward(self, rows: Tensor) -> Tensor:
+        """(b, d, n) to (b, d, n)."""
         for layer in self.layers:
             rows = rows + layer(rows)
         return rows
 
     def over_bins(self, grid: Tensor) -> Tensor:
-        """The same along the frames of each bin: (b, d, f, n)."""
+        """The same along the frames of each bin: (b, d, f, n) to (b, d, f, n)."""
         rows: Tensor = self(grid.transpose(1, 2).flatten(0, 1))
         return rows.unflatten(0, (len(grid), -1)).transpose(1, 2)
 
 
 class Encoder(nn.Module):
-    """Strided convolution, branches, gate: along f of (b, i, f, n), or along t of (b, i, t)."""
+    """Strided convolution, residual branches, and a gated linear unit. over_bins: along frequency,
+    otherwise along time."""
 
     def __init__(
         self,
@@ -81,6 +86,7 @@ class Encoder(nn.Module):
         self.dconv = DilatedBranches(outputs, *branches)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(b, i, f, n) to (b, o, f / stride, n), or (b, i, t) to (b, o, ceil(t / stride))."""
         if not self.over_bins:
             hidden = F.pad(hidden, (0, -hidden.shape[-1] % self.stride))
         down = F.gelu(self.conv(hidden))
@@ -89,7 +95,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Skip added, gate, branches, transposed convolution: back from `Encoder`. last: the outermost."""
+    """Inverse of `Encoder`: skip connection added, gated linear unit, residual branches, transposed
+    convolution. last: outermost level, without activation."""
 
     def __init__(
         self,
@@ -112,7 +119,8 @@ class Decoder(nn.Module):
         self.dconv = DilatedBranches(inputs, *branches) if branches else None
 
     def forward(self, hidden: Tensor, skip: Tensor, length: int | None) -> Tensor:
-        """length: samples wanted, along time."""
+        """hidden and skip of one shape, (b, i, f, n) to (b, o, f stride, n), or (b, i, m) to
+        (b, o, length)."""
         hidden = F.glu(self.rewrite(hidden + skip), dim=1)
         if self.dconv is not None:
             hidden = self.dconv.over_bins(hidden) if self.over_bins else self.dconv(hidden)

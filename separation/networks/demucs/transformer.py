@@ -1,7 +1,7 @@
 """The cross-domain transformer of Hybrid Transformer Demucs.
 
-Rouard, Massa and Défossez (arXiv 2211.08553), sec. 3.1: layers by turns within each branch and across both.
-Weights have the names of the released models.
+Rouard, Massa and Défossez (arXiv 2211.08553), sec. 3.1: layers alternate between self-attention within
+each branch and cross-attention between the two. Weights have the released models' names.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from .levels import LayerScale
 
 MAX_PERIOD = 10000.0
-SCALE = 1e-4  # at which layers start
+SCALE = 1e-4  # initial value of the layer scales
 
 
 class CrossTransformer(nn.Module):
-    """Spectrum (b, d, f, n) and waveform (b, d, m) to the same."""
+    """Transformer over both branches' lowest levels. ValueError unless the channels divide by num_heads
+    and by 4."""
 
     def __init__(self, channels: int, num_layers: int, num_heads: int, factor: int) -> None:
         super().__init__()
@@ -36,11 +37,12 @@ class CrossTransformer(nn.Module):
         )
 
     def forward(self, bins: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of the spectrum (b, d, f, n) and of the waveform (b, d, m) to the same shapes."""
         _, channels, num_bins, num_frames = bins.shape
         rows = self.norm_in(bins.permute(0, 3, 2, 1).flatten(1, 2))  # frame after frame
-        rows = rows + grid_places(channels, num_bins, num_frames).to(rows)
+        rows = rows + grid_positions(channels, num_bins, num_frames).to(rows)
         rows_t = self.norm_in_t(samples.transpose(1, 2))
-        rows_t = rows_t + places(channels, samples.shape[-1]).to(rows_t)
+        rows_t = rows_t + positions(channels, samples.shape[-1]).to(rows_t)
         for number, (layer, layer_t) in enumerate(zip(self.layers, self.layers_t, strict=True)):
             if number % 2:
                 rows, rows_t = layer(rows, rows_t), layer_t(rows_t, rows)
@@ -51,7 +53,8 @@ class CrossTransformer(nn.Module):
 
 
 class SelfLayer(nn.Module):
-    """Attention and feed-forward, each after a norm, scaled and added; a norm over all at the end."""
+    """Self-attention and a feed-forward part, each after a norm and with a scaled residual, then a
+    group norm."""
 
     def __init__(self, channels: int, num_heads: int, inner: int) -> None:
         super().__init__()
@@ -63,6 +66,7 @@ class SelfLayer(nn.Module):
         self.gamma_2 = LayerScale(channels, SCALE, last=True)
 
     def forward(self, rows: Tensor) -> Tensor:
+        """(b, l, d) to (b, l, d)."""
         normed = self.norm1(rows)
         rows = rows + self.gamma_1(self.self_attn(normed, normed, normed, need_weights=False)[0])
         rows = rows + self.gamma_2(self.linear2(F.gelu(self.linear1(self.norm2(rows)))))
@@ -71,7 +75,7 @@ class SelfLayer(nn.Module):
 
 
 class CrossLayer(nn.Module):
-    """The same with attention to the other branch's rows."""
+    """As SelfLayer, with attention to the other branch."""
 
     def __init__(self, channels: int, num_heads: int, inner: int) -> None:
         super().__init__()
@@ -83,25 +87,29 @@ class CrossLayer(nn.Module):
         self.gamma_2 = LayerScale(channels, SCALE, last=True)
 
     def forward(self, rows: Tensor, others: Tensor) -> Tensor:
-        seen = self.norm2(others)
-        found = self.cross_attn(self.norm1(rows), seen, seen, need_weights=False)[0]
-        rows = rows + self.gamma_1(found)
+        """rows (b, l, d), and others (b, l', d) to attend to; (b, l, d)."""
+        normed_others = self.norm2(others)
+        attended = self.cross_attn(
+            self.norm1(rows), normed_others, normed_others, need_weights=False
+        )[0]
+        rows = rows + self.gamma_1(attended)
         rows = rows + self.gamma_2(self.linear2(F.gelu(self.linear1(self.norm3(rows)))))
         normed: Tensor = self.norm_out(rows.transpose(1, 2)).transpose(1, 2)
         return normed
 
 
-def places(channels: int, length: int) -> Tensor:
-    """Cosines, then sines, of places over periods up to MAX_PERIOD: (length, d), float64."""
+def positions(channels: int, length: int) -> Tensor:
+    """Position encodings of the waveform's steps: cosines, then sines, of periods up to MAX_PERIOD.
+    (length, d), float64."""
     half = channels // 2
     periods = MAX_PERIOD ** (torch.arange(half, dtype=torch.float64) / (half - 1))
     phases = torch.arange(length, dtype=torch.float64)[:, None] / periods
     return torch.cat([phases.cos(), phases.sin()], dim=1)
 
 
-def grid_places(channels: int, num_bins: int, num_frames: int) -> Tensor:
-    """Half of the channels tell the frame, half the bin, by sines and cosines in turn:
-    (num_frames num_bins, d), frame after frame, float64."""
+def grid_positions(channels: int, num_bins: int, num_frames: int) -> Tensor:
+    """Position encodings of the spectrum: half of the channels encode the frame and half the bin, by
+    alternating sines and cosines. (num_frames num_bins, d), frame after frame, float64."""
     half = channels // 2
     steps = torch.arange(0, half, 2, dtype=torch.float64)
     rates = MAX_PERIOD ** (-steps / half)

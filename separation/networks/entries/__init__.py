@@ -1,1 +1,1 @@
-"""How a query gets into a backbone: one file a way."""
+"""Ways to condition a backbone on a query, one file each."""

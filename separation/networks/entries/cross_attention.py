@@ -1,4 +1,4 @@
-"""Attention from places of the spectrum to tokens of the query (Vaswani et al. 2017, sec. 3.2)."""
+"""Cross-attention from time-frequency positions to the query's tokens (Vaswani et al. 2017, sec. 3.2)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from qsep.queries.settings import configuration
 
 @configuration
 class Config:
-    """head_channels: width of a head; a site's channels must be a multiple of it."""
+    """head_channels: width of a head; must divide the channels of every site."""
 
     head_channels: int = 16
 
 
 def build(config: Config, query_dim: int, sites: tuple[int, ...], width: int) -> CrossAttention:
+    """Attention for a backbone with these sites. ValueError if a site's channels are no multiple of
+    head_channels."""
     return CrossAttention(config.head_channels, query_dim, sites)
 
 
 class CrossAttention(nn.Module):
-    """Added at each site. The pooled embedding is a token too, so queries without tokens are read as well,
-    and a learned one is there for places that look for nothing. The last layer starts at zero, so a trained
-    backbone starts unchanged."""
+    """Attention added at each site. The pooled embedding is one of the tokens, so encoders without
+    tokens work too; a learned token gives positions something to attend to that the query does not
+    concern. The last layer starts at zero, so a pretrained backbone starts unchanged."""
 
     late = False
 
@@ -34,6 +36,7 @@ class CrossAttention(nn.Module):
         self.sites = nn.ModuleList(Site(head_channels, query_dim, size) for size in sites)
 
     def inject(self, site: int, hidden: Tensor, query: QueryEmbedding) -> Tensor:
+        """hidden (b, d, ...) and queries (b, ...) to (b, d, ...)."""
         pooled = query.pooled[:, None]
         tokens = torch.cat([self.nothing.expand_as(pooled), pooled], dim=1)
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
@@ -46,11 +49,12 @@ class CrossAttention(nn.Module):
         return hidden + added
 
     def fuse(self, hidden: Tensor, query: QueryEmbedding) -> Tensor:
+        """Never called, since `late` is False."""
         raise AssertionError("early")
 
 
 class Site(nn.Module):
-    """hidden (b, d, ...), tokens (b, k, q), mask (b, k) bool to what is added, (b, d, ...)."""
+    """Multi-head attention at one site of the backbone."""
 
     def __init__(self, head_channels: int, query_dim: int, size: int) -> None:
         super().__init__()
@@ -59,17 +63,21 @@ class Site(nn.Module):
         self.num_heads = size // head_channels
         self.norm = nn.LayerNorm(size)
         self.query, self.out = nn.Linear(size, size), nn.Linear(size, size)
-        # A bias of keys would add the same to all scores of a place: softmax does not see it.
+        # No bias for keys: it would add the same to all scores of a position, which softmax ignores.
         self.key, self.value = nn.Linear(query_dim, size, bias=False), nn.Linear(query_dim, size)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, hidden: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        places = self.norm(hidden.flatten(2).transpose(1, 2))
-        asked, keys, values = (
+        """hidden (b, d, ...), tokens (b, k, q), mask (b, k) bool to what is added to hidden,
+        (b, d, ...)."""
+        positions = self.norm(hidden.flatten(2).transpose(1, 2))
+        heads, keys, values = (
             rows.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for rows in (self.query(places), self.key(tokens), self.value(tokens))
+            for rows in (self.query(positions), self.key(tokens), self.value(tokens))
         )
-        seen = F.scaled_dot_product_attention(asked, keys, values, attn_mask=mask[:, None, None])
-        added: Tensor = self.out(seen.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(
+            heads, keys, values, attn_mask=mask[:, None, None]
+        )
+        added: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return added.transpose(1, 2).unflatten(2, hidden.shape[2:])

@@ -1,4 +1,4 @@
-"""Scale and shift of channels (FiLM: Perez et al. 2018), at each site of the backbone."""
+"""Feature-wise scale and shift of channels at each site of the backbone (FiLM: Perez et al. 2018)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from qsep.queries.settings import configuration
 
 @configuration
 class Config:
-    """bottleneck: width of a layer that all sites share, 0 for none."""
+    """bottleneck: width of a layer that all sites share; 0 for none."""
 
     bottleneck: int = 0
 
 
 def build(config: Config, query_dim: int, sites: tuple[int, ...], width: int) -> Film:
+    """FiLM for a backbone with these sites."""
     return Film(config.bottleneck, query_dim, sites)
 
 
 class Film(nn.Module):
-    """hidden (1 + scale) + shift. The last layer starts at zero, so a trained backbone starts unchanged."""
+    """(1 + scale) hidden + shift. The last layer starts at zero, so a pretrained backbone starts
+    unchanged."""
 
     late = False
 
@@ -35,9 +37,11 @@ class Film(nn.Module):
             nn.init.zeros_(linear.bias)  # type: ignore[arg-type]
 
     def inject(self, site: int, hidden: Tensor, query: QueryEmbedding) -> Tensor:
+        """hidden (b, d, ...) and queries (b, ...) to (b, d, ...)."""
         scale, shift = self.maps[site](self.shared(query.pooled)).chunk(2, dim=-1)
         spread = (*scale.shape, *[1] * (hidden.dim() - 2))
         return torch.addcmul(shift.reshape(spread), hidden, 1 + scale.reshape(spread))
 
     def fuse(self, hidden: Tensor, query: QueryEmbedding) -> Tensor:
+        """Never called, since `late` is False."""
         raise AssertionError("early")

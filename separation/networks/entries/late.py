@@ -1,7 +1,8 @@
-"""Late inner product: the mixture is analysed once for all queries (Zhao et al. 2018, "synthesizer").
+"""Late fusion by an inner product: the mixture is analysed once for all queries
+(Zhao et al. 2018, "synthesizer").
 
-The readout after it is linear in the channels, so each map is an inner product of the features with a vector
-that the query weights.
+The readout that follows is linear in the channels, so each map is an inner product of the features with
+a vector that depends on the query.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from qsep.queries.settings import configuration
 
 @configuration
 class Config:
-    """Nothing to set."""
+    """No settings."""
 
 
 def build(config: Config, query_dim: int, sites: tuple[int, ...], width: int) -> Late:
+    """Late fusion for a backbone whose output has `width` channels."""
     return Late(query_dim, width)
 
 
 class Late(nn.Module):
-    """Channels of the backbone's output times 1 + a linear map of the query."""
+    """The backbone's output channels times 1 + a linear map of the query."""
 
     late = True
 
@@ -33,7 +35,9 @@ class Late(nn.Module):
         nn.init.zeros_(self.weights.bias)
 
     def inject(self, site: int, hidden: Tensor, query: QueryEmbedding) -> Tensor:
+        """Never called, since `late` is True."""
         raise AssertionError("late")
 
     def fuse(self, hidden: Tensor, query: QueryEmbedding) -> Tensor:
+        """hidden (b, d, k, n) and queries (b, s, ...) to (b, s, d, k, n)."""
         return hidden[:, None] * (1 + self.weights(query.pooled))[..., None, None]

@@ -1,1 +1,1 @@
-"""What becomes of a backbone's output: one file a kind of estimate."""
+"""Heads: from a backbone's output to estimates of the sources, one file each."""

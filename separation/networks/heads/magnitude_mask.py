@@ -1,4 +1,4 @@
-"""A real mask: the mixture's phase stays."""
+"""Real mask: keeps the mixture's phase."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qsep.queries.settings import configuration
 
 @configuration
 class Config:
-    """activation: "sigmoid", masks in [0, 1], or "relu", in [0, inf)."""
+    """activation: "sigmoid" for masks in [0, 1], or "relu" for [0, inf)."""
 
     activation: str = "sigmoid"
 
@@ -21,11 +21,12 @@ class Config:
 
 
 def build(config: Config) -> MagnitudeMask:
+    """The head with these settings."""
     return MagnitudeMask(config.activation)
 
 
 class MagnitudeMask(nn.Module):
-    """See `composition.Head`. Carriers may be real: then it is a mask over learned filters."""
+    """See `composition.Head`. With a real carrier it masks learned filters."""
 
     num_maps = 1
 
@@ -34,4 +35,5 @@ class MagnitudeMask(nn.Module):
         self.active = torch.sigmoid if activation == "sigmoid" else F.relu
 
     def forward(self, maps: Tensor, carrier: Tensor) -> Tensor:
+        """maps (b, o, c, 1, f, n), carrier (b, c, f, n) to (b, o, c, f, n)."""
         return self.active(maps[:, :, :, 0]) * carrier[:, None]

@@ -1,1 +1,2 @@
-"""From spectra to masks and back to waveforms: what mask separators share."""
+"""Front and back ends of mask separators: from waveforms to what a network sees, and from its masks to
+waveforms."""

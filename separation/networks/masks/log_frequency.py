@@ -1,9 +1,10 @@
-"""What the CLIPSep family has around its networks: a log-frequency spectrogram in, masks out.
+"""Front and back end of the CLIPSep family: log-frequency spectrograms in, masks out.
 
-    waveform -> STFT -> magnitude -> logarithmic rows -> logarithm -> [network: masks]
-    masks -> linear bins -> times the mixture's spectrum -> waveform
+    waveform (b, c, t) -> STFT (b, c, f, n) -> log magnitude in log-frequency rows (b, k, n) -> network
+    network -> masks (b, s, k, n) -> linear bins (b, s, f, n) -> times the mixture's STFT -> (b, s, c, t)
 
-Dong et al., "CLIPSep: Learning text-queried sound separation with noisy unlabeled videos" (2023), sec. 3.
+Dong et al., "CLIPSep: Learning text-queried sound separation with noisy unlabeled videos" (2023),
+section 3.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from ...signal.stft import hann_istft, hann_stft
 from ...signal.warp import unwarp, warp
 
 FLOOR = 1e-10  # added to magnitudes before the logarithm
-OVERLAP = 1 / 4  # of neighbouring segments; a second at the published sizes
+OVERLAP = 1 / 4  # of neighbouring segments; one second at the published sizes
 
 
 @configuration
 class SpectrogramConfig:
-    """sample_rate in Hz; num_rows: logarithmic rows. segment_frames: what a network is trained on, and
-    is given at use. hard_mask: round masks to 0 and 1 at use, as the authors' demo does and their
-    evaluation does not."""
+    """sample_rate in Hz; num_rows: log-frequency rows. segment_frames: what a network is trained on,
+    and sees at once when it is used. hard_mask: round masks to 0 and 1 at use, as the authors' demo
+    does and their evaluation does not."""
 
     sample_rate: int = 16000
     window_samples: int = 1024
@@ -42,17 +43,17 @@ class SpectrogramConfig:
 
 @dataclass(frozen=True)
 class Magnitudes:
-    """In logarithmic rows. mixture: (b, k, n), positive; sources: (b, s, k, n), non-negative."""
+    """In log-frequency rows. mixture: (b, k, n), positive; sources: (b, s, k, n), non-negative."""
 
     mixture: Tensor
     sources: Tensor
 
 
 class LogFrequency:
-    """Front and back end of a mask network; holds no weights.
+    """Front and back end of a mask network, without weights.
 
-    Channels share a mask, made from their root mean square: the stereo image stays, and sounds in
-    opposite phase do not cancel. One channel is treated exactly as published.
+    All channels share one mask, computed from their root mean square: the stereo image stays, and
+    sounds in opposite phase do not cancel. With one channel this is exactly the published system.
     """
 
     def __init__(self, config: SpectrogramConfig) -> None:
@@ -60,30 +61,34 @@ class LogFrequency:
         self.segment_samples = config.segment_frames * config.hop_samples - 1
         self.step_frames = config.segment_frames - int(OVERLAP * config.segment_frames)
         self.stride_samples = self.step_frames * config.hop_samples
-        # A sample lies under frames half a window away, each in a segment with frames that far away,
-        # which see half a window more.
+        # A sample is covered by frames up to half a window away; their segments reach segment_frames - 1
+        # frames farther, and the last of those sees half a window more.
         self.context_samples = (
             config.segment_frames - 1
         ) * config.hop_samples + config.window_samples
 
     def spectrum(self, waveform: Tensor) -> Tensor:
+        """(..., t) to the complex STFT (..., f, n)."""
         return hann_stft(waveform, self.config.window_samples, self.config.hop_samples)
 
     def rows(self, spec: Tensor) -> Tensor:
-        """Spectra (..., c, f, n) to magnitudes (..., k, n)."""
+        """Spectra (..., c, f, n) to root mean square magnitudes over channels (..., k, n)."""
         magnitude = torch.linalg.vector_norm(spec.abs(), dim=-3) * spec.shape[-3] ** -0.5
         return warp(magnitude, self.config.num_rows)
 
     @torch.no_grad()  # spectra of recordings have no weights to learn
     def magnitudes(self, batch: MixtureBatch) -> Magnitudes:
+        """Of a training batch, without gradient."""
         mixture = self.rows(self.spectrum(batch.mixture)) + FLOOR
         return Magnitudes(mixture, self.rows(self.spectrum(batch.sources)))
 
     def separate(self, mixture: Tensor, masks_of: Callable[[Tensor], Tensor]) -> Separated:
-        """mixture: (b, c, t). masks_of: log magnitudes (b, k, segment_frames) to masks (b, s, k, same).
+        """Separates a recording of any length in crossfaded segments.
 
-        A network whose every output depends on its whole input is given segments of the length it was
-        trained on. Shorter mixtures are repeated to that length, as in training.
+        mixture: (b, c, t). masks_of: log magnitudes (b, k, segment_frames) to masks
+        (b, s, k, segment_frames) in [0, 1]. Returns (b, s, c, t) each. Every output of these networks
+        depends on their whole input, so they are given segments of the length they were trained on;
+        shorter mixtures are repeated to that length, as in training.
         """
         config = self.config
         spec = self.spectrum(repeat_to(mixture, self.segment_samples))
@@ -100,7 +105,7 @@ class LogFrequency:
 class LogFrequencySeparator(nn.Module, Separator):
     """What separators with this front end have in common. Any number of channels: they share the mask.
 
-    config: the separator's own, with a `spectrogram`.
+    config: the separator's Config, which has a field `spectrogram`.
     """
 
     def __init__(self, config: Any, query_dim: int) -> None:
@@ -114,26 +119,28 @@ class LogFrequencySeparator(nn.Module, Separator):
         self.context_samples = self.spectrogram.context_samples
 
     def with_masks(self, hard: bool, noise: str) -> list[Self]:
+        """See `Separator.with_masks`. ValueError unless noise is "off"."""
         if noise != "off":
             raise ValueError(f"noise={noise}: only CLIPSep-NIT has noise masks")
         return [self.reconfigured(self.hard_masks(hard), self.state_dict())]
 
     def hard_masks(self, hard: bool) -> Any:
-        """The separator's configuration with masks rounded to 0 and 1, or not."""
+        """The separator's configuration with hard masks on or off."""
         return replace(self.config, spectrogram=replace(self.config.spectrogram, hard_mask=hard))
 
     def reconfigured(self, config: Any, weights: Mapping[str, Tensor]) -> Self:
-        """A separator by these weights with another configuration; itself where it has that one."""
+        """A separator with another configuration and these weights; itself if the configuration is the
+        same."""
         if config == self.config:
             return self
-        build: Any = type(self)  # this class needs a query_dim, the separators know theirs
+        build: Any = type(self)  # subclasses take a config alone, unlike this class
         separator: Self = build(config)
         separator.load_state_dict(weights, strict=True)
         return separator.to(next(self.parameters()).device).train(self.training)
 
 
 def repeat_to(waveform: Tensor, num_samples: int) -> Tensor:
-    """(..., t) from its start again and again, up to at least num_samples; as it is if long enough."""
+    """(..., t) repeated to num_samples and cut there; unchanged if it is at least that long."""
     repeats = -(-num_samples // waveform.shape[-1])
     if repeats <= 1:
         return waveform

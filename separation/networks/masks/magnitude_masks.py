@@ -1,4 +1,10 @@
-"""Around a network that masks linear magnitudes, segment by segment: a spectrum in, waveforms out."""
+"""Front and back end of networks that mask linear magnitudes in segments of fixed length.
+
+    waveform (b, c, t) -> STFT (b, c, f, n) -> magnitude (b, f, n) -> network, segment by segment
+    network -> masks (b, s, f, n) -> times the mixture's STFT -> waveforms (b, s, c, t)
+
+Shared by `models/clapsep.py` and `models/bimodal.py`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +25,8 @@ OVERLAP = 1 / 4  # of neighbouring segments
 
 @configuration
 class SegmentConfig:
-    """sample_rate in Hz. segment_frames: what a network is trained on, and is given at use."""
+    """sample_rate in Hz. segment_frames: what a network is trained on, and sees at once when it is
+    used."""
 
     sample_rate: int = 16000
     window_samples: int = 1022
@@ -28,10 +35,10 @@ class SegmentConfig:
 
 
 class MagnitudeMasks:
-    """Front and back end; holds no weights. Hann windows, the ends mirrored, the mixture's phase.
+    """Front and back end without weights: Hann windows, mirrored ends, the mixture's phase.
 
-    Channels share a mask, made from their root mean square: the stereo image stays. One channel is treated
-    as published. What is shorter than a segment is followed by silence up to one.
+    All channels share one mask, computed from their root mean square, so the stereo image stays. With
+    one channel this is the published system. Mixtures shorter than a segment are padded with zeros.
     """
 
     def __init__(self, config: SegmentConfig) -> None:
@@ -39,8 +46,8 @@ class MagnitudeMasks:
         self.segment_samples = config.segment_frames * config.hop_samples - 1
         self.step_frames = config.segment_frames - int(OVERLAP * config.segment_frames)
         self.stride_samples = self.step_frames * config.hop_samples
-        # A sample lies under frames half a window away, each in a segment with frames that far away,
-        # which see half a window more.
+        # A sample is covered by frames up to half a window away; their segments reach segment_frames - 1
+        # frames farther, and the last of those sees half a window more.
         reach_frames = config.segment_frames - 1
         self.context_samples = reach_frames * config.hop_samples + config.window_samples
 
@@ -60,8 +67,12 @@ class MagnitudeMasks:
         masks_of: Callable[[Tensor], Tensor],
         features: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Separated:
-        """mixture: (b, c, t). masks_of: magnitudes (b, f, segment_frames) to masks (b, s, f, same); or what
-        `features` makes of the mixture and its magnitudes (b, f, n), frame by frame, in their place."""
+        """Separates a recording of any length in crossfaded segments; target + residual = mixture.
+
+        mixture: (b, c, t). features: the padded mixture (b, c, t') and its magnitudes (b, f, n) to
+        frames (b, e, n) for the network; the magnitudes themselves without it. masks_of: frames
+        (b, e, segment_frames) to masks (b, s, f, segment_frames) in [0, 1].
+        """
         config = self.config
         missing = max(0, self.segment_samples - mixture.shape[-1])
         padded = F.pad(mixture, (0, missing))

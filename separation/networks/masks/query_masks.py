@@ -1,4 +1,7 @@
-"""Masks as scaled inner products of features with query vectors (Zhao et al. 2018, "synthesizer")."""
+"""Masks as scaled inner products of features with query vectors.
+
+Zhao et al., "The sound of pixels" (2018), "audio synthesizer network".
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from qsep.queries.interface import QueryEmbedding
 
 
 class QueryMasks(nn.Module):
-    """Features (b, d, k, n) and vectors (b, s, d) to mask logits (b, s, k, n)."""
+    """A learned scale for each feature, and one bias."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -17,13 +20,14 @@ class QueryMasks(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, features: Tensor, vectors: Tensor) -> Tensor:
+        """features (b, d, k, n) and vectors (b, s, d) to mask logits (b, s, k, n), float32."""
         with torch.autocast(features.device.type, enabled=False):
             weights = vectors.float() * self.scale
             return torch.einsum("bsd,bdkn->bskn", weights, features.float()) + self.bias
 
 
 def only_queried(queries: QueryEmbedding, queried: Tensor) -> QueryEmbedding:
-    """Zeros in the rows that nobody asked for, whatever they held; queried: (b, s) bool."""
+    """The queries (b, s, ...) with zeros for the sources that are not queried; queried: (b, s) bool."""
     tokens = queries.tokens
     if tokens is not None:
         tokens = torch.where(queried[..., None, None], tokens, 0)
@@ -32,6 +36,6 @@ def only_queried(queries: QueryEmbedding, queried: Tensor) -> QueryEmbedding:
 
 
 def scaled(queries: QueryEmbedding, factor: float) -> QueryEmbedding:
-    """Vectors and tokens times a factor."""
+    """The queries with their vectors and tokens multiplied by a factor."""
     tokens = None if queries.tokens is None else factor * queries.tokens
     return QueryEmbedding(factor * queries.pooled, tokens, queries.token_mask)

@@ -1,1 +1,2 @@
-"""Log-mel spectrograms to latents and back (VAE), and to waveforms (vocoder)."""
+"""FlowSep's way between waveforms and latents: autoencoder, vocoder, and the discriminators that train
+them."""

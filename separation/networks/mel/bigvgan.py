@@ -1,8 +1,9 @@
-"""The vocoder of FlowSep: BigVGAN (Lee et al. 2023), from log-mel frames to a waveform.
+"""FlowSep's vocoder: BigVGAN (Lee et al. 2023), from log-mel frames to a waveform.
 
     log-mel (b, k, n) -> conv -> [upsample -> mean of three residual blocks] x 5 -> conv -> tanh (b, 1, t)
 
-Its activation, SnakeBeta, bends at twice the rate, so that the overtones it makes do not fold back.
+Its activation, SnakeBeta, is evaluated at twice the sample rate, so that the harmonics it generates do
+not alias.
 """
 
 from __future__ import annotations
@@ -19,16 +20,18 @@ from torch import Tensor, nn
 from qsep.queries.settings import configuration
 
 NUM_TAPS = 12  # of the filter around the activation
-HALF_WIDTH = 0.3  # of its transition, in parts of the doubled rate
-PI_PARTS = 3.140625, math.pi - 3.140625  # few bits and the rest: turns of the first are exact
+HALF_WIDTH = 0.3  # of its transition band, relative to the doubled rate
+# pi as a number of few bits and the rest: multiples of the first are exact in float32.
+PI_PARTS = 3.140625, math.pi - 3.140625
 SINE_DEGREE = 5
-PIECE_FRAMES = 512  # vocoded at once: half a window, a quarter of a gigabyte of activations
+PIECE_FRAMES = 512  # vocoded at once; takes a quarter of a gigabyte of activations
 
 
 @configuration
 class VocoderConfig:
-    """channels: after the first convolution, halved by each upsampling. rates: of the upsamplings, whose
-    product is the hop, with their kernels. block_kernels and dilations: of the residual blocks."""
+    """channels: after the first convolution, halved by each upsampling. rates: of the upsamplings,
+    whose product is the hop in samples; kernels: of their convolutions. block_kernels, dilations: of
+    the residual blocks."""
 
     channels: int = 512
     rates: tuple[int, ...] = (5, 4, 2, 2, 2)
@@ -38,9 +41,10 @@ class VocoderConfig:
 
 
 class BigVGAN(nn.Module):
-    """num_bands: of the log-mel. context_frames: an output sample sees no frame farther away."""
+    """num_bands: of the log-mel spectrogram. context_frames: an output sample depends on no frame
+    farther away."""
 
-    varying_axes: tuple[int, ...] = ()  # see runtime.py; pieces are of one length
+    varying_axes: tuple[int, ...] = ()  # see runtime/accelerate.py; pieces are of one length
 
     def __init__(self, config: VocoderConfig, num_bands: int) -> None:
         super().__init__()
@@ -59,51 +63,53 @@ class BigVGAN(nn.Module):
         self.conv_out = same_conv(width, 1, 7)
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        """log_mel: (b, k, n), to (b, 1, t) in [-1, 1]; t >= n * hop_samples, a few samples more where an
-        upsampling has a kernel and a rate of unlike parity (published: 160 n + 32)."""
+        """log_mel (b, k, n) to (b, 1, t) in [-1, 1]. t >= n * hop_samples; it is a few samples more if
+        the kernel and the rate of an upsampling differ in parity (published: 160 n + 32)."""
         hidden = self.conv_in(log_mel)
         for up, stage in zip(self.ups, self.stages, strict=True):
             hidden = stage(up(hidden))
         return torch.tanh(self.conv_out(self.activation(hidden)))
 
     def pieces(self, log_mel: Tensor, num_frames: int = PIECE_FRAMES) -> Iterator[Tensor]:
-        """The waveform of n frames (b, k, n), in pieces (b, 1, t'): memory is bounded.
+        """The waveform of n frames (b, k, n) in pieces (b, 1, t'), so that memory is bounded.
 
-        Where there are enough frames, each piece is made of num_frames and `context_frames` more, so that
-        networks for that one size serve all. The lengths sum to n * hop_samples; the samples are those
-        of `forward`, but for what the ends of the recording do to the last `context_frames`.
+        If there are enough frames, each piece comes from num_frames + context_frames frames, so that a
+        network compiled for that size serves all of them. The pieces' lengths sum to n * hop_samples.
+        Samples are those of `forward`, except for the effect of the recording's end on the last
+        context_frames.
         """
         total, context = log_mel.shape[-1], self.context_frames
-        num_seen = max(num_frames + context, 3 * context)
+        num_used = max(num_frames + context, 3 * context)
         done = 0
         while done < total:
-            first = max(0, min(done - context, total - num_seen))
-            seen = log_mel[..., first : first + num_seen]
-            end = total if first + num_seen >= total else first + num_seen - context
-            place = slice((done - first) * self.hop_samples, (end - first) * self.hop_samples)
-            yield self(seen)[..., place]
+            first = max(0, min(done - context, total - num_used))
+            frames = log_mel[..., first : first + num_used]
+            end = total if first + num_used >= total else first + num_used - context
+            new_samples = slice((done - first) * self.hop_samples, (end - first) * self.hop_samples)
+            yield self(frames)[..., new_samples]
             done = end
 
 
 def same_conv(in_channels: int, channels: int, kernel: int, dilation: int = 1) -> nn.Conv1d:
-    """Keeps the length."""
+    """A convolution over (b, in_channels, t) that keeps the length; kernel odd."""
     padding = dilation * (kernel - 1) // 2
     return nn.Conv1d(in_channels, channels, kernel, dilation=dilation, padding=padding)
 
 
 class Stage(nn.Module):
-    """The mean of residual blocks that reach differently far."""
+    """The mean of residual blocks with different kernels."""
 
     def __init__(self, channels: int, kernels: tuple[int, ...], dilations: tuple[int, ...]) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(ResidualBlock(channels, size, dilations) for size in kernels)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(b, c, t) to (b, c, t)."""
         return torch.stack([block(hidden) for block in self.blocks]).mean(dim=0)
 
 
 class ResidualBlock(nn.Module):
-    """For each dilation: activation, dilated convolution, activation, convolution, plus what came in."""
+    """For each dilation: activation, dilated convolution, activation, convolution, with a residual."""
 
     def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
@@ -118,13 +124,15 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(b, c, t) to (b, c, t)."""
         for step in self.steps:
             hidden = hidden + step(hidden)
         return hidden
 
 
 class SnakeBeta(nn.Module):
-    """x + sin^2(alpha x) / beta, a frequency and a magnitude a channel, evaluated at twice the rate.
+    """x + sin^2(alpha x) / beta with an alpha and a beta for each channel, evaluated at twice the
+    sample rate.
 
     Lee et al. (2023), sec. 3; alpha and beta are stored as logarithms.
     """
@@ -135,33 +143,38 @@ class SnakeBeta(nn.Module):
         self.log_beta = nn.Parameter(torch.zeros(channels))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """hidden: (b, c, t), to the same shape.
+        """hidden (b, c, t) to (b, c, t).
 
-        Its doubling, first and last sample held beyond the ends, is kept as its samples of even and of
-        odd places, so that both filters are short ones at the rate of what comes in.
+        The upsampled signal, whose first and last sample continue beyond the ends, is kept as two
+        polyphase components, even and odd samples, so that both filters are short and run at the rate
+        of the input.
         """
         alpha, beta = self.log_alpha.exp()[:, None], self.log_beta.exp()[:, None] + 1e-9
-        # Kernels of correlations: the filter's even and odd taps; those that raise run backwards.
-        lowering = half_band().to(hidden).reshape(-1, 2).T
-        raising = 2 * lowering.flip(0, 1)
+        # Polyphase components of the filter, as kernels of correlations; for upsampling in reverse.
+        down_taps = half_band().to(hidden).reshape(-1, 2).T
+        up_taps = 2 * down_taps.flip(0, 1)
         padded = F.pad(hidden, (3, 3), mode="replicate")
-        even = filtered(padded[..., :-1], raising[0])
-        odd = filtered(padded[..., 1:], raising[1])
+        even = filtered(padded[..., :-1], up_taps[0])
+        odd = filtered(padded[..., 1:], up_taps[1])
         even, odd = (part + squared_sine(alpha * part) / beta for part in (even, odd))
         first, last = even[..., :1], odd[..., -1:]
         even = torch.cat([first, first, even, last, last, last], dim=-1)
         odd = torch.cat([first, first, first, odd, last, last], dim=-1)
-        return filtered(even, lowering[1]) + filtered(odd, lowering[0])
+        return filtered(even, down_taps[1]) + filtered(odd, down_taps[0])
 
 
 def filtered(hidden: Tensor, taps: Tensor) -> Tensor:
-    """Each channel correlated with (k,) taps: (b, c, t) to (b, c, t - k + 1)."""
+    """Each channel correlated with taps (k,): (b, c, t) to (b, c, t - k + 1)."""
     channels = hidden.shape[1]
     return F.conv1d(hidden, taps.expand(channels, 1, -1), groups=channels)
 
 
 def squared_sine(angle: Tensor) -> Tensor:
-    """In graphs of other runtimes (graphs.py), whose own sine is slow, by products and sums: 3e-7 off."""
+    """sin^2 of angles of any shape.
+
+    In graphs exported to other runtimes (runtime/onnx_graphs.py), whose sine is slow, a polynomial,
+    accurate to 3e-7.
+    """
     if not torch.compiler.is_exporting():
         return angle.sin().square()
     turns = (angle / math.pi).round()
@@ -175,7 +188,7 @@ def squared_sine(angle: Tensor) -> Tensor:
 
 @cache
 def sine_ratio() -> tuple[float, ...]:
-    """c_0, c_1, … with sin(x) / x = c_0 + c_1 x^2 + …, for |x| <= pi / 2, 1e-9 off."""
+    """Coefficients c_0, c_1, … of sin(x) / x = c_0 + c_1 x^2 + …, accurate to 1e-9 for |x| <= pi / 2."""
     fit = np.polynomial.Chebyshev.interpolate(
         lambda squared: np.sinc(np.sqrt(squared) / np.pi), SINE_DEGREE, domain=[0, math.pi**2 / 4]
     )
@@ -183,13 +196,14 @@ def sine_ratio() -> tuple[float, ...]:
 
 
 def half_band() -> Tensor:
-    """(12,): a sinc under a Kaiser window that passes the lower half of the band, of sum 1."""
+    """Taps (12,) of a half-band low-pass filter: a sinc under a Kaiser window, with sum 1."""
     return torch.tensor(half_band_taps())
 
 
 @cache
 def half_band_taps() -> tuple[float, ...]:
-    # Kaiser (1974): attenuation of this many taps at this width, and the window's shape for it.
+    """The taps of `half_band` as numbers."""
+    # Kaiser (1974): stop-band attenuation for this length and transition width, and the window's beta.
     attenuation_db = 2.285 * (NUM_TAPS // 2 - 1) * math.pi * 4 * HALF_WIDTH + 7.95
     window = np.kaiser(NUM_TAPS, 0.1102 * (attenuation_db - 8.7))
     taps = window * np.sinc(0.5 * (np.arange(NUM_TAPS) - (NUM_TAPS - 1) / 2))
@@ -197,7 +211,8 @@ def half_band_taps() -> tuple[float, ...]:
 
 
 def context_frames(config: VocoderConfig) -> int:
-    """How far the output sees, in frames: the reach of every kernel, at the rate where it works."""
+    """Receptive field on one side, in frames: the sum over all kernels, each at the rate where it
+    works."""
     reach, rate = 3.0, 1
     filters = NUM_TAPS / 2  # of one activation, up and down
     for factor, kernel in zip(config.rates, config.kernels, strict=True):

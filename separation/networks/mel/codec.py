@@ -1,6 +1,9 @@
-"""Between waveforms and the latents in which FlowSep works: log-mel, autoencoder, vocoder.
+"""FlowSep's way from waveforms to latents and back.
 
-waveform -> log-mel -> VAE -> latent -> VAE -> log-mel -> vocoder -> a waveform of other phase
+    waveform (..., t) -> log-mel (..., n, k) -> VAE -> latent (..., d, n / 4, k / 4)
+    latent -> VAE -> log-mel -> vocoder -> waveform, whose phase is new
+
+Yuan et al., "FlowSep" (2025).
 """
 
 from __future__ import annotations
@@ -14,7 +17,11 @@ from .vae import MelVAE, VAEConfig
 
 
 class MelCodec(nn.Module):
-    """Leading dimensions are the caller's. scale: of latents, 1 / standard deviation, 0 while unknown."""
+    """Log-mel front end, autoencoder and vocoder. All methods take any leading dimensions.
+
+    scale: of latents, 1 / standard deviation; 0 until it is known. ValueError if the vocoder's hop is
+    not that of the log-mel spectrogram.
+    """
 
     scale: Tensor
 
@@ -26,26 +33,28 @@ class MelCodec(nn.Module):
         self.register_buffer("scale", torch.zeros(()))
         if self.vocoder.hop_samples != mel.hop_samples:
             raise ValueError(
-                f"vocoder.rates make {self.vocoder.hop_samples} samples of a frame; mel.hop_samples is "
+                f"the product of vocoder.rates is {self.vocoder.hop_samples}; expected mel.hop_samples, "
                 f"{mel.hop_samples}"
             )
 
     def log_mel(self, waveform: Tensor) -> Tensor:
+        """(..., t), clipped to [-1, 1], to natural logarithms (..., t // hop_samples, k)."""
         return clipped_log_mel(waveform, self.mel)
 
     def encode(self, log_mel: Tensor, noise: Tensor | None = None) -> Tensor:
-        """(..., n, k) to latents (..., d, n/4, k/4): means, or with noise samples of the posterior."""
+        """(..., n, k) to scaled latents (..., d, n / 4, k / 4): the posterior's mean, or with noise of
+        that shape a sample of it."""
         posterior = self.vae.encode(log_mel.reshape(-1, 1, *log_mel.shape[-2:]))
         latent = posterior.mean if noise is None else posterior.sample(noise)
         return (latent * self.known_scale()).reshape(*log_mel.shape[:-2], *latent.shape[1:])
 
     def decode(self, latent: Tensor) -> Tensor:
-        """The inverse of `encode`, as far as there is one."""
+        """Latents (..., d, n / 4, k / 4) to (..., n, k)."""
         log_mel = self.vae.decode((latent / self.known_scale()).flatten(0, -4))
         return log_mel.reshape(*latent.shape[:-3], *log_mel.shape[-2:])
 
     def vocode(self, log_mel: Tensor, num_samples: int) -> Tensor:
-        """(..., n, k) to (..., num_samples), at most n * hop_samples."""
+        """(..., n, k) to (..., t), t = num_samples <= n * hop_samples."""
         context = self.vocoder.context_frames
         needed = max(-(-num_samples // self.mel.hop_samples), PIECE_FRAMES) + context
         frames = log_mel[..., :needed, :].transpose(-1, -2)
@@ -54,9 +63,10 @@ class MelCodec(nn.Module):
         return waveform[:, 0, :num_samples].reshape(*log_mel.shape[:-2], num_samples)
 
     def known_scale(self) -> Tensor:
+        """`scale`, or 1 until it is known."""
         return torch.where(self.scale > 0, self.scale, 1)
 
 
 def clipped_log_mel(waveform: Tensor, config: MelConfig) -> Tensor:
-    """(..., t), clipped to [-1, 1], to (..., t // hop_samples, k): without the frame after the last."""
+    """(..., t), clipped to [-1, 1], to (..., t // hop_samples, k): `log_mel` without its last frame."""
     return log_mel(waveform.clamp(-1, 1), config)[..., :-1, :]

@@ -1,1 +1,1 @@
-"""U-Nets over spectrograms."""
+"""U-Nets over spectrograms and latents, and the head of the flow U-Net."""

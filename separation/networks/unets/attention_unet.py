@@ -1,7 +1,8 @@
-"""The U-Net of bi-modal weakly supervised separation: residual blocks, and at the bottom attention to words.
+"""The U-Net of bi-modal weakly supervised separation: residual blocks, and attention to tokens at the
+lowest levels.
 
-Mahmud et al., "Weakly-supervised audio separation via bi-modal semantic similarity" (2024), whose
-shape is that of CLIPSep's (`clipsep_unet.py`) with norms and activations after the convolutions.
+Mahmud et al., "Weakly-supervised audio separation via bi-modal semantic similarity" (2024); the shape
+is that of CLIPSep's U-Net (`clipsep_unet.py`) with norms and activations after the convolutions.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ SLOPE = 0.2  # of the leaky ReLUs
 
 
 class Residual(nn.Module):
-    """A 3 x 3 convolution and its norm around a shortcut, then the activation."""
+    """3 x 3 convolution and batch norm with a residual, then the activation."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -24,11 +25,12 @@ class Residual(nn.Module):
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(q, c, h, w) to (q, c, h, w)."""
         return F.leaky_relu(self.norm(self.conv(hidden)) + hidden, SLOPE)
 
 
 class Down(nn.Module):
-    """Half as high and wide: (q, num_in, h, w) to (q, num_out, h / 2, w / 2)."""
+    """Strided convolution to half the height and width, then a residual block."""
 
     def __init__(self, num_in: int, num_out: int) -> None:
         super().__init__()
@@ -37,11 +39,13 @@ class Down(nn.Module):
         self.residual = Residual(num_out)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(q, num_in, h, w) to (q, num_out, h / 2, w / 2)."""
         return self.residual(F.leaky_relu(self.norm(self.conv(hidden)), SLOPE))
 
 
 class Up(nn.Module):
-    """Twice as high and wide; the outermost has a bias and ends linear, the others end in norm and ReLU."""
+    """Residual block and interpolation to twice the size. The outermost has a bias and a linear output,
+    others norm and ReLU."""
 
     def __init__(self, num_in: int, num_out: int, outermost: bool) -> None:
         super().__init__()
@@ -50,22 +54,24 @@ class Up(nn.Module):
         self.norm = None if outermost else nn.BatchNorm2d(num_out)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        raised = F.interpolate(hidden, scale_factor=2, mode="bilinear", align_corners=True)
-        raised = self.conv(self.residual(raised))
-        return raised if self.norm is None else F.relu(self.norm(raised))
+        """(q, num_in, h, w) to (q, num_out, 2 h, 2 w)."""
+        upsampled = F.interpolate(hidden, scale_factor=2, mode="bilinear", align_corners=True)
+        upsampled = self.conv(self.residual(upsampled))
+        return upsampled if self.norm is None else F.relu(self.norm(upsampled))
 
 
 class AttentionUNet(nn.Module):
-    """Spectrograms (b, k, n) and the tokens of q queries to features (q, num_out, k, n), linear output.
+    """Spectrograms and tokens of queries to features with linear output.
 
-    k a multiple of `stride`; the last frame is repeated up to a multiple of it. channels: of each level,
-    outermost first; the num_attentive deepest attend to the tokens. What lies above those is computed once
-    a spectrogram, whatever is asked.
+    channels: of each level, outermost first; the num_attentive lowest levels attend to the tokens. The
+    encoder levels above those are computed once for each spectrogram. The last frame is repeated to a
+    multiple of `stride` frames.
 
-    Its view is not finite: interpolation with aligned corners depends on the number of frames.
+    The receptive field is not finite: interpolation with aligned corners depends on the number of
+    frames.
     """
 
-    varying_axes: tuple[int, ...] = ()  # see runtime.py; segments are of one length
+    varying_axes: tuple[int, ...] = ()  # see runtime/accelerate.py; segments are of one length
 
     def __init__(
         self,
@@ -93,8 +99,9 @@ class AttentionUNet(nn.Module):
     def forward(
         self, spectrogram: Tensor, item: Tensor, tokens: Tensor, mask: Tensor | None = None
     ) -> Tensor:
-        """item: (q,), which of the spectrograms each query is about; tokens: (q, l, token_dim); mask:
-        (q, l) bool, True where a token is real."""
+        """spectrogram (b, k, n), k a multiple of `stride`; item (q,), the index of the spectrogram each
+        query is about; tokens (q, l, token_dim) with mask (q, l) bool, True for real tokens; to
+        (q, num_out, k, n)."""
         num_frames = spectrogram.shape[-1]
         padded = spectrogram[:, None]
         if missing := -num_frames % self.stride:

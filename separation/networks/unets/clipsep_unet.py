@@ -1,7 +1,7 @@
-"""The U-Net of the CLIPSep family: pix2pix's generator (Isola et al. 2017) over a spectrogram.
+"""The U-Net of the CLIPSep family: the generator of pix2pix (Isola et al. 2017) over a spectrogram.
 
-Down by strided 4 x 4 convolutions, up by bilinear interpolation and 3 x 3 convolutions; each level of
-the way up sees what the same level of the way down made.
+The encoder has strided 4 x 4 convolutions, the decoder bilinear interpolation and 3 x 3 convolutions;
+each decoder level also sees the output of the encoder level of the same size.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SLOPE = 0.2  # of the leaky ReLUs on the way down
+SLOPE = 0.2  # of the encoder's leaky ReLUs
 
 
 class UNet(nn.Module):
-    """(b, num_in, k, n) to (b, num_out, k, n), linear output; k a multiple of `stride`.
+    """Spectrograms (b, num_in, k, n) to (b, num_out, k, n), linear output; k a multiple of `stride`.
 
-    channels: of each level, outermost first. num_condition: width of a vector that joins the features
-    at the bottom, 0 for none. The last frame is repeated up to a multiple of `stride` frames.
+    channels: of each level, outermost first. num_condition: width of a vector joined with the features
+    of the lowest level, 0 for none. The last frame is repeated to a multiple of `stride` frames.
 
-    Its view is not finite: interpolation with aligned corners depends on the number of frames.
+    The receptive field is not finite: interpolation with aligned corners depends on the number of
+    frames.
     """
 
-    varying_axes: tuple[int, ...] = ()  # see runtime.py; segments are of one length
+    varying_axes: tuple[int, ...] = ()  # see runtime/accelerate.py; segments are of one length
 
     def __init__(
         self, num_in: int, num_out: int, channels: tuple[int, ...], num_condition: int = 0
@@ -49,7 +50,7 @@ class UNet(nn.Module):
             self.ups.append(nn.Sequential(*up))
 
     def forward(self, spectrogram: Tensor, condition: Tensor | None = None) -> Tensor:
-        """condition: (b, num_condition), or None where there is none."""
+        """spectrogram (b, num_in, k, n), condition (b, num_condition) or None to (b, num_out, k, n)."""
         num_frames = spectrogram.shape[-1]
         if missing := -num_frames % self.stride:
             spectrogram = F.pad(spectrogram, (0, missing, 0, 0), mode="replicate")
@@ -70,7 +71,7 @@ class UNet(nn.Module):
 
 
 def initialise(module: nn.Module) -> None:
-    """For Module.apply: the near-zero start of the paper's code; biases keep PyTorch's."""
+    """For Module.apply: the small initial weights of the authors' code; biases keep PyTorch's."""
     if isinstance(module, nn.Conv2d):
         nn.init.normal_(module.weight, 0.0, 0.001)
     elif isinstance(module, nn.BatchNorm2d):

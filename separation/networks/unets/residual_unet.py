@@ -19,10 +19,11 @@ TIME_STRIDE = 16  # frames a step at the lowest level
 
 
 class UNet(nn.Module):
-    """(b, num_inputs, k, n) to (b, features, k, n); k a multiple of 32 and n of TIME_STRIDE.
+    """U-Net of residual blocks. Inputs (b, num_inputs, k, n) with k a multiple of 32 and n of
+    TIME_STRIDE.
 
-    Works at half resolution inside and returns to full by pixel shuffle: few wide layers are faster
-    on a CPU than many narrow ones.
+    Works at half resolution inside and returns to full by pixel shuffle: on a CPU few wide layers are
+    faster than many narrow ones. channels, blocks: width and number of residual blocks of each level.
     """
 
     varying_axes: tuple[int, ...] = (3,)  # frames; see runtime/rewrite.py
@@ -53,7 +54,8 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(channels[0], 4 * features, 3, padding=1)
 
     def forward(self, bands: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """generator: of dropout, which is off without one."""
+        """(b, num_inputs, k, n) to (b, features, k, n). generator: for channel dropout, which is off
+        without one."""
         hidden = F.relu(self.stem(bands))
         skips = []
         for level, encoder in enumerate(self.encoders):
@@ -70,16 +72,18 @@ class UNet(nn.Module):
 
 
 def unet_reach_frames(blocks: tuple[int, ...]) -> int:
-    """How far, at most, lies an input frame that an output frame of the U-Net depends on."""
+    """Receptive field in time: the distance in frames from an output frame to the farthest input frame
+    it depends on."""
     steps = [2 ** min(level + 1, 4) for level in range(len(blocks))]  # frames a step, by level
     encoders = sum(2 * depth * step for depth, step in zip(blocks, steps, strict=True))
     between = sum((1 + 3) * step for step in steps[:-1])  # a convolution down, three after merging
-    raising = TIME_STRIDE - 1  # nearest neighbours and pixel shuffle look back, never forward
+    raising = TIME_STRIDE - 1  # nearest-neighbour upsampling and pixel shuffle look back only
     return 2 + encoders + between + steps[0] + raising  # 2: the stem; steps[0]: the head
 
 
 def drop_channels(hidden: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Silence whole channels of hidden (b, c, k, n), the others raised to keep the mean.
+    """Spatial dropout: zeroes whole channels of hidden (b, c, k, n), and scales the others to keep the
+    mean.
 
     Tompson et al., "Efficient object localization using convolutional networks" (2015), sec. 3.2.
     """

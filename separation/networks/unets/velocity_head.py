@@ -1,8 +1,8 @@
-"""The small network that a flow separator asks at every step: what the mixture's analysis and the place on
-the path say about the target, band by band.
+"""The network that a flow separator evaluates at every step: from the mixture's features and the
+current point on the path to the parameters of the velocity in each band.
 
-Everything that does not change along the path is computed once, by `prepare`. The rest sees a few frames
-around, at half resolution, so that a step costs a fraction of the analysis.
+What does not change along the path is computed once by `prepare`. The rest works at half resolution
+with a short receptive field, so that a step costs a fraction of the analysis.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from torch import Tensor, nn
 from ..blocks.conv_norm import ResidualBlock, conv_norm
 
 TIME_WAVES = 8
-NUM_STATES = 4  # planes that describe the place
+NUM_STATES = 4  # planes that describe the current point on the path
 
 
 class VelocityHead(nn.Module):
-    """features (b, d, k, n) of the analysis, states (r, 4, k, n), k and n even; two planes (r, k, n) out.
+    """Two planes for each row, a query of a mixture. The last layer starts at zero, so the output does
+    too.
 
-    A row r is a query of a mixture. The last layer begins at zero: nothing is known about the place.
+    features: d of the analysis. reading: width of a query's reading. num_blocks: residual blocks.
     """
 
-    varying_axes: tuple[int, ...] = (0, 3)  # see runtime.py; rows and frames
+    varying_axes: tuple[int, ...] = (0, 3)  # see runtime/accelerate.py; rows and frames
 
     def __init__(self, features: int, reading: int, channels: int, num_blocks: int) -> None:
-        """features: d; reading: width of what was read of a query."""
         super().__init__()
         self.channels = channels
         self.scene = nn.Conv2d(4 * features, channels, 3, padding=1)
@@ -47,18 +47,20 @@ class VelocityHead(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def prepare(self, features: Tensor) -> Tensor:
-        """Once a mixture: (b, d, k, n) to (b, channels, k / 2, n / 2)."""
+        """Once for each mixture: features (b, d, k, n), k and n even, to (b, channels, k / 2, n / 2)."""
         hidden: Tensor = self.scene(F.pixel_unshuffle(features, 2))
         return hidden
 
     def condition(self, reading: Tensor, tau: Tensor) -> Tensor:
-        """What was read of the queries (r, e) and their times (r,) to biases of all blocks (r, d)."""
+        """Readings (r, e) of the queries and times (r,) in [0, 1] to the biases of all blocks, (r,
+        channels (blocks + 1))."""
         waves = torch.arange(TIME_WAVES, device=tau.device)
         biases: Tensor = self.query(reading) + self.time(torch.cos(math.pi * tau[:, None] * waves))
         return biases
 
     def forward(self, states: Tensor, scene: Tensor, condition: Tensor) -> Tensor:
-        """states (r, 4, k, n), scene (r, channels, k / 2, n / 2), condition (r, d) to (r, 2, k, n)."""
+        """states (r, 4, k, n), scene (r, channels, k / 2, n / 2), condition as of `condition`, to
+        (r, 2, k, n)."""
         biases = condition[:, :, None, None].split(self.channels, dim=1)
         hidden = F.relu(self.state(F.pixel_unshuffle(states, 2)) + scene + biases[0])
         for block, bias in zip(self.blocks, biases[1:], strict=True):
@@ -67,5 +69,6 @@ class VelocityHead(nn.Module):
 
 
 def head_reach_frames(num_blocks: int) -> int:
-    """How far, at most, lies a frame of the states that a frame of the output depends on."""
+    """Receptive field in time: the distance in frames from an output frame to the farthest frame of the
+    states it sees."""
     return 2 * (2 + 2 * num_blocks) + 1

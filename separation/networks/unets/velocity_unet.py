@@ -1,9 +1,12 @@
-"""FlowSep's velocity network: a U-Net over latents that reads the query's words by attention.
+"""FlowSep's velocity network: a U-Net over latents with cross-attention to the query's tokens.
 
     latent at time tau, mixture's latent -> conv -> downs -> middle -> ups -> velocity
 
-At each place of attention stand two transformers: one without the query, then one that attends to it.
-Yuan et al., "FlowSep" (2025); Rombach et al. (2022), "latent diffusion".
+Each attention site has two transformers: the first attends to the features alone, the second to the
+query too.
+
+Yuan et al., "FlowSep" (2025); Rombach et al., "High-resolution image synthesis with latent diffusion
+models" (2022).
 """
 
 from __future__ import annotations
@@ -25,9 +28,9 @@ LONGEST_PERIOD = 10000.0
 
 @configuration
 class UNetConfig:
-    """channels: of the levels, each but the last halving frames and bands; the first attention_free of
-    them have no transformers. spare_channels: the published network gives 8 channels that nobody reads.
-    norm_groups and head_channels divide the channels."""
+    """channels: of the levels, each with half the frames and bands of the one before; the first
+    attention_free of them have no transformers. spare_channels: output channels that are ignored; the
+    published network has 8. norm_groups and head_channels must divide the channels."""
 
     channels: tuple[int, ...] = (128, 256, 384, 640)
     attention_free: int = 1
@@ -38,12 +41,12 @@ class UNetConfig:
 
 
 class VelocityUNet(nn.Module):
-    """latent_channels: of a latent, of which two go in; context_dim: width of the query's tokens.
+    """latent_channels: of one latent; two go in. context_dim: width of the query's tokens.
 
     Frames and bands must be multiples of `stride`.
     """
 
-    varying_axes: tuple[int, ...] = ()  # see runtime.py; windows are of one length
+    varying_axes: tuple[int, ...] = ()  # see runtime/accelerate.py; windows are of one length
     narrow_inputs = (0, 1)  # see runtime/rewrite.py; latents have many frames and few bands
 
     def __init__(self, config: UNetConfig, latent_channels: int, context_dim: int) -> None:
@@ -52,7 +55,7 @@ class VelocityUNet(nn.Module):
         self.stride = 2 ** (len(channels) - 1)
         self.time = TimeEmbedding(channels[0])
         self.conv_in = nn.Conv2d(2 * latent_channels, channels[0], 3, padding=1)
-        skips = [channels[0]]  # widths of what the ups take beside the level below
+        skips = [channels[0]]  # widths of the skip connections
 
         def site(in_channels: int, level: int) -> Site:
             attends = context_dim if level >= config.attention_free else 0
@@ -60,13 +63,13 @@ class VelocityUNet(nn.Module):
 
         width = channels[0]
         self.downs = nn.ModuleList()
-        for level, own in enumerate(channels):
+        for level, level_width in enumerate(channels):
             if level:
                 self.downs.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
                 skips.append(width)
             for _ in range(config.num_blocks):
                 self.downs.append(site(width, level))
-                width = own
+                width = level_width
                 skips.append(width)
         self.middle = site(width, len(channels) - 1)
         self.middle_out = ResidualBlock(width, width, config.norm_groups, EPSILON, self.time.dim)
@@ -84,10 +87,8 @@ class VelocityUNet(nn.Module):
     def forward(
         self, latent: Tensor, mixture: Tensor, tau: Tensor, context: Tensor, mask: Tensor
     ) -> Tensor:
-        """latent, mixture: (b, d, n, k); tau: (b,), 0 to 1; context: (b, l, e) with mask (b, l) bool.
-
-        Returns (b, d, n, k). Every row of the mask has a True.
-        """
+        """latent, mixture (b, d, n, k); tau (b,) in [0, 1]; context (b, l, e) with mask (b, l) bool,
+        each row with a True; to (b, d, n, k)."""
         time = self.time(tau)
         features = self.conv_in(torch.cat([latent, mixture], dim=1))
         skips = [features]
@@ -105,8 +106,10 @@ class VelocityUNet(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
-    """Cosines and sines of tau at periods from 2 pi up, then two layers. tau is not scaled up, as
-    published, so that most of them are nearly constant."""
+    """Cosines and sines of tau at periods from 2 pi upwards, then two layers.
+
+    As in the published code tau is not scaled up, so most of the waves are nearly constant.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -115,6 +118,7 @@ class TimeEmbedding(nn.Module):
         self.mix = nn.Linear(self.dim, self.dim)
 
     def forward(self, tau: Tensor) -> Tensor:
+        """tau (b,) to (b, dim)."""
         half = self.channels // 2
         steps = torch.arange(half, device=tau.device, dtype=tau.dtype) / half
         angles = tau[:, None] * torch.exp(-math.log(LONGEST_PERIOD) * steps)
@@ -123,7 +127,7 @@ class TimeEmbedding(nn.Module):
 
 
 class Site(nn.Module):
-    """A residual block and, where context_dim is not 0, the two transformers."""
+    """A residual block and, unless context_dim is 0, self-attention (`own`) and attention to the query."""
 
     def __init__(
         self,
@@ -143,6 +147,8 @@ class Site(nn.Module):
         )
 
     def forward(self, features: Tensor, time: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """features (b, c, n, k), time (b, time_dim), context (b, l, e) with mask (b, l) to
+        (b, c', n, k)."""
         features = self.block(features, time)
         if self.own is None or self.query is None:
             return features
