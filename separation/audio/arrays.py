@@ -1,4 +1,4 @@
-"""What callers hold (arrays or tensors, of one channel or several) and the (c, t) that is worked on."""
+"""Conversion between callers' arrays or tensors, (t,) or (c, t), and the (c, t) arrays used inside."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-MAX_CHANNELS = 64  # ambisonics of order 7; more is audio with its samples first
+MAX_CHANNELS = 64  # ambisonics of order 7; more means that the array is (t, c)
 
 
 def as_rate(sample_rate: float) -> int:
+    """A sample rate in Hz as int; ValueError unless it is a whole number of at least 1."""
     if not (sample_rate >= 1 and sample_rate == sample_rate // 1):
         raise ValueError(f"expected a sample rate in whole Hz, such as 44100, got {sample_rate}")
     return int(sample_rate)
 
 
 def as_array(audio: Any) -> NDArray[Any]:
-    """A tensor from any device, of any type, or what NumPy takes for an array."""
+    """A NumPy array of a tensor on any device and of any type (bfloat16 becomes float32), or of an array."""
     if not isinstance(audio, Tensor):
         return np.asarray(audio)
     audio = audio.detach().cpu()
@@ -27,7 +28,10 @@ def as_array(audio: Any) -> NDArray[Any]:
 
 
 def as_channels(audio: NDArray[np.floating] | Tensor) -> NDArray[np.floating]:
-    """(t,) or (c, t), checked, as a (c, t) array of floats."""
+    """Audio (t,) or (c, t), t >= 1, as a (c, t) array of its own floating-point type.
+
+    Raises ValueError for other shapes and types, more than MAX_CHANNELS, NaN and infinite samples.
+    """
     waveform = as_array(audio)
     if waveform.ndim not in (1, 2) or waveform.size == 0:
         raise ValueError(f"expected audio as (t,) or (c, t) with t >= 1, got {waveform.shape}")
@@ -45,7 +49,7 @@ def as_channels(audio: NDArray[np.floating] | Tensor) -> NDArray[np.floating]:
 
 
 def like(part: NDArray[np.floating], audio: object) -> Any:
-    """(c, t) in the form that the caller gave: tensor or array, (t,) or (c, t), same precision."""
+    """part (c, t) with the type, device, precision and shape of `audio`; as it is if that is a file."""
     if isinstance(audio, Tensor):
         return torch.from_numpy(np.ascontiguousarray(part)).to(audio).reshape(audio.shape)
     if isinstance(audio, np.ndarray):
@@ -59,5 +63,5 @@ def energy(waveform: NDArray[np.floating]) -> float:
 
 
 def level_db(part: float, whole: float) -> float:
-    """10 log10 of an energy relative to another; -inf for silence."""
+    """Energy `part` relative to energy `whole`, in dB; -inf if either is zero."""
     return float(10 * np.log10(part / whole)) if part > 0 and whole > 0 else -float("inf")

@@ -1,4 +1,4 @@
-"""Example recordings of queries, read as every other recording is."""
+"""Example recordings of queries, read by the same reader as mixtures."""
 
 from __future__ import annotations
 
@@ -14,27 +14,30 @@ from .sample_format import Waveform
 
 
 def decodable(query: Query) -> Query:
-    """The same query, whose files are read by AudioReader: whatever ffmpeg reads may be an example."""
+    """The same query with its files decoded by AudioReader, hence also by ffmpeg if it is installed."""
     if isinstance(query, MixedQuery):
         parts = tuple(decodable(part) for part in query.parts)
         return MixedQuery(*parts, weights=query.weights)  # type: ignore[arg-type]
     if not isinstance(query, AudioQuery):
         return query
-    same = object.__new__(AudioQuery)
+    decodable_query = object.__new__(AudioQuery)
     examples = tuple(replace(media, decode=first_seconds) for media in query.examples)
-    object.__setattr__(same, "examples", examples)
-    return same
+    object.__setattr__(decodable_query, "examples", examples)
+    return decodable_query
 
 
 def first_seconds(path: Path, max_seconds: float) -> tuple[Waveform, int, bool]:
-    """Samples (t, c) of at most so many seconds, their rate, and whether there are more."""
+    """Samples (t, c), float32, of at most max_seconds; their rate in Hz; and whether the file has more.
+
+    Raises AudioError for files that cannot be read.
+    """
     with AudioReader(path) as reader:
-        most = round(min(max_seconds * reader.sample_rate, 2.0**62))
+        max_samples = round(min(max_seconds * reader.sample_rate, 2.0**62))
         pieces, num_read = [], 0
         for block in reader.blocks(1 << 16):
             pieces.append(block)
             num_read += block.shape[1]
-            if num_read > most:
+            if num_read > max_samples:
                 break
-        samples = np.concatenate(pieces, axis=1).T[:most].astype(np.float32)
-        return samples, reader.sample_rate, num_read > most
+        samples = np.concatenate(pieces, axis=1).T[:max_samples].astype(np.float32)
+        return samples, reader.sample_rate, num_read > max_samples

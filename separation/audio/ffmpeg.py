@@ -1,4 +1,4 @@
-"""Recordings that ffmpeg decodes: everything else that people have."""
+"""Decoding by ffmpeg, for all formats that libsndfile does not read."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from .source import AudioError, check_properties
 
 PLAYLISTS = {"hls", "concat", "dash", "imf"}  # files that make ffmpeg read other files
 INSTALL_FFMPEG = "install ffmpeg (apt install ffmpeg, brew install ffmpeg, winget install ffmpeg)"
-SHORTER_BY = 0.5  # seconds that a stream may lack of its claimed duration
+MAX_MISSING_SECONDS = 0.5  # that a stream may lack of its claimed duration without a complaint
 
 
 def is_installed() -> bool:
+    """Whether ffmpeg and ffprobe are on the PATH."""
     return bool(shutil.which("ffmpeg") and shutil.which("ffprobe"))
 
 
 @cache
 def fault() -> str | None:
-    """Why the ffmpeg that is installed cannot be used, or None."""
+    """Why the installed ffmpeg cannot be used, or None if it can."""
     for program in ("ffmpeg", "ffprobe"):
         try:
             result = subprocess.run(
@@ -43,9 +44,10 @@ def fault() -> str | None:
 
 
 class FfmpegSource:
-    """The first audio stream of anything ffmpeg reads, through a pipe of raw floats.
+    """The first audio stream of any file that ffmpeg reads, as raw floats through a pipe; see `Source`.
 
-    sample_rate, num_channels: what to make of it; by default its own.
+    part: bytes of the file to decode, by default all. sample_rate, num_channels: of the output, by default
+    those of the stream. Raises AudioError if ffmpeg cannot read the file.
     """
 
     def __init__(
@@ -56,11 +58,11 @@ class FfmpegSource:
         num_channels: int | None = None,
     ) -> None:
         self.path = path
-        # Only local files, and "file:" so that no name is taken for an option or an address.
-        place = f"file:{path}"
+        # Local files only, with "file:" so that no name is mistaken for an option or an address.
+        url = f"file:{path}"
         if part and (part.start, part.stop) != (0, path.stat().st_size):
-            place = f"subfile,,start,{part.start},end,{part.stop},,:{place}"
-        self._input = ["-protocol_whitelist", "file,pipe,subfile", "-i", place]
+            url = f"subfile,,start,{part.start},end,{part.stop},,:{url}"
+        self._input = ["-protocol_whitelist", "file,pipe,subfile", "-i", url]
         stream = self._probe()
         self.sample_rate = sample_rate or int(stream["sample_rate"])
         self.num_channels = num_channels or int(stream["channels"])
@@ -71,22 +73,22 @@ class FfmpegSource:
         self._dtype = sample_dtype(self.subtype).newbyteorder("<")
         raw = "f64le" if self._dtype.itemsize == 8 else "f32le"
         command = ["ffmpeg", "-v", "error", "-nostdin", *self._input, "-map", "0:a:0"]
-        # Both stated, so that a stream that changes on the way is brought back to them.
+        # Stated, so that a stream that changes its format midway is converted to it.
         command += ["-ar", str(self.sample_rate), "-ac", str(self.num_channels)]
         command += ["-f", raw, "-c:a", f"pcm_{raw}", "pipe:1"]
-        self._errors = tempfile.TemporaryFile()  # a pipe that nobody empties would block ffmpeg
+        self._errors = tempfile.TemporaryFile()  # a full pipe would block ffmpeg
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._errors)
 
     def _probe(self) -> dict[str, Any]:
-        """The stream's properties."""
+        """Properties of the first audio stream, by ffprobe's names."""
         fields = "codec_name,sample_fmt,sample_rate,channels,bits_per_raw_sample,duration"
         command = ["ffprobe", "-v", "error", *self._input, "-select_streams", "a:0", "-of", "json"]
         command += ["-show_entries", f"format=format_name:stream={fields}"]
         result = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
         stream: dict[str, Any]
         try:
-            found = json.loads(result.stdout) if result.returncode == 0 else {}
-            container, stream = found.get("format", {}), next(iter(found.get("streams", [])), {})
+            probed = json.loads(result.stdout) if result.returncode == 0 else {}
+            container, stream = probed.get("format", {}), next(iter(probed.get("streams", [])), {})
             playlist = PLAYLISTS & set(container.get("format_name", "").split(","))
             # Random bytes may pass for a stream of an unknown rate.
             known = int(stream.get("sample_rate", 0)) * int(stream.get("channels", 0)) > 0
@@ -104,6 +106,7 @@ class FfmpegSource:
         return dict(stream)
 
     def read(self, num_samples: int) -> Waveform:
+        """As `Source.read`."""
         assert self._process.stdout is not None
         frame_bytes = self.num_channels * self._dtype.itemsize
         data = self._process.stdout.read(num_samples * frame_bytes)
@@ -112,9 +115,11 @@ class FfmpegSource:
         return samples
 
     def skip(self, num_samples: int) -> bool:
+        """False: ffmpeg does not seek exactly in every format."""
         return False
 
     def complaint(self, num_read: int) -> str | None:
+        """As `Source.complaint`: ffmpeg's first message, or a stream shorter than claimed."""
         failed = self._process.wait() != 0
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
@@ -122,18 +127,20 @@ class FfmpegSource:
             return (
                 f"ffmpeg reports: {lines[0] if lines else f'exit code {self._process.returncode}'}"
             )
-        allowed = SHORTER_BY * self.sample_rate
-        if self.claimed_samples and num_read < 0.99 * self.claimed_samples - allowed:
+        tolerance = MAX_MISSING_SECONDS * self.sample_rate
+        if self.claimed_samples and num_read < 0.99 * self.claimed_samples - tolerance:
             return CUT_SHORT
         return None
 
     def close(self) -> None:
-        self._process.kill()  # no harm after its end
+        """End ffmpeg and free the pipe."""
+        self._process.kill()  # harmless after its end
         self._process.communicate()
         self._errors.close()
 
 
 def seconds_of(text: Any) -> float | None:
+    """ffprobe's duration as a number in (0, 1e9), or None."""
     try:
         seconds = float(text)
     except (TypeError, ValueError):
@@ -142,7 +149,7 @@ def seconds_of(text: Any) -> float | None:
 
 
 def ffmpeg_subtype(stream: dict[str, Any]) -> str:
-    """The subtype that holds what ffprobe describes. Decoders of lossy codecs give floats."""
+    """The WAV subtype that holds a stream's values; PCM_16 for lossy codecs, which decode to floats."""
     kind = str(stream.get("sample_fmt", "")).removesuffix("p")  # p: planar
     if kind in ("flt", "dbl") and str(stream.get("codec_name", "")).startswith(("pcm_", "wavpack")):
         return {"flt": "FLOAT", "dbl": "DOUBLE"}[kind]

@@ -1,4 +1,4 @@
-"""How results are called: a query as part of a file name."""
+"""File names of results, made from the recording's name and the query."""
 
 import hashlib
 import re
@@ -14,39 +14,41 @@ HARMLESS = re.compile(r"[\s.,;:!?\"-]+")
 def slug(query: str) -> str:
     """The words of a query joined by "-": 1 to 60 bytes of a-z, 0-9 and "-", never a path.
 
-    Case, white space and the punctuation of sentences go without trace. Where anything else was
-    lost (accents, other scripts, emoji, slashes, length), a hash of the query follows, so that
-    two queries share a slug only if they read the same.
+    Case, white space and punctuation are dropped. If anything else is lost (accents, other scripts, emoji,
+    slashes, length), a hash of the query follows, so that different queries have different slugs.
     """
-    spoken = re.sub("['\N{RIGHT SINGLE QUOTATION MARK}]", "", unicodedata.normalize("NFC", query))
-    spoken = spoken.lower()
-    plain = unicodedata.normalize("NFKD", spoken).encode("ascii", "ignore").decode()
+    lower = re.sub("['\N{RIGHT SINGLE QUOTATION MARK}]", "", unicodedata.normalize("NFC", query))
+    lower = lower.lower()
+    plain = unicodedata.normalize("NFKD", lower).encode("ascii", "ignore").decode()
     words = "-".join(re.findall("[a-z0-9]+", plain))
-    kept_all = words == HARMLESS.sub("-", spoken).strip("-")
-    if kept_all and 0 < len(words) <= MAX_BYTES and not RESERVED.fullmatch(words):
+    is_lossless = words == HARMLESS.sub("-", lower).strip("-")
+    if is_lossless and 0 < len(words) <= MAX_BYTES and not RESERVED.fullmatch(words):
         return words
-    # surrogatepass: a command line may hand over bytes that are not text
-    digest = hashlib.sha256(" ".join(spoken.split()).encode("utf-8", "surrogatepass")).hexdigest()
-    room = MAX_BYTES - HASH_LETTERS - 1
-    if len(words) > room:
-        words = words[: room + 1].rpartition("-")[0] or words[:room]
+    # surrogatepass: command-line arguments may contain bytes that are not valid text.
+    digest = hashlib.sha256(" ".join(lower.split()).encode("utf-8", "surrogatepass")).hexdigest()
+    max_bytes = MAX_BYTES - HASH_LETTERS - 1
+    if len(words) > max_bytes:
+        words = words[: max_bytes + 1].rpartition("-")[0] or words[:max_bytes]
     return f"{words or 'query'}-{digest[:HASH_LETTERS]}"
 
 
 def shortened(stem: str) -> str:
-    """The stem, or where a result's name would pass 255 bytes its beginning and a hash of all of it."""
+    """The stem; if a result's name would exceed 255 bytes, its beginning and a hash of the whole."""
     stored = stem.encode("utf-8", "surrogateescape")
     if len(stored) <= MAX_STEM_BYTES:
         return stem
     digest = hashlib.sha256(stored).hexdigest()[:HASH_LETTERS]
-    kept = stored[: MAX_STEM_BYTES - HASH_LETTERS - 1].decode("utf-8", "ignore")
-    return f"{kept}-{digest}"
+    beginning = stored[: MAX_STEM_BYTES - HASH_LETTERS - 1].decode("utf-8", "ignore")
+    return f"{beginning}-{digest}"
 
 
 def result_names(
     stem: str, query: str, residual: bool, common: bool = False, ending: str = "wav"
 ) -> list[str]:
-    """Of the target's file and, if asked for, the residual's; `common`: one residual of all queries."""
+    """Names of the target's file, STEM.QUERY.wav, and if `residual` of STEM.QUERY.residual.wav.
+
+    common: whether all queries share one residual, STEM.residual.wav. ending: without the dot.
+    """
     stem = shortened(stem)
     base = f"{stem}.{slug(query)}"
     rest = stem if common else base

@@ -1,4 +1,4 @@
-"""Results as FLAC: half the size of WAV, and the same samples."""
+"""Results as FLAC: the same samples as WAV at about half the size."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ..storage.temporary import temporary_path
 from .source import AudioError
 
 FORMATS = ("wav", "flac")
-SUBTYPES = {"PCM_U8": "PCM_16", "PCM_16": "PCM_16"}  # of FLAC, for those of WAV
-WIDEST = "PCM_24"  # libsndfile's FLAC holds no more, and no floats
+SUBTYPES = {"PCM_U8": "PCM_16", "PCM_16": "PCM_16"}  # WAV subtype to FLAC subtype
+WIDEST = "PCM_24"  # the most that libsndfile writes; FLAC has no floats
 MAX_CHANNELS, MAX_RATE = 8, 655350  # RFC 9639, section 9.1
 BLOCK_SAMPLES = 1 << 16
 
@@ -19,12 +19,12 @@ Commit = Callable[[Path, Path], object]
 
 
 def flac_subtype(subtype: str) -> str:
-    """The one that holds all values of a WAV file's subtype, or else 24 bits."""
+    """The FLAC subtype that holds all values of a WAV subtype, or 24 bits if none does."""
     return SUBTYPES.get(subtype, WIDEST)
 
 
 def check_flac(path: Path, sample_rate: int, num_channels: int) -> None:
-    """AudioError for a recording whose rate or channels FLAC cannot hold."""
+    """Raise AudioError if FLAC cannot hold a recording of this rate in Hz and number of channels."""
     if num_channels > MAX_CHANNELS or sample_rate > MAX_RATE:
         raise AudioError(
             f"{path}: FLAC holds up to {MAX_CHANNELS} channels and {MAX_RATE} Hz, not {num_channels} and "
@@ -33,8 +33,10 @@ def check_flac(path: Path, sample_rate: int, num_channels: int) -> None:
 
 
 def as_flac(commit: Commit) -> Commit:
-    """What an `AudioWriter` of integer samples gives its WAV file to: that is written again as FLAC, which
-    `commit` gives its name."""
+    """A `commit` for an AudioWriter of integer samples that converts its WAV file to FLAC.
+
+    commit: moves the finished FLAC file to its path. Raises AudioError if it cannot be written.
+    """
 
     def convert(wav: Path, path: Path) -> None:
         import soundfile
@@ -50,7 +52,7 @@ def as_flac(commit: Commit) -> Commit:
         except soundfile.LibsndfileError as error:
             raise AudioError(f"cannot write {path}: {error}: choose another folder") from error
         finally:
-            with contextlib.suppress(OSError):  # gone already where all went well
+            with contextlib.suppress(OSError):  # already moved if all went well
                 temporary.unlink()
 
     return convert

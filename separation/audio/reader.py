@@ -1,6 +1,6 @@
-"""Recordings read in blocks, by everybody: all that libsndfile reads, and with ffmpeg all it reads.
+"""Reading recordings in blocks, for the whole package: by libsndfile, and by ffmpeg if it is installed.
 
-What is in a file is found out by reading it: see `containers`.
+Headers are checked against the bytes in the file: see `containers`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ MAX_VALUES = 1 << 22  # samples times channels of a block
 class AudioReader:
     """A recording of any length as (c, t) blocks, full scale at 1; use it as a context manager.
 
-    Recordings joined in one file are one. subtype: of a WAV file that holds the same values; for a
-    lossy format PCM_16. claimed_samples: what the header says, or None; it may be wrong and only
-    serves progress bars. complaints: after reading, what is wrong with the file, which is also said as
-    a warning unless `quiet`. AudioError, one line, for whatever cannot be read.
+    Recordings joined in one file are read as one. sample_rate: in Hz. subtype: of a WAV file that holds the
+    same values; PCM_16 for lossy formats. claimed_samples: length by the header, or None; it may be wrong
+    and serves only progress bars. complaints: after reading, what is wrong with the file; also logged as a
+    warning unless `quiet`.
+    Raises AudioError, in one line, for files that cannot be read.
     """
 
     def __init__(self, path: str | Path, quiet: bool = False) -> None:
@@ -47,15 +48,15 @@ class AudioReader:
         self.sample_rate = self._source.sample_rate
         self.num_channels = self._source.num_channels
         self.subtype = self._source.subtype
-        alone = len(self._parts) == 1
-        self.claimed_samples = self._source.claimed_samples if alone else None
+        has_one_part = len(self._parts) == 1
+        self.claimed_samples = self._source.claimed_samples if has_one_part else None
 
     def blocks(self, block_samples: int, start: int = 0) -> Iterator[Waveform]:
-        """Blocks of at most (c, block_samples) from sample `start` on, as sample_dtype(subtype).
+        """Yield blocks (c, t), 1 <= t <= block_samples, from sample `start` on; once per reader.
 
-        That is float32, or float64 where the file holds more, so that no value is rounded. Of many
-        channels they are shorter. Once per reader. AudioError for no audio at all, damage, and NaN or
-        infinite samples; a file that ends early is read to its end, with a warning.
+        The type is sample_dtype(subtype): float32, or float64 if the file holds more bits, so that no value
+        is rounded. Blocks of many channels are shorter. A file that ends early is read to its end, with a
+        warning. Raises AudioError for a file without audio, damage, and NaN or infinite samples.
         """
         block_samples = max(1, min(block_samples, MAX_VALUES // self.num_channels))
         num_read = 0
@@ -70,21 +71,22 @@ class AudioReader:
             for samples in self._samples(block_samples, num_read):
                 num_read += len(samples)
                 if num_read > start:
-                    wanted = samples[max(0, start - (num_read - len(samples))) :]
-                    yield np.array(wanted.T, dtype=sample_dtype(self.subtype), order="C")
+                    samples = samples[max(0, start - (num_read - len(samples))) :]
+                    yield np.array(samples.T, dtype=sample_dtype(self.subtype), order="C")
             with named(self.path):
-                said = self._source.complaint(num_read - num_before - skipped)
-            self.complaints += [said] if (said := part.complaint or said) else []
+                complaint = self._source.complaint(num_read - num_before - skipped)
+            if complaint := part.complaint or complaint:
+                self.complaints.append(complaint)
         if num_read == 0:
             reason = f" ({self.complaints[0]})" if self.complaints else ""
             raise AudioError(f"{self.path} holds no audio{reason}: record or export it again")
         if self.complaints and not self.quiet:
             seconds = num_read / self.sample_rate
-            what = "; ".join(dict.fromkeys(self.complaints))
-            logger.warning("%s: %s; %.2f s of audio were read", self.path, what, seconds)
+            complaints = "; ".join(dict.fromkeys(self.complaints))
+            logger.warning("%s: %s; %.2f s of audio were read", self.path, complaints, seconds)
 
     def _samples(self, block_samples: int, num_before: int) -> Iterator[Waveform]:
-        """The current part's, (t, c), checked to be finite. num_before: read of the file so far."""
+        """Blocks (t, c) of the current part, checked to be finite. num_before: samples of earlier parts."""
         while True:
             with named(self.path):
                 samples = self._source.read(block_samples)
@@ -101,7 +103,10 @@ class AudioReader:
             yield samples
 
     def _open_next(self, part: Part, num_read: int) -> list[str]:
-        """Go on with another recording of the file, brought to the rate and channels of the first."""
+        """Open the next recording of the file, converted to the rate and channels of the first.
+
+        num_read: samples so far, for messages. Returns complaints.
+        """
         self.close()
         rate, channels = self.sample_rate, self.num_channels
         with named(self.path):
@@ -121,10 +126,11 @@ class AudioReader:
         return [f"it {change}, which was converted"]
 
     def read(self) -> Waveform:
-        """All of it, (c, t)."""
+        """The whole recording, (c, t); raises as `blocks` does."""
         return np.concatenate(list(self.blocks(1 << 16)), axis=1)
 
     def close(self) -> None:
+        """Close the file, or end ffmpeg."""
         self._source.close()
 
     def __enter__(self) -> AudioReader:
@@ -140,6 +146,7 @@ class AudioReader:
 
 
 def check_file(path: Path) -> None:
+    """Raise AudioError unless the path is a regular file of at least one byte."""
     if not path.exists():
         raise AudioError(f"{path} does not exist: check the name")
     if path.is_dir():
@@ -151,18 +158,22 @@ def check_file(path: Path) -> None:
 
 
 def parts_of(path: Path) -> tuple[Part, ...]:
+    """The recordings in a file, remembered until its size or time of change differs."""
     state = os.stat(path)
-    return surveyed(path, state.st_size, state.st_mtime_ns)
+    return _cached_survey(path, state.st_size, state.st_mtime_ns)
 
 
-@lru_cache(maxsize=4096)  # training reads parts of the same recordings again and again
-def surveyed(path: Path, size: int, modified_ns: int) -> tuple[Part, ...]:
+@lru_cache(maxsize=4096)  # training reads segments of the same recordings many times
+def _cached_survey(path: Path, size: int, modified_ns: int) -> tuple[Part, ...]:
     return survey(path)
 
 
 def open_part(path: Path, part: Part) -> Source:
-    """By content, never by the file's extension; AudioError if nothing here can read it."""
-    if part.noisy and ffmpeg.is_installed():  # its messages are caught, those of libmpg123 are not
+    """A decoder for one recording, chosen by content and not by the file's extension.
+
+    Raises AudioError if no decoder reads it.
+    """
+    if part.noisy and ffmpeg.is_installed():  # ffmpeg's messages are caught, libmpg123's are not
         try:
             return ffmpeg.FfmpegSource(path, part)
         except AudioError:
@@ -185,7 +196,10 @@ def open_part(path: Path, part: Part) -> Source:
 
 
 def read_from(path: Path, first: int, num_samples: int) -> Waveform:
-    """At most num_samples from sample `first` on, (c, t); (c, 0) where the recording ends before."""
+    """At most num_samples from sample `first` on, (c, t); (c, 0) if the recording ends before.
+
+    Raises as `AudioReader` does.
+    """
     with AudioReader(path) as reader:
         pieces, num_read = [], 0
         for block in reader.blocks(min(num_samples, 1 << 16), first):
@@ -198,8 +212,10 @@ def read_from(path: Path, first: int, num_samples: int) -> Waveform:
 
 
 def length_and_rate(path: Path) -> tuple[int, int]:
-    """How many samples there are, as one recording's header claims, of several by reading them; and how
-    many a second."""
+    """Length in samples and sample rate in Hz.
+
+    The length is the header's claim; a file of several recordings is read to count its samples.
+    """
     with AudioReader(path) as reader:
         if reader.claimed_samples is not None:
             return reader.claimed_samples, reader.sample_rate
@@ -209,20 +225,25 @@ def length_and_rate(path: Path) -> tuple[int, int]:
 def read_mono(
     path: Path, sample_rate: int, max_seconds: float | None = None
 ) -> NDArray[np.float32]:
-    """The mean of its channels at sample_rate in Hz, (t,) float32, of all or its first seconds."""
+    """The mean of a recording's channels, resampled to sample_rate in Hz: (t,), float32, t >= 1.
+
+    max_seconds: read at most this much from the beginning. Raises as `AudioReader` does.
+    """
     import soxr
 
     with AudioReader(path) as reader:
-        most = None if max_seconds is None else max(1, round(max_seconds * reader.sample_rate))
+        max_samples = (
+            None if max_seconds is None else max(1, round(max_seconds * reader.sample_rate))
+        )
         pieces, num_read = [], 0
         for block in reader.blocks(1 << 16):
             pieces.append(block.mean(axis=0, dtype=np.float64).astype(np.float32))
             num_read += block.shape[1]
-            if most is not None and num_read >= most:
+            if max_samples is not None and num_read >= max_samples:
                 break
         rate = reader.sample_rate
-    mono = np.concatenate(pieces)[:most]
+    mono = np.concatenate(pieces)[:max_samples]
     if rate == sample_rate:
         return mono
     resampled: NDArray[np.float32] = soxr.resample(mono, rate, sample_rate, quality="HQ")
-    return resampled if len(resampled) else mono[:1]  # soxr rounds one sample down to none
+    return resampled if len(resampled) else mono[:1]  # soxr may round one sample down to none

@@ -1,4 +1,4 @@
-"""Change of sample rate for waveforms of any length that arrive in blocks."""
+"""Resampling of waveforms that arrive in blocks."""
 
 from functools import lru_cache
 
@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 
 
 def resampled_length(num_samples: int, input_rate: int, output_rate: int) -> int:
-    """Samples after resampling, rounded up: one sample never becomes none.
+    """Length after resampling, rounded up, so that one sample never becomes none.
 
-    There and back is never shorter than the original, so that returning only trims.
+    Resampling there and back is never shorter than the original: the way back only trims.
     """
     return -(-num_samples * output_rate // input_rate)
 
 
 class StreamResampler:
-    """Resamples (c, t) blocks of any lengths; the blocks joined equal the whole at once.
+    """Resamples (c, t) blocks of any lengths, with the same result as for the whole waveform at once.
 
-    soxr's "HQ": passband to 91 % of the lower Nyquist frequency, error below -120 dB, no delay
-    left in the output. Equal rates pass through unchanged. Output is float32.
+    By soxr's "HQ": passband to 91 % of the lower Nyquist frequency, errors below -120 dB, output aligned
+    with the input. With equal rates, samples pass through unchanged. Rates in Hz; output float32.
     """
 
     def __init__(self, input_rate: int, output_rate: int, num_channels: int) -> None:
@@ -33,22 +33,26 @@ class StreamResampler:
             )
 
     def process(self, block: NDArray[np.floating]) -> NDArray[np.float32]:
-        """block: (c, t), t >= 0. Returns (c, t'): what is ready, often later than it came in."""
+        """block: (c, t), t >= 0. Returns the samples that are ready, (c, t'), t' >= 0.
+
+        Raises ValueError for another number of channels.
+        """
         if block.ndim != 2 or block.shape[0] != self.num_channels:
             raise ValueError(f"expected ({self.num_channels}, t), got {block.shape}")
         self._num_in += block.shape[1]
         return self._resample(block, last=False)
 
     def flush(self, total_samples: int | None = None) -> NDArray[np.float32]:
-        """The end, (c, t'), which makes all output together exactly total_samples long.
+        """The remaining samples, (c, t'), so that the whole output is exactly total_samples long.
 
-        Default: resampled_length of what came in. Give the original length on the way back.
+        total_samples: by default resampled_length of the input; give the original length when resampling
+        back to the original rate.
         """
         if total_samples is None:
             total_samples = resampled_length(self._num_in, self.input_rate, self.output_rate)
         missing = total_samples - self._num_out
-        assert missing >= 0, f"{self._num_out} samples are out, {total_samples} were wanted"
-        # Silence after the end: soxr rounds its own total, which may be one sample short of ours.
+        assert missing >= 0, f"{self._num_out} samples are out, expected {total_samples}"
+        # Silence is appended, since soxr's own total may be one sample less.
         needed = resampled_length(total_samples + 1, self.output_rate, self.input_rate)
         silence = np.zeros((self.num_channels, max(1, needed - self._num_in + 1)), np.float32)
         return self._resample(silence, last=True)[:, :missing]

@@ -1,4 +1,4 @@
-"""The sample formats of WAV files, and splitting a mixture so that its parts sum to it in them.
+"""Sample formats of WAV files, and quantising a target and a residual so that they sum to the mixture.
 
 A subtype is libsndfile's name: PCM_U8, PCM_16, PCM_24, PCM_32, FLOAT or DOUBLE. PCM of n bits
 holds the multiples of 2**(1 - n) in [-1, 1): on this grid sums and differences are exact.
@@ -17,14 +17,14 @@ SUBTYPES = PCM_BITS | FLOAT_BITS
 
 
 def sample_dtype(subtype: str) -> np.dtype[Any]:
-    """The smallest float that holds every value of the subtype exactly."""
+    """The smallest floating-point type that holds every value of the subtype exactly."""
     return np.dtype(np.float64 if subtype in ("PCM_32", "DOUBLE") else np.float32)
 
 
 def quantise(waveform: Waveform, subtype: str) -> Waveform:
-    """The nearest values a file of this subtype can hold, as sample_dtype(subtype).
+    """The nearest values that a file of this subtype holds, as sample_dtype(subtype).
 
-    Written and read again they come back bit-equal. PCM clamps what is beyond full scale.
+    They survive writing and reading bit by bit. PCM clamps values beyond full scale.
     """
     samples = waveform.astype(sample_dtype(subtype))
     if subtype in FLOAT_BITS:
@@ -34,12 +34,12 @@ def quantise(waveform: Waveform, subtype: str) -> Waveform:
 
 
 def split(mixture: Waveform, target: Waveform, subtype: str) -> tuple[Waveform, Waveform]:
-    """Target and residual that a file of this subtype holds and that sum to the mixture.
+    """Quantise the target, and a residual with which it sums to the mixture.
 
-    mixture, target: (c, t). Returns two of sample_dtype(subtype), same shape. In PCM the sum is
-    exact wherever the mixture lies on the subtype's grid, as it does when read from such a file;
-    for this the target moves by half a step at most, or more where the residual would clip.
-    In floats the residual is rounded once: the sum is right within half an ulp of the residual.
+    mixture, target: (c, t). Returns target and residual, same shape, as sample_dtype(subtype). In PCM the
+    sum is exact if the mixture lies on the subtype's grid, as it does when read from such a file; for
+    this the target is moved by at most half a step, or more where the residual would clip. For float
+    subtypes the residual is rounded once: the sum is right to half an ulp of the residual.
     """
     if subtype in FLOAT_BITS:
         part = quantise(target, subtype)
@@ -48,21 +48,21 @@ def split(mixture: Waveform, target: Waveform, subtype: str) -> tuple[Waveform, 
     low, high = -steps, steps - 1
     dtype = sample_dtype(subtype)
     whole = np.rint(mixture.astype(dtype) * steps)
-    wanted = np.rint(np.clip(target.astype(dtype), -1, 1) * steps)
-    # Both parts must lie in [low, high]. Decoded MP3 overshoots full scale: there the residual
-    # keeps the overshoot, for the writer to clamp and count, and the target stays clean.
+    nearest = np.rint(np.clip(target.astype(dtype), -1, 1) * steps)
+    # Both parts must lie in [low, high]. Decoded MP3 may exceed full scale: the residual keeps the excess,
+    # which the writer clamps and counts, and the target stays in range.
     inside = np.clip(whole, low, high)
-    part = np.clip(wanted, np.maximum(low, inside - high), np.minimum(high, inside - low))
+    part = np.clip(nearest, np.maximum(low, inside - high), np.minimum(high, inside - low))
     return part / steps, (whole - part) / steps
 
 
 def encode(samples: Waveform, subtype: str) -> bytes:
-    """samples: (c, t) from `quantise`. Returns the bytes of a WAV file's data chunk."""
+    """samples (c, t) from `quantise` as interleaved bytes of a WAV file's data chunk."""
     interleaved = np.ascontiguousarray(samples.T)
     if subtype in FLOAT_BITS:
         return interleaved.astype(f"<f{FLOAT_BITS[subtype] // 8}").tobytes()
     integers = (interleaved * 2.0 ** (PCM_BITS[subtype] - 1)).astype("<i4")
-    if subtype == "PCM_U8":  # the one unsigned format of WAV
+    if subtype == "PCM_U8":  # the only unsigned format of WAV
         return (integers + 128).astype(np.uint8).tobytes()
     num_bytes = PCM_BITS[subtype] // 8
     return integers.view(np.uint8).reshape(-1, 4)[:, :num_bytes].tobytes()

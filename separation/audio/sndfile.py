@@ -1,4 +1,4 @@
-"""Recordings that libsndfile decodes, and uncompressed samples whose header is not to be believed."""
+"""Decoding by libsndfile, and reading of uncompressed samples whose header claims too few."""
 
 from __future__ import annotations
 
@@ -39,12 +39,16 @@ UNKNOWN_FRAMES = 2**62  # libsndfile's counts from here on mean "not known"
 
 
 class SndfileSource:
-    """WAV, FLAC, Ogg, MP3, AIFF and others, decoded by libsndfile."""
+    """WAV, FLAC, Ogg, MP3, AIFF and others, decoded by libsndfile; see `Source`.
+
+    stored_subtype: libsndfile's name of the file's own format. Raises soundfile.SoundFileError for what
+    libsndfile does not read, AudioError for a rate or number of channels that is out of range.
+    """
 
     def __init__(self, path: Path, part: Part) -> None:
         self.path, self.part = path, part
-        # Not its name: by name, text called .mp3 is decoded as MP3. And the file's number, not the
-        # file: libsndfile's calls into Python swallow the exceptions of signal handlers (Ctrl-C).
+        # Not opened by name, since text called .mp3 would be decoded as MP3. And by file descriptor, since
+        # libsndfile's calls into a Python file swallow exceptions of signal handlers (Ctrl-C).
         self._raw: BinaryIO = path.open("rb")
         try:
             if (part.start, part.stop) != (0, os.fstat(self._raw.fileno()).st_size):
@@ -68,11 +72,12 @@ class SndfileSource:
             raise
 
     def read(self, num_samples: int) -> Waveform:
+        """As `Source.read`; AudioError for damaged data."""
         dtype = sample_dtype(self.subtype).name
         try:
             samples: Waveform = self._file.read(num_samples, dtype=dtype, always_2d=True)
         except soundfile.SoundFileError as error:
-            seconds = max(self._file.tell(), 0) / self.sample_rate  # -1 where it is lost
+            seconds = max(self._file.tell(), 0) / self.sample_rate  # -1 if the position is unknown
             raise AudioError(
                 f"{self.path} is damaged after {seconds:.1f} s: copy it again, or save what is "
                 f"left with ffmpeg -i {self.path.name} repaired.wav"
@@ -80,6 +85,7 @@ class SndfileSource:
         return samples
 
     def skip(self, num_samples: int) -> bool:
+        """As `Source.skip`."""
         if self.claimed_samples is None or num_samples > self.claimed_samples:
             return False
         try:
@@ -90,6 +96,7 @@ class SndfileSource:
         return True
 
     def complaint(self, num_read: int) -> str | None:
+        """As `Source.complaint`."""
         claim = re.search(r"(?:data|SSND) *: (\d+) \(should be (\d+)\)", self._file.extra_info)
         cut_short = claim and int(claim[2]) < int(claim[1]) < STREAMED_BYTES
         num_read += self._num_skipped
@@ -104,24 +111,25 @@ class SndfileSource:
         return None
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
         self._raw.close()
 
 
 def cut_out(file: BinaryIO, part: Part) -> BinaryIO:
-    """The part's bytes as a file of their own, which nobody else sees."""
-    own = tempfile.TemporaryFile()
+    """The part's bytes as an anonymous temporary file."""
+    copy = tempfile.TemporaryFile()
     file.seek(part.start)
     left = part.stop - part.start
     while left and (block := file.read(min(left, 1 << 20))):
-        own.write(block)
+        copy.write(block)
         left -= len(block)
-    own.seek(0)
-    return own
+    copy.seek(0)
+    return copy
 
 
 class RawSource:
-    """Uncompressed samples up to the part's end, in the format that `header` describes."""
+    """Uncompressed samples from raw_offset to the part's end, in the format of `header`; see `Source`."""
 
     def __init__(self, path: Path, part: Part, header: SndfileSource) -> None:
         assert part.raw_offset is not None
@@ -136,6 +144,7 @@ class RawSource:
         self._left = self.claimed_samples or 0
 
     def read(self, num_samples: int) -> Waveform:
+        """As `Source.read`."""
         data = self._file.read(min(num_samples, self._left) * self._frame_bytes)
         data = data[: len(data) // self._frame_bytes * self._frame_bytes]
         samples = decoded(data, self._stored, self.part.big_endian, sample_dtype(self.subtype))
@@ -143,6 +152,7 @@ class RawSource:
         return samples.reshape(-1, self.num_channels)
 
     def skip(self, num_samples: int) -> bool:
+        """As `Source.skip`."""
         if num_samples > self._left:
             return False
         self._file.seek(num_samples * self._frame_bytes, os.SEEK_CUR)
@@ -150,20 +160,22 @@ class RawSource:
         return True
 
     def complaint(self, num_read: int) -> str | None:
-        return None  # the part's own says it
+        """None: `Part.complaint` has already told that the header is wrong."""
+        return None
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
 
 def decoded(data: bytes, subtype: str, big_endian: bool, dtype: np.dtype[np.floating]) -> Waveform:
-    """Stored samples as floats, full scale at 1, exactly as libsndfile scales them."""
+    """Stored samples as floats (values,), full scale at 1, scaled exactly as libsndfile does."""
     order = ">" if big_endian else "<"
     if subtype in ("FLOAT", "DOUBLE"):
         return np.frombuffer(data, f"{order}f{BYTES_OF[subtype]}").astype(dtype)
     if subtype == "PCM_U8":
         return (np.frombuffer(data, np.uint8).astype(dtype) - 128) / 128
-    if subtype == "PCM_24":  # three bytes become the upper ones of four
+    if subtype == "PCM_24":  # as the upper three bytes of an int32
         padded = np.zeros((len(data) // 3, 4), np.uint8)
         padded[:, slice(0, 3) if big_endian else slice(1, 4)] = np.frombuffer(
             data, np.uint8

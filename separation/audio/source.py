@@ -1,4 +1,4 @@
-"""What a way of decoding provides, and what its errors become."""
+"""The interface of decoders, and their errors as one-line messages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ MAX_CHANNELS = 1024
 
 
 class AudioError(ValueError):
-    """A recording that cannot be read or written: one line naming the file and the remedy."""
+    """A recording that cannot be read or written; the message is one line with the file and the remedy."""
 
 
 class Source(Protocol):
-    """One recording that is being decoded. subtype: of a WAV file that holds the same values.
-    claimed_samples: what its header says, or None."""
+    """One recording that is being decoded.
+
+    sample_rate: in Hz. subtype: of a WAV file that holds the same values. claimed_samples: length by the
+    header, or None.
+    """
 
     sample_rate: int
     num_channels: int
@@ -27,23 +30,25 @@ class Source(Protocol):
     claimed_samples: int | None
 
     def read(self, num_samples: int) -> Waveform:
-        """The next samples, (t, c), at most so many; none only at the end."""
+        """The next samples, (t, c), t <= num_samples; t = 0 only at the end."""
         ...
 
     def skip(self, num_samples: int) -> bool:
-        """Go on so many samples later; False where only reading gets there."""
+        """Skip num_samples from the beginning; False if they have to be read instead."""
         ...
 
     def complaint(self, num_read: int) -> str | None:
-        """After the end: why the file is thought to be cut short or damaged, or None."""
+        """After the end: why the file seems cut short or damaged, or None. num_read: samples read."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free files and processes."""
+        ...
 
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Whatever is raised within, by whichever library, as an AudioError that names the file."""
+    """A context that turns every exception, of any library, into an AudioError that names the file."""
     try:
         yield
     except AudioError:
@@ -62,6 +67,7 @@ def named(path: Path) -> Iterator[None]:
 
 
 def check_properties(path: Path, sample_rate: int, num_channels: int) -> None:
+    """Raise AudioError for a sample rate in Hz or a number of channels that no recording has."""
     if not (MIN_RATE <= sample_rate <= MAX_RATE and 1 <= num_channels <= MAX_CHANNELS):
         raise AudioError(
             f"{path} claims {num_channels} channels at {sample_rate} Hz; expected 1 to "

@@ -1,4 +1,4 @@
-"""WAV files written block by block, complete or not at all."""
+"""Writing WAV files block by block; a file appears only when it is complete."""
 
 import contextlib
 import errno
@@ -25,12 +25,15 @@ RIFF_LIMIT = 2**32 - 1  # bytes that the 32-bit sizes of a plain WAV file can st
 
 
 class AudioWriter:
-    """Writes (c, t) blocks to a WAV file, which appears under its name when all went well.
+    """Writes (c, t) blocks to a WAV file; a context manager.
 
-    Until then it lies beside it under a temporary name; an error or an interrupt removes it.
-    Above 4 GiB the file becomes RF64. PCM clamps what is beyond full scale, and says so at the
-    end. An existing file is replaced. A context manager; peak and num_clipped may be read after.
-    commit: what gives the file its name, as `Results.commit`, which lists it.
+    The file has a temporary name in the same folder until the context ends without an error; otherwise it is
+    removed. An existing file is replaced. Above 4 GiB the file becomes RF64. PCM clamps samples beyond full
+    scale and logs a warning at the end.
+
+    sample_rate: in Hz. subtype: see `sample_format`. commit: moves the finished file to its path, as
+    `Results.commit`, which also lists it. peak, num_clipped, num_samples: of what was written so far.
+    Raises AudioError if the file cannot be written, ValueError for an unknown subtype.
     """
 
     def __init__(
@@ -61,11 +64,11 @@ class AudioWriter:
         return self
 
     def write(self, waveform: Waveform) -> None:
-        """waveform: (c, t), full scale at 1. AudioError, and no file, for NaN or infinity."""
+        """Append waveform (c, t), full scale at 1. Raises AudioError for NaN and infinite samples."""
         assert self._file is not None, "write inside a with statement"
         if waveform.ndim != 2 or waveform.shape[0] != self.num_channels:
             raise ValueError(f"expected ({self.num_channels}, t), got {waveform.shape}")
-        with np.errstate(over="ignore"):  # infinite in float32: refused below
+        with np.errstate(over="ignore"):  # overflows become infinite and are refused below
             samples = waveform.astype(sample_dtype(self.subtype), copy=False)
         if samples.size == 0:
             return
@@ -96,9 +99,9 @@ class AudioWriter:
                 with self._explained():
                     self._finish(self._file)
         finally:
-            with contextlib.suppress(OSError):  # a full disk is reported once
+            with contextlib.suppress(OSError):  # a full disk has been reported already
                 self._file.close()
-            with contextlib.suppress(OSError):  # gone already where all went well
+            with contextlib.suppress(OSError):  # already moved if all went well
                 self._temporary.unlink()
         if kind is None and self.num_clipped:
             logger.warning(
@@ -119,9 +122,9 @@ class AudioWriter:
         return self.num_samples * self.num_channels * SUBTYPES[self.subtype] // 8
 
     def _header(self) -> bytes:
-        """Everything up to the samples, of the same length whatever their number.
+        """The header, of the same length for any number of samples.
 
-        EBU Tech 3306: a JUNK chunk keeps room for the 64-bit sizes of a file that becomes RF64.
+        A JUNK chunk reserves the space for the 64-bit sizes of RF64 (EBU Tech 3306).
         """
         bits, is_float = SUBTYPES[self.subtype], self.subtype in FLOAT_BITS
         frame_bytes, data_bytes = self.num_channels * bits // 8, self._data_bytes()
@@ -136,7 +139,7 @@ class AudioWriter:
         else:
             name = b"RF64"
             sizes = b"ds64" + struct.pack("<IQQQI", 28, riff_bytes, data_bytes, self.num_samples, 0)
-        large = name == b"RF64"  # then every 32-bit size reads "see ds64"
+        large = name == b"RF64"  # then every 32-bit size refers to the ds64 chunk
         header = name + struct.pack("<I", 2**32 - 1 if large else riff_bytes) + b"WAVE" + sizes
         header += b"fmt " + struct.pack("<I", len(fmt)) + fmt
         if is_float:
@@ -145,7 +148,7 @@ class AudioWriter:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Errors of the operating system as one line that names the file."""
+        """Turn an OSError into an AudioError that names the file."""
         try:
             yield
         except OSError as error:
