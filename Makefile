@@ -26,12 +26,13 @@ COMPILE := $(or $(UV),uv) pip compile pyproject.toml --constraint requirements/c
     --universal --fork-strategy fewest --python-version 3.11 --only-binary :all: \
     --generate-hashes --no-emit-index-url --custom-compile-command "make requirements" --quiet
 
-.PHONY: help demo test test-slow lint types docs requirements clean
+.PHONY: help demo test test-slow mutants lint types docs requirements clean
 
 help:
 	@echo "make demo          separate a scene by text"
 	@echo "make test          run the tests, but for the slow ones"
 	@echo "make test-slow     run the slow tests"
+	@echo "make mutants       see that the tests notice mistakes made on purpose"
 	@echo "make lint          ruff: rules and formatting"
 	@echo "make types         mypy, on the wheel"
 	@echo "make docs          build the documentation into site/, offline"
@@ -53,6 +54,10 @@ test: $(BIN)/.test
 
 test-slow: $(BIN)/.test
 	$(PYTEST) -m slow
+
+# Mistakes made on purpose, which the tests must notice; `make mutants ONLY=chunks.py` tries some of them.
+mutants: $(BIN)/.test
+	$(BIN)/python tests/mutants.py $(ONLY)
 
 lint: $(BIN)/.test
 	$(BIN)/ruff check .

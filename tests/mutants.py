@@ -1,0 +1,135 @@
+"""Mutation testing: whether the tests notice mistakes that are made on purpose.
+
+`make mutants` makes each mistake of mutants.toml in a copy of the repository, one at a time, and runs the
+tests named with it, which have to fail. Arguments are words: only mutants with one of them in file or text
+are made. Exits with 1 where one survives, or no longer fits the code.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).parents[1]
+LIST = Path(__file__).with_suffix(".toml")
+LIMIT_SECONDS = 600  # a mutant that hangs is noticed, too
+PASSED, FAILED = 0, 1  # pytest's exit codes; others mean that the tests could not run
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """new in the place of old, which stands once in the file; tests: what pytest is given."""
+
+    file: str
+    old: str
+    new: str
+    tests: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.old.strip()!r} -> {self.new.strip()!r}"
+
+    def text(self, root: Path) -> str:
+        """The file's text with the mistake in it; ValueError where the old text does not stand once."""
+        path = root / self.file
+        before = path.read_text("utf-8") if path.is_file() else ""
+        if (times := before.count(self.old)) != 1:
+            raise ValueError(f"{self}: the old text stands {times} times in the file, not once")
+        return before.replace(self.old, self.new)
+
+
+def read_mutants(path: Path = LIST) -> list[Mutant]:
+    tables = tomllib.loads(path.read_text("utf-8"))["mutant"]
+    return [Mutant(**table) for table in tables]
+
+
+def copy_of(root: Path, place: Path) -> Path:
+    """The repository as `place`/qsep, which is the package qsep to whoever has `place` on its path."""
+    copy = place / "qsep"
+    kept_out = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "site")
+    shutil.copytree(root, copy, ignore=kept_out)
+    shutil.copytree(root / "qsep", copy, ignore=kept_out, dirs_exist_ok=True)
+    shutil.rmtree(copy / "qsep")
+    return copy
+
+
+def work(copy: Path, tests: Sequence[str], log: Path) -> None:
+    """In a process of its own: run the tests in the copy, and leave with pytest's exit code."""
+    import pytest
+
+    os.chdir(copy)
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.exit(pytest.main(["-x", "-p", "no:cacheprovider", "--rootdir", str(copy), *tests]))
+
+
+def run_tests(copy: Path, tests: Sequence[str], log: Path) -> int:
+    """pytest's exit code; FAILED also where the tests do not end within LIMIT_SECONDS."""
+    process = multiprocessing.get_context("fork").Process(target=work, args=(copy, tests, log))
+    process.start()
+    process.join(LIMIT_SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return FAILED
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def judged(mutant: Mutant, copy: Path, log: Path) -> str:
+    """ "killed", "survived", or why the mutant says nothing."""
+    path = copy / mutant.file
+    try:
+        text = mutant.text(copy)
+    except ValueError as error:
+        return f"outdated: {error}"
+    before = path.read_text("utf-8")
+    path.write_text(text, "utf-8")
+    code = run_tests(copy, [mutant.tests], log)
+    path.write_text(before, "utf-8")
+    named = {PASSED: "survived", FAILED: "killed"}
+    return named.get(code) or f"broken: pytest ended with {code}, see\n{log.read_text()}"
+
+
+def judge(mutants: Sequence[Mutant], root: Path = ROOT) -> Iterable[tuple[Mutant, str]]:
+    """Each mutant with its verdict. The tests have to pass without any mistake, or ValueError."""
+    with TemporaryDirectory(prefix="mutants-") as folder:
+        place = Path(folder)
+        copy, log = copy_of(root, place), place / "log"
+        sys.path.insert(0, str(place))
+        os.environ["PYTHONPATH"] = str(place)
+        if run_tests(copy, sorted({mutant.tests for mutant in mutants}), log) != PASSED:
+            raise ValueError(f"the tests fail without any mutant:\n{log.read_text()}")
+        for mutant in mutants:
+            yield mutant, judged(mutant, copy, log)
+
+
+def main(words: Sequence[str]) -> int:
+    # No bytecode: a mutant may have the size and time of the file before it.
+    os.environ["PYTHONDONTWRITEBYTECODE"], sys.dont_write_bytecode = "1", True
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import scipy.signal  # noqa: F401  # loaded once for all the processes that are forked
+    import torch  # noqa: F401
+
+    chosen = [
+        mutant
+        for mutant in read_mutants()
+        if not words or any(word in str(mutant) for word in words)
+    ]
+    killed = 0
+    for mutant, verdict in judge(chosen):
+        killed += verdict == "killed"
+        print(f"{verdict:8} {mutant}", flush=True)
+    print(f"{killed} of {len(chosen)} mutants killed")
+    return int(killed < len(chosen))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
