@@ -39,6 +39,11 @@ def say_error(error: BaseException, about: str = "") -> None:
     if about and about not in text:
         text = f"{about}: {text}"
     print(f"qsep: error: {text}", file=sys.stderr)
+    show_traceback(error)
+
+
+def show_traceback(error: BaseException) -> None:
+    """With --debug."""
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
 

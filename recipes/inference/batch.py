@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,16 +140,22 @@ def separate_files(
 
 def report_results(rows: Sequence[dict[str, Any]], output: Output) -> None:
     """Print a line, or a JSON object, for each result of one input."""
-    from .level_words import level_in_words
-
     for row in rows:
         if output.json:
             print(json.dumps(row))
         elif not output.quiet:
-            print(
-                f"{', '.join(row['files'])}  {row['seconds']:.1f} s, {row['level_db']:.1f} dB of the "
-                f"input: {level_in_words(row['level_db'])}"
-            )
+            print_result(row)
+
+
+def print_result(row: Mapping[str, Any]) -> None:
+    """Print a line for one result: its files, duration and level."""
+    from .level_words import level_in_words
+
+    files = row.get("files") or [each["file"] for each in row["outputs"]]
+    print(
+        f"{', '.join(files)}  {row['seconds']:.1f} s, {row['level_db']:.1f} dB of the "
+        f"input: {level_in_words(row['level_db'])}"
+    )
 
 
 def report_failure(path: Path, error: Exception, as_json: bool) -> None:

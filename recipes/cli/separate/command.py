@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,17 @@ from ..options import (
     RuntimeOption,
 )
 from ..timing import timed
+from .bulk import (
+    AllowOutsideOption,
+    BulkOptions,
+    FromOption,
+    RayOption,
+    ShardOption,
+    SkipExistingOption,
+    WorkersOption,
+    jobs_for,
+    run_in_bulk,
+)
 from .options import (
     CandidatesOption,
     ConsistentOption,
@@ -43,11 +55,13 @@ from .options import (
 if TYPE_CHECKING:
     from qsep.separation.api import Model
 
+    from ...inference.bulk.separating import SeparateWork
+
 logger = logging.getLogger("qsep")
 
 
 def separate(
-    inputs: InputsArgument,
+    inputs: InputsArgument = None,
     query: QueryOption = None,
     query_image: QueryImageOption = None,
     query_audio: QueryAudioOption = None,
@@ -71,6 +85,12 @@ def separate(
     quiet: QuietOption = False,
     overwrite: OverwriteOption = False,
     json_output: JsonOption = False,
+    listing: FromOption = None,
+    allow_outside: AllowOutsideOption = False,
+    skip_existing: SkipExistingOption = False,
+    shard: ShardOption = None,
+    workers: WorkersOption = 1,
+    ray: RayOption = None,
 ) -> None:
     """Extract the sounds that the queries name from recordings.
 
@@ -78,14 +98,18 @@ def separate(
     own sample rate, channels, length and sample format; target and residual sum to the recording.
     """
     from ...inference.batch import check_jobs, separate_files
+    from ...inference.bulk.separating import ModelChoice, SeparateWork
     from ...inference.output import Output
     from ...inference.pipes import PIPE, Pipes
     from .queries import constraints_from, queries_from, words_last
     from .readings import check_queries
 
-    inputs, words = words_last(inputs, bool(query or query_image or query_audio))
+    inputs, words = words_last(inputs or [], bool(query or query_image or query_audio))
     queries = queries_from(query or words, query_image or [], query_audio or [], mix_weight)
-    if not queries:
+    bulk = BulkOptions(listing, allow_outside, skip_existing, shard, workers, ray)
+    if not (inputs or bulk.listing):
+        raise ValueError("no recording: name one, a folder, or a list with --from")
+    if not (queries or bulk.listing):
         raise ValueError("no query: say which sound to extract, as -q 'a dog barking'")
     constraints = constraints_from(
         queries, negative or [], span or [], not_span or [], exclusive, consistent
@@ -95,6 +119,12 @@ def separate(
     quiet = quiet or out == PIPE
     if quiet:
         logger.setLevel(logging.ERROR)
+    if bulk.are_wanted(inputs):
+        output = Output(out, residual, file_format, overwrite, json_output, quiet)
+        choice = ModelChoice(model, device, runtime, precision, candidates, judge)
+        work = SeparateWork(choice, tuple(queries), constraints, output, strict, min_similarity)
+        separate_in_bulk(work, inputs, bulk)
+        return
     with Pipes(list(dict.fromkeys(inputs)), out, len(queries) * (1 + residual)) as pipes:
         output = Output(pipes.out, residual, file_format, overwrite, json_output, quiet)
         results = check_jobs(pipes.inputs, queries, output, exclusive)
@@ -103,6 +133,32 @@ def separate(
         check_queries(separator, described, strict, min_similarity, not (json_output or quiet))
         if not separate_files(separator, pipes.inputs, queries, results, output, constraints):
             sys.exit(SOME_FAILED)
+
+
+def separate_in_bulk(work: SeparateWork, inputs: Sequence[Path], options: BulkOptions) -> None:
+    """Many recordings, with a manifest: exits with SOME_FAILED if some failed."""
+    from ...inference.batch import print_result
+    from .readings import check_queries
+
+    output = work.output
+    jobs = jobs_for(inputs, output, options)
+    for job in jobs:
+        if not work.queries_of(job):
+            raise ValueError(
+                f"{job.path} has no query in the list: give it one there, or all with -q"
+            )
+    model = work.model.load()
+    described = [*work.queries, *work.constraints.negatives]
+    show = not (output.json or output.quiet)
+    check_queries(model, described, work.strict, work.min_similarity, show)
+    run_in_bulk(
+        *(work, jobs, lambda: work.runner(model), work.settings(model)),
+        about={"model": model.name, "queries": [query.name for query in work.queries]},
+        output=output,
+        options=options,
+        command="separate",
+        say=print_result,
+    )
 
 
 def load_model(name: str, device: str, runtime: str, precision: str) -> Model:

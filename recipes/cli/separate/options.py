@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 InputsArgument = Annotated[
-    list[Path],
+    list[Path] | None,
     typer.Argument(
-        help="Recordings; - reads one from standard input. A single recording may be followed by "
-        "the query in words.",
+        help="Recordings, or folders of them; - reads one from standard input. A single recording "
+        "may be followed by the query in words.",
         metavar="INPUT...",
     ),
 ]

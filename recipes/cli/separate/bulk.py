@@ -1,0 +1,148 @@
+"""Options of `qsep separate` and `qsep auto` for many recordings, and the run that they ask for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..options import SOME_FAILED
+
+if TYPE_CHECKING:
+    from ...inference.bulk.jobs import Job
+    from ...inference.bulk.manifest import Row
+    from ...inference.bulk.work import Runner, Work
+    from ...inference.output import Output
+
+FromOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        help="A list of recordings: text (a path a line, then perhaps a tab and a query), CSV or JSONL with "
+        "`input` and perhaps `query`; - reads text from standard input.",
+    ),
+]
+AllowOutsideOption = Annotated[
+    bool, typer.Option("--allow-outside", help="Let --from name files outside the list's folder.")
+]
+SkipExistingOption = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave out what has its results already.")
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(help="Do part I of N, as 2/8: the parts of one command may run anywhere."),
+]
+WorkersOption = Annotated[
+    int, typer.Option(min=1, help="Recordings at a time, each on a process with its own model.")
+]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of a Ray cluster that --workers run on, or local. Needs the extra ray."
+    ),
+]
+
+
+@dataclass(frozen=True)
+class BulkOptions:
+    """See the options' help."""
+
+    listing: Path | None = None
+    allow_outside: bool = False
+    skip_existing: bool = False
+    shard: str | None = None
+    workers: int = 1
+    ray: str | None = None
+
+    def are_wanted(self, inputs: Sequence[Path]) -> bool:
+        """Whether this is a bulk run, which has a manifest: any option of it, or a folder."""
+        return self != BulkOptions() or any(path.is_dir() for path in inputs)
+
+
+def jobs_for(inputs: Sequence[Path], output: Output, options: BulkOptions) -> list[Job]:
+    """Of files, folders and the list, those of the chosen part. ValueError where there are none."""
+    from ...inference.batch import check_writable
+    from ...inference.bulk.jobs import in_shard, jobs_of, merged, parse_shard
+    from ...inference.bulk.lists import read_list
+
+    if Path("-") in (output.folder, *inputs):
+        raise ValueError("- is one recording: folders, lists and their options need files and -o")
+    shard = parse_shard(options.shard) if options.shard else None
+    check_writable(output.folder)
+
+    def jobs() -> Iterator[Job]:
+        yield from jobs_of(inputs, output.folder, result_finder(output.folder))
+        if options.listing is not None:
+            yield from read_list(options.listing, options.allow_outside)
+
+    found = merged(jobs())
+    if not found:
+        raise ValueError(f"{options.listing or 'the command'} names no recordings")
+    return [job for job in found if shard is None or in_shard(job, shard)]
+
+
+def result_finder(out: Path) -> Callable[[Path], bool]:
+    """Whether a file of the folder of results, or below it, is listed there as some command's result."""
+    from qsep.separation.storage.results import LISTING, read_listing
+
+    @cache
+    def listed(folder: Path) -> set[str]:
+        return {name for names in read_listing(folder / LISTING).values() for name in names}
+
+    def is_result(path: Path) -> bool:
+        if path.name in listed(path.parent):
+            return True
+        return path.is_relative_to(out) and path.relative_to(out).as_posix() in listed(out)
+
+    return is_result
+
+
+def run_in_bulk(
+    work: Work,
+    jobs: Sequence[Job],
+    run: Callable[[], Runner],
+    settings: str,
+    about: Mapping[str, Any],
+    output: Output,
+    options: BulkOptions,
+    command: str,
+    say: Callable[[Row], object],
+) -> None:
+    """Do what is left of the jobs; exits with SOME_FAILED if some failed.
+
+    run: what separates in this process. settings: digest of what decides the results. about: the run, for the
+    manifest. say: prints a row that went well.
+    """
+    from qsep.separation.storage.results import Results
+
+    from ...inference.bulk.cluster import on_cluster
+    from ...inference.bulk.jobs import parse_shard
+    from ...inference.bulk.manifest import Manifest
+    from ...inference.bulk.processes import in_processes, in_this_process
+    from ...inference.bulk.run import Plan, Totals, run_jobs, say_totals
+
+    results = Results(output.folder, command, shared=True)
+    shard = parse_shard(options.shard) if options.shard else None
+    manifest = Manifest(results, settings, shard)
+    left = Plan(work, manifest, jobs, output.overwrite, options.skip_existing).left()
+    totals = Totals(skipped=len(jobs) - len(left))
+    if left:
+        output.folder.mkdir(parents=True, exist_ok=True)
+        manifest.begin(
+            {"command": command, "recordings": len(jobs), "shard": options.shard} | about
+        )
+        if options.ray:
+            outcomes = on_cluster(work, left, options.ray, options.workers)
+        elif options.workers > 1:
+            outcomes = in_processes(work, left, options.workers)
+        else:
+            outcomes = in_this_process(left, run())
+        run_jobs(outcomes, manifest, totals, output, len(left), say)
+    say_totals(totals, manifest, output.quiet)
+    if totals.failed:
+        sys.exit(SOME_FAILED)

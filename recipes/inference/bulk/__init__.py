@@ -1,0 +1,1 @@
+"""Separating many recordings: folders and lists, in parts, with a manifest from which a run continues."""

@@ -1,0 +1,80 @@
+"""Bulk work on many machines by Ray Data: an actor pool, each actor with a model of its own.
+
+Recordings and results lie in a folder that all machines share under one name. Ray starts an actor that
+died anew and gives its recordings to others; results that are there already are replaced by equal ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from typing import Any
+
+from .jobs import Job
+from .manifest import Row
+from .work import Work, failed
+
+JOBS_AT_ONCE = 4  # that an actor is given; so many are done again where it dies
+TRIES = 3  # of jobs whose actor dies
+
+
+def on_cluster(
+    work: Work, jobs: Sequence[Job], address: str, num_workers: int, num_gpus: float = 0
+) -> Iterator[tuple[Job, list[Row]]]:
+    """Each job with its rows, as they come. address: of Ray, "local" for one on this machine alone.
+
+    num_gpus: that each actor takes. Raises ValueError where Ray is missing or cannot be reached.
+    """
+    if find_spec("ray") is None:
+        raise ValueError("--ray needs Ray: pip install 'qsep[ray]'")
+    import ray
+    import ray.data
+
+    if not ray.is_initialized():
+        try:
+            ray.init(address=address, log_to_driver=False, include_dashboard=False)
+        except ConnectionError as error:
+            raise ValueError(f"--ray {address}: no cluster answers there: {error}") from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # those that are lost are reported below
+    by_key = {(job.folder, job.path): job for job in jobs}
+    items = [{"job": json.dumps(asdict(job))} for job in jobs]
+    rows = ray.data.from_items(
+        items, override_num_blocks=max(1, -(-len(items) // JOBS_AT_ONCE))
+    ).map(
+        Actor,
+        fn_constructor_args=(work,),
+        compute=ray.data.ActorPoolStrategy(size=num_workers),
+        num_cpus=1,
+        num_gpus=num_gpus,
+        max_restarts=-1,
+        max_task_retries=TRIES - 1,
+    )
+    for outcome in rows.iter_rows():
+        job = by_key.pop(tuple(json.loads(outcome["place"])))
+        yield job, json.loads(outcome["rows"])
+    for job in by_key.values():
+        error = f"the worker that had it died, {TRIES} times"
+        yield job, failed(job, work.queries_of(job), error)
+
+
+class Actor:
+    """Of Ray Data: a row with a job in, a row with its rows out."""
+
+    def __init__(self, work: Work) -> None:
+        self.run = work.start()
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, str]:
+        fields = json.loads(item["job"])
+        only = fields["only"]
+        job = Job(
+            fields["path"],
+            fields["folder"],
+            tuple(fields["queries"]),
+            None if only is None else tuple(only),
+        )
+        place = json.dumps([job.folder, job.path])
+        return {"place": place, "rows": json.dumps(self.run(job))}

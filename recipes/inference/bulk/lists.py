@@ -1,0 +1,112 @@
+"""Lists of recordings, each with queries of its own or without: text, CSV or JSONL."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from .jobs import Job
+
+PATH_NAMES = ("input", "path", "file")  # of the column or key that names the recording
+STDIN = Path("-")
+
+
+def read_list(file: Path, allow_outside: bool = False) -> Iterator[Job]:
+    """A job for each entry of a list, whose results keep the recording's place below the list's folder.
+
+    By its ending, the list is CSV with a header (`input`, and `query` if each has its own), JSONL with
+    objects of the same keys (`query` may be a list), or text: a path a line, then perhaps a tab and a query.
+    "-" reads text from standard input. Paths are relative to the list's folder; those that lead out of it
+    are refused with ValueError, as is what cannot be read, unless allow_outside.
+    """
+    base = Path(".") if file == STDIN else file.parent
+    kind = file.suffix.lower()
+    read = {".csv": rows_of_csv, ".jsonl": rows_of_json, ".ndjson": rows_of_json}.get(
+        kind, rows_of_text
+    )
+    for number, (path, queries) in read(file):
+        if not path:
+            raise ValueError(f"{file} line {number}: no path: give each recording's")
+        if any(not query.strip() for query in queries):
+            raise ValueError(f"{file} line {number}: an empty query: write it, or leave it out")
+        yield Job(str(base / path), folder_of(file, number, base, path, allow_outside), queries)
+
+
+Entry = tuple[int, tuple[str, tuple[str, ...]]]
+
+
+def rows_of_text(file: Path) -> Iterator[Entry]:
+    """A path a line, then perhaps a tab and a query."""
+    for number, line in enumerate(text_of(file).splitlines(), 1):
+        path, tab, query = line.partition("\t")
+        if line.strip():
+            yield number, (path, (query,) if tab else ())
+
+
+def rows_of_csv(file: Path) -> Iterator[Entry]:
+    """With a header; a column of the recordings' paths, and perhaps `query`."""
+    reader = csv.DictReader(text_of(file).splitlines())
+    column = next((name for name in PATH_NAMES if name in (reader.fieldnames or ())), None)
+    if column is None:
+        raise ValueError(f"{file} has no column {' or '.join(PATH_NAMES)}: name it in line 1")
+    for row in reader:
+        query = row.get("query")
+        yield reader.line_num, (row[column] or "", (query,) if query else ())
+
+
+def rows_of_json(file: Path) -> Iterator[Entry]:
+    """An object a line; as a manifest of an earlier run."""
+    for number, line in enumerate(text_of(file).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row: Any = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{file} line {number} is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise ValueError(f'{file} line {number}: expected an object, as {{"input": "a.wav"}}')
+        if "run" in row:  # the head of a manifest
+            continue
+        path = next((row[name] for name in PATH_NAMES if name in row), "")
+        query = row.get("query") or []
+        queries = [query] if isinstance(query, str) else query
+        if not isinstance(path, str) or not is_words(queries):
+            raise ValueError(
+                f"{file} line {number}: expected a path, and as query words or a list of words"
+            )
+        yield number, (path, tuple(queries))
+
+
+def is_words(values: Any) -> bool:
+    """Whether it is a list of strings."""
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def text_of(file: Path) -> str:
+    """All of a list; ValueError where it is not there or not text."""
+    try:
+        data = sys.stdin.buffer.read() if file == STDIN else file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file}: {error.strerror}: check the name of the list") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not text in UTF-8: save it so") from error
+
+
+def folder_of(file: Path, number: int, base: Path, path: str, allow_outside: bool) -> str:
+    """Where the results go: the recording's folder below the list's; of one elsewhere its whole path."""
+    place = os.path.abspath(base / path)
+    inside = os.path.relpath(place, os.path.abspath(base))
+    if not (inside.startswith("..") or os.path.isabs(inside)):
+        return PurePosixPath(Path(inside).parent.as_posix()).as_posix()
+    if not allow_outside:
+        raise ValueError(
+            f"{file} line {number}: {path} lies outside the list's folder: add --allow-outside"
+        )
+    return Path(*Path(place).parent.parts[1:]).as_posix()

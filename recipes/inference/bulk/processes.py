@@ -1,0 +1,125 @@
+"""Bulk work on several processes of this machine, each with a model of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from ...cli.errors import ENDING, one_line
+from .jobs import Job
+from .manifest import Row
+from .work import Runner, Work, failed
+
+TRIES = 2  # of a recording whose process died
+
+
+class Worker:
+    """A process that takes one job at a time. It ends by itself when this one is gone."""
+
+    def __init__(self, work: Work, num_threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, work, num_threads), daemon=True)
+        self.process.start()
+        theirs.close()  # so that the end of the process is seen
+        self.job: Job | None = None
+
+    def give(self, job: Job) -> None:
+        """Let it work on this; a process that is dead already is seen when it is asked for the result."""
+        self.job = job
+        try:
+            self.connection.send(job)
+        except OSError:
+            pass
+
+    def end(self) -> None:
+        """Kill it: what it was at is not done."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+def serve(connection: Connection, work: Work, num_threads: int) -> None:
+    """The life of a worker's process."""
+    for number in ENDING:  # those of a terminal reach all processes: the first one decides
+        signal.signal(number, signal.SIG_IGN)
+    import torch
+
+    torch.set_num_threads(num_threads)
+    try:
+        run = work.start()
+    except Exception as error:
+        connection.send(one_line(error))
+        return
+    try:
+        while True:
+            connection.send(run(connection.recv()))
+    except (EOFError, OSError):  # the first process is gone
+        return
+
+
+def in_processes(
+    work: Work, jobs: Sequence[Job], num_workers: int
+) -> Iterator[tuple[Job, list[Row]]]:
+    """Each job with its rows, as they come. A recording whose process dies is tried once more.
+
+    Raises ValueError where the work cannot start.
+    """
+    num_threads = max(1, (os.cpu_count() or 1) // num_workers)
+    waiting: deque[Job] = deque(jobs)
+    tries: dict[Job, int] = {}
+    workers = [Worker(work, num_threads) for _ in range(min(num_workers, len(jobs)))]
+    try:
+        for worker in workers:
+            if waiting:
+                worker.give(waiting.popleft())
+        while busy := {worker.connection: worker for worker in workers if worker.job}:
+            for connection in wait(list(busy)):
+                worker = busy[connection]  # type: ignore[index]
+                job = worker.job
+                assert job is not None
+                answer = answer_of(worker)
+                if isinstance(answer, str):
+                    raise ValueError(answer)
+                if answer is None:
+                    code = worker.process.exitcode
+                    worker.end()
+                    workers[workers.index(worker)] = worker = Worker(work, num_threads)
+                    tries[job] = tries.get(job, 1) + 1
+                    if tries[job] <= TRIES:
+                        worker.give(job)
+                        continue
+                    answer = failed(job, work.queries_of(job), died(code))
+                worker.job = None
+                if waiting:
+                    worker.give(waiting.popleft())
+                yield job, answer
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+def answer_of(worker: Worker) -> Any:
+    """Rows, or a message where it could not start, or None where it died."""
+    try:
+        return worker.connection.recv()
+    except (EOFError, OSError):
+        worker.process.join()
+        return None
+
+
+def died(code: int | None) -> str:
+    """Of a process's exit code, as the error of the recording that it was at."""
+    how = f"by signal {-code}" if code is not None and code < 0 else f"with code {code}"
+    return f"the process that worked on it ended {how}, {TRIES} times: try fewer --workers"
+
+
+def in_this_process(jobs: Iterable[Job], run: Runner) -> Iterator[tuple[Job, list[Row]]]:
+    """Each job with its rows, one after the other."""
+    for job in jobs:
+        yield job, run(job)

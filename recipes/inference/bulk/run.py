@@ -1,0 +1,148 @@
+"""A bulk run: what is left to do, doing it, and saying so."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from qsep.separation.storage.results import Results
+
+from ..output import Output
+from .jobs import Job
+from .manifest import Manifest, Row
+from .work import Work
+
+
+@dataclass
+class Totals:
+    """Recordings: separated in this run, failed, and left out because they were done before."""
+
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+class Plan:
+    """Which jobs are left to do, by a manifest and the files that are there.
+
+    skip_existing: a query all of whose files are there is not asked again, whoever wrote them.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        manifest: Manifest,
+        jobs: Sequence[Job],
+        overwrite: bool,
+        skip_existing: bool,
+    ) -> None:
+        self.work, self.manifest, self.jobs = work, manifest, jobs
+        self.overwrite, self.skip_existing = overwrite, skip_existing
+        self.results: Results = manifest.results
+
+    @cached_property
+    def _recordings(self) -> set[Path]:
+        return {Path(job.path).resolve() for job in self.jobs}
+
+    def left(self) -> list[Job]:
+        """ValueError, before any work, for files that are in the way."""
+        found = []
+        for job in self.jobs:
+            queries = self.work.queries_of(job)
+            self._refuse_same_names(job, queries)
+            left = tuple(query for query in queries if not self._is_there(job, query))
+            if left:
+                whole = self.work.together or len(left) == len(queries)
+                found.append(replace(job, only=None if whole else left))
+        return found
+
+    def _is_there(self, job: Job, query: str) -> bool:
+        if self.manifest.is_done(job.key, query, Path(job.path)):
+            return True
+        names = self.work.files_of(job, query)
+        existing = [name for name in names if (self.results.folder / name).exists()]
+        if existing and self.skip_existing and len(existing) == len(names):
+            return True
+        for name in existing:
+            self._refuse_existing(name)
+        return False
+
+    def _refuse_existing(self, name: str) -> None:
+        file = self.results.folder / name
+        if file.resolve() in self._recordings:
+            raise ValueError(f"{file} is an input too: choose another folder with -o")
+        if self.overwrite:
+            self.results.claim(name)
+        elif not self.manifest.may_replace(name):
+            raise ValueError(
+                f"{file} exists, by another run or other settings: add --skip-existing or --overwrite, "
+                "or choose another folder with -o"
+            )
+
+    def _refuse_same_names(self, job: Job, queries: Sequence[str]) -> None:
+        names: dict[str, str] = {}
+        for query in queries:
+            for name in self.work.files_of(job, query)[:1]:
+                if (other := names.setdefault(name, query)) != query:
+                    raise ValueError(
+                        f"{job.path}: {other!r} and {query!r} would both be written to {name}: "
+                        "separate them in two runs"
+                    )
+
+
+def run_jobs(
+    outcomes: Iterable[tuple[Job, list[Row]]],
+    manifest: Manifest,
+    totals: Totals,
+    output: Output,
+    num_jobs: int,
+    say: Callable[[Row], object],
+) -> None:
+    """Note and say what became of each job. say: prints a row that went well, for people."""
+    with counter(num_jobs, output.quiet) as advance:
+        for job, rows in outcomes:
+            manifest.add(rows)
+            errors = [row["error"] for row in rows if row["error"]]
+            if errors:
+                totals.failed += 1
+                about = "" if job.path in errors[0] else f"{job.path}: "
+                print(f"qsep: error: {about}{errors[0]}", file=sys.stderr)
+            else:
+                totals.done += 1
+            for row in rows:
+                if output.json:
+                    print(json.dumps(row), flush=True)
+                elif not row["error"] and not output.quiet:
+                    say(row)
+            advance()
+
+
+def say_totals(totals: Totals, manifest: Manifest, quiet: bool) -> None:
+    """A line on standard error."""
+    if not quiet:
+        print(
+            f"qsep: {totals.done} recordings done, {totals.failed} failed, "
+            f"{totals.skipped} done before: {manifest.path}",
+            file=sys.stderr,
+        )
+
+
+@contextmanager
+def counter(num_jobs: int, quiet: bool) -> Iterator[Callable[[], Any]]:
+    """A bar on a terminal, moved by one recording at each call."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("recordings", total=num_jobs)
+        yield lambda: bars.advance(task)

@@ -1,0 +1,133 @@
+"""`qsep separate` as bulk work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qsep.queries.interface import Constraints, Query, TextQuery
+from qsep.separation.audio.file_names import result_names
+from qsep.separation.storage.results import Results
+
+from ..output import Output
+from .jobs import Job
+from .manifest import Row, outputs_of
+from .work import Runner, attempt, digest_of
+
+if TYPE_CHECKING:
+    from qsep.separation.api import Model
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """As the command names a model, and how it is computed."""
+
+    name: str
+    device: str = "auto"
+    runtime: str = "torch"
+    precision: str = "fp32"
+    candidates: int = 1
+    judge: str = "embedding"
+
+    def load(self) -> Model:
+        """The model, on its device."""
+        from qsep.separation.api import load
+
+        model = load(self.name, self.device, self.runtime, self.precision)
+        return model.best_of_n(self.candidates, self.judge)
+
+
+@dataclass(frozen=True)
+class SeparateWork:
+    """queries: of recordings that have none of their own. strict, min_similarity: words to refuse."""
+
+    model: ModelChoice
+    queries: tuple[Query, ...]
+    constraints: Constraints
+    output: Output
+    strict: bool = False
+    min_similarity: float | None = None
+
+    def asked(self, job: Job) -> list[Query]:
+        """What is left to do for a recording; ValueError for words that are none."""
+        queries = [TextQuery(words) for words in job.queries] or self.queries
+        return [query for query in queries if job.only is None or query.name in job.only]
+
+    def queries_of(self, job: Job) -> Sequence[str]:
+        """The words, or what the queries that are no words are called."""
+        return job.only or job.queries or tuple(query.name for query in self.queries)
+
+    @property
+    def together(self) -> bool:
+        """Whether the queries of a recording need one another."""
+        return self.constraints.exclusive
+
+    def files_of(self, job: Job, query: str) -> list[str]:
+        """What a query's results are called, relative to the run's folder."""
+        names = result_names(
+            Path(job.path).stem,
+            query,
+            self.output.residual,
+            self.constraints.exclusive,
+            self.output.file_format,
+        )
+        return [(Path(job.folder) / name).as_posix() for name in names]
+
+    def settings(self, model: Model) -> str:
+        """A digest of all that decides the results but the recording and the words."""
+        examples = [repr(query) for query in self.queries if not isinstance(query, TextQuery)]
+        output = self.output
+        form = [output.residual, output.file_format]
+        return digest_of([model.fingerprint, examples, self.constraints.plain(), form])
+
+    def refuse_unknown(self, model: Model, queries: Sequence[Query]) -> None:
+        """ValueError for words that the model does not know, or knows too little."""
+        from ...cli.separate.readings import refuse_unknown
+
+        if self.strict or self.min_similarity is not None:
+            for query in queries:
+                refuse_unknown(model, query, self.strict, self.min_similarity)
+
+    def start(self) -> Runner:
+        """See `Work.start`."""
+        return self.runner(self.model.load())
+
+    def runner(self, model: Model) -> Runner:
+        """As `start`, of a model that is loaded."""
+        from qsep.separation.api import files
+
+        results = Results(self.output.folder, "separate", shared=True)
+        settings = self.settings(model)
+        if self.queries:
+            model.learn_queries([*self.queries, *self.constraints.negatives])
+
+        def run(job: Job) -> list[Row]:
+            def separate(path: Path) -> list[Row]:
+                queries = self.asked(job)
+                if job.queries:
+                    self.refuse_unknown(model, queries)
+                rows = files.separate_file(
+                    model,
+                    path,
+                    queries,
+                    results.folder / job.folder,
+                    self.output.residual,
+                    None,
+                    self.constraints,
+                    results.commit,
+                    self.output.file_format,
+                )
+                return [row_of(row, results, model.name) for row in rows]
+
+            return attempt(job, self.queries_of(job), settings, separate)
+
+        return run
+
+
+def row_of(row: Row, results: Results, model: str) -> Row:
+    """A row of `separate_file` as a manifest has it."""
+    outputs = outputs_of(results, ".", [Path(file) for file in row["files"]])
+    rest = {key: value for key, value in row.items() if key not in ("input", "files")}
+    return {"outputs": outputs, "model": model, "reading": None} | rest
