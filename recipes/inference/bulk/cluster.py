@@ -57,8 +57,8 @@ def on_cluster(
         job = by_key.pop(tuple(json.loads(outcome["place"])))
         yield job, json.loads(outcome["rows"])
     for job in by_key.values():
-        error = f"the worker that had it died, {TRIES} times"
-        yield job, failed(job, work.queries_of(job), error)
+        lost = f"the worker that had it died, {TRIES} times"
+        yield job, failed(job, work.queries_of(job), lost)
 
 
 class Actor:

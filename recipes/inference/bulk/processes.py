@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
@@ -48,11 +49,10 @@ def serve(connection: Connection, work: Work, num_threads: int) -> None:
     """The life of a worker's process."""
     for number in ENDING:  # those of a terminal reach all processes: the first one decides
         signal.signal(number, signal.SIG_IGN)
-    import torch
-
-    torch.set_num_threads(num_threads)
     try:
         run = work.start()
+        if "torch" in sys.modules:  # the work's business
+            sys.modules["torch"].set_num_threads(num_threads)
     except Exception as error:
         connection.send(one_line(error))
         return

@@ -1,0 +1,125 @@
+"""Bulk runs whose processes die: nothing is lost and nothing doubled."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from bulk_work import Copying, files
+from command import Run, content, record
+
+from qsep.recipes.inference.bulk.cluster import on_cluster
+from qsep.recipes.inference.bulk.jobs import Job
+from qsep.recipes.inference.bulk.processes import in_processes
+
+NUM_FILES = 25
+
+
+def test_a_run_that_was_killed_goes_on_where_it_was(
+    qsep: Run, tiny_model: Path, folder: Path
+) -> None:
+    for number in range(NUM_FILES):
+        (folder / "in").mkdir(exist_ok=True)
+        record(folder / "in" / f"{number:02}.wav", 900 + number)
+    command = ("separate", "in", "-q", "rain", "-m", str(tiny_model), "--quiet", "-o")
+    assert qsep(*command, "whole").code == 0  # and the query is in the cache
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    # Sources of the tests stand first on our path; the command finds the installed package.
+    run = subprocess.Popen(
+        [sys.executable, "-m", "qsep.recipes", *command, "out"], cwd=folder, env=environment
+    )
+    manifest = folder / "out" / "manifest.jsonl"
+    while run.poll() is None:
+        if manifest.exists() and len(manifest.read_bytes().splitlines()) > 3:
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+        time.sleep(0.01)
+    with manifest.open("a") as file:
+        file.write('{"input": "in/24.wav", "que')  # as if killed while it wrote
+    assert qsep(*command, "out").code == 0
+    lines = manifest.read_text().splitlines()
+    rows = [json.loads(line) for line in lines if line.endswith("}")]
+    keys = [row["key"] for row in rows if "run" not in row]
+    assert sorted(keys) == [f"{number:02}.wav" for number in range(NUM_FILES)]
+    found, whole = content(folder / "out"), content(folder / "whole")
+    del found["manifest.jsonl"], whole["manifest.jsonl"]
+    assert found == whole
+    assert not list((folder / "out").glob(".qsep-*.part"))
+
+
+def test_results_of_several_processes_are_those_of_one(
+    qsep: Run, tiny_model: Path, folder: Path
+) -> None:
+    (folder / "in").mkdir()
+    for number in range(4):
+        record(folder / "in" / f"{number}.wav", 900 + number)
+    (folder / "in" / "bad.wav").write_bytes(b"none")
+    command = ("separate", "in", "-q", "rain", "-m", tiny_model, "--quiet", "-o")
+    assert qsep(*command, "one").code == 1
+    done = qsep(*command, "two", "--workers", "2")
+    assert done.code == 1
+    assert "in/bad.wav" in done.error
+    one, two = content(folder / "one"), content(folder / "two")
+    rows = {}
+    for name, found in (("one", one), ("two", two)):
+        lines = [json.loads(line) for line in found.pop("manifest.jsonl").splitlines()][1:]
+        rows[name] = {line["key"]: line["outputs"] for line in lines if not line["error"]}
+    assert one == two
+    assert rows["one"] == rows["two"]
+
+
+def test_a_recording_whose_process_dies_is_tried_once_more(tmp_path: Path) -> None:
+    jobs = files(tmp_path / "in", ["a", "once", "b", "always", "c"])
+    (tmp_path / "out").mkdir()
+    outcomes = dict(in_processes(Copying(str(tmp_path / "out")), jobs, 1))
+    assert outcomes.keys() == set(jobs)
+    errors = {Path(job.path).name: rows[0]["error"] for job, rows in outcomes.items()}
+    assert errors.pop("always") == (
+        "the process that worked on it ended by signal 9, 2 times: try fewer --workers"
+    )
+    assert errors == dict.fromkeys(["a", "once", "b", "c"])
+    tries = {name: (tmp_path / "out" / f"{name}.tries").read_text() for name in ("a", "always")}
+    assert tries == {"a": "x", "always": "xx"}
+
+
+def test_work_that_cannot_start_is_refused_in_its_words(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^no folder$"):
+        list(in_processes(Copying(str(tmp_path / "none")), [Job("a"), Job("b")], 2))
+
+
+def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qsep.recipes.inference.bulk.cluster.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'qsep\[ray\]'"):
+        list(on_cluster(Copying("."), [Job("a")], "local", 1))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs ray: pip install 'qsep[ray]'")
+def test_a_cluster_loses_nothing_where_a_worker_is_killed(tmp_path: Path) -> None:
+    import ray
+
+    names = [f"{number:02}" for number in range(17)] + ["once"]
+    jobs = files(tmp_path / "in", names)
+    (tmp_path / "out").mkdir()
+    ray.init(
+        address="local",
+        num_cpus=2,
+        object_store_memory=100 * 2**20,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}},
+    )
+    try:
+        outcomes = list(on_cluster(Copying(str(tmp_path / "out")), jobs, "local", 2))
+    finally:
+        ray.shutdown()
+    assert sorted(job.path for job, _ in outcomes) == sorted(job.path for job in jobs)
+    assert [rows[0]["error"] for _, rows in outcomes] == [None] * len(jobs)
+    for name in names:
+        assert (tmp_path / "out" / name).read_text() == json.dumps(name)
+    assert (tmp_path / "out" / "once.tries").read_text() == "xx"
