@@ -38,6 +38,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    """Import an exported name at its first use (PEP 562)."""
     if name in _EXPORTS:
         return getattr(import_module(_EXPORTS[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

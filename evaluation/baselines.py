@@ -1,4 +1,4 @@
-"""What every table compares a model with: no separation, ideal masks, other queries."""
+"""Baselines scored beside a model: the unprocessed mixture, ideal masks, other queries."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from .interface import Estimator, Item, ItemQuery
 from .scores import BASELINES, Row, checked, sdr_scores
 
 
-def score_baselines(item: Item, ask: Estimator | None, random_query: str | None) -> Row:
-    """BASELINE_COLUMNS of an item whose target is not silent.
+def score_baselines(item: Item, estimator: Estimator | None, random_query: str | None) -> Row:
+    """SI-SDR and SDR in dB of each baseline: BASELINE_COLUMNS of an item whose target is not silent.
 
-    ask: the model, or None for an estimator that reads no queries. random_query: what the model is
-    asked instead of the item's query; None leaves that out.
+    estimator: what reads other queries of the item; None leaves out the baselines with other queries.
+    random_query: a query of another label in place of the item's; None leaves it out.
     """
     estimates: dict[str, Any] = {"mixture": item.mixture}
     specs = IDEAL_MASKS["irm"].spectra(item)
-    for name, oracle in IDEAL_MASKS.items():
-        estimates[name] = oracle.masked(specs, len(item.mixture))
+    for name, mask in IDEAL_MASKS.items():
+        estimates[name] = mask.masked(specs, len(item.mixture))
     label = item.label.replace("_", " ").strip()
-    if ask and random_query:
-        estimates["random_query"] = ask(replace(item, query=random_query, example=None))
-    if ask and label:
-        estimates["label_query"] = ask(replace(item, query=label, example=None))
+    if estimator and random_query:
+        estimates["random_query"] = estimator(replace(item, query=random_query, example=None))
+    if estimator and label:
+        estimates["label_query"] = estimator(replace(item, query=label, example=None))
     row: Row = {}
     for name, estimate in estimates.items():
         scores = sdr_scores(item, checked(item, estimate))
@@ -34,17 +34,17 @@ def score_baselines(item: Item, ask: Estimator | None, random_query: str | None)
     return row
 
 
-def draw_query(item_id: str, label: str, asked: Sequence[ItemQuery]) -> str | None:
-    """A query of another label than the item's, by a hash of its id; None if there is none."""
-    others = sorted({other.query for other in asked if other.label != label})
-    # A hash, not a generator: NumPy does not promise the same draws from one version to the next.
+def draw_query(item_id: str, label: str, item_queries: Sequence[ItemQuery]) -> str | None:
+    """A query of another label than the item's, chosen by a hash of its id; None if there is none."""
+    others = sorted({other.query for other in item_queries if other.label != label})
+    # A hash: NumPy does not guarantee the same random stream across versions.
     draw = int.from_bytes(hashlib.sha256(f"random query {item_id}".encode()).digest()[:8])
     return others[draw % len(others)] if others else None
 
 
 def baseline_rows(rows: Sequence[Row]) -> Mapping[str, list[Row]]:
-    """SDRS of each baseline that was measured, one row for each row of a run that has it."""
-    found: dict[str, list[Row]] = {}
+    """SDRS in dB of each baseline that was scored, by its name: one row for each item that has it."""
+    rows_of: dict[str, list[Row]] = {}
     for name in BASELINES:
         for row in rows:
             scores: Row = {}
@@ -53,5 +53,5 @@ def baseline_rows(rows: Sequence[Row]) -> Mapping[str, list[Row]]:
                     scores[metric] = value
                     scores[f"{metric}_i"] = value - row[f"mixture.{metric}"]
             if scores:
-                found.setdefault(name, []).append(scores)
-    return found
+                rows_of.setdefault(name, []).append(scores)
+    return rows_of

@@ -1,4 +1,4 @@
-"""The contract between what is measured and what measures it: items, and what estimates them."""
+"""Contracts of evaluation: items, sets of items, estimators."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from qsep.queries.interface import Query
 
 @dataclass(frozen=True)
 class Item:
-    """One mixture and one query about it; all waveforms (t,), float32, mono.
+    """A mixture and a query about it; all waveforms (t,), float32, mono.
 
-    target + rest = mixture up to float32 rounding. target is all zeros where the query names a
-    sound that is not in the mixture. label: the group that the item's scores are averaged in.
-    others: labels of the sounds in rest, empty where the protocol does not know them.
-    setting: which variant of the item it is, where a condition has several.
-    example: what a model is asked with in place of the words, as a picture of what sounds.
-    rest_sources: the sounds in rest one by one, where the protocol measures them apart.
+    target + rest = mixture up to float32 rounding. target is all zeros if the query names a sound that is
+    not in the mixture. label: the group that the item's scores are averaged in. sample_rate: in Hz.
+    others: labels of the sounds in rest, empty if the protocol does not know them. setting: the variant of
+    the item, for conditions with several. example: a picture or a recording that replaces the query in
+    words. rest_sources: the sounds of rest one by one, for protocols whose metrics need them.
     """
 
     id: str
@@ -38,7 +37,7 @@ class Item:
 
 
 class ItemQuery(NamedTuple):
-    """query, label and others of an item, see Item."""
+    """An item's query, label and others; see Item."""
 
     query: str
     label: str
@@ -46,29 +45,42 @@ class ItemQuery(NamedTuple):
 
 
 class ItemSet(Protocol):
-    """What a protocol asks, rendered one item at a time so that a bad item is only itself bad.
-
-    name, manifest_sha256, condition: what the summary calls it.
-    fingerprint: differs whenever an item, its query or its order differs.
-    asked: what each item will ask, in the order of ids, known without rendering.
-    families: of each label, the groups of labels that scores are averaged over besides; empty where
-    the protocol knows none.
-    """
+    """The items of a protocol, rendered one at a time, so that one that cannot be rendered fails alone."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the list of items, for summaries."""
+        ...
+
     @property
-    def manifest_sha256(self) -> str: ...
+    def manifest_sha256(self) -> str:
+        """SHA-256 of what lists the mixtures; runs with the same one can be compared item by item."""
+        ...
+
     @property
-    def condition(self) -> str: ...
+    def condition(self) -> str:
+        """The condition that the items are under, for summaries."""
+        ...
+
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Differs whenever an item, its query or the order of items differs."""
+        ...
+
     @property
-    def ids(self) -> Sequence[str]: ...
+    def ids(self) -> Sequence[str]:
+        """An id for each item, all different."""
+        ...
+
     @property
-    def item_queries(self) -> Sequence[ItemQuery]: ...
+    def item_queries(self) -> Sequence[ItemQuery]:
+        """The query and labels of each item in the order of ids, without rendering it."""
+        ...
+
     @property
-    def families(self) -> Mapping[str, tuple[str, ...]]: ...
+    def families(self) -> Mapping[str, tuple[str, ...]]:
+        """For each label the families that its scores also count towards; empty if there are none."""
+        ...
 
     def render(self, index: int) -> Item:
         """The item whose id is ids[index]; raises if it cannot be made."""
@@ -76,12 +88,17 @@ class ItemSet(Protocol):
 
 
 class Estimator(Protocol):
-    """Anything that answers an item with an estimate of its target; oracles look at the target."""
+    """Estimates an item's target from its mixture and query; oracles use the target as well."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name in summaries and reports."""
+        ...
+
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Differs whenever estimates could differ."""
+        ...
 
     def __call__(self, item: Item) -> Any:
         """An array or tensor, (t,), as long as item.mixture."""
@@ -93,10 +110,15 @@ class TextSeparator(Protocol):
     """What evaluation needs of qsep.separation's Model."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name in summaries and reports."""
+        ...
+
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Differs whenever results could differ."""
+        ...
 
     def separate(self, audio: Any, query: Any, /, sample_rate: int | None = None) -> Any:
-        """audio: (t,), float32. Returns an object whose `target` is an array or tensor, (t,)."""
+        """Separate audio (t,), float32; returns an object whose `target` is an array or tensor, (t,)."""
         ...

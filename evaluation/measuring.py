@@ -1,4 +1,4 @@
-"""All that is measured of one item: its estimate, baselines beside it, embeddings, published figures."""
+"""One item's row: scores of its estimate, baselines, audio embeddings, the publication's scores."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .scores import Row, checked, score
 
 @dataclass(frozen=True)
 class Measuring:
-    """Calling it with the index of an item gives the item's row.
+    """Renders, estimates and scores items; called with an item's index, it returns the item's row.
 
-    baselines: whether they are scored beside the estimate. embedder: adds EMBEDDED, and keeps
-    embeddings in `folder` for the Fréchet distance, named by `commit`.
+    baselines: whether they are scored beside the estimate. embedder: adds EMBEDDED, and keeps embeddings
+    in `folder` for the Fréchet distance. commit: renames finished files to their names.
     """
 
     estimator: Estimator
@@ -31,34 +31,36 @@ class Measuring:
     commit: Callable[[Path, Path], object] = os.replace
 
     def __call__(self, index: int) -> Row:
+        """The row of item number `index`; raises whatever rendering, separating or scoring it raises."""
         item = self.items.render(index)
         estimate = checked(item, self.estimator(item))
         row = score(item, estimate)
         if self.baselines and item.target.any():
-            asks = self.estimator if isinstance(self.estimator, ModelEstimator) else None
+            queried = self.estimator if isinstance(self.estimator, ModelEstimator) else None
             random_query = (
-                draw_query(item.id, item.label, self.items.item_queries) if asks else None
+                draw_query(item.id, item.label, self.items.item_queries) if queried else None
             )
-            row |= score_baselines(item, asks, random_query)
+            row |= score_baselines(item, queried, random_query)
         if self.embedder and item.target.any():
             row |= embedded_scores(
                 self.embedder, item, estimate, self.embeddings(index), self.commit
             )
         if isinstance(self.items, PublishedItems):
-            measured = self.items.measure(item, estimate.numpy())
-            if unknown := sorted(measured.keys() - row.keys()):
+            published = self.items.measure(item, estimate.numpy())
+            if unknown := sorted(published.keys() - row.keys()):
                 raise ValueError(
-                    f"{self.items.name} measures {unknown[0]!r}, which is no column of items.csv; "
+                    f"{self.items.name} measures {unknown[0]!r}, which is not a column of items.csv; "
                     "add it to PUBLISHED in evaluation/scores.py"
                 )
-            row |= measured
+            row |= published
         return row
 
     def embeddings(self, index: int) -> Path:
+        """The file of an item's embeddings, (2, d): estimate and target."""
         return self.folder / f"{index:06d}.npy"
 
     def frechet_distance(self, indices: Sequence[int]) -> float | None:
-        """Of all estimates of these items to all their targets; None without an embedder."""
+        """Fréchet distance of these items' estimates to their targets; None without an embedder."""
         if self.embedder is None:
             return None
         paths = map(self.embeddings, indices)

@@ -1,4 +1,4 @@
-"""items.csv: one row an item, appended as it is scored, read back to go on."""
+"""items.csv: one row for each item, appended as it is scored, read back to resume a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEADER = ",".join(COLUMNS) + "\n"
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The whole rows of a file that need not exist; half a row, as a killed run leaves, is none.
+    """The rows of a file, without an incomplete last line; none if the file does not exist.
 
     Metrics that an earlier version did not measure are None in its rows. Raises ValueError for columns
     that this version does not know.
@@ -32,18 +32,20 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Replace the file by these rows."""
+    """Replace the file, atomically, by the header and these rows."""
     text = HEADER + "".join(map(as_line, rows))
     write_atomically(path, lambda file: file.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def as_line(row: Row) -> str:
+    """A row as a line of items.csv."""
     file = io.StringIO(newline="")
     csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
     return file.getvalue()
 
 
 def parse(cells: Mapping[str, str]) -> Row:
+    """A row from the text of its cells; empty numbers become None. ValueError for text in their place."""
     row: Row = dict(cells)
     row |= {name: float(cells[name]) if cells.get(name) else None for name in NUMBERS}
     row["num_sources"] = int(cells["num_sources"]) if cells["num_sources"] else None

@@ -1,4 +1,4 @@
-"""One estimator over one set of items: items.csv as it goes, summary.json from its rows."""
+"""Scoring an estimator on a set of items: items.csv row by row, summary.json from the rows."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from .workers import Progress, in_parallel
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What must be equal for two runs to share a folder.
+    """What must match for a run to be resumed in a folder.
 
-    baselines: whether they are measured; embedding: fingerprint of the audio embedding, or "".
+    baselines: whether they are scored; embedding: fingerprint of the audio embedding, or "".
     """
 
     model: str
@@ -43,11 +43,12 @@ class RunIdentity:
 
 @dataclass(frozen=True)
 class Summary:
-    """overall: per metric; labels, families, settings, baselines: per such one, per metric.
+    """Averages of a run, as written to summary.json.
 
-    failed: item id to its error. num_silent: how many targets and estimates are silent.
-    frechet_distance: of all estimates to all targets, where there is an audio embedding.
-    published: the figures that the protocol's publication reports, averaged as there.
+    overall: statistics by metric. labels, families, settings, baselines: the same for each of these, by
+    name. failed: errors by item id. num_silent: how many targets and estimates are silent.
+    frechet_distance: of all estimates to all targets, with an audio embedding. published: the figures that
+    the protocol's publication reports, averaged as it averages them.
     """
 
     run: RunIdentity
@@ -77,12 +78,12 @@ def evaluate(
 ) -> Summary:
     """Score every item and write out_dir/items.csv and out_dir/summary.json.
 
-    Rows already in items.csv are kept, so an interrupted run continues; items that failed are tried
-    again. A folder of another run is refused, unless overwrite, which starts it anew.
-    A bad item is listed in `failed` and does not stop the others.
-    workers: items scored at once; it changes no number. baselines: score BASELINES beside the model.
-    embedder: adds EMBEDDED and the Fréchet distance. keep_audio: how many of the best items, and of
-    the worst, to keep in out_dir/audio.
+    An interrupted run is resumed: rows in items.csv are kept, items that failed are tried again. An item
+    that fails is listed in `failed` and does not stop the others.
+    overwrite: discard the run that the folder holds. workers: items scored in parallel; scores do not
+    depend on it. baselines: score BASELINES beside the model. embedder: adds EMBEDDED and the Fréchet
+    distance. keep_audio: save so many of the best and of the worst items in out_dir/audio.
+    Raises ValueError for an unknown model name, or a folder that holds another run or other files.
     """
     if workers < 1 or keep_audio < 0:
         raise ValueError(f"expected workers >= 1 and keep_audio >= 0, got {workers}, {keep_audio}")
@@ -105,9 +106,9 @@ def evaluate(
     results.claim(rows_path.name, summary_path.name)
     rows = _resume(rows_path, summary_path, identity)
     results.grow(rows_path.name)
-    # Under the header, and without half a row, which a killed run may leave.
+    # With its header, and without the incomplete row that a killed run may leave.
     write_rows(rows_path, rows.values())
-    # The identity lies there before the first row, or an interrupted run could not be recognised.
+    # The identity is written before the first row, so that an interrupted run can be recognised.
     _write(results, summarise(identity, items, rows, {}))
     measure = Measuring(
         estimator, items, baselines, embedder, out_dir / "embeddings", results.commit
@@ -115,7 +116,7 @@ def evaluate(
     failed = _add_rows(rows_path, rows, items.ids, measure, workers)
     done = [index for index, item_id in enumerate(items.ids) if item_id in rows]
     ordered = [rows[items.ids[index]] for index in done]
-    write_rows(rows_path, ordered)  # as one worker would have written them
+    write_rows(rows_path, ordered)  # in the order of items, for any number of workers
     summary = summarise(identity, items, rows, failed, measure.frechet_distance(done))
     _write(results, summary)
     if keep_audio:
@@ -126,16 +127,18 @@ def evaluate(
 def _add_rows(
     rows_path: Path, rows: dict[str, Row], ids: Sequence[str], measure: Measuring, workers: int
 ) -> dict[str, str]:
-    """Measure the items that have no row yet, into `rows` and the file; the errors of those that failed."""
+    """Score the items without a row, adding to `rows` and the file; returns errors by item id."""
     failed: dict[str, str] = {}
     waiting = [index for index, item_id in enumerate(ids) if item_id not in rows]
     with (
         rows_path.open("a", newline="", encoding="utf-8") as file,
         Progress(len(ids), len(rows)) as show,
-        closing(in_parallel(measure, waiting, workers)) as outcomes,  # on an interruption, at once
+        closing(
+            in_parallel(measure, waiting, workers)
+        ) as outcomes,  # stops workers on an interrupt
     ):
         for index, outcome in outcomes:
-            if isinstance(outcome, Exception):  # whatever is wrong with one item, the others go on
+            if isinstance(outcome, Exception):  # any error: one bad item must not stop the others
                 failed[ids[index]] = f"{type(outcome).__name__}: {outcome}"
             else:
                 file.write(as_line(outcome))
@@ -152,7 +155,10 @@ def summarise(
     failed: Mapping[str, str],
     distance: float | None = None,
 ) -> Summary:
-    """rows: by item id. The order of items, not of scoring, makes the resampling reproducible."""
+    """The averages of a run. rows: by item id; distance: the Fréchet distance.
+
+    Rows are taken in the order of items, not of scoring: the bootstrap depends on it.
+    """
     ordered = [rows[item_id] for item_id in items.ids if item_id in rows]
     baselines = baseline_rows(ordered)
     varied = [row for row in ordered if row["setting"]]
@@ -166,8 +172,8 @@ def summarise(
         overall=describe_rows(ordered, METRICS),
         labels=describe_groups(ordered, METRICS, "label"),
         settings={name: settings[name] for name in dict.fromkeys(row["setting"] for row in varied)},
-        baselines={name: describe_rows(own, SDRS) for name, own in baselines.items()},
-        num_silent={what: sum(what in row["silent"] for row in ordered) for what in SILENT},
+        baselines={name: describe_rows(scores, SDRS) for name, scores in baselines.items()},
+        num_silent={signal: sum(signal in row["silent"] for row in ordered) for signal in SILENT},
         frechet_distance=distance,
         published=items.average(ordered) if isinstance(items, PublishedItems) else {},
         families=describe_families(ordered, METRICS, items.families),
@@ -175,21 +181,21 @@ def summarise(
 
 
 def _resume(rows_path: Path, summary_path: Path, identity: RunIdentity) -> dict[str, Row]:
-    """Rows of this same run, by id."""
+    """The rows of this run by item id; ValueError if the folder holds another run."""
     remedy = "choose another folder or overwrite it"
     if summary_path.exists():
         try:
-            found = json.loads(summary_path.read_text(encoding="utf-8"))["run"]
+            stored = json.loads(summary_path.read_text(encoding="utf-8"))["run"]
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{summary_path} is not a summary of a run; {remedy}") from None
-        differing = [key for key, value in asdict(identity).items() if found.get(key) != value]
+        differing = [key for key, value in asdict(identity).items() if stored.get(key) != value]
         if differing:
             raise ValueError(
                 f"{summary_path.parent} holds another run "
                 f"(different {', '.join(differing).replace('_', ' ')}); {remedy}"
             )
     elif rows_path.exists():
-        raise ValueError(f"{rows_path} is there without its summary.json; {remedy}")
+        raise ValueError(f"{rows_path} has no summary.json beside it; {remedy}")
     return {row["id"]: row for row in read_rows(rows_path)}
 
 

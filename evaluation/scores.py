@@ -1,4 +1,4 @@
-"""What is measured of one item: the columns of items.csv."""
+"""Scores of one item: the columns of items.csv."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from .metrics.spectral import log_spectral_distance_db, multi_resolution_distanc
 SDRS = ("si_sdr", "si_sdr_i", "sdr", "sdr_i")
 SPECTRAL = ("lsd_db", "mr_distance")
 EMBEDDED = ("text_score", "audio_score")  # only where an evaluation has an audio embedding
-# What publications measure beside these, each only under its protocol: BSSEval 4 (see bss_eval.py) and 3,
-# the former also as the median of frames, and SI-SDR without removing means.
+# Scores of publications, each only under its protocol: BSSEval 4 (see bss_eval.py), over the whole signal
+# and as the median of frames, BSSEval 3, and SI-SDR without removing means.
 BSS = ("bss_sdr", "bss_isr", "bss_sir", "bss_sar")
 BSS3 = ("bss3_sdr", "bss3_sir", "bss3_sar")
 FRAMES = ("frames_sdr", "frames_isr", "frames_sir", "frames_sar")
-# No SAR of the mixture: it is the sum of the references, so its artefacts are rounding errors.
+# No SAR of the mixture: it is the sum of the references, so its artefacts are rounding errors alone.
 MIXTURE_BSS = tuple(f"mixture.{name}" for name in ("bss_sdr", "bss_isr", "bss_sir", "bss3_sdr"))
 PUBLISHED = (*BSS, *BSS3, *FRAMES, "uncentred_si_sdr")
 METRICS = (*SDRS, "sa_sdr", *SPECTRAL, *EMBEDDED, "leakage_db", *PUBLISHED)
 LOWER_IS_BETTER = frozenset({"leakage_db", *SPECTRAL})
-# What the same item scores without the model, or with the model asked otherwise: see baselines.py.
+# Scores of the same item without the model, or with another query: see baselines.py.
 BASELINES = ("mixture", "random_query", "label_query", "ibm", "irm", "psm")
 BASELINE_COLUMNS = tuple(f"{name}.{sdr}" for name in BASELINES for sdr in ("si_sdr", "sdr"))
 NUMBERS = (*METRICS, *BASELINE_COLUMNS, *MIXTURE_BSS)
-SILENT = ("target", "estimate")  # whose silence is counted
+SILENT = ("target", "estimate")  # signals whose silence is counted
 COLUMNS = ("id", "label", "query", "setting", "num_sources", "silent", *NUMBERS)
-Row = dict[str, Any]  # COLUMNS; a number is a float, or None where it does not apply
+Row = dict[str, Any]  # by COLUMNS; numbers are floats, or None where they are not defined
 
 
 def score(item: Item, estimate: Any) -> Row:
-    """estimate: (t,). A target of silence is scored by leakage_db alone, others by all else.
+    """The row of an item and its estimate (t,): leakage_db for a silent target, else all other metrics.
 
-    num_sources: how many sounds the mixture holds, None where the protocol does not know.
-    silent: "target", "estimate", "target estimate" or "".
+    num_sources: number of sounds in the mixture, None if the protocol does not know it.
+    silent: "target", "estimate", "target estimate" or "". Raises ValueError as `checked` does.
     """
     estimate = checked(item, estimate)
     row: Row = {"id": item.id, "label": item.label, "query": item.query, "setting": item.setting}
@@ -59,7 +59,7 @@ def score(item: Item, estimate: Any) -> Row:
 
 
 def sdr_scores(item: Item, estimate: Any) -> dict[str, float]:
-    """SDRS of an estimate (t,) of a target that is not silent."""
+    """SDRS in dB of an estimate (t,) of a target that is not silent."""
     values = {
         "si_sdr": si_sdr(estimate, item.target),
         "si_sdr_i": si_sdr(estimate, item.target) - si_sdr(item.mixture, item.target),
@@ -70,7 +70,7 @@ def sdr_scores(item: Item, estimate: Any) -> dict[str, float]:
 
 
 def checked(item: Item, estimate: Any) -> Tensor:
-    """The estimate in float64 on the CPU; a ValueError where it cannot be one of this item."""
+    """The estimate as float64 on the CPU; ValueError if its shape is not the mixture's, or for NaN, infinity."""
     estimate = torch.as_tensor(estimate, device="cpu").detach().double()
     if estimate.shape != item.mixture.shape:
         expected = tuple(item.mixture.shape)
@@ -81,8 +81,8 @@ def checked(item: Item, estimate: Any) -> Tensor:
 
 
 def rounded(values: Mapping[str, Tensor]) -> dict[str, float]:
-    """Rounded to 1e-6, so that a row read back equals the row that was written; + 0.0 makes -0.0
-    plain zero."""
+    """The values rounded to 1e-6, so that rows read back are equal; ValueError for NaN or infinity."""
     if not all(value.isfinite() for value in values.values()):
         raise ValueError("the mixture or its target contains NaN or infinity")
+    # + 0.0 turns -0.0 into 0.0
     return {metric: round(float(value), 6) + 0.0 for metric, value in values.items()}

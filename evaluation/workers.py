@@ -1,4 +1,4 @@
-"""Many items at a time, and a line that says how far they are."""
+"""Items in parallel threads, and a progress line."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from .scores import Row
 def in_parallel(
     work: Callable[[int], Row], indices: Sequence[int], workers: int
 ) -> Generator[tuple[int, Row | Exception], None, None]:
-    """(index, work(index) or what it raised), in the order of indices, from that many threads.
+    """Pairs (index, work(index) or the exception it raised), in the order of indices.
 
-    Torch and the codecs work outside Python's lock, so threads suffice and share one model. Each has
-    one torch thread: sums of floats depend on how many share them, and must not on `workers`.
+    workers: number of threads. Torch and the codecs release the GIL, so threads suffice and share one
+    model. Each thread uses one torch thread, for floating-point sums depend on the number of torch threads
+    and scores must not depend on `workers`.
     """
 
     def attempt(index: int) -> Row | Exception:
@@ -30,7 +31,7 @@ def in_parallel(
             return error
 
     num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # new threads take it over
+    torch.set_num_threads(1)  # new threads inherit it
     try:
         with closing(in_order(attempt, indices, workers)) as outcomes:
             yield from outcomes
@@ -39,19 +40,23 @@ def in_parallel(
 
 
 class Progress:
-    """A line on a terminal: items done, the failed among them, time left. Elsewhere nothing."""
+    """A progress line on standard error: items done, failed ones, time left. Only if it is a terminal.
 
-    def __init__(self, num_items: int, num_kept: int) -> None:
-        self.num_items, self.num_kept, self.num_done = num_items, num_kept, num_kept
+    num_resumed: how many of the items an earlier run has scored.
+    """
+
+    def __init__(self, num_items: int, num_resumed: int) -> None:
+        self.num_items, self.num_resumed, self.num_done = num_items, num_resumed, num_resumed
         self.start, self.visible = time.monotonic(), sys.stderr.isatty()
 
     def __call__(self, num_failed: int) -> None:
+        """Count one more item and show the line."""
         self.num_done += 1
-        each = (time.monotonic() - self.start) / (self.num_done - self.num_kept)
+        seconds_each = (time.monotonic() - self.start) / (self.num_done - self.num_resumed)
         failed = f", {num_failed} failed" if num_failed else ""
         if self.visible:
-            left = f"{each * (self.num_items - self.num_done):.0f} s left"
-            line = f"{self.num_done}/{self.num_items} items{failed}, {left}"
+            seconds_left = seconds_each * (self.num_items - self.num_done)
+            line = f"{self.num_done}/{self.num_items} items{failed}, {seconds_left:.0f} s left"
             print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Progress:

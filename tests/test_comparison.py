@@ -1,4 +1,4 @@
-"""qsep.evaluation.report.comparison, .tables, .report and .plots against values worked out by hand."""
+"""qsep.evaluation.report: comparison, tables, write and plots, against values worked out by hand."""
 
 import csv
 import json
@@ -22,8 +22,10 @@ from qsep.evaluation.report.comparison import (
 )
 from qsep.evaluation.report.plots import histogram, interval_plot
 from qsep.evaluation.report.spectrogram import COLUMNS, ROWS, level_db, png
+from qsep.evaluation.report.tables import NAMES, SCORE_TABLES, group_table, score_tables
 from qsep.evaluation.report.write import CSV_COLUMNS, write_report
 from qsep.evaluation.run import evaluate
+from qsep.evaluation.scores import METRICS
 
 
 class PerItem(Scaled):
@@ -118,9 +120,40 @@ def test_markdown_has_scores_baselines_differences_and_labels(
     assert "| run | items of | n | SI-SDR [dB] | SI-SDRi [dB] |" in lines[2]
     assert lines[3].startswith("| --- | --- | ---: | ---: |")
     assert lines[4].startswith("| good | custom manifest (plain) | 3 | 16.00 [12.00, 21.00] |")
-    assert lines[5].startswith("| good: unprocessed mixture | custom manifest (plain) | 3 | 0.00 ")
+    assert lines[5].startswith("| unprocessed mixture | custom manifest (plain) | 3 | 0.00 ")
     assert "| good | poor | SI-SDRi [dB] | 3 | 0.00 [-3.00, 2.00] | 1.00 | 67 |" in "\n".join(lines)
     assert "| a | 1 | 12.00 [12.00, 12.00] | 10.00 [10.00, 10.00] |" in lines
+
+
+def test_every_metric_is_in_one_score_table() -> None:
+    listed = [metric for metrics in SCORE_TABLES.values() for metric in metrics]
+    assert sorted(listed) == sorted(METRICS) == sorted(NAMES)
+
+
+def test_a_baseline_of_the_same_items_is_listed_once(tmp_path: Path, runs: list[Run]) -> None:
+    evaluate(
+        PerItem("again", dict.fromkeys(Items().ids, 9.0)),
+        Items(),
+        tmp_path / "again",
+        baselines=True,
+    )
+    evaluate("irm", Items(), tmp_path / "irm", baselines=True)
+    more = [*runs, *read_runs([tmp_path / "again", tmp_path / "irm"])]
+    names = [row[0].text for row in score_tables(more)[0].rows]
+    masks = ["ideal binary mask", "ideal ratio mask", "ideal phase-sensitive mask"]
+    assert names == ["good", "unprocessed mixture", *masks, "poor", "again", "irm"]
+
+
+def test_labels_are_counted_for_each_condition(tmp_path: Path, runs: list[Run]) -> None:
+    fewer = Items(condition="harder", ids=("one", "two"), fingerprint="two tones")
+    evaluate(Scaled(), fewer, tmp_path / "harder")
+    table = group_table([*runs, *read_runs([tmp_path / "harder"])], "sdr", "label")
+    counts = ("n, custom manifest (plain)", "n, custom manifest (harder)")
+    assert table.header == ("label", counts[0], "good", "poor", counts[1], "scaled")
+    assert [[row[i].text for i in (0, 1, 4)] for row in table.rows] == [
+        ["a", "1", "1"],
+        ["b", "2", "1"],
+    ]
 
 
 def test_csv_has_every_statistic(tmp_path: Path, runs: list[Run]) -> None:

@@ -1,4 +1,4 @@
-"""qsep.evaluation.run, .listening and .oracle on items made in memory."""
+"""qsep.evaluation.run, the text table and audio examples, on items made in memory."""
 
 import csv
 import json
@@ -284,17 +284,33 @@ def test_table_lists_the_overall_row_then_labels_in_aligned_columns(tmp_path: Pa
     assert len({len(line) for line in lines[2:]}) == 1
 
 
+def test_no_row_of_the_table_repeats_another(tmp_path: Path) -> None:
+    """All items are animals; those of label a are the only birds; the queries are the labels' names."""
+    families = {"a": ("animal", "bird"), "b": ("animal",)}
+    items = Items(families=families)
+    lines = text_table(evaluate("irm", items, tmp_path, baselines=True)).splitlines()
+    first_words = [line.split("  ")[0] for line in lines[3:-1]]
+    assert first_words == [
+        *("overall", "unprocessed mixture", "ideal binary mask", "ideal phase-sensitive mask"),
+        *("a", "b"),
+    ]
+    assert lines[-1] == "same as overall: ideal ratio mask, family animal"
+
+
 def test_table_lists_baselines_silence_and_the_distance(tmp_path: Path) -> None:
     silent = Scaled(error=0.0, gain=0.0)
     summary = evaluate(silent, Items(), tmp_path, baselines=True, embedder=PeakEmbedder())
     lines = text_table(summary).splitlines()
-    assert [line[:26].strip() for line in lines[4:8]] == [
-        "unprocessed mixture",
+    assert [line[:26].strip() for line in lines[4:7]] == [
         "ideal binary mask",
         "ideal ratio mask",
         "ideal phase-sensitive mask",
     ]
-    assert lines[-2:] == ["silent: 3 of the estimates", "Fréchet audio distance: 1.0000"]
+    assert lines[-3:] == [
+        "same as overall: unprocessed mixture",  # silence has 0 dB, as the mixture of equal tones
+        "silent: 3 of the estimates",
+        "Fréchet audio distance: 1.0000",
+    ]
 
 
 def test_silent_estimates_and_targets_are_counted(tmp_path: Path) -> None:

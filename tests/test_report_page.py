@@ -1,5 +1,6 @@
 """The HTML report of two runs in a real headless Chromium: it opens, plays and sorts."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def test_the_page_names_no_other_file_and_no_address(report: Path) -> None:
 
 @needs_browser
 def test_the_page_opens_without_an_error_or_a_request(page: Page) -> None:
-    assert page.run("document.querySelectorAll('svg').length") == 4  # label, SNR, number, histogram
+    assert page.run("document.querySelectorAll('svg').length") == 2  # labels, histogram
     bad = {"Runtime.exceptionThrown", "Log.entryAdded", "Network.loadingFailed"}
     assert [event for event in page.events if event[0] in bad] == []
     urls = [
@@ -106,12 +107,57 @@ def test_a_click_on_a_header_sorts_and_a_second_one_turns_the_order(page: Page) 
     page.run(f"({click})('run')")
     names = page.run(f"({column})('run')")
     assert names == sorted(names, key=str.lower, reverse=True)
-    # Empty cells, here of the baselines, stay at the end whichever way it goes.
+    # An empty cell stays at the end in either order.
+    empty = "[...document.querySelectorAll('th')].find(h => h.innerText.startsWith('SA-SDR'))"
+    page.run(f"{empty}.closest('table').tBodies[0].rows[0].cells[3].dataset.value = ''")
     for _ in range(2):
         page.run(f"({click})('SA-SDR')")
         filled = [value != "" for value in page.run(f"({column})('SA-SDR')")]
-        assert filled == sorted(filled, reverse=True)
-        assert sum(filled) == 2
+        assert filled == [True, False]
+
+
+@needs_browser
+@pytest.mark.parametrize("condition", ["plain", "of a harder kind"])
+def test_no_table_is_wider_than_a_page_of_1200_pixels(tmp_path: Path, condition: str) -> None:
+    """Five runs with all that is scored without an embedding, some of another condition."""
+    names = (
+        "irm",
+        "sounds150",
+        "sounds150 (hard masks, noise masks off)",
+        "psm",
+        "a-name-of-a-model",
+    )
+    for i, name in enumerate(names):
+        items = ManyItems(condition=condition if i > 2 else "plain")
+        evaluate(Louder(error=0.1 * i + 0.1, name=name), items, tmp_path / str(i), baselines=i != 1)
+    write_report(read_runs([tmp_path / str(i) for i in range(5)]), tmp_path / "report.html")
+    assert BROWSER
+    page = Page(BROWSER, tmp_path / "profile", (tmp_path / "report.html").as_uri())
+    page.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=1200,
+        height=900,
+        deviceScaleFactor=1,
+        mobile=False,
+    )
+    widths = "[...document.querySelectorAll('.wide')].map(e => [e.scrollWidth, e.clientWidth])"
+    for content, room in page.run(widths):
+        assert content <= room
+    assert page.run("document.documentElement.scrollWidth") <= 1200
+    page.close()
+
+
+def test_a_plot_of_one_value_or_one_group_is_left_out(tmp_path: Path) -> None:
+    """The mixture improves nothing on any item; an equal error on every item leaves the labels alike."""
+    evaluate("mixture", ManyItems(), tmp_path / "mixture")
+    evaluate(Louder(error=0.01), ManyItems(), tmp_path / "louder")
+    for name, titles in {
+        "mixture": [],
+        "louder": ["SI-SDRi [dB] by label", "SI-SDRi [dB] of the items"],
+    }.items():
+        write_report(read_runs([tmp_path / name]), tmp_path / f"{name}.html")
+        page = (tmp_path / f"{name}.html").read_text()
+        assert re.findall("<h2>([^<]*)</h2><svg", page) == titles
 
 
 @needs_browser

@@ -1,4 +1,4 @@
-"""The two ends of the scale: the mixture left as it is, and masks that know the answer."""
+"""Reference estimators: the unprocessed mixture, and ideal masks made from the true target."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..interface import Estimator, Item
 
 @dataclass(frozen=True)
 class UnprocessedMixture:
-    """The mixture as its own estimate: every improvement is 0 dB, and all of it leaks."""
+    """The mixture as the estimate: every improvement is 0 dB, and the leakage is 0 dB."""
 
     name: str = "mixture"
     fingerprint: str = "mixture"
@@ -25,10 +25,10 @@ class UnprocessedMixture:
 class IdealMask:
     """A mask m, made with the true target S and rest R, on the spectrum X and phase of the mixture.
 
-    ibm: m = 1 where |S| > |R|, else 0. irm: m = |S| / (|S| + |R|). psm: m = Re(S / X) clipped to 0
-    and 1 (Erdogan et al. 2015, "Phase-sensitive and recognition-boosted speech separation"), the
-    mask in that range that is nearest to S bin by bin. m = 0 where all is silent.
-    Not upper bounds of every separator: of those that mask at this resolution, nearly.
+    ibm: m = 1 where |S| > |R|, else 0. irm: m = |S| / (|S| + |R|). psm: m = Re(S / X) clipped to [0, 1]
+    (Erdogan et al. 2015, "Phase-sensitive and recognition-boosted speech separation"), in each bin the
+    mask in that range with the least squared error. m = 0 in silence. Nearly upper bounds for separators
+    that mask at this resolution, but not for others.
     """
 
     name: str
@@ -37,13 +37,14 @@ class IdealMask:
 
     @property
     def fingerprint(self) -> str:
+        """Name, window and hop."""
         return f"{self.name}-{self.window_samples}-{self.hop_samples}"
 
     def __call__(self, item: Item) -> Tensor:
         return self.masked(self.spectra(item), len(item.mixture))
 
     def spectra(self, item: Item) -> Tensor:
-        """Of mixture, target and rest: (3, f, n). The same for all masks of one resolution."""
+        """Spectra (3, f, n) of mixture, target and rest, complex; the same for every mask at a resolution."""
         from qsep.separation.signal.stft import stft
 
         waveforms = torch.stack(
@@ -52,7 +53,7 @@ class IdealMask:
         return stft(waveforms.double(), self.window_samples, self.hop_samples)
 
     def masked(self, specs: Tensor, num_samples: int) -> Tensor:
-        """specs: of `spectra`."""
+        """The masked mixture (t,), float64. specs: (3, f, n) from `spectra`; num_samples: t."""
         from qsep.separation.signal.stft import istft
 
         mask = MASKS[self.name](*specs)
@@ -60,29 +61,31 @@ class IdealMask:
 
 
 def ideal_binary(mixture_spec: Tensor, target_spec: Tensor, rest_spec: Tensor) -> Tensor:
+    """1 where the target's magnitude exceeds the rest's, else 0: (f, n)."""
     return (target_spec.abs() > rest_spec.abs()).to(target_spec.real.dtype)
 
 
 def ideal_ratio(mixture_spec: Tensor, target_spec: Tensor, rest_spec: Tensor) -> Tensor:
+    """|S| / (|S| + |R|), in [0, 1], 0 in silence: (f, n)."""
     target_mag, rest_mag = target_spec.abs(), rest_spec.abs()
     return target_mag / (target_mag + rest_mag).clamp_min(SILENT)
 
 
 def phase_sensitive(mixture_spec: Tensor, target_spec: Tensor, rest_spec: Tensor) -> Tensor:
+    """Re(S / X) clipped to [0, 1], 0 in silence: (f, n)."""
     power = mixture_spec.abs().square().clamp_min(SILENT**2)
     return ((target_spec * mixture_spec.conj()).real / power).clamp(0, 1)
 
 
-SILENT = 1e-12  # magnitudes below this count as this
+SILENT = 1e-12  # floor of magnitudes in denominators
 MASKS = {"ibm": ideal_binary, "irm": ideal_ratio, "psm": phase_sensitive}
 
-
-IDEAL_MASKS = {name: IdealMask(name) for name in MASKS}  # of one resolution
+IDEAL_MASKS = {name: IdealMask(name) for name in MASKS}  # all at one resolution
 ESTIMATORS: dict[str, Estimator] = {"mixture": UnprocessedMixture(), **IDEAL_MASKS}
 
 
 def named_estimator(name: str) -> Estimator:
-    """One of ESTIMATORS."""
+    """One of ESTIMATORS by its name; ValueError for another name."""
     if name not in ESTIMATORS:
         raise ValueError(f"no estimator is called {name!r}; there are {', '.join(ESTIMATORS)}")
     return ESTIMATORS[name]

@@ -1,4 +1,4 @@
-"""Whatever may be evaluated, as an estimator."""
+"""Models, names of baselines and estimators alike as estimators."""
 
 from __future__ import annotations
 
@@ -11,26 +11,31 @@ from .ideal_masks import named_estimator
 
 @dataclass(frozen=True)
 class ModelEstimator:
-    """A model of qsep.separation asked in words, as an estimator."""
+    """A model of qsep.separation as an estimator: separates an item's mixture by its query or example."""
 
     model: TextSeparator
 
     @property
     def name(self) -> str:
+        """The model's name."""
         return self.model.name
 
     @property
     def fingerprint(self) -> str:
+        """The model's fingerprint."""
         return self.model.fingerprint
 
     def __call__(self, item: Item) -> Any:
-        asked = item.example or item.query
-        result = self.model.separate(item.mixture, asked, sample_rate=item.sample_rate)
+        query = item.example or item.query
+        result = self.model.separate(item.mixture, query, sample_rate=item.sample_rate)
         return result.target
 
 
 def as_estimator(model: TextSeparator | Estimator | str) -> Estimator:
-    """A model is wrapped; "mixture" and the ideal masks go by name; an estimator stays itself."""
+    """An estimator of a model or of a name, one of ideal_masks.ESTIMATORS; estimators are returned as they are.
+
+    Raises ValueError for an unknown name.
+    """
     if isinstance(model, str):
         return named_estimator(model)
     return ModelEstimator(model) if isinstance(model, TextSeparator) else model

@@ -1,4 +1,4 @@
-"""Runs read back from their folders and set side by side: groups of items, paired differences."""
+"""Runs read back from their folders and compared: groups of items, paired differences."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SNR_STEP_DB = 5
 
 @dataclass(frozen=True)
 class Run:
-    """What `evaluate` left in a folder. name: of the model, with the folder's where it needs one.
+    """A run that `evaluate` wrote to a folder. name: the model's, with the folder's if several runs share it.
 
-    identity: the fields of RunIdentity; the rest as Summary has it.
+    identity: the fields of RunIdentity; the other fields are those of Summary.
     """
 
     name: str
@@ -36,12 +36,16 @@ class Run:
 
     @property
     def items_name(self) -> str:
+        """The manifest and the condition that the run was scored on."""
         return f"{self.identity['manifest']} ({self.identity['condition']})"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """first - second of a metric, over the items that both scored; num_better: where first is."""
+    """Paired differences, first - second, of a metric over the items that both runs scored.
+
+    num_better: number of items on which the first run is better.
+    """
 
     first: Run
     second: Run
@@ -51,7 +55,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Which run is better, if the 95 % interval of the mean difference leaves out zero."""
+        """Which run is better, if the 95 % interval of the mean difference excludes zero."""
         if self.values.low <= 0 <= self.values.high:
             return "no difference shown"
         is_first = (self.values.mean > 0) != (self.metric in LOWER_IS_BETTER)
@@ -59,52 +63,66 @@ class Difference:
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Each folder's run; runs of one model are told apart by their folders' names."""
-    contents = [_read_summary(folder) for folder in folders]
-    models = [content["run"]["model"] for content in contents]
+    """The run of each folder; runs of the same model get their folder's name as well.
+
+    Raises ValueError for a folder that `evaluate` did not write, or that an older version wrote.
+    """
+    summaries = [_read_summary(folder) for folder in folders]
+    models = [summary["run"]["model"] for summary in summaries]
     runs = []
-    for folder, content, model in zip(folders, contents, models, strict=True):
+    for folder, summary, model in zip(folders, summaries, models, strict=True):
         name = model if Counter(models)[model] == 1 else f"{model}, {folder.resolve().name}"
         runs.append(
             Run(
                 name,
                 folder,
-                content["run"],
+                summary["run"],
                 tuple(read_rows(folder / "items.csv")),
-                content["num_items"],
-                content["failed"],
-                content["num_silent"],
-                content["published"],
-                content["frechet_distance"],
+                summary["num_items"],
+                summary["failed"],
+                summary["num_silent"],
+                summary["published"],
+                summary["frechet_distance"],
             )
         )
     return runs
 
 
 def measured(run: Run) -> dict[str, Statistics]:
-    """Each metric that the run's items have."""
+    """Statistics of every metric that at least one item of the run has."""
     return describe_rows(run.rows, METRICS)
 
 
 def has(run: Run, metric: str) -> bool:
+    """Whether any item of the run has the metric."""
     return any(row[metric] is not None for row in run.rows)
 
 
 def main_metrics(runs: Sequence[Run]) -> list[str]:
-    """Of the two that items are ranked by, those that any run has."""
+    """SI-SDR improvement and leakage, those of the two that any run has."""
     return [m for m in ("si_sdr_i", "leakage_db") if any(has(run, m) for run in runs)]
 
 
 def baselines(run: Run) -> dict[str, dict[str, Statistics]]:
+    """Statistics of the SDR metrics of each baseline that was scored beside the run's model."""
     return {name: describe_rows(rows, SDRS) for name, rows in baseline_rows(run.rows).items()}
 
 
+def same_scores(first: Mapping[str, Statistics], second: Mapping[str, Statistics]) -> bool:
+    """Whether two sets of scores agree in every metric that both have, and share at least one.
+
+    Improvements are not compared: they are differences of rounded scores and may differ in the last digit.
+    """
+    shared = (first.keys() & second.keys()) - {"si_sdr_i", "sdr_i"}
+    return bool(shared) and all(first[metric] == second[metric] for metric in shared)
+
+
 def difference(first: Run, second: Run, metric: str) -> Difference | None:
-    """None where the runs' manifests differ, or no item has the metric in both."""
+    """Paired differences of a metric; None if the manifests differ or no item has it in both runs."""
     if first.identity["manifest_sha256"] != second.identity["manifest_sha256"]:
         return None
-    seconds = {row["id"]: row[metric] for row in second.rows}
-    pairs = [(row[metric], seconds.get(row["id"])) for row in first.rows]
+    second_scores = {row["id"]: row[metric] for row in second.rows}
+    pairs = [(row[metric], second_scores.get(row["id"])) for row in first.rows]
     values = [a - b for a, b in pairs if a is not None and b is not None]
     if not values:
         return None
@@ -113,33 +131,39 @@ def difference(first: Run, second: Run, metric: str) -> Difference | None:
 
 
 def groups(run: Run, metric: str, key: Callable[[Row], Any]) -> dict[Any, Statistics]:
-    """The metric for each value of the key; a key of None leaves an item out.
+    """Statistics of a metric for each value of the key; items with the key None are left out.
 
-    Settings stand in the order of the items, other values in their own.
+    Settings keep the order of the items; other keys are sorted.
     """
-    found: dict[Any, list[float]] = {}
+    scores: dict[Any, list[float]] = {}
     for row in run.rows:
         if row[metric] is not None and key(row) is not None:
-            found.setdefault(key(row), []).append(row[metric])
-    order = list(found) if key is by_setting else sorted(found)
-    return {value: describe(found[value]) for value in order}
+            scores.setdefault(key(row), []).append(row[metric])
+    order = list(scores) if key is by_setting else sorted(scores)
+    return {value: describe(scores[value]) for value in order}
 
 
 def by_label(row: Row) -> str:
+    """Group key: the label of the target."""
     return str(row["label"])
 
 
 def by_setting(row: Row) -> str | None:
+    """Group key: the setting of the condition, such as a level; None if the condition has none."""
     return row["setting"] or None
 
 
 def by_num_sources(row: Row) -> int | None:
+    """Group key: the number of sources in the mixture; None if the protocol does not know it."""
     number: int | None = row["num_sources"]
     return number
 
 
 def by_snr_db(row: Row) -> int | None:
-    """The target over the rest, to the nearest SNR_STEP_DB: the mixture's own SDR says it."""
+    """Group key: SNR of the target in the mixture in dB, to the nearest SNR_STEP_DB.
+
+    It equals the SDR of the unprocessed mixture, sdr - sdr_i. None for an absent target.
+    """
     if row["sdr"] is None:
         return None
     return SNR_STEP_DB * round((row["sdr"] - row["sdr_i"]) / SNR_STEP_DB)
@@ -151,8 +175,8 @@ def _read_summary(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is not a folder that `qsep evaluate` wrote")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        wanted = {"run", "num_items", "failed", "num_silent", "published", "frechet_distance"}
-        if missing := sorted(wanted - content.keys()):
+        required = {"run", "num_items", "failed", "num_silent", "published", "frechet_distance"}
+        if missing := sorted(required - content.keys()):
             raise ValueError(f"it lacks {', '.join(missing)}")
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path}: not a summary of this version: {error}; evaluate anew") from None

@@ -1,4 +1,4 @@
-"""What people read of runs: a table in the terminal; one file of Markdown, CSV or HTML."""
+"""Reports of runs: a table for the terminal; one Markdown, CSV or HTML file."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from .comparison import (
     has,
     main_metrics,
     measured,
+    same_scores,
 )
 from .page import html_page
 from .tables import (
@@ -33,7 +34,7 @@ from .tables import (
     differences,
     group_table,
     published_table,
-    score_table,
+    score_tables,
 )
 
 NUM_WORST = 10
@@ -45,7 +46,7 @@ CSV_COLUMNS = (
 
 
 def title(summary: Summary) -> str:
-    """Which model, on which items, and how many of them counted."""
+    """The model, the items that it was scored on, and how many of them were scored."""
     run = summary.run
     failed = f", {summary.num_failed} failed" if summary.num_failed else ""
     scored = f"{summary.num_scored} of {summary.num_items} items"
@@ -53,8 +54,11 @@ def title(summary: Summary) -> str:
 
 
 def text_table(summary: Summary) -> str:
-    """The title and aligned columns: overall, baselines, settings, families, labels; failures at the end."""
-    table = _table(summary)
+    """The title, then aligned columns: overall, baselines, settings, families, labels; then failures.
+
+    What would repeat the overall row, such as the only label, is named below the table instead.
+    """
+    table, repeated = _table(summary)
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     lines = [
         "  ".join(
@@ -63,8 +67,9 @@ def text_table(summary: Summary) -> str:
         )
         for row in table
     ]
-    silent = ", ".join(f"{n} of the {what}s" for what, n in summary.num_silent.items() if n)
-    notes = [f"silent: {silent}"] if silent else []
+    notes = [f"same as overall: {', '.join(repeated)}"] if repeated else []
+    silent = ", ".join(f"{n} of the {signal}s" for signal, n in summary.num_silent.items() if n)
+    notes += [f"silent: {silent}"] if silent else []
     if summary.frechet_distance is not None:
         notes.append(f"Fréchet audio distance: {summary.frechet_distance:.4f}")
     if summary.published:
@@ -78,7 +83,7 @@ def text_table(summary: Summary) -> str:
 
 
 def worst_labels(summary: Summary) -> list[str]:
-    """The NUM_WORST labels of the lowest mean SI-SDRi, or the highest leakage, the worst first."""
+    """The NUM_WORST labels with the lowest mean SI-SDRi, or the highest leakage; the worst first."""
     metric = "leakage_db" if "leakage_db" in summary.overall else "si_sdr_i"
     means = {name: v[metric].mean for name, v in summary.labels.items() if metric in v}
     ordered = sorted(means, key=lambda name: means[name], reverse=metric in LOWER_IS_BETTER)
@@ -86,27 +91,31 @@ def worst_labels(summary: Summary) -> list[str]:
 
 
 def write_report(runs: Sequence[Run], path: Path) -> None:
-    """One file, of the kind that its suffix says: .html, .md or .csv."""
-    kinds = {".html": html_page, ".md": markdown, ".csv": as_csv}
-    if path.suffix not in kinds:
+    """Write a report in the format of the path's suffix: .html, .md or .csv.
+
+    Raises ValueError for another suffix, or where a file that is no report is in the way.
+    """
+    formats = {".html": html_page, ".md": markdown, ".csv": as_csv}
+    if path.suffix not in formats:
         raise ValueError(f"{path}: a report is a file .html, .md or .csv")
     results = Results(path.parent, "report", shared=True)
     results.claim(path.name)
-    content = kinds[path.suffix](runs)
+    content = formats[path.suffix](runs)
     results.write_text(path.name, content)
 
 
 def markdown(runs: Sequence[Run]) -> str:
-    """Scores, paired differences and labels, each a Markdown table under a heading."""
-    tables = [score_table(runs)]
+    """Scores, paired differences and scores by label, each a Markdown table under a heading."""
+    tables = score_tables(runs)
     metrics = main_metrics(runs)
     if any(run.published for run in runs):
         tables.append(published_table(runs))
     if len(runs) > 1:
         tables.append(difference_table(runs, metrics))
     for metric in metrics:
-        own = [run for run in runs if has(run, metric)]
-        tables.append(group_table(own, metric, "label"))
+        by_labels = group_table([run for run in runs if has(run, metric)], metric, "label")
+        if len(by_labels.rows) > 1:  # a single label would repeat the overall scores
+            tables.append(by_labels)
     failed = [
         f"- {run.name}, {item_id}: {error}" for run in runs for item_id, error in run.failed.items()
     ]
@@ -117,6 +126,7 @@ def markdown(runs: Sequence[Run]) -> str:
 
 
 def markdown_table(table: Table) -> str:
+    """The table in Markdown; columns of numbers are aligned to the right."""
     rows = [list(table.header), *([cell.text for cell in row] for row in table.rows)]
     header, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     numeric = [any(row[i].value is not None for row in table.rows) for i in range(len(header))]
@@ -125,7 +135,7 @@ def markdown_table(table: Table) -> str:
 
 
 def as_csv(runs: Sequence[Run]) -> str:
-    """Every statistic of every run and pair, one a line, with CSV_COLUMNS."""
+    """Every statistic of every run, group and pair of runs, one a line, with CSV_COLUMNS."""
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -133,15 +143,17 @@ def as_csv(runs: Sequence[Run]) -> str:
         identity = (run.name, run.identity["manifest"], run.identity["condition"])
         for group_by, group, metric, values in _statistics(run):
             writer.writerow(inert((*identity, group_by, group, metric, *_numbers(values))))
-    for found in differences(runs, main_metrics(runs)):
-        identity = (found.first.name, found.first.identity["manifest"], "")
-        second = f"{found.second.name} ({found.second.identity['condition']})"
-        writer.writerow(inert((*identity, "minus", second, found.metric, *_numbers(found.values))))
+    for paired in differences(runs, main_metrics(runs)):
+        identity = (paired.first.name, paired.first.identity["manifest"], "")
+        second = f"{paired.second.name} ({paired.second.identity['condition']})"
+        writer.writerow(
+            inert((*identity, "minus", second, paired.metric, *_numbers(paired.values)))
+        )
     return file.getvalue()
 
 
 def inert(cells: Sequence[Any]) -> list[Any]:
-    """Texts that a spreadsheet would take for formulas begin with an apostrophe."""
+    """The cells, with an apostrophe before text that a spreadsheet would run as a formula."""
     return [
         f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_SIGNS) else cell
         for cell in cells
@@ -166,19 +178,28 @@ def _numbers(values: Statistics) -> tuple[float, ...]:
     return values.count, values.mean, values.median, values.low, values.high
 
 
-def _table(summary: Summary) -> list[list[str]]:
-    """The header row, then overall, baselines, settings, families and labels in sorted order."""
+def _table(summary: Summary) -> tuple[list[list[str]], list[str]]:
+    """The header row and the rows; and the names of the groups whose rows would repeat the overall row.
+
+    A family whose only scored label is listed would repeat that label's row, and is left out.
+    """
     if "leakage_db" in summary.overall:
         header = ["", "n", "leakage", "95 % interval", "median"]
     else:
         header = ["", "n", "SI-SDR", "SI-SDRi", "95 % interval", "SDR", "SDRi", "median SI-SDRi"]
-    named = {"overall": summary.overall}
-    named |= {BASELINE_NAMES[name]: values for name, values in summary.baselines.items()}
-    named |= summary.settings
-    rows = [*named.items()]
-    rows += [(f"kinds of {family}", values) for family, values in summary.families.items()]
-    rows += summary.labels.items()
-    return [header] + [[name, *_cells(values, len(header) - 1)] for name, values in rows]
+    groups = [(BASELINE_NAMES[name], values) for name, values in summary.baselines.items()]
+    groups += summary.settings.items()
+    groups += [
+        (f"family {family}", values)
+        for family, values in summary.families.items()
+        if same_scores(values, summary.overall)
+        or not any(same_scores(values, label) for label in summary.labels.values())
+    ]
+    groups += summary.labels.items()
+    repeated = [name for name, values in groups if same_scores(values, summary.overall)]
+    rows = [("overall", summary.overall)]
+    rows += [(name, values) for name, values in groups if name not in repeated]
+    return [header, *([name, *_cells(values, len(header) - 1)] for name, values in rows)], repeated
 
 
 def _cells(values: Mapping[str, Statistics], num_cells: int) -> list[str]:
