@@ -70,7 +70,7 @@ def sdr_scores(item: Item, estimate: Any) -> dict[str, float]:
 
 
 def checked(item: Item, estimate: Any) -> Tensor:
-    """The estimate as float64 on the CPU; ValueError if its shape is not the mixture's, or for NaN, infinity."""
+    """The estimate as float64 on the CPU; ValueError unless finite and of the mixture's shape."""
     estimate = torch.as_tensor(estimate, device="cpu").detach().double()
     if estimate.shape != item.mixture.shape:
         expected = tuple(item.mixture.shape)

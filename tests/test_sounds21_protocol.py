@@ -261,5 +261,5 @@ def test_examples_are_other_recordings_of_the_targets_label(data: Path) -> None:
 
 
 def test_a_label_of_one_recording_has_no_example(data: Path) -> None:
-    with pytest.raises(ValueError, match="no other recording of rain than m0's"):
+    with pytest.raises(ValueError, match="no recording of rain outside m0"):
         load(write_manifest(data / "m.csv", {}), data, "examples")

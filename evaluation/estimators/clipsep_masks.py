@@ -60,6 +60,7 @@ class BestNoise:
         return self.models[0].fingerprint
 
     def __call__(self, item: Item) -> Any:
+        """The target (t,) with the best SDR."""
         query = item.example or item.query
         targets = [
             model.separate(item.mixture, query, sample_rate=item.sample_rate).target

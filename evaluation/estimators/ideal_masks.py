@@ -18,6 +18,7 @@ class UnprocessedMixture:
     fingerprint: str = "mixture"
 
     def __call__(self, item: Item) -> Tensor:
+        """The mixture (t,)."""
         return torch.from_numpy(item.mixture)
 
 
@@ -41,6 +42,7 @@ class IdealMask:
         return f"{self.name}-{self.window_samples}-{self.hop_samples}"
 
     def __call__(self, item: Item) -> Tensor:
+        """The masked mixture (t,), float64."""
         return self.masked(self.spectra(item), len(item.mixture))
 
     def spectra(self, item: Item) -> Tensor:

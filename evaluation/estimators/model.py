@@ -26,13 +26,14 @@ class ModelEstimator:
         return self.model.fingerprint
 
     def __call__(self, item: Item) -> Any:
+        """The model's target (t,)."""
         query = item.example or item.query
         result = self.model.separate(item.mixture, query, sample_rate=item.sample_rate)
         return result.target
 
 
 def as_estimator(model: TextSeparator | Estimator | str) -> Estimator:
-    """An estimator of a model or of a name, one of ideal_masks.ESTIMATORS; estimators are returned as they are.
+    """An estimator of a model, or of a name in ideal_masks.ESTIMATORS; estimators are returned unchanged.
 
     Raises ValueError for an unknown name.
     """

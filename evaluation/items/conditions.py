@@ -1,4 +1,4 @@
-"""Conditions that any protocol's items can be put under: the same items, harder in one respect."""
+"""Test conditions for the items of any protocol: the same items, made harder in one respect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qsep.separation.signal.mixing import gain_for_snr
 from ..interface import Item, ItemQuery, ItemSet
 
 Waveform = NDArray[np.float32]
-TEMPLATES = (  # none of them is a frame of recipes/data/wording.py
+TEMPLATES = (  # none of them is used in training, see recipes/data/wording.py
     "{}",
     "a field recording of {}",
     "the noise made by {}",
@@ -30,13 +30,13 @@ NEGATIONS = ("everything except {}", "all sounds but not {}", "remove {}")
 SNRS_DB = (-10, -5, 0, 5, 10)
 NUM_SOURCES = (2, 3, 4, 5)
 CLIP_LEVEL = 0.25  # of the mixture's peak
-CORNER_HZ = 1000.0
+CORNER_HZ = 1000.0  # of the filters of `coloured`
 FAMILIES_FILE = Path(__file__).with_name("families.toml")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """The item of that index, asked so; partners: indices of items whose targets replace its rest."""
+    """An item with another query. partners: indices of the items whose targets replace its rest."""
 
     index: int
     item_query: ItemQuery
@@ -46,7 +46,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Suite:
-    """An ItemSet of variants of another's items."""
+    """An ItemSet of variants of the items of another ItemSet, `base`."""
 
     base: ItemSet
     condition: str
@@ -54,31 +54,38 @@ class Suite:
 
     @property
     def name(self) -> str:
+        """As of the base."""
         return self.base.name
 
     @property
     def manifest_sha256(self) -> str:
+        """As of the base."""
         return self.base.manifest_sha256
 
     @property
     def fingerprint(self) -> str:
+        """SHA-256 of the base's fingerprint, the condition and the variants."""
         content = [self.base.fingerprint, self.condition, [asdict(v) for v in self.variants]]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     @property
     def ids(self) -> list[str]:
+        """Ids of the base, followed by @SETTING if the condition has settings."""
         base_ids = self.base.ids
         return [base_ids[v.index] + (f"@{v.setting}" if v.setting else "") for v in self.variants]
 
     @property
     def item_queries(self) -> list[ItemQuery]:
+        """The query and labels of each variant."""
         return [variant.item_query for variant in self.variants]
 
     @property
     def families(self) -> Mapping[str, tuple[str, ...]]:
+        """As of the base."""
         return self.base.families
 
     def render(self, index: int) -> Item:
+        """The base's item under the condition; ValueError if it cannot be put under it."""
         variant = self.variants[index]
         item = self.base.render(variant.index)
         if variant.partners:
@@ -90,7 +97,10 @@ class Suite:
 
 
 def suite(items: ItemSet, condition: str, others: Sequence[str] = ("plain",)) -> ItemSet:
-    """The items under a condition of SUITES. others: what else the caller knows, for the message."""
+    """The items under a condition of SUITES. others: the protocol's own conditions, for the message.
+
+    Raises ValueError for an unknown condition, or if no item can be put under it.
+    """
     if condition not in SUITES:
         known = ", ".join(dict.fromkeys([*others, *SUITES]))
         raise ValueError(f"no condition is called {condition!r}; there are {known}")
@@ -101,7 +111,7 @@ def suite(items: ItemSet, condition: str, others: Sequence[str] = ("plain",)) ->
 
 
 def templates(items: ItemSet) -> Iterator[Variant]:
-    """The query put into each template."""
+    """The query in each of TEMPLATES."""
     for index, item_query in enumerate(items.item_queries):
         for template in TEMPLATES:
             query = template.format(item_query.query)
@@ -109,7 +119,7 @@ def templates(items: ItemSet) -> Iterator[Variant]:
 
 
 def negations(items: ItemSet) -> Iterator[Variant]:
-    """Asked for all but the target: what is scored is the rest."""
+    """The query asks for everything but the target, in each of NEGATIONS; the rest is what is scored."""
     for index, item_query in enumerate(items.item_queries):
         for negation in NEGATIONS:
             query = negation.format(item_query.query)
@@ -117,7 +127,7 @@ def negations(items: ItemSet) -> Iterator[Variant]:
 
 
 def absent(items: ItemSet) -> Iterator[Variant]:
-    """Asked for a label of another item that is not among the mixture's own."""
+    """The query asks for a label of another item that is not in the mixture."""
     queries = {item_query.label: item_query.query for item_query in items.item_queries}
     for index, item_query in enumerate(items.item_queries):
         present = (item_query.label, *item_query.others)
@@ -128,14 +138,14 @@ def absent(items: ItemSet) -> Iterator[Variant]:
 
 
 def snr_sweep(items: ItemSet) -> Iterator[Variant]:
-    """The rest at each level under the target."""
+    """The target at each SNR of SNRS_DB in dB."""
     for index, item_query in enumerate(items.item_queries):
         for snr_db in SNRS_DB:
             yield Variant(index, item_query, f"{snr_db} dB")
 
 
 def source_counts(items: ItemSet) -> Iterator[Variant]:
-    """The target among 1 to 4 targets of other items, of labels all different, each as strong."""
+    """The target with targets of 1 to 4 other items, all of different labels, each at 0 dB SNR."""
     for index, item_query in enumerate(items.item_queries):
         partners: dict[str, int] = {}
         for other in sorted(range(len(items.ids)), key=lambda i: _draw(items.ids[index], i)):
@@ -151,16 +161,18 @@ def source_counts(items: ItemSet) -> Iterator[Variant]:
 
 
 def same_family(items: ItemSet) -> Iterator[Variant]:
-    """The target against one other of its family, such as another bowed string, as strong."""
+    """The target with one of another label of its family, such as another bowed string, at 0 dB SNR."""
     families = tomllib.loads(FAMILIES_FILE.read_text(encoding="utf-8"))
     for index, item_query in enumerate(items.item_queries):
-        kin = {
+        relatives = {
             label
             for members in families.values()
             if _plain(item_query.label) in members
             for label in members
         } - {_plain(item_query.label)}
-        candidates = [i for i, other in enumerate(items.item_queries) if _plain(other.label) in kin]
+        candidates = [
+            i for i, other in enumerate(items.item_queries) if _plain(other.label) in relatives
+        ]
         if candidates:
             partner = candidates[_draw(items.ids[index]) % len(candidates)]
             others = (items.item_queries[partner].label,)
@@ -168,43 +180,47 @@ def same_family(items: ItemSet) -> Iterator[Variant]:
 
 
 def clipping(items: ItemSet) -> Iterator[Variant]:
-    """The mixture clipped at CLIP_LEVEL of its peak; the target is the unclipped one."""
+    """The mixture clipped at CLIP_LEVEL of its peak; the target stays unclipped."""
     return (Variant(index, item_query) for index, item_query in enumerate(items.item_queries))
 
 
 def colours(items: ItemSet) -> Iterator[Variant]:
-    """Recorded dull or thin: target and rest through one filter of first order at CORNER_HZ."""
+    """Dull or thin recordings: target and rest through a first-order filter at CORNER_HZ."""
     for index, item_query in enumerate(items.item_queries):
         for colour in ("dull", "thin"):
             yield Variant(index, item_query, colour)
 
 
 def unchanged(item: Item, setting: str) -> Item:
+    """The item as it is."""
     return item
 
 
 def swapped(item: Item, setting: str) -> Item:
+    """Target and rest exchanged."""
     return replace(item, target=item.rest, rest=item.target)
 
 
 def silenced(item: Item, setting: str) -> Item:
+    """A silent target; the rest is the whole mixture."""
     return replace(item, target=np.zeros_like(item.mixture), rest=item.mixture)
 
 
 def at_snr(item: Item, setting: str) -> Item:
+    """The rest scaled for the SNR of the setting, as "-5 dB"."""
     snr_db = float(setting.removesuffix(" dB"))
     return mixed(item, item.target, item.rest * gain_of_rest(item.target, item.rest, snr_db))
 
 
 def clipped(item: Item, setting: str) -> Item:
+    """The mixture clipped at CLIP_LEVEL of its peak; the rest takes up the difference."""
     limit = CLIP_LEVEL * np.abs(item.mixture).max()
     mixture = item.mixture.clip(-limit, limit)
     return replace(item, mixture=mixture, rest=mixture - item.target)
 
 
 def coloured(item: Item, setting: str) -> Item:
-    """Low-pass where dull, high-pass where thin: 1 / sqrt(1 + r^2) for r = f / f0 or f0 / f, no
-    phase."""
+    """Low-passed if dull, high-passed if thin: gain 1 / sqrt(1 + r^2), r = f / f0 or f0 / f, zero phase."""
     num_samples = len(item.mixture)
     hz = np.fft.rfftfreq(2 * num_samples, 1 / item.sample_rate)
     low, high = 1 / np.hypot(1, hz / CORNER_HZ), hz / np.hypot(CORNER_HZ, hz)
@@ -217,7 +233,10 @@ def coloured(item: Item, setting: str) -> Item:
 
 
 def with_rest(item: Item, partners: Sequence[Item]) -> Item:
-    """The targets of other items for its rest, cut or padded with zeros, each with its power."""
+    """The item with other items' targets as its rest, each cut or zero-padded and at 0 dB SNR.
+
+    Raises ValueError for another sample rate, or a silent target.
+    """
     rest = np.zeros(len(item.target))
     for partner in partners:
         if partner.sample_rate != item.sample_rate:
@@ -231,7 +250,7 @@ def with_rest(item: Item, partners: Sequence[Item]) -> Item:
 
 
 def gain_of_rest(target: NDArray[np.floating], rest: NDArray[np.floating], snr_db: float) -> float:
-    """`gain_for_snr` of waveforms (t,), in float64. ValueError where either is silent."""
+    """Gain of the rest (t,) for an SNR in dB of the target (t,); ValueError if either is silent."""
     if not (target.any() and rest.any()):
         raise ValueError("the target or what it is mixed with is silent, so no SNR can be set")
     parts = [torch.from_numpy(part.astype(np.float64))[None] for part in (target, rest)]
@@ -239,7 +258,7 @@ def gain_of_rest(target: NDArray[np.floating], rest: NDArray[np.floating], snr_d
 
 
 def mixed(item: Item, target: NDArray[np.floating], rest: NDArray[np.floating]) -> Item:
-    """All three divided by the mixture's peak where that passes 1."""
+    """The item with these parts, all divided by the mixture's peak if it exceeds 1."""
     peak = max(1.0, float(np.abs(target + rest).max()))
     target, rest = ((part / peak).astype(np.float32) for part in (target, rest))
     return replace(item, mixture=target + rest, target=target, rest=rest)
@@ -247,7 +266,7 @@ def mixed(item: Item, target: NDArray[np.floating], rest: NDArray[np.floating]) 
 
 @dataclass(frozen=True)
 class Kind:
-    """variants: what is asked of which items; change: what is done to each, given its setting."""
+    """A condition. variants: the items and queries; change: what is done to an item, given its setting."""
 
     variants: Callable[[ItemSet], Iterator[Variant]]
     change: Callable[[Item, str], Item] = unchanged
@@ -266,7 +285,7 @@ SUITES = {
 
 
 def _draw(*key: object) -> int:
-    """A hash, not a generator: NumPy does not promise the same draws from version to version."""
+    """A number from a hash: NumPy does not guarantee the same random stream across versions."""
     return int.from_bytes(hashlib.sha256(json.dumps(key).encode()).digest()[:8])
 
 

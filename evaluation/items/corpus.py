@@ -1,8 +1,8 @@
-"""Corpora of labelled recordings whose mixtures are listed in manifests that come with the package.
+"""Corpora of labelled recordings, with mixtures listed in manifests that come with the package.
 
-A mixture's target is asked for under one of CONDITIONS: plain, in the manifest's words; wordings, in words
-held out of training; examples, by another recording of the same label; absent, for a label that is not in
-the mixture; absent-wordings, for a sound that is none of the corpus's. The last two expect silence.
+A mixture is queried under one of CONDITIONS: plain, in the manifest's words; wordings, in words held out
+of training; examples, by another recording of the label; absent, for a label that is not in the mixture;
+absent-wordings, for a sound that the corpus does not have. The last two expect silence.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ EVERY_MANIFEST = "all"
 
 @dataclass(frozen=True)
 class Corpus:
-    """name: of the protocol; manifests: their names. Files in MANIFESTS_DIR hold the rest.
+    """A corpus. name: of its protocol; manifests: their names. Files in MANIFESTS_DIR hold the rest.
 
-    wording_stride: items of one label take every so manieth of its held-out wordings, which are listed
-    from easy to hard; coprime to their number, so that all come up. wordings_path: None for
-    NAME-wordings.toml in MANIFESTS_DIR.
+    wording_stride: consecutive items of a label take wordings so many apart in its list of held-out
+    wordings, which goes from easy to hard; coprime to their number, so that all are used. wordings_path:
+    None for NAME-wordings.toml in MANIFESTS_DIR.
     """
 
     name: str
@@ -50,19 +50,23 @@ class Corpus:
     wordings_path: Path | None = None
 
     def manifest_path(self, manifest: str) -> Path:
+        """The file of one of the corpus's manifests."""
         return MANIFESTS_DIR / f"{self.name}-{manifest}.csv"
 
     @property
     def kinds_path(self) -> Path:
-        """A CSV: kind, plain, families, holds. Not every corpus has one."""
+        """A CSV with columns kind, plain, families, holds; not every corpus has one."""
         return MANIFESTS_DIR / f"{self.name}-kinds.csv"
 
     @cached_property
     def wordings(self) -> dict[str, Any]:
-        """wordings: of each label; families: of each family; absent.phrases: of what is neither."""
+        """Held-out wordings of each label and each family; absent.phrases: sounds that are neither.
+
+        Raises ValueError if the file is missing or not TOML.
+        """
         path = self.wordings_path or MANIFESTS_DIR / f"{self.name}-wordings.toml"
         if not path.is_file():
-            raise ValueError(f"{path}: no such file, so that there are no held-out wordings")
+            raise ValueError(f"{path}: no such file; the condition needs held-out wordings")
         try:
             return tomllib.loads(path.read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as error:
@@ -70,12 +74,12 @@ class Corpus:
 
     @cached_property
     def families(self) -> Mapping[str, tuple[str, ...]]:
-        """The families of each label; none where the corpus has no list of kinds."""
+        """The families of each label; empty if the corpus has no list of kinds."""
         return self._of_kinds("families")
 
     @cached_property
     def holds(self) -> Mapping[str, tuple[str, ...]]:
-        """The labels that are part of the sound of each label, as a snare drum of a drum kit."""
+        """For each label the labels that its sound contains, as a drum kit contains a snare drum."""
         return self._of_kinds("holds")
 
     def _of_kinds(self, column: str) -> dict[str, tuple[str, ...]]:
@@ -86,14 +90,18 @@ class Corpus:
         return {kind: tuple(filter(None, names)) for kind, names in lists.items()}
 
     def clips(self) -> list[dict[str, str]]:
-        """Every recording: file, label, split, dataset, group, licence, author, url."""
+        """Every recording, a dict of file, label, split, dataset, group, licence, author, url."""
         with gzip.open(MANIFESTS_DIR / f"{self.name}-clips.csv.gz", "rb") as file:
             return list(csv.DictReader(io.StringIO(file.read().decode("utf-8"), newline="")))
 
 
 @dataclass(frozen=True)
 class CorpusItems:
-    """An ItemSet of one mixture a row. settings: of each row, the manifest it is from, or ""."""
+    """An ItemSet with one item for each row of a manifest.
+
+    settings: for each row the name of its manifest, or "". examples: for each row the file of a recording to
+    query by, relative to `data`, or empty.
+    """
 
     name: str
     manifest_sha256: str
@@ -107,16 +115,19 @@ class CorpusItems:
 
     @property
     def ids(self) -> list[str]:
+        """The ids of the rows."""
         return [row.id for row in self.rows]
 
     @property
     def fingerprint(self) -> str:
-        asked = json.dumps(
+        """SHA-256 of the manifest's hash, the condition and the queries."""
+        content = json.dumps(
             [self.manifest_sha256, self.condition, self.item_queries, *self.examples]
         )
-        return hashlib.sha256(asked.encode()).hexdigest()
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def render(self, index: int) -> Item:
+        """Item number `index` at SAMPLE_RATE; an absent condition silences the target."""
         query, label, others = self.item_queries[index]
         row = self.rows[index]
         mixture, target, rest = render_mixture(row, self.data)
@@ -130,15 +141,17 @@ class CorpusItems:
 
 
 def load_corpus(corpus: Corpus, data: Path, manifest: Path | None, condition: str) -> CorpusItems:
-    """manifest: a file, or the name of one of the corpus's own; None or "all" for all of those.
+    """The items of a corpus under a condition.
 
-    What is asked of a mixture does not depend on which other manifests are read with it.
+    manifest: a file, or the name of one of the corpus's; None or "all" for all of these. A mixture's query
+    does not depend on which other manifests are read. Raises ValueError for an unknown condition or a bad
+    manifest, FileNotFoundError for missing files.
     """
     if condition not in CONDITIONS:
         raise ValueError(f"no condition is called {condition!r}; there are {', '.join(CONDITIONS)}")
     if manifest is None or str(manifest) == EVERY_MANIFEST:
         names = corpus.manifests
-        if condition == "examples":  # no one recording is an example of a family
+        if condition == "examples":  # a single recording is no example of a family
             names = tuple(name for name in names if "families" not in name)
         paths = {name: corpus.manifest_path(name) for name in names}
     elif str(manifest) in corpus.manifests:
@@ -183,14 +196,14 @@ def items_of(
     rows: tuple[MixtureRow, ...],
     condition: str,
 ) -> CorpusItems:
-    """The rows of one manifest as items under one of CONDITIONS. sha256: of what lists them."""
+    """The rows of one manifest as items under one of CONDITIONS. sha256: of the manifest."""
     return CorpusItems(
         name,
         sha256,
         condition,
         data,
         rows,
-        _ask(corpus, rows, condition),
+        _item_queries(corpus, rows, condition),
         ("",) * len(rows),
         corpus.families,
         _examples(rows) if condition == "examples" else (),
@@ -198,15 +211,17 @@ def items_of(
 
 
 def _manifest_name(corpus: Corpus, sha256: str) -> str:
-    """Of one of the corpus's own, wherever the file lies; of others CUSTOM_MANIFEST."""
+    """The name of the corpus's manifest with this content, else CUSTOM_MANIFEST."""
     for name in corpus.manifests:
         if hashlib.sha256(corpus.manifest_path(name).read_bytes()).hexdigest() == sha256:
             return f"{corpus.name}-{name}"
     return CUSTOM_MANIFEST
 
 
-def _ask(corpus: Corpus, rows: Sequence[MixtureRow], condition: str) -> tuple[ItemQuery, ...]:
-    """What is asked of each row, from the rows and the corpus's wordings alone."""
+def _item_queries(
+    corpus: Corpus, rows: Sequence[MixtureRow], condition: str
+) -> tuple[ItemQuery, ...]:
+    """The query of each row; depends on the rows and the corpus's wordings alone."""
     if condition in ("plain", "wordings", "examples"):
         held_out = condition == "wordings"
         queries = _held_out(corpus, rows) if held_out else [row.query for row in rows]
@@ -217,13 +232,13 @@ def _ask(corpus: Corpus, rows: Sequence[MixtureRow], condition: str) -> tuple[It
     else:
         phrases = corpus.wordings.get("absent", {}).get("phrases", ())
         if not phrases:
-            raise ValueError(f"{corpus.name} has no phrases for sounds that are none of its labels")
+            raise ValueError(f"{corpus.name} has no phrases for sounds outside its labels")
         pairs = [(phrases[i % len(phrases)],) * 2 for i in range(len(rows))]
     return tuple(ItemQuery(*pair, others) for pair, others in zip(pairs, present, strict=True))
 
 
 def _held_out(corpus: Corpus, rows: Sequence[MixtureRow]) -> list[str]:
-    """A held-out wording for each row's label, another one whenever a label comes again."""
+    """A held-out wording for each row's label, a different one each time a label recurs."""
     wordings = corpus.wordings.get("wordings", {}) | corpus.wordings.get("families", {})
     unknown = {row.label for row in rows} - wordings.keys()
     if unknown:
@@ -238,27 +253,29 @@ def _held_out(corpus: Corpus, rows: Sequence[MixtureRow]) -> list[str]:
 
 
 def _examples(rows: Sequence[MixtureRow]) -> tuple[str, ...]:
-    """For each row a file of its target's label that is not in it."""
+    """For each row a recording of its target's label that is not in its mixture."""
     files: dict[str, set[str]] = {}
     for row in rows:
         if row.names_family:
-            raise ValueError(f"{row.id} asks for a family, of which no recording is an example")
+            raise ValueError(
+                f"{row.id} asks for a family; no single recording is an example of one"
+            )
         for cut, label in zip(row.cuts, (row.label, *row.labels), strict=True):
             files.setdefault(label, set()).add(cut.path)
     chosen = []
     for row in rows:
         candidates = sorted(files[row.label] - {cut.path for cut in row.cuts})
         if not candidates:
-            raise ValueError(f"the manifest has no other recording of {row.label} than {row.id}'s")
+            raise ValueError(f"the manifest has no recording of {row.label} outside {row.id}")
         chosen.append(candidates[drawn_number(row.id) % len(candidates)])
     return tuple(chosen)
 
 
 def _absent_label(corpus: Corpus, row: MixtureRow, rows: Sequence[MixtureRow]) -> tuple[str, str]:
-    """(query, label) of another row, of which nothing can be in this one.
+    """(query, label) of another row whose sound cannot be in this mixture.
 
-    That leaves out families of what is there, and what holds it or is held by it. Which members of a
-    family are there is not said, so that all may be.
+    Excluded are the families of the sounds present, what contains them and what they contain. A row that
+    asks for a family does not say which members are present, so all are taken to be.
     """
     queries = {other.label: other.query for other in rows}
     present = {row.label, *row.labels}
@@ -268,11 +285,11 @@ def _absent_label(corpus: Corpus, row: MixtureRow, rows: Sequence[MixtureRow]) -
     related |= {whole for whole, parts in corpus.holds.items() if present & set(parts)}
     candidates = sorted(queries.keys() - present - related)
     if not candidates:
-        raise ValueError(f"{row.id} contains every label of the manifest, so none is absent")
+        raise ValueError(f"{row.id} contains every label of the manifest; none is absent")
     label = candidates[drawn_number(row.id) % len(candidates)]
     return queries[label], label
 
 
 def drawn_number(item_id: str) -> int:
-    """A hash, not a generator: NumPy does not promise the same draws from one version to the next."""
+    """64 bits of a hash of the id: NumPy does not guarantee the same random stream across versions."""
     return int.from_bytes(hashlib.sha256(item_id.encode()).digest()[:8])

@@ -1,8 +1,8 @@
-"""Manifests of mixtures: what each mixture is made of, and what is asked of it, one line a mixture.
+"""Manifests: CSV files that list mixtures, their sources and queries, one mixture a line.
 
-A CSV with COLUMNS: paths under the data folder and starts in seconds, lists joined by ";". snr_db is the
-power of the target over that of each interferer. A target of several files is a family's: one query for
-all of them, whose label is the family's.
+COLUMNS: paths relative to the data folder and starts in seconds, lists joined by ";". snr_db: power of the
+target over that of each interferer, in dB. A target of several files is a family's: one query asks for all of
+them, and its label is the family's name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COLUMNS = (
 
 
 class Cut(NamedTuple):
-    """A recording, relative to the data folder, and where in it the mixture begins, in seconds."""
+    """A recording, relative to the data folder, and the time in it at which the mixture begins."""
 
     path: str
     start_seconds: float
@@ -34,7 +34,7 @@ class Cut(NamedTuple):
 
 @dataclass(frozen=True)
 class MixtureRow:
-    """One line of a manifest. targets: one, or a family's two or more; labels: of the interferers."""
+    """One line of a manifest. targets: one recording, or a family's two or more; labels: the interferers'."""
 
     id: str
     query: str
@@ -47,20 +47,25 @@ class MixtureRow:
 
     @property
     def cuts(self) -> tuple[Cut, ...]:
+        """All recordings of the mixture: targets, then interferers."""
         return self.targets + self.interferers
 
     @property
     def names_family(self) -> bool:
+        """Whether the query asks for a family, so that there are several targets."""
         return len(self.targets) > 1
 
 
 def parse_manifest(content: bytes, source: str) -> tuple[MixtureRow, ...]:
-    """The lines of a manifest, at least one, of ids all different. source: what errors call it."""
+    """The lines of a manifest. source: its name in errors.
+
+    Raises ValueError for bad CSV, missing columns, bad values, repeated ids or no lines at all.
+    """
     try:
         reader = csv.DictReader(io.StringIO(content.decode("utf-8"), newline=""))
-        absent = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-        if absent:
-            raise ValueError(f"{source} lacks the columns {', '.join(absent)}")
+        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise ValueError(f"{source} lacks the columns {', '.join(missing)}")
         rows = []
         for cells in reader:
             try:
@@ -76,7 +81,7 @@ def parse_manifest(content: bytes, source: str) -> tuple[MixtureRow, ...]:
 
 
 def check_recordings(rows: Sequence[MixtureRow], data: Path) -> None:
-    """Raise FileNotFoundError, one line, unless all recordings are there."""
+    """Raise FileNotFoundError if any recording is missing from the data folder."""
     check_files((cut.path for row in rows for cut in row.cuts), data)
 
 

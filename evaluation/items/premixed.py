@@ -1,4 +1,4 @@
-"""Protocols whose mixtures lie on disk beside their sources: AudioSep's and USS's."""
+"""Items of protocols whose mixtures are files beside their sources: AudioSep's and USS's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .recordings import check_files, combined_hash, read_list
 
 
 class Pair(NamedTuple):
-    """mixture, source: files in the data folder; query and label as of Item."""
+    """A mixture and its target source, files in the data folder; query and label as in Item."""
 
     mixture: str
     source: str
@@ -38,9 +38,10 @@ def premixed(
     average: Callable[[Sequence[Mapping[str, Any]]], Figures],
     example: Callable[[Pair], Query | None] = lambda pair: None,
 ) -> PublishedItems:
-    """The items of these pairs, whose files have to be there; read as mono at sample_rate in Hz.
+    """The items of these pairs, read as mono at sample_rate in Hz; ids are the mixtures' file names.
 
-    Ids are the mixtures' file names. Beside the usual scores there is uncentred_si_sdr.
+    Each also gets the score uncentred_si_sdr. average: as in PublishedItems. example: a query that replaces
+    the words of a pair. Raises FileNotFoundError if files are missing.
     """
     check_files((file for pair in pairs for file in (pair.mixture, pair.source)), data)
 
@@ -75,7 +76,7 @@ def premixed(
 
 
 def uncentred(item: Item, estimate: NDArray[np.float64]) -> dict[str, float | None]:
-    """Nothing where the target is silent."""
+    """uncentred_si_sdr of an estimate (t,) in dB; no score if the target is silent."""
     if not item.target.any():
         return {}
     return {"uncentred_si_sdr": round(float(uncentred_si_sdr(estimate, item.target)), 6) + 0.0}
@@ -84,10 +85,11 @@ def uncentred(item: Item, estimate: NDArray[np.float64]) -> dict[str, float | No
 def class_folders(
     data: Path, folder: str, per_class: int, names: Mapping[str, str]
 ) -> tuple[list[Pair], str]:
-    """Pairs in data/folder/WORD=CLASS/NAME,mixture.wav and NAME,source.wav, and a hash of their names.
+    """Pairs from data/folder/WORD=CLASS/NAME,mixture.wav and NAME,source.wav, and a hash of their names.
 
-    per_class: how many, in the order of their names, of each class. names: of classes, where CLASS is a
-    number. WORD is class_id or class.
+    WORD is class_id or class. per_class: at most so many of each class, in the order of file names. names:
+    of classes whose CLASS is a number. Raises ValueError for a class without a name or mixtures,
+    FileNotFoundError if there are no such folders.
     """
     pairs = []
     for path in sorted((data / folder).glob("*=*")):
@@ -108,6 +110,6 @@ def class_folders(
 
 
 def class_names(path: Path) -> dict[str, str]:
-    """From number to name, of AudioSet's class_labels_indices.csv: index, mid, display_name."""
+    """Class names by number, from AudioSet's class_labels_indices.csv: index, mid, display_name."""
     rows, _ = read_list(path)
     return {row[0]: row[2] for row in rows[1:]}

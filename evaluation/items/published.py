@@ -1,4 +1,4 @@
-"""The items of a published protocol, with what its authors measure of them and how they average."""
+"""The items of a published protocol, with its authors' metrics and averages."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Figures = Mapping[str, float]
 
 @dataclass(frozen=True)
 class PublishedItems:
-    """An ItemSet. manifest_sha256: of the lists that say what it holds.
+    """An ItemSet of a published protocol. manifest_sha256: of the lists that define it.
 
-    make: the item of an index. measure: columns of scores.PUBLISHED for an item and its estimate (t,),
-    float64; a score that cannot be had is None. average: the figures that the publication reports, by
-    name, from the rows of items.csv. set_up: the model as the publication uses it. settings: what else
-    the scores depend on.
+    make: the item of an index. measure: scores of an item and its estimate (t,), float64, as columns of
+    scores.PUBLISHED or MIXTURE_BSS; an undefined score is None. average: the figures that the publication
+    reports, by name, from rows of items.csv. set_up: the model as the publication uses it. settings: other
+    settings that scores depend on.
     """
 
     name: str
@@ -41,22 +41,24 @@ class PublishedItems:
 
     @property
     def fingerprint(self) -> str:
+        """SHA-256 of the lists' hash, the condition, ids, queries and settings."""
         content = [self.manifest_sha256, self.condition, self.ids, self.item_queries, self.settings]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def render(self, index: int) -> Item:
+        """The item of this index; raises if it cannot be made."""
         return self.make(index)
 
 
 def present(rows: Sequence[Mapping[str, Any]], column: str) -> list[float]:
-    """The scores that there are."""
+    """The scores of a column, without those that are None."""
     return [row[column] for row in rows if row[column] is not None]
 
 
 def mean_of(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> dict[str, float]:
-    """Mean over items. columns: from the figure's name to the column; figures without items are left out."""
+    """Means over items. columns: the column of each figure; figures without scores are left out."""
     values = {figure: present(rows, column) for figure, column in columns.items()}
-    return {figure: float(np.mean(found)) for figure, found in values.items() if found}
+    return {figure: float(np.mean(scores)) for figure, scores in values.items() if scores}
 
 
 def mean_of_classes(
@@ -64,19 +66,19 @@ def mean_of_classes(
     columns: Mapping[str, str],
     within: Callable[[list[float]], Any],
 ) -> dict[str, float]:
-    """Mean over labels of what `within` (np.mean, np.median) makes of each label's items."""
+    """Means over labels of each label's average. within: np.mean or np.median, over a label's items."""
     labels = sorted({row["label"] for row in rows})
     figures = {}
     for figure, column in columns.items():
-        of_labels = [present([r for r in rows if r["label"] == label], column) for label in labels]
-        values = [within(found) for found in of_labels if found]
+        by_label = [present([r for r in rows if r["label"] == label], column) for label in labels]
+        values = [within(scores) for scores in by_label if scores]
         if values:
             figures[figure] = float(np.mean(values))
     return figures
 
 
 def choose(name: str, value: str, choices: Sequence[str]) -> str:
-    """value, if it is one of the choices of the setting."""
+    """The value of the setting `name`; ValueError if it is not one of the choices."""
     if value not in choices:
         raise ValueError(f"{name}={value!r}; expected one of {', '.join(choices)}")
     return value

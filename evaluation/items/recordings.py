@@ -1,4 +1,4 @@
-"""What protocols have in common on disk: lists with a hash, and the recordings that they name."""
+"""Files that protocols have in common: lists with their hash, and the recordings that they name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ NUM_SHOWN = 10
 
 
 def read_list(path: Path) -> tuple[list[list[str]], str]:
-    """The rows of a CSV file that are not empty, its header among them if it has one, and its SHA-256."""
+    """The non-empty rows of a CSV file, its header included, and the file's SHA-256.
+
+    Raises FileNotFoundError, or ValueError if it is empty or not CSV in UTF-8.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such list")
     content = path.read_bytes()
@@ -29,7 +32,7 @@ def read_list(path: Path) -> tuple[list[list[str]], str]:
 
 
 def without_header(path: Path, rows: list[list[str]], num_columns: int) -> list[list[str]]:
-    """The rows after the first, checked to be as wide as the publication has them."""
+    """The rows after the first; ValueError if there are none or one has not num_columns cells."""
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != num_columns:
             raise ValueError(f"{path}, row {number}: {len(row)} cells, expected {num_columns}")
@@ -39,22 +42,23 @@ def without_header(path: Path, rows: list[list[str]], num_columns: int) -> list[
 
 
 def combined_hash(hashes: Iterable[str]) -> str:
+    """SHA-256 of several hashes or names, in their order."""
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def listed(names: list[str]) -> str:
-    """The first of them, and how many more."""
+    """The first NUM_SHOWN of the names, and the number of others."""
     more = f" and {len(names) - NUM_SHOWN} more" if len(names) > NUM_SHOWN else ""
     return ", ".join(names[:NUM_SHOWN]) + more
 
 
 def check_files(names: Iterable[str], folder: Path, remedy: str = "") -> None:
-    """Raise FileNotFoundError, one line, unless all are files in the folder."""
-    wanted = sorted(set(names))
-    missing = [name for name in wanted if not (folder / name).is_file()]
+    """Raise FileNotFoundError, in one line, unless all names are files in the folder."""
+    required = sorted(set(names))
+    missing = [name for name in required if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of the {len(wanted)} files that the list needs are not in {folder}"
+            f"{len(missing)} of the {len(required)} files that the list needs are not in {folder}"
             f"{remedy}: {listed(missing)}"
         )
 
@@ -62,10 +66,11 @@ def check_files(names: Iterable[str], folder: Path, remedy: str = "") -> None:
 def cut_around(
     audio: NDArray[np.float32], centre: int, num_samples: int, path: Path
 ) -> NDArray[np.float32]:
-    """(num_samples,): half of them, rounded down, on either side of a sample of audio (t,).
+    """(num_samples,) of audio (t,) around sample `centre`, num_samples // 2 on either side of it.
 
-    Where the cut passes an end there are zeros, as in the last sample of an odd number. Audio shorter than
-    the cut is repeated. The cut of "The sound of pixels" (Zhao et al. 2018) and of those who follow it.
+    Zeros where the cut reaches past an end, and in the last sample of an odd number; audio shorter than the
+    cut is repeated. As in "The sound of pixels" (Zhao et al. 2018). Raises ValueError for empty audio, or
+    if it ends before the cut; path: the file, for the message.
     """
     if len(audio) == 0:
         raise ValueError(f"{path}: holds no samples")
@@ -74,7 +79,7 @@ def cut_around(
     half = num_samples // 2
     start, end = max(0, centre - half), min(len(audio), centre + half)
     if end <= start:
-        raise ValueError(f"{path}: ends before the middle that the list gives it")
+        raise ValueError(f"{path}: ends before the centre that the list gives")
     piece = np.zeros(num_samples, np.float32)
     piece[half - (centre - start) : half + (end - centre)] = audio[start:end]
     return piece

@@ -1,4 +1,4 @@
-"""A manifest's mixture as waveforms, sample for sample as the yardstick of the corpora renders it."""
+"""A manifest's mixture as waveforms, sample for sample as the corpora's reference renderer makes it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Waveform = NDArray[np.float32]
 def render_mixture(row: MixtureRow, data: Path) -> tuple[Waveform, Waveform, Waveform]:
     """Mixture, target and rest, each (t,) float32 at SAMPLE_RATE.
 
-    The parts of a family's target are brought to the power of the first and summed; then each
-    interferer is scaled to snr_db over the cut; all three are divided by the mixture's peak where that
-    passes 1.
+    The parts of a family's target are scaled to the power of the first and summed; then each interferer
+    is scaled to snr_db over the cut; all three are divided by the mixture's peak if it exceeds 1.
+    Raises ValueError for a recording that is silent over its cut.
     """
     parts = [_cut(data, cut, row.seconds) for cut in row.targets]
     target = parts[0].copy()
@@ -37,6 +37,7 @@ def render_mixture(row: MixtureRow, data: Path) -> tuple[Waveform, Waveform, Wav
 
 
 def scaled(waveform: Waveform, power: float, cut: Cut) -> Waveform:
+    """The waveform (t,) with this mean power; ValueError if it is silent. cut: named in the message."""
     gain = np.sqrt(power / _power(waveform, cut))
     return (waveform * gain).astype(np.float32)
 
@@ -49,7 +50,7 @@ def _power(waveform: Waveform, cut: Cut) -> float:
 
 
 def _cut(data: Path, cut: Cut, seconds: float) -> Waveform:
-    """Mono at SAMPLE_RATE from the cut's start on, zeros after the file's end."""
+    """Mono (t,) at SAMPLE_RATE from the cut's start, zero-padded after the file's end."""
     mono = read_mono(data / cut.path, SAMPLE_RATE)
     num_samples = round(seconds * SAMPLE_RATE)
     piece = mono[round(cut.start_seconds * SAMPLE_RATE) :][:num_samples]

@@ -1,13 +1,14 @@
 """BSSEval version 4: SDR, ISR, SIR and SAR by projection on delayed references, in float64.
 
-An estimate is split into the reference, a filtering error (of the own reference by filters_len taps),
-interference (what filters of all references explain beyond that) and artefacts (the rest). The filters
-are those of the whole signal; the ratios are of each window. Vincent et al. 2006, "Performance measurement
-in blind audio source separation"; Stöter et al. 2018, "The 2018 signal separation evaluation campaign".
+An estimate is split into the reference, a spatial error (its reference filtered by filters_len taps, minus
+the reference), interference (what filters of all references explain beyond that) and artefacts (the rest).
+Filters are computed over the whole signal, ratios over each window. Vincent et al. 2006, "Performance
+measurement in blind audio source separation"; Stöter et al. 2018, "The 2018 signal separation evaluation
+campaign".
 
-Results are museval's to 0.001 dB wherever its own do not move when the signals are scaled. They do where
-references have next to no energy in part of the spectrum, to less than 16 bits: then the filters are
-rounding errors there, and short windows that hold sound in that part show them.
+Results agree with museval to 0.001 dB except where museval's own results change when the signals are
+scaled: where references have almost no energy in part of the spectrum (less than 16 bits), the filters are
+rounding errors there, and short windows with sound in that part show them.
 """
 
 from __future__ import annotations
@@ -44,45 +45,46 @@ def bss_eval(
     hop: float = math.inf,
     filters_len: int = 512,
 ) -> Ratios:
-    """What museval.metrics.bss_eval gives without permutation, batched.
+    """As museval.metrics.bss_eval without permutation, but batched.
 
-    references, estimates: arrays or tensors of one shape, (s, t), (s, t, c) or with leading batch
-    dimensions (..., s, t, c), as museval has them: samples before channels. window, hop: samples.
-    All sources are NaN in windows in which a reference or an estimate is silent (its channels sum to
-    zero in every sample), and everywhere where one is silent throughout, which museval refuses.
-    inf: nothing of the error in the denominator is there.
+    references, estimates: arrays or tensors of the same shape, (s, t), (s, t, c) or (..., s, t, c), with
+    samples before channels as in museval. window, hop: in samples. Returns Ratios, each (..., s, w), in dB.
+    All sources are NaN in a window in which a reference or an estimate is silent (its channels sum to zero
+    in every sample), and in all windows if one is silent throughout, which museval refuses. A ratio is inf
+    if the error in its denominator is zero. Raises ValueError for other shapes, empty signals, NaN or inf.
     """
     references, estimates = _checked(references, estimates, filters_len)
     starts, stops = _windows(references.shape[-2], window, hop)
     batch, num_sources = references.shape[:-3], references.shape[-3]
     ratios = np.full((4, *batch, num_sources, len(starts)), np.nan)
-    for place in np.ndindex(batch):
-        reference, estimate = references[place], estimates[place]
+    for i in np.ndindex(batch):
+        reference, estimate = references[i], estimates[i]
         if _any_silent(reference) or _any_silent(estimate):
             continue
         projector = Projector(reference, estimate, filters_len)
-        for index, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+        for window_index, (start, stop) in enumerate(zip(starts, stops, strict=True)):
             parts = reference[:, start:stop], estimate[:, start:stop]
             if not (_any_silent(parts[0]) or _any_silent(parts[1])):
                 energies = projector.energies(*parts)
-                ratios[(slice(None), *place, slice(None), index)] = _image_ratios(energies)
+                ratios[(slice(None), *i, slice(None), window_index)] = _image_ratios(energies)
     return Ratios(*ratios)
 
 
 def bss_eval_sources(references: Any, estimates: Any, filters_len: int = 512) -> SourceRatios:
-    """BSSEval version 3 for sources, without permutation: any filtering of the reference is allowed.
+    """BSSEval version 3 for sources, without permutation: filtered versions of the reference are no error.
 
-    What mir_eval.separation.bss_eval_sources calls SDR, SIR and SAR. Arguments as of bss_eval, whole
-    signals. NaN where a reference or an estimate is silent.
+    SDR, SIR and SAR as mir_eval.separation.bss_eval_sources computes them, over the whole signal. Arguments
+    and errors as in bss_eval. Returns SourceRatios, each (..., s), in dB; NaN if a reference or an estimate
+    is silent.
     """
     references, estimates = _checked(references, estimates, filters_len)
     batch, num_sources = references.shape[:-3], references.shape[-3]
     ratios = np.full((3, *batch, num_sources), np.nan)
-    for place in np.ndindex(batch):
-        reference, estimate = references[place], estimates[place]
+    for i in np.ndindex(batch):
+        reference, estimate = references[i], estimates[i]
         if not (_any_silent(reference) or _any_silent(estimate)):
             energies = Projector(reference, estimate, filters_len).energies(reference, estimate)
-            ratios[(slice(None), *place)] = _source_ratios(energies)
+            ratios[(slice(None), *i)] = _source_ratios(energies)
     return SourceRatios(*ratios)
 
 
@@ -102,8 +104,8 @@ def _checked(references: Any, estimates: Any, num_taps: int) -> tuple[Array, Arr
     ]
     if pair[0].shape != pair[1].shape or 0 in pair[0].shape[-3:]:
         raise ValueError(
-            f"expected references and estimates of one shape, (s, t) or (..., s, t, c), with nothing "
-            f"empty; got {np.shape(references)} and {np.shape(estimates)}"
+            f"expected references and estimates of the same shape, (s, t) or (..., s, t, c), not empty; "
+            f"got {np.shape(references)} and {np.shape(estimates)}"
         )
     if not (np.isfinite(pair[0]).all() and np.isfinite(pair[1]).all()):
         raise ValueError("the references or the estimates hold NaN or infinity")
@@ -113,7 +115,7 @@ def _checked(references: Any, estimates: Any, num_taps: int) -> tuple[Array, Arr
 
 
 def _windows(num_samples: int, window: float, hop: float) -> tuple[list[int], list[int]]:
-    """First samples and ends of the windows, rounded down as museval does; one where all fits in it."""
+    """Starts and ends of the windows in samples, rounded down as museval does; one window if all fits."""
     if not window < num_samples:
         return [0], [num_samples]
     if not (window >= 1 and 0 < hop < math.inf):
@@ -131,7 +133,7 @@ def _any_silent(signals: Array) -> bool:
 
 
 def _db(numerators: tuple[Array, ...], denominators: tuple[Array, ...]) -> Array:
-    """inf where the denominator is not positive, as museval; (n, s)."""
+    """Ratios (n, s) in dB; inf if the denominator is not positive, as in museval."""
     above, below = np.array(numerators), np.array(denominators)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(below > 0, 10 * np.log10(above / below), np.inf)

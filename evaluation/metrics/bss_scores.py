@@ -1,4 +1,4 @@
-"""BSSEval as columns of items.csv, by our own implementation or by museval."""
+"""BSSEval scores as columns of items.csv, by this package or by museval."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from numpy.typing import NDArray
 from .bss_eval import bss_eval
 
 NAMES = ("bss_sdr", "bss_isr", "bss_sir", "bss_sar")
-Backend = Callable[..., Any]  # as bss_eval
+Backend = Callable[..., Any]  # called as bss_eval
 
 
 def import_museval() -> Any:
-    """museval, also where there is no ffmpeg: only its reader of files, unused here, needs that."""
+    """The module museval, also without ffmpeg, which only its file reader needs.
+
+    Raises ValueError if it is not installed.
+    """
     if not (shutil.which("ffmpeg") and shutil.which("ffprobe")):
-        sys.modules.setdefault("stempeg", ModuleType("stempeg"))  # it would refuse to be imported
+        sys.modules.setdefault(
+            "stempeg", ModuleType("stempeg")
+        )  # museval imports it, and it needs ffmpeg
     try:
         import museval
     except ImportError as error:
@@ -35,7 +40,7 @@ def by_museval(
     window: float = math.inf,
     hop: float = math.inf,
 ) -> Any:
-    """As bss_eval, by museval, which refuses silence."""
+    """As bss_eval for signals (s, t, c), by museval, which raises ValueError for silence."""
     metrics = import_museval().metrics
     result = metrics.bss_eval(references, estimates, window=window, hop=hop)
     return result[:4]
@@ -50,13 +55,13 @@ def first_source(
     estimates: NDArray[np.float64],
     names: Sequence[str] = NAMES,
 ) -> dict[str, float | None]:
-    """Those of NAMES that are wanted, of the first of several sources (s, t), over the whole signal."""
+    """Scores in dB of the first source of several (s, t), over the whole signal. names: some of NAMES."""
     ratios = dict(zip(NAMES, backend(references[..., None], estimates[..., None]), strict=True))
     return {name: as_score(ratios[name][0, 0]) for name in names}
 
 
 def as_score(value: float) -> float | None:
-    """Rounded like other scores; None for the NaN of silence."""
+    """A ratio in dB, rounded as other scores; None for NaN, which silence gives. ValueError for infinity."""
     if math.isnan(value):
         return None
     if math.isinf(value):

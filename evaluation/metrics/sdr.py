@@ -1,8 +1,8 @@
 """Signal-to-distortion ratios in dB, in float64, one value per item.
 
-The improvement of either is its value for the estimate minus its value for the mixture.
-Energies are sums over t. Each has 1e-12 added (as bench.py does), so that silence has a defined
-value: a silent estimate scores 0 dB in both, a perfect one 10 log10(E / 1e-12) for a target of E.
+The improvement of a ratio is its value for the estimate minus its value for the mixture.
+Energies are sums over t, plus 1e-12, so that silence has a defined value: a silent estimate scores 0 dB, a
+perfect one 10 log10(E / 1e-12) for a target of energy E.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LEAKAGE_FLOOR_DB = -100.0
 def si_sdr(estimate: Any, reference: Any) -> Tensor:
     """Scale-invariant SDR of zero-mean signals: 10 log10(|ar|^2 / |e - ar|^2), a = <e, r> / |r|^2.
 
-    estimate, reference: arrays or tensors (..., t), same shape. Returns (...), dB.
+    estimate, reference: arrays or tensors (..., t), same shape, else ValueError. Returns (...), dB.
     Le Roux et al. 2019, "SDR - half-baked or well done?".
     """
     estimate, reference = float64_pair(estimate, reference)
@@ -31,9 +31,9 @@ def si_sdr(estimate: Any, reference: Any) -> Tensor:
 
 
 def uncentred_si_sdr(estimate: Any, reference: Any) -> Tensor:
-    """SI-SDR of AudioSep's and DCASE 2024 task 9's evaluation: means are kept, and energies have float32's
-    rounding unit added, as has the product.
+    """SI-SDR as AudioSep and DCASE 2024 task 9 compute it: without removing means.
 
+    Energies and the inner product have float32's machine epsilon added, as in their code.
     estimate, reference: arrays or tensors (..., t), same shape. Returns (...), dB.
     """
     estimate, reference = float64_pair(estimate, reference)
@@ -57,14 +57,14 @@ def sa_sdr(estimates: Any, references: Any) -> Tensor:
     """Source-aggregated SDR: 10 log10(sum of |r|^2 / sum of |r - e|^2), both sums over the sources.
 
     estimates, references: arrays or tensors (..., s, t), same shape. Returns (...), dB. A silent
-    source takes part by what leaks into it. von Neumann et al. 2022, "SA-SDR", eq. 4.
+    source counts by what leaks into it. von Neumann et al. 2022, "SA-SDR", eq. 4.
     """
     estimates, references = float64_pair(estimates, references)
     return _ratio_db(_energy(references).sum(dim=-1), _energy(references - estimates).sum(dim=-1))
 
 
 def leakage_db(estimate: Any, mixture: Any) -> Tensor:
-    """How loud the answer to a query about an absent sound is: 10 log10(|e|^2 / |m|^2).
+    """Level of the estimate relative to the mixture, for queries of absent sounds: 10 log10(|e|^2 / |m|^2).
 
     estimate, mixture: arrays or tensors (..., t), same shape. Returns (...), dB, at least
     LEAKAGE_FLOOR_DB; 0 is the mixture itself, and lower is better.
@@ -83,12 +83,12 @@ def _ratio_db(signal: Tensor, noise: Tensor) -> Tensor:
 
 
 def float64_pair(estimate: Any, reference: Any) -> tuple[Tensor, Tensor]:
-    """Both as float64 on the CPU; a ValueError unless they have one shape (..., t), t >= 1."""
+    """Both as float64 on the CPU; ValueError unless they have the same shape (..., t), t >= 1."""
     first = torch.as_tensor(estimate, dtype=torch.float64, device="cpu")
     second = torch.as_tensor(reference, dtype=torch.float64, device="cpu")
     if first.shape != second.shape or first.ndim == 0 or first.shape[-1] == 0:
         raise ValueError(
-            f"expected two waveforms of one shape (..., t), t >= 1; "
+            f"expected two waveforms of the same shape (..., t), t >= 1; "
             f"got {tuple(first.shape)} and {tuple(second.shape)}"
         )
     return first, second

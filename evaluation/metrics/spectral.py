@@ -1,8 +1,8 @@
-"""Distances between magnitude spectra, in float64, one value per item; 0 is equal, lower is better.
+"""Distances between magnitude spectra, in float64, one value per item; 0 for equal spectra, lower is better.
 
-Magnitudes are |STFT| under a periodic Hann window, centred frames, zeros around, divided by the
-window's sum: a sine of amplitude 1 shows 0.5. Those under MAGNITUDE_FLOOR (-100 dB) count as that, so
-silence has a defined value.
+Magnitudes are |STFT| with a periodic Hann window, centred frames and zero padding, divided by the window's
+sum: a sine of amplitude 1 has magnitude 0.5. They are clamped to MAGNITUDE_FLOOR (-100 dB), so that silence
+has a defined value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))  # window and hop in sample
 def log_spectral_distance_db(
     estimate: Any, reference: Any, window_samples: int = 2048, hop_samples: int = 512
 ) -> Tensor:
-    """Root of the mean over bins of (20 log10 |E| / |R|)^2, then the mean over frames.
+    """Log-spectral distance: root mean square over bins of 20 log10(|E| / |R|), then the mean over frames.
 
     estimate, reference: arrays or tensors (..., t), same shape. Returns (...), dB.
     Gray & Markel 1976, "Distance measures for speech processing".
@@ -39,9 +39,9 @@ def log_spectral_distance_db(
 def multi_resolution_distance(estimate: Any, reference: Any) -> Tensor:
     """Mean over RESOLUTIONS of spectral convergence plus the mean of |ln |E| - ln |R||.
 
-    Spectral convergence is the norm of |R| - |E| over the norm of |R|, of an item's whole spectrum.
-    estimate, reference: arrays or tensors (..., t), same shape. Returns (...), no unit.
-    Yamamoto et al. 2020, "Parallel WaveGAN", eqs. 4 to 6, whose resolutions were others.
+    Spectral convergence is the norm of |R| - |E| divided by the norm of |R|, over the item's whole spectrum.
+    estimate, reference: arrays or tensors (..., t), same shape. Returns (...), without unit.
+    Yamamoto et al. 2020, "Parallel WaveGAN", eqs. 4 to 6, with other resolutions.
     """
     estimate, reference = float64_pair(estimate, reference)
     terms = []
@@ -55,10 +55,13 @@ def multi_resolution_distance(estimate: Any, reference: Any) -> Tensor:
 
 
 def log_magnitude(waveform: Tensor, window_samples: int, hop_samples: int) -> Tensor:
-    """(..., t) to (..., f, n), natural logarithm, at least ln MAGNITUDE_FLOOR."""
+    """Natural logarithm of the magnitudes, (..., t) to (..., f, n), at least ln MAGNITUDE_FLOOR."""
     spec = hann_stft(waveform, window_samples, hop_samples)
-    return (spec.abs() / (window_samples / 2)).clamp_min(MAGNITUDE_FLOOR).log()  # Hann sums to half
+    return (
+        (spec.abs() / (window_samples / 2)).clamp_min(MAGNITUDE_FLOOR).log()
+    )  # a Hann window sums to half its length
 
 
 def norm(mag: Tensor) -> Tensor:
+    """Euclidean norm of spectra (..., f, n): (...)."""
     return mag.square().sum(dim=(-2, -1)).sqrt()

@@ -1,4 +1,4 @@
-"""Averages of per-item scores, and how sure they are."""
+"""Averages of per-item scores, with bootstrap confidence intervals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLOCK_VALUES = 1 << 22  # 32 MB of resampled values at a time, however many item
 
 @dataclass(frozen=True)
 class Statistics:
-    """count values; low and high: the bootstrap 95 % interval of their mean, in their unit."""
+    """Statistics of `count` values. low, high: bootstrap 95 % interval of the mean, in the values' unit."""
 
     count: int
     mean: float
@@ -30,9 +30,10 @@ def bootstrap_interval(
     num_resamples: int = NUM_RESAMPLES,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile interval of the mean (Efron 1979): quantiles of the means of resamples.
+    """Bootstrap percentile interval of the mean (Efron 1979): quantiles of the means of resamples.
 
-    values: at least one. One value, or equal values, give an interval of no width.
+    values: at least one; a single value, or equal values, give an interval of zero width. level: coverage,
+    in (0, 1).
     """
     data = np.asarray(values, dtype=np.float64)
     rows = max(1, BLOCK_VALUES // len(data))
@@ -48,7 +49,7 @@ def bootstrap_interval(
 
 
 def describe(values: Sequence[float]) -> Statistics:
-    """Statistics of at least one value, the same for the same values in the same order."""
+    """Statistics of at least one value; deterministic for the same values in the same order."""
     low, high = bootstrap_interval(values, np.random.default_rng(SEED))
     return Statistics(len(values), float(np.mean(values)), float(np.median(values)), low, high)
 
@@ -56,7 +57,7 @@ def describe(values: Sequence[float]) -> Statistics:
 def describe_rows(
     rows: Iterable[Mapping[str, Any]], metrics: Sequence[str]
 ) -> dict[str, Statistics]:
-    """One Statistics for each metric that at least one row has; None means not measured."""
+    """Statistics by metric, for each that at least one row has; None is no value."""
     table = list(rows)
     columns = {m: [row[m] for row in table if row[m] is not None] for m in metrics}
     return {metric: describe(values) for metric, values in columns.items() if values}
@@ -65,7 +66,7 @@ def describe_rows(
 def describe_groups(
     rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], group: str
 ) -> dict[str, dict[str, Statistics]]:
-    """describe_rows for the rows of each value of the column `group`, sorted by that value."""
+    """Statistics by group and metric: rows grouped by the column `group`, sorted by its value."""
     names = sorted({row[group] for row in rows})
     return {n: describe_rows([r for r in rows if r[group] == n], metrics) for n in names}
 
@@ -75,7 +76,7 @@ def describe_families(
     metrics: Sequence[str],
     families: Mapping[str, Sequence[str]],
 ) -> dict[str, dict[str, Statistics]]:
-    """describe_rows for the rows of each family, sorted by its name. families: of each label."""
+    """Statistics by family and metric, sorted by family. families: those of each label."""
     members: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         for family in families.get(row["label"], ()):

@@ -1,11 +1,10 @@
-"""Finding protocols by name: one file each, whose name is the protocol's.
+"""Protocols, one file each; the file's name is the protocol's.
 
-What several protocols share is in `evaluation.items`. A protocol's file has
-`load(data, manifest, condition, ...)`, called with keywords: data is the folder that the user has; manifest
-a file that lists the items, or the name of one of the protocol's own, or None for these; condition one of
-the file's CONDITIONS, the first of which is the plain one. Further arguments are strings with defaults,
-for what else the protocol leaves open. It returns an ItemSet, or raises a ValueError or OSError that says
-what is missing.
+A protocol's file defines CONDITIONS, the plain one first, and `load(data, manifest, condition, ...)`, which
+is called with keywords. data: the user's folder. manifest: a file that lists the items, the name of one of
+the protocol's lists, or None for its default. condition: one of CONDITIONS. Further arguments are strings
+with defaults: the protocol's own settings. It returns an ItemSet, or raises ValueError or OSError for what
+is missing. What several protocols share is in `evaluation.items`.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from ..items.conditions import suite
 
 
 def protocol_names() -> list[str]:
+    """The names of all protocols, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
@@ -31,20 +31,24 @@ def load_items(
     condition: str = "plain",
     settings: Mapping[str, str] | None = None,
 ) -> ItemSet:
-    """The items of a protocol; its own conditions go before those of the same name in `items.conditions`."""
+    """The items of a protocol under a condition: one of its own, else one of `items.conditions`.
+
+    settings: the protocol's own settings. Raises ValueError for an unknown protocol, setting or condition,
+    and ValueError or OSError for missing or bad data.
+    """
     if name not in protocol_names():
         raise ValueError(f"no protocol is called {name!r}; there are {', '.join(protocol_names())}")
     module = importlib.import_module(f"{__name__}.{name}")
     settings = settings or {}
     known = inspect.signature(module.load).parameters.keys() - {"data", "manifest", "condition"}
     for key in settings.keys() - known:
-        knows = f"knows {', '.join(sorted(known))}" if known else "has no settings"
-        raise ValueError(f"{name} has no setting {key!r}; it {knows}")
-    own = condition in module.CONDITIONS
+        remedy = f"knows {', '.join(sorted(known))}" if known else "has no settings"
+        raise ValueError(f"{name} has no setting {key!r}; it {remedy}")
+    is_own = condition in module.CONDITIONS
     items: ItemSet = module.load(
         data=data,
         manifest=manifest,
-        condition=condition if own else module.CONDITIONS[0],
+        condition=condition if is_own else module.CONDITIONS[0],
         **settings,
     )
-    return items if own else suite(items, condition, module.CONDITIONS)
+    return items if is_own else suite(items, condition, module.CONDITIONS)

@@ -1,9 +1,9 @@
-"""AudioSep's benchmark (Liu et al. 2023, "Separate anything you describe"): six sets mixed beforehand.
+"""AudioSep's benchmark (Liu et al. 2023, "Separate anything you describe"): six sets of mixture files.
 
 The data folder is the `evaluation` folder of the authors' repository with their recordings in it:
-metadata/SET_eval.csv and data/SET. Mono at 32 kHz. Reported are the improvement of the plain SDR, and
-SI-SDR itself (not its improvement), averaged over items, over instruments for MUSIC, and for AudioSet
-the mean over classes of each class's median.
+metadata/SET_eval.csv and data/SET. Mono at 32 kHz. The publication reports the improvement of the plain SDR
+and SI-SDR itself (not its improvement): means over items, over instruments for MUSIC, and for AudioSet the
+mean over classes of each class's median.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COLUMNS = {"SDRi": "sdr_i", "SI-SDR": "uncentred_si_sdr"}
 
 
 class Set(NamedTuple):
-    """A set's name, number of items and width of its list; average: of rows, as the authors do it."""
+    """A set's name, number of items and number of list columns; average: of rows, as the authors average."""
 
     name: str
     num_items: int
@@ -45,17 +45,20 @@ SETS = {
     "audiocaps": Set("AudioCaps", 4820, 4, over_items),
     "clotho": Set("Clotho", 5225, 5, over_items),
 }
-LABELLED = ("vggsound", "music", "esc50")  # others are asked with captions, which are no groups
+LABELLED = ("vggsound", "music", "esc50")  # the others' queries are captions, not labels
 
 
 def load(
     data: Path, manifest: Path | None = None, condition: str = "plain", set: str = "vggsound"
 ) -> PublishedItems:
-    """set: one of SETS; manifest: another list in the form of its list."""
+    """Items of a set, one of SETS. manifest: another list in the format of the set's list.
+
+    Raises ValueError for an unknown set or a bad list, FileNotFoundError for missing files.
+    """
     facts = SETS[choose("set", set, tuple(SETS))]
     if set == "audioset":
         if manifest is not None:
-            raise ValueError("audioset has no list of items: its folders say what they are")
+            raise ValueError("audioset has no list of items; they are its folders' files")
         names = class_names(data / "metadata" / "class_labels_indices.csv")
         pairs, sha256 = class_folders(data, "data/audioset", PER_CLASS, names)
     else:
@@ -68,7 +71,7 @@ def load(
 
 
 def pair_of(set: str, row: list[str]) -> Pair:
-    """VGGSound lists its files; others have segment-ID.wav and mixture-ID.wav, ID and query coming first."""
+    """The pair of a list's row: VGGSound lists files, other sets the ID of segment-ID and mixture-ID."""
     if set == "vggsound":
         _, mixture, source, query, *_ = row
     else:

@@ -1,11 +1,11 @@
 """Evaluation of bi-modal weakly supervised separation (Mahmud et al. 2024) on MUSIC, 2 to 4 sources.
 
 The data folder is the authors' `data/music`: annotations/test.csv (sound, frames, seconds), lists
-annotations/test_sep_N.csv of N sounds a row, and audio/CLASS/NAME. 8.2 s around the middle, mono at
-16 kHz, each source divided by N, asked for as "The sound of CLASS". SDR, SIR and SAR of BSSEval 3 for
-sources, without permutation, averaged over all sources of a mixture, then over mixtures; a mixture with
-silence in it is put aside. (The authors' code scores as many sources as it was trained on, so that its
-lists of 3 and 4 are not scored as the paper says.)
+annotations/test_sep_N.csv of N sounds a row, and audio/CLASS/NAME. 8.2 s around the centre, mono at 16 kHz,
+each source divided by N; the query is "The sound of CLASS". SDR, SIR and SAR of BSSEval 3 for sources,
+without permutation, averaged over the sources of a mixture, then over mixtures; a mixture with a silent
+signal is left out. (The authors' code scores as many sources as the model was trained on, so its lists of 3
+and 4 sources are not scored as the paper describes.)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..metrics.bss_scores import as_score
 CONDITIONS = ("plain",)
 SAMPLE_RATE = 16000
 NUM_SAMPLES = 131070
-SILENT = 1e-5  # sum of magnitudes of a signal that puts its mixture aside
+SILENT = 1e-5  # a mixture with a signal whose magnitudes sum to no more than this is left out
 FIGURES = {
     "SDR": "bss3_sdr",
     "SIR": "bss3_sir",
@@ -39,7 +39,7 @@ FIGURES = {
 
 
 class Clip(NamedTuple):
-    """file: in the data folder."""
+    """A recording. file: relative to the data folder; seconds: its length."""
 
     file: str
     seconds: int
@@ -49,20 +49,23 @@ class Clip(NamedTuple):
 def load(
     data: Path, manifest: Path | None = None, condition: str = "plain", num_sources: str = "2"
 ) -> PublishedItems:
-    """num_sources: 2, 3 or 4, which chooses the list; manifest: another list of that form."""
+    """Items of the list for num_sources 2, 3 or 4, one for each source. manifest: another list in its format.
+
+    Raises ValueError for a bad list or another number, FileNotFoundError for missing files.
+    """
     width = int(choose("num_sources", num_sources, ("2", "3", "4")))
     path = manifest or data / "annotations" / f"test_sep_{width}.csv"
     clips, hash1 = read_clips(data / "annotations" / "test.csv")
     rows, hash2 = read_list(path)
-    mixtures = [[find(name.replace(" ", ""), clips, path) for name in row] for row in rows]
+    mixtures = [[clip_named(name.replace(" ", ""), clips, path) for name in row] for row in rows]
     if any(len(mixture) != width for mixture in mixtures):
         raise ValueError(f"{path}: expected {width} sounds in every row")
     check_files((clip.file for mixture in mixtures for clip in mixture), data)
-    places = [(row, source) for row in range(len(mixtures)) for source in range(width)]
-    ids = [f"{row:04d}.{source}" for row, source in places]
+    pairs = [(row, source) for row in range(len(mixtures)) for source in range(width)]
+    ids = [f"{row:04d}.{source}" for row, source in pairs]
 
     def make(index: int) -> Item:
-        row, source = places[index]
+        row, source = pairs[index]
         return render(ids[index], mixtures[row], source, data)
 
     return PublishedItems(
@@ -70,7 +73,7 @@ def load(
         manifest_sha256=combined_hash([hash1, hash2]),
         condition=condition,
         ids=tuple(ids),
-        item_queries=tuple(item_query(mixtures[row], source) for row, source in places),
+        item_queries=tuple(item_query(mixtures[row], source) for row, source in pairs),
         make=make,
         measure=measure,
         average=average,
@@ -78,7 +81,10 @@ def load(
 
 
 def read_clips(path: Path) -> tuple[dict[str, Clip], str]:
-    """From the name that lists use, /CLASS/NAME, to the clip; rows of name, frames, seconds."""
+    """The clips of test.csv by the names that lists use, /CLASS/NAME, and the file's SHA-256.
+
+    Raises ValueError for rows other than name, frames, seconds.
+    """
     rows, sha256 = read_list(path)
     clips = {}
     for row in rows:
@@ -92,19 +98,22 @@ def read_clips(path: Path) -> tuple[dict[str, Clip], str]:
     return clips, sha256
 
 
-def find(name: str, clips: Mapping[str, Clip], path: Path) -> Clip:
+def clip_named(name: str, clips: Mapping[str, Clip], path: Path) -> Clip:
+    """The clip of this name; ValueError if there is none. path: the list, for the message."""
     if name not in clips:
         raise ValueError(f"{path}: {name} is not listed in test.csv")
     return clips[name]
 
 
 def item_query(mixture: Sequence[Clip], source: int) -> ItemQuery:
+    """Query and labels for one source of a mixture."""
     label = mixture[source].label
     others = tuple(clip.label for clip in mixture if clip is not mixture[source])
     return ItemQuery(f"The sound of {label.replace('_', ' ')}", label, others)
 
 
 def render(item_id: str, mixture: Sequence[Clip], source: int, data: Path) -> Item:
+    """The item of one source of a mixture, at SAMPLE_RATE."""
     sources = [cut(data / clip.file, clip.seconds) / np.float32(len(mixture)) for clip in mixture]
     target = sources.pop(source)
     rest: NDArray[np.float32] = np.sum(sources, axis=0)
@@ -123,16 +132,16 @@ def render(item_id: str, mixture: Sequence[Clip], source: int, data: Path) -> It
 
 
 def cut(path: Path, seconds: int) -> NDArray[np.float32]:
-    """(NUM_SAMPLES,) around half a second before second seconds // 2 + 1, clipped to full scale."""
+    """(NUM_SAMPLES,) around time seconds // 2 + 0.5, clipped to [-1, 1], as the authors cut."""
     centre = int((seconds // 2 + 0.5) * SAMPLE_RATE)
     return cut_around(read_mono(path, SAMPLE_RATE), centre, NUM_SAMPLES, path).clip(-1, 1)
 
 
 def measure(item: Item, estimate: NDArray[np.float64]) -> Mapping[str, float | None]:
-    """BSSEval 3 of the target's estimate and of the mixture; nothing where a signal is silent.
+    """BSSEval 3 in dB of the estimate (t,) and of the mixture; no scores if a signal is silent.
 
-    Scores of a source depend on its own estimate and on all references, so that references may stand
-    for the other estimates.
+    A source's scores depend on its own estimate and on all references, so references stand in for the other
+    sources' estimates.
     """
     references = np.array([item.target, *item.rest_sources], dtype=np.float64)
     mixture = item.mixture.astype(np.float64)
@@ -149,17 +158,18 @@ def measure(item: Item, estimate: NDArray[np.float64]) -> Mapping[str, float | N
 
 
 def average(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Mean over mixtures, all of whose sources have scores, of the mean over their sources."""
+    """Means over the mixtures whose sources all have scores, of the mean over each mixture's sources."""
     mixtures = defaultdict(list)
     for row in rows:
         mixtures[row["id"].rpartition(".")[0]].append(row)
     figures = {}
     for figure, column in FIGURES.items():
-        whole = [
-            np.mean([row[column] for row in own])
-            for own in mixtures.values()
-            if len(own) == own[0]["num_sources"] and all(row[column] is not None for row in own)
+        means = [
+            np.mean([source[column] for source in sources])
+            for sources in mixtures.values()
+            if len(sources) == sources[0]["num_sources"]
+            and all(source[column] is not None for source in sources)
         ]
-        if whole:
-            figures[figure] = float(np.mean(whole))
+        if means:
+            figures[figure] = float(np.mean(means))
     return figures

@@ -1,10 +1,10 @@
 """CLIPSep's evaluation (Dong et al. 2023, sec. 5): MUSIC+ and VGGSound-Clean+.
 
-Lists are index files without a header, of paths in the data folder: sound, folder of frames, number of
-frames, label. An item mixes a clip of the first list with one of the second, drawn by Python's generator
-with the item's number as its seed, both divided by 2: 4.1 s around the middle frame, as they are. The
-query is the clip's label, as it stands, or the three frames in its middle. BSSEval 4 over the whole
-signal, of the clip from the first list alone.
+Lists are index files without a header, with paths relative to the data folder: sound, folder of frames,
+number of frames, label. An item mixes a clip of the first list with one of the second, drawn by Python's
+generator seeded with the item's number: 4.1 s around the middle frame, both divided by 2. The query is the
+clip's label, unchanged, or its three middle frames. BSSEval 4 over the whole signal, for the clip of the
+first list alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..items.published import PublishedItems, choose, present
 from ..items.recordings import check_files, combined_hash, cut_around, read_list
 from ..metrics.bss_scores import BACKENDS, NAMES, Backend, first_source
 
-CONDITIONS = ("plain", "image")  # what is asked with: the label, or frames
+CONDITIONS = ("plain", "image")  # queries: the label, or frames
 SETS = {
     "music": ("data/MUSIC/solo/test.csv", "data/vggsound/test-good-no-music.csv"),
     "vggsound": ("data/vggsound/test-good.csv", "data/vggsound/test-no-music.csv"),
@@ -35,12 +35,12 @@ SETS = {
 PUBLISHED_LISTS = {
     (46, 75): "MUSIC+",
     (100, 5322): "VGGSound-Clean+",
-}  # by how many clips the lists hold
+}  # by the numbers of clips in the lists
 SAMPLE_RATE = 16000
 NUM_SAMPLES = 65535
-NUM_SCORED = 65280  # as many as the authors' inverse transform gives: 255 hops of 256
+NUM_SCORED = 65280  # the length of the authors' inverse transform: 255 hops of 256
 FRAMES_PER_SECOND = 1
-SILENT = 1e-5  # sum of magnitudes of a signal that puts its item aside
+SILENT = 1e-5  # an item with a signal whose magnitudes sum to no more than this is left out
 FIGURES = {
     "bss_sdr": "SDR",
     "bss_sir": "SIR",
@@ -50,7 +50,7 @@ FIGURES = {
 }
 MISSING = ("refuse", "skip")
 Waveform = NDArray[np.float32]
-Row = tuple[str, str, int, str]  # of an index file
+Row = tuple[str, str, int, str]  # sound, folder of frames, number of frames, label
 
 
 def load(
@@ -64,11 +64,13 @@ def load(
     backend: str = "qsep",
     missing: str = "refuse",
 ) -> PublishedItems:
-    """lists: music or vggsound, where the authors have theirs; or the two as manifest and interferers.
+    """Items of MUSIC+ or VGGSound-Clean+.
 
-    masks: soft, or hard (rounded at 0.5); noise: what noise masks of CLIPSep-NIT do, off, all or best
-    (see clipsep_masks); backend: qsep or museval. missing: skip leaves items aside whose files are not
-    there, as the authors' code does; neighbours keep their draws.
+    lists: music or vggsound, at the authors' paths; or give the two lists as manifest and interferers.
+    masks: soft, or hard (rounded at 0.5). noise: use of CLIPSep-NIT's noise masks, off, all or best (see
+    clipsep_masks). backend: qsep or museval. missing: refuse, or skip to leave out items with missing files,
+    as the authors' code does; the draws of other items stay the same.
+    Raises ValueError for a bad setting or list, FileNotFoundError for missing files.
     """
     names = SETS[choose("lists", lists, tuple(SETS))]
     if (manifest is None) != (not interferers):
@@ -78,29 +80,28 @@ def load(
         first, second = manifest, Path(interferers)
     (clips, hash1), (others, hash2) = read_clips(first), read_clips(second)
     pairs = [(clip, others[draw(index, len(others))]) for index, clip in enumerate(clips)]
-    wanted = [needed_files(*pair, condition) for pair in pairs]
-    kept: Sequence[int] = range(len(pairs))
+    files = [needed_files(*pair, condition) for pair in pairs]
+    numbers: Sequence[int] = range(len(pairs))
     if choose("missing", missing, MISSING) == "refuse":
-        remedy = " (missing=skip leaves their items aside)"
-        check_files([name for names in wanted for name in names], data, remedy)
+        remedy = " (missing=skip leaves out their items)"
+        check_files([name for names in files for name in names], data, remedy)
     else:
-        kept = [i for i in kept if all((data / name).is_file() for name in wanted[i])]
-        if not kept:
-            check_files([name for names in wanted for name in names], data)
+        numbers = [i for i in numbers if all((data / name).is_file() for name in files[i])]
+        if not numbers:
+            check_files([name for names in files for name in names], data)
     choose("masks", masks, ("soft", "hard"))
     choose("noise", noise, NOISE)
     choose("backend", backend, tuple(BACKENDS))
-    told = [condition] if condition != "plain" else ["text"]
-    told += [f"{len(pairs) - len(kept)} of {len(pairs)} items left aside"] * (
-        len(kept) < len(pairs)
-    )
+    notes = [condition] if condition != "plain" else ["text"]
+    if len(numbers) < len(pairs):
+        notes.append(f"{len(pairs) - len(numbers)} of {len(pairs)} items left aside")
     return PublishedItems(
         name=PUBLISHED_LISTS.get((len(clips), len(others)), "custom lists"),
         manifest_sha256=combined_hash([hash1, hash2]),
-        condition=", ".join(told),
-        ids=tuple(f"{index:04d}" for index in kept),
-        item_queries=tuple(item_query(*pairs[index]) for index in kept),
-        make=lambda place: render(kept[place], *pairs[kept[place]], data, condition),
+        condition=", ".join(notes),
+        ids=tuple(f"{number:04d}" for number in numbers),
+        item_queries=tuple(item_query(*pairs[number]) for number in numbers),
+        make=lambda index: render(numbers[index], *pairs[numbers[index]], data, condition),
         measure=partial(measure, backend=BACKENDS[backend]),
         average=average,
         set_up=partial(with_masks, hard=masks == "hard", noise=noise, num_scored=NUM_SCORED),
@@ -109,7 +110,7 @@ def load(
 
 
 def read_clips(path: Path) -> tuple[list[Row], str]:
-    """The rows of an index file, and its hash."""
+    """The rows of an index file, and its SHA-256; ValueError for rows of another form."""
     rows, sha256 = read_list(path)
     clips = []
     for row in rows:
@@ -124,31 +125,34 @@ def read_clips(path: Path) -> tuple[list[Row], str]:
 
 
 def draw(index: int, num_others: int) -> int:
-    """Which clip of the second list goes with an item: the authors' draw."""
+    """The number of the second list's clip in item `index`, as the authors draw it."""
     return random.Random(index).randint(0, num_others - 1)
 
 
 def item_query(clip: Row, other: Row) -> ItemQuery:
+    """Query and labels of an item of two clips."""
     return ItemQuery(clip[3], clip[3], (other[3],))
 
 
 def middle_frames(clip: Row) -> list[str]:
-    """The frame in the middle, counted from 1, and its neighbours."""
+    """Files of the middle frame, counted from 1, and its neighbours."""
     _, folder, num_frames, _ = clip
     return [f"{folder}/{num_frames // 2 + offset:06d}.jpg" for offset in (-1, 0, 1)]
 
 
 def needed_files(clip: Row, other: Row, condition: str) -> list[str]:
+    """The files of an item, relative to the data folder."""
     return [clip[0], other[0], *(middle_frames(clip) if condition == "image" else [])]
 
 
-def render(index: int, clip: Row, other: Row, data: Path, condition: str) -> Item:
+def render(number: int, clip: Row, other: Row, data: Path, condition: str) -> Item:
+    """The item of this number, at SAMPLE_RATE."""
     query, label, labels = item_query(clip, other)
     target, rest = (cut(data / row[0], row[2]) / np.float32(2) for row in (clip, other))
     frames = [data / name for name in middle_frames(clip)] if condition == "image" else []
     example = ImageQuery(*frames) if frames else None
     return Item(
-        f"{index:04d}",
+        f"{number:04d}",
         query,
         label,
         target + rest,
@@ -161,7 +165,7 @@ def render(index: int, clip: Row, other: Row, data: Path, condition: str) -> Ite
 
 
 def cut(path: Path, num_frames: int) -> Waveform:
-    """(NUM_SAMPLES,) around the time of the middle frame; the file has to be as the authors prepare it."""
+    """(NUM_SAMPLES,) around the time of the middle frame; ValueError unless mono at SAMPLE_RATE."""
     with AudioReader(path) as reader:
         audio, rate = reader.read(), reader.sample_rate
     if rate != SAMPLE_RATE or len(audio) != 1:
@@ -176,10 +180,10 @@ def cut(path: Path, num_frames: int) -> Waveform:
 def measure(
     item: Item, estimate: NDArray[np.float64], backend: Backend
 ) -> Mapping[str, float | None]:
-    """BSSEval of the estimate and of the mixture; nothing where a signal is silent.
+    """BSSEval in dB of the estimate (t,) and of the mixture; no scores if a signal is silent.
 
-    What the mixture holds beside the estimate is the estimate of the rest: it has no part in the scores
-    of the first source, but in whether something is silent.
+    The estimate of the rest is the mixture minus the estimate: it does not affect the first source's scores,
+    only whether a signal is silent.
     """
     mixture, *references = (
         signal[:NUM_SCORED].astype(np.float64) for signal in (item.mixture, item.target, item.rest)
@@ -198,7 +202,7 @@ def measure(
 
 
 def average(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Mean, standard error (from two items on) and median, as the authors' evaluation prints them."""
+    """Mean, median and, from two items on, standard error: the figures of the authors' evaluation."""
     figures = {}
     for column, name in FIGURES.items():
         if values := present(rows, column):

@@ -1,8 +1,8 @@
-"""DCASE 2024 task 9, language-queried audio source separation: the validation set, mixed at use.
+"""DCASE 2024 task 9, language-queried audio source separation: the validation set, mixed on the fly.
 
 The data folder holds lass_synthetic_validation.csv (columns source, noise, snr, caption) and the folder
 lass_validation with SOURCE.wav and NOISE.wav. Mono at 16 kHz. The noise is scaled to the listed SNR over
-the whole clip; where the mixture passes 1, it and the source are brought down to a peak of 0.9.
+the whole clip; a mixture whose peak exceeds 1 is scaled, with its parts, to a peak of 0.9.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COLUMNS = {"SDR": "sdr", "SDRi": "sdr_i", "SI-SDR": "uncentred_si_sdr"}
 
 
 class Mix(NamedTuple):
-    """source, noise: files in the data folder."""
+    """A row of the list. source, noise: files relative to the data folder."""
 
     source: str
     noise: str
@@ -40,7 +40,11 @@ class Mix(NamedTuple):
 def load(
     data: Path, manifest: Path | None = None, condition: str = "plain", audio: str = AUDIO
 ) -> PublishedItems:
-    """manifest: another list of that form; audio: the folder in data that holds the recordings."""
+    """Items of the validation list. manifest: another list in its format; audio: folder of recordings in
+    data.
+
+    Raises ValueError for a bad list, FileNotFoundError for missing files.
+    """
     path = manifest or data / LIST
     rows, sha256 = read_list(path)
     mixes = [mix_of(path, row, audio) for row in without_header(path, rows, NUM_COLUMNS)]
@@ -59,6 +63,7 @@ def load(
 
 
 def mix_of(path: Path, row: list[str], audio: str) -> Mix:
+    """A row of the list as files and SNR; ValueError unless the SNR is in whole decibels."""
     source, noise, snr_db, caption = row
     try:
         return Mix(f"{audio}/{source}.wav", f"{audio}/{noise}.wav", int(snr_db), caption)
@@ -67,10 +72,11 @@ def mix_of(path: Path, row: list[str], audio: str) -> Mix:
 
 
 def render(item_id: str, mix: Mix, data: Path) -> Item:
+    """The item at SAMPLE_RATE; ValueError for parts of unequal length or silent ones."""
     source, noise = (read_mono(data / file, SAMPLE_RATE) for file in (mix.source, mix.noise))
     if len(source) != len(noise):
         raise ValueError(
-            f"{mix.source} has {len(source)} samples and {mix.noise} has {len(noise)}; expected as many"
+            f"{mix.source} has {len(source)} samples and {mix.noise} {len(noise)}; expected equal lengths"
         )
     powers = [float(np.mean(signal.astype(np.float64) ** 2)) for signal in (source, noise)]
     if not all(powers):

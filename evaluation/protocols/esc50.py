@@ -1,8 +1,8 @@
-"""ESC-50 and ESC-10 (Piczak 2015) by folds: every clip with one of another category at 0 dB.
+"""ESC-50 and ESC-10 (Piczak 2015) by fold: every clip with one of another category at 0 dB.
 
-The data folder is the ESC-50 repository: meta/esc50.csv and audio/. No publication fixes the pairs, so
-they are drawn here, by a hash, within folds, so that a model trained on four folds is tested on sounds
-that it never heard. Mono at 44.1 kHz. Reported are SDRi and SI-SDRi, the mean over folds of their means.
+The data folder is the ESC-50 repository: meta/esc50.csv and audio/. No publication fixes the pairs; here
+they are drawn by a hash, within folds, so that a model trained on four folds is tested on unseen
+recordings. Mono at 44.1 kHz. Figures: SDRi and SI-SDRi, means over folds of the mean over items.
 """
 
 from __future__ import annotations
@@ -42,17 +42,21 @@ def load(
     subset: str = "esc50",
     fold: str = "all",
 ) -> PublishedItems:
-    """subset: esc50 or esc10; fold: one of FOLDS, or all; manifest: another list in the form of esc50.csv."""
+    """Items of a subset, esc50 or esc10, and a fold, one of FOLDS or all.
+
+    manifest: another list in the format of esc50.csv. Raises ValueError for a bad setting or list,
+    FileNotFoundError for missing files.
+    """
     path = manifest or data / "meta" / "esc50.csv"
     clips, sha256 = read_clips(path, choose("subset", subset, ("esc50", "esc10")))
-    chosen = choose("fold", fold, ("all", *FOLDS))
-    clips = [clip for clip in clips if chosen in ("all", clip.fold)]
+    choose("fold", fold, ("all", *FOLDS))
+    clips = [clip for clip in clips if fold in ("all", clip.fold)]
     pairs = [(clip, partner(clip, clips)) for clip in clips]
     check_files((clip.file for clip in clips), data)
     return PublishedItems(
         name={"esc50": "ESC-50", "esc10": "ESC-10"}[subset],
         manifest_sha256=sha256,
-        condition=condition if chosen == "all" else f"fold {chosen}",
+        condition=condition if fold == "all" else f"fold {fold}",
         ids=tuple(f"{clip.fold}/{Path(clip.file).stem}" for clip in clips),
         item_queries=tuple(item_query(*pair) for pair in pairs),
         make=lambda index: render(*pairs[index], data),
@@ -62,12 +66,13 @@ def load(
 
 
 def read_clips(path: Path, subset: str) -> tuple[list[Clip], str]:
+    """The clips of a subset and the list's SHA-256; ValueError for a bad list or one without clips."""
     rows, sha256 = read_list(path)
-    absent = [column for column in COLUMNS if column not in rows[0]]
-    if absent:
-        raise ValueError(f"{path} lacks the columns {', '.join(absent)}")
-    listed = without_header(path, rows, len(rows[0]))
-    records = [dict(zip(rows[0], row, strict=True)) for row in listed]
+    missing = [column for column in COLUMNS if column not in rows[0]]
+    if missing:
+        raise ValueError(f"{path} lacks the columns {', '.join(missing)}")
+    body = without_header(path, rows, len(rows[0]))
+    records = [dict(zip(rows[0], row, strict=True)) for row in body]
     clips = [
         Clip(f"audio/{record['filename']}", record["fold"], record["category"])
         for record in records
@@ -79,7 +84,7 @@ def read_clips(path: Path, subset: str) -> tuple[list[Clip], str]:
 
 
 def partner(clip: Clip, clips: Sequence[Clip]) -> Clip:
-    """A clip of another category in the same fold, the same whatever other folds there are."""
+    """The clip mixed with this one: of another category in the same fold, independent of the other folds."""
     others = sorted(o for o in clips if o.fold == clip.fold and o.category != clip.category)
     if not others:
         raise ValueError(f"fold {clip.fold} has no category but {clip.category}")
@@ -88,11 +93,15 @@ def partner(clip: Clip, clips: Sequence[Clip]) -> Clip:
 
 
 def item_query(clip: Clip, other: Clip) -> ItemQuery:
+    """Query and labels of an item of two clips."""
     return ItemQuery(clip.category.replace("_", " "), clip.category, (other.category,))
 
 
 def render(clip: Clip, other: Clip, data: Path) -> Item:
-    """As recorded, the other brought to the same power; all divided by the mixture's peak above 1."""
+    """The clip and the other one at 0 dB SNR, all divided by the mixture's peak if it exceeds 1.
+
+    Raises ValueError for clips of unequal length or silent ones.
+    """
     target, rest = (read_mono(data / c.file, SAMPLE_RATE) for c in (clip, other))
     if len(target) != len(rest):
         raise ValueError(f"{clip.file} has {len(target)} samples and {other.file} has {len(rest)}")
@@ -110,7 +119,7 @@ def render(clip: Clip, other: Clip, data: Path) -> Item:
 
 
 def average(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Of each fold, and their mean."""
+    """The means of each fold, and their mean over folds."""
     folds = sorted({row["id"].partition("/")[0] for row in rows})
     figures = {
         fold: mean_of([row for row in rows if row["id"].startswith(f"{fold}/")], FIGURES)

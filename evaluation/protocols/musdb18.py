@@ -1,9 +1,9 @@
-"""MUSDB18 as SiSEC 2018 scores it (Stöter et al. 2018), of the mono sum: frames of a second.
+"""MUSDB18 as in SiSEC 2018 (Stöter et al. 2018), downmixed to mono: BSSEval 4 on frames of one second.
 
-The data folder is MUSDB18-HQ's: test/TRACK/{mixture,vocals,drums,bass,other}.wav. An item is one source
-of a track. BSSEval 4 with frames of a second, each score the median of a track's frames, then the median
-over tracks; for USS (Kong et al. 2023) the mean over sources of that of SDR. SiSEC scores both channels
-together; here they are averaged first, as USS does.
+The data folder is MUSDB18-HQ's: test/TRACK/{mixture,vocals,drums,bass,other}.wav. An item is one source of
+a track; its scores are medians over frames. Figures: medians over tracks for each source, and the mean of
+SDR over sources, as USS (Kong et al. 2023) reports it. SiSEC scores both channels together; here they are
+averaged first, as USS does.
 """
 
 from __future__ import annotations
@@ -32,24 +32,27 @@ NAMES = ("frames_sdr", "frames_isr", "frames_sir", "frames_sar")
 def load(
     data: Path, manifest: Path | None = None, condition: str = "plain", backend: str = "qsep"
 ) -> PublishedItems:
-    """backend: qsep or museval. There are no lists: the folders in test are the tracks."""
+    """Items of the tracks, the folders in test. backend: qsep or museval; manifest: must be None.
+
+    Raises ValueError for a manifest or an unknown backend, FileNotFoundError for missing files.
+    """
     if manifest is not None:
-        raise ValueError("musdb18 has no list of items: the folders in test are its tracks")
+        raise ValueError("musdb18 has no list of items; its tracks are the folders in test")
     choose("backend", backend, tuple(BACKENDS))
     tracks = sorted(path.name for path in (data / "test").glob("*") if path.is_dir())
     if not tracks:
         raise FileNotFoundError(f"{data / 'test'}: no tracks in it")
     files = [f"test/{track}/{name}.wav" for track in tracks for name in ("mixture", *SOURCES)]
     check_files(files, data)
-    places = [(track, source) for track in tracks for source in SOURCES]
+    pairs = [(track, source) for track in tracks for source in SOURCES]
     complete = len(tracks) == NUM_TRACKS
     return PublishedItems(
         name="MUSDB18" + ("" if complete else f", {len(tracks)} of {NUM_TRACKS} tracks"),
         manifest_sha256=combined_hash(tracks),
         condition=condition,
-        ids=tuple(f"{track}/{source}" for track, source in places),
-        item_queries=tuple(item_query(source) for _, source in places),
-        make=lambda index: render(*places[index], data),
+        ids=tuple(f"{track}/{source}" for track, source in pairs),
+        item_queries=tuple(item_query(source) for _, source in pairs),
+        make=lambda index: render(*pairs[index], data),
         measure=lambda item, estimate: measure(item, estimate, BACKENDS[backend]),
         average=average,
         settings=(backend,),
@@ -57,16 +60,17 @@ def load(
 
 
 def item_query(source: str) -> ItemQuery:
-    """The accompaniment has no name of its own: "other" is what models are asked for."""
+    """Query and labels of a source; the accompaniment's query is "other", its name in MUSDB18."""
     return ItemQuery(source, source, tuple(name for name in SOURCES if name != source))
 
 
 def render(track: str, source: str, data: Path) -> Item:
+    """The item of a track's source, mono at SAMPLE_RATE; ValueError if its files differ in length."""
     folder = data / "test" / track
     sources = {name: read_mono(folder / f"{name}.wav", SAMPLE_RATE) for name in SOURCES}
     mixture = read_mono(folder / "mixture.wav", SAMPLE_RATE)
     if any(waveform.shape != mixture.shape for waveform in sources.values()):
-        raise ValueError(f"{folder}: its sources and its mixture differ in length")
+        raise ValueError(f"{folder}: the sources and the mixture differ in length")
     target = sources.pop(source)
     query, label, others = item_query(source)
     return Item(
@@ -85,10 +89,10 @@ def render(track: str, source: str, data: Path) -> Item:
 def measure(
     item: Item, estimate: NDArray[np.float64], backend: Backend
 ) -> Mapping[str, float | None]:
-    """Medians over the frames in which no source and not the estimate is silent.
+    """Medians in dB over the frames in which neither a source nor the estimate (t,) is silent.
 
-    Scores of a source depend on its own estimate and on all references, so that references may stand
-    for the other estimates.
+    A source's scores depend on its own estimate and on all references, so references stand in for the other
+    sources' estimates.
     """
     references = np.array([item.target, *item.rest_sources], dtype=np.float64)
     estimates = np.concatenate([estimate[None], references[1:]])
@@ -102,12 +106,12 @@ def measure(
 
 
 def average(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Median over tracks of each score of each source, and the mean of SDR over sources."""
+    """Medians over tracks of each source's scores, and the mean of SDR over sources."""
     figures: dict[str, float] = {}
     for source in SOURCES:
-        own = [row for row in rows if row["label"] == source]
+        source_rows = [row for row in rows if row["label"] == source]
         for column in NAMES:
-            if values := present(own, column):
+            if values := present(source_rows, column):
                 title = column.removeprefix("frames_").upper()
                 figures[f"{title} of {source}"] = float(np.median(values))
     sdrs = [figures[f"SDR of {source}"] for source in SOURCES if f"SDR of {source}" in figures]

@@ -1,9 +1,9 @@
-"""own: one's own recordings, in a folder that `qsep data folder` made.
+"""own: the user's recordings, in a folder that `qsep data folder` made.
 
-Every recording of the split (NUM_ITEMS at most of a label) is asked for in a mixture with one of another
-label, at 0 dB. Partners are drawn by a hash of the names, so that equal folders give equal mixtures. The
-query is the label's name in phrases.toml; held-out wordings are those of wordings.toml, where somebody has
-written one: [wordings] LABEL = ["…", "…"], and [absent] phrases = ["…"].
+Each recording of the split, at most NUM_ITEMS of a label, is mixed with one of another label at 0 dB SNR,
+drawn by a hash of the file names, so that equal folders give equal mixtures. The query is the label's name
+in phrases.toml. Held-out wordings come from wordings.toml, if the user has written one: [wordings] with
+LABEL = ["…", "…"], and [absent] with phrases = ["…"].
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NUM_ITEMS = 20
 
 
 class Clip(NamedTuple):
-    """A recording of the user's folder: file relative to it, label."""
+    """A recording of the user's folder. file: relative to it."""
 
     file: str
     label: str
@@ -37,7 +37,10 @@ def load(
     condition: str = "plain",
     split: str = "dev",
 ) -> CorpusItems:
-    """manifest: a CSV of mixtures in place of those drawn; split: of clips.csv."""
+    """Items of a split of clips.csv. manifest: a CSV of mixtures to use in place of those drawn.
+
+    Raises ValueError for bad lists, FileNotFoundError for missing files.
+    """
     corpus = Corpus("own", (), wording_stride=1, wordings_path=data / "wordings.toml")
     if manifest is not None:
         return load_corpus(corpus, data, manifest, condition)
@@ -49,13 +52,14 @@ def load(
 
 
 def read_clips(path: Path, split: str) -> list[Clip]:
+    """The clips of a split of clips.csv; ValueError for missing columns or fewer than two labels."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; `qsep data folder` makes such a folder")
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
-        lacking = {"file", "label", "split"} - set(rows.fieldnames or ())
-        if lacking:
-            raise ValueError(f"{path} lacks the columns {', '.join(sorted(lacking))}")
+        missing = {"file", "label", "split"} - set(rows.fieldnames or ())
+        if missing:
+            raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
         clips = [Clip(row["file"], row["label"]) for row in rows if row["split"] == split]
     if len({clip.label for clip in clips}) < 2:
         raise ValueError(f"{path}: split {split!r} has recordings of fewer than two labels to mix")
@@ -63,7 +67,7 @@ def read_clips(path: Path, split: str) -> list[Clip]:
 
 
 def names_of(path: Path) -> dict[str, str]:
-    """The name of each label; none where there is no such file."""
+    """The name of each label in phrases.toml; empty if there is no such file, ValueError for a bad one."""
     if not path.is_file():
         return {}
     try:
@@ -74,21 +78,22 @@ def names_of(path: Path) -> dict[str, str]:
 
 
 def draw_rows(clips: Sequence[Clip], names: dict[str, str]) -> tuple[MixtureRow, ...]:
+    """A mixture for each clip, at most NUM_ITEMS of a label. names: of labels, for the queries."""
     order = sorted(clips, key=lambda clip: (clip.label, drawn_number(clip.file), clip.file))
-    rows, taken = [], dict.fromkeys((clip.label for clip in order), 0)
+    rows, num_items = [], dict.fromkeys((clip.label for clip in order), 0)
     for clip in order:
-        if taken[clip.label] == NUM_ITEMS:
+        if num_items[clip.label] == NUM_ITEMS:
             continue
-        others = sorted(label for label in taken if label != clip.label)
+        others = sorted(label for label in num_items if label != clip.label)
         label = others[drawn_number(f"label {clip.file}") % len(others)]
         partners = [other.file for other in order if other.label == label]
         partner = partners[drawn_number(f"file {clip.file}") % len(partners)]
         query = names.get(clip.label, clip.label.replace("_", " "))
         rows.append(
             MixtureRow(
-                *(f"{clip.label}-{taken[clip.label]}", query, SECONDS, clip.label),
+                *(f"{clip.label}-{num_items[clip.label]}", query, SECONDS, clip.label),
                 *((Cut(clip.file, 0.0),), (Cut(partner, 0.0),), (label,), SNR_DB),
             )
         )
-        taken[clip.label] += 1
+        num_items[clip.label] += 1
     return tuple(rows)

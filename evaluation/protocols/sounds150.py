@@ -1,7 +1,7 @@
 """sounds150: 150 kinds of sound and families of them.
 
-dev-2 and dev-3 ask for one kind among one and two others; dev-families asks for two sounds of one family,
-beside a sound of none of its kinds.
+Manifests: in dev-2 and dev-3 the query asks for one kind in mixtures of two and three; in dev-families for
+two sounds of a family, mixed with a sound outside it.
 """
 
 from __future__ import annotations
@@ -15,5 +15,8 @@ CORPUS = Corpus("sounds150", ("dev-2", "dev-3", "dev-families"), wording_stride=
 
 
 def load(data: Path, manifest: Path | None = None, condition: str = "plain") -> CorpusItems:
-    """manifest: dev-2, dev-3, dev-families, a file in their form, or None for all three."""
+    """Items of a manifest: dev-2, dev-3, dev-families, a file in their format, or None for all three.
+
+    Raises as `load_corpus` does.
+    """
     return load_corpus(CORPUS, data, manifest, condition)

@@ -11,5 +11,8 @@ CORPUS = Corpus("sounds21", ("dev-2", "dev-3"), wording_stride=5)
 
 
 def load(data: Path, manifest: Path | None = None, condition: str = "plain") -> CorpusItems:
-    """manifest: dev-2, dev-3, a file in their form, or None for both."""
+    """Items of a manifest: dev-2, dev-3, a file in their format, or None for both.
+
+    Raises as `load_corpus` does.
+    """
     return load_corpus(CORPUS, data, manifest, condition)

@@ -1,8 +1,8 @@
-"""Evaluation of universal source separation (Kong et al. 2023): per class its median, then their mean.
+"""Evaluation of universal source separation (Kong et al. 2023): the mean over classes of each class's median.
 
-The data folder holds WORD=CLASS/NAMEmixture.wav and NAMEsource.wav as the authors' scripts write them
-for AudioSet, FSDKaggle2018, FSD50K and Slakh2100, 100 of 2 s per class. Mono at 32 kHz. Reported are the
-plain SDR and its improvement. (The authors' released script stops after the first item of each class.)
+The data folder holds WORD=CLASS/NAMEmixture.wav and NAMEsource.wav as the authors' scripts write them for
+AudioSet, FSDKaggle2018, FSD50K and Slakh2100, 100 of 2 s per class. Mono at 32 kHz. Figures: the plain SDR
+and its improvement. (The authors' released script stops after the first item of each class.)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from qsep.queries.interface import AudioQuery
 from ..items.premixed import Pair, class_folders, class_names, premixed
 from ..items.published import PublishedItems, mean_of_classes
 
-CONDITIONS = ("plain", "examples")  # asked with the class's name, or with recordings of the class
+CONDITIONS = ("plain", "examples")  # queries: the class's name, or recordings of the class
 SAMPLE_RATE = 32000
 COLUMNS = {"SDR": "sdr", "SDRi": "sdr_i"}
 
@@ -29,12 +29,15 @@ def load(
     per_class: str = "100",
     queries: str = "",
 ) -> PublishedItems:
-    """manifest: class_labels_indices.csv, where folders are numbered. per_class: items of each class.
-    queries: for the condition examples, a folder with CLASS/*.wav of training clips."""
+    """Items of the class folders in data, at most per_class of each.
+
+    manifest: class_labels_indices.csv, for numbered folders. queries: for the condition examples, a folder
+    with training clips CLASS/*.wav. Raises ValueError for a bad setting, FileNotFoundError for missing files.
+    """
     if not per_class.isdigit() or int(per_class) < 1:
         raise ValueError(f"per_class={per_class!r}; expected a whole number of 1 or more")
     if (condition == "examples") != bool(queries):
-        raise ValueError("queries=FOLDER goes with --condition examples, and that with it")
+        raise ValueError("give queries=FOLDER with --condition examples, and only with it")
     names = class_names(manifest) if manifest else {}
     pairs, sha256 = class_folders(data, ".", int(per_class), names)
     clips = {
@@ -51,7 +54,8 @@ def load(
 
 
 def examples_of(folder: Path, label: str) -> list[Path]:
-    found = sorted((folder / label).glob("*.wav"))
-    if not found:
-        raise FileNotFoundError(f"{folder / label}: no recordings (*.wav) to ask with")
-    return found
+    """The recordings folder/label/*.wav, sorted; FileNotFoundError if there are none."""
+    recordings = sorted((folder / label).glob("*.wav"))
+    if not recordings:
+        raise FileNotFoundError(f"{folder / label}: no recordings (*.wav) to use as queries")
+    return recordings

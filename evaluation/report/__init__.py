@@ -1,1 +1,1 @@
-"""Comparing runs: tables, plots, an HTML page, audio examples."""
+"""Reports that compare runs: tables, plots, an HTML page, audio examples."""

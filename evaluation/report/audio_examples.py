@@ -1,4 +1,4 @@
-"""The items that a run did best and worst, kept as audio beside its rows."""
+"""Audio of a run's best and worst items, saved beside its rows."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ ROLES = ("mixture", "target", "estimate")
 
 
 def ranked(rows: Sequence[Row]) -> list[Row]:
-    """From best to worst: by SI-SDRi, or by leakage where no row has that; equals by id."""
+    """The rows from best to worst, by SI-SDRi, or by leakage if no row has that; ties by id."""
     metric, sign = main_metric(rows)
     scored = [row for row in rows if row[metric] is not None]
     return sorted(scored, key=lambda row: (-sign * row[metric], row["id"]))
 
 
 def main_metric(rows: Sequence[Row]) -> tuple[str, int]:
-    """The column that items are ranked by, and 1 where more of it is better, -1 where less is."""
+    """The column that items are ranked by, and 1 if higher is better, -1 if lower is."""
     if any(row["si_sdr_i"] is not None for row in rows) or not rows:
         return "si_sdr_i", 1
     return "leakage_db", -1
@@ -37,10 +37,10 @@ def main_metric(rows: Sequence[Row]) -> tuple[str, int]:
 def keep_extremes(
     estimator: Estimator, items: ItemSet, rows: Sequence[Row], results: Results, num_each: int
 ) -> None:
-    """Write mixture, target and estimate of the num_each best and worst items into the folder audio.
+    """Save mixture, target and estimate of the num_each best and worst items in the folder audio.
 
-    They are rendered and estimated once more: nothing is kept of the others while a run goes on.
-    audio/audio.json names the stem of each item's files, STEM.ROLE.flac; those there are kept.
+    The items are rendered and estimated again, for no audio is stored while a run goes on.
+    audio/audio.json maps item ids to the stems of their files, STEM.ROLE.flac. Existing files are kept.
     """
     folder, order = results.folder / "audio", ranked(rows)
     chosen = {row["id"] for row in (*order[:num_each], *order[max(0, len(order) - num_each) :])}
@@ -55,17 +55,18 @@ def keep_extremes(
             continue
         item = items.render(index)
         waveforms: list[NDArray[Any]] = [item.mixture, item.target, as_samples(estimator(item))]
-        # One gain for all three: their levels are to be compared, and FLAC ends at 1.
+        # One gain for all three, so that levels stay comparable; FLAC is limited to [-1, 1].
         gain = 1 / max(1.0, *(float(np.abs(w).max()) for w in waveforms))
         for path, waveform in zip(paths, waveforms, strict=True):
             write_flac(path, gain * waveform, item.sample_rate, results.commit)
-    kept = {f"audio/{stem}.{role}.flac" for stem in stems.values() for role in ROLES}
-    # Those of a run that knew fewer items go.
-    results.remove({name for name in results.entries if name.endswith(".flac")} - kept)
+    current = {f"audio/{stem}.{role}.flac" for stem in stems.values() for role in ROLES}
+    # Files of a run over fewer items are removed.
+    results.remove({name for name in results.entries if name.endswith(".flac")} - current)
     results.write_text("audio/audio.json", json.dumps(stems, indent=1) + "\n")
 
 
 def as_samples(estimate: Any) -> NDArray[np.float64]:
+    """An estimate, array or tensor (t,), as a float64 array."""
     import torch
 
     return torch.as_tensor(estimate, device="cpu").detach().double().numpy()
@@ -77,7 +78,7 @@ def write_flac(
     sample_rate: int,
     commit: Callable[[Path, Path], object] = os.replace,
 ) -> None:
-    """16 bits: the noise of rounding lies 98 dB under full scale."""
+    """Write a waveform (t,) in [-1, 1] as 16-bit FLAC; the quantisation noise is 98 dB below full scale."""
     import soundfile
 
     write_atomically(

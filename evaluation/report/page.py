@@ -32,7 +32,7 @@ from .tables import (
 )
 
 TEMPLATE = Path(__file__).with_name("page.html")
-NUM_PLAYED = 10  # best and worst items of each run, of those whose audio was kept
+NUM_PLAYED = 10  # of the best and of the worst items of each run, if their audio was kept
 
 
 def html_page(runs: Sequence[Run]) -> str:

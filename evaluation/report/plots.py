@@ -1,4 +1,4 @@
-"""Plots as SVG text, to stand inside an HTML page."""
+"""Plots as SVG text for an HTML page."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 
 from ..metrics.statistics import Statistics
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 720, 190, 20, 8, 40  # of a drawing and its margins, in pixels
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 720, 190, 20, 8, 40  # a plot's width and margins, in pixels
 ROW, BAR_HEIGHT, NUM_BINS = 16, 180, 24
-NUM_COLOURS = 6  # that page.html has
+NUM_COLOURS = 6  # defined by page.html
 
 
 def interval_plot(groups: Mapping[str, Sequence[Statistics | None]], axis: str) -> str:
-    """One row a group and run: a dot at the mean, a line over its interval.
+    """SVG with a row for each group and run: a dot at the mean, a line for the 95 % interval.
 
-    groups: for each group its statistics run by run, None where a run has no such items. Runs are
-    coloured by the page's classes run0, run1 …
+    groups: for each group the statistics of each run, None if a run has no such items. axis: its label.
+    Runs are coloured by the page's classes run0, run1, …
     """
-    found = [values for row in groups.values() for values in row if values]
-    scale = Scale(min(0.0, *(v.low for v in found)), max(0.0, *(v.high for v in found)))
+    every = [values for row in groups.values() for values in row if values]
+    scale = Scale(min(0.0, *(v.low for v in every)), max(0.0, *(v.high for v in every)))
     parts, y = [], float(TOP)
     for name, row in groups.items():
         height = ROW * max(1, sum(values is not None for values in row))
@@ -45,7 +45,7 @@ def interval_plot(groups: Mapping[str, Sequence[Statistics | None]], axis: str) 
 
 
 def histogram(runs: Sequence[Sequence[float]], axis: str) -> str:
-    """How many items lie in each of NUM_BINS equal parts of the range; one outline a run."""
+    """SVG histogram of the runs' item scores with NUM_BINS bins, an outline for each run."""
     values = np.concatenate([np.asarray(run, dtype=np.float64) for run in runs])
     low, high = float(values.min()), float(values.max())
     edges = np.linspace(low, high if high > low else low + 1, NUM_BINS + 1)
@@ -69,10 +69,10 @@ def histogram(runs: Sequence[Sequence[float]], axis: str) -> str:
 
 
 class Scale:
-    """From values to horizontal pixels, with room for round ticks."""
+    """Maps values to horizontal pixels; the range is extended to round ticks."""
 
     def __init__(self, low: float, high: float) -> None:
-        if not high - low > 1e-6:  # all values are one, as of the mixture against itself
+        if not high - low > 1e-6:  # all values are equal
             low, high = low - 0.5, low + 0.5
         span = high - low
         rough = span / 6
@@ -82,15 +82,17 @@ class Scale:
         self.high = self.step * math.ceil(high / self.step)
 
     def __call__(self, value: float) -> float:
+        """The position of a value in pixels."""
         return LEFT + (WIDTH - LEFT - RIGHT) * (value - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
+        """Values of the ticks."""
         number = round((self.high - self.low) / self.step)
         return [round(self.low + i * self.step, 9) + 0.0 for i in range(number + 1)]
 
 
 def drawing(parts: Sequence[str], scale: Scale, bottom: float, axis: str) -> str:
-    """Grid, ticks and the axis' name around the parts, which end at `bottom`."""
+    """SVG of the parts, which end at `bottom`, with grid, ticks and axis label."""
     grid = []
     for tick in scale.ticks():
         x, name = f"{scale(tick):.1f}", f"{tick:.6g}"
@@ -108,4 +110,5 @@ def drawing(parts: Sequence[str], scale: Scale, bottom: float, axis: str) -> str
 
 
 def describe(values: Statistics) -> str:
+    """Mean, 95 % interval and number of items, as text."""
     return f"{values.mean:.2f} [{values.low:.2f}, {values.high:.2f}], {values.count} items"

@@ -1,4 +1,4 @@
-"""Spectrograms as PNG pictures, small enough to lie in a page by the dozen."""
+"""Spectrograms as PNG images, small enough for a page to embed dozens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLOURS = ((3, 2, 15), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253,
 
 
 def level_db(waveform: NDArray[np.floating], sample_rate: int) -> NDArray[np.float64]:
-    """(t,) to (ROWS, COLUMNS): power in dB; rows equally spaced in mel from the top down."""
+    """Power in dB of a waveform (t,): (ROWS, COLUMNS), rows equally spaced in mel, highest first."""
     padded = np.pad(np.asarray(waveform, dtype=np.float64), WINDOW // 2)
     starts = np.linspace(0, len(padded) - WINDOW, COLUMNS).round().astype(int)
     frames = padded[starts[:, None] + np.arange(WINDOW)] * np.hanning(WINDOW)
@@ -30,13 +30,13 @@ def level_db(waveform: NDArray[np.floating], sample_rate: int) -> NDArray[np.flo
 
 
 def png(levels: NDArray[np.float64], loudest: float) -> bytes:
-    """A picture of levels (rows, columns) in dB, from RANGE_DB under `loudest` up to it."""
+    """PNG image of levels (rows, columns) in dB, from RANGE_DB below `loudest` up to it."""
     shade = np.clip(1 + (levels - loudest) / RANGE_DB, 0, 1)
     indices = (255 * shade).round().astype(np.uint8)
     stops = np.linspace(0, 255, len(COLOURS))
     palette = np.stack([np.interp(np.arange(256), stops, c) for c in zip(*COLOURS, strict=True)], 1)
     height, width = indices.shape
-    lines = np.pad(indices, ((0, 0), (1, 0)))  # each line is preceded by its filter: 0, none
+    lines = np.pad(indices, ((0, 0), (1, 0)))  # each line begins with its filter type: 0, none
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         _chunk(name, content)
         for name, content in (
