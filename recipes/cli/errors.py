@@ -29,6 +29,8 @@ def one_line(error: BaseException) -> str:
         return text
     if isinstance(error, MemoryError):
         return "out of memory: free some, or take a smaller model"
+    if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "torchaudio"):
+        return "this needs PyTorch: pip install 'qsep[torch]'"
     kind = type(error).__name__
     return f"{kind}{f': {text}' if text else ''} (--debug shows where)"
 

@@ -19,6 +19,7 @@ from .data import data_app
 from .doctor import doctor
 from .errors import ENDING, LEFT_BY_SIGNAL, say_error, take_switches, usage_line
 from .evaluate import evaluate, report
+from .exporting import export_model
 from .models import models_app
 from .options import USAGE
 from .recipes import recipes_app
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 for command in (auto, separate, train, evaluate, report, doctor):
     app.command()(command)
+models_app.command("export")(export_model)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")

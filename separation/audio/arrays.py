@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_CHANNELS = 64  # ambisonics of order 7; more means that the array is (t, c)
+
+
+def is_tensor(audio: object) -> TypeGuard[Tensor]:
+    """Whether it is a tensor of PyTorch, which is not imported for the question."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(audio, torch.Tensor)
 
 
 def as_rate(sample_rate: float) -> int:
@@ -21,8 +29,10 @@ def as_rate(sample_rate: float) -> int:
 
 def as_array(audio: Any) -> NDArray[Any]:
     """A NumPy array of a tensor on any device and of any type (bfloat16 becomes float32), or of an array."""
-    if not isinstance(audio, Tensor):
+    if not is_tensor(audio):
         return np.asarray(audio)
+    import torch
+
     audio = audio.detach().cpu()
     return (audio.float() if audio.dtype == torch.bfloat16 else audio).numpy()
 
@@ -50,7 +60,9 @@ def as_channels(audio: NDArray[np.floating] | Tensor) -> NDArray[np.floating]:
 
 def like(part: NDArray[np.floating], audio: object) -> Any:
     """part (c, t) with the type, device, precision and shape of `audio`; as it is if that is a file."""
-    if isinstance(audio, Tensor):
+    if is_tensor(audio):
+        import torch
+
         return torch.from_numpy(np.ascontiguousarray(part)).to(audio).reshape(audio.shape)
     if isinstance(audio, np.ndarray):
         return part.astype(audio.dtype).reshape(audio.shape)

@@ -27,7 +27,7 @@ def stft(waveform: Tensor, window_samples: int, hop_samples: int) -> Tensor:
     num_samples = waveform.shape[-1]
     padding = -num_samples % hop_samples
     flat = F.pad(waveform.reshape(-1, num_samples), (0, padding))
-    if len(flat) == 0:  # torch.stft fails on an empty batch
+    if flat.shape[0] == 0:  # torch.stft fails on an empty batch; len() would fix its size in graphs
         shape = (window_samples // 2 + 1, num_frames(num_samples, hop_samples))
         return torch.view_as_complex(waveform.new_zeros(*waveform.shape[:-1], *shape, 2))
     spec = torch.stft(
