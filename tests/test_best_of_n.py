@@ -144,7 +144,7 @@ def test_models_that_draw_nothing_and_unknown_judges_are_refused(
 ) -> None:
     record(folder / "in.wav", 900, RATE)
     arguments = ["separate", "in.wav", "-q", "dog", "-m", tiny_model]
-    assert "no candidates" in qsep(*arguments, "--candidates", "2").error
+    assert "not generative" in qsep(*arguments, "--candidates", "2").error
     assert "'ears'" in qsep(*arguments, "--judge", "ears").error
     assert [path.name for path in folder.glob("*.wav")] == ["in.wav"]
 

@@ -1,1 +1,1 @@
-"""Separating recordings of any length: chunks, constraints, candidates, progress."""
+"""Inference: chunks, streaming, constraints, best of n, progress."""

@@ -1,8 +1,8 @@
-"""Several draws of a generative separator, of which the best is kept.
+"""Best of n: draw several candidates from a generative separator and keep the best.
 
-A flow separator draws one of the targets that mixture and query allow; another draw may be a better one.
-What is better is judged without knowing the target: by what it sounds like, or by whether it can be in the
-mixture.
+A generative separator draws a sample of the targets that mixture and query allow; another sample may be
+better. Candidates are judged without the true target: by their similarity to the query, or by their
+consistency with the mixture.
 """
 
 from __future__ import annotations
@@ -33,54 +33,67 @@ JUDGES = ("embedding", "consistency")
 
 
 class Judge(Protocol):
-    """Scores of candidates, the higher the better; name: what it goes by, for reports."""
+    """Scores candidates; higher is better. name: for reports."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """One of JUDGES."""
+        ...
 
     def __call__(self, mixture: Tensor, candidates: Tensor, sample_rate: int) -> Tensor:
-        """mixture (c, t), candidates (k, s, c, t) to scores (k, s), each query's comparable among k."""
+        """mixture (c, t), candidates (k, s, c, t) to scores (k, s), comparable among the k of a query.
+
+        sample_rate: in Hz.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class ByConsistency:
-    """Share of a candidate's energy that lies where the mixture is as loud, 0 to 1: what is louder than the
-    mixture cannot have been in it, but by chance of phases."""
+    """Fraction in [0, 1] of a candidate's energy that does not exceed the mixture's, bin by bin of an STFT.
+
+    A bin that is louder than the mixture's can be a part of it only if other sounds cancel it.
+    """
 
     name: str = "consistency"
 
     def __call__(self, mixture: Tensor, candidates: Tensor, sample_rate: int) -> Tensor:
+        """As `Judge`; scores in [0, 1]."""
         window = 2 * round(WINDOW_SECONDS * sample_rate / 2)
-        heard, found = (
+        mixture_energy, energy = (
             stft(part, window, window // 2).abs().square() for part in (mixture, candidates)
         )
-        inside = torch.minimum(found, heard).sum(dim=(-3, -2, -1))
-        return inside / found.sum(dim=(-3, -2, -1)).clamp_min(1e-12)
+        inside = torch.minimum(energy, mixture_energy).sum(dim=(-3, -2, -1))
+        return inside / energy.sum(dim=(-3, -2, -1)).clamp_min(1e-12)
 
 
 class ByEmbedding:
-    """Cosine of a candidate's embedding to its query's, by an encoder that reads both."""
+    """Cosine in [-1, 1] between a candidate's embedding and its query's, by an encoder of text and audio.
+
+    queries: s targets, perhaps followed by negatives, which are not scored.
+    """
 
     name = "embedding"
 
     def __init__(self, encoder: QueryEncoder, queries: Sequence[Query]) -> None:
         self.encoder = encoder
-        self.wanted = F.normalize(encoder.encode(queries).pooled, dim=-1)  # (s, d)
+        self.query_vectors = F.normalize(encoder.encode(queries).pooled, dim=-1)  # (s + m, d)
 
     def __call__(self, mixture: Tensor, candidates: Tensor, sample_rate: int) -> Tensor:
+        """As `Judge`; scores in [-1, 1]."""
         mono = candidates.mean(dim=-2).flatten(0, 1).cpu().numpy()  # (k s, t)
-        heard = [AudioQuery(waveform, sample_rate=sample_rate) for waveform in mono]
-        found = F.normalize(self.encoder.encode(heard).pooled, dim=-1)
-        wanted = self.wanted[
-            : candidates.shape[1]
-        ]  # negatives that the network is told are no rows
-        return (found.unflatten(0, candidates.shape[:2]) * wanted).sum(dim=-1)
+        recordings = [AudioQuery(waveform, sample_rate=sample_rate) for waveform in mono]
+        vectors = F.normalize(self.encoder.encode(recordings).pooled, dim=-1)
+        query_vectors = self.query_vectors[: candidates.shape[1]]
+        return (vectors.unflatten(0, candidates.shape[:2]) * query_vectors).sum(dim=-1)
 
 
-def listener(encoder: QueryEncoder) -> QueryEncoder:
-    """What hears candidates: the model's own encoder where words and sounds lie in one space, as CLAP's, else
-    the joint encoder that comes with the package."""
+def judging_encoder(encoder: QueryEncoder) -> QueryEncoder:
+    """The encoder that compares candidates with queries.
+
+    The model's own if it embeds text and audio in one space, as CLAP does; otherwise the joint encoder that
+    comes with the package.
+    """
     if isinstance(encoder, DescribedExamples):
         return encoder.joint
     if {AudioQuery, TextQuery} <= encoder.modalities:
@@ -91,7 +104,7 @@ def listener(encoder: QueryEncoder) -> QueryEncoder:
 
 @dataclass(frozen=True)
 class BestOfN:
-    """num candidates of each target, judged by one of JUDGES."""
+    """How many candidates of each target to draw, and which of JUDGES picks one; ValueError for others."""
 
     num: int = 1
     judge: str = "embedding"
@@ -103,29 +116,32 @@ class BestOfN:
             raise ValueError(f"judge {self.judge!r}; expected one of {', '.join(JUDGES)}")
 
     def check(self, separator: Separator) -> None:
-        """ValueError if the separator draws nothing."""
+        """Raise ValueError if there are several candidates but the separator is not generative."""
         if self.num > 1 and not separator.capabilities.generative:
             raise ValueError(
-                "this model has one answer to a query and no candidates; take a generative one, as flow-small"
+                "this model is not generative, so it has a single candidate; take one that is, as flow-small"
             )
 
     def apply(
         self, separator: Separator, encoder: QueryEncoder, queries: Sequence[Query]
     ) -> Separator:
-        """The separator itself for one candidate, else BestOfNSeparator. queries: all of a call, in order."""
+        """The separator itself for one candidate, otherwise a BestOfNSeparator.
+
+        queries: of the targets, then the negatives, in the order of the embedding.
+        """
         if self.num == 1:
             return separator
         if self.judge == "consistency":
             return BestOfNSeparator(separator, self.num, ByConsistency())
-        return BestOfNSeparator(separator, self.num, ByEmbedding(listener(encoder), queries))
+        return BestOfNSeparator(separator, self.num, ByEmbedding(judging_encoder(encoder), queries))
 
 
 class BestOfNSeparator(nn.Module, Separator):
-    """A generative separator as one that draws `num` candidates in one pass and returns each query's best.
+    """Wraps a generative separator: draws `num` candidates in one pass and returns each query's best.
 
-    Candidate i is drawn from the seed i, so that the first is what the separator alone gives, and all are
-    the same tomorrow. A long recording is judged chunk by chunk. choices: for each chunk and query which
-    candidate was kept, and all scores.
+    Candidate i is drawn with seed i, so results are reproducible and candidate 0 is the separator's own
+    result. A long recording is judged chunk by chunk. choices: for each chunk and query the index of the
+    kept candidate, and all scores.
     """
 
     def __init__(self, separator: Separator, num: int, judge: Judge) -> None:
@@ -142,21 +158,22 @@ class BestOfNSeparator(nn.Module, Separator):
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
+        """The loss of the wrapped separator."""
         return self.separator.loss(batch, queries, generator)
 
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: Generators = None
     ) -> Separated:
-        """mixture: (b, c, t); queries: (b, s, …). generator: ignored, for candidates have their own."""
-        kept = []
+        """mixture: (b, c, t); queries: (b, s, ...). generator: ignored, since candidates have fixed seeds."""
+        targets = []
         for index, item in enumerate(mixture):
-            own = queries.map(lambda entry, index=index: entry[index])  # type: ignore[misc]
-            kept.append(self.best(item, own))
-        target = torch.stack(kept)
+            item_queries = queries.map(lambda entry, index=index: entry[index])  # type: ignore[misc]
+            targets.append(self.best(item, item_queries))
+        target = torch.stack(targets)
         return Separated(target, mixture[:, None] - target)
 
     def best(self, mixture: Tensor, queries: QueryEmbedding) -> Tensor:
-        """mixture (c, t), queries (s, …) to (s, c, t)."""
+        """The best candidates (s, c, t) for one mixture (c, t) and queries (s, ...)."""
         generators = [torch.Generator().manual_seed(seed) for seed in range(self.num)]
         repeated = queries.map(lambda entry: entry.expand(self.num, *entry.shape))
         separate: Any = self.separator.separate  # generative: takes a list of generators
@@ -175,7 +192,10 @@ class BestOfNSeparator(nn.Module, Separator):
 
 
 def explained(separator: object, index: int) -> dict[str, Any]:
-    """What a report says of the candidates of query `index`: the judge, and chunk by chunk who was kept."""
+    """For reports: number of candidates, judge, and the choice in each chunk for query `index`.
+
+    Empty for separators other than BestOfNSeparator.
+    """
     if not isinstance(separator, BestOfNSeparator):
         return {}
     chunks = [choices[index] for choices in separator.choices]

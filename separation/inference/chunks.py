@@ -16,20 +16,21 @@ from .memory import device_of, in_groups, is_out_of_memory, limits_of, use_less
 from .progress import part
 from .ratio_masks import RatioMasks
 
-CHUNK_SECONDS, LEAST_SECONDS = 30.0, 2.0
-FULL_TARGETS = 4  # of stereo two queries
-BLOCK_SAMPLES = 1 << 17  # what is read at once
+CHUNK_SECONDS, MIN_SECONDS = 30.0, 2.0
+FULL_TARGETS = 4  # queries times channels up to which chunks have their full length
+BLOCK_SAMPLES = 1 << 17  # read at once
 
 
-Activity = Callable[[int, int], Tensor]  # first sample and number of them, at the separator's rate
+# From the first sample and the number of samples, at the separator's rate, to activity (num_samples,).
+Activity = Callable[[int, int], Tensor]
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a recording is cut, in samples at the separator's rate; all multiples of its stride.
+    """How a recording is cut into chunks, in samples at the separator's rate, all multiples of its stride.
 
-    A chunk gives `step` new samples and `fade` more that are crossfaded into the next chunk; it sees
-    `context` beyond these on both sides.
+    Each chunk yields `step` new samples and `fade` more that are crossfaded with the next chunk; its input
+    extends `context` samples beyond these on both sides.
     """
 
     step: int
@@ -38,7 +39,7 @@ class Geometry:
 
     @property
     def latency(self) -> int:
-        """A sample comes out at the latest when so many have come in after it."""
+        """Upper bound on the samples that come in after a sample before its target comes out."""
         return self.step + self.fade + self.context
 
 
@@ -48,28 +49,32 @@ def geometry(
     rule: RatioMasks | None = None,
     num_targets: int = 1,
 ) -> Geometry:
-    """chunk_seconds: by default what the separator says, or 30, or four contexts if that is more: what a
-    chunk sees around it is seen twice. num_targets: queries times channels; of more than FULL_TARGETS
-    chunks are shorter, for memory grows with both."""
+    """The cut for a separator.
+
+    chunk_seconds: by default the separator's preferred length, else CHUNK_SECONDS or four contexts if that
+    is longer, since each chunk computes its context again. rule: ratio masks applied to each chunk.
+    num_targets: queries times channels; above FULL_TARGETS chunks are shorter, since memory grows with both.
+    """
     stride, context = separator.stride_samples, separator.context_samples
     if rule is not None:
         stride, context = math.lcm(stride, rule.hop_samples), context + 2 * rule.hop_samples
     if chunk_seconds is None:
-        fitting = CHUNK_SECONDS * min(1.0, FULL_TARGETS / num_targets)
+        affordable = CHUNK_SECONDS * min(1.0, FULL_TARGETS / num_targets)
         num_contexts = 4 if num_targets <= FULL_TARGETS else 1
-        enough = max(fitting, LEAST_SECONDS, num_contexts * context / separator.sample_rate)
-        chunk_seconds = separator.capabilities.chunk_seconds or enough
+        default = max(affordable, MIN_SECONDS, num_contexts * context / separator.sample_rate)
+        chunk_seconds = separator.capabilities.chunk_seconds or default
     step = max(1, round(chunk_seconds * separator.sample_rate / stride)) * stride
     return Geometry(step, -(-context // stride) * stride, stride)
 
 
 class Chunks:
-    """Overlap-add of one recording: `push` blocks (c, t) at the separator's rate, take targets (s, c, t').
+    """Overlap-add of one recording: `push` blocks (c, t) at the separator's rate, get targets (s, c, t').
 
-    queries: (s, ...); with a rule as many as it takes. activity: where targets may sound, for separators
-    that learned to be told. The lengths out sum to the lengths in. Where the separator's context is as it
-    says, the result equals that of the whole recording at once. Within a chunk, what the separator says of
-    its progress is heard in seconds. Where memory runs out, chunks become smaller: see `memory`.
+    queries: (s, ...), or (s + m, ...) for a rule with m negatives. activity: where targets may sound, for
+    separators with the capability `spans`. Output lengths sum to input lengths. If the separator's stated
+    context is right, the result equals that of separating the whole recording at once.
+    Progress that the separator reports within a chunk, 0 to 1, is passed on in seconds.
+    If memory runs out, chunks become smaller: see `memory`.
     """
 
     def __init__(
@@ -81,37 +86,37 @@ class Chunks:
         activity: Activity | None = None,
     ) -> None:
         self.separator, self.queries, self.rule, self.activity = separator, queries, rule, activity
-        self._wanted = cut
+        self._full_cut = cut
         self._waiting: list[Tensor] = []  # input from `origin` on
         self._origin = self._start = self._num_in = 0
         self._tail: Tensor | None = None
 
     @property
     def _unit(self) -> int:
-        """What steps are multiples of; without a crossfade chunks have the length that they have."""
-        return self._wanted.fade or self._wanted.step
+        """Steps are multiples of this; without a crossfade they cannot be shortened."""
+        return self._full_cut.fade or self._full_cut.step
 
     @property
     def cut(self) -> Geometry:
-        """As asked for, or in shorter steps where memory ran out."""
-        most = limits_of(self.separator).step_samples
-        if most is None or most >= self._wanted.step:
-            return self._wanted
-        return replace(self._wanted, step=max(1, most // self._unit) * self._unit)
+        """The given cut, with shorter steps if memory has run out before."""
+        max_step = limits_of(self.separator).step_samples
+        if max_step is None or max_step >= self._full_cut.step:
+            return self._full_cut
+        return replace(self._full_cut, step=max(1, max_step // self._unit) * self._unit)
 
     @property
     def latency_samples(self) -> int:
         """See `Geometry.latency`."""
-        return self._wanted.latency
+        return self._full_cut.latency
 
     def push(self, block: Tensor) -> Iterator[Tensor]:
-        """The targets that the recording's next samples make ready."""
+        """Take the recording's next samples (c, t); yield the targets (s, c, t') that are ready."""
         self._waiting.append(block)
         self._num_in += block.shape[-1]
         yield from self._ready(ended=False)
 
     def finish(self) -> Iterator[Tensor]:
-        """The rest of the targets: no more comes in."""
+        """End the recording; yield the remaining targets."""
         yield from self._ready(ended=True)
 
     def _ready(self, ended: bool) -> Iterator[Tensor]:
@@ -130,34 +135,35 @@ class Chunks:
                 return
 
     def _use_less(self) -> bool:
-        """Whether there is something to try again with."""
+        """Reduce what is separated at once; False if it cannot be reduced further."""
         num_channels = len(self._waiting[0]) if self.separator.num_channels == 1 else 1
         tried = limits_of(self.separator).rows or max(len(self.queries.pooled), num_channels)
-        least = max(1, self.cut.context // 2 // self._unit) * self._unit
-        return use_less(self.separator, tried, self.cut.step, least)
+        min_step = max(1, self.cut.context // 2 // self._unit) * self._unit
+        return use_less(self.separator, tried, self.cut.step, min_step)
 
     @torch.inference_mode()
     def _chunk(self, last: bool) -> Tensor:
-        """The chunk from `start` on, all there is if it is the last, the tail of the one before faded in.
+        """Separate the next chunk, up to the end if it is the last, and crossfade it with the previous tail.
 
-        Nothing has changed where this raises."""
+        If this raises, the state is unchanged.
+        """
         cut, start = self.cut, self._start
         device = device_of(self.separator)
         stored = torch.cat(self._waiting, dim=-1)
-        seen = stored[:, max(0, start - cut.context) - self._origin :].to(device)
+        mixture = stored[:, max(0, start - cut.context) - self._origin :].to(device)
         lead = start - max(0, start - cut.context)
         if not last:
-            seen = seen[:, : lead + cut.latency]
-        asked = self.queries
+            mixture = mixture[:, : lead + cut.latency]
+        queries = self.queries
         if self.activity is not None:
-            track = self.activity(start - lead, seen.shape[-1]).expand(len(asked.pooled), -1)
-            asked = replace(asked, activity=track)
-        new = min(cut.step, seen.shape[-1] - lead)
+            track = self.activity(start - lead, mixture.shape[-1]).expand(len(queries.pooled), -1)
+            queries = replace(queries, activity=track)
+        num_new = min(cut.step, mixture.shape[-1] - lead)
         rate = self.separator.sample_rate
-        with part(start / rate, new / rate):
-            target = in_groups(self.separator, seen, asked)
+        with part(start / rate, num_new / rate):
+            target = in_groups(self.separator, mixture, queries)
         if self.rule is not None:
-            target = self.rule(seen, target)
+            target = self.rule(mixture, target)
         target = target[..., lead:]
         if self._tail is not None:
             target = faded_in(target, self._tail.to(target.device), cut.fade)
@@ -166,13 +172,13 @@ class Chunks:
             return target
         self._tail = target[..., cut.step : cut.step + cut.fade].clone()
         self._start += cut.step
-        keep = max(0, self._start - cut.context)
-        self._waiting, self._origin = [stored[:, keep - self._origin :].clone()], keep
+        origin = max(0, self._start - cut.context)
+        self._waiting, self._origin = [stored[:, origin - self._origin :].clone()], origin
         return target[..., : cut.step]
 
 
 def faded_in(target: Tensor, tail: Tensor, fade: int) -> Tensor:
-    """Targets (s, c, t) whose beginning is crossfaded with the tail of what came before, (s, c, fade)."""
+    """Targets (s, c, t) with their beginning crossfaded with the previous chunk's tail (s, c, fade)."""
     overlap = min(fade, target.shape[-1])
     rise = (torch.arange(overlap, device=target.device) + 0.5) / fade
     faded = target[..., :overlap] * rise + tail[..., :overlap] * (1 - rise)
@@ -187,7 +193,7 @@ def separate_chunks(
     rule: RatioMasks | None = None,
     activity: Activity | None = None,
 ) -> Iterator[Tensor]:
-    """Blocks (c, t) at the separator's rate in, targets (s, c, t') out: see `Chunks`."""
+    """From blocks (c, t) at the separator's rate to targets (s, c, t'): see `Chunks`."""
     chunks = Chunks(separator, queries, cut, rule, activity)
     for block in blocks:
         yield from chunks.push(block)

@@ -1,4 +1,4 @@
-"""Separating under constraints: those that a network learned it is told, others are done to its estimates."""
+"""Constrained separation: constraints that the network learned are passed to it, others applied after it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ from .time_spans import allowed, gains, within_spans
 
 @dataclass(frozen=True)
 class Plan:
-    """What of the constraints is done where. embedding: as the network is told; rule: of its estimates;
-    activity: spans, for networks that learned to be told."""
+    """Which constraints the network handles and which are applied to its estimates.
+
+    embedding: (s, ...) with the learned negatives, or (s + m, ...) for the rule. rule: ratio masks applied to
+    the estimates, or None. activity: spans, for networks that learned them, or None.
+    """
 
     embedding: QueryEmbedding
     rule: RatioMasks | None
@@ -30,11 +33,12 @@ class Plan:
 
 
 def plan(separator: Separator, embedding: QueryEmbedding, constraints: Constraints) -> Plan:
-    """embedding: (s + m, ...), of s queries and then of the m negatives.
+    """How the constraints are met. embedding: (s + m, ...), of s queries and then m negatives.
 
-    In this order: the estimates of a generative separator become shares of the mixture; negatives are
-    taken off, unless the network has learned them; targets share what is left, if exclusive; and all is
-    silenced outside the spans, also where the network was told of these: see `time_spans`.
+    Applied in this order: estimates of a generative separator become ratio masks, if consistent; negatives
+    are removed from the masks, unless the network has learned negatives; masks are made exclusive; targets
+    are silenced outside the spans, even if the network has learned spans: see `time_spans`.
+    Raises ValueError if the spans leave no time.
     """
     num_negatives = len(constraints.negatives)
     capabilities = separator.capabilities
@@ -56,7 +60,7 @@ def plan(separator: Separator, embedding: QueryEmbedding, constraints: Constrain
 
 
 def has_spans(constraints: Constraints) -> bool:
-    """Whether targets may not sound everywhere."""
+    """Whether targets are limited to parts of the recording."""
     return bool(constraints.spans or constraints.not_spans)
 
 
@@ -67,18 +71,21 @@ def separate_constrained(
     embedding: QueryEmbedding,
     constraints: Constraints,
 ) -> Iterator[Pair]:
-    """As `separate_stream`. embedding: (s + m, ...), of s queries and then of the m negatives."""
-    doing = plan(separator, embedding, constraints)
+    """As `separate_stream`, under constraints. embedding: (s + m, ...), of s queries and then m negatives.
+
+    Raises ValueError for spans that leave no time or, at the end, lie outside the recording.
+    """
+    planned = plan(separator, embedding, constraints)
     pairs = separate_stream(
-        *(separator, blocks, sample_rate, doing.embedding),
-        rule=doing.rule,
-        activity=doing.activity,
+        *(separator, blocks, sample_rate, planned.embedding),
+        rule=planned.rule,
+        activity=planned.activity,
     )
     return within_spans(pairs, constraints, sample_rate) if has_spans(constraints) else pairs
 
 
 def with_negatives(embedding: QueryEmbedding, num_negatives: int) -> QueryEmbedding:
-    """(s + m, ...) to (s, ...), each with the last m as its negatives (s, m, ...)."""
+    """Embedding (s + m, ...) to (s, ...) whose `negative` (s, m, ...) is the last m for each query."""
     num = len(embedding.pooled) - num_negatives
     negative = embedding.map(lambda entry: entry[num:].expand(num, *entry[num:].shape))
     return replace(embedding.map(lambda entry: entry[:num]), negative=negative)

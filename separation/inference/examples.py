@@ -1,6 +1,6 @@
-"""Example recordings as queries for separators whose encoders read words only.
+"""Example recordings as queries for models whose encoders read only text.
 
-By the classes that the separator itself hears in the example, or through its phrase book.
+The recording is mapped to classes, by separating it, or to the phrases that describe it best.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from qsep.queries.media import Media
     from qsep.queries.reading.reading import Reading
 
-MIN_SHARE = 0.3  # of the largest class's: what an example is besides that
-MAX_SECONDS = 30.0  # of an example are heard
+MIN_SHARE = 0.3  # of the largest class's energy; quieter classes get degree 0
+MAX_SECONDS = 30.0  # of an example that are used
 
 
 class DescribedExamples(QueryEncoder):
-    """Reads words by the model's own encoder, and a recording as the phrases that describe it best.
+    """Encodes text by the model's own encoder, and a recording as a mean of the phrases that describe it.
 
-    A joint encoder of text and sound places the recording among the phrases; attention over them, at
-    the joint encoder's own temperature, gives a mean in the words' space. words: unit-norm embeddings
-    of text, cached; phrases: (p, d), the model's book in the same space.
+    A joint encoder of text and audio compares the recording with the phrases; attention over them, at the
+    joint encoder's temperature, gives a mean in the space of the text embeddings.
+    words: the text encoder, with embeddings of unit norm. phrases: (p, d), the separator's phrase book.
     """
 
     unit_norm = True
@@ -55,15 +55,17 @@ class DescribedExamples(QueryEncoder):
 
     @cached_property
     def joint(self) -> JointEncoder:
+        """The joint encoder of text and audio that comes with the package."""
         return build(Config())
 
     @cached_property
-    def places(self) -> Tensor:
-        """(p, dim of the joint space): where the phrases lie among sounds."""
+    def joint_phrases(self) -> Tensor:
+        """The phrases in the joint space: (p, dim of that space), unit norm."""
         with torch.inference_mode():
             return self.joint.network.text(self.phrases)
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        """As `QueryEncoder.encode`; pooled of unit norm."""
         if all(isinstance(query, TextQuery) for query in queries):
             return self.words.encode(queries)
         return QueryEmbedding(torch.stack([self.vector(query) for query in queries]))
@@ -75,21 +77,22 @@ class DescribedExamples(QueryEncoder):
         return query.mix(torch.stack([self.part(part) for part in query.parts]), self.unit_norm)
 
     def part(self, query: Plain | ClassQuery) -> Tensor:
+        """(d,), unit norm; ValueError for kinds of query that are not read."""
         if type(query) not in self.modalities:
             raise unreadable(self, query)
         if not isinstance(query, AudioQuery):
             return self.words.encode([query]).pooled[0]
         with torch.inference_mode():
-            similarity = self.places @ self.joint.vector(query)
+            similarity = self.joint_phrases @ self.joint.vector(query)
             attention = (self.joint.network.scale() * similarity).softmax(dim=0)
             return F.normalize(attention @ self.phrases, dim=0).clone()
 
 
 class ClassedExamples(QueryEncoder):
-    """Reads words by the model's own encoder, and a recording as the classes that the separator hears in it.
+    """Encodes text by the model's own encoder, and a recording as the classes that the separator finds in it.
 
-    Degrees of a recording are the classes' shares of its energy relative to the largest, 0 under
-    MIN_SHARE of it. words: an encoder whose embeddings are degrees over the separator's classes.
+    Degrees of a recording are the classes' energies relative to the largest, 0 below MIN_SHARE.
+    words: an encoder whose embeddings are degrees over the separator's classes.
     """
 
     def __init__(self, words: QueryEncoder, separator: Separator) -> None:
@@ -99,12 +102,13 @@ class ClassedExamples(QueryEncoder):
         self.class_names = words.class_names
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        """As `QueryEncoder.encode`; pooled in [0, 1]."""
         if not queries:
             return self.words.encode(queries)
         return QueryEmbedding(torch.stack([self.degrees(query) for query in queries]))
 
     def degrees(self, query: Query) -> Tensor:
-        """(dim,), in [0, 1]."""
+        """A query's degrees (dim,), in [0, 1]."""
         if isinstance(query, MixedQuery):
             return query.mix(torch.stack([self.degrees(part) for part in query.parts]), False)
         if not isinstance(query, AudioQuery):
@@ -115,21 +119,23 @@ class ClassedExamples(QueryEncoder):
         return torch.cat([degrees, degrees.new_zeros(1)])
 
     def shares(self, example: Media) -> Tensor:
-        """(dim,), summing to 1: of an example's energy, by class and what is none."""
+        """Shares (dim,) of an example's energy, by class and, last, for no class; they sum to 1."""
         rate = self.separator.sample_rate
         waveform = torch.from_numpy(read_recording(example, rate, MAX_SECONDS))[None]
         device = next(self.separator.parameters()).device  # type: ignore[attr-defined]
         return shares_of(self.separator, waveform.to(device)).cpu().float()
 
     def read(self, query: TextQuery) -> Reading | None:
+        """As `QueryEncoder.read`, by the text encoder."""
         return self.words.read(query)
 
     def release(self) -> None:
+        """As `QueryEncoder.release`, of the text encoder."""
         self.words.release()
 
 
 def with_examples(separator: Separator, words: QueryEncoder) -> QueryEncoder:
-    """The encoder, able to read example recordings too where the separator has a phrase book for it."""
+    """An encoder that also reads recordings, if the separator knows classes or has a phrase book."""
     if ClassQuery in words.modalities and AudioQuery not in words.modalities:
         return ClassedExamples(words, separator)
     book = separator.phrase_book
@@ -139,5 +145,5 @@ def with_examples(separator: Separator, words: QueryEncoder) -> QueryEncoder:
 
 
 def readable(modalities: frozenset[type], has_book: bool) -> frozenset[type]:
-    """The kinds of query that a model reads whose encoder reads these, with a phrase book or without."""
+    """Kinds of query that a model reads whose encoder reads `modalities`, with or without a phrase book."""
     return modalities | {AudioQuery} if has_book and modalities == {TextQuery} else modalities

@@ -1,8 +1,8 @@
-"""Ratio masks that divide a mixture among estimates of several sounds, in each time-frequency bin.
+"""Ratio masks: targets as parts of the mixture, whichever way the estimates were made.
 
 A ratio mask is an estimate's magnitude over the mixture's, at most 1, over all channels together; the target
-is the mixture's spectrum times its mask. So whatever made the estimate, the target has the mixture's phase
-and stereo image, and target and residual, mask and 1 - mask of one spectrum, sum to the mixture.
+is the mixture's spectrum times its mask. So the target has the mixture's phase and stereo image, and target
+and residual, by the masks m and 1 - m, sum to the mixture.
 
 For generated estimates this is Wisdom et al. (2019), "Differentiable consistency constraints", eq. 7,
 weighted by energy, applied to the estimate E and to max(|X| - |E|, 0), both with the mixture's phase: where
@@ -18,20 +18,20 @@ from torch import Tensor
 
 from ..signal.stft import istft, stft
 
-HOP_SECONDS = 0.02  # of windows twice as long, or the nearest that fits the separator's stride
+HOP_SECONDS = 0.02  # half a window; adjusted to fit the separator's stride
 # The odds that a bin belongs to neither the target nor a negative. A lower value gives the target more of
-# the bins that no estimate covers. Of 1 to 0.05, 0.5 is best in the mean over mixtures of two and of three
-# sounds where a query and one or two negatives name all of them or all but one.
+# the bins that no estimate covers. Of values from 0.05 to 1, 0.5 is best on average over mixtures of two and
+# three sounds in which a query and one or two negatives name all sounds or all but one.
 NEITHER = 0.5
 
 
 @dataclass(frozen=True)
 class RatioMasks:
-    """Replaces estimates by the mixture under ratio masks.
+    """Replaces estimates by the masked mixture.
 
-    num_negatives: how many of the estimates, the last ones, are of sounds that are not wanted.
-    exclusive: whether the targets' masks sum to 1 at most. hop_samples: of the STFT, at the
-    separator's rate; its windows are twice as long.
+    num_negatives: how many of the estimates, the last ones, are of negatives. exclusive: scale the targets'
+    masks so that they sum to at most 1. hop_samples: of the STFT, at the separator's rate; windows are twice
+    as long.
     """
 
     num_negatives: int
@@ -83,9 +83,11 @@ def exclusive_masks(masks: Tensor) -> Tensor:
 
 
 def fitting_hop(sample_rate: int, stride_samples: int) -> int:
-    """Of the divisors and multiples of a stride, the nearest to HOP_SECONDS in proportion; then frames of
-    a recording and of a part of it that begins at a multiple of both are the same frames."""
-    wanted = max(1, round(HOP_SECONDS * sample_rate))
+    """The divisor or multiple of the stride whose ratio to HOP_SECONDS is nearest to 1, in samples.
+
+    Then a chunk that begins at a multiple of both has the same frames as the whole recording.
+    """
+    ideal = max(1, round(HOP_SECONDS * sample_rate))
     divisors = [hop for hop in range(1, stride_samples + 1) if stride_samples % hop == 0]
-    multiples = [stride_samples * times for times in range(1, wanted // stride_samples + 2)]
-    return min(divisors + multiples, key=lambda hop: max(hop / wanted, wanted / hop))
+    multiples = [stride_samples * times for times in range(1, ideal // stride_samples + 2)]
+    return min(divisors + multiples, key=lambda hop: max(hop / ideal, ideal / hop))

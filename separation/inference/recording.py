@@ -1,4 +1,4 @@
-"""Separation of recordings of any rate and channel count, block by block as they are read or arrive."""
+"""Separation of recordings of any sample rate and number of channels, block by block."""
 
 from __future__ import annotations
 
@@ -23,29 +23,30 @@ Pair = tuple[NDArray[np.floating], NDArray[np.float32]]
 
 
 class Core(Protocol):
-    """What separates at the model's own rate: `Chunks`, or `live.LiveCore`."""
+    """Separation at the model's sample rate: `Chunks`, or `live.LiveCore` for causal models."""
 
     @property
     def latency_samples(self) -> int:
-        """At most so many samples have come in without their targets."""
+        """Upper bound on the input samples whose targets have not been returned."""
         ...
 
     def push(self, block: Tensor) -> Iterable[Tensor]:
-        """(c, t) to what is ready of the targets, each (s, c, t')."""
+        """Take the next samples (c, t); return the targets that are ready, each (s, c, t')."""
         ...
 
     def finish(self) -> Iterable[Tensor]:
-        """The rest."""
+        """End the recording; return the remaining targets."""
         ...
 
 
 class RecordingStream:
-    """Targets of s queries in one recording: `push` its blocks, then `finish`.
+    """Separates one recording for s queries: `push` its blocks, then `finish`.
 
-    Both give pairs of mixture (c, t') and targets (s, c, t'), in step. The mixture's samples come back
-    untouched, so that whatever the model's band and precision lack stays in the residual, mixture - target.
-    cut: by default as `geometry` has it. rule, activity: see `Chunks`. Causal separators carry their state
-    from block to block and need no chunks.
+    Both yield aligned pairs of mixture (c, t') and targets (s, c, t'). The mixture's samples are returned
+    unchanged, so that what resampling and precision lose stays in the residual, mixture - target.
+    Causal separators carry their state from block to block and need no chunks.
+
+    sample_rate: of the recording, in Hz. cut: by default `geometry`. rule, activity: see `Chunks`.
     """
 
     def __init__(
@@ -69,22 +70,22 @@ class RecordingStream:
 
     @property
     def latency_samples(self) -> int:
-        """At the recording's rate: at most so many samples have come in without their targets."""
+        """Upper bound, at the recording's rate, on the input samples whose targets have not been returned."""
         rate, model_rate = self._forward.input_rate, self._forward.output_rate
         late = self.core.latency_samples + lateness(model_rate, rate)
         return -(-late * rate // model_rate) + lateness(rate, model_rate)
 
     def push(self, block: NDArray[np.floating]) -> Iterator[Pair]:
-        """block: (c, t), the next samples; kept, so it must not change afterwards."""
+        """Take the next samples (c, t), not to be changed afterwards; yield the pairs that are ready."""
         self._mixtures.append(block)
         self._num_in += block.shape[-1]
-        # A copy, because the caller's array may be read-only or run backwards.
+        # A copy, because the caller's array may be read-only or have negative strides.
         samples = torch.from_numpy(self._forward.process(block).copy())
         for target in self.core.push(samples):
             yield from self._returned(target)
 
     def finish(self) -> Iterator[Pair]:
-        """The rest: the lengths out sum to the lengths in."""
+        """End the recording; yield the remaining pairs. Output lengths sum to input lengths."""
         if not self._num_in:
             return
         for target in self.core.push(torch.from_numpy(self._forward.flush())):
@@ -95,11 +96,11 @@ class RecordingStream:
             yield self._paired(self._backward.flush(self._num_in))
 
     def _returned(self, target: Tensor) -> Iterator[Pair]:
-        """What of it is ready at the recording's rate."""
+        """Resample targets (s, c, t) to the recording's rate; yield what is ready."""
         flat = target.flatten(0, 1).cpu().numpy()
-        # Resampled there and back, the end is a few samples long; the last flush trims it.
+        # Resampled there and back, the end is a few samples too long; the last flush trims it.
         ready = self._backward.process(flat)[:, : self._num_in - self._num_out]
-        if ready.size:  # soxr keeps the first few samples until more or the end comes
+        if ready.size:  # soxr holds the first samples back until more arrive
             yield self._paired(ready)
 
     def _paired(self, flat: NDArray[np.float32]) -> Pair:
@@ -116,9 +117,9 @@ def core_of(
     rule: RatioMasks | None,
     activity: Activity | None,
 ) -> Core:
-    """What separates such a recording; a rule works on chunks also where the separator is causal."""
+    """A LiveCore for causal separators without a rule, otherwise Chunks; arguments as of RecordingStream."""
     if cut is None and rule is None and separator.capabilities.streaming:
-        from .live import LiveCore  # it imports the networks that are causal
+        from .live import LiveCore  # imported here, since it imports the causal networks
 
         return LiveCore(separator, queries, num_channels)  # type: ignore[arg-type]
     num_targets = len(queries.pooled) * num_channels
@@ -135,7 +136,7 @@ def separate_stream(
     rule: RatioMasks | None = None,
     activity: Activity | None = None,
 ) -> Iterator[Pair]:
-    """Blocks (c, t) of a recording in, pairs of mixture and targets out: see `RecordingStream`."""
+    """From blocks (c, t) of a recording to pairs of mixture and targets: see `RecordingStream`."""
     blocks = iter(blocks)
     opening = next(blocks, None)
     if opening is None:
@@ -148,13 +149,13 @@ def separate_stream(
 
 
 def take(parts: deque[NDArray[np.floating]], num_samples: int) -> NDArray[np.floating]:
-    """Remove the first num_samples >= 1 from a queue of (..., t) arrays and return them as one."""
-    taken = []
+    """Remove the first num_samples >= 1 from a queue of (..., t) arrays and return them as one array."""
+    pieces = []
     while num_samples > 0:
         part = parts.popleft()
         if part.shape[-1] > num_samples:
             parts.appendleft(part[..., num_samples:])
             part = part[..., :num_samples]
-        taken.append(part)
+        pieces.append(part)
         num_samples -= part.shape[-1]
-    return np.concatenate(taken, axis=-1)
+    return np.concatenate(pieces, axis=-1)

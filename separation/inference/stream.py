@@ -1,4 +1,4 @@
-"""A recording as it arrives: blocks in, blocks out, a fixed time later. See `Model.stream`."""
+"""Streaming: blocks of a recording in, blocks of targets out after a fixed latency. See `Model.stream`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qsep.queries.interface import Constraints, QueryEmbedding
 
 from ..audio.arrays import as_channels
 from ..interface import Separator
-from .chunks import LEAST_SECONDS, Geometry, geometry
+from .chunks import MIN_SECONDS, Geometry, geometry
 from .constraints import has_spans, plan
 from .ratio_masks import RatioMasks
 from .recording import Pair, RecordingStream, take
@@ -23,10 +23,10 @@ from .time_spans import allowed, check_spans, gains
 
 
 class Stream:
-    """Targets of one recording that arrives block by block: `push` its blocks, then `finish`.
+    """Separates one recording that arrives block by block: `push` its blocks, then `finish`.
 
-    After n samples exactly max(0, n - latency_samples) have come out, and after `finish` all n: together
-    what the whole recording gives as a file. Memory does not grow with the recording.
+    After n input samples exactly max(0, n - latency_samples) have been returned, and after `finish` all n;
+    together they equal the targets of the whole recording. Memory does not grow with its length.
     """
 
     def __init__(
@@ -39,36 +39,36 @@ class Stream:
         chunk_seconds: float | None,
         one_query: bool,
     ) -> None:
-        """embedding: (s + m, ...), of s queries and then of the negatives. one_query: give its target as
-        (c, t), not (1, c, t)."""
-        doing = plan(separator, embedding, constraints)
-        cut = chosen_cut(separator, doing.rule, chunk_seconds)
+        """embedding: (s + m, ...), of s queries and then m negatives. sample_rate: in Hz.
+        chunk_seconds: see `chosen_cut`. one_query: return targets (c, t) instead of (1, c, t)."""
+        planned = plan(separator, embedding, constraints)
+        cut = chosen_cut(separator, planned.rule, chunk_seconds)
         self.sample_rate, self.num_channels = sample_rate, num_channels
         self._one_query, self._constraints = one_query, constraints
         self._spans = allowed(constraints) if has_spans(constraints) else None
         self._stream = RecordingStream(
-            *(separator, sample_rate, num_channels, doing.embedding, cut),
-            rule=doing.rule,
-            activity=doing.activity,
+            *(separator, sample_rate, num_channels, planned.embedding, cut),
+            rule=planned.rule,
+            activity=planned.activity,
         )
         self.latency_samples = self._stream.latency_samples
         self._ready: deque[NDArray[np.float32]] = deque()
         self._num_in = self._num_ready = self._num_out = 0
         self._finished = False
-        # In whose form `finish` answers.
+        # `finish` returns the type and rank of the last block.
         self._last: NDArray[np.floating] | Tensor = np.zeros((num_channels, 0), np.float32)
 
     @property
     def latency_seconds(self) -> float:
-        """How much later than the input the targets come."""
+        """Delay of the targets behind the input."""
         return self.latency_samples / self.sample_rate
 
     def push(self, block: NDArray[np.floating] | Tensor) -> Any:
-        """The next samples, (c, t), or (t,) of one channel, full scale at 1, t >= 0.
+        """Take the next samples: (c, t), or (t,) for one channel, full scale at 1, t >= 0.
 
-        Returns the next samples of the target, array or tensor as the block was: (c, t') or (t',); of a
-        list of queries (s, c, t') or (s, t'). ValueError for another number of channels, other types than
-        floats, and NaN or infinite samples.
+        Returns the next samples of the target, array or tensor like the block: (c, t') or (t',), or for a
+        list of queries (s, c, t') or (s, t'). Raises ValueError for another number of channels, samples
+        that are not floating-point, and NaN or infinite samples.
         """
         if self._finished:
             raise ValueError("this stream is finished: open another with model.stream(...)")
@@ -80,17 +80,22 @@ class Stream:
                     f"the stream has {self.num_channels} channels, the block {len(samples)}"
                 )
             self._num_in += samples.shape[-1]
-            self._take_in(self._stream.push(np.array(samples)))  # ours: callers reuse their blocks
-        return self._given(max(0, self._num_in - self.latency_samples) - self._num_out, block)
+            self._take_in(
+                self._stream.push(np.array(samples))
+            )  # a copy: callers reuse their blocks
+        return self._next(max(0, self._num_in - self.latency_samples) - self._num_out, block)
 
     def finish(self) -> Any:
-        """The rest of the targets, in the form of the last block."""
+        """End the recording; return the remaining targets, in the type and rank of the last block.
+
+        Raises ValueError for spans that lie outside the recording.
+        """
         if not self._finished:
             self._finished = True
             self._take_in(self._stream.finish())
             if self._spans is not None:
                 check_spans(self._constraints, self._num_in / self.sample_rate)
-        return self._given(self._num_in - self._num_out, self._last)
+        return self._next(self._num_in - self._num_out, self._last)
 
     def _take_in(self, pairs: Iterable[Pair]) -> None:
         for _, targets in pairs:
@@ -100,18 +105,18 @@ class Stream:
             self._num_ready += num
             self._ready.append(targets)
 
-    def _given(self, num: int, block: NDArray[np.floating] | Tensor) -> Any:
-        """The next `num` samples of the targets, in the form of the block."""
+    def _next(self, num: int, block: NDArray[np.floating] | Tensor) -> Any:
+        """The next `num` samples of the targets, in the type and rank of the block."""
         self._num_out += num
         shape = (self._stream.num_queries, self.num_channels, 0)
         targets = take(self._ready, num) if num else np.zeros(shape, np.float32)
         if block.ndim == 1:
             targets = targets[:, 0]
-        return in_kind(targets[0] if self._one_query else targets, block)
+        return with_type_of(block, targets[0] if self._one_query else targets)
 
 
-def in_kind(targets: NDArray[np.float32], block: NDArray[np.floating] | Tensor) -> Any:
-    """A tensor or an array, of the block's precision and on its device."""
+def with_type_of(block: NDArray[np.floating] | Tensor, targets: NDArray[np.float32]) -> Any:
+    """The targets as a tensor or an array, with the block's precision and device."""
     if isinstance(block, Tensor):
         return torch.from_numpy(np.ascontiguousarray(targets)).to(block)
     return targets.astype(block.dtype)
@@ -120,17 +125,21 @@ def in_kind(targets: NDArray[np.float32], block: NDArray[np.floating] | Tensor) 
 def chosen_cut(
     separator: Separator, rule: RatioMasks | None, chunk_seconds: float | None
 ) -> Geometry | None:
-    """How a stream is cut: in chunks of one context, 2 s at least, so that targets come soon, or as asked.
+    """How a stream is cut into chunks; None for causal separators, which need none.
 
-    None for causal separators, which need no chunks. ValueError where the model's own length holds."""
-    own = separator.capabilities.chunk_seconds
+    chunk_seconds: by default the separator's preferred length, else one context but at least MIN_SECONDS,
+    which is shorter than for files, for low latency. Raises ValueError if the model allows no choice.
+    """
+    preferred = separator.capabilities.chunk_seconds
     if separator.capabilities.streaming and rule is None:
         if chunk_seconds is not None:
-            raise ValueError("this model goes on from block to block: leave chunk_seconds out")
+            raise ValueError("this model is causal and needs no chunks: leave chunk_seconds out")
         return None
-    if own is not None and chunk_seconds not in (None, own):
-        raise ValueError(f"this model works on {own:g} s at once: leave chunk_seconds out")
+    if preferred is not None and chunk_seconds not in (None, preferred):
+        raise ValueError(f"this model works on {preferred:g} s at once: leave chunk_seconds out")
     if chunk_seconds is not None and not 0 < chunk_seconds < float("inf"):
         raise ValueError(f"chunk_seconds is {chunk_seconds:g}; expected more than 0")
     context_seconds = separator.context_samples / separator.sample_rate
-    return geometry(separator, chunk_seconds or own or max(LEAST_SECONDS, context_seconds), rule)
+    return geometry(
+        separator, chunk_seconds or preferred or max(MIN_SECONDS, context_seconds), rule
+    )
