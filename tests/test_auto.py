@@ -12,7 +12,7 @@ from command import Run, content, names, record
 from tiny import tiny_separator, tiny_tagger
 
 from qsep.queries.audioset import audioset
-from qsep.recipes.inference import auto
+from qsep.separation.audio import target_files
 from qsep.separation.published.converters.resunet30 import published_modules
 
 ANY = ("--threshold", "1e-6")  # random networks hear everything a little
@@ -76,7 +76,7 @@ def test_silence_holds_nothing_which_is_said_and_no_failure(
     soundfile.write(folder / "a.wav", np.zeros((9000, 2)), 8000)
     done = qsep("auto", "a.wav", "-o", "out", "-m", tiny_model, *ANY)
     assert done.code == 0
-    assert "a.wav: nothing found" in done.out
+    assert "a.wav: no sound detected" in done.out
     assert names(folder / "out") == {"a.auto.json"}
     assert summary(folder)["sounds"] == []
     done = qsep("auto", "a.wav", "-o", "other", "-m", tiny_model, "--json")
@@ -128,13 +128,13 @@ def test_what_fails_midway_leaves_nothing_and_stops_no_other(
 ) -> None:
     record(folder / "a.wav", 9000)
     record(folder / "b.wav", 9000)
-    split = auto.split
+    split = target_files.split
 
     def fail_once(*arguments: Any) -> Any:
-        monkeypatch.setattr(auto, "split", split)
+        monkeypatch.setattr(target_files, "split", split)
         raise OSError(28, "No space left on device", "out/a.dog.wav")
 
-    monkeypatch.setattr(auto, "split", fail_once)
+    monkeypatch.setattr(target_files, "split", fail_once)
     done = qsep("auto", "a.wav", "b.wav", "-o", "out", "-m", tiny_model, "--json", *ANY)
     assert done.code == 1
     assert "No space left on device" in done.err
@@ -169,7 +169,7 @@ def test_two_inputs_of_one_name_are_refused(qsep: Run, tiny_model: Path, folder:
     record(folder / "x" / "a.wav", 900)
     done = qsep("auto", "a.wav", "x/a.wav", "-o", "out", "-m", tiny_model)
     assert done.code == 2
-    assert "would be written to one: take two runs" in done.error
+    assert "would be written to the same files: separate them in two runs" in done.error
 
 
 # USS

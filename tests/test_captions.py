@@ -193,7 +193,7 @@ def test_the_command_counts_recordings_and_what_is_wrong(qsep: Run, folder: Path
         "out/dev.json: 3 recordings, 2 of them held out of train",
         "out/test.json: 2 recordings",
         "1 missing: listed, but there is no such recording",
-        "which ones: out/report.csv",
+        "listed in: out/report.csv",
     ]
     public_sets.esc50(folder / "esc")
     assert qsep("data", "captions", "esc50", "esc", "fold=2", "-o", "esc").code == 0

@@ -14,8 +14,8 @@ from qsep.recipes.cli.main import app
 
 # Arguments in upper case, then options. A change here is one that CHANGELOG.md has to name.
 COMMANDS = {
-    "auto": "INPUTS... --device --json --level --model --out --overwrite --no-overwrite --tagger "
-    "--threshold -m -o",
+    "auto": "INPUTS... --device --format --json --level --model --name --out --overwrite --no-overwrite "
+    "--tagger --threshold -m -o",
     "bench backbones": "[OVERRIDES...] --accelerator --budget --costs --data --manifest --only --out "
     "--recipe --seed -o",
     "data anchors": "FOLDER --detector --min-probability --out -o",
@@ -39,16 +39,21 @@ COMMANDS = {
     "models info": "[MODEL] --json",
     "models list": "--json --published",
     "models push": "FOLDER NAME --message --private",
+    "models export": "[NAME] --out -o --sentences --no-sentences --half --graph-only --overwrite "
+    "--no-overwrite",
+    "models remove": "NAMES...",
     "models read": "WORDS... --json --model -m",
     "recipes check": "RECIPE [OVERRIDES...]",
     "recipes copy": "RECIPE FILE",
     "recipes list": "",
     "recipes show": "RECIPE [OVERRIDES...]",
     "report": "RUNS... --out -o",
-    "separate": "INPUTS... --candidates --consistent --no-consistent --device --exclusive "
-    "--no-exclusive --json --judge --min-similarity --mix-weight --model --negative --not-span --out "
-    "--overwrite --no-overwrite --precision --query --quiet --query-audio --query-image --residual "
-    "--format --no-residual --runtime --span --strict --no-strict -m -o -q",
+    "separate": "[INPUTS...] --allow-outside --candidates --consistent --no-consistent --device --exclusive "
+    "--no-exclusive --json --judge --min-similarity --mix-weight --model --name --negative "
+    "--not-span --out --overwrite --no-overwrite --precision --query --quiet --query-audio "
+    "--query-image --residual "
+    "--format --from --no-residual --ray --runtime --shard --skip-existing --span --strict --no-strict "
+    "--workers -m -o -q",
     "train": "RECIPE [OVERRIDES...] --accelerator --devices --out -o",
 }
 

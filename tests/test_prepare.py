@@ -273,7 +273,7 @@ def test_the_command_counts_what_it_made_and_what_is_wrong(
         "out/train.csv: 1 clips",
         "out/val.csv: 1 clips",
         "2 short: too few frames",
-        "which ones: out/report.csv",
+        "listed in: out/report.csv",
     ]
 
 

@@ -247,12 +247,12 @@ def test_info_tells_of_a_published_model_without_fetching_it(qsep: Run, hub: Loc
         "arXiv 2601.22599",
         "SHA-256: a13fff5fa4ece1a8bc13e42e1c7b8d90e21603075302ca89e4339c9471973300",
         "needs: roberta-base of the hub",
-        "not here: 'qsep models get audiosep-hive' fetches it",
+        "not downloaded: 'qsep models get audiosep-hive' fetches it",
     ):
         assert fact in done.out
     doubtful = qsep("models", "info", "flowsep").out
     assert "file: vae.ckpt from https://zenodo.org/records/13869712" in doubtful
-    assert "(could not be confirmed)" in doubtful
+    assert "(unconfirmed)" in doubtful
     assert json.loads(qsep("models", "info", "clipsep-nit", "--json").out)["here"] is None
     assert hub.seen == []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,13 +11,15 @@ import typer
 
 from qsep.separation import DEFAULT_MODEL
 
-from .options import SOME_FAILED, DeviceOption, PrecisionOption, RuntimeOption, as_pairs
+from .completion import model_names, protocol_names
+from .errors import one_line
+from .options import NUM_CPUS, SOME_FAILED, DeviceOption, PrecisionOption, RuntimeOption, as_pairs
 
 if TYPE_CHECKING:
     from qsep.evaluation.metrics.perceptual import EncoderEmbedder
     from qsep.separation.api import Model
 
-NUM_CPUS = os.cpu_count() or 1
+TRIAL_RATE = 48000  # of the second of noise that is embedded before any work, in Hz
 
 DataOption = Annotated[Path, typer.Option(help="Folder with the protocol's recordings.")]
 OutOption = Annotated[
@@ -42,6 +43,7 @@ EstimatorOption = Annotated[
     typer.Option(
         "--model",
         "-m",
+        autocompletion=model_names,
         help="Name, folder or ORG/NAME of a model, or a baseline: mixture, ibm, irm, psm.",
     ),
 ]
@@ -80,7 +82,11 @@ BinaryOption = Annotated[
 
 def evaluate(
     protocol: Annotated[
-        str, typer.Argument(help="Which mixtures and queries to score on, as sounds21.")
+        str,
+        typer.Argument(
+            help="Which mixtures and queries to score on, as sounds21.",
+            autocompletion=protocol_names,
+        ),
     ],
     settings: Annotated[
         list[str] | None,
@@ -112,6 +118,7 @@ def evaluate(
         pairs["backend"] = backend
     if binary:
         pairs["masks"] = "hard"
+    embedder = load_embedder(embedding) if embedding else None  # first: it may be refused
     items = load_items(protocol, data, manifest, condition, pairs)
     summary = run(
         load_estimator(model, device, runtime, precision),
@@ -120,7 +127,7 @@ def evaluate(
         overwrite,
         workers,
         baselines,
-        load_embedder(embedding) if embedding else None,
+        embedder,
         keep_audio,
     )
     print(text_table(summary))
@@ -142,12 +149,24 @@ def load_estimator(model: str, device: str, runtime: str, precision: str) -> Mod
 
 
 def load_embedder(description: str) -> EncoderEmbedder:
-    """The encoder that KIND or KIND:KEY=VALUE,KEY=VALUE… describes; ValueError for an unknown one."""
+    """The encoder that KIND or KIND:KEY=VALUE,KEY=VALUE… describes, with its weights loaded.
+
+    Raises ValueError for an unknown one, one that reads no recordings, and one that cannot be loaded.
+    """
+    import numpy as np
+
     from qsep.evaluation.metrics.perceptual import EncoderEmbedder
     from qsep.separation.components import build_encoder
 
     kind, _, settings = description.partition(":")
-    return EncoderEmbedder(build_encoder(kind, as_pairs(settings.split(",") if settings else [])))
+    encoder = build_encoder(kind, as_pairs(settings.split(",") if settings else []))
+    embedder = EncoderEmbedder(encoder)
+    trial = np.random.default_rng(0).standard_normal(TRIAL_RATE).astype(np.float32)
+    try:
+        embedder.embed_audio(trial / 10, TRIAL_RATE)  # weights are loaded at the first use
+    except Exception as error:  # whatever a library raises
+        raise ValueError(f"--embedding {description}: {one_line(error)}") from error
+    return embedder
 
 
 def report(

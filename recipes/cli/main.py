@@ -15,12 +15,11 @@ from typing import Annotated, Any
 import typer
 
 from .bench import bench_app
-from .data import data_app
+from .data.app import data_app
 from .doctor import doctor
 from .errors import ENDING, LEFT_BY_SIGNAL, say_error, take_switches, usage_line
 from .evaluate import evaluate, report
-from .exporting import export_model
-from .models import models_app
+from .models.app import models_app
 from .options import USAGE
 from .recipes import recipes_app
 from .separate.auto import auto
@@ -31,13 +30,11 @@ UsageError: Any = typer.BadParameter.__base__  # click's, which some versions of
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Separate the sounds that a query names from a recording; train separators; score them.",
 )
 for command in (auto, separate, train, evaluate, report, doctor):
     app.command()(command)
-models_app.command("export")(export_model)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")

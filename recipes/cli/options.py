@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from .completion import model_names, recipe_names
+
 USAGE, SOME_FAILED = 2, 1  # exit codes
+NUM_CPUS = os.cpu_count() or 1
 
 ModelOption = Annotated[
     str,
     typer.Option(
         "--model",
         "-m",
+        autocompletion=model_names,
         help="A name of 'qsep models list' (published models are downloaded at first use), a checkpoint "
         "folder, ORG/NAME[@REVISION] on the Hugging Face hub, or a released checkpoint file.",
+    ),
+]
+RecipeArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A TOML file, or the name of a recipe in 'qsep recipes list'.",
+        autocompletion=recipe_names,
+    ),
+]
+OverridesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Changes to the recipe, as train.steps=100.", metavar="[TABLE.KEY=VALUE]..."
     ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")]

@@ -1,4 +1,4 @@
-"""`qsep recipes`: what can be trained, and whether it can be here."""
+"""`qsep recipes`: list, show, copy and check the recipes that can be trained."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from typing import Annotated
 
 import typer
 
-recipes_app = typer.Typer(no_args_is_help=True, help="What can be trained: recipes.")
-RecipeArgument = Annotated[str, typer.Argument(help="A TOML file or a shipped recipe's name.")]
-OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(help="table.key=value …", metavar="[KEY=VALUE]...")
-]
+from .options import OverridesArgument, RecipeArgument
+
+recipes_app = typer.Typer(no_args_is_help=True, help="List, show, copy and check training recipes.")
 
 
 @recipes_app.command("list")
 def list_recipes() -> None:
-    """The recipes that come with the package."""
+    """List the recipes that come with the package: name, separator and title."""
     from ..training.config import CONFIGS_DIR, read_recipe
 
     for name in sorted(path.stem for path in CONFIGS_DIR.glob("*.toml")):
@@ -26,7 +24,7 @@ def list_recipes() -> None:
 
 @recipes_app.command("show")
 def show_recipe(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
-    """A recipe as it would be trained: with what it extends, and with your changes."""
+    """Print a recipe in full: with the recipes that it extends and with your changes."""
     from ..training.config import read_recipe
     from ..training.toml_text import toml_text
 
@@ -37,16 +35,16 @@ def show_recipe(recipe: RecipeArgument, overrides: OverridesArgument = None) -> 
 @recipes_app.command("copy")
 def copy_recipe(
     recipe: RecipeArgument,
-    file: Annotated[Path, typer.Argument(help="The TOML file to write, which must not be there.")],
+    file: Annotated[Path, typer.Argument(help="The TOML file to write. It must not exist.")],
 ) -> None:
-    """Copy a recipe's file, comments and all, to be changed and trained as a recipe of your own."""
+    """Copy a recipe's file, with its comments, as a start for a recipe of your own."""
     from qsep.separation.storage.temporary import write_atomically
 
     from ..training.config import find_recipe
 
     target = file if file.suffix == ".toml" else file.with_name(f"{file.name}.toml")
     if target.exists():
-        raise ValueError(f"{target} is there: choose another name")
+        raise ValueError(f"{target} exists: choose another name")
     text = find_recipe(recipe).read_text("utf-8")
     write_atomically(target, lambda path: path.write_text(text, encoding="utf-8"))
     print(f"recipe: {target}; try it with: qsep recipes check {target}")
@@ -54,7 +52,10 @@ def copy_recipe(
 
 @recipes_app.command("check")
 def check_recipe(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
-    """Whether a recipe could be trained here: settings, recordings, labels, wordings, start weights."""
+    """Check whether a recipe can be trained here: settings, recordings, labels, phrases, initial weights.
+
+    Exit code 2 if a check fails.
+    """
     from ..training.check import check
     from ..training.config import read_recipe
 

@@ -9,17 +9,12 @@ from typing import Annotated
 
 import typer
 
+from .options import OverridesArgument, RecipeArgument
+
 
 def train(
-    recipe: Annotated[
-        str, typer.Argument(help="A TOML file, or the name of a recipe in 'qsep recipes list'.")
-    ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Changes to the recipe, as train.steps=100.", metavar="[TABLE.KEY=VALUE]..."
-        ),
-    ] = None,
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
     out: Annotated[
         Path,
         typer.Option(

@@ -17,7 +17,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from qsep.evaluation.metrics.sdr import sdr
-from qsep.separation.audio.file_names import result_names
+from qsep.separation.audio.file_names import DEFAULT_NAMING
 from qsep.separation.storage.temporary import write_atomically
 
 from .make_scene import SCENE_FILE, parts
@@ -63,7 +63,7 @@ def in_words(quality_db: float) -> str:
 
 
 def result_file(folder: Path, query: str) -> Path:
-    return folder / result_names(SCENE_FILE.stem, query, residual=False)[0]
+    return folder / DEFAULT_NAMING.result_names(SCENE_FILE.stem, query, residual=False)[0]
 
 
 def describe(folder: Path) -> list[str]:

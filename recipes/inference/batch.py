@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qsep.queries.interface import Constraints, Query
-from qsep.separation.audio.file_names import result_names
-from qsep.separation.audio.flac import FORMATS
+from qsep.separation.audio.file_names import DEFAULT_NAMING
 from qsep.separation.storage.results import Results
 
 from ..cli.errors import one_line, say_error
@@ -36,8 +35,6 @@ def check_jobs(
     exclusive: all queries share one residual. Returns the folder of results, which may hold other files;
     with overwrite, only what the same command wrote there is replaced.
     """
-    if output.file_format not in FORMATS:
-        raise ValueError(f"--format {output.file_format}: expected {' or '.join(FORMATS)}")
     check_inputs(inputs)
     results = Results(output.folder, command, shared=True)
     check_writable(output.folder)
@@ -67,25 +64,31 @@ def planned_files(
     """Every file that the results will be written to; ValueError where two results share one."""
     sources: dict[Path, tuple[Path, Query | None]] = {}  # None: the residual common to all queries
     for path in inputs:
-        for query in queries:
-            names = result_names(
-                path.stem, query.name, output.residual, exclusive, output.file_format
+        for index, query in enumerate(queries, start=1):
+            names = output.naming.result_names(
+                path.stem, query.name, output.residual, exclusive, index
             )
             for name, part in zip(names, (query, None if exclusive else query), strict=False):
                 file = output.folder / name
                 other_path, other_part = sources.setdefault(file, (path, part))
                 if other_path != path:
-                    raise colliding(f"{other_path} and {path}", file)
+                    raise collision(str(other_path), str(path), file, output)
                 if other_part is not part:
-                    raise colliding(f"{part_name(other_part)} and {part_name(part)}", file)
+                    raise collision(part_name(other_part), part_name(part), file, output)
     return list(sources)
 
 
-def colliding(results: str, file: Path) -> ValueError:
-    return ValueError(f"{results} would both be written to {file}: separate them in two runs")
+def collision(first: str, second: str, file: Path, output: Output) -> ValueError:
+    """The error for two results that would be written to one file."""
+    if output.naming.template == DEFAULT_NAMING.template:
+        remedy = "separate them in two runs, or set --name"
+    else:
+        remedy = "give --name {stem}, {query} or {index}"
+    return ValueError(f"{first} and {second} would both be written to {file}: {remedy}")
 
 
 def part_name(query: Query | None) -> str:
+    """A result as messages call it; None is the residual common to all queries."""
     return "the residual" if query is None else repr(query.name)
 
 
@@ -128,7 +131,7 @@ def separate_files(
                     progress,
                     constraints,
                     results.commit,
-                    output.file_format,
+                    output.naming,
                 )
         except Exception as error:  # one file's failure does not stop the others
             all_done = False

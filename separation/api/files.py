@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qsep.queries.interface import Constraints, Query
 
+from ..audio.file_names import DEFAULT_NAMING, Naming
 from ..audio.reader import AudioReader
 from ..audio.target_files import TargetFiles
 from ..inference.best_of_n import explained
@@ -36,7 +37,7 @@ def separate_file(
     progress: Progress | None = None,
     constraints: Constraints = NO_CONSTRAINTS,
     commit: Callable[[Path, Path], object] = os.replace,
-    file_format: str = "wav",
+    naming: Naming = DEFAULT_NAMING,
 ) -> list[dict[str, Any]]:
     """Separate a file into files of the same rate, channels, length and sample format.
 
@@ -45,24 +46,36 @@ def separate_file(
     Memory does not grow with the length of the recording. If anything fails, no file is left behind.
 
     progress: called with (seconds done, seconds according to the header or None).
-    commit, file_format: see `TargetFiles`.
+    commit: see `TargetFiles`. naming: file names and format; the lossless ones alone keep the sum exact.
     Returns a row for each query: its files, the target's level in dB relative to the recording, the
     duration, the constraints, the reading of its words, and which candidates were kept.
     Raises AudioError for a file that cannot be read or written, ValueError for queries that the model
     cannot encode.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if len(queries) <= MAX_QUERIES or constraints.exclusive:  # exclusive targets need one another
-        return _separate_together(
-            *(model, path, queries, folder, residual, progress, constraints, commit, file_format)
-        )
+    paths = [
+        [
+            folder / name
+            for name in naming.result_names(
+                path.stem, query.name, residual, constraints.exclusive, index
+            )
+        ]
+        for index, query in enumerate(queries, start=1)
+    ]
+    # Exclusive targets need one another, so they are separated in one pass.
+    size = len(queries) if constraints.exclusive else MAX_QUERIES
+    passes = range(0, len(queries), max(size, 1))
     rows: list[dict[str, Any]] = []
-    passes = range(0, len(queries), MAX_QUERIES)
     for index, first in enumerate(passes):
-        group = queries[first : first + MAX_QUERIES]
-        partial = progress_of_pass(progress, index, len(passes))
         rows += _separate_together(
-            *(model, path, group, folder, residual, partial, constraints, commit, file_format)
+            model,
+            path,
+            queries[first : first + size],
+            paths[first : first + size],
+            progress_of_pass(progress, index, len(passes)),
+            constraints,
+            commit,
+            naming.file_format,
         )
     return rows
 
@@ -71,8 +84,7 @@ def _separate_together(
     model: Model,
     path: Path,
     queries: Sequence[Query],
-    folder: Path,
-    residual: bool,
+    paths: Sequence[Sequence[Path]],
     progress: Progress | None,
     constraints: Constraints,
     commit: Callable[[Path, Path], object],
@@ -83,10 +95,7 @@ def _separate_together(
         rate = reader.sample_rate
         claimed_seconds = reader.claimed_samples / rate if reader.claimed_samples else None
         readings = [model.read(query) for query in queries]
-        names = [query.name for query in queries]
-        with TargetFiles(
-            *(folder, reader, names, residual, constraints.exclusive, commit, file_format)
-        ) as files:
+        with TargetFiles(reader, paths, constraints.exclusive, commit, file_format) as files:
             resolved = model.resolve(queries, readings, opening(path), rate)
             separator = model.choosing_separator(resolved, constraints)
             blocks = reader.blocks(BLOCK_SAMPLES)
@@ -99,16 +108,16 @@ def _separate_together(
     return [
         {
             "input": str(path),
-            "query": name,
-            "files": [str(file) for file in paths],
+            "query": query.name,
+            "files": [str(file) for file in written],
             "seconds": files.num_samples / rate,
             "level_db": level,
         }
         | constraints.plain()
         | ({"reading": reading.plain()} if reading else {})
         | explained(separator, index)
-        for index, (name, paths, level, reading) in enumerate(
-            zip(names, files.paths, files.levels_db(), readings, strict=True)
+        for index, (query, written, level, reading) in enumerate(
+            zip(queries, paths, files.levels_db(), readings, strict=True)
         )
     ]
 

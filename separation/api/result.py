@@ -10,7 +10,7 @@ from qsep.queries.interface import Query
 from qsep.queries.reading.reading import Reading
 
 from ..audio.arrays import as_array
-from ..audio.file_names import result_names
+from ..audio.file_names import DEFAULT_NAMING
 from ..audio.target_files import write_target
 
 
@@ -40,7 +40,7 @@ class Result:
         """
         return write_target(
             Path(folder),
-            result_names(self.stem, self.query.name, residual),
+            DEFAULT_NAMING.result_names(self.stem, self.query.name, residual),
             as_array(self.target),
             as_array(self.residual),
             self.sample_rate,

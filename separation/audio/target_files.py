@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import energy, level_db
-from .file_names import result_names
-from .flac import as_flac, check_flac, flac_subtype
+from .formats import check_format, converting, wav_subtype
 from .reader import AudioReader
 from .sample_format import split
 from .writer import AudioWriter
@@ -52,39 +51,32 @@ class TargetFiles:
     Each target and its residual sum to the recording; with `exclusive`, all targets and the one common
     residual do.
 
-    query_names: for file names, see `result_names`. residual: whether to write residuals too.
+    paths: for each query the target's file and, if residuals are wanted, the residual's.
     commit: moves a finished temporary file to its path, as `storage.results.Results.commit`.
-    file_format: "wav", or "flac", where float and 32-bit samples become 24-bit.
-    paths: for each query the target's file and, if written, the residual's. num_samples: written so far.
-    Raises AudioError if FLAC cannot hold the recording or a file cannot be written.
+    file_format: a key of `formats.FORMATS`.
+    num_samples: written so far, per channel.
+    Raises AudioError if the format cannot hold the recording or a file cannot be written.
     """
 
     def __init__(
         self,
-        folder: Path,
         recording: AudioReader,
-        query_names: Sequence[str],
-        residual: bool = False,
+        paths: Sequence[Sequence[Path]],
         exclusive: bool = False,
         commit: Callable[[Path, Path], object] = os.replace,
         file_format: str = "wav",
     ) -> None:
-        self.residual, self.exclusive = residual, exclusive
-        self.subtype = recording.subtype
         rate, num_channels = recording.sample_rate, recording.num_channels
-        if file_format == "flac":
-            check_flac(recording.path, rate, num_channels)
-            self.subtype, commit = flac_subtype(self.subtype), as_flac(commit)
-        stem = recording.path.stem
-        self.paths = [
-            [folder / name for name in result_names(stem, query, residual, exclusive, file_format)]
-            for query in query_names
-        ]
+        check_format(file_format, recording.path, rate, num_channels)
+        self.subtype = wav_subtype(file_format, recording.subtype)
+        self.paths, self.exclusive = paths, exclusive
         self.writers = {
-            path: AudioWriter(path, rate, num_channels, self.subtype, commit)
-            for path in dict.fromkeys(path for paths in self.paths for path in paths)
+            path: AudioWriter(
+                path, rate, num_channels, self.subtype, converting(file_format, commit)
+            )
+            for path in dict.fromkeys(path for group in paths for path in group)
         }
-        self.target_energy, self.mixture_energy = np.zeros(len(query_names)), 0.0
+        self.target_energy, self.mixture_energy = np.zeros(len(paths)), 0.0
         self.num_samples = 0
         self._open = contextlib.ExitStack()
 
@@ -114,7 +106,7 @@ class TargetFiles:
             self.writers[paths[0]].write(target)
             if self.exclusive:
                 remainder = residual  # split further, so that all parts sum to the mixture
-            if self.residual and (not self.exclusive or index == last):
+            if len(paths) > 1 and (not self.exclusive or index == last):
                 self.writers[paths[1]].write(residual)
         self.num_samples += mixture.shape[-1]
 

@@ -40,6 +40,7 @@ from .options import (
     JudgeOption,
     MinSimilarityOption,
     MixWeightOption,
+    NameOption,
     NegativeOption,
     NotSpanOption,
     OutOption,
@@ -81,7 +82,8 @@ def separate(
     precision: PrecisionOption = "fp32",
     strict: StrictOption = False,
     min_similarity: MinSimilarityOption = None,
-    file_format: FormatOption = "wav",
+    name: NameOption = None,
+    file_format: FormatOption = None,
     quiet: QuietOption = False,
     overwrite: OverwriteOption = False,
     json_output: JsonOption = False,
@@ -99,7 +101,7 @@ def separate(
     """
     from ...inference.batch import check_jobs, separate_files
     from ...inference.bulk.separating import ModelChoice, SeparateWork
-    from ...inference.output import Output
+    from ...inference.output import Output, bulk_naming, place_from
     from ...inference.pipes import PIPE, Pipes
     from .queries import constraints_from, queries_from, words_last
     from .readings import check_queries
@@ -120,13 +122,17 @@ def separate(
     if quiet:
         logger.setLevel(logging.ERROR)
     if bulk.are_wanted(inputs):
-        output = Output(out, residual, file_format, overwrite, json_output, quiet)
+        naming = bulk_naming(out, name, file_format)
+        output = Output(out, residual, naming, overwrite, json_output, quiet)
         choice = ModelChoice(model, device, runtime, precision, candidates, judge)
         work = SeparateWork(choice, tuple(queries), constraints, output, strict, min_similarity)
         separate_in_bulk(work, inputs, bulk)
         return
-    with Pipes(list(dict.fromkeys(inputs)), out, len(queries) * (1 + residual)) as pipes:
-        output = Output(pipes.out, residual, file_format, overwrite, json_output, quiet)
+    inputs = list(dict.fromkeys(inputs))
+    num_results = len(queries) + residual if exclusive else len(queries) * (1 + residual)
+    folder, naming = place_from(out, name, file_format, len(inputs) * num_results)
+    with Pipes(inputs, folder, num_results) as pipes:
+        output = Output(pipes.out, residual, naming, overwrite, json_output, quiet)
         results = check_jobs(pipes.inputs, queries, output, exclusive)
         separator = load_model(model, device, runtime, precision).best_of_n(candidates, judge)
         described = [*queries, *constraints.negatives]

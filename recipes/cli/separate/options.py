@@ -72,7 +72,12 @@ JudgeOption = Annotated[
 ]
 OutOption = Annotated[
     Path,
-    typer.Option("--out", "-o", help="Folder for the results; - writes WAV to standard output."),
+    typer.Option(
+        "--out",
+        "-o",
+        help="Folder for the results. With a single result also a file, as dog.wav, or - for standard "
+        "output.",
+    ),
 ]
 ResidualOption = Annotated[
     bool, typer.Option(help="Also write the residual: the recording minus the target.")
@@ -88,8 +93,21 @@ MinSimilarityOption = Annotated[
         help="Refuse queries whose cosine similarity to the model's nearest phrase is lower.",
     ),
 ]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        help="File names of the results, with the fields {stem}, {query}, {index} (of the query) and "
+        "{ext}. Default: {stem}.{query}.{ext}.",
+    ),
+]
 FormatOption = Annotated[
-    str, typer.Option("--format", help="Format of the results: wav, or flac (up to 24 bits).")
+    str | None,
+    typer.Option(
+        "--format",
+        help="Format of the results: wav (default), flac, aiff, ogg, opus or mp3. In the last three, "
+        "which are lossy, target and residual do not sum to the recording exactly.",
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 JsonOption = Annotated[

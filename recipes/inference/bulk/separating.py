@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qsep.queries.interface import Constraints, Query, TextQuery
-from qsep.separation.audio.file_names import result_names
 from qsep.separation.storage.results import Results
 
 from ..output import Output
@@ -66,12 +65,8 @@ class SeparateWork:
 
     def files_of(self, job: Job, query: str) -> list[str]:
         """What a query's results are called, relative to the run's folder."""
-        names = result_names(
-            Path(job.path).stem,
-            query,
-            self.output.residual,
-            self.constraints.exclusive,
-            self.output.file_format,
+        names = self.output.naming.result_names(
+            Path(job.path).stem, query, self.output.residual, self.constraints.exclusive
         )
         return [(Path(job.folder) / name).as_posix() for name in names]
 
@@ -79,7 +74,7 @@ class SeparateWork:
         """A digest of all that decides the results but the recording and the words."""
         examples = [repr(query) for query in self.queries if not isinstance(query, TextQuery)]
         output = self.output
-        form = [output.residual, output.file_format]
+        form = [output.residual, asdict(output.naming)]
         return digest_of([model.fingerprint, examples, self.constraints.plain(), form])
 
     def refuse_unknown(self, model: Model, queries: Sequence[Query]) -> None:
@@ -117,7 +112,7 @@ class SeparateWork:
                     None,
                     self.constraints,
                     results.commit,
-                    self.output.file_format,
+                    self.output.naming,
                 )
                 return [row_of(row, results, model.name) for row in rows]
 

@@ -9,7 +9,7 @@ import typer
 
 from qsep.separation import DEFAULT_MODEL
 
-from .options import OverwriteOption
+from ..options import OverwriteOption
 
 
 def export_model(

@@ -1,0 +1,1 @@
+"""`qsep data`: prepare, check and pack training data."""

@@ -1,0 +1,23 @@
+"""`qsep data` and its subcommands."""
+
+from __future__ import annotations
+
+import typer
+
+from .corpora import check_data, count_data, make_folder, mix_data, open_sounds, shard_data
+from .public import join_data, mine_anchors, prepare_captions_data, prepare_data
+
+data_app = typer.Typer(no_args_is_help=True, help="Prepare, check and pack training data.")
+for name, command in {
+    "folder": make_folder,
+    "open-sounds": open_sounds,
+    "check": check_data,
+    "stats": count_data,
+    "mix": mix_data,
+    "shard": shard_data,
+    "prepare": prepare_data,
+    "captions": prepare_captions_data,
+    "join": join_data,
+    "anchors": mine_anchors,
+}.items():
+    data_app.command(name)(command)  # type: ignore[type-var]

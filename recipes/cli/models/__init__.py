@@ -1,0 +1,1 @@
+"""`qsep models`: list, describe, fetch, remove, convert and publish models."""
