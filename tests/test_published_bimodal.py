@@ -21,7 +21,7 @@ from qsep.separation.published.reader import convert_to_folder, load_published
 from qsep.separation.storage.checkpoint import load_checkpoint
 
 WINDOW, BINS = 1022, 512
-CHANNELS = [8, 16, 24]
+CHANNELS = [8, 8, 16, 16, 16, 24]  # deep, so that attention is to few places
 CLAP_PREFIX = "module.net_clap.model.model."
 Change = Callable[[dict[str, Any]], Any]
 Release = Callable[..., Path]

@@ -1,8 +1,11 @@
 """A separator sounds the same, whatever computes its networks."""
 
+import hashlib
 import os
+import shutil
 import threading
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -54,6 +57,33 @@ def cache(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Graphs are made once for all tests, but for those that look into the cache."""
     monkeypatch.setenv("QSEP_CACHE", str(shared_cache))
     return shared_cache
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("exported")
+
+
+@pytest.fixture(autouse=True)
+def each_graph_is_traced_once(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports of networks that were exported before, in whatever test, are copies: tracing takes seconds."""
+    export = onnx_graphs.export
+
+    def remembered(
+        network: nn.Module, inputs: Sequence[Tensor], varying: tuple[int, ...], path: Path
+    ) -> None:
+        sizes = [
+            [0 if axis in varying else size for axis, size in enumerate(tensor.shape)]
+            for tensor in inputs
+        ]
+        content = f"{network} {sizes} {onnx_graphs.weights_digest(network)}"
+        known = exported / hashlib.sha256(content.encode()).hexdigest()[:16]
+        if not known.is_dir():
+            known.mkdir()
+            export(network, inputs, varying, known / path.name)
+        shutil.copytree(known, path.parent, dirs_exist_ok=True)
+
+    monkeypatch.setattr(onnx_graphs, "export", remembered)
 
 
 @pytest.fixture
