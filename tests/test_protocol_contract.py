@@ -133,21 +133,21 @@ def test_a_run_that_began_before_a_metric_was_there_goes_on(
     protocol: str, sets: dict[str, ItemSet], tmp_path: Path
 ) -> None:
     """Each of the columns measured is taken out of the first rows, as if it were new now."""
-    items = sets["plain"]
-    first = evaluate(Leaky(fails=items.ids[1:]), items, tmp_path)
+    items, scores = sets["plain"], tmp_path / "scores"
+    first = evaluate(Leaky(fails=items.ids[1:]), items, scores)
     assert (first.num_scored, first.num_failed) == (1, len(items.ids) - 1)
-    rows = read(tmp_path / "items.csv")
+    rows = read(scores / "items.csv")
     measured = [name for name in COLUMNS[COLUMNS.index("silent") + 1 :] if rows[0][name]]
     assert measured
     kept = [name for name in COLUMNS if name not in measured]
-    with (tmp_path / "items.csv").open("w", newline="") as file:
+    with (scores / "items.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, kept, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    summary = evaluate(Leaky(), items, tmp_path)
+    summary = evaluate(Leaky(), items, scores)
     assert (summary.num_scored, summary.failed) == (len(items.ids), {})
     assert summary.overall["si_sdr"].count == len(items.ids) - 1
-    assert list(read(tmp_path / "items.csv")[0]) == list(COLUMNS)
+    assert list(read(scores / "items.csv")[0]) == list(COLUMNS)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
