@@ -1,4 +1,4 @@
-"""Finding separators and encoders by name: a file's name is its name in a configuration."""
+"""Building separators and encoders by name: a component's name in configurations is its file's name."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import qsep.separation.models
 
 
 def component_names(package: ModuleType) -> list[str]:
-    """Names of the components in a package, without importing any; helpers begin with an underscore."""
+    """Names of the components in a package, sorted, without importing them; _names are helpers."""
     names = (module.name for module in pkgutil.iter_modules(package.__path__))
     return sorted(name for name in names if not name.startswith("_"))
 
 
 def load_component(package: ModuleType, name: str) -> ModuleType:
+    """Import a component's module; ValueError for an unknown name."""
     names = component_names(package)
     if name not in names:
         raise ValueError(f"{name!r} is not one of {', '.join(names)} in {package.__name__}")
@@ -27,13 +28,19 @@ def load_component(package: ModuleType, name: str) -> ModuleType:
 
 
 def build_component(package: ModuleType, name: str, settings: dict[str, Any]) -> Any:
-    """Build the component from plain settings (as TOML and JSON give them); unknown keys are errors."""
+    """Build a component from plain values, as read from TOML or JSON.
+
+    Raises ValueError for an unknown name, unknown or missing settings, and values of the wrong type or range.
+    """
     module = load_component(package, name)
     return module.build(from_settings(module.Config, settings))
 
 
 def from_settings(config_class: Any, settings: dict[str, Any]) -> Any:
-    """A frozen dataclass from a dict of plain values; lists become tuples, types are checked."""
+    """A configuration (frozen dataclass) from plain values: lists become tuples, types are checked.
+
+    Raises ValueError for unknown or missing settings and values of the wrong type or range.
+    """
     known = {item.name for item in fields(config_class)}
     unknown = sorted(settings.keys() - known)
     if unknown:
@@ -51,14 +58,14 @@ def from_settings(config_class: Any, settings: dict[str, Any]) -> Any:
 
 
 def as_setting(value: Any, hint: Any) -> Any:
-    """Lists as tuples, and tables as the dataclass that stands in their place."""
+    """A plain value as a setting: a list as a tuple, a table as the dataclass that `hint` names."""
     if is_dataclass(hint) and isinstance(value, dict):
         return from_settings(hint, value)
     return tuple(value) if isinstance(value, list) else value
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value is of the annotated type; whole numbers pass for float."""
+    """Whether a plain value has the annotated type; integers are accepted as float."""
     origin, options = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(fits(value, option) for option in options)
@@ -74,20 +81,22 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def build_separator(kind: str, settings: dict[str, Any]) -> Any:
+    """A separator by its file's name in `separation/models`, with random weights; see `build_component`."""
     return build_component(qsep.separation.models, kind, settings)
 
 
 def setting_names(kind: str) -> set[str]:
-    """What a separator's configuration may say."""
+    """Names of the settings of a separator."""
     return {item.name for item in fields(load_component(qsep.separation.models, kind).Config)}
 
 
 def build_encoder(kind: str, settings: dict[str, Any]) -> Any:
+    """A query encoder by its file's name in `queries/encoders`; see `build_component`."""
     return build_component(qsep.queries.encoders, kind, settings)
 
 
 def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Tables merge key by key, at every depth; any other value replaces the one before."""
+    """`settings` with `changes` applied: tables are merged at every depth, other values are replaced."""
     result = dict(settings)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict)

@@ -8,7 +8,13 @@ from tiny import noise, tiny_separator
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from qsep.separation.runtime.rewrite import RaisingConv, RepeatingConv, SpreadingConv, fused, turned
+from qsep.separation.runtime.rewrite import (
+    BilinearUpsampleConv,
+    NearestUpsampleConv,
+    SubpixelConv,
+    fused,
+    transposed,
+)
 
 
 def doubling(size: int) -> np.ndarray:
@@ -40,7 +46,7 @@ def test_raising_and_convolving_is_done_as_by_matrices_and_scipy(
     raised = doubling(num_rows) @ hidden.numpy() @ doubling(num_columns).T
     # 1e-12: sums of float64
     expected = convolved(raised, conv)
-    np.testing.assert_allclose(RaisingConv(conv)(hidden), expected, atol=1e-12, rtol=0)
+    np.testing.assert_allclose(BilinearUpsampleConv(conv)(hidden), expected, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -52,7 +58,7 @@ def test_repeating_and_convolving_is_done_as_by_numpy_and_scipy(
     hidden = noise(2, 3, num_rows, num_columns).double()
     repeated = hidden.numpy().repeat(2, axis=2).repeat(2, axis=3)
     expected = convolved(repeated, conv)
-    np.testing.assert_allclose(RepeatingConv(conv)(hidden), expected, atol=1e-12, rtol=0)
+    np.testing.assert_allclose(NearestUpsampleConv(conv)(hidden), expected, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -72,7 +78,7 @@ def test_spreading_is_a_convolution_of_what_has_zeros_between(
         expected[item, out] += whole[trim : len(whole) - trim]
     if conv.bias is not None:
         expected += conv.bias.detach().numpy()[:, None]
-    np.testing.assert_allclose(SpreadingConv(conv)(hidden), expected, atol=1e-12, rtol=0)
+    np.testing.assert_allclose(SubpixelConv(conv)(hidden), expected, atol=1e-12, rtol=0)
 
 
 def networks() -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
@@ -103,7 +109,7 @@ def test_a_fused_network_gives_what_the_network_gives(name: str) -> None:
     # 1e-10 of the output: sums of float64 in another order
     limit = 1e-10 * float(expected.abs().max())
     torch.testing.assert_close(fused(network)(*inputs), expected, atol=limit, rtol=0)
-    again = fused(turned(network))(*inputs)
+    again = fused(transposed(network))(*inputs)
     torch.testing.assert_close(again, expected, atol=limit, rtol=0)
 
 
@@ -136,6 +142,9 @@ def test_the_way_up_takes_a_quarter_of_the_multiplications_by_weights_and_no_bat
 def test_places_that_repeat_or_spread_cost_no_multiplications() -> None:
     conv, spreading = nn.Conv2d(3, 4, 3, padding=1), nn.ConvTranspose1d(3, 4, 8, 4, 2)
     hidden = noise(1, 3, 6, 8)
-    assert num_flops(RepeatingConv(conv), hidden) == num_flops(conv, noise(1, 3, 12, 16)) * 4 // 9
-    between = num_flops(SpreadingConv(spreading), noise(1, 3, 20))
+    assert (
+        num_flops(NearestUpsampleConv(conv), hidden)
+        == num_flops(conv, noise(1, 3, 12, 16)) * 4 // 9
+    )
+    between = num_flops(SubpixelConv(spreading), noise(1, 3, 20))
     assert between == 2 * 3 * 4 * 8 * 21  # each of 20 + 1 places by a tap of all eight

@@ -92,7 +92,7 @@ class ConvTasNet(nn.Module, Separator):
             norm_type="bN",
             mask_act="sigmoid",
         )
-        self.masker.varying_axes = (2,)  # see runtime/accelerate.py; frames
+        self.masker.varying_axes = (2,)  # see networks/exportable.py; frames
 
     def encode(self, mixture: Tensor) -> Tensor:
         """mixture: (b, c, t) to features (b, c, k, n), non-negative; each sample lies under two frames."""

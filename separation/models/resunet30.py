@@ -111,7 +111,7 @@ class UNet(nn.Module):
     n a multiple of `stride`, f of 2 to the number of levels.
     """
 
-    varying_axes = (2,)  # see runtime/accelerate.py; how long the recording is
+    varying_axes = (2,)  # see networks/exportable.py; how long the recording is
 
     def __init__(self, channels: tuple[int, ...], query_dim: int) -> None:
         super().__init__()

@@ -1,8 +1,6 @@
-"""What computes a separator's networks once it is trained: torch, OpenVINO or ONNX Runtime.
+"""Runtimes for the networks of a trained separator: torch, OpenVINO or ONNX Runtime.
 
-A network takes part if its class says `varying_axes`: the axes of its inputs whose sizes change from
-call to call. Its forward then takes tensors and returns one, all with axis 0 for items that do not touch
-each other, and draws no random numbers in evaluation.
+Networks that can be run this way declare it: see `networks/exportable.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..networks.exportable import Exportable
 from .rewrite import fused, replace_weights
 
 RUNTIMES = {
@@ -25,7 +24,7 @@ PRECISIONS = ("fp32", "bf16")
 
 
 def check_runtime(runtime: str, precision: str, device: str) -> None:
-    """Raise ValueError for what cannot be had; device as in `load`."""
+    """Raise ValueError if runtime, precision and device (as in `load`) do not work together here."""
     if runtime not in RUNTIMES:
         raise ValueError(f"runtime {runtime!r} is not one of {', '.join(RUNTIMES)}")
     if precision not in PRECISIONS:
@@ -41,12 +40,12 @@ def check_runtime(runtime: str, precision: str, device: str) -> None:
 def accelerate(
     separator: Any, runtime: str = "torch", precision: str = "fp32", weights: str = ""
 ) -> None:
-    """Let the runtime compute the separator's networks from now on, with the weights of this moment, which
-    may be shared and must not change.
+    """Compute the separator's networks by another runtime, or by torch after rewriting, from now on.
 
-    weights: a digest of the separator's weights where it is known, which saves reading them all.
-    Only in evaluation mode and without gradients; otherwise the networks are as they were. bf16: in
-    bfloat16 inside, which is faster where the CPU has instructions for it.
+    Applies in evaluation mode without gradients; otherwise the networks work as before. The weights must not
+    change afterwards. precision: "bf16" computes in bfloat16, faster on CPUs with instructions for it.
+    weights: a digest of the separator's weights if known, which saves computing one.
+    Raises ValueError if the separator has no network that can be run this way.
     """
     networks = networks_of(separator)
     if not networks and (runtime, precision) != ("torch", "fp32"):
@@ -54,19 +53,20 @@ def accelerate(
             f"{type(separator).__name__} has no network for another runtime or precision; "
             "take --runtime torch --precision fp32"
         )
-    for place, network in enumerate(networks):
-        own = f"{weights}, network {place}" if weights else ""
-        network.forward = InPlaceOf(network, runner(network, runtime, precision, own))
+    for index, network in enumerate(networks):
+        digest = f"{weights}, network {index}" if weights else ""
+        network.forward = Dispatch(network, runner(network, runtime, precision, digest))
 
 
 def networks_of(module: nn.Module) -> list[nn.Module]:
-    """The outermost modules that take part."""
-    if hasattr(module, "varying_axes"):
+    """The outermost modules that are `Exportable`."""
+    if isinstance(module, Exportable):
         return [module]
     return [network for child in module.children() for network in networks_of(child)]
 
 
 def runner(network: nn.Module, runtime: str, precision: str, weights: str) -> Callable[..., Tensor]:
+    """A function that computes the network's forward; see `accelerate`."""
     if runtime == "torch":
         return TorchRunner(network, torch.bfloat16 if precision == "bf16" else torch.float32)
     from .onnx_graphs import GraphRunner
@@ -74,28 +74,30 @@ def runner(network: nn.Module, runtime: str, precision: str, weights: str) -> Ca
     return GraphRunner(network, runtime, precision, weights)
 
 
-class InPlaceOf:
-    """A network's forward: what runs it for use, and what it was for all else."""
+class Dispatch:
+    """A network's forward: `run` for inference, the original one in training or with gradients."""
 
     def __init__(self, network: nn.Module, run: Callable[..., Tensor]) -> None:
         self.network, self.run = network, run
 
     def __call__(self, *inputs: Tensor | None) -> Tensor:
+        """The network's inputs, None among them, to its output."""
         if self.network.training or torch.is_grad_enabled():
             return type(self.network).forward(self.network, *inputs)
         return self.run(*(tensor for tensor in inputs if tensor is not None))
 
 
 class TorchRunner:
-    """A network rewritten by `fused`, in one data type."""
+    """Runs a network after rewriting it by `fused`, in one data type."""
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # to share weights
         self.network, self.dtype = fused(network), dtype
-        replace_weights(self.network, self.own)
+        replace_weights(self.network, self._converted)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        return self.network(*map(self.own, inputs)).float()
+        """The network's inputs to its output, float32."""
+        return self.network(*map(self._converted, inputs)).float()
 
-    def own(self, tensor: Tensor) -> Tensor:
+    def _converted(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.dtype) if tensor.is_floating_point() else tensor

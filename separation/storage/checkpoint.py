@@ -1,6 +1,6 @@
-"""A checkpoint is a folder: config.json, model.safetensors, README.md (the model's card).
+"""Checkpoints: a folder with config.json, model.safetensors and README.md (the model card).
 
-An encoder of queries that came with the model lies in its folder `encoder`.
+Files of a query encoder that belongs to the model are in its subfolder `encoder`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from .results import replace_folder
 from .temporary import temporary_folder
 
 FORMAT_VERSION = 1
-CHECKPOINT = "checkpoint"  # whose files the folder's listing has
+CHECKPOINT = "checkpoint"  # the command in the folder's listing; see `results`
 ENCODER_FOLDER = "encoder"
-# Settings whose names changed, old to new.
+# Former names of settings in config.json, old to new.
 RENAMED = {
     "looks": "shifts",
     "critic": "discriminator",
     "critic_start": "discriminator_start",
     "critic_weight": "discriminator_weight",
 }
-OTHER_PARTS = {  # what else a checkpoint may hold, and what for
+OTHER_PARTS = {  # checkpoints of parts of a model, and how they are used
     "autoencoder": "name it in train.start_from of a separator's recipe",
     "vocoder": "name it in train.start_from of a separator's recipe",
-    "audio_encoder": "it reads queries, as encoder.folder of a recipe",
+    "audio_encoder": "use it as a query encoder, by encoder.folder of a recipe",
 }
 REQUIRED = {
     "separator": {"kind": str, "config": dict},
@@ -56,7 +56,11 @@ def describe(
     provenance: dict[str, Any],
     part: str = "separator",
 ) -> dict[str, Any]:
-    """The content of config.json. part: what the model is, as "separator". encoder: None without queries."""
+    """The content of config.json.
+
+    kind: the model's component name. provenance: how it was made. part: "separator" or one of OTHER_PARTS.
+    encoder: None for models without queries.
+    """
     description = {
         "format": FORMAT_VERSION,
         part: {"kind": kind, "config": dataclasses.asdict(model.config)},
@@ -75,21 +79,22 @@ def describe(
 
 
 def carry_encoder(description: dict[str, Any], encoder: Any, scratch: Path) -> Path:
-    """Let the encoder write what belongs to it into a folder below scratch, which `save_checkpoint` takes
-    along; the description is changed to read it from there."""
-    own = scratch / ENCODER_FOLDER
-    own.mkdir()
-    carried = build_encoder(description["encoder"]["kind"], encoder.carry(own))
-    # The fingerprint is that of the new files.
+    """Let the encoder write its files into a folder below `scratch`, for `save_checkpoint`.
+
+    Changes the description's encoder to one that reads these files. Returns the folder.
+    """
+    folder = scratch / ENCODER_FOLDER
+    folder.mkdir()
+    carried = build_encoder(description["encoder"]["kind"], encoder.carry(folder))
     description["encoder"] |= {
         "config": relative(dataclasses.asdict(carried.config), scratch),
-        "fingerprint": carried.fingerprint,
+        "fingerprint": carried.fingerprint,  # of the new files
     }
-    return own
+    return folder
 
 
 def relative(settings: dict[str, Any], parent: Path) -> dict[str, Any]:
-    """With paths below `parent` as `load_checkpoint` expects them: ./…"""
+    """Settings with paths below `parent` written as ./…, as `load_checkpoint` expects them."""
     start = f"{parent}{os.sep}"
     return {
         key: f"./{value.removeprefix(start)}" if str(value).startswith(start) else value
@@ -105,11 +110,13 @@ def save_checkpoint(
     dtype: torch.dtype = torch.float32,
     encoder_files: Path | None = None,
 ) -> None:
-    """Write the folder whole or not at all; matrices and kernels are stored as dtype.
+    """Write a checkpoint folder atomically, replacing an earlier checkpoint.
 
-    Vectors (biases, norms and their statistics) are few and may be large: they keep their type.
-    encoder_files: a folder on the same disk, which is moved into the checkpoint if it holds any. A folder
-    that is no earlier checkpoint is refused; see `storage.results`.
+    config: from `describe`. dtype: of stored matrices and kernels; vectors (biases, norms and their
+    statistics) keep their type, since they may have large values. encoder_files: a folder on the same disk
+    that is moved into the checkpoint unless it is empty.
+    Raises ValueError for weights that are not finite and for a folder that is not an earlier checkpoint
+    (see `results`), OSError if the disk cannot be written.
     """
     with temporary_folder(folder.parent) as staging:
         stored = {
@@ -118,9 +125,7 @@ def save_checkpoint(
         }
         for key, value in stored.items():
             if value.is_floating_point() and not value.isfinite().all():
-                raise ValueError(
-                    f"{folder}: not saved, for weights {key} are not finite as {dtype}"
-                )
+                raise ValueError(f"{folder}: not saved: weights {key} are not finite as {dtype}")
         with explained(folder):
             save_file(stored, staging / "model.safetensors")
         (staging / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
@@ -132,7 +137,7 @@ def save_checkpoint(
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """What torch and safetensors raise where a file cannot be written, as an OSError that names it."""
+    """A context that turns write errors of torch and safetensors into an OSError that names the file."""
     try:
         yield
     except (RuntimeError, SafetensorError) as error:
@@ -143,11 +148,12 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def is_kernel(weights: Tensor) -> bool:
+    """Whether the weights are a floating-point matrix or convolution kernel."""
     return weights.is_floating_point() and weights.ndim >= 2
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a checkpoint folder, or one clear error."""
+    """config.json of a checkpoint of a separator; ValueError if it is missing, damaged or of another kind."""
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder}: not a checkpoint folder (no config.json in it)")
@@ -162,7 +168,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     except KeyError as error:
         for part, use in OTHER_PARTS.items():
             if part in config:
-                raise ValueError(f"{folder}: holds {part}, no separator; {use}") from None
+                raise ValueError(f"{folder}: holds {part}, not a separator; {use}") from None
         raise ValueError(f"{path}: damaged ({error} is missing); fetch it again") from error
     except (TypeError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: damaged ({error}); fetch it again") from error
@@ -172,7 +178,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def renamed(settings: Any) -> Any:
-    """Settings at any depth under their present names, of checkpoints of earlier versions."""
+    """Settings of earlier versions under their present names, at any depth."""
     if isinstance(settings, list):
         return [renamed(item) for item in settings]
     if not isinstance(settings, dict):
@@ -183,11 +189,11 @@ def renamed(settings: Any) -> Any:
 def load_checkpoint(
     folder: Path, mapped: bool = False
 ) -> tuple[Separator, QueryEncoder, dict[str, Any]]:
-    """(separator in evaluation mode, its query encoder, config); float32, strict, finite.
+    """Load a separator in evaluation mode, float32, its query encoder, and the content of config.json.
 
-    mapped: its weights stay in their file and come into memory when they are used, for separators whose
-    networks something else computes. They lie as the file has them, at odd addresses, where sums may be
-    rounded otherwise.
+    mapped: leave the weights in the file until they are used, for separators computed by another runtime.
+    Their memory alignment then differs, which may change rounding.
+    Raises ValueError for anything missing, damaged, not finite or not fitting the configuration.
     """
     config = read_config(folder)
     try:
@@ -199,13 +205,13 @@ def load_checkpoint(
     if encoder.fingerprint != config["encoder"]["fingerprint"]:
         raise ValueError(
             f"{folder}: made for queries by {config['encoder']['fingerprint']}, "
-            f"but this encoder is {encoder.fingerprint}; take the qsep that made it"
+            f"but this encoder is {encoder.fingerprint}; use the version of qsep that made it"
         )
     check_width(separator, encoder, str(folder))
     weights = read_weights(folder / "model.safetensors")
     check_weights(separator, weights, str(folder))
     if mapped:
-        weights = read_weights(folder / "model.safetensors")  # anew: the check has read them all
+        weights = read_weights(folder / "model.safetensors")  # again: the check has loaded them all
         expected = separator.state_dict()
         weights = {key: value.to(expected[key].dtype) for key, value in weights.items()}
     separator.load_state_dict(weights, strict=True, assign=mapped)
@@ -213,7 +219,7 @@ def load_checkpoint(
 
 
 def stored_encoder(folder: Path, config: dict[str, Any]) -> QueryEncoder:
-    """The query encoder that a checkpoint describes; what came with it lies under ./ there."""
+    """The query encoder that a checkpoint describes, with its files in the folder; ValueError if damaged."""
     settings = {
         key: str(folder / value) if isinstance(value, str) and value.startswith("./") else value
         for key, value in config["encoder"]["config"].items()
@@ -223,13 +229,16 @@ def stored_encoder(folder: Path, config: dict[str, Any]) -> QueryEncoder:
 
 
 def stored_classes(config: dict[str, Any]) -> tuple[str, ...]:
-    """The sound classes that a checkpoint's separator knows, without building it; empty for most."""
+    """Labels of the classes that a checkpoint's separator was trained on; empty if it has none."""
     settings = config["separator"]["config"]
-    settings = settings.get("analysis", settings)  # of a flow, which another network starts
-    return tuple(settings.get("classes") or settings.get("concepts") or ())  # as band_unet has them
+    settings = settings.get(
+        "analysis", settings
+    )  # flow_unet: those of the network that it starts from
+    return tuple(settings.get("classes") or settings.get("concepts") or ())  # concepts: band_unet
 
 
 def check_width(separator: Separator, encoder: QueryEncoder, source: str) -> None:
+    """Raise ValueError if the separator expects embeddings of another width. source: for the message."""
     if separator.query_dim not in (0, encoder.dim):
         raise ValueError(
             f"{source}: made for queries {separator.query_dim} wide, but {encoder.fingerprint} gives "
@@ -238,6 +247,7 @@ def check_width(separator: Separator, encoder: QueryEncoder, source: str) -> Non
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file by name, mapped from the file; ValueError if missing or damaged."""
     try:
         weights = load_file(path)
     except FileNotFoundError:
@@ -248,10 +258,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def weights_fingerprint(folder: Path) -> str:
-    """SHA-256 of the weights file, first 16 digits."""
+    """The first 16 digits of the SHA-256 of a checkpoint's weights."""
     return file_fingerprint(folder / "model.safetensors")
 
 
 def file_fingerprint(path: Path) -> str:
+    """The first 16 digits of a file's SHA-256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Model cards: the header that the Hugging Face hub reads, how to use the model, and what to cite."""
+"""Model cards: the Hugging Face hub's header, how to use the model, and what to cite."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 HEADER = re.compile(r"\A---\n.*?\n---\n+", re.DOTALL)
-PLACE = "FOLDER"  # of the model, until it has a name on the hub
+PLACEHOLDER = "FOLDER"  # for the model's folder or its name on the hub
 KNOWN_LICENCES = {"apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-nc-4.0", "bsd-3-clause"}
 
 
@@ -18,10 +18,10 @@ def with_header(
     results: Iterable[Mapping[str, Any]] = (),
     separates: bool = True,
 ) -> str:
-    """The card with a header before it; as it is where it has one.
+    """The card with the hub's YAML header, unchanged if it has one already.
 
-    licence: an identifier of the hub, as apache-2.0, or words. results: tables with dataset, metric,
-    value (a number) and perhaps unit. separates: whether the model is a separator, and not a part of one.
+    licence: an identifier of the hub, as apache-2.0, or words. results: rows with dataset, metric, value
+    (a number) and optionally unit. separates: whether the model is a separator rather than a part of one.
     """
     if HEADER.match(body):
         return body
@@ -53,45 +53,47 @@ def with_header(
 
 
 def without_header(card: str) -> str:
+    """The card without its YAML header."""
     return HEADER.sub("", card, count=1)
 
 
 def licence_of(card: str) -> str:
-    """As the header has it; empty without one."""
+    """The licence according to the header; empty without one."""
     header = HEADER.match(card)
-    found = dict(re.findall(r"^(license|license_name): (.+)$", header[0] if header else "", re.M))
-    return found.get("license_name") or found.get("license", "")
+    fields = dict(re.findall(r"^(license|license_name): (.+)$", header[0] if header else "", re.M))
+    return fields.get("license_name") or fields.get("license", "")
 
 
 def title_of(card: str) -> str:
-    """Its first heading."""
+    """The card's first heading; empty if it has none."""
     lines = without_header(card).splitlines()
     return next((line.lstrip("# ") for line in lines if line.startswith("# ")), "")
 
 
 def use_section(query: str = "a dog barking") -> str:
-    """How to separate with it. FOLDER there is the model's folder, or its name on the hub."""
+    """A section on how to use the model, with FOLDER for its folder; `named` replaces that by a name."""
     return (
         "## Use\n\n"
         "```sh\n"
         "pip install qsep\n"
-        f'qsep separate recording.wav -q "{query}" -m {PLACE}\n'
+        f'qsep separate recording.wav -q "{query}" -m {PLACEHOLDER}\n'
         "```\n\n"
         "```python\n"
         "import qsep\n\n"
-        f'result = qsep.load("{PLACE}").separate("recording.wav", "{query}")\n'
+        f'result = qsep.load("{PLACEHOLDER}").separate("recording.wav", "{query}")\n'
         'result.save("out")\n'
         "```\n"
     )
 
 
 def named(card: str, name: str) -> str:
-    """The card with the model's name in the place of FOLDER."""
-    return card.replace(f"-m {PLACE}\n", f"-m {name}\n").replace(f'"{PLACE}"', f'"{name}"')
+    """The card with the model's name instead of FOLDER."""
+    card = card.replace(f"-m {PLACEHOLDER}\n", f"-m {name}\n")
+    return card.replace(f'"{PLACEHOLDER}"', f'"{name}"')
 
 
 def citation_section(paper: str = "") -> str:
-    """What to cite: the paper, or qsep."""
+    """A section on what to cite: the paper, or qsep itself."""
     if paper:
         return f"## Citation\n\n{paper}\n"
     return (

@@ -1,8 +1,8 @@
-"""A folder of results: what runs of a command wrote in it, and nothing else, may be replaced.
+"""Folders of results: a command may replace or delete only the files that it wrote there.
 
 The folder's listing, .qsep.jsonl, has a line for each file: the command that wrote it, its size and its
-SHA-256. A line is there before its file appears under its name, so that no result is ever unlisted, and a
-file counts as ours only while its content is the one that is listed.
+SHA-256. The line is written before the file gets its name, so that no result is ever unlisted; a file counts
+as ours only while its content matches the listing.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ IGNORED = {
     ".DS_Store",
     "Thumbs.db",
     "desktop.ini",
-}  # what file managers leave is no content
+}  # files of file managers do not count as content
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file as it was written; None for a file that is added to while its run goes on."""
+    """Size and SHA-256 of a file as it was written; None for one that grows while its run goes on."""
 
     num_bytes: int | None
     sha256: str | None
@@ -42,7 +42,7 @@ GROWING = Entry(None, None)
 
 
 def is_one_of(path: Path, versions: Sequence[Entry]) -> bool:
-    """Whether the file is as it was listed once: a run may have ended before it replaced an older one."""
+    """Whether the file matches one of its versions: a run may have ended before replacing an older one."""
     if GROWING in versions:
         return True
     num_bytes = path.stat().st_size
@@ -51,17 +51,17 @@ def is_one_of(path: Path, versions: Sequence[Entry]) -> bool:
 
 
 class Results:
-    """The files of one command in one folder. Names are relative to it; threads may share it.
+    """The files of one command in one folder; thread-safe. Names are relative to the folder.
 
-    shared: whether the folder may hold files of others, as the working folder does. Without, a folder
-    that holds any file is refused unless an earlier run of the same command listed files in it.
-    Raises ValueError, in one line, for what must not be written; nothing is made before the first file.
+    shared: whether the folder may hold other files, as the working folder does. If not, a folder that is
+    not empty is refused unless an earlier run of the same command listed files in it.
+    Raises ValueError for what must not be written. The folder is created with the first file.
     """
 
     def __init__(self, folder: Path, command: str, shared: bool = False) -> None:
         self.folder, self.command = folder, command
         self._lock = threading.Lock()
-        self._seen: dict[str, tuple[int, int, int]] = {}  # state of files known to be ours
+        self._states: dict[str, tuple[int, int, int]] = {}  # of files known to be ours
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder} is a file: give -o a folder")
         if folder.is_dir():
@@ -77,19 +77,19 @@ class Results:
             )
 
     def is_ours(self, name: str) -> bool:
-        """Whether the file is there as an earlier run of this command wrote it."""
+        """Whether the file exists with the content that a run of this command wrote."""
         path, versions = self.folder / name, self.entries.get(name)
         if not versions or self._linked(name) or not path.is_file():
             return False
-        if self._seen.get(name) == state_of(path):
+        if self._states.get(name) == state_of(path):
             return True
         if not is_one_of(path, versions):
             return False
-        self._seen[name] = state_of(path)
+        self._states[name] = state_of(path)
         return True
 
     def claim(self, *names: str) -> None:
-        """Raise ValueError unless each name is free, or of a file that is ours."""
+        """Raise ValueError unless each name is free or belongs to a file that is ours."""
         for name in names:
             path = self.folder / name
             if link := self._linked(name):
@@ -108,26 +108,30 @@ class Results:
             )
 
     def write(self, name: str, write: Callable[[Path], object]) -> Path:
-        """Let `write` fill a temporary file; list it, then give it its name, which must be claimable."""
+        """Write a file atomically: `write` fills a temporary file, which is listed and then renamed.
+
+        Returns its path. Raises ValueError if the name cannot be claimed.
+        """
         self.claim(name)
         path = self.folder / name
         write_atomically(path, write, self.commit)
         return path
 
     def write_text(self, name: str, text: str) -> Path:
+        """As `write`, for text in UTF-8."""
         return self.write(name, lambda file: file.write_text(text, "utf-8", newline="\n"))
 
     def commit(self, temporary: Path, path: Path) -> None:
-        """List a finished file as `path` and move it there."""
+        """List a finished temporary file as `path` and move it there."""
         name = self.name_of(path)
         self.claim(name)
         with self._lock:
             self._note(name, Entry(temporary.stat().st_size, sha256_of(temporary)))
             os.replace(temporary, path)
-            self._seen[name] = state_of(path)
+            self._states[name] = state_of(path)
 
     def grow(self, name: str) -> Path:
-        """List a file that is going to be added to, and return its path."""
+        """List a file that will be appended to, and return its path."""
         self.claim(name)
         path = self.folder / name
         visit(path.parent)
@@ -137,7 +141,7 @@ class Results:
         return path
 
     def rename(self, name: str, other: str) -> None:
-        """Give a file of ours another name of ours; nothing where it is not there."""
+        """Rename a file of ours, replacing a file of ours; does nothing if it does not exist."""
         self.claim(name, other)
         path = self.folder / name
         if path.exists():
@@ -146,7 +150,7 @@ class Results:
                 os.replace(path, self.folder / other)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Delete those of the files that are ours; any other stays."""
+        """Delete the files that are ours and keep any others."""
         for name in list(names):
             if self.is_ours(name):
                 (self.folder / name).unlink()
@@ -155,10 +159,11 @@ class Results:
                     self._note(name, None)
 
     def name_of(self, path: Path) -> str:
+        """The name of a path in the folder, with forward slashes."""
         return path.relative_to(self.folder).as_posix()
 
     def _linked(self, name: str) -> Path | None:
-        """What in the way from the folder to the file is a symbolic link."""
+        """The first symbolic link on the way from the folder to the file, or None."""
         parts = PurePosixPath(name).parts
         steps = [self.folder.joinpath(*parts[:count]) for count in range(1, len(parts) + 1)]
         return next((step for step in steps if step.is_symlink()), None)
@@ -174,15 +179,15 @@ class Results:
 
 
 def replace_folder(staging: Path, folder: Path, command: str) -> None:
-    """Move a finished folder to its name. What it takes the place of must be an earlier one of the same
-    command; files in that which are not ours move over, none is lost.
+    """Move the finished folder `staging` to `folder`, replacing one that the same command wrote earlier.
 
-    Raises ValueError where the folder is not ours. An error leaves the one before in its place.
+    Files of others in the earlier folder are moved to the new one. Raises ValueError if the folder is not
+    ours. If anything fails, the earlier folder stays in place.
     """
     previous = folder.with_name(f".{folder.name}.previous")
     if folder.is_symlink():
         raise ValueError(f"{folder} is a symbolic link, which is not written through: remove it")
-    if previous.exists():  # of a run that was killed between two of the steps below
+    if previous.exists():  # of a run that was killed between the steps below
         if folder.exists():
             clear(previous, folder, command)
         else:
@@ -207,7 +212,7 @@ def replace_folder(staging: Path, folder: Path, command: str) -> None:
 
 
 def clear(previous: Path, folder: Path, command: str) -> None:
-    """Delete the files of `previous` that are ours; the others go to `folder`, beside what is there."""
+    """Delete the files of `previous` that are ours, and move the others to `folder`."""
     before = Results(previous, command)
     for path in files_below(previous):
         name = path.relative_to(previous).as_posix()
@@ -227,8 +232,7 @@ def clear(previous: Path, folder: Path, command: str) -> None:
 
 
 def adopt(folder: Path, command: str) -> None:
-    """List all that a folder holds as written by this command: for results of versions before 0.2, which
-    kept no listing."""
+    """List all files of a folder as written by this command: for results of versions before 0.2."""
     with (folder / LISTING).open("a", encoding="utf-8") as listing:
         for path in files_below(folder):
             if path.name not in IGNORED:
@@ -237,14 +241,14 @@ def adopt(folder: Path, command: str) -> None:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Files and links, sorted; links to folders are not followed."""
+    """Files and symbolic links below a folder, sorted; links to folders are not followed."""
     return iter(
         sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     )
 
 
 def first_content(folder: Path) -> str:
-    """The name of something in the folder, "" if it is empty or not there."""
+    """The name of a file or folder in it; "" if it is empty or does not exist."""
     if not folder.is_dir():
         return ""
     names = (path.name for path in sorted(folder.iterdir()))
@@ -252,10 +256,10 @@ def first_content(folder: Path) -> str:
 
 
 def read_listing(path: Path) -> dict[str, dict[str, list[Entry]]]:
-    """Versions by command and name. Lines that are damaged or name files elsewhere count for nothing."""
-    found: dict[str, dict[str, list[Entry]]] = {}
+    """Listed versions by command and file name; damaged lines and names outside the folder are ignored."""
+    versions: dict[str, dict[str, list[Entry]]] = {}
     if not path.is_file():
-        return found
+        return versions
     for line in path.read_text("utf-8", errors="replace").splitlines():
         try:
             row: dict[str, Any] = json.loads(line)
@@ -263,22 +267,23 @@ def read_listing(path: Path) -> dict[str, dict[str, list[Entry]]]:
             if not isinstance(command, str) or not is_inside(name):
                 continue
             if row.get("removed"):
-                found.get(command, {}).pop(name, None)
+                versions.get(command, {}).pop(name, None)
             else:
                 entry = Entry(row["bytes"], row["sha256"])
-                found.setdefault(command, {}).setdefault(name, []).append(entry)
+                versions.setdefault(command, {}).setdefault(name, []).append(entry)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
-    return found
+    return versions
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative path stays under its folder."""
+    """Whether a relative path stays inside its folder."""
     path = PurePosixPath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 def line_of(command: str, name: str, entry: Entry | None) -> str:
+    """A line of the listing; entry: None for a file that was removed."""
     row: dict[str, Any] = {"command": command, "file": name}
     if entry is None:
         row["removed"] = True
@@ -288,11 +293,12 @@ def line_of(command: str, name: str, entry: Entry | None) -> str:
 
 
 def state_of(path: Path) -> tuple[int, int, int]:
-    """Changes whenever the file does."""
+    """Inode, size and time of change in ns: they differ if the file was replaced or written to."""
     state = path.stat()
     return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def sha256_of(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

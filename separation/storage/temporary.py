@@ -1,4 +1,7 @@
-"""Temporary files: each names its process, so that whoever comes next removes what the dead left."""
+"""Temporary files and atomic writes.
+
+A temporary file's name contains its process, so that later runs remove those of processes that are gone.
+"""
 
 from __future__ import annotations
 
@@ -13,46 +16,47 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
-STALE_SECONDS = 24 * 3600.0  # of files whose process cannot be asked for: on other machines
+STALE_SECONDS = 24 * 3600.0  # after which files of other machines count as left over
 NAMED = re.compile(r"\.qsep-(?P<machine>[A-Za-z0-9]+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]+\.part")
 FORMERLY = re.compile(r"\.qsep-\d+-[0-9a-f]+\.part")  # of versions before 0.2, without a machine
 
 
 @cache
 def machine() -> str:
+    """The host name's letters and digits, at most 24."""
     return re.sub("[^A-Za-z0-9]", "", socket.gethostname())[:24] or "unknown"
 
 
 def start_of(pid: int) -> int:
-    """When a process of this machine began, in ticks since the machine did; 0 where that is not said."""
+    """When a process of this machine started, in clock ticks since boot; 0 if unknown."""
     try:
-        # The second field is the program's name in parentheses, which may hold blanks.
+        # The second field is the program's name in parentheses, which may contain spaces.
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return 0
 
 
 def is_running(pid: int, start: int) -> bool:
-    """Whether the process that began at `start` is there; another may have its number by now."""
-    if os.name == "nt":  # there os.kill ends the process
+    """Whether the process that started at `start` is alive, and not another with the same id."""
+    if os.name == "nt":  # os.kill would end the process
         return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # another user's, or no number of a process
+    except (OSError, OverflowError):  # another user's, or not a valid process id
         pass
     return start in (0, start_of(pid))
 
 
 def temporary_path(folder: Path) -> Path:
-    """A new name in the folder, of a file or a folder to make; see `remove_leftovers`."""
+    """A new name in the folder for a temporary file or folder; see `remove_leftovers`."""
     pid = os.getpid()
     return folder / f".qsep-{machine()}-{pid}-{start_of(pid)}-{secrets.token_hex(4)}.part"
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files of processes that are gone; of other machines', those a day old."""
+    """Delete temporary files of processes that are gone; those of other machines after STALE_SECONDS."""
     for path in folder.glob(".qsep-*.part"):
         with contextlib.suppress(OSError):
             if is_left_over(path):
@@ -63,6 +67,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def is_left_over(path: Path) -> bool:
+    """Whether a temporary file's process is gone, or unknown and the file older than STALE_SECONDS."""
     named = NAMED.fullmatch(path.name)
     if (
         named
@@ -78,7 +83,7 @@ _visited: set[tuple[int, Path]] = set()
 
 
 def visit(folder: Path) -> None:
-    """Make the folder, and remove what the dead left in it, the first time that this process comes."""
+    """Create the folder; at this process's first visit, also remove left-over temporary files in it."""
     folder.mkdir(parents=True, exist_ok=True)
     key = os.getpid(), folder.absolute()
     if key not in _visited:
@@ -88,7 +93,7 @@ def visit(folder: Path) -> None:
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
-    """A new folder in `parent`, removed at the end if it is still there."""
+    """A context with a new folder in `parent`, removed at its end unless it was moved."""
     visit(parent)
     folder = temporary_path(parent)
     folder.mkdir()
@@ -103,9 +108,10 @@ def write_atomically(
     write: Callable[[Path], object],
     commit: Callable[[Path, Path], object] = os.replace,
 ) -> None:
-    """Let `write` fill a temporary file beside path, then rename: path is whole or as it was.
+    """Write a file so that `path` is either complete or unchanged: fill a temporary file, then rename it.
 
-    commit: what renames. Any error removes the temporary file.
+    write: fills the file at the path that it is given. commit: renames it. Any error removes the temporary
+    file.
     """
     visit(path.parent)
     temporary = temporary_path(path.parent)

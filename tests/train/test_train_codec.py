@@ -188,7 +188,7 @@ def test_a_checkpoint_holds_plain_weights_by_the_names_they_have_in_flowsep(
 
 
 def test_a_part_is_no_model_to_separate_with(finished: Path, part: str) -> None:
-    with pytest.raises(ValueError, match=rf"holds {part}, no separator.*train\.start_from"):
+    with pytest.raises(ValueError, match=rf"holds {part}, not a separator.*train\.start_from"):
         load_checkpoint(finished / "model")
 
 

@@ -44,7 +44,7 @@ class BigVGAN(nn.Module):
     """num_bands: of the log-mel spectrogram. context_frames: an output sample depends on no frame
     farther away."""
 
-    varying_axes: tuple[int, ...] = ()  # see runtime/accelerate.py; pieces are of one length
+    varying_axes: tuple[int, ...] = ()  # see networks/exportable.py; pieces are of one length
 
     def __init__(self, config: VocoderConfig, num_bands: int) -> None:
         super().__init__()

@@ -77,7 +77,7 @@ class MelVAE(nn.Module):
 class Encoder(nn.Module):
     """Levels of residual blocks, from fine to coarse."""
 
-    varying_axes: tuple[int, ...] = ()  # see runtime/accelerate.py; windows are of one length
+    varying_axes: tuple[int, ...] = ()  # see networks/exportable.py; windows are of one length
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()

@@ -71,7 +71,7 @@ class AttentionUNet(nn.Module):
     frames.
     """
 
-    varying_axes: tuple[int, ...] = ()  # see runtime/accelerate.py; segments are of one length
+    varying_axes: tuple[int, ...] = ()  # see networks/exportable.py; segments are of one length
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ class UNet(nn.Module):
     frames.
     """
 
-    varying_axes: tuple[int, ...] = ()  # see runtime/accelerate.py; segments are of one length
+    varying_axes: tuple[int, ...] = ()  # see networks/exportable.py; segments are of one length
 
     def __init__(
         self, num_in: int, num_out: int, channels: tuple[int, ...], num_condition: int = 0

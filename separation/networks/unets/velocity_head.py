@@ -26,7 +26,7 @@ class VelocityHead(nn.Module):
     features: d of the analysis. reading: width of a query's reading. num_blocks: residual blocks.
     """
 
-    varying_axes: tuple[int, ...] = (0, 3)  # see runtime/accelerate.py; rows and frames
+    varying_axes: tuple[int, ...] = (0, 3)  # see networks/exportable.py; rows and frames
 
     def __init__(self, features: int, reading: int, channels: int, num_blocks: int) -> None:
         super().__init__()

@@ -46,8 +46,11 @@ class VelocityUNet(nn.Module):
     Frames and bands must be multiples of `stride`.
     """
 
-    varying_axes: tuple[int, ...] = ()  # see runtime/accelerate.py; windows are of one length
-    narrow_inputs = (0, 1)  # see runtime/rewrite.py; latents have many frames and few bands
+    varying_axes: tuple[int, ...] = ()  # see networks/exportable.py; windows are of one length
+    narrow_inputs: tuple[int, ...] = (
+        0,
+        1,
+    )  # see networks/exportable.py; few bands
 
     def __init__(self, config: UNetConfig, latent_channels: int, context_dim: int) -> None:
         super().__init__()
