@@ -1,4 +1,4 @@
-"""What one runs: the `qsep` command, training, data preparation, benchmarks."""
+"""The `qsep` command, training, data preparation, benchmarks."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    """Import an exported name at its first use (PEP 562)."""
     if name in _EXPORTS:
         return getattr(import_module(_EXPORTS[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,7 @@ from qsep.recipes.data.mixtures.classes import ClassMixConfig, ClassMixtures, Cl
 from qsep.recipes.data.mixtures.clips import Take
 from qsep.recipes.training.build import classes
 from qsep.recipes.training.config import recipe_from
-from qsep.recipes.training.initial_weights.class_rows import NEW_ODDS, regrown
+from qsep.recipes.training.initial_weights.class_rows import NEW_ODDS, with_class_rows
 from qsep.recipes.training.loop import train
 from qsep.recipes.training.tasks.retention import Retention
 from qsep.separation.interface import MixtureBatch
@@ -42,7 +42,7 @@ def model_of(*names: str) -> torch.nn.Module:
 
 def grown(model: torch.nn.Module, *names: str) -> torch.nn.Module:
     wider = model_of(*names)
-    wider.load_state_dict(regrown(model.state_dict(), model.config.classes, names))
+    wider.load_state_dict(with_class_rows(model.state_dict(), model.config.classes, names))
     return wider
 
 
@@ -73,7 +73,7 @@ def test_a_grown_model_separates_old_classes_nearly_as_before() -> None:
 
 def test_a_class_that_would_be_lost_is_named() -> None:
     with pytest.raises(ValueError, match="knows 'cat', which the new model would forget"):
-        regrown(model_of("dog", "cat").state_dict(), ["dog", "cat"], ["dog", "owl"])
+        with_class_rows(model_of("dog", "cat").state_dict(), ["dog", "cat"], ["dog", "owl"])
 
 
 def batch_of(num: int) -> MixtureBatch:

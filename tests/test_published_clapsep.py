@@ -16,7 +16,7 @@ from tiny_encoders import save_tokenizer
 from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding, TextQuery
-from qsep.recipes.training.initial_weights.clap_audio import write_ears
+from qsep.recipes.training.initial_weights.clap_audio import write_audio_encoder
 from qsep.separation.components import from_settings
 from qsep.separation.networks.clapsep.htsat import HTSATConfig
 from qsep.separation.published.converters.clapsep import RELEASED_CLAP, renamed, settings_of
@@ -226,7 +226,7 @@ def test_training_begins_with_the_ears_of_laions_clap(
     clap: dict[str, Tensor], tmp_path: Path
 ) -> None:
     config = from_settings(HTSATConfig, settings(clap)["encoder"])
-    write_ears(as_laion(clap, tmp_path / "clap.pt"), tmp_path / "ears", config)
+    write_audio_encoder(as_laion(clap, tmp_path / "clap.pt"), tmp_path / "ears", config)
     weights = read_weights(tmp_path / "ears" / "model.safetensors")
     key = "encoder.stages.0.blocks.0.attention.qkv"
     expected = clap["audio_branch.layers.0.blocks.0.attn.qkv.weight"]
@@ -234,4 +234,4 @@ def test_training_begins_with_the_ears_of_laions_clap(
     assert not weights[f"{key}.lora_B"].any()
     assert weights[f"{key}.lora_A"].any()
     with pytest.raises(ValueError, match="weights do not fit the model"):
-        write_ears(tmp_path / "clap.pt", tmp_path / "other", HTSATConfig())
+        write_audio_encoder(tmp_path / "clap.pt", tmp_path / "other", HTSATConfig())

@@ -102,7 +102,7 @@ def test_a_recipe_may_be_any_toml_file(tmp_path: Path) -> None:
         ({"separator": None}, r"give one of the tables"),
         (
             {"separator": None, "vocoder": {"kind": "bigvgan"}},
-            r"\[vocoder\] is asked for nothing; leave \[encoder\] out",
+            r"\[vocoder\] has no queries; leave \[encoder\] out",
         ),
         ({"encoder": None}, r"table \[encoder\] is missing"),
     ],
@@ -228,7 +228,7 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path, data: bytes) -> None:
         ({"data": {"sounds": "", "phrases": "", "labels": [1]}}, r"setting labels is \(1,\)"),
         ({"train": {"steps": 1, "save_every": 0}}, "save_every is 0; expected 1 to 1e[+]09"),
         ({"train": 5}, r"train is a value; expected a table \[train\]"),
-        ({"encoder": {}}, r"\[encoder\] says no kind"),
+        ({"encoder": {}}, r"\[encoder\] has no kind"),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_table_and_key(tables: dict[str, Any], message: str) -> None:

@@ -1,1 +1,1 @@
-"""The training loop and its parts."""
+"""Training: recipes, tasks, the loop and what it writes."""

@@ -1,4 +1,4 @@
-"""From a recipe to its parts: encoder, what is trained, training data, validation data."""
+"""The parts of a recipe: query encoder, task, training data, validation data."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ from .query_batch import NoQueries
 from .tasks import audio_encoder, autoencoder, separator, vocoder
 from .tasks.interface import Task
 
-OWN_PHRASES = "phrases.toml"
+DATA_PHRASES = "phrases.toml"
 
 
 def build_query_encoder(recipe: Recipe) -> tuple[str, Any, QueryEncoder]:
-    """(kind, encoder, the same with its cache). An encoder of labels without a list gets the data's."""
+    """Kind, encoder, and the encoder with its cache; "", None and NoQueries for a recipe without queries.
+
+    Labels or classes that the recipe does not list are those of the data.
+    """
     if not recipe.encoder:
         return "", None, NoQueries()
     settings = dict(recipe.encoder)
@@ -45,28 +48,28 @@ def build_query_encoder(recipe: Recipe) -> tuple[str, Any, QueryEncoder]:
     if kind == "phrase_book" and not settings.get("classes"):
         settings["classes"] = list(classes(recipe))
     if kind == "phrase_book" and settings.get("phrases"):
-        settings["phrases"] = with_own(settings["phrases"], Path(recipe.data.folder))
+        settings["phrases"] = with_data_phrases(settings["phrases"], Path(recipe.data.folder))
     encoder = build_encoder(kind, settings)
-    if encoder.remembers or recipe.data.queries == "audio":  # each example is heard once
+    if encoder.remembers or recipe.data.queries == "audio":  # each example is used once
         return kind, encoder, encoder
     return kind, encoder, CachedEncoder(encoder)
 
 
 def classes(recipe: Recipe) -> tuple[str, ...]:
-    """Those of the model that the recipe goes on from, if it is one of classes, then those of the data."""
+    """Sound classes of the recipe's model: those of the model it starts from, if any, then the data's labels."""
     known = starting_classes(recipe.train)
     return known + tuple(label for label in data_labels(recipe) if label not in known)
 
 
-def with_own(phrases: str | Sequence[str], folder: Path) -> list[str]:
-    """Phrase books, and that of the data's own labels where `qsep data folder` has written one."""
+def with_data_phrases(phrases: str | Sequence[str], folder: Path) -> list[str]:
+    """The phrase books, followed by the data folder's if `qsep data folder` has written one."""
     books = [phrases] if isinstance(phrases, str) else list(phrases)
-    own = folder / OWN_PHRASES
-    return [*books, str(own)] if own.is_file() and str(own) not in books else books
+    path = folder / DATA_PHRASES
+    return [*books, str(path)] if path.is_file() and str(path) not in books else books
 
 
 def data_labels(recipe: Recipe) -> tuple[str, ...]:
-    """The recipe's labels when it names some, else all that its data have, sorted."""
+    """The recipe's labels if it lists any, else all labels of its data, sorted."""
     data, folder = recipe.data, Path(recipe.data.folder)
     if data.labels:
         return data.labels
@@ -78,8 +81,8 @@ def data_labels(recipe: Recipe) -> tuple[str, ...]:
 
 
 def build_book(recipe: Recipe) -> PhraseBook:
-    """The recipe's phrase book, restricted to its labels when it names some."""
-    if recipe.data.phrases == "captions":  # each recording has its own
+    """The recipe's phrase book, restricted to its labels if it lists any; ValueError for labels not in it."""
+    if recipe.data.phrases == "captions":  # each recording has its own captions
         return book_of_labels(())
     if recipe.data.phrases == "labels":
         return book_of_labels(data_labels(recipe))
@@ -96,7 +99,7 @@ def build_book(recipe: Recipe) -> PhraseBook:
 
 
 def build_task(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> Task:
-    """What the recipe trains, initialised from train.seed."""
+    """The recipe's task with its model, initialised from train.seed."""
     builders: dict[str, Callable[[Recipe, PhraseBook, QueryEncoder], Task]] = {
         "separator": separator.build,
         "audio_encoder": audio_encoder.build,
@@ -107,7 +110,7 @@ def build_task(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> Task:
 
 
 def check_data(recipe: Recipe) -> None:
-    """ValueError for lists and recordings that are not there, before anything costs time."""
+    """Raise ValueError or OSError for missing or bad lists, before any expensive work."""
     data, folder = recipe.data, Path(recipe.data.folder)
     for split in (data.split, data.validation_split):
         if data.sounds in ("recordings", "classes"):
@@ -119,7 +122,10 @@ def check_data(recipe: Recipe) -> None:
 
 
 def build_data(recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool) -> Mixtures:
-    """Mixtures for training, or of other sounds and as they are (no augmentation) for validation."""
+    """Mixtures for training, or of the validation split and without augmentation for validation.
+
+    Raises ValueError for settings that do not go together.
+    """
     if recipe.data.sources == "captions":
         return build_captioned_mixtures(recipe, book, sample_rate, validation)
     if recipe.data.sounds == "videos":
@@ -133,7 +139,7 @@ def build_data(recipe: Recipe, book: PhraseBook, sample_rate: int, validation: b
     tables = {"augment": recipe.augment, "mix": recipe.mix}
     augment = from_table(AugmentConfig, tables, "augment", recipe.name)
     if validation:
-        augment = still(augment)
+        augment = unaugmented(augment)
     mix = dataclasses.replace(from_table(MixConfig, tables, "mix", recipe.name), augment=augment)
     if validation:
         gains = (1.0, 1.0) if mix.gains else ()
@@ -148,8 +154,9 @@ def build_data(recipe: Recipe, book: PhraseBook, sample_rate: int, validation: b
 def build_video_mixtures(
     recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool
 ) -> VideoMixtures:
+    """Mixtures of videos, queried by frames, labels or both."""
     if recipe.augment:
-        raise ValueError(f"recipe {recipe.name}: videos stay as recorded; leave [augment] out")
+        raise ValueError(f"recipe {recipe.name}: videos are not augmented; leave [augment] out")
     data, folder = recipe.data, Path(recipe.data.folder)
     mix = from_table(VideoMixConfig, {"mix": recipe.mix}, "mix", recipe.name)
     seed, batch_size = recipe.train.seed, recipe.train.batch_size
@@ -164,12 +171,12 @@ def build_video_mixtures(
 
 
 def build_class_mixtures(recipe: Recipe, sample_rate: int, validation: bool) -> ClassMixtures:
-    """Validation: one asked-for class a sound, nothing augmented."""
+    """Mixtures of sounds of classes. For validation each query is a single class and nothing is augmented."""
     tables = {"augment": recipe.augment, "mix": recipe.mix}
     augment = from_table(AugmentConfig, tables, "augment", recipe.name)
     mix = from_table(ClassMixConfig, tables, "mix", recipe.name)
     if validation:
-        augment = still(augment)
+        augment = unaugmented(augment)
         mix = dataclasses.replace(
             mix, lowpass_probability=0.0, background_probability=0.0, group_probability=0.0
         )
@@ -187,7 +194,10 @@ def build_class_mixtures(recipe: Recipe, sample_rate: int, validation: bool) -> 
 def with_replay(
     takes: dict[str, list[Take]], recipe: Recipe, sample_rate: int, validation: bool
 ) -> dict[str, list[Take]]:
-    """With those takes of data.replay whose classes the model starts with. Synthetic ones do not validate."""
+    """The takes with those of data.replay added, for the classes that the model starts with.
+
+    Synthetic takes are left out for validation.
+    """
     data = recipe.data
     if data.replay != "synthetic":
         split = data.validation_split if validation else data.split
@@ -198,8 +208,8 @@ def with_replay(
     return {label: [*takes.get(label, ()), *others.get(label, ())] for label in labels}
 
 
-def still(augment: AugmentConfig) -> AugmentConfig:
-    """Nothing is changed."""
+def unaugmented(augment: AugmentConfig) -> AugmentConfig:
+    """The configuration with every augmentation off."""
     return dataclasses.replace(
         augment,
         speed_probability=0.0,
@@ -212,12 +222,12 @@ def still(augment: AugmentConfig) -> AugmentConfig:
 def build_captioned_mixtures(
     recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool
 ) -> CaptionedMixtures:
-    """Validation: mixtures of single sounds, nothing augmented."""
+    """Mixtures of captioned mixtures. For validation they are of single sounds and nothing is augmented."""
     tables = {"augment": recipe.augment, "mix": recipe.mix}
     augment = from_table(AugmentConfig, tables, "augment", recipe.name)
     mix = from_table(CaptionedMixConfig, tables, "mix", recipe.name)
     if validation:
-        augment = still(augment)
+        augment = unaugmented(augment)
         mix = dataclasses.replace(mix, supervised_share=1.0, single_fraction=1.0)
         mix = dataclasses.replace(mix, gains=(1.0, 1.0) if mix.gains else ())
     data, folder = recipe.data, Path(recipe.data.folder)
@@ -237,12 +247,13 @@ def build_captioned_mixtures(
         )
     else:
         raise ValueError(
-            f"data.sounds is {data.sounds!r}; captions are made for 'recordings' or come with 'captions'"
+            f"data.sounds is {data.sounds!r}; data.sources = 'captions' needs 'recordings' or 'captions'"
         )
     return CaptionedMixtures(scenes, mix, sample_rate, recipe.train.seed + validation)
 
 
 def build_segment_mixtures(recipe: Recipe, sample_rate: int, validation: bool) -> SegmentMixtures:
+    """Mixtures of segments of captioned recordings, queried by caption or by example."""
     if recipe.augment:
         raise ValueError(f"recipe {recipe.name}: captioned recordings are not augmented")
     data, folder = recipe.data, Path(recipe.data.folder)
@@ -258,6 +269,7 @@ def build_segment_mixtures(recipe: Recipe, sample_rate: int, validation: bool) -
 def build_sounds(
     recipe: Recipe, book: PhraseBook, sample_rate: int, split: str, augment: AugmentConfig
 ) -> Sounds:
+    """Sounds to mix: labelled recordings of a split, or synthetic ones."""
     if recipe.data.sounds == "recordings":
         folder = Path(recipe.data.folder)
         labels = recipe.data.labels or None

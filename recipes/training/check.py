@@ -1,4 +1,4 @@
-"""Whether a recipe can be trained here, found out without building or embedding anything."""
+"""Checks of whether a recipe can be trained here, without building or embedding anything."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Check = Callable[[Recipe], str]
 
 
 class Finding(NamedTuple):
-    """good: or a fault, which text then says."""
+    """The result of a check. good: False for a fault; text: what was found."""
 
     good: bool
     text: str
 
 
 def check(recipe: Recipe) -> Iterator[Finding]:
-    """One finding for each thing looked at; those after a fault are looked at all the same."""
+    """The findings of all checks, also of those after a fault."""
     checks: list[Check] = [model_settings_known, data_there, labels_known, start_weights_there]
-    for look in checks:
+    for run_check in checks:
         try:
-            text = look(recipe)
+            text = run_check(recipe)
         except (ValueError, OSError) as error:
             yield Finding(False, " ".join(str(error).split()))
         else:
@@ -37,6 +37,7 @@ def check(recipe: Recipe) -> Iterator[Finding]:
 
 
 def model_settings_known(recipe: Recipe) -> str:
+    """The model and the length of training; ValueError for a setting that the separator does not have."""
     kind = recipe.model["kind"]
     if recipe.part != "separator":
         return f"{recipe.part} {kind}"
@@ -47,6 +48,7 @@ def model_settings_known(recipe: Recipe) -> str:
 
 
 def data_there(recipe: Recipe) -> str:
+    """The data folder and its numbers of clips; ValueError or OSError if they are missing."""
     data = recipe.data
     if data.sounds == "synthetic":
         return "sounds are synthesised"
@@ -67,17 +69,19 @@ def data_there(recipe: Recipe) -> str:
 
 
 def labels_known(recipe: Recipe) -> str:
+    """The number of labels; ValueError for a label without wordings in the phrase book."""
     if recipe.part != "separator" or recipe.data.phrases == "captions":
         return ""
     labels = data_labels(recipe)
     book = build_book(recipe)
-    unworded = sorted(set(labels) - set(book.labels))
-    if unworded:
-        raise ValueError(f"data.phrases: {recipe.data.phrases} has no wordings for {unworded[0]!r}")
+    missing = sorted(set(labels) - set(book.labels))
+    if missing:
+        raise ValueError(f"data.phrases: {recipe.data.phrases} has no wordings for {missing[0]!r}")
     return f"{len(labels)} labels"
 
 
 def start_weights_there(recipe: Recipe) -> str:
+    """The checkpoints of train.start_from; ValueError if one is missing."""
     folders = start_folders(recipe.train)
     for folder in folders:
         if not (folder / "model.safetensors").is_file():

@@ -1,4 +1,4 @@
-"""A recipe: a TOML file, with values that the command line may replace."""
+"""Recipes: TOML files, with values that the command line can override."""
 
 from __future__ import annotations
 
@@ -12,24 +12,29 @@ from qsep.queries.settings import configuration
 from qsep.separation.components import from_settings, merged
 
 CONFIGS_DIR = Path(__file__).parents[1] / "configs"
-QUERIED = ("separator", "audio_encoder")  # what a recipe may train by queries
+QUERIED = ("separator", "audio_encoder")  # parts that a recipe trains with queries
 UNQUERIED = ("autoencoder", "vocoder")  # and without
 
 
 @configuration
 class TrainConfig:
-    """Steps of batch_size mixtures over all devices together. The learning rate rises linearly over
-    warmup_steps, stays, and falls linearly over the last decay_steps to final_factor of itself;
-    decay_end: the step at which it is there, 0 for the last. warmup_stairs: the rate's factors in equal parts
-    of warmup_steps, in place of the rise. rate_decay: times which it is multiplied every step besides.
-    amsgrad: Adam's variant. betas: of its averages. precision as Lightning Fabric names it.
-    skip_limit: consecutive steps with a loss that is not finite before giving up. half_kernels: store
-    the checkpoint's kernels in float16, half as large; the run's own state stays float32. start_from:
-    checkpoint folders or shipped models, or one, whose weights a new run begins with, in place of random
-    ones; start_parts: of these parts alone; start_into: the part of the model that they become;
-    start_widened: they are those of a narrower network, or of one that shares some layers. A model of sound
-    classes that starts from another keeps its classes and adds those of the data. retain_weight: of staying
-    with what the start knows of its own classes, see tasks/retention.py; 0 for data that hold these."""
+    """Settings of a run: optimiser, schedule, intervals in steps, initial weights.
+
+    batch_size: mixtures a step, over all devices together.
+    Learning rate: rises linearly over warmup_steps, stays constant, and falls linearly over decay_steps to
+    final_factor of learning_rate, which it reaches at step decay_end (0: the last step). warmup_stairs: factors
+    of the rate in equal parts of warmup_steps, in place of the linear rise. rate_decay: factor per step applied
+    to the rate as well.
+    Optimiser: AdamW with betas, weight_decay and amsgrad; clip_norm: maximum norm of the gradient; ema_decay:
+    of the averaged weights. precision: as in Lightning Fabric. skip_limit: give up after so many consecutive
+    steps with a loss that is not finite.
+    half_kernels: store the checkpoint's kernels in float16; the state for resuming stays float32.
+    start_from: checkpoint folders or shipped models, one or several, for the initial weights. start_parts: use
+    these parts of them alone. start_into: the part of the model that they initialise. start_widened: they are
+    from a narrower network, or one that shares some layers. A model of sound classes that starts from another
+    keeps its classes and adds those of the data. retain_weight: weight of the loss that retains the initial
+    classes, see tasks/retention.py; 0 if the data contain them.
+    """
 
     steps: int
     batch_size: int = 16
@@ -67,14 +72,18 @@ class TrainConfig:
 
 @configuration
 class DataConfig:
-    """sounds: "recordings" (folder with clips.csv), "captions" (folder with SPLIT.json of recordings and
-    their captions), "videos" (folder made by `qsep data prepare`) or "synthetic". phrases: a phrase book,
-    or "labels" where every label is its own and only wording, or "captions" where there are.
-    queries: of videos, what is shown of a source: "text", "image", "mixed", "hybrid" (pictures at
-    even steps, words at odd ones), or the odds of text, image and mixed, drawn for each item; of
-    captions "text", or "audio" where the source itself is the example. sources: "sounds", or "captions" where
-    recordings are mixtures whose captions say what is in them. replay: of classes, a second folder of
-    recordings that a model which goes on from another must not forget, or "synthetic"."""
+    """Settings of the training and validation data.
+
+    sounds: "recordings" or "classes" (folder with clips.csv), "captions" (folder with SPLIT.json of recordings
+    and captions), "videos" (folder made by `qsep data prepare`) or "synthetic". num_validation: number of
+    validation mixtures. labels: use these alone; empty for all.
+    phrases: a phrase book; "labels": each label is its own only wording; "captions": wordings are captions.
+    queries: for videos "text", "image", "mixed", "hybrid" (frames at even steps, words at odd ones), or the
+    probabilities of text, image and mixed for each item; for captions "text", or "audio": the source itself is
+    the example. sources: "sounds", or "captions": recordings are mixtures described by captions. replay: for
+    classes, a second folder of recordings, or "synthetic", so that the model does not forget the classes that
+    it starts with.
+    """
 
     sounds: str
     phrases: str
@@ -94,8 +103,11 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """part: what is trained, one of QUERIED or UNQUERIED, which have no encoder; model: its table. The query
-    encoder; data and its mixing; the run; the card's facts."""
+    """A recipe's tables. part: the part that is trained, one of QUERIED or UNQUERIED; model: its table.
+
+    encoder: the query encoder's table, empty for UNQUERIED. mix, augment: tables whose settings depend on the
+    data. card: text of the model card by heading.
+    """
 
     name: str
     part: str
@@ -109,22 +121,25 @@ class Recipe:
 
 
 def start_folders(config: TrainConfig) -> list[Path]:
-    """The folders of train.start_from; a name that is no folder here is that of a shipped model."""
+    """The folders of train.start_from; a name that is not a folder here is a shipped model's."""
     from qsep.separation.api import CHECKPOINTS_DIR
 
-    places = (config.start_from,) if isinstance(config.start_from, str) else config.start_from
-    shipped = {place: CHECKPOINTS_DIR / place for place in places if Path(place).name == place}
+    names = (config.start_from,) if isinstance(config.start_from, str) else config.start_from
+    shipped = {name: CHECKPOINTS_DIR / name for name in names if Path(name).name == name}
     return [
-        shipped[place] if place in shipped and not Path(place).is_dir() else Path(place)
-        for place in places
-        if place
+        shipped[name] if name in shipped and not Path(name).is_dir() else Path(name)
+        for name in names
+        if name
     ]
 
 
 def read_recipe(
     path_or_name: str, overrides: list[str] | None = None
 ) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe and its content as plain values, for the record. overrides: "table.key=value"."""
+    """The recipe, and its content as plain values for provenance. overrides: "table.key=value".
+
+    Raises ValueError for an unknown recipe, bad TOML, or unknown tables and settings.
+    """
     path = find_recipe(path_or_name)
     content = read_content(path)
     for override in overrides or []:
@@ -133,7 +148,7 @@ def read_recipe(
 
 
 def find_recipe(path_or_name: str, folder: Path = Path(".")) -> Path:
-    """A file, relative to the folder, or a shipped recipe."""
+    """The path of a recipe file, relative to the folder, or of a shipped recipe; ValueError for neither."""
     path = folder / path_or_name
     if not path.is_file():
         path = CONFIGS_DIR / f"{path_or_name.removesuffix('.toml')}.toml"
@@ -144,11 +159,14 @@ def find_recipe(path_or_name: str, folder: Path = Path(".")) -> Path:
 
 
 def read_content(path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The file's tables. `extends = "NAME"` lends it what another recipe says and it does not; a file is
-    looked for beside it. extending: the files that this one lends to."""
+    """The file's tables, merged over those of the recipe that it names by `extends`.
+
+    A file name in `extends` is relative to this file. extending: the files that extend this one, to detect
+    cycles. Raises ValueError for bad TOML or a cycle.
+    """
     try:
         content = tomllib.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers of 5,000 digits
+    except (ValueError, RecursionError) as error:  # bad TOML or UTF-8, numbers of thousands of digits
         raise ValueError(f"{path}: not TOML: {error}") from error
     name = content.pop("extends", None)
     if name is None:
@@ -158,12 +176,12 @@ def read_content(path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]
     base_path = find_recipe(name, path.parent)
     extending = (*extending, path.resolve())
     if base_path.resolve() in extending:
-        raise ValueError(f"{path}: extends {name}, which extends it: take one of the two out")
+        raise ValueError(f"{path}: extends {name}, which extends it: remove one of the two")
     return merged(read_content(base_path, extending), content)
 
 
 def override_value(content: dict[str, Any], override: str) -> None:
-    """Replace one value in place; the right side is TOML, or text where it is not."""
+    """Replace one value of `content` in place. override: "table.key=value", the value TOML or else plain text."""
     key, separator, text = override.partition("=")
     *tables, last = key.strip().split(".")
     if not separator or not last or not tables:
@@ -181,6 +199,7 @@ def override_value(content: dict[str, Any], override: str) -> None:
 
 
 def recipe_from(content: dict[str, Any], name: str) -> Recipe:
+    """The recipe with these tables; ValueError for unknown or missing tables and settings."""
     content = copy.deepcopy(content)
     tables = {*QUERIED, *UNQUERIED, "encoder", "data", "mix", "augment", "train", "card"}
     unknown = sorted(content.keys() - tables)
@@ -192,7 +211,7 @@ def recipe_from(content: dict[str, Any], name: str) -> Recipe:
         raise ValueError(f"recipe {name}: give one of the tables {listed}")
     part = parts[0]
     if part in UNQUERIED and "encoder" in content:
-        raise ValueError(f"recipe {name}: [{part}] is asked for nothing; leave [encoder] out")
+        raise ValueError(f"recipe {name}: [{part}] has no queries; leave [encoder] out")
     needed = ["data", "train"] if part in UNQUERIED else ["encoder", "data", "train"]
     for table in needed:
         if table not in content:
@@ -202,7 +221,7 @@ def recipe_from(content: dict[str, Any], name: str) -> Recipe:
             raise ValueError(f"recipe {name}: {table} is a value; expected a table [{table}]")
     for table in (part, "encoder"):
         if table in content and not isinstance(content[table].get("kind"), str):
-            raise ValueError(f'recipe {name}: [{table}] says no kind, as kind = "…"')
+            raise ValueError(f'recipe {name}: [{table}] has no kind; add kind = "…"')
     return Recipe(
         name,
         part,
@@ -217,17 +236,20 @@ def recipe_from(content: dict[str, Any], name: str) -> Recipe:
 
 
 def model_settings(recipe: Recipe, kind: str, config_class: Any, **known: Any) -> Any:
-    """What is trained, where its table can mean one kind alone, as its configuration; known: settings that
-    follow from elsewhere."""
+    """The configuration of a part that has only one kind. known: settings that follow from other parts.
+
+    Raises ValueError for another kind or unknown settings.
+    """
     settings = dict(recipe.model)
-    if (given := settings.pop("kind")) != kind:
+    if (recipe_kind := settings.pop("kind")) != kind:
         raise ValueError(
-            f"recipe {recipe.name}: {recipe.part}.kind is {given!r}; expected {kind!r}"
+            f"recipe {recipe.name}: {recipe.part}.kind is {recipe_kind!r}; expected {kind!r}"
         )
     return from_table(config_class, {recipe.part: settings | known}, recipe.part, recipe.name)
 
 
 def from_table(config_class: Any, content: dict[str, Any], table: str, name: str) -> Any:
+    """A table of the recipe `name` as its configuration class; ValueError for unknown or bad settings."""
     try:
         return from_settings(config_class, content[table])
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""A network that learns: its loss, its optimiser, and the rate at which it goes."""
+"""A network with its loss, its optimiser and its learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from .config import TrainConfig
 
 
 def learning_rate_factor(step: int, config: TrainConfig) -> float:
-    """Linear rise or stairs, constant, linear fall to final_factor, and rate_decay a step all along; step
-    counts from 0."""
+    """The factor of learning_rate at a step, counted from 0; see TrainConfig."""
     rise = (step + 1) / max(1, config.warmup_steps)
     if config.warmup_stairs and step < config.warmup_steps:
         stairs = config.warmup_stairs
         rise = stairs[step * len(stairs) // config.warmup_steps]
-    left = ((config.decay_end or config.steps) - step) / max(1, config.decay_steps)
-    fall = config.final_factor + (1 - config.final_factor) * max(0.0, left)
+    remaining = ((config.decay_end or config.steps) - step) / max(1, config.decay_steps)
+    fall = config.final_factor + (1 - config.final_factor) * max(0.0, remaining)
     return min(1.0, rise, fall) * config.rate_decay**step
 
 
 class Objective(nn.Module):
-    """A network's loss as a forward pass: only this do Fabric's precision and DDP wrap.
+    """A network's loss as a forward pass, which is what Fabric's precision and DDP wrap.
 
-    The argument is a function, for Fabric would take batches apart and refuses frozen dataclasses.
+    Its argument is a function of the network: Fabric would unpack a batch, and cannot rebuild frozen dataclasses.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -36,12 +35,13 @@ class Objective(nn.Module):
         self.network = network
 
     def forward(self, loss: Callable[[Any], LossOutput]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss (b,) of the network, and its terms, each (b,)."""
         output = loss(self.network)
         return output.total, dict(output.terms)
 
 
 class Learner:
-    """Moves the network to the devices of `fabric`, a Lightning Fabric."""
+    """A network with AdamW, set up on the devices of `fabric`, a Lightning Fabric."""
 
     def __init__(self, network: nn.Module, config: TrainConfig, fabric: Any) -> None:
         self.network, self.config, self.fabric = network, config, fabric
@@ -57,14 +57,18 @@ class Learner:
 
     @property
     def rate(self) -> float:
+        """The current learning rate."""
         rate: float = self.optimizer.param_groups[0]["lr"]
         return rate
 
     def improve(
         self, loss: Callable[[Any], LossOutput], step: int
     ) -> tuple[bool, dict[str, float]]:
-        """Loss, backward, clip, step. Whether loss and gradients were finite, without which nothing is
-        changed, and the loss's terms."""
+        """One step: loss, backward, clip, optimiser step.
+
+        Returns whether loss and gradients were finite, else no weight is changed; and the means of the loss's
+        terms over the batch.
+        """
         self.model.train()
         total, terms = self.model(loss)
         mean = total.mean()

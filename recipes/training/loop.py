@@ -1,8 +1,8 @@
-"""The training loop, one for whatever is trained: separators, and what they are made of.
+"""The training loop, the same for every task.
 
-Each step in this order: batch, encode, loss, backward, clip, step, average, log, validate, save. Where a
-discriminator judges what the model makes, it takes a step of its own before the model's.
-All randomness is a function of (seed, step), so a resumed run repeats the uninterrupted one exactly.
+Order of each step: batch, encode, loss, backward, clip, step, average, log, validate, save. A discriminator
+takes its own step before the model's. All random numbers are a function of (seed, step), so a resumed run
+repeats the uninterrupted one exactly.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from .sampler import StepSampler, leave_signals_to_parent, step_generator
 
 
 class Stop:
-    """Set by the first signal to end: finish the step, save, leave. A second one interrupts.
+    """Handler of SIGINT and SIGTERM: the first signal ends the run after its step, the second interrupts it.
 
-    signal: which one came, 0 before; once the run has left, whether it left before its last step.
+    signal: the number of the signal, 0 if none came, or if the run reached its last step.
     """
 
     def __init__(self) -> None:
@@ -51,9 +51,9 @@ class Stop:
 
 
 class Run:
-    """A recipe's parts on their devices, and how far they have come in folder `out`.
+    """A recipe's parts on their devices, and the state of the run in folder `out`.
 
-    content: the recipe as read, for the record.
+    content: the recipe's tables, for provenance.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Run:
         )
         self.fabric.launch()
         seed_everything(self.config.seed, verbose=False)
-        check_data(recipe)  # before the phrases are embedded, which may take minutes
+        check_data(recipe)  # before embedding the phrases, which may take minutes
         self.encoder_kind, self.encoder, self.cached = build_query_encoder(recipe)
         if self.encoder is not None:
             self.encoder.device = self.fabric.device
@@ -85,7 +85,7 @@ class Run:
         self.discriminator: Learner | None = None
         if self.task.discriminator:
             self.discriminator = Learner(self.task.discriminator.network, self.config, self.fabric)
-        if state:  # now that the weights are on the device, for the moments follow them there
+        if state:  # after the weights are on the device: the optimiser's moments follow them
             self.model.adam.load_state_dict(state["optimizer"])
             if self.discriminator:
                 self.discriminator.adam.load_state_dict(state["discriminator_optimizer"])
@@ -94,10 +94,11 @@ class Run:
         self.log = RunLog(self.results, content, self.step, self.fabric.is_global_zero)
 
     def data(self, validation: bool) -> Mixtures:
+        """The training or the validation mixtures at the model's sample rate."""
         return build_data(self.recipe, self.book, self.task.model.sample_rate, validation)
 
     def batches(self) -> DataLoader[Any]:
-        """This rank's share of the batches of all steps still to do."""
+        """This rank's share of the batches of the remaining steps."""
         config, data = self.config, self.data(validation=False)
         sampler = StepSampler(
             self.step,
@@ -119,28 +120,31 @@ class Run:
         """One step: encode, loss, backward, clip, step, average."""
         queries = encode_batch(self.cached, batch.queries).to(self.fabric.device)
         batch = batch.to(self.fabric.device)
-        finite, terms, judge = self.sharpen(batch)
+        finite, terms, discriminator = self.discriminate(batch)
         if finite:
             generator = self.generator()
-            finite, found = self.model.improve(
-                lambda model: self.task.loss(model, batch, queries, generator, judge), self.step
+            finite, model_terms = self.model.improve(
+                lambda model: self.task.loss(model, batch, queries, generator, discriminator),
+                self.step,
             )
-            terms |= found
+            terms |= model_terms
         if finite:
             self.skipped = 0
             self.ema.update(self.task.model, self.step)
         else:
             self.skip()
-        if judge is not None:
-            judge.requires_grad_(True)
+        if discriminator is not None:
+            discriminator.requires_grad_(True)
         self.step += 1
         self.log.collect(terms)
 
-    def sharpen(self, batch: MixtureBatch) -> tuple[bool, dict[str, float], torch.nn.Module | None]:
-        """The discriminator's step, from the step on at which it starts.
+    def discriminate(
+        self, batch: MixtureBatch
+    ) -> tuple[bool, dict[str, float], torch.nn.Module | None]:
+        """The discriminator's step, if the task has one and it has started.
 
-        Returns whether its loss was finite, the terms of that loss, and its network, which is frozen until
-        the model has taken its own step; None before it starts.
+        Returns whether its loss was finite, the terms of that loss, and its network, frozen for the model's
+        step; None if there is no discriminator or it has not started.
         """
         task = self.task.discriminator
         if task is None or self.discriminator is None or self.step < task.start:
@@ -152,11 +156,11 @@ class Run:
         return finite, terms, task.network.requires_grad_(False)
 
     def generator(self) -> torch.Generator:
-        """The same for the discriminator and for what it judges: they hear the same."""
+        """A new generator for this step: the discriminator and the model get the same random numbers."""
         return step_generator(self.config.seed, self.step, self.fabric.global_rank)
 
     def skip(self) -> None:
-        """Undo a step whose loss or gradient is not finite; give up after too many in a row."""
+        """Skip a step whose loss or gradient is not finite; ValueError after skip_limit steps in a row."""
         self.skipped += 1
         self.ema.restore_buffers(self.task.model)
         self.log.say(self.step, f"loss is not finite; step skipped ({self.skipped} in a row)")
@@ -167,10 +171,11 @@ class Run:
             )
 
     def due(self, every: int) -> bool:
+        """Whether something that is done every so many steps, and at the last one, is due."""
         return self.step % every == 0 or self.step == self.config.steps
 
     def report(self) -> None:
-        """Log and validate, when it is time."""
+        """Log and validate, if they are due."""
         if self.due(self.config.log_every):
             self.log.write(self.step, self.config.steps, lr=self.model.rate)
         if self.due(self.config.validate_every):
@@ -179,12 +184,15 @@ class Run:
             self.fabric.barrier()
 
     def score(self) -> dict[str, float]:
-        """What the averaged weights are worth on the validation mixtures."""
+        """Validation scores of the averaged weights."""
         num_items = self.recipe.data.num_validation
         return self.task.score(self.ema.model, self.cached, self.validation, num_items)
 
     def save(self) -> None:
-        """The run's state and the checkpoint out/model, once a step: twice would push out the one before."""
+        """Write the run's state and the checkpoint out/model, once at most for each step.
+
+        Writing the same step again would replace the previous state, which is kept as a fallback.
+        """
         if not self.fabric.is_global_zero or self.saved_step == self.step:
             return
         self.saved_step = self.step
@@ -212,10 +220,10 @@ class Run:
         dtype = torch.float16 if self.config.half_kernels else torch.float32
         weights = self.task.weights(self.ema.model)
         with temporary_folder(self.out) as scratch:
-            own = None
+            encoder_files = None
             if self.encoder and self.encoder.belongs_to_model:
-                own = carry_encoder(description, self.encoder, scratch)
-            save_checkpoint(self.out / "model", description, weights, card, dtype, own)
+                encoder_files = carry_encoder(description, self.encoder, scratch)
+            save_checkpoint(self.out / "model", description, weights, card, dtype, encoder_files)
         if self.log.path.stat().st_size:
             self.results.write("loss.png", lambda picture: plot_curves(self.log.path, picture))
 
@@ -229,10 +237,12 @@ def train(
     stop_after: int | None = None,
     stop: Stop | None = None,
 ) -> Path | None:
-    """Run or continue the recipe in folder `out`; the checkpoint folder, None but on the first device.
+    """Run the recipe in folder `out`, or resume the run there.
 
-    content: the recipe as read, for the record. stop_after: leave after this step as if interrupted.
-    stop: says afterwards whether a signal ended it before its last step.
+    content: the recipe's tables, for provenance. stop_after: end after this step as if interrupted. stop:
+    its `signal` tells afterwards whether a signal ended the run before its last step. Returns the checkpoint's
+    folder on the first device, None on others. Raises ValueError for a recipe or folder that cannot be used,
+    and for skip_limit steps in a row whose loss is not finite.
     """
     run = Run(recipe, content, out, accelerator, devices)
     stop = stop or Stop()

@@ -11,7 +11,7 @@ from qsep.queries.interface import Query, QueryEmbedding, QueryEncoder
 
 
 class NoQueries(QueryEncoder):
-    """In an encoder's place where what is trained is asked for nothing: embeddings of width 0."""
+    """The encoder of parts that are trained without queries: embeddings of width 0."""
 
     config = None
     dim = 0
@@ -19,23 +19,24 @@ class NoQueries(QueryEncoder):
     fingerprint = "none"
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        """Embeddings with pooled (len(queries), 0)."""
         return QueryEmbedding(torch.zeros(len(queries), 0))
 
 
 def encode_batch(encoder: QueryEncoder, queries: list[list[Query | None]]) -> QueryEmbedding:
-    """b rows of s queries; every entry (b, s, ...), zero where nothing is asked."""
-    asked = [query for row in queries for query in row if query is not None]
+    """Embeddings of b rows of s queries: every tensor is (b, s, ...), zero where a query is None."""
+    present = [query for row in queries for query in row if query is not None]
     chosen = torch.tensor([[query is not None for query in row] for row in queries])
-    if not asked:
+    if not present:
         return QueryEmbedding(torch.zeros(*chosen.shape, encoder.dim))
-    found = encoder.encode(asked)
+    embedding = encoder.encode(present)
 
     def spread(values: Tensor) -> Tensor:
         result = values.new_zeros(*chosen.shape, *values.shape[1:])
         result[chosen] = values
         return result
 
-    if found.tokens is None:
-        return QueryEmbedding(spread(found.pooled))
-    mask = None if found.token_mask is None else spread(found.token_mask)
-    return QueryEmbedding(spread(found.pooled), spread(found.tokens), mask)
+    if embedding.tokens is None:
+        return QueryEmbedding(spread(embedding.pooled))
+    mask = None if embedding.token_mask is None else spread(embedding.token_mask)
+    return QueryEmbedding(spread(embedding.pooled), spread(embedding.tokens), mask)

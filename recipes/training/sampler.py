@@ -1,4 +1,4 @@
-"""What is drawn at a step, of data and of chance: functions of seed, step and rank alone."""
+"""Data order and random numbers of each step: functions of seed, step and rank alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from ..cli.errors import ENDING
 
 
 class StepSampler(Sampler[list[int]]):
-    """Draw numbers of this rank's share of each step's batch: the same data for any world size."""
+    """Draw numbers of this rank's share of each step's batch; all ranks together draw the same for any world size.
+
+    Raises ValueError for a batch size that the ranks cannot share.
+    """
 
     def __init__(
         self, first_step: int, last_step: int, batch_size: int, rank: int, world: int
@@ -33,12 +36,12 @@ class StepSampler(Sampler[list[int]]):
 
 
 def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
-    """Randomness inside the model at one step."""
+    """The generator for random numbers inside the model at one step on one rank."""
     entropy = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(entropy))
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """Schedulers signal every process of a job; a worker that died would spoil the orderly end."""
+    """Make a data worker ignore signals: schedulers signal every process, and only the parent ends the run."""
     for name in ENDING:
         signal.signal(name, signal.SIG_IGN)

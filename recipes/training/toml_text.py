@@ -1,4 +1,4 @@
-"""Plain values as TOML, to show a recipe that several files make up."""
+"""Plain values as TOML, to show a recipe merged from several files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ WIDTH = 100
 
 
 def toml_text(content: Mapping[str, Any]) -> str:
-    """Tables of values and tables; values are texts, numbers, booleans, lists and tables within lists."""
+    """A table as TOML. Values: strings, numbers, booleans, tables, and lists of these."""
     parts: list[str] = []
     write_table("", content, parts)
     return "\n".join(parts).strip() + "\n"
 
 
 def write_table(name: str, table: Mapping[str, Any], parts: list[str]) -> None:
-    """The table's own values before its tables, as TOML has it."""
+    """Append a table's lines to `parts`: its values first, then its tables, as TOML requires."""
     values = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
     if name and (values or not table):
         parts.append(f"\n[{name}]")
@@ -28,14 +28,16 @@ def write_table(name: str, table: Mapping[str, Any], parts: list[str]) -> None:
 
 
 def key_text(key: str) -> str:
+    """A key, quoted if it has to be."""
     bare = key.replace("_", "").replace("-", "")
     return key if bare.isalnum() and bare.isascii() else json.dumps(key, ensure_ascii=False)
 
 
 def value_text(value: Any) -> str:
+    """A value in TOML; long lists take one line an entry."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, Mapping):  # within a list: tables of their own are written by write_table
+    if isinstance(value, Mapping):  # in a list; other tables are written by write_table
         return "{ " + ", ".join(f"{key_text(k)} = {value_text(v)}" for k, v in value.items()) + " }"
     if isinstance(value, list | tuple):
         items = [value_text(item) for item in value]

@@ -1,1 +1,1 @@
-"""The weights that a run begins with."""
+"""Initial weights of a run: its own for resuming, or those of checkpoints."""

@@ -1,4 +1,4 @@
-"""A model of sound classes that goes on with more of them: a row of its classifier for each, "other" last."""
+"""Extending the classifier of a model of sound classes: a row for each class, "other" last."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from torch import Tensor
 from ..config import TrainConfig, start_folders
 
 ROWS = "class_logits"  # the classifier of separation/models/class_unet.py
-NEW_ODDS = (
-    0.05  # of a new class against "other" at first: it has to earn what it takes from the old ones
-)
+NEW_ODDS = 0.05  # initial odds of a new class against "other", so that it takes little from the old ones
 
 
 def starting_classes(config: TrainConfig) -> tuple[str, ...]:
-    """The classes of the model that a run begins with; none where it begins with none, or one without."""
+    """The sound classes of the model that a run starts from; empty if there is none or it has no classes."""
     for folder in start_folders(config):
         if classes := classes_of(folder):
             return classes
@@ -27,6 +25,7 @@ def starting_classes(config: TrainConfig) -> tuple[str, ...]:
 
 
 def classes_of(folder: Path) -> tuple[str, ...]:
+    """The sound classes of a checkpoint's separator; empty if it has none or cannot be read."""
     try:
         content = json.loads((folder / "config.json").read_text("utf-8"))
         return tuple(content["separator"]["config"].get("classes") or ())
@@ -34,14 +33,19 @@ def classes_of(folder: Path) -> tuple[str, ...]:
         return ()
 
 
-def regrown(stored: dict[str, Tensor], old: Sequence[str], new: Sequence[str]) -> dict[str, Tensor]:
-    """The weights with a row for each of the new classes: old rows stay what they are, that of a class which
-    is new starts as that of "other", less sure by NEW_ODDS. ValueError where an old class is gone."""
-    if gone := [name for name in old if name not in new]:
-        raise ValueError(f"train.start_from knows {gone[0]!r}, which the new model would forget")
-    places = {name: row for row, name in enumerate(old)}
-    rows = torch.tensor([places.get(name, len(old)) for name in [*new, ""]])
-    fresh = torch.tensor([name not in places for name in new] + [False])
+def with_class_rows(
+    stored: dict[str, Tensor], old: Sequence[str], new: Sequence[str]
+) -> dict[str, Tensor]:
+    """The weights with a classifier row for each of the new classes, which contain the old ones.
+
+    Old rows are copied; the row of an added class starts as that of "other", with its odds times NEW_ODDS.
+    Raises ValueError if an old class is missing from the new ones.
+    """
+    if missing := [name for name in old if name not in new]:
+        raise ValueError(f"train.start_from knows {missing[0]!r}, which the new model would forget")
+    row_of = {name: row for row, name in enumerate(old)}
+    rows = torch.tensor([row_of.get(name, len(old)) for name in [*new, ""]])
+    fresh = torch.tensor([name not in row_of for name in new] + [False])
     result = dict(stored)
     for key in (f"{ROWS}.weight", f"{ROWS}.bias"):
         result[key] = stored[key][rows]

@@ -1,4 +1,4 @@
-"""The weights that a run begins with: its own of before, or those of checkpoints."""
+"""Weights that a run starts with: its own when it is resumed, or those of checkpoints."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from ..config import TrainConfig, start_folders
 from ..output.state import Ema, load_state
 from ..tasks.interface import Task
 from ..tasks.phrase_book import restore
-from .class_rows import regrown, starting_classes
+from .class_rows import starting_classes, with_class_rows
 
-SHARED = ("mel", "vae", "vocoder")  # settings that weights of a codec mean nothing without
+SHARED = ("mel", "vae", "vocoder")  # settings that a codec's weights depend on beyond their shapes
 
 
 def resume(results: Results, seed: int, task: Task, ema: Ema) -> dict[str, Any] | None:
-    """Put the weights of the folder's run in place; its state, or None where no run has begun."""
+    """Load the weights of the run in the folder; returns its state, or None if no run has begun.
+
+    Raises ValueError for a run with another seed or of another model.
+    """
     out, state = results.folder, load_state(results)
     if state is None:
         return None
@@ -39,14 +42,16 @@ def resume(results: Results, seed: int, task: Task, ema: Ema) -> dict[str, Any] 
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise ValueError(
-            f"{out} holds a run of another {spelt(task.part)} ({reason}); choose another folder"
+            f"{out} holds a run of another {in_words(task.part)} ({reason}); choose another folder"
         ) from error
     return state
 
 
 def start(config: TrainConfig, task: Task, ema: Ema) -> None:
-    """Begin with the weights of checkpoint folders, or with those of some of their parts, as "codec"; of the
-    last folder that holds them. ValueError where they are another model's."""
+    """Load the weights of train.start_from, or those of train.start_parts, into the model and its average.
+
+    Of several folders the last one that has a weight provides it. Raises ValueError for another model's.
+    """
     stored = starting_weights(config, task)
     try:
         task.load(task.model, stored)
@@ -54,20 +59,20 @@ def start(config: TrainConfig, task: Task, ema: Ema) -> None:
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise ValueError(
-            f"train.start_from {named(start_folders(config))}: another {spelt(task.part)} ({reason})"
+            f"train.start_from {joined(start_folders(config))}: another {in_words(task.part)} ({reason})"
         ) from error
 
 
 def starting_weights(config: TrainConfig, task: Task) -> dict[str, Tensor]:
-    """As the task's model loads them."""
+    """The initial weights by the names that the task's checkpoint has; ValueError if parts are missing."""
     folders = start_folders(config)
     stored: dict[str, Tensor] = {}
     for folder in folders:
         check_settings(folder, task)
         stored |= read_weights(folder / "model.safetensors")
-    old, new = starting_classes(config), getattr(task.model.config, "classes", ())
-    if old and new and old != tuple(new):
-        stored = regrown(stored, old, new)
+    old, new = starting_classes(config), task.class_rows(task.model)
+    if old and new and old != new:
+        stored = with_class_rows(stored, old, new)
     if config.start_widened:
         stored = widened(task.weights(task.model), stored)
     if config.start_into:
@@ -79,10 +84,11 @@ def starting_weights(config: TrainConfig, task: Task) -> dict[str, Tensor]:
 
 
 def widened(fresh: dict[str, Tensor], stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a network as wide as `fresh` or wider that begins by computing what `stored` does.
+    """Initial weights of a wider network, `fresh`, that computes at first what `stored` computes.
 
-    Tensors of one name and rank share their first rows and columns; what a kernel's old outputs take from new
-    inputs is zero, and new outputs stay as initialised (Chen, Goodfellow and Shlens, "Net2Net", 2016).
+    Tensors of the same name and rank get the stored values in their first rows and columns; weights from added
+    inputs to old outputs are zero, and added outputs keep their initial values. After Chen, Goodfellow and
+    Shlens, "Net2Net" (2016).
     """
     result = dict(fresh)
     for key, old in stored.items():
@@ -100,41 +106,43 @@ def widened(fresh: dict[str, Tensor], stored: dict[str, Tensor]) -> dict[str, Te
 def parts_of(
     stored: dict[str, Tensor], parts: Sequence[str], task: Task, folders: Sequence[Path]
 ) -> dict[str, Tensor]:
-    """The weights of these parts, all that the model has of each."""
+    """The weights of these parts; ValueError if the folders lack one, or any weight that the model needs of it."""
     chosen: dict[str, Tensor] = {}
     for part in parts:
-        own = {key: value for key, value in stored.items() if f"{key}.".startswith(f"{part}.")}
-        if not own:
-            raise ValueError(f"train.start_parts: {named(folders)} has no part {part!r}")
+        weights = {key: value for key, value in stored.items() if f"{key}.".startswith(f"{part}.")}
+        if not weights:
+            raise ValueError(f"train.start_parts: {joined(folders)} has no part {part!r}")
         needed = [key for key in task.weights(task.model) if f"{key}.".startswith(f"{part}.")]
-        if lacking := [key for key in needed if key not in own]:
+        if missing := [key for key in needed if key not in weights]:
             raise ValueError(
-                f"train.start_parts: {named(folders)} lacks {lacking[0]} of part {part!r}; "
+                f"train.start_parts: {joined(folders)} lacks {missing[0]} of part {part!r}; "
                 "name a checkpoint in train.start_from that has it"
             )
-        chosen |= own
+        chosen |= weights
     return chosen
 
 
 def check_settings(folder: Path, task: Task) -> None:
-    """Weights of the same shapes would load, and mean other sounds."""
+    """Raise ValueError if a checkpoint's SHARED settings differ: its weights would load, but not work."""
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"train.start_from: {folder} is not a checkpoint folder")
-    ours = json.loads(json.dumps(dataclasses.asdict(task.model.config)))
+    config = json.loads(json.dumps(dataclasses.asdict(task.model.config)))
     for table in json.loads(path.read_text("utf-8")).values():
-        theirs = table.get("config", {}) if isinstance(table, dict) else {}
+        stored = table.get("config", {}) if isinstance(table, dict) else {}
         for name in SHARED:
-            if name in ours and name in theirs and ours[name] != theirs[name]:
+            if name in config and name in stored and config[name] != stored[name]:
                 raise ValueError(
-                    f"train.start_from: {folder} was made with {name} {theirs[name]}, not "
-                    f"{ours[name]}; give [{task.part}.{name}] the same settings"
+                    f"train.start_from: {folder} was made with {name} {stored[name]}, not "
+                    f"{config[name]}; give [{task.part}.{name}] the same settings"
                 )
 
 
-def named(folders: Sequence[Path]) -> str:
+def joined(folders: Sequence[Path]) -> str:
+    """The folders, separated by commas."""
     return ", ".join(map(str, folders))
 
 
-def spelt(part: str) -> str:
+def in_words(part: str) -> str:
+    """The part's name for messages."""
     return part.replace("_", " ")

@@ -1,4 +1,4 @@
-"""A picture of a run's log."""
+"""Plots of a run's log."""
 
 from pathlib import Path
 
@@ -6,7 +6,10 @@ from .log import read_log
 
 
 def plot_curves(log: Path, picture: Path) -> None:
-    """Every quantity of log.jsonl against the step, one panel each, as PNG."""
+    """Write a PNG that plots every quantity of log.jsonl against the step, a panel for each.
+
+    Writes nothing for an empty log.
+    """
     import matplotlib
 
     matplotlib.use("Agg")

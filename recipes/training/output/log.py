@@ -1,4 +1,4 @@
-"""What a run says while it goes: one line an entry on the terminal and in log.jsonl."""
+"""The log of a run: one line for each entry, on the terminal and in log.jsonl."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RECIPE = "recipe.json"
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Its entries, each with a step; half a line, as a killed run leaves, is none."""
+    """The entries of a log, each with a step; incomplete lines, as a killed run leaves, are skipped."""
     entries = []
     for line in path.read_text("utf-8", "replace").splitlines() if path.is_file() else ():
         try:
@@ -29,7 +29,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def settings_before(results: Results) -> dict[str, Any] | None:
-    """The recipe of the run that is continued, as its folder has it."""
+    """The recipe stored in the folder of the run that is resumed; None if there is none."""
     try:
         content: dict[str, Any] = json.loads((results.folder / RECIPE).read_text("utf-8"))
     except (OSError, ValueError):
@@ -38,27 +38,28 @@ def settings_before(results: Results) -> dict[str, Any] | None:
 
 
 def differing(old: Any, new: Any, name: str = "") -> dict[str, list[Any]]:
-    """Dotted names of what differs between two recipes, each with [old, new]; the card counts for nothing."""
+    """Settings that differ between two recipes: dotted names with [old, new]. The card is not compared."""
     if old is None or name == "card":
         return {}
     if isinstance(old, dict) and isinstance(new, dict):
-        found: dict[str, list[Any]] = {}
+        changes: dict[str, list[Any]] = {}
         for key in sorted(old.keys() | new.keys()):
             below = f"{name}.{key}" if name else key
             if key not in old or key not in new:
                 if below != "card":
-                    found[below] = [old.get(key), new.get(key)]
+                    changes[below] = [old.get(key), new.get(key)]
             else:
-                found |= differing(old[key], new[key], below)
-        return found
+                changes |= differing(old[key], new[key], below)
+        return changes
     same = json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
     return {} if same else {name: [old, new]}
 
 
 class RunLog:
-    """log.jsonl, one line an entry; lines after the resumed step are dropped, they will come again.
+    """Writes log.jsonl, one JSON object a line, and the recipe; entries after a resumed step are removed.
 
-    What of the settings changed where a run was continued is an entry "changed" of that step.
+    Settings that changed when a run was resumed are an entry "changed" at that step. active: False on all
+    devices but the first, which then writes nothing.
     """
 
     def __init__(self, results: Results, content: dict[str, Any], step: int, active: bool) -> None:
@@ -72,34 +73,36 @@ class RunLog:
             return
         results.grow(self.path.name)
         entries = [entry for entry in read_log(self.path) if entry["step"] <= step]
-        kept = "".join(json.dumps(entry) + "\n" for entry in entries)
-        write_atomically(self.path, lambda temporary: temporary.write_text(kept))
+        lines = "".join(json.dumps(entry) + "\n" for entry in entries)
+        write_atomically(self.path, lambda temporary: temporary.write_text(lines))
         self.changes = [entry for entry in entries if "changed" in entry]
         if step and (changed := differing(settings_before(results), content)):
             self.changes.append({"step": step, "changed": changed})
             with self.path.open("a") as file:
                 file.write(json.dumps(self.changes[-1]) + "\n")
-            told = ", ".join(f"{key} was {old}, is {new}" for key, (old, new) in changed.items())
-            self.say(step, f"continued with other settings: {told}")
+            listed = ", ".join(f"{key} was {old}, is {new}" for key, (old, new) in changed.items())
+            self.say(step, f"continued with other settings: {listed}")
         results.write_text(RECIPE, json.dumps(content, indent=1) + "\n")
 
     def collect(self, terms: dict[str, float]) -> None:
+        """Add one step's loss terms to the means of the next entry; NaN and infinity are left out."""
         self.num_steps += 1
         for name, value in terms.items():
             if math.isfinite(value):
                 self.pending.setdefault(name, []).append(value)
 
     def write(self, step: int, steps: int, lr: float) -> None:
-        """Means since the last entry, and the pace."""
+        """Write an entry: means of the terms since the last one, learning rate, seconds per step."""
         seconds = (time.monotonic() - self.since) / max(1, self.num_steps)
         means = {name: sum(values) / len(values) for name, values in self.pending.items()}
         self.pending, self.since, self.num_steps = {}, time.monotonic(), 0
         self.note(step, {**means, "lr": lr, "seconds_per_step": seconds})
         if self.active and sys.stderr.isatty():
-            left = (steps - step) * seconds / 60
-            print(f"  {step}/{steps} steps, {left:.0f} min left", file=sys.stderr)
+            minutes_left = (steps - step) * seconds / 60
+            print(f"  {step}/{steps} steps, {minutes_left:.0f} min left", file=sys.stderr)
 
     def note(self, step: int, values: dict[str, float]) -> None:
+        """Write an entry with these values."""
         if not self.active:
             return
         rounded = {name: round(value, 6) for name, value in values.items()}
@@ -109,5 +112,6 @@ class RunLog:
         print(f"step {step}: {shown}", flush=True)
 
     def say(self, step: int, text: str) -> None:
+        """Print a message on standard error."""
         if self.active:
             print(f"step {step}: {text}", file=sys.stderr, flush=True)

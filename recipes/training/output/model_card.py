@@ -1,4 +1,4 @@
-"""The model card that goes with every checkpoint."""
+"""The model card of a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from ..config import Recipe
 
 
 def model_card(description: dict[str, Any], recipe: Recipe) -> str:
-    """Markdown: what the model is, what it knows, how to use it, how it was made, on whose recordings."""
+    """Markdown with the hub's header: the model, its classes, usage, data, scores, limits, attribution, citation.
+
+    description: the checkpoint's config.json.
+    """
     model, provenance = description[recipe.part], description["provenance"]
     queried = ""
     if encoder := description.get("encoder"):
@@ -52,12 +55,12 @@ def model_card(description: dict[str, Any], recipe: Recipe) -> str:
 
 
 def licence_id(text: str) -> str:
-    """The identifier with which a licence's description begins, as Apache-2.0 in 'Apache-2.0, as qsep'."""
+    """The SPDX identifier, in lower case, that a licence's text begins with: "Apache-2.0, as qsep" has apache-2.0."""
     return text.strip().partition(",")[0].partition(" ")[0].strip(".;").lower()
 
 
 def attribution(folder: Path, split: str) -> list[str]:
-    """A line for each author and licence with the pages of the recordings, from folder/clips.csv."""
+    """A line for each author and licence with the recordings' pages, from folder/clips.csv."""
     works: dict[tuple[str, str], list[str]] = {}
     with (folder / "clips.csv").open(newline="") as file:
         for row in csv.DictReader(file):

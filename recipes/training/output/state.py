@@ -1,4 +1,4 @@
-"""Everything a run needs to go on exactly where it was: training.pt, and the one before it."""
+"""State for resuming a run exactly: training.pt, and the previous one as a fallback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEYS = {"step", "seed", "model", "ema", "optimizer"}
 class Ema:
     """Exponential moving average of a model's weights; buffers (batch statistics) are copied.
 
-    The average starts as the plain mean over the first steps: decay min(ema_decay, step / (step + 9)).
+    The decay at a step is min(decay, step / (step + 9)), so that the first steps are soon forgotten.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -33,6 +33,7 @@ class Ema:
 
     @torch.no_grad()  # averages are not trained
     def update(self, model: nn.Module, step: int) -> None:
+        """Include the model's weights after this step, and copy its buffers."""
         decay = min(self.decay, step / (step + 9))
         averages: list[Tensor] = list(self.model.parameters())
         weights: list[Tensor] = list(model.parameters())
@@ -41,13 +42,13 @@ class Ema:
             average.copy_(buffer)
 
     def restore_buffers(self, model: nn.Module) -> None:
-        """Undo what a step that was skipped did to the batch statistics: they may hold NaN."""
+        """Restore the model's batch statistics after a skipped step, which may have left NaN in them."""
         for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             buffer.copy_(average)
 
 
 def save_state(results: Results, state: dict[str, Any]) -> None:
-    """training.pt in the run's folder, atomically; the last good one stays as training.previous.pt."""
+    """Write training.pt in the run's folder, atomically; the previous one becomes training.previous.pt."""
 
     def write(temporary: Path) -> None:
         with explained(results.folder / NEWEST):
@@ -62,7 +63,7 @@ def save_state(results: Results, state: dict[str, Any]) -> None:
 
 
 def load_state(results: Results) -> dict[str, Any] | None:
-    """The newest state whose checksum is right, None when there is none; ValueError if all are damaged."""
+    """The newest state with a valid checksum, None if there is none; ValueError if all are damaged."""
     damaged: list[str] = []
     for name in (NEWEST, BEFORE):
         path = results.folder / name
@@ -70,18 +71,16 @@ def load_state(results: Results) -> dict[str, Any] | None:
             continue
         try:
             if not results.is_ours(name):
-                raise ValueError("its checksum is not the one that was listed")
+                raise ValueError("its checksum does not match")
             state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-            if lacking := KEYS - state.keys():
-                raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
-            for (
-                other
-            ) in damaged:  # out of the way, and there for whoever wants to know what happened
+            if missing := KEYS - state.keys():
+                raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+            for other in damaged:  # kept for inspection under another name
                 os.replace(results.folder / other, results.folder / f"{other}.damaged")
             return state
-        except Exception as error:  # whatever damage makes of it
+        except Exception as error:  # damaged files raise errors of many kinds
             reason = str(error).partition("\n")[0]
-            log.warning("%s is damaged (%s); trying the one before", path, reason)
+            log.warning("%s is damaged (%s); trying the previous one", path, reason)
             damaged.append(name)
     if damaged:
         raise ValueError(

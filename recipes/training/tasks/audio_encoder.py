@@ -1,4 +1,4 @@
-"""To put text and sound into one space: the task of queries/encoders/joint.py."""
+"""Training of an encoder of text and sound in one space, queries/encoders/joint.py."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from ...data.wording import PhraseBook
 from ..config import Recipe, model_settings
 from ..query_batch import encode_batch
 from .interface import Discriminator, Task
-from .phrase_book import teach
+from .phrase_book import store_phrases
 
 KIND = "joint"
 TEXT_NOISE = 0.3  # norm of the noise on unit-norm sentence embeddings in training
 
 
 def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> JointTask:
+    """The task of a recipe; the encoder's embeddings of text are the network's input."""
     config = model_settings(recipe, KIND, NetworkConfig, text_dim=encoder.dim)
     torch.manual_seed(recipe.train.seed)
     model = JointModel(config, len(book.names), len(book.concepts()[0]))
-    teach(model.reader, book, encoder)
+    store_phrases(model.reader, book, encoder)
     return JointTask(model)
 
 
 class JointModel(nn.Module):
-    """The network, and the reader of a phrase book, which says which wordings mean the same."""
+    """The network, and a phrase book's reader, which tells which wordings mean the same sound."""
 
     def __init__(self, config: NetworkConfig, num_concepts: int, num_phrases: int) -> None:
         super().__init__()
@@ -43,7 +44,7 @@ class JointModel(nn.Module):
         self.reader = ConceptReader(config.text_dim, num_concepts, num_phrases)
 
     def kinds(self) -> Tensor:
-        """(num_concepts, dim): the mean of each kind's phrases in the common space."""
+        """Unit vectors (num_concepts, dim): the mean of each kind's phrases in the joint space."""
         vectors = self.network.text(self.reader.phrases.float())
         means = [
             vectors[self.reader.concepts == concept].mean(dim=0)
@@ -53,8 +54,10 @@ class JointModel(nn.Module):
 
 
 class JointTask(Task):
-    """Pulls the sources of all mixtures of a batch to their wordings and away from others'; two dogs are
-    not told apart."""
+    """Contrastive training: sources near their wordings, away from wordings of other sounds in the batch.
+
+    Wordings of the same sound are no negatives of each other.
+    """
 
     part, kind = "audio_encoder", KIND
     discriminator: Discriminator | None = None
@@ -70,10 +73,10 @@ class JointTask(Task):
         generator: torch.Generator,
         discriminator: Any,
     ) -> LossOutput:
-        """queries.pooled: (b, s, text_dim); slots whose source is silent are left out."""
-        heard = batch.sources.abs().amax(dim=(-2, -1)) > 0
-        pooled = queries.pooled[heard]
-        audio = model.network.audio(batch.sources[heard].mean(dim=1))
+        """The contrastive loss, see Task.loss; queries.pooled: (b, s, text_dim). Silent sources are left out."""
+        audible = batch.sources.abs().amax(dim=(-2, -1)) > 0
+        pooled = queries.pooled[audible]
+        audio = model.network.audio(batch.sources[audible].mean(dim=1))
         text = model.network.text(disturb(pooled, TEXT_NOISE, generator))
         concepts = model.reader(pooled)
         loss = soft_contrastive_loss(audio, text, concepts @ concepts.T, model.network.scale())
@@ -83,24 +86,27 @@ class JointTask(Task):
     def score(
         self, model: JointModel, encoder: QueryEncoder, data: Mixtures, num_items: int
     ) -> dict[str, float]:
-        """Zero-shot accuracy: how many sources lie nearest to the centre of their own kind's phrases."""
+        """Zero-shot accuracy in [0, 1]: the share of sources nearest to the mean of their kind's phrases."""
         device = model.reader.phrases.device
         kinds = model.kinds()
-        right: list[Tensor] = []
+        correct: list[Tensor] = []
         for draw in range(num_items):
             batch = data.collate([data[draw]])
-            heard = batch.sources.abs().amax(dim=(-2, -1)) > 0
-            pooled = encode_batch(encoder, batch.queries).pooled[heard].to(device)
+            audible = batch.sources.abs().amax(dim=(-2, -1)) > 0
+            pooled = encode_batch(encoder, batch.queries).pooled[audible].to(device)
             truth = model.reader(pooled)[:, :-1].argmax(dim=-1)
-            audio = model.network.audio(batch.sources[heard].mean(dim=1).to(device))
-            right.append((audio @ kinds.T).argmax(dim=-1) == truth)
-        return {"accuracy": torch.cat(right).float().mean().item()}
+            audio = model.network.audio(batch.sources[audible].mean(dim=1).to(device))
+            correct.append((audio @ kinds.T).argmax(dim=-1) == truth)
+        return {"accuracy": torch.cat(correct).float().mean().item()}
 
     def weights(self, model: JointModel) -> dict[str, Tensor]:
+        """The network's weights, without the phrase book."""
         return model.network.state_dict()
 
     def phrase_book(self, model: JointModel) -> nn.Module | None:
+        """The model's reader."""
         return model.reader
 
     def load(self, model: JointModel, weights: dict[str, Tensor]) -> None:
+        """Load the network's weights."""
         model.network.load_state_dict(weights)

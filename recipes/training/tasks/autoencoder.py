@@ -1,8 +1,8 @@
-"""To write log-mel spectrograms as latents: the autoencoder of FlowSep (separation/networks/mel/vae.py).
+"""Training of FlowSep's variational autoencoder of log-mel spectrograms (separation/networks/mel/vae.py).
 
-Laplace reconstruction, divergence from the standard normal distribution, and a discriminator of patches whose
-weight follows the gradients: Rombach et al. (2022), appendix G; Liu et al., "AudioLDM" (2023).
-Their perceptual loss, by a network that knows photographs, is left out.
+Laplace reconstruction loss, KL divergence from the standard normal distribution, and a patch discriminator
+whose weight follows the ratio of gradients: Rombach et al. (2022), appendix G; Liu et al., "AudioLDM" (2023).
+Their perceptual loss, by a network trained on photographs, is left out.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ from .interface import Discriminator, Task
 from .waveforms import draw_waveforms
 
 KIND = "mel_vae"
-PREFIX, SCALE = "codec.vae.", "codec.scale"  # of its weights in FlowSep
+PREFIX, SCALE = "codec.vae.", "codec.scale"  # names of its weights in FlowSep
 
 
 @configuration
 class Config:
-    """mel, vae: as FlowSep's. kl_weight: of the divergence. discriminator_weight: of the adversarial loss,
-    times the ratio of gradients at the last layer, from step discriminator_start on.
-    learn_scale: whether the errors' width is learned, or stays 1.
-    mixture_probability: how often a whole mixture is heard in place of one of its sources."""
+    """mel, vae: as FlowSep's. kl_weight: weight of the divergence. discriminator_weight: weight of the
+    adversarial loss, times the ratio of gradients at the last layer, from step discriminator_start on.
+    learn_scale: learn the scale of the Laplace distribution, else it stays 1. mixture_probability: how often the
+    input is a whole mixture instead of one of its sources.
+    """
 
     mel: MelConfig = field(default_factory=MelConfig)
     vae: VAEConfig = field(default_factory=VAEConfig)
@@ -50,13 +51,17 @@ class Config:
 
 
 def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> AutoencoderTask:
+    """The task of a recipe."""
     config = model_settings(recipe, KIND, Config)
     torch.manual_seed(recipe.train.seed)
     return AutoencoderTask(AutoencoderModel(config), PatchDiscriminator(config.discriminator))
 
 
 class AutoencoderModel(nn.Module):
-    """FlowSep's autoencoder with its front end: waveforms to log-mels and their reconstruction."""
+    """FlowSep's autoencoder with its front end, from waveforms to log-mel spectrograms.
+
+    Raises ValueError for a number of mel bands that the network cannot halve.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -69,14 +74,14 @@ class AutoencoderModel(nn.Module):
             )
 
     def log_mel(self, batch: MixtureBatch, generator: torch.Generator) -> Tensor:
-        """(b, 1, n, k), n the largest multiple of the network's stride that there is."""
+        """Log-mel spectrograms (b, 1, n, k), n rounded down to a multiple of the network's stride."""
         waveforms = draw_waveforms(batch, self.config.mixture_probability, generator)
         frames = clipped_log_mel(waveforms, self.config.mel)[:, None]
         return frames[:, :, : frames.shape[2] // self.vae.stride * self.vae.stride]
 
 
 class AutoencoderTask(Task):
-    """Trains the autoencoder against a discriminator of patches."""
+    """Trains the autoencoder with a patch discriminator."""
 
     part, kind = "autoencoder", KIND
 
@@ -94,6 +99,7 @@ class AutoencoderTask(Task):
         generator: torch.Generator,
         discriminator: PatchDiscriminator | None,
     ) -> LossOutput:
+        """The loss of the autoencoder, see Task.loss. Queries are not used."""
         config = model.config
         log_mel, made, divergence = reconstruct(model, batch, generator)
         error = laplace_loss(log_mel, made, model.log_scale)
@@ -110,7 +116,8 @@ class AutoencoderTask(Task):
     def discriminator_loss(
         self, discriminator: PatchDiscriminator, batch: MixtureBatch, generator: torch.Generator
     ) -> LossOutput:
-        with torch.no_grad():  # the discriminator alone learns from this
+        """The discriminator's hinge loss on real and reconstructed log-mels, (b,)."""
+        with torch.no_grad():  # no gradient for the autoencoder
             log_mel, made, _ = reconstruct(self.model, batch, generator)
         loss = hinge_discriminator(discriminator(log_mel), discriminator(made))
         return LossOutput(loss, {"discriminator": loss.detach()})
@@ -119,7 +126,7 @@ class AutoencoderTask(Task):
     def score(
         self, model: AutoencoderModel, encoder: QueryEncoder, data: Mixtures, num_items: int
     ) -> dict[str, float]:
-        """Mean absolute error of log-mels decoded from the latents' means, natural logarithms."""
+        """Mean absolute error of log-mels (natural logarithm) decoded from the posterior's mean."""
         device, generator = model.log_scale.device, torch.Generator().manual_seed(0)
         errors = []
         for draw in range(num_items):
@@ -129,11 +136,12 @@ class AutoencoderTask(Task):
         return {"validation_mel_l1": torch.stack(errors).mean().item()}
 
     def weights(self, model: AutoencoderModel) -> dict[str, Tensor]:
-        """As FlowSep names them; the latents' scale is unknown, so that it measures it."""
+        """Weights by FlowSep's names; a latent scale of 0 makes FlowSep measure it."""
         named = {PREFIX + key: value for key, value in model.vae.state_dict().items()}
         return named | {SCALE: torch.zeros(())}
 
     def load(self, model: AutoencoderModel, weights: dict[str, Tensor]) -> None:
+        """Load weights by FlowSep's names."""
         named = {key.removeprefix(PREFIX): weights[key] for key in weights if key != SCALE}
         model.vae.load_state_dict(named)
 
@@ -141,7 +149,7 @@ class AutoencoderTask(Task):
 def reconstruct(
     model: AutoencoderModel, batch: MixtureBatch, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-mels (b, 1, n, k), what becomes of them by way of a sampled latent, and the divergence (b,)."""
+    """Log-mels (b, 1, n, k), their reconstruction from a sampled latent, and the KL divergence (b,)."""
     log_mel = model.log_mel(batch, generator)
     posterior = model.vae.encode(log_mel)
     noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)

@@ -1,4 +1,4 @@
-"""What a recipe trains, as the one training loop sees it."""
+"""The contract between the training loop and what it trains."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ...data.mixtures.interface import Mixtures
 
 @dataclass(frozen=True)
 class Discriminator:
-    """What learns to tell what the model makes from what is real.
+    """A network trained to tell the model's output from real data.
 
-    start: the step from which it learns and counts. loss(network, batch, generator): of the network alone;
-    the model is not changed by it.
+    start: the step from which it is trained and its loss counts. loss(network, batch, generator): the network's
+    own loss, which does not change the model.
     """
 
     network: nn.Module
@@ -29,10 +29,11 @@ class Discriminator:
 
 
 class Task(Protocol):
-    """part: its table in recipes and checkpoints, as "separator"; kind: which of them it is.
+    """A part of a model and how it is trained. Tasks name this protocol as their parent.
 
-    model: what is trained and averaged, an nn.Module with its config and sample_rate; where the methods take
-    a model, it is this one or its average. discriminator: None where nothing judges it.
+    part: its table in recipes and checkpoints, as "separator"; kind: its kind there. model: the nn.Module that
+    is trained and averaged, with `config` and `sample_rate` in Hz; methods that take a model get this one or its
+    average. discriminator: None if there is none.
     """
 
     part: str
@@ -48,23 +49,30 @@ class Task(Protocol):
         generator: torch.Generator,
         discriminator: Any | None,
     ) -> LossOutput:
-        """discriminator: the discriminator's network, None before it counts."""
+        """The loss of the model on a batch: total and terms, each (b,).
+
+        queries.pooled: (b, s, d). discriminator: its network, None if there is none or it has not started.
+        """
         ...
 
     def score(
         self, model: Any, encoder: QueryEncoder, data: Mixtures, num_items: int
     ) -> dict[str, float]:
-        """What the model is worth on the first items of the validation data, by name."""
+        """Validation scores by name, over the first num_items of the data."""
         ...
 
     def weights(self, model: Any) -> dict[str, Tensor]:
-        """What its checkpoint holds, by the names there."""
+        """The model's weights by their names in a checkpoint."""
         ...
 
     def phrase_book(self, model: Any) -> nn.Module | None:
-        """The part of the model that holds the recipe's phrase book; most have none."""
+        """The module of the model that stores the recipe's phrase book; None for most."""
         return None
 
+    def class_rows(self, model: Any) -> tuple[str, ...]:
+        """The sound classes of the rows of the model's classifier, "other" last and unnamed; empty for most."""
+        return ()
+
     def load(self, model: Any, weights: dict[str, Tensor]) -> None:
-        """Put weights as `weights` gives them in place; RuntimeError where they do not fit."""
+        """Load weights named as in `weights`; RuntimeError if they do not fit."""
         ...

@@ -1,4 +1,4 @@
-"""The phrase book inside a model: it comes from the recipe, whatever weights the model is given."""
+"""The phrase book stored in a model: it comes from the recipe, not from checkpoints."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from qsep.separation.concepts import ConceptReader
 from ...data.wording import PhraseBook
 
 
-def teach(reader: ConceptReader, book: PhraseBook, encoder: QueryEncoder) -> None:
+def store_phrases(reader: ConceptReader, book: PhraseBook, encoder: QueryEncoder) -> None:
+    """Embed the book's phrases and store them in the model's reader."""
     texts, concepts = book.concepts()
     embeddings = encoder.encode([TextQuery(text) for text in texts]).pooled
     reader.learn(embeddings, torch.tensor(concepts))
 
 
 def restore(model: nn.Module, book: nn.Module | None, weights: dict[str, Tensor]) -> None:
-    """Load strictly, but for the phrase book, a part of the model, which may have grown since.
+    """Load weights strictly, except those of the phrase book, a module of the model, which keeps its own.
 
-    Raises RuntimeError for weights of another model.
+    The book may have more phrases than when the weights were saved. Raises RuntimeError for weights of
+    another model.
     """
-    kept = {
+    book_state = {
         f"{name}.{key}": value
         for name, part in model.named_modules()
         if book is not None and part is book
         for key, value in part.state_dict().items()
     }
-    model.load_state_dict(weights | kept)
+    model.load_state_dict(weights | book_state)

@@ -1,4 +1,4 @@
-"""To separate: the task of every file in separation/models."""
+"""Training of separators, every kind in separation/models."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from qsep.queries.cache import CachedEncoder
+from qsep.queries.encoders.phrase_book import Config as PhraseBookConfig
 from qsep.queries.interface import QueryEmbedding, QueryEncoder, SoundEncoder
-from qsep.separation.components import build_separator, setting_names
+from qsep.separation.components import QuerySettings, build_separator, with_query_settings
 from qsep.separation.interface import LossOutput, MixtureBatch
 
 from ...data.mixtures.constraints import conditioned
@@ -17,48 +18,45 @@ from ...data.mixtures.interface import Mixtures
 from ...data.wording import PhraseBook
 from ..config import Recipe
 from .interface import Discriminator, Task
-from .phrase_book import restore, teach
-from .retention import Retention, retained
+from .phrase_book import restore, store_phrases
+from .retention import Retention, retention_of
 from .validation import validate
 
 
 def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> SeparatorTask:
-    """One with a reader gets its phrase book here."""
+    """The task of a recipe: a new separator, with the recipe's phrases if it stores a phrase book.
+
+    Raises ValueError for settings that the separator does not have.
+    """
     settings = dict(recipe.model)
     kind = settings.pop("kind")
-    known, width = setting_names(kind), {"query_dim": encoder.dim}
-    taught = width | {"concepts": list(book.names), "num_phrases": len(book.concepts()[0])}
-    if (
-        "analysis" in known and "query_dim" not in known
-    ):  # a separator of its own, which reads the queries
-        settings["analysis"] = settings.get("analysis", {}) | taught
-    elif "classes" in known:
-        settings["classes"] = list(encoder.config.classes)
-    elif "concepts" in known:
-        settings |= taught
-    elif "query_dim" in known:
-        settings |= width
+    known = QuerySettings(
+        query_dim=encoder.dim,
+        classes=encoder.config.classes if isinstance(encoder.config, PhraseBookConfig) else (),
+        concepts=book.names,
+        num_phrases=len(book.concepts()[0]),
+    )
     torch.manual_seed(recipe.train.seed)
-    separator = build_separator(kind, settings)
+    separator = build_separator(kind, with_query_settings(kind, settings, known))
     if separator.phrase_book is not None:
-        teach(separator.phrase_book, book, encoder)
+        store_phrases(separator.phrase_book, book, encoder)
     original = encoder.encoder if isinstance(encoder, CachedEncoder) else encoder
     listener = original if isinstance(original, SoundEncoder) else None
     task = SeparatorTask(kind, separator, listener)
     if recipe.train.retain_weight:
-        task.retention = retained(task, recipe.train)
+        task.retention = retention_of(task, recipe.train)
     return task
 
 
 class SeparatorTask(Task):
-    """Trains a separator by the loss that it declares."""
+    """Trains a separator with its own loss."""
 
     part = "separator"
     discriminator: Discriminator | None = None
-    retention: Retention | None = None  # of what a model that goes on from another knows
+    retention: Retention | None = None  # of the classes of the model that it starts from
 
     def __init__(self, kind: str, model: Any, listener: SoundEncoder | None = None) -> None:
-        """listener: what tells what separated sounds sound like, to models that ask."""
+        """listener: the frozen encoder, if it also embeds sound, for losses that embed their estimates."""
         self.kind, self.model, self.listener = kind, model, listener
 
     def loss(
@@ -69,27 +67,37 @@ class SeparatorTask(Task):
         generator: torch.Generator,
         discriminator: Any,
     ) -> LossOutput:
-        model.listener = self.listener  # here, for averages of the model are made without
-        told = conditioned(queries, batch, model.capabilities, generator)
-        found: LossOutput = model.loss(batch, told, generator)
+        """The separator's loss, plus the retention loss if there is one; see Task.loss."""
+        model.listener = self.listener  # set here, so that averages of the model are made without it
+        constrained = conditioned(queries, batch, model.capabilities, generator)
+        output: LossOutput = model.loss(batch, constrained, generator)
         if self.retention is None:
-            return found
-        kept = self.retention(model, batch)
-        total = found.total + self.retention.weight * kept
-        return LossOutput(total, {**found.terms, "retention": kept.detach()})
+            return output
+        divergence = self.retention(model, batch)
+        total = output.total + self.retention.weight * divergence
+        return LossOutput(total, {**output.terms, "retention": divergence.detach()})
 
     def score(
         self, model: Any, encoder: QueryEncoder, data: Mixtures, num_items: int
     ) -> dict[str, float]:
+        """SI-SDR improvement and leakage on the validation mixtures, see `validate`."""
         return validate(model, encoder, data, num_items)
 
     def weights(self, model: Any) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = model.state_dict()
-        return found
+        """All weights of the separator."""
+        state: dict[str, Tensor] = model.state_dict()
+        return state
 
     def phrase_book(self, model: Any) -> nn.Module | None:
+        """The module that stores the separator's phrases, if it has one."""
         book: nn.Module | None = model.phrase_book
         return book
 
+    def class_rows(self, model: Any) -> tuple[str, ...]:
+        """The separator's classes; those that it knows by a phrase book have no rows."""
+        classes: tuple[str, ...] = model.classes if model.phrase_book is None else ()
+        return classes
+
     def load(self, model: Any, weights: dict[str, Tensor]) -> None:
+        """Load all weights but those of the phrase book, which keeps its own."""
         restore(model, self.phrase_book(model), weights)

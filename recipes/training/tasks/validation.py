@@ -1,4 +1,4 @@
-"""What a separator is worth on mixtures of sounds that it never learned from."""
+"""Validation scores of a separator on mixtures of held-out sounds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from ...data.mixtures.interface import Mixtures
 from ..query_batch import encode_batch
 
 
-@torch.no_grad()  # validation measures, it does not learn
+@torch.no_grad()  # measured, not trained
 def validate(
     separator: Any, encoder: QueryEncoder, data: Mixtures, num_items: int
 ) -> dict[str, float]:
-    """Mean SI-SDR improvement of present sounds; median level of absent ones under the mixture, dB."""
+    """Mean SI-SDR improvement in dB of present sounds; median level in dB, relative to the mixture, of absent ones.
+
+    The mixtures are items 0 to num_items - 1 of the data. Returns si_sdr_i, and absent_db if any query was absent.
+    """
     device = next(separator.parameters()).device
     improvements: list[float] = []
     leaks: list[float] = []

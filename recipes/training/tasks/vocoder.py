@@ -1,6 +1,6 @@
-"""To make waveforms of log-mel spectrograms: the vocoder of FlowSep (separation/networks/mel/bigvgan.py).
+"""Training of FlowSep's vocoder, BigVGAN (separation/networks/mel/bigvgan.py).
 
-Lee et al., "BigVGAN" (2023), sec. 2 and appendix A, after Kong et al., "HiFi-GAN" (2020), eq. 5 to 8.
+Lee et al., "BigVGAN" (2023), sec. 2 and appendix A, after Kong et al., "HiFi-GAN" (2020), eqs. 5 to 8.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ from .interface import Discriminator, Task
 from .waveforms import draw_waveforms
 
 KIND = "bigvgan"
-PREFIX = "codec.vocoder."  # of its weights in FlowSep
+PREFIX = "codec.vocoder."  # names of its weights in FlowSep
 
 
 @configuration
 class Config:
-    """mel, vocoder: as FlowSep's. mel_weight, feature_weight: of the log-mels' mean absolute error and of
-    feature matching, beside the discriminators. mixture_probability: as the autoencoder's."""
+    """mel, vocoder: as FlowSep's. mel_weight, feature_weight: weights of the log-mels' mean absolute error and of
+    feature matching, relative to the adversarial loss. mixture_probability: as the autoencoder's.
+    """
 
     mel: MelConfig = field(default_factory=MelConfig)
     vocoder: VocoderConfig = field(default_factory=VocoderConfig)
@@ -53,13 +54,17 @@ class Config:
 
 
 def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> VocoderTask:
+    """The task of a recipe."""
     config = model_settings(recipe, KIND, Config)
     torch.manual_seed(recipe.train.seed)
     return VocoderTask(VocoderModel(config), WaveDiscriminators(config.discriminator))
 
 
 class VocoderModel(nn.Module):
-    """FlowSep's vocoder with its front end: waveforms to log-mel spectrograms and back."""
+    """FlowSep's vocoder with its front end: waveforms to log-mel spectrograms and back.
+
+    Raises ValueError if the vocoder's rates do not make up the hop of the log-mels.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -72,7 +77,7 @@ class VocoderModel(nn.Module):
             )
 
     def forward(self, batch: MixtureBatch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Waveforms of whole frames, and what the vocoder makes of their log-mels: (b, t) each."""
+        """Waveforms cut to whole frames, and the vocoder's output for their log-mels, each (b, t)."""
         waveforms = draw_waveforms(batch, self.config.mixture_probability, generator)
         log_mel = clipped_log_mel(waveforms, self.config.mel)
         num_samples = log_mel.shape[1] * self.config.mel.hop_samples
@@ -80,13 +85,13 @@ class VocoderModel(nn.Module):
         return waveforms[:, :num_samples], made
 
     def mel_error(self, real: Tensor, made: Tensor) -> Tensor:
-        """(b,): mean absolute difference of log-mels."""
+        """Mean absolute difference of the log-mels of two waveforms (b, t): (b,)."""
         mels = [clipped_log_mel(waveform.float(), self.config.mel) for waveform in (real, made)]
         return (mels[0] - mels[1]).abs().mean(dim=(1, 2))
 
 
 class VocoderTask(Task):
-    """Trains the vocoder against discriminators of waveforms."""
+    """Trains the vocoder with discriminators of waveforms."""
 
     part, kind = "vocoder", KIND
 
@@ -104,16 +109,17 @@ class VocoderTask(Task):
         generator: torch.Generator,
         discriminator: WaveDiscriminators | None,
     ) -> LossOutput:
+        """The loss of the vocoder, see Task.loss. Queries are not used."""
         config = model.config
         real, made = model(batch, generator)
         error = model.mel_error(real, made)
         total, terms = config.mel_weight * error, {"mel_l1": error}
         if discriminator is not None:
-            with torch.no_grad():  # what is real is not to be learned
-                wanted = discriminator(real[:, None])
-            found = discriminator(made[:, None])
-            adversarial = sum_of([least_squares_made(scores) for scores in found.scores])
-            features = feature_distance(wanted.features, found.features)
+            with torch.no_grad():  # features of the real waveforms are constants here
+                real_output = discriminator(real[:, None])
+            made_output = discriminator(made[:, None])
+            adversarial = sum_of([least_squares_made(scores) for scores in made_output.scores])
+            features = feature_distance(real_output.features, made_output.features)
             total = total + adversarial + config.feature_weight * features
             terms |= {"adversarial": adversarial, "features": features}
         return LossOutput(total, {name: term.detach() for name, term in terms.items()})
@@ -121,7 +127,8 @@ class VocoderTask(Task):
     def discriminator_loss(
         self, discriminator: WaveDiscriminators, batch: MixtureBatch, generator: torch.Generator
     ) -> LossOutput:
-        with torch.no_grad():  # the discriminators alone learn from this
+        """The discriminators' least-squares loss on real and generated waveforms, (b,)."""
+        with torch.no_grad():  # no gradient for the vocoder
             real, made = self.model(batch, generator)
         pairs = zip(
             discriminator(real[:, None]).scores, discriminator(made[:, None]).scores, strict=True
@@ -133,7 +140,7 @@ class VocoderTask(Task):
     def score(
         self, model: VocoderModel, encoder: QueryEncoder, data: Mixtures, num_items: int
     ) -> dict[str, float]:
-        """Mean absolute error of the made waveforms' log-mels, natural logarithms."""
+        """Mean absolute error of the generated waveforms' log-mels (natural logarithm)."""
         device = next(model.parameters()).device
         generator = torch.Generator().manual_seed(0)
         errors = []
@@ -143,14 +150,15 @@ class VocoderTask(Task):
         return {"validation_mel_l1": torch.stack(errors).mean().item()}
 
     def weights(self, model: VocoderModel) -> dict[str, Tensor]:
-        """As FlowSep names them, without weight norm."""
+        """Weights by FlowSep's names, with weight norm removed."""
         return {PREFIX + key: value for key, value in plain_state(model.vocoder).items()}
 
     def load(self, model: VocoderModel, weights: dict[str, Tensor]) -> None:
+        """Load weights by FlowSep's names."""
         named = {key.removeprefix(PREFIX): value for key, value in weights.items()}
         load_plain(model.vocoder, named)
 
 
 def sum_of(losses: list[Tensor]) -> Tensor:
-    """Of one loss (b,) a discriminator, over the discriminators."""
+    """The sum of the losses (b,) of several discriminators: (b,)."""
     return torch.stack(losses).sum(dim=0)

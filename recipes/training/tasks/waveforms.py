@@ -1,4 +1,4 @@
-"""What an autoencoder or a vocoder hears of mixtures: single sounds, or at times the mixtures themselves."""
+"""Training waveforms of the autoencoder and the vocoder: single sources, or at times whole mixtures."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from qsep.separation.models.flowsep import PEAK
 def draw_waveforms(
     batch: MixtureBatch, mixture_probability: float, generator: torch.Generator
 ) -> Tensor:
-    """(b, t): one of the sounding sources of each mixture, or with this probability the mixture.
+    """For each mixture one of its sources that are not silent, or with mixture_probability the mixture: (b, t).
 
-    The mean of channels, without an offset, at the level where FlowSep separates: the mixture peaks at 0.5.
+    Mean of channels, without DC offset, scaled so that the mixture peaks at 0.5, as FlowSep's input.
     """
     draws = torch.rand(len(batch.ids), 2, generator=generator).tolist()
-    sounding = batch.sources.abs().amax(dim=(-2, -1)) > 0
+    audible = batch.sources.abs().amax(dim=(-2, -1)) > 0
     chosen = []
-    for item, (which, whether) in enumerate(draws):
-        places = sounding[item].nonzero()[:, 0].tolist()
-        if whether < mixture_probability or not places:
+    for item, (source_draw, mixture_draw) in enumerate(draws):
+        sources = audible[item].nonzero()[:, 0].tolist()
+        if mixture_draw < mixture_probability or not sources:
             chosen.append(batch.mixture[item])
         else:
-            chosen.append(batch.sources[item, places[int(which * len(places))]])
+            chosen.append(batch.sources[item, sources[int(source_draw * len(sources))]])
     waveforms = torch.stack(chosen).mean(dim=1)
     peaks = batch.mixture.abs().amax(dim=(-2, -1)).clamp_min(1e-8)
     return (waveforms - waveforms.mean(dim=-1, keepdim=True)) * (PEAK / peaks)[:, None]
