@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import reprlib
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from types import ModuleType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -88,6 +88,40 @@ def build_separator(kind: str, settings: dict[str, Any]) -> Any:
 def setting_names(kind: str) -> set[str]:
     """Names of the settings of a separator."""
     return {item.name for item in fields(load_component(qsep.separation.models, kind).Config)}
+
+
+@dataclass(frozen=True)
+class QuerySettings:
+    """Settings of a separator that follow from the query encoder and the phrase book that it is trained with.
+
+    A separator's Config takes those that it, or a Config nested in it, declares as fields of these names.
+    query_dim: width of the embeddings. classes: sound classes whose degrees the embeddings are. concepts:
+    names in the phrase book; num_phrases: number of its phrases.
+    """
+
+    query_dim: int
+    classes: tuple[str, ...]
+    concepts: tuple[str, ...]
+    num_phrases: int
+
+
+def with_query_settings(
+    kind: str, settings: dict[str, Any], known: QuerySettings
+) -> dict[str, Any]:
+    """The settings of a separator with those of `known` that its Config declares."""
+    config_class = load_component(qsep.separation.models, kind).Config
+    return _completed(config_class, settings, asdict(known))
+
+
+def _completed(
+    config_class: Any, settings: dict[str, Any], known: dict[str, Any]
+) -> dict[str, Any]:
+    hints = get_type_hints(config_class)
+    result = settings | {name: known[name] for name in hints if name in known}
+    for name, hint in hints.items():
+        if is_dataclass(hint) and (nested := _completed(hint, settings.get(name, {}), known)):
+            result[name] = nested
+    return result
 
 
 def build_encoder(kind: str, settings: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from qsep.recipes.demo.make_scene import (
-    PLACES,
+    PLACEMENTS,
     SAMPLE_RATE,
     SCENE_FILE,
     SCENE_KINDS,
@@ -45,7 +45,7 @@ def test_a_part_does_not_depend_on_the_others() -> None:
     np.testing.assert_array_equal(alone, parts(8000, 1, ["rain", "flute"])["flute"])
 
 
-@pytest.mark.parametrize("kind", sorted(PLACES.keys() - {"speech"}))
+@pytest.mark.parametrize("kind", sorted(PLACEMENTS.keys() - {"speech"}))
 def test_every_candidate_for_the_scene_is_heard_without_clipping(kind: str) -> None:
     waveform = parts(kinds=[kind])[kind]
     assert 0.01 < np.abs(waveform).max() < 0.7
@@ -53,7 +53,9 @@ def test_every_candidate_for_the_scene_is_heard_without_clipping(kind: str) -> N
 
 def test_panning_to_the_left_makes_the_left_channel_louder() -> None:
     clock = parts(kinds=["clock_tick"])["clock_tick"]
-    assert PLACES["clock_tick"].pan == -0.6  # (1 - 0.6) 45 degrees: tan(18 degrees) ** 2 = 0.106
+    assert (
+        PLACEMENTS["clock_tick"].pan == -0.6
+    )  # (1 - 0.6) 45 degrees: tan(18 degrees) ** 2 = 0.106
     assert (clock[1] ** 2).sum() / (clock[0] ** 2).sum() == pytest.approx(0.1056, abs=1e-3)
 
 

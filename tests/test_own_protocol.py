@@ -64,7 +64,7 @@ def test_held_out_wordings_are_those_that_somebody_wrote(data: Path) -> None:
     (data / "wordings.toml").write_text(text)
     asked = load(data, condition="wordings").item_queries
     assert [a.query for a in asked if a.label == "dog"] == ["woof", "him", "woof"]
-    with pytest.raises(ValueError, match="no phrases for sounds that are none of its labels"):
+    with pytest.raises(ValueError, match="no phrases for sounds outside its labels"):
         load(data, condition="absent-wordings")
 
 

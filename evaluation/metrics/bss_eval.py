@@ -104,7 +104,7 @@ def _checked(references: Any, estimates: Any, num_taps: int) -> tuple[Array, Arr
     ]
     if pair[0].shape != pair[1].shape or 0 in pair[0].shape[-3:]:
         raise ValueError(
-            f"expected references and estimates of the same shape, (s, t) or (..., s, t, c), not empty; "
+            f"expected references and estimates of one shape, (s, t) or (..., s, t, c), nothing empty; "
             f"got {np.shape(references)} and {np.shape(estimates)}"
         )
     if not (np.isfinite(pair[0]).all() and np.isfinite(pair[1]).all()):

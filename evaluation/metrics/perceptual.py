@@ -79,7 +79,7 @@ def frechet_distance(first: Any, second: Any) -> float:
     sets = [np.asarray(vectors, dtype=np.float64) for vectors in (first, second)]
     if any(v.ndim != 2 or len(v) < 2 for v in sets) or sets[0].shape[1] != sets[1].shape[1]:
         raise ValueError(
-            f"expected two sets of at least 2 embeddings (n, d) of the same width; "
+            f"expected two sets of at least 2 embeddings (n, d) of one width; "
             f"got {sets[0].shape} and {sets[1].shape}"
         )
     means = [v.mean(axis=0) for v in sets]

@@ -88,7 +88,7 @@ def float64_pair(estimate: Any, reference: Any) -> tuple[Tensor, Tensor]:
     second = torch.as_tensor(reference, dtype=torch.float64, device="cpu")
     if first.shape != second.shape or first.ndim == 0 or first.shape[-1] == 0:
         raise ValueError(
-            f"expected two waveforms of the same shape (..., t), t >= 1; "
+            f"expected two waveforms of one shape (..., t), t >= 1; "
             f"got {tuple(first.shape)} and {tuple(second.shape)}"
         )
     return first, second

@@ -1,1 +1,1 @@
-"""The demo's scene and the script that made it."""
+"""The demo's scene, the script that makes it, and the scores of its results."""

@@ -1,8 +1,8 @@
-"""What there is to hear in the results of `make demo`, how good they are, and a picture of them.
+"""Results of `make demo`: what each should sound like, its SDR, and spectrograms.
 
     python -m qsep.recipes.demo.listen [FOLDER]
 
-The scene is a sum of parts: rain and flute are synthesised again, and the speech is what remains.
+The scene is a sum of parts: rain and flute are synthesised again, and speech is the difference.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ Waveform = NDArray[np.float64]
 
 FFT_SAMPLES = 2048
 PICTURE = "spectrograms.png"
-QUALITY = (  # from so many dB of SDR on
+QUALITY = (  # minimum SDR in dB
     (15.0, "very good"),
     (8.0, "good"),
-    (3.0, "fair: some of the other sounds is left"),
+    (3.0, "fair: some of the other sounds remains"),
 )
 POOR = "poor"
 
 
 @dataclass(frozen=True)
 class Expected:
-    """A query of the demo, the part of the scene that it names, and how that sounds."""
+    """A query of the demo, the part of the scene that it names, and what that sounds like."""
 
     query: str
     kind: str
@@ -51,25 +51,27 @@ EXPECTED = (
 
 
 def scene_parts() -> tuple[Waveform, dict[str, Waveform], int]:
-    """The scene (2, t), its parts of that shape, which sum to it, and its sample rate in Hz."""
+    """The scene (2, t), its parts (2, t) by kind, which sum to it, and the sample rate in Hz."""
     scene, sample_rate = soundfile.read(SCENE_FILE, always_2d=True)
-    made = parts(sample_rate, kinds=("rain", "flute"))
-    found = {kind: waveform.astype(np.float64) for kind, waveform in made.items()}
-    return scene.T, found | {"speech": scene.T - sum(found.values())}, sample_rate
+    synthetic = parts(sample_rate, kinds=("rain", "flute"))
+    waveforms = {kind: waveform.astype(np.float64) for kind, waveform in synthetic.items()}
+    return scene.T, waveforms | {"speech": scene.T - sum(waveforms.values())}, sample_rate
 
 
-def in_words(quality_db: float) -> str:
-    return next((words for least, words in QUALITY if quality_db >= least), POOR)
+def in_words(sdr_db: float) -> str:
+    """A description of an SDR in dB."""
+    return next((words for min_db, words in QUALITY if sdr_db >= min_db), POOR)
 
 
 def result_file(folder: Path, query: str) -> Path:
+    """The file of a query's result in the demo's folder."""
     return folder / DEFAULT_NAMING.result_names(SCENE_FILE.stem, query, residual=False)[0]
 
 
 def describe(folder: Path) -> list[str]:
-    """A line or two for each result in the folder; writes the picture beside them.
+    """Lines that describe each result in the folder; also writes their spectrograms there.
 
-    OSError where a result is missing.
+    Raises OSError if a result is missing.
     """
     scene, truth, sample_rate = scene_parts()
     lines, rows = [f"{SCENE_FILE}: the scene, a voice and a flute in the rain"], [("scene", scene)]
@@ -83,17 +85,17 @@ def describe(folder: Path) -> list[str]:
         ]
         rows += [(f"{expected.kind}: the part", part), (f"{expected.kind}: the result", result)]
     draw(rows, sample_rate, folder / PICTURE)
-    return [*lines, f"{folder / PICTURE}: spectrograms, each part above what was taken out"]
+    return [*lines, f"{folder / PICTURE}: spectrograms, each part above its result"]
 
 
 def draw(rows: Sequence[tuple[str, Waveform]], sample_rate: int, picture: Path) -> None:
-    """PNG: a spectrogram of each titled waveform (c, t), one below another, to 12 kHz."""
+    """Write a PNG with a spectrogram of each titled waveform (c, t), up to 12 kHz."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 1.5 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (title, waveform) in zip(axes, rows, strict=True):
-        # Full scale at 0 dB; the floor keeps silence finite.
+        # The cosine of -180 dB keeps the level of silence finite.
         axis.specgram(
             waveform.mean(axis=0) + 1e-9 * np.cos(np.arange(waveform.shape[1])),
             NFFT=FFT_SAMPLES,
@@ -116,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lines = describe(folder)
     except (OSError, soundfile.LibsndfileError) as error:
         sys.exit(f"qsep: error: {folder}: {error}: run `make demo` again")
-    print("\n".join(["", "What there is to hear:", *lines]))
+    print("\n".join(["", "What you should hear:", *lines]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Makes scene.flac, the recording that `make demo` separates: nobody's, so it can be given away.
+"""Makes scene.flac, the recording that `make demo` separates; synthetic, so that it can be redistributed.
 
     python -m qsep.recipes.demo.make_scene [-o FILE] [--parts DIR] [--kinds rain,flute,clock_tick]
 
-Speech comes from espeak-ng (apt-get install espeak-ng), all else from recipes/data/synthetic.py.
+Speech is synthesised by espeak-ng (apt-get install espeak-ng), other sounds by recipes/data/synthetic.py.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import soxr
 from ..data.synthetic import KINDS
 
 SCENE_FILE = Path(__file__).with_name("scene.flac")
-SAMPLE_RATE = 44100  # stereo and not the model's rate, so that the demo shows both are handled
+SAMPLE_RATE = 44100  # stereo at another rate than the model's, so that the demo shows both
 SECONDS = 10.0
-SEED = 34  # rain dark enough for a small file
+SEED = 34  # gives dull rain, which compresses well
 SCENE_KINDS = ("speech", "rain", "flute")
 SENTENCES = (  # start in seconds, text
     (0.9, "It has been raining since the early morning."),
@@ -33,45 +33,45 @@ SENTENCES = (  # start in seconds, text
 
 
 @dataclass(frozen=True)
-class Place:
-    """level_db: of the loudest tenth of a second, root mean square, re full scale;
-    pan: -1 left, 0 centre, 1 right."""
+class Placement:
+    """level_db: RMS level of the loudest tenth of a second, re full scale. pan: -1 left to 1 right."""
 
     level_db: float
     pan: float
 
 
-# Rain stays in the centre: equal channels halve the file.
-PLACES = {
-    "speech": Place(-21, 0.2),
-    "rain": Place(-40, 0.0),
-    "clock_tick": Place(-30, -0.6),
-    "flute": Place(-22, -0.4),
-    "bass_drum": Place(-16, 0.0),
+# Rain is in the centre, for equal channels halve the file.
+PLACEMENTS = {
+    "speech": Placement(-21, 0.2),
+    "rain": Placement(-40, 0.0),
+    "clock_tick": Placement(-30, -0.6),
+    "flute": Placement(-22, -0.4),
+    "bass_drum": Placement(-16, 0.0),
 }
 
 
 def parts(
     sample_rate: int = SAMPLE_RATE, seed: int = SEED, kinds: Sequence[str] = SCENE_KINDS
 ) -> dict[str, np.ndarray]:
-    """Each kind alone as it is in the scene: (2, t) float32; the scene is their sum.
+    """Each kind of the scene alone: (2, t) float32; the scene is their sum.
 
-    A part depends on the seed and its own kind only, not on what else is there.
+    A part depends on the seed and its kind only, not on the other kinds. Raises ValueError for an unknown
+    kind, and for speech if espeak-ng is not installed.
     """
-    unknown = [kind for kind in kinds if kind not in PLACES]
+    unknown = [kind for kind in kinds if kind not in PLACEMENTS]
     if unknown:
-        raise ValueError(f"no synthesis of {', '.join(unknown)}; known: {', '.join(PLACES)}")
+        raise ValueError(f"no synthesis of {', '.join(unknown)}; known: {', '.join(PLACEMENTS)}")
     num_samples = round(SECONDS * sample_rate)
     scene = {}
     for kind in kinds:
-        place = PLACES[kind]
+        placement = PLACEMENTS[kind]
         if kind in KINDS:
             generator = np.random.default_rng([seed, *kind.encode()])
             mono = KINDS[kind](generator, num_samples, sample_rate)
         else:
             mono = spoken(num_samples, sample_rate)
-        gain = 10 ** (place.level_db / 20) / loudest_rms(mono, sample_rate)
-        angle = (place.pan + 1) * np.pi / 4  # equal power at every pan
+        gain = 10 ** (placement.level_db / 20) / loudest_rms(mono, sample_rate)
+        angle = (placement.pan + 1) * np.pi / 4  # equal power at every pan
         sides = np.array([np.cos(angle), np.sin(angle)], np.float32)
         scene[kind] = (sides[:, None] * (gain * mono)).astype(np.float32)
     return scene
@@ -85,10 +85,10 @@ def loudest_rms(mono: np.ndarray, sample_rate: int) -> float:
 
 
 def spoken(num_samples: int, sample_rate: int) -> np.ndarray:
-    """SENTENCES in espeak-ng's voice at their times: (t,) float32. ValueError where it is not installed."""
+    """SENTENCES spoken by espeak-ng at their times: (t,) float32; ValueError if it is not installed."""
     if not shutil.which("espeak-ng"):
         raise ValueError(
-            "speech needs espeak-ng: apt-get install espeak-ng, or leave it out by --kinds"
+            "speech needs espeak-ng: apt-get install espeak-ng, or leave it out with --kinds"
         )
     speech = np.zeros(num_samples, np.float32)
     for start_seconds, text in SENTENCES:
@@ -105,10 +105,10 @@ def spoken(num_samples: int, sample_rate: int) -> np.ndarray:
 
 
 def write(path: Path, waveform: np.ndarray, sample_rate: int) -> None:
-    """waveform (c, t) as 16-bit FLAC or WAV, by the name's ending; whole or not at all."""
+    """Write a waveform (c, t) atomically as 16-bit FLAC or WAV, by suffix; ValueError if it clips."""
     peak = float(np.abs(waveform).max())
     if peak >= 1:
-        raise ValueError(f"{path}: peak {peak:.2f}; lower the levels in PLACES")
+        raise ValueError(f"{path}: peak {peak:.2f}; lower the levels in PLACEMENTS")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{path.name}")
     soundfile.write(partial, waveform.T, sample_rate, subtype="PCM_16")
@@ -120,7 +120,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Make the demo's scene.")
     parser.add_argument("-o", "--output", type=Path, default=SCENE_FILE, metavar="FILE")
     parser.add_argument("--parts", type=Path, metavar="DIR", help="also write each part alone")
-    parser.add_argument("--kinds", default=",".join(SCENE_KINDS), help="of: " + ", ".join(PLACES))
+    parser.add_argument(
+        "--kinds", default=",".join(SCENE_KINDS), help="of: " + ", ".join(PLACEMENTS)
+    )
     options = parser.parse_args(arguments)
     kinds = [kind.strip() for kind in options.kinds.split(",")]
     try:

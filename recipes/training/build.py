@@ -56,7 +56,7 @@ def build_query_encoder(recipe: Recipe) -> tuple[str, Any, QueryEncoder]:
 
 
 def classes(recipe: Recipe) -> tuple[str, ...]:
-    """Sound classes of the recipe's model: those of the model it starts from, if any, then the data's labels."""
+    """Sound classes of the recipe's model: those of the model that it starts from, then the data's labels."""
     known = starting_classes(recipe.train)
     return known + tuple(label for label in data_labels(recipe) if label not in known)
 

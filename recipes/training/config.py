@@ -20,20 +20,18 @@ UNQUERIED = ("autoencoder", "vocoder")  # and without
 class TrainConfig:
     """Settings of a run: optimiser, schedule, intervals in steps, initial weights.
 
-    batch_size: mixtures a step, over all devices together.
-    Learning rate: rises linearly over warmup_steps, stays constant, and falls linearly over decay_steps to
-    final_factor of learning_rate, which it reaches at step decay_end (0: the last step). warmup_stairs: factors
-    of the rate in equal parts of warmup_steps, in place of the linear rise. rate_decay: factor per step applied
-    to the rate as well.
-    Optimiser: AdamW with betas, weight_decay and amsgrad; clip_norm: maximum norm of the gradient; ema_decay:
-    of the averaged weights. precision: as in Lightning Fabric. skip_limit: give up after so many consecutive
-    steps with a loss that is not finite.
-    half_kernels: store the checkpoint's kernels in float16; the state for resuming stays float32.
-    start_from: checkpoint folders or shipped models, one or several, for the initial weights. start_parts: use
-    these parts of them alone. start_into: the part of the model that they initialise. start_widened: they are
-    from a narrower network, or one that shares some layers. A model of sound classes that starts from another
-    keeps its classes and adds those of the data. retain_weight: weight of the loss that retains the initial
-    classes, see tasks/retention.py; 0 if the data contain them.
+    batch_size: mixtures a step, over all devices together. Learning rate: rises linearly over warmup_steps,
+    stays constant, and falls linearly over decay_steps to final_factor of learning_rate, which it reaches
+    at step decay_end (0: the last step). warmup_stairs: factors of the rate in equal parts of warmup_steps,
+    in place of the linear rise. rate_decay: factor per step applied to the rate as well. Optimiser: AdamW
+    with betas, weight_decay and amsgrad; clip_norm: maximum norm of the gradient; ema_decay: of the
+    averaged weights. precision: as in Lightning Fabric. skip_limit: give up after so many consecutive steps
+    with a loss that is not finite. half_kernels: store the checkpoint's kernels in float16; the state for
+    resuming stays float32. start_from: checkpoint folders or shipped models, one or several, for the
+    initial weights. start_parts: use these parts of them alone. start_into: the part of the model that they
+    initialise. start_widened: they are from a narrower network, or one that shares some layers. A model of
+    sound classes that starts from another keeps its classes and adds those of the data. retain_weight:
+    weight of the loss that retains the initial classes, see tasks/retention.py; 0 if the data contain them.
     """
 
     steps: int
@@ -74,15 +72,15 @@ class TrainConfig:
 class DataConfig:
     """Settings of the training and validation data.
 
-    sounds: "recordings" or "classes" (folder with clips.csv), "captions" (folder with SPLIT.json of recordings
-    and captions), "videos" (folder made by `qsep data prepare`) or "synthetic". num_validation: number of
-    validation mixtures. labels: use these alone; empty for all.
-    phrases: a phrase book; "labels": each label is its own only wording; "captions": wordings are captions.
-    queries: for videos "text", "image", "mixed", "hybrid" (frames at even steps, words at odd ones), or the
-    probabilities of text, image and mixed for each item; for captions "text", or "audio": the source itself is
-    the example. sources: "sounds", or "captions": recordings are mixtures described by captions. replay: for
-    classes, a second folder of recordings, or "synthetic", so that the model does not forget the classes that
-    it starts with.
+    sounds: "recordings" or "classes" (folder with clips.csv), "captions" (folder with SPLIT.json of
+    recordings and captions), "videos" (folder made by `qsep data prepare`) or "synthetic". num_validation:
+    number of validation mixtures. labels: use these alone; empty for all. phrases: a phrase book; "labels":
+    each label is its own only wording; "captions": wordings are captions. queries: for videos "text",
+    "image", "mixed", "hybrid" (frames at even steps, words at odd ones), or the probabilities of text,
+    image and mixed for each item; for captions "text", or "audio": the source itself is the example.
+    sources: "sounds", or "captions": recordings are mixtures described by captions. replay: for classes, a
+    second folder of recordings, or "synthetic", so that the model does not forget the classes that it
+    starts with.
     """
 
     sounds: str
@@ -166,7 +164,10 @@ def read_content(path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]
     """
     try:
         content = tomllib.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:  # bad TOML or UTF-8, numbers of thousands of digits
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # bad TOML or UTF-8, numbers of thousands of digits
         raise ValueError(f"{path}: not TOML: {error}") from error
     name = content.pop("extends", None)
     if name is None:
@@ -181,7 +182,10 @@ def read_content(path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]
 
 
 def override_value(content: dict[str, Any], override: str) -> None:
-    """Replace one value of `content` in place. override: "table.key=value", the value TOML or else plain text."""
+    """Replace one value in place, by "table.key=value"; a value that is not TOML is a string.
+
+    Raises ValueError for an override of another form.
+    """
     key, separator, text = override.partition("=")
     *tables, last = key.strip().split(".")
     if not separator or not last or not tables:

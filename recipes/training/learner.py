@@ -27,7 +27,8 @@ def learning_rate_factor(step: int, config: TrainConfig) -> float:
 class Objective(nn.Module):
     """A network's loss as a forward pass, which is what Fabric's precision and DDP wrap.
 
-    Its argument is a function of the network: Fabric would unpack a batch, and cannot rebuild frozen dataclasses.
+    Its argument is a function of the network: Fabric would unpack a batch, and cannot rebuild frozen
+    dataclasses.
     """
 
     def __init__(self, network: nn.Module) -> None:

@@ -46,6 +46,7 @@ class Stop:
             signal.signal(number, self)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Note the signal; the next one interrupts."""
         self.signal = number
         signal.signal(number, signal.default_int_handler)
 
@@ -240,9 +241,9 @@ def train(
     """Run the recipe in folder `out`, or resume the run there.
 
     content: the recipe's tables, for provenance. stop_after: end after this step as if interrupted. stop:
-    its `signal` tells afterwards whether a signal ended the run before its last step. Returns the checkpoint's
-    folder on the first device, None on others. Raises ValueError for a recipe or folder that cannot be used,
-    and for skip_limit steps in a row whose loss is not finite.
+    its `signal` tells afterwards whether a signal ended the run before its last step. Returns the
+    checkpoint's folder on the first device, None on others. Raises ValueError for a recipe or folder that
+    cannot be used, and for skip_limit steps in a row whose loss is not finite.
     """
     run = Run(recipe, content, out, accelerator, devices)
     stop = stop or Stop()

@@ -13,7 +13,7 @@ from ..cli.errors import ENDING
 
 
 class StepSampler(Sampler[list[int]]):
-    """Draw numbers of this rank's share of each step's batch; all ranks together draw the same for any world size.
+    """Draw numbers of this rank's share of each step's batch; the whole batch is the same for any world size.
 
     Raises ValueError for a batch size that the ranks cannot share.
     """
@@ -42,6 +42,6 @@ def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
 
 
 def leave_signals_to_parent(worker: int) -> None:
-    """Make a data worker ignore signals: schedulers signal every process, and only the parent ends the run."""
+    """Make a data worker ignore signals: schedulers signal every process, but only the parent ends a run."""
     for name in ENDING:
         signal.signal(name, signal.SIG_IGN)

@@ -1,4 +1,7 @@
-"""bss_eval beside museval, in one run: python -m qsep.recipes.benchmarks.costs.bss_eval [--threads 2]."""
+"""Speed of bss_eval compared with museval.
+
+python -m qsep.recipes.benchmarks.costs.bss_eval [--threads 2]
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,12 @@ SAMPLE_RATE, SECONDS, NUM_SOURCES = 16000, 10, 2
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=20)
     arguments = parser.parse_args()
-    # Read by the libraries of linear algebra when they are loaded, which is below.
+    # Linear algebra libraries read these when they are loaded, which is later.
     os.environ |= {
         f"{name}_NUM_THREADS": str(arguments.threads) for name in ("OMP", "OPENBLAS", "MKL")
     }
@@ -26,7 +30,7 @@ def main() -> None:
 
 
 def compare(threads: int, runs: int) -> str:
-    """Time of both on the same signals, and how far their results are apart."""
+    """A line with the time of both on the same signals, and the largest difference of their results in dB."""
     import torch
 
     from qsep.evaluation.metrics.bss_eval import bss_eval
@@ -47,7 +51,7 @@ def compare(threads: int, runs: int) -> str:
         return bss_eval(references, estimates)
 
     apart_db = max(np.abs(a - b).max() for a, b in zip(ours(), theirs(), strict=True))
-    # In turns, and the fastest of each: what else the machine does then slows both alike.
+    # In turns, and the fastest of each: other load on the machine then slows both alike.
     times = [(seconds(theirs), seconds(ours)) for _ in range(runs)]
     slow, fast = (min(column) for column in zip(*times, strict=True))
     return (
@@ -58,7 +62,8 @@ def compare(threads: int, runs: int) -> str:
 
 
 def seconds(run: Callable[[], object]) -> float:
-    time.sleep(0.1)  # until the threads of whoever ran before have stopped spinning
+    """Seconds that a call takes."""
+    time.sleep(0.1)  # until the threads of the previous call have stopped spinning
     start = time.perf_counter()
     run()
     return time.perf_counter() - start

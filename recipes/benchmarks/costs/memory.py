@@ -1,7 +1,8 @@
-"""Peak memory of `qsep separate` by length of the recording: python -m qsep.recipes.benchmarks.costs.memory.
+"""Peak memory of `qsep separate` by length of the recording.
 
-What follows -- goes to `qsep separate`, as -- --runtime openvino. An hour of stereo takes 700 MB of disk
-for each file that is written.
+    python -m qsep.recipes.benchmarks.costs.memory [-- OPTIONS of qsep separate]
+
+An hour of stereo takes 700 MB of disk for each file that is written.
 """
 
 from __future__ import annotations
@@ -22,27 +23,31 @@ SAMPLE_RATE = 44100
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("-m", "--model", default=DEFAULT_MODEL)
     parser.add_argument("--seconds", type=int, nargs="+", default=[10, 3600])
     parser.add_argument("--channels", type=int, default=2)
-    parser.add_argument("options", nargs="*", help="after --: of qsep separate")
+    parser.add_argument("options", nargs="*", help="after --: options of qsep separate")
     arguments = parser.parse_args()
     for seconds in arguments.seconds:
         with tempfile.TemporaryDirectory() as folder:
             name = f"{seconds}.wav"
             recording = noise_file(Path(folder) / name, seconds, SAMPLE_RATE, arguments.channels)
-            called = command(arguments.model, recording, Path(folder) / "out")
-            megabytes, taken = peak_of([*called, *arguments.options])
+            separate_command = command(arguments.model, recording, Path(folder) / "out")
+            megabytes, run_seconds = peak_of([*separate_command, *arguments.options])
         print(
             f"{seconds} s of {arguments.channels} channels at {SAMPLE_RATE} Hz: peak {megabytes:.0f} MB, "
-            f"{taken:.0f} s",
+            f"{run_seconds:.0f} s",
             flush=True,
         )
 
 
 def peak_of(command: list[str]) -> tuple[float, float]:
-    """(the process's largest resident size in MB, seconds that it took); on Linux ours if that is larger."""
+    """Peak resident memory of a command in MiB, and its seconds; SystemExit if it fails.
+
+    On Linux the peak is never below that of this process.
+    """
     start = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates, seconds, memory."""
+"""Cost of a network: parameters, multiply-accumulates, time, memory."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def num_parameters(network: nn.Module) -> int:
-    """Those that are learned; of shared ones one."""
+    """Number of learned parameters; shared ones count once."""
     return sum(weight.numel() for weight in network.parameters())
 
 
 def count_macs(network: nn.Module, run: Callable[[], object]) -> int:
-    """Multiply-accumulates of convolutions, matrix products, attention and LSTMs, as `run` uses the network.
+    """Multiply-accumulates of convolutions, matrix products, attention and LSTMs in a call of `run`.
 
-    The network may lie on the meta device: then nothing is computed. Norms, activations, Fourier transforms
-    and sums count nothing, as is usual. torch counts a multiply-accumulate as two operations.
+    run: uses the network, which may be on the meta device, where nothing is computed. As usual, norms,
+    activations, Fourier transforms and sums are not counted.
     """
     counter = FlopCounterMode(display=False)
     learned = [weight for weight in network.parameters() if weight.requires_grad]
-    for weight in learned:  # or the counter hangs hooks on what it thinks has a gradient
+    for weight in learned:  # else the counter adds hooks for gradients
         weight.requires_grad_(False)
     try:
         with counted_lstms(network) as counted, counter:
@@ -35,30 +35,33 @@ def count_macs(network: nn.Module, run: Callable[[], object]) -> int:
     finally:
         for weight in learned:
             weight.requires_grad_(True)
+    # torch counts a multiply-accumulate as two operations
     return counter.get_total_flops() // 2 + sum(counted)
 
 
 @contextmanager
 def counted_lstms(network: nn.Module) -> Iterator[list[int]]:
-    """In place of each LSTM its count, 4 h (i + h) a step and direction, and an output of its shape:
-    torch does not see into LSTMs."""
+    """Replace the network's LSTMs by counters, for torch's counter does not see inside LSTMs.
+
+    Yields the list of counts, 4 h (i + h) for each step, direction and layer; outputs are zeros.
+    """
     counted: list[int] = []
     lstms = [module for module in network.modules() if isinstance(module, nn.LSTM)]
 
     def forward_of(lstm: nn.LSTM) -> Callable[..., tuple[Tensor, tuple[Tensor, Tensor]]]:
         def forward(rows: Tensor, state: Any = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-            ways, inputs = 1 + lstm.bidirectional, lstm.input_size
+            num_directions, inputs = 1 + lstm.bidirectional, lstm.input_size
             for _ in range(lstm.num_layers):
-                steps = rows.shape[0] * rows.shape[1] * ways
+                steps = rows.shape[0] * rows.shape[1] * num_directions
                 counted.append(steps * 4 * lstm.hidden_size * (inputs + lstm.hidden_size))
-                inputs = ways * lstm.hidden_size
-            last = rows.new_zeros(lstm.num_layers * ways, rows.shape[0], lstm.hidden_size)
+                inputs = num_directions * lstm.hidden_size
+            last = rows.new_zeros(lstm.num_layers * num_directions, rows.shape[0], lstm.hidden_size)
             return rows.new_zeros(*rows.shape[:-1], inputs), (last, last)
 
         return forward
 
     for lstm in lstms:
-        vars(lstm)["forward"] = forward_of(lstm)  # of the instance alone, before its class's
+        vars(lstm)["forward"] = forward_of(lstm)  # shadows the class's method on this instance
     try:
         yield counted
     finally:
@@ -67,7 +70,7 @@ def counted_lstms(network: nn.Module) -> Iterator[list[int]]:
 
 
 def real_time_factor(run: Callable[[], object], seconds: float, repeats: int = 3) -> float:
-    """Median seconds of a run over the seconds of sound it works on, after a run to warm up."""
+    """Median seconds of a run divided by the seconds of audio that it processes, after a warm-up run."""
     run()
     times = []
     for _ in range(repeats):
@@ -78,6 +81,6 @@ def real_time_factor(run: Callable[[], object], seconds: float, repeats: int = 3
 
 
 def peak_megabytes() -> float:
-    """The most memory that this process has had at once, so far."""
+    """Peak memory of this process so far, in MiB."""
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -2,9 +2,8 @@
 
     python -m qsep.recipes.benchmarks.costs.random_flowsep -o FOLDER
 
-For time and memory where the released file is not at hand; what it makes of a recording is noise. The
-text encoder is as large as FLAN-T5-large, with a tokenizer that knows no words. KEY=VALUE after it: other
-settings than the published ones, as sampling.num_steps=1.
+For measuring time and memory without the released file; it separates nothing. The text encoder has the size
+of FLAN-T5-large and a tokenizer without words. KEY=VALUE changes a setting, as sampling.num_steps=1.
 """
 
 from __future__ import annotations
@@ -28,9 +27,10 @@ T5_LARGE = {"d_model": 1024, "d_kv": 64, "d_ff": 2816, "num_layers": 24, "num_he
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, help="the checkpoint folder to make"
+        "-o", "--out", type=Path, required=True, help="the checkpoint folder to write"
     )
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_args()
@@ -41,30 +41,32 @@ def main() -> None:
 
 
 def make(folder: Path, settings: dict[str, Any]) -> None:
+    """Write the checkpoint folder. settings: other settings of FlowSep than the published ones."""
     separator = random_separator("flowsep", settings)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        own = Path(scratch) / ENCODER_FOLDER
-        save_random_t5(own)
+        encoder_files = Path(scratch) / ENCODER_FOLDER
+        save_random_t5(encoder_files)
         provenance = {"recipe": "random weights", "seed": 0, "step": 0}
-        encoder = T5(Config(str(own), dim=T5_LARGE["d_model"]))
+        encoder = T5(Config(str(encoder_files), dim=T5_LARGE["d_model"]))
         config = describe("flowsep", separator, "t5", encoder, provenance)
         config["encoder"]["config"]["model"] = f"./{ENCODER_FOLDER}"
-        card = "# FlowSep's networks with random weights\n\nFor time and memory alone.\n"
-        save_checkpoint(folder, config, separator.state_dict(), card, encoder_files=own)
+        card = "# FlowSep's networks with random weights\n\nFor measuring time and memory alone.\n"
+        save_checkpoint(folder, config, separator.state_dict(), card, encoder_files=encoder_files)
 
 
 def random_separator(kind: str, settings: dict[str, Any]) -> Any:
-    """With random layers that keep the signal's level; other settings than the published ones if given."""
+    """A separator with random weights that keep the signal's level. settings: changes to its defaults."""
     torch.manual_seed(0)
     separator = build_separator(kind, settings)
     for module in separator.modules():
-        if isinstance(module, nn.Conv2d) and module.weight.std() < 0.01:  # begun near zero
+        if isinstance(module, nn.Conv2d) and module.weight.std() < 0.01:  # initialised near zero
             nn.init.kaiming_normal_(module.weight)
     return separator.eval()
 
 
 def save_random_t5(folder: Path) -> None:
+    """Save a T5 encoder of FLAN-T5-large's size with random weights, and its tokenizer."""
     from transformers import T5Config, T5EncoderModel
 
     save_word_tokenizer(folder, [])
@@ -74,7 +76,7 @@ def save_random_t5(folder: Path) -> None:
 
 
 def save_word_tokenizer(folder: Path, words: Sequence[str]) -> None:
-    """As T5's, of whole words: padding, end and unknown are 0, 1 and 2, then these."""
+    """Save a tokenizer of whole words, numbered after T5's tokens: padding 0, end 1, unknown 2."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

@@ -1,9 +1,11 @@
-"""Published networks by every runtime there is: python -m qsep.recipes.benchmarks.costs.runtime SYSTEM.
+"""Speed of published networks in each installed runtime.
 
-SYSTEM: clipsep, its U-Net on the segments that it is given at use; audiosep, its U-Net on the whole; flowsep,
-all of it from waveform to waveform. The same weights everywhere, of the published sizes, random unless -m
-names a checkpoint. Runtimes take turns, so what else the machine does falls on all of them. The ratio is to
-the networks as they stand in plain torch: eager, fp32, channels first, norms by themselves.
+    python -m qsep.recipes.benchmarks.costs.runtime [clipsep | audiosep | flowsep]
+
+clipsep: the U-Net on the segments that the separator passes to it; audiosep: the U-Net on the whole
+recording; flowsep: the whole separator. Networks have the published sizes and the same weights in every
+runtime, random unless -m names a checkpoint. Runtimes take turns, so that other load on the machine affects
+all of them. Ratios are relative to plain torch: eager, fp32, channels first, norms not fused.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ COMBINATIONS = ("torch-fp32", "onnx-fp32", "openvino-fp32", "torch-bf16", "openv
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("system", nargs="?", default="clipsep", choices=SYSTEMS)
     parser.add_argument("-m", "--model", type=Path, help="checkpoint folder of that system")
@@ -54,12 +57,14 @@ def main() -> None:
 
 
 def clipsep(folder: Path | None, seconds: int) -> tuple[nn.Module, Calls]:
+    """CLIPSep's U-Net, and its calls for so many seconds of audio."""
     separator = separator_of("clipsep", folder)
     segments = log_magnitudes(separator, seconds)
     return separator.network.unet, [(segment,) for segment in segments]
 
 
 def audiosep(folder: Path | None, seconds: int) -> tuple[nn.Module, Calls]:
+    """AudioSep's U-Net, and its call for so many seconds of audio."""
     separator = separator_of("resunet30", folder)
     num_frames = seconds * separator.sample_rate // separator.config.hop_samples
     num_frames -= num_frames % separator.unet.stride
@@ -69,6 +74,7 @@ def audiosep(folder: Path | None, seconds: int) -> tuple[nn.Module, Calls]:
 
 
 def flowsep(folder: Path | None, seconds: int) -> tuple[nn.Module, Calls]:
+    """All of FlowSep, and its call for so many seconds of audio."""
     separator = separator_of("flowsep", folder)
     return Whole(separator), [(0.1 * normal(1, 1, seconds * separator.sample_rate),)]
 
@@ -81,13 +87,14 @@ SYSTEMS: dict[str, Callable[[Path | None, int], tuple[nn.Module, Calls]]] = {
 
 
 class Whole(nn.Module):
-    """A separator from mixture (b, c, t) to target, asked by a query of 12 tokens."""
+    """A separator as a network from mixture to target, with a random query of 12 tokens."""
 
     def __init__(self, separator: Any) -> None:
         super().__init__()
         self.separator = separator
 
     def forward(self, mixture: Tensor) -> Tensor:
+        """The target (b, 1, c, t) of a mixture (b, c, t)."""
         from qsep.queries.interface import QueryEmbedding
 
         width = self.separator.query_dim
@@ -97,11 +104,12 @@ class Whole(nn.Module):
 
 
 def normal(*shape: int) -> Tensor:
+    """Normal random numbers, the same each time."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
 
 
 def separator_of(kind: str, folder: Path | None) -> Any:
-    """Of a checkpoint, or of the published size with random weights."""
+    """The separator of a checkpoint, or one of the published size with random weights."""
     if folder is None:
         return random_separator(kind, {})
     from qsep.separation.storage.checkpoint import load_checkpoint
@@ -110,7 +118,7 @@ def separator_of(kind: str, folder: Path | None) -> Any:
 
 
 def log_magnitudes(separator: Any, seconds: int) -> list[Tensor]:
-    """Segments (1, 1, k, n) that cover so many seconds of noise."""
+    """Log-magnitude segments, each (1, 1, k, n), of so many seconds of noise."""
     from qsep.separation.signal.segments import segment_starts
 
     front = separator.spectrogram
@@ -123,29 +131,31 @@ def log_magnitudes(separator: Any, seconds: int) -> list[Tensor]:
 
 
 def plain(network: nn.Module) -> nn.Module:
+    """A copy of the network without this package's optimisations."""
     from qsep.separation.models.resunet30 import QueriedNorm
 
-    own = copy.deepcopy(network)
-    for module in own.modules():
+    copied = copy.deepcopy(network)
+    for module in copied.modules():
         if isinstance(module, QueriedNorm):
             module.forward = partial(as_published, module)  # type: ignore[method-assign]
-    return own.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return copied.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 def as_published(module: Any, hidden: Tensor, query: Tensor) -> Tensor:
+    """QueriedNorm's forward pass as AudioSep computes it: norm, offset of the query, leaky ReLU."""
     return F.leaky_relu(module.norm(hidden) + module.offset(query)[..., None, None], 0.01)
 
 
 def accelerated(network: nn.Module, name: str, precision: str) -> nn.Module:
-    own = copy.deepcopy(network)
-    accelerate(own, name, precision)
-    return own
+    """A copy of the network in a runtime, one of RUNTIMES, at a precision."""
+    copied = copy.deepcopy(network)
+    accelerate(copied, name, precision)
+    return copied
 
 
 @torch.inference_mode()
 def compare(networks: dict[str, nn.Module], calls: Calls, runs: int) -> list[str]:
-    """One line a network: seconds, its ratio to the first, its largest error relative to the largest
-    output."""
+    """A line for each network: seconds, speed relative to "plain", largest error re the output's peak."""
     expected = networks["plain"](*calls[0])
     errors = {
         name: float((network(*calls[0]) - expected).abs().max() / expected.abs().max())
@@ -159,15 +169,15 @@ def compare(networks: dict[str, nn.Module], calls: Calls, runs: int) -> list[str
                 network(*inputs)
             times[name].append(time.perf_counter() - start)
     return [
-        f"{name:14} {median(own):6.2f} s  {median(ratios(times['plain'], own)):5.2f} times as fast, "
-        f"error {errors[name]:.0e}"
-        for name, own in times.items()
+        f"{name:14} {median(runtimes):6.2f} s  "
+        f"{median(ratios(times['plain'], runtimes)):5.2f} times as fast, error {errors[name]:.0e}"
+        for name, runtimes in times.items()
     ]
 
 
-def ratios(reference: list[float], own: list[float]) -> list[float]:
-    """Of one turn to the same turn, for the machine's mood changes between turns."""
-    return [first / second for first, second in zip(reference, own, strict=True)]
+def ratios(reference: list[float], measured: list[float]) -> list[float]:
+    """Ratios of times turn by turn, for the machine's speed may change between turns."""
+    return [first / second for first, second in zip(reference, measured, strict=True)]
 
 
 if __name__ == "__main__":

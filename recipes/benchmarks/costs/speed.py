@@ -1,4 +1,7 @@
-"""Speeds of the default model on this machine: python -m qsep.recipes.benchmarks.costs.speed."""
+"""Speed of the default model on this machine.
+
+python -m qsep.recipes.benchmarks.costs.speed [-m MODEL]
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ QUERY = "a dog barking"
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-m", "--model", default=DEFAULT_MODEL)
     parser.add_argument("--runs", type=int, default=5)
@@ -34,7 +38,7 @@ def main() -> None:
 
 
 def noise_file(path: Path, seconds: float, sample_rate: int, num_channels: int) -> Path:
-    """Seeded noise as 16-bit WAV, written second by second."""
+    """Write seeded noise as 16-bit WAV, second by second."""
     rng = np.random.default_rng(0)
     with soundfile.SoundFile(path, "w", sample_rate, num_channels, "PCM_16") as file:
         for _ in range(round(seconds)):
@@ -43,6 +47,7 @@ def noise_file(path: Path, seconds: float, sample_rate: int, num_channels: int) 
 
 
 def median_seconds(run: Callable[[], object], runs: int) -> float:
+    """Median seconds of a call over so many runs, after a warm-up."""
     run()
     times = []
     for _ in range(runs):
@@ -53,7 +58,7 @@ def median_seconds(run: Callable[[], object], runs: int) -> float:
 
 
 def real_time_factor(model: str, runs: int) -> str:
-    """Model.separate on 60 s of mono at 32 kHz, in memory, after loading and one warm-up."""
+    """A line with the time of Model.separate on 60 s of mono at 32 kHz, without loading."""
     import torch
 
     from qsep.separation import load
@@ -66,12 +71,13 @@ def real_time_factor(model: str, runs: int) -> str:
 
 
 def command(model: str, recording: Path, out: Path) -> list[str]:
+    """`qsep separate` of a recording, as arguments for a process."""
     options = ["-q", QUERY, "-o", str(out), "-m", model, "--device", "cpu", "--overwrite"]
     return [sys.executable, "-m", "qsep.recipes", "separate", str(recording), *options]
 
 
 def command_times(model: str, folder: Path, runs: int) -> list[str]:
-    """The whole command on 10 s, start-up included, with and without the query's embedding cached."""
+    """Lines with the time of the command on 10 s, start-up included, with and without a cached query."""
     recording = noise_file(folder / "short.wav", 10, 44100, 2)
     cache = folder / "cache"
     environment = {**os.environ, "QSEP_CACHE": str(cache)}
@@ -84,10 +90,10 @@ def command_times(model: str, folder: Path, runs: int) -> list[str]:
         (cache / "embeddings.sqlite").unlink(missing_ok=True)
         run()
 
-    new, asked = median_seconds(run_uncached, runs), median_seconds(run, runs)
+    uncached, cached = median_seconds(run_uncached, runs), median_seconds(run, runs)
     return [
-        f"qsep separate, 10 s stereo 44.1 kHz, query asked before: {asked:.2f} s",
-        f"qsep separate, 10 s stereo 44.1 kHz, new query: {new:.2f} s",
+        f"qsep separate, 10 s stereo 44.1 kHz, cached query: {cached:.2f} s",
+        f"qsep separate, 10 s stereo 44.1 kHz, new query: {uncached:.2f} s",
     ]
 
 

@@ -1,7 +1,10 @@
-"""What `qsep auto` finds in mixtures: python -m qsep.recipes.benchmarks.quality.auto --data DIR MANIFEST…
+"""Detection scores of `qsep auto` with the model sounds21.
 
-DIR is sounds21's folder, each MANIFEST lists mixtures of it. Precision, recall and F1 are over all kinds of
-all mixtures. --fit draws mixtures of the training recordings, and prints the weights that they give.
+    python -m qsep.recipes.benchmarks.quality.auto --data DIR MANIFEST…
+
+DIR is the folder of sounds21, each MANIFEST lists mixtures of it. Precision, recall and F1 are over all
+kinds in all mixtures. --fit N draws N mixtures of training recordings and prints the detector weights
+fitted to them.
 """
 
 from __future__ import annotations
@@ -37,29 +40,33 @@ Mixture = tuple[NDArray[np.float32], set[str]]  # (t,) at SAMPLE_RATE, labels
 
 @dataclass(frozen=True)
 class Hits:
-    """Counts over kinds and mixtures."""
+    """Numbers of kinds, over all mixtures, that were detected correctly, detected, and present."""
 
-    right: int
-    claimed: int
-    there: int
+    correct: int
+    detected: int
+    present: int
 
     def __str__(self) -> str:
-        precision, recall = self.right / max(1, self.claimed), self.right / max(1, self.there)
-        f1 = 2 * self.right / max(1, self.claimed + self.there)
+        precision, recall = (
+            self.correct / max(1, self.detected),
+            self.correct / max(1, self.present),
+        )
+        f1 = 2 * self.correct / max(1, self.detected + self.present)
         return f"F1 {f1:.3f}, precision {precision:.3f}, recall {recall:.3f}"
 
 
-def count(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Hits:
-    """found, truth: of one shape."""
-    return Hits(int((found & truth).sum()), int(found.sum()), int(truth.sum()))
+def count(detected: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Hits:
+    """The counts of detections against the truth, of the same shape."""
+    return Hits(int((detected & truth).sum()), int(detected.sum()), int(truth.sum()))
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("manifests", type=Path, nargs="*")
     parser.add_argument("--data", type=Path, required=True, help="folder of sounds21")
     parser.add_argument("--threshold", type=float, default=OWN_THRESHOLD)
-    parser.add_argument("--fit", type=int, default=0, metavar="N", help="draw so many mixtures")
+    parser.add_argument("--fit", type=int, default=0, metavar="N", help="fit to so many mixtures")
     arguments = parser.parse_args()
     logging.getLogger("qsep").setLevel(logging.ERROR)
     model, book = load_model("sounds21", "cpu"), load_phrase_book("sounds21")
@@ -79,31 +86,32 @@ def main() -> None:
 
 
 def labels_of(row: MixtureRow) -> set[str]:
+    """Labels of all sounds in a mixture."""
     return {row.label, *row.labels}
 
 
 def training_mixtures(book: PhraseBook, data: Path, num: int) -> Iterator[Mixture]:
-    """Of two to four training recordings as they are, at levels within 10 dB of each other."""
-    plain = AugmentConfig(
+    """Mixtures of two to four training recordings, not augmented, at levels within 10 dB of each other."""
+    unaugmented = AugmentConfig(
         speed_probability=0.0,
         filter_probability=0.0,
         reverb_probability=0.0,
         second_probability=0.0,
     )
-    sounds = RecordedSounds(ClipStore(data, "train", SAMPLE_RATE).by_label, plain)
-    config = MixConfig(segment_samples=FIT_SECONDS * SAMPLE_RATE, augment=plain)
+    sounds = RecordedSounds(ClipStore(data, "train", SAMPLE_RATE).by_label, unaugmented)
+    config = MixConfig(segment_samples=FIT_SECONDS * SAMPLE_RATE, augment=unaugmented)
     mixtures = MixAndSeparate(sounds, book, config, SAMPLE_RATE, FIT_SEED)
     labels = {phrase: label for label in book.labels for phrase in book.phrases[label]}
     for draw in range(num):
         sources, queries, _ = mixtures[draw]
-        heard = zip(sources, queries, strict=True)
-        present = {labels[q.text] for s, q in heard if isinstance(q, TextQuery) and s.any()}
+        pairs = zip(sources, queries, strict=True)
+        present = {labels[q.text] for s, q in pairs if isinstance(q, TextQuery) and s.any()}
         yield sources.sum(dim=0)[0].numpy(), present
 
 
 @torch.inference_mode()
 def listen(model: Model, listener: Listener, waveform: NDArray[np.float32]) -> Tensor:
-    """(t,) to level and share of each kind: (k, 2)."""
+    """Detection features (k, 2) of a mixture (t,): level and share of each of k kinds, in dB."""
     kinds = model.embed([TextQuery(kind) for kind in model.classes])
     mixture = torch.from_numpy(waveform)[None]
     batched = kinds.map(lambda entry: entry[None])
@@ -112,28 +120,28 @@ def listen(model: Model, listener: Listener, waveform: NDArray[np.float32]) -> T
 
 
 def fit(model: Model, book: PhraseBook, data: Path, num: int) -> list[float]:
-    """Logistic regression: bias, weight of the level, weight of the share.
+    """Weights of a logistic regression on training mixtures: bias, level, share.
 
-    What is faint is never there, and left out.
+    Kinds too faint to be detected are left out.
     """
     listener = Listener(model)
     features, truth = [], []
     for waveform, labels in training_mixtures(book, data, num):
         features.append(listen(model, listener, waveform))
         truth.append(torch.tensor([label in labels for label in book.labels]))
-    heard, there = torch.cat(features).double(), torch.cat(truth).double()
-    audible = heard[:, 0] > -torch.inf
-    inputs = torch.cat([torch.ones(int(audible.sum()), 1), heard[audible]], dim=1).double()
-    return logistic_regression(inputs, there[audible])
+    values, present = torch.cat(features).double(), torch.cat(truth).double()
+    audible = values[:, 0] > -torch.inf
+    inputs = torch.cat([torch.ones(int(audible.sum()), 1), values[audible]], dim=1).double()
+    return logistic_regression(inputs, present[audible])
 
 
-def logistic_regression(inputs: Tensor, there: Tensor) -> list[float]:
-    """By Newton's method: weights (d,) of inputs (n, d), float64, for the odds that there (n,) is 1."""
+def logistic_regression(inputs: Tensor, targets: Tensor) -> list[float]:
+    """Weights (d,) by Newton's method: inputs (n, d), float64; targets (n,), each 0 or 1."""
     weights = torch.zeros(inputs.shape[1], dtype=torch.float64)
     for _ in range(30):
-        odds = (inputs @ weights).sigmoid()
-        gradient = inputs.T @ (there - odds)
-        curvature = inputs.T @ (inputs * (odds * (1 - odds))[:, None])
+        probabilities = (inputs @ weights).sigmoid()
+        gradient = inputs.T @ (targets - probabilities)
+        curvature = inputs.T @ (inputs * (probabilities * (1 - probabilities))[:, None])
         weights += torch.linalg.solve(curvature, gradient)
     return [float(weight) for weight in weights]
 

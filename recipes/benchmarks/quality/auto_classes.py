@@ -2,9 +2,9 @@
 
     python -m qsep.recipes.benchmarks.quality.auto_classes --data DIR [MANIFEST…]
 
-DIR is the folder of sounds150; a MANIFEST names mixtures of it that come with the package, by default both.
-Precision, recall and F1 count every class of every mixture alike. --fit draws mixtures of the training
-recordings, and prints the weights of the detector that they give.
+DIR is the folder of sounds150; MANIFEST: names of manifests that come with the package, by default
+dev-2 and dev-3. Precision, recall and F1 are over all classes in all mixtures. --fit N draws N mixtures of
+training recordings and prints the detector weights fitted to them.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ MANIFESTS = ("dev-2", "dev-3")
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("manifests", nargs="*", default=MANIFESTS)
     parser.add_argument("--data", type=Path, required=True, help="folder of sounds150")
     parser.add_argument("-m", "--model", default="sounds150")
     parser.add_argument("--threshold", type=float, default=OWN_THRESHOLD)
-    parser.add_argument("--fit", type=int, default=0, metavar="N", help="draw so many mixtures")
+    parser.add_argument("--fit", type=int, default=0, metavar="N", help="fit to so many mixtures")
     arguments = parser.parse_args()
     logging.getLogger("qsep").setLevel(logging.ERROR)
     model = load_model(arguments.model, "cpu")
@@ -59,21 +60,21 @@ def main() -> None:
     step = round(STEP_SECONDS * SAMPLE_RATE)
     for manifest in arguments.manifests:
         rows = load(arguments.data, Path(manifest), "plain").rows
-        found, truth = [], []
+        detected, truth = [], []
         for row in rows:
             waveform = torch.from_numpy(render_mixture(row, arguments.data)[0])[None]
             shares = step_shares(model.separator, waveform.float(), step)
-            found.append(window_probabilities(shares).amax(dim=1).numpy() >= arguments.threshold)
+            detected.append(window_probabilities(shares).amax(dim=1).numpy() >= arguments.threshold)
             truth.append([label in {row.label, *row.labels} for label in model.classes])
-        print(f"{manifest}, {len(rows)} mixtures: {count(np.array(found), np.array(truth))}")
+        print(f"{manifest}, {len(rows)} mixtures: {count(np.array(detected), np.array(truth))}")
 
 
 def training_mixtures(
     labels: Sequence[str], data: Path, num: int
 ) -> Iterator[tuple[Tensor, set[str]]]:
-    """Waveforms (1, t) and labels: two to four training recordings as they are."""
+    """Mixtures (1, t) of two to four training recordings, not augmented, and their labels."""
     recipe, _ = read_recipe("sounds150")
-    plain = AugmentConfig(
+    unaugmented = AugmentConfig(
         speed_probability=0.0,
         filter_probability=0.0,
         reverb_probability=0.0,
@@ -82,7 +83,7 @@ def training_mixtures(
     config = replace(
         from_table(ClassMixConfig, {"mix": recipe.mix}, "mix", recipe.name),
         segment_samples=FIT_SECONDS * SAMPLE_RATE,
-        augment=plain,
+        augment=unaugmented,
         num_sources_weights=(0.5, 0.35, 0.15),
         lowpass_probability=0.0,
         group_probability=0.0,
@@ -102,20 +103,19 @@ def training_mixtures(
 
 
 def fit(model: Model, data: Path, num: int) -> list[float]:
-    """Logistic regression: bias, weight of the level, weight of the peak.
+    """Weights of a logistic regression on training mixtures: bias, level, peak.
 
-    What is faint is never there, and left out.
+    Classes too faint to be detected are left out.
     """
     inputs, truth = [], []
     step = round(STEP_SECONDS * SAMPLE_RATE)
     for waveform, present in training_mixtures(model.classes, data, num):
         level_db, peak_db = features(step_shares(model.separator, waveform, step))
         audible = level_db > FLOOR_DB
-        there = torch.tensor([label in present for label in model.classes])
+        is_present = torch.tensor([label in present for label in model.classes])
         inputs.append(torch.stack([torch.ones_like(level_db), level_db, peak_db], dim=1)[audible])
-        truth.append(there[audible])
-    rows, there = torch.cat(inputs).double(), torch.cat(truth).double()
-    return logistic_regression(rows, there)
+        truth.append(is_present[audible])
+    return logistic_regression(torch.cat(inputs).double(), torch.cat(truth).double())
 
 
 if __name__ == "__main__":

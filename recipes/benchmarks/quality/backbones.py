@@ -1,10 +1,10 @@
-"""Separators under one recipe: quality against parameters, multiply-accumulates, speed and memory.
+"""Separators trained by the same recipe: quality against parameters, MACs, speed and memory.
 
     qsep bench backbones --data FOLDER -o FOLDER
 
-Each separator of `backbones.toml` is trained by the recipe `backbones`, at each seed, and scored on
-manifests of sounds150; what is there already is kept. Leaves backbones.csv, one row a separator, budget,
-seed and manifest; backbones.md, seeds together; and backbones.png.
+Each separator of `backbones.toml` is trained by the recipe `backbones`, with each seed, and scored on
+manifests of sounds150; finished runs are not repeated. Writes backbones.csv with a row for each separator,
+budget, seed and manifest; backbones.md with averages over seeds; and backbones.png.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from qsep.separation.storage.temporary import write_atomically
 
 SEPARATORS = Path(__file__).with_suffix(".toml")
 MANIFESTS = ("dev-2", "dev-families")
-COST_SECONDS = 4.0  # of sound, on which costs are measured
+COST_SECONDS = 4.0  # length of the audio that costs are measured on
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """A separator of the bench; settings: its table, as a recipe has it."""
+    """A separator to compare. settings: its table in a recipe."""
 
     name: str
     budget: str
@@ -43,8 +43,11 @@ class Entrant:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one query on one channel: parameters, multiply-accumulates a second of sound, real-time factor on
-    one core and on two, and megabytes beyond those of a process with torch alone."""
+    """Cost of one query on one channel.
+
+    macs_per_second: multiply-accumulates per second of audio. real_time_factor: on one core;
+    real_time_factor_2: on two. megabytes: peak memory beyond that of a process that has imported torch.
+    """
 
     parameters: int
     macs_per_second: float
@@ -73,7 +76,7 @@ class Row:
 
 
 def entrants(budget: str, names: Sequence[str] = (), path: Path = SEPARATORS) -> list[Entrant]:
-    """Those of a budget in the file, or those of them that are named."""
+    """The separators of a budget, or the named ones of them; ValueError for an unknown budget or name."""
     content = tomllib.loads(path.read_text("utf-8"))
     if budget not in content:
         raise ValueError(f"no budget is called {budget!r}; there are {', '.join(content)}")
@@ -85,13 +88,13 @@ def entrants(budget: str, names: Sequence[str] = (), path: Path = SEPARATORS) ->
 
 
 def measure_cost(settings: dict[str, Any], seconds: float = COST_SECONDS) -> Cost:
-    """In a process of its own, so that no other separator's memory is in the figure."""
+    """The cost of a separator, measured in a new process, so that its memory is not another separator's."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(cost_here, settings, seconds).result()
 
 
 def cost_here(settings: dict[str, Any], seconds: float) -> Cost:
-    """`measure_cost` in this process, whose most memory so far must be what it has now."""
+    """`measure_cost` in this process, which must be at its peak memory so far."""
     import torch
 
     from qsep.queries.interface import QueryEmbedding
@@ -100,15 +103,15 @@ def cost_here(settings: dict[str, Any], seconds: float) -> Cost:
     from ..costs.network import count_macs, num_parameters, peak_megabytes, real_time_factor
 
     before = peak_megabytes()
-    own = {name: value for name, value in settings.items() if name != "kind"}
-    separator = build_separator(settings["kind"], own).eval()
+    rest = {name: value for name, value in settings.items() if name != "kind"}
+    separator = build_separator(settings["kind"], rest).eval()
     generator = torch.Generator().manual_seed(0)
     num_samples = round(seconds * separator.sample_rate)
     mixture = 0.1 * torch.randn(1, 1, num_samples, generator=generator)
     queries = QueryEmbedding(torch.randn(1, 1, separator.query_dim, generator=generator))
 
     def run() -> None:
-        with torch.no_grad():  # costs of use
+        with torch.no_grad():  # costs of inference
             separator.separate(mixture, queries, generator)
 
     factors = []
@@ -134,7 +137,7 @@ def run_bench(
     overrides: Sequence[str] = (),
     accelerator: str = "auto",
 ) -> list[Row]:
-    """Train and score every entrant at every seed; the rows, which are also written as they come.
+    """Train and score every separator with every seed; results are also written after each one.
 
     overrides: "table.key=value" for the recipe, the same for all.
     """
@@ -159,6 +162,7 @@ def run_bench(
 
 
 def describe_cost(cost: Cost) -> str:
+    """The cost as text."""
     return (
         f"{cost.parameters / 1e6:.2f} M parameters, {cost.macs_per_second / 1e9:.2f} GMAC/s, "
         f"{cost.real_time_factor:.3f} of real time on one core, {cost.megabytes:.0f} MB"
@@ -174,18 +178,18 @@ def train_one(
     overrides: Sequence[str],
     accelerator: str,
 ) -> None:
-    """Run or continue the recipe with the entrant's separator."""
+    """Run or resume the recipe with the entrant's separator."""
     from ...training.config import read_recipe, recipe_from
     from ...training.loop import train
 
-    known = [*overrides, f"data.folder={data}", f"train.seed={seed}"]
-    _, content = read_recipe(recipe, known)
+    changes = [*overrides, f"data.folder={data}", f"train.seed={seed}"]
+    _, content = read_recipe(recipe, changes)
     content["separator"] = entrant.settings
     train(recipe_from(content, f"{recipe}-{entrant.name}"), content, folder, accelerator)
 
 
 def score_one(folder: Path, data: Path, manifest: str) -> Statistics:
-    """SI-SDR improvement of the trained separator; the items' rows stay in the folder."""
+    """SI-SDR improvement of the trained separator in dB; ValueError if no item could be scored."""
     from qsep.separation.api import load
 
     items = load_items("sounds150", data, Path(manifest))
@@ -197,6 +201,7 @@ def score_one(folder: Path, data: Path, manifest: str) -> Statistics:
 
 
 def row_of(entrant: Entrant, seed: int, manifest: str, cost: Cost, statistics: Statistics) -> Row:
+    """The row of backbones.csv for these results."""
     return Row(
         name=entrant.name,
         budget=entrant.budget,
@@ -211,7 +216,7 @@ def row_of(entrant: Entrant, seed: int, manifest: str, cost: Cost, statistics: S
 
 
 def write_results(rows: Sequence[Row], out: Path) -> None:
-    """backbones.csv, backbones.md and, where matplotlib is there, backbones.png."""
+    """Write backbones.csv, backbones.md and, if matplotlib is installed, backbones.png."""
     text = as_csv(rows)
     write_atomically(out / "backbones.csv", lambda path: path.write_text(text, "utf-8"))
     table = as_table(rows, out)
@@ -225,6 +230,7 @@ def write_results(rows: Sequence[Row], out: Path) -> None:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
+    """The rows as CSV."""
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, [item.name for item in fields(Row)], lineterminator="\n")
     writer.writeheader()
@@ -232,8 +238,8 @@ def as_csv(rows: Sequence[Row]) -> str:
     return file.getvalue()
 
 
-def seeds_together(rows: Sequence[Row], out: Path) -> dict[tuple[str, str, str], Statistics]:
-    """Of each budget, separator and manifest, each item's mean over the seeds; best separators first."""
+def averaged_over_seeds(rows: Sequence[Row], out: Path) -> dict[tuple[str, str, str], Statistics]:
+    """Statistics over items of their mean over seeds, by budget, manifest and separator; best ones first."""
     scores: dict[tuple[str, str, str], dict[str, list[float]]] = {}
     for row in rows:
         items = scores.setdefault((row.budget, row.manifest, row.name), {})
@@ -241,14 +247,15 @@ def seeds_together(rows: Sequence[Row], out: Path) -> dict[tuple[str, str, str],
         for item in read_rows(folder / f"scores-{row.manifest}" / "items.csv"):
             if item["si_sdr_i"] is not None:
                 items.setdefault(item["id"], []).append(item["si_sdr_i"])
-    found = {
+    statistics = {
         key: describe([float(np.mean(values)) for values in items.values()])
         for key, items in scores.items()
     }
-    return dict(sorted(found.items(), key=lambda pair: (*pair[0][:2], -pair[1].mean)))
+    return dict(sorted(statistics.items(), key=lambda pair: (*pair[0][:2], -pair[1].mean)))
 
 
 def as_table(rows: Sequence[Row], out: Path) -> str:
+    """Scores and costs, averaged over seeds, as a Markdown table. out: folder of the runs."""
     costs = {(row.budget, row.name): row for row in rows}
     seeds = {key: len({row.seed for row in rows if (row.budget, row.name) == key}) for key in costs}
     lines = [
@@ -256,11 +263,11 @@ def as_table(rows: Sequence[Row], out: Path) -> str:
         "| GMAC/s | real time, 1 core | 2 cores | MB |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for (budget, manifest, name), found in seeds_together(rows, out).items():
+    for (budget, manifest, name), score in averaged_over_seeds(rows, out).items():
         cost = costs[budget, name]
         lines.append(
-            f"| {budget} | {manifest} | {name} | {found.mean:.2f} | {found.low:.2f} to "
-            f"{found.high:.2f} | {seeds[budget, name]} | {cost.parameters / 1e6:.2f} "
+            f"| {budget} | {manifest} | {name} | {score.mean:.2f} | {score.low:.2f} to "
+            f"{score.high:.2f} | {seeds[budget, name]} | {cost.parameters / 1e6:.2f} "
             f"| {cost.macs_per_second / 1e9:.2f} | {cost.real_time_factor:.3f} "
             f"| {cost.real_time_factor_2:.3f} | {cost.megabytes:.0f} |"
         )
@@ -268,13 +275,13 @@ def as_table(rows: Sequence[Row], out: Path) -> str:
 
 
 def plot(rows: Sequence[Row], picture: Path) -> None:
-    """SI-SDR improvement on the first manifest against each cost, intervals as bars."""
+    """Plot SI-SDR improvement on the first manifest against each cost, with error bars."""
     from matplotlib import pyplot
 
     first = [row for row in rows if row.manifest == rows[0].manifest]
     panels = (
         ("parameters", "parameters"),
-        ("macs_per_second", "multiply-accumulates a second of sound"),
+        ("macs_per_second", "multiply-accumulates per second of audio"),
         ("real_time_factor", "real-time factor, one core"),
         ("megabytes", "memory, MB"),
     )
@@ -282,11 +289,9 @@ def plot(rows: Sequence[Row], picture: Path) -> None:
     for axis, (column, label) in zip(axes, panels, strict=True):
         for row in first:
             bars = [[row.si_sdr_i - row.low], [row.high - row.si_sdr_i]]
-            place = getattr(row, column)
-            axis.errorbar(place, row.si_sdr_i, bars, fmt="o", capsize=3)
-            axis.annotate(
-                row.name, (place, row.si_sdr_i), textcoords="offset points", xytext=(5, 4)
-            )
+            cost = getattr(row, column)
+            axis.errorbar(cost, row.si_sdr_i, bars, fmt="o", capsize=3)
+            axis.annotate(row.name, (cost, row.si_sdr_i), textcoords="offset points", xytext=(5, 4))
         axis.set_xscale("log")
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)

@@ -1,9 +1,9 @@
-"""What steps buy: a flow separator at several numbers of steps beside a mask separator, on one manifest.
+"""Quality of a flow separator by its number of steps, compared with a mask separator on a manifest.
 
     python -m qsep.recipes.benchmarks.quality.flow --data FOLDER --manifest FILE -o FOLDER
 
-For each: mean SI-SDR improvement with its interval, holes, similarity and Fréchet distance to the targets by
-the joint encoder, and seconds. Leaves steps.csv, one row a setting, and steps.png.
+Measured are the mean SI-SDR improvement with its interval, spectral holes, similarity and Fréchet distance
+to the targets by the joint encoder, and seconds. Writes steps.csv, a row for each setting, and steps.png.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ COLUMNS = (
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--mask", default="sounds21")
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     parser.add_argument("--temperature", type=float, nargs="+", help="default: the model's")
-    parser.add_argument("--every", type=int, default=1, help="only each so many items")
+    parser.add_argument("--every", type=int, default=1, help="use every N-th item")
     parser.add_argument("-o", "--out", type=Path, required=True)
     arguments = parser.parse_args()
 
@@ -61,26 +62,30 @@ def main() -> None:
 
 
 def settings(arguments: argparse.Namespace) -> Iterator[tuple[dict[str, Any], Any]]:
-    """What a row is called, and the model that it measures."""
+    """The first columns of each row, and the model to measure."""
     yield {"model": arguments.mask, "steps": "", "temperature": ""}, load(arguments.mask, "cpu")
-    for place in arguments.flow:
-        model = load(place, "cpu")
+    for flow_model in arguments.flow:
+        model = load(flow_model, "cpu")
         network: Any = model.separator
         for temperature in arguments.temperature or [network.config.temperature]:
             for steps in arguments.steps:
                 network.config = dataclasses.replace(
                     network.config, num_steps=steps, temperature=temperature
                 )
-                yield {"model": Path(place).name, "steps": steps, "temperature": temperature}, model
+                yield (
+                    {"model": Path(flow_model).name, "steps": steps, "temperature": temperature},
+                    model,
+                )
 
 
 def measure(model: Any, items: list[Item], embedder: EncoderEmbedder) -> dict[str, Any]:
-    began = time.perf_counter()
+    """The scores of a model over the items, by column."""
+    start = time.perf_counter()
     estimates = [
         model.separate(item.mixture, item.query, sample_rate=item.sample_rate).target
         for item in items
     ]
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     gains = [
         float(si_sdr(estimate, item.target) - si_sdr(item.mixture, item.target))
         for estimate, item in zip(estimates, items, strict=True)
@@ -89,24 +94,27 @@ def measure(model: Any, items: list[Item], embedder: EncoderEmbedder) -> dict[st
         float(spectral_hole_share(estimate, item.target))
         for estimate, item in zip(estimates, items, strict=True)
     ]
-    found = [
+    estimate_vectors = [
         embedder.embed_audio(estimate, item.sample_rate)
         for estimate, item in zip(estimates, items, strict=True)
     ]
-    wanted = [embedder.embed_audio(item.target, item.sample_rate) for item in items]
+    target_vectors = [embedder.embed_audio(item.target, item.sample_rate) for item in items]
     improvement = describe(gains)
     return {
         "si_sdr_i": round(improvement.mean, 2),
         "low": round(improvement.low, 2),
         "high": round(improvement.high, 2),
         "holes": round(float(np.mean(holes)), 4),
-        "audio_score": round(float(np.mean(list(map(cosine, found, wanted)))), 4),
-        "frechet": round(frechet_distance(np.stack(found), np.stack(wanted)), 4),
+        "audio_score": round(
+            float(np.mean(list(map(cosine, estimate_vectors, target_vectors)))), 4
+        ),
+        "frechet": round(frechet_distance(np.stack(estimate_vectors), np.stack(target_vectors)), 4),
         "seconds": round(seconds, 1),
     }
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:
+    """The rows as CSV with COLUMNS."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
@@ -115,6 +123,7 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Plot each score against the number of steps; the first row, the mask separator's, is a dashed line."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,8 +1,8 @@
-"""How often a text-audio encoder names what a recording is.
+"""Zero-shot classification of recordings by a text-audio encoder.
 
     python -m qsep.recipes.benchmarks.quality.zero_shot --data DIR
 
-Each recording is given the kind whose wording lies nearest; the wordings are held out of all training.
+Each recording is classified as the kind with the nearest wording; the wordings are held out of training.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from qsep.queries.interface import AudioQuery, QueryEncoder, TextQuery
 
 @dataclass(frozen=True)
 class ZeroShot:
-    """Accuracies in [0, 1]. by_wording: with the k-th wording of every kind, one value a k;
-    averaged: with the mean of each kind's wordings; by_label: of the latter."""
+    """Accuracies in [0, 1]. by_wording: with the k-th wording of every kind, for each k.
+
+    averaged: with the mean of each kind's wordings; by_label: the same for each label.
+    """
 
     num_recordings: int
     by_wording: tuple[float, ...]
@@ -34,7 +36,10 @@ class ZeroShot:
 def zero_shot(
     encoder: QueryEncoder, recordings: Sequence[tuple[Path, str]], wordings: dict[str, list[str]]
 ) -> ZeroShot:
-    """recordings: files with their labels; wordings: as many of each label. Elizalde et al. 2023, sec. 3."""
+    """Accuracies of an encoder, after Elizalde et al. 2023, sec. 3.
+
+    recordings: files with their labels; wordings: the same number for each label.
+    """
     labels = sorted(wordings)
     truth = torch.tensor([labels.index(label) for _, label in recordings])
     sounds = encoder.encode([AudioQuery(file) for file, _ in recordings]).pooled
@@ -59,7 +64,7 @@ def zero_shot(
 
 
 def labelled_recordings(folder: Path, split: str) -> list[tuple[Path, str]]:
-    """Of folder/clips.csv, columns file, label and split."""
+    """Files and labels of a split in folder/clips.csv."""
     with (folder / "clips.csv").open(newline="", encoding="utf-8") as file:
         return [
             (folder / row["file"], row["label"])
@@ -69,6 +74,7 @@ def labelled_recordings(folder: Path, split: str) -> list[tuple[Path, str]]:
 
 
 def main() -> None:
+    """The command."""
     from qsep.queries.encoders.joint import Config, build
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -76,17 +82,17 @@ def main() -> None:
     parser.add_argument("--split", default="dev")
     parser.add_argument("--encoder", help="folder of a joint encoder; default: the one shipped")
     arguments = parser.parse_args()
-    found = zero_shot(
+    accuracies = zero_shot(
         build(Config(arguments.encoder)),
         labelled_recordings(arguments.data, arguments.split),
         CORPUS.wordings["wordings"],
     )
-    for label, accuracy in found.by_label.items():
+    for label, accuracy in accuracies.by_label.items():
         print(f"{label:20} {accuracy:6.1%}")
-    alone = sum(found.by_wording) / len(found.by_wording)
+    single = sum(accuracies.by_wording) / len(accuracies.by_wording)
     print(
-        f"{found.num_recordings} recordings: {alone:.1%} by one wording a kind (mean over "
-        f"{len(found.by_wording)}), {found.averaged:.1%} by all of them"
+        f"{accuracies.num_recordings} recordings: {single:.1%} with one wording for each kind (mean over "
+        f"{len(accuracies.by_wording)}), {accuracies.averaged:.1%} with all of them"
     )
 
 

@@ -86,9 +86,9 @@ def starting_weights(config: TrainConfig, task: Task) -> dict[str, Tensor]:
 def widened(fresh: dict[str, Tensor], stored: dict[str, Tensor]) -> dict[str, Tensor]:
     """Initial weights of a wider network, `fresh`, that computes at first what `stored` computes.
 
-    Tensors of the same name and rank get the stored values in their first rows and columns; weights from added
-    inputs to old outputs are zero, and added outputs keep their initial values. After Chen, Goodfellow and
-    Shlens, "Net2Net" (2016).
+    Tensors of the same name and rank get the stored values in their first rows and columns; weights from
+    added inputs to old outputs are zero, and added outputs keep their initial values. After Chen,
+    Goodfellow and Shlens, "Net2Net" (2016).
     """
     result = dict(fresh)
     for key, old in stored.items():
@@ -106,7 +106,7 @@ def widened(fresh: dict[str, Tensor], stored: dict[str, Tensor]) -> dict[str, Te
 def parts_of(
     stored: dict[str, Tensor], parts: Sequence[str], task: Task, folders: Sequence[Path]
 ) -> dict[str, Tensor]:
-    """The weights of these parts; ValueError if the folders lack one, or any weight that the model needs of it."""
+    """The weights of these parts; ValueError if a part, or a weight that the model has in it, is missing."""
     chosen: dict[str, Tensor] = {}
     for part in parts:
         weights = {key: value for key, value in stored.items() if f"{key}.".startswith(f"{part}.")}

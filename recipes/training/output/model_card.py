@@ -13,7 +13,7 @@ from ..config import Recipe
 
 
 def model_card(description: dict[str, Any], recipe: Recipe) -> str:
-    """Markdown with the hub's header: the model, its classes, usage, data, scores, limits, attribution, citation.
+    """The card in Markdown with the hub's header: classes, usage, data, scores, limits, attribution.
 
     description: the checkpoint's config.json.
     """
@@ -55,7 +55,7 @@ def model_card(description: dict[str, Any], recipe: Recipe) -> str:
 
 
 def licence_id(text: str) -> str:
-    """The SPDX identifier, in lower case, that a licence's text begins with: "Apache-2.0, as qsep" has apache-2.0."""
+    """The SPDX identifier that a licence's text begins with, in lower case: apache-2.0 of "Apache-2.0, …"."""
     return text.strip().partition(",")[0].partition(" ")[0].strip(".;").lower()
 
 

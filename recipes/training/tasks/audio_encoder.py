@@ -73,7 +73,7 @@ class JointTask(Task):
         generator: torch.Generator,
         discriminator: Any,
     ) -> LossOutput:
-        """The contrastive loss, see Task.loss; queries.pooled: (b, s, text_dim). Silent sources are left out."""
+        """Contrastive loss, see Task.loss. queries.pooled: (b, s, text_dim); silent sources are left out."""
         audible = batch.sources.abs().amax(dim=(-2, -1)) > 0
         pooled = queries.pooled[audible]
         audio = model.network.audio(batch.sources[audible].mean(dim=1))

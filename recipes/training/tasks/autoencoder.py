@@ -36,8 +36,8 @@ PREFIX, SCALE = "codec.vae.", "codec.scale"  # names of its weights in FlowSep
 class Config:
     """mel, vae: as FlowSep's. kl_weight: weight of the divergence. discriminator_weight: weight of the
     adversarial loss, times the ratio of gradients at the last layer, from step discriminator_start on.
-    learn_scale: learn the scale of the Laplace distribution, else it stays 1. mixture_probability: how often the
-    input is a whole mixture instead of one of its sources.
+    learn_scale: learn the scale of the Laplace distribution, else it stays 1. mixture_probability: how
+    often the input is a whole mixture instead of one of its sources.
     """
 
     mel: MelConfig = field(default_factory=MelConfig)

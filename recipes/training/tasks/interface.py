@@ -19,8 +19,8 @@ from ...data.mixtures.interface import Mixtures
 class Discriminator:
     """A network trained to tell the model's output from real data.
 
-    start: the step from which it is trained and its loss counts. loss(network, batch, generator): the network's
-    own loss, which does not change the model.
+    start: the step from which it is trained and its loss counts. loss(network, batch, generator): the
+    network's own loss, which does not change the model.
     """
 
     network: nn.Module
@@ -31,9 +31,9 @@ class Discriminator:
 class Task(Protocol):
     """A part of a model and how it is trained. Tasks name this protocol as their parent.
 
-    part: its table in recipes and checkpoints, as "separator"; kind: its kind there. model: the nn.Module that
-    is trained and averaged, with `config` and `sample_rate` in Hz; methods that take a model get this one or its
-    average. discriminator: None if there is none.
+    part: its table in recipes and checkpoints, as "separator"; kind: its kind there. model: the nn.Module
+    that is trained and averaged, with `config` and `sample_rate` in Hz; methods that take a model get this
+    one or its average. discriminator: None if there is none.
     """
 
     part: str
@@ -70,7 +70,7 @@ class Task(Protocol):
         return None
 
     def class_rows(self, model: Any) -> tuple[str, ...]:
-        """The sound classes of the rows of the model's classifier, "other" last and unnamed; empty for most."""
+        """The sound class of each row of the model's classifier except the last, "other"; empty for most."""
         return ()
 
     def load(self, model: Any, weights: dict[str, Tensor]) -> None:

@@ -45,8 +45,8 @@ def retention_of(task: Task, config: TrainConfig) -> Retention:
 class Retention:
     """The divergence of a model's posteriors from its teacher's among the old classes.
 
-    teacher: the initial model, with rows for the new classes. rows: the classifier rows of the old classes and
-    of "other". weight: of the divergence in nats, relative to the loss in dB.
+    teacher: the initial model, with rows for the new classes. rows: the classifier rows of the old classes
+    and of "other". weight: of the divergence in nats, relative to the loss in dB.
     """
 
     def __init__(self, teacher: ClassUNet, rows: Tensor, weight: float) -> None:

@@ -19,9 +19,10 @@ from ..query_batch import encode_batch
 def validate(
     separator: Any, encoder: QueryEncoder, data: Mixtures, num_items: int
 ) -> dict[str, float]:
-    """Mean SI-SDR improvement in dB of present sounds; median level in dB, relative to the mixture, of absent ones.
+    """Scores on the first num_items mixtures of the data, in dB.
 
-    The mixtures are items 0 to num_items - 1 of the data. Returns si_sdr_i, and absent_db if any query was absent.
+    si_sdr_i: mean SI-SDR improvement of present sounds. absent_db: median level of the output for absent
+    sounds, relative to the mixture; left out if there are none.
     """
     device = next(separator.parameters()).device
     improvements: list[float] = []

@@ -40,8 +40,8 @@ PREFIX = "codec.vocoder."  # names of its weights in FlowSep
 
 @configuration
 class Config:
-    """mel, vocoder: as FlowSep's. mel_weight, feature_weight: weights of the log-mels' mean absolute error and of
-    feature matching, relative to the adversarial loss. mixture_probability: as the autoencoder's.
+    """mel, vocoder: as FlowSep's. mel_weight, feature_weight: weights of the log-mels' mean absolute error
+    and of feature matching, relative to the adversarial loss. mixture_probability: as the autoencoder's.
     """
 
     mel: MelConfig = field(default_factory=MelConfig)

@@ -12,7 +12,7 @@ from qsep.separation.models.flowsep import PEAK
 def draw_waveforms(
     batch: MixtureBatch, mixture_probability: float, generator: torch.Generator
 ) -> Tensor:
-    """For each mixture one of its sources that are not silent, or with mixture_probability the mixture: (b, t).
+    """Waveforms (b, t): an audible source of each mixture, or with mixture_probability the mixture.
 
     Mean of channels, without DC offset, scaled so that the mixture peaks at 0.5, as FlowSep's input.
     """
