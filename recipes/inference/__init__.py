@@ -1,1 +1,1 @@
-"""What `qsep separate` and `qsep auto` do with files."""
+"""Separation of files, for `qsep separate` and `qsep auto`."""

@@ -1,4 +1,4 @@
-"""How loud a result is, in words."""
+"""The level of a result in words."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FRACTIONS = {
     "a fiftieth": 0.02,
     "a hundredth": 0.01,
 }
-ABSENT_DB = -20.0  # of a target relative to the recording: quieter ones are probably not there
-ALL, MORE = 0.95, 1.05  # of the recording's energy: from here on "nearly all", and "more than all"
+ABSENT_DB = -20.0  # relative to the recording; quieter targets are probably absent
+ALL, MORE = 0.95, 1.05  # shares of the recording's energy that count as all, and as more than all
 
 
 def level_in_words(level_db: float) -> str:
-    """As "about a fifth of the energy". level_db: energy of a target relative to the recording's."""
+    """A description such as "about a fifth of the energy". level_db: a target's energy re the recording's."""
     if level_db < ABSENT_DB:
         return "under a hundredth of the energy; likely not there"
     share = 10 ** (level_db / 10)

@@ -1,4 +1,4 @@
-"""`-` in the place of a file: a recording from standard input, a WAV file to standard output."""
+"""`-` as a file name: a recording from standard input, a WAV file to standard output."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ STDIN_STEM = "stdin"  # of results of a recording that has no name
 
 
 class Pipes:
-    """A context manager. Inside, `inputs` and `out` are files and a folder, which those who read and write
-    take as any others; if all went well, the one result goes to standard output at the end.
+    """A context manager that replaces `-` by temporary files; inside, `inputs` and `out` are real paths.
 
-    A WAV file's header states its length, so nothing leaves before all of it is there. Raises ValueError
-    for what one pipe cannot carry.
+    At the end, unless there was an error, the result is copied to standard output: not before, for a WAV
+    header states the file's length. Raises ValueError for more than one input or result with `-o -`, and for
+    `-` as an input if standard input is a terminal.
     """
 
     def __init__(self, inputs: Sequence[Path], out: Path, num_results: int) -> None:
-        """num_results: files that each input is separated into."""
+        """out: folder of results or `-`. num_results: number of files that each input is separated into."""
         self.to_stdout = out == PIPE
         if self.to_stdout and (len(inputs) != 1 or num_results != 1):
             raise ValueError(

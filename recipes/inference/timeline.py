@@ -1,4 +1,4 @@
-"""A picture of which sounds are active when."""
+"""Timeline plots: when each sound is active."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def draw_timeline(
     picture: Path,
     commit: Callable[[Path, Path], object] = os.replace,
 ) -> None:
-    """PNG: a row for each of the groups, at least one, coloured by probability; active spans underlined."""
+    """Write a PNG with a row for each group, coloured by probability, and a line under its active spans.
+
+    groups: at least one; the first MAX_ROWS are shown. commit: renames the finished file to its name.
+    """
     import matplotlib
 
     matplotlib.use("Agg")

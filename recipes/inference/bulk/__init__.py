@@ -1,1 +1,1 @@
-"""Separating many recordings: folders and lists, in parts, with a manifest from which a run continues."""
+"""Separating many recordings: folders and lists, in shards, with a manifest for resuming."""

@@ -1,7 +1,7 @@
-"""Bulk work on many machines by Ray Data: an actor pool, each actor with a model of its own.
+"""Bulk work on several machines by Ray Data: a pool of actors, each with its own model.
 
-Recordings and results lie in a folder that all machines share under one name. Ray starts an actor that
-died anew and gives its recordings to others; results that are there already are replaced by equal ones.
+Recordings and results are in a folder that all machines share under the same path. Ray restarts an actor that
+died and assigns its recordings again; existing results are replaced by equal ones.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from .jobs import Job
 from .manifest import Row
 from .work import Work, failed
 
-JOBS_AT_ONCE = 4  # that an actor is given; so many are done again where it dies
-TRIES = 3  # of jobs whose actor dies
+JOBS_AT_ONCE = 4  # assigned to an actor; these are repeated if it dies
+TRIES = 3  # of a job whose actor dies
 
 
 def on_cluster(
     work: Work, jobs: Sequence[Job], address: str, num_workers: int, num_gpus: float = 0
 ) -> Iterator[tuple[Job, list[Row]]]:
-    """Each job with its rows, as they come. address: of Ray, "local" for one on this machine alone.
+    """Each job with its rows, in order of completion. address: of Ray, "local" for this machine alone.
 
-    num_gpus: that each actor takes. Raises ValueError where Ray is missing or cannot be reached.
+    num_gpus: GPUs of each actor. Raises ValueError if Ray is not installed or cannot be reached.
     """
     if find_spec("ray") is None:
         raise ValueError("--ray needs Ray: pip install 'qsep[ray]'")
@@ -39,7 +39,7 @@ def on_cluster(
             raise ValueError(f"--ray {address}: no cluster answers there: {error}") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # those that are lost are reported below
+    context.max_errored_blocks = -1  # lost blocks are reported below
     by_key = {(job.folder, job.path): job for job in jobs}
     items = [{"job": json.dumps(asdict(job))} for job in jobs]
     rows = ray.data.from_items(
@@ -54,7 +54,7 @@ def on_cluster(
         max_task_retries=TRIES - 1,
     )
     for outcome in rows.iter_rows():
-        job = by_key.pop(tuple(json.loads(outcome["place"])))
+        job = by_key.pop(tuple(json.loads(outcome["key"])))
         yield job, json.loads(outcome["rows"])
     for job in by_key.values():
         lost = f"the worker that had it died, {TRIES} times"
@@ -62,12 +62,13 @@ def on_cluster(
 
 
 class Actor:
-    """Of Ray Data: a row with a job in, a row with its rows out."""
+    """An actor of Ray Data: maps an item with a job to an item with the job's rows."""
 
     def __init__(self, work: Work) -> None:
         self.run = work.start()
 
     def __call__(self, item: dict[str, Any]) -> dict[str, str]:
+        """The job's rows, and its folder and path, as JSON texts."""
         fields = json.loads(item["job"])
         only = fields["only"]
         job = Job(
@@ -76,5 +77,4 @@ class Actor:
             tuple(fields["queries"]),
             None if only is None else tuple(only),
         )
-        place = json.dumps([job.folder, job.path])
-        return {"place": place, "rows": json.dumps(self.run(job))}
+        return {"key": json.dumps([job.folder, job.path]), "rows": json.dumps(self.run(job))}

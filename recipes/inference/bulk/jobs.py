@@ -1,4 +1,4 @@
-"""The recordings of a bulk run, and where the results of each go."""
+"""The recordings of a bulk run, and the folders of their results."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from pathlib import Path, PurePath, PurePosixPath
 
 from ...data.prepare.tree import CONVERTIBLE, READABLE
 
-RECORDINGS = READABLE | CONVERTIBLE  # endings of the files that are taken from a folder
+RECORDINGS = READABLE | CONVERTIBLE  # suffixes of the files that are read from a folder
 
 
 @dataclass(frozen=True)
 class Job:
-    """One recording. path: as it was given. folder: of its results, below the run's. queries: in words, of
-    this recording alone; empty for those of the run. only: the names of those that are left to do, or None
-    for all."""
+    """A recording to separate. path: as the user gave it. folder: of its results, below the run's.
+
+    queries: this recording's own, in words; empty to use those of the run. only: names of the queries still
+    to do; None for all.
+    """
 
     path: str
     folder: str = "."
@@ -27,23 +29,23 @@ class Job:
 
     @property
     def key(self) -> str:
-        """What the recording is called in its folder of results, however the run was started."""
+        """The recording's name in the manifest, independent of how the run was started."""
         return (PurePosixPath(self.folder) / PurePath(self.path).name).as_posix()
 
 
 def jobs_of(inputs: Sequence[Path], out: Path, is_result: Callable[[Path], bool]) -> Iterator[Job]:
-    """A job for each file, and for each recording below each folder, whose results keep its place there.
+    """A job for each file and each recording below each folder; results keep the subfolders.
 
-    out: folder of the results, which are not separated again where it lies in one of the folders.
-    is_result: whether a file in it is one. ValueError for what is missing, and a folder without recordings.
+    out: folder of results; it is not searched if it lies in one of the folders. is_result: whether a file
+    in it is a result. Raises ValueError for missing inputs and folders without recordings.
     """
     for path in inputs:
         if path.is_dir():
-            found = False
+            is_empty = True
             for recording in recordings_below(path, out, is_result):
-                found = True
+                is_empty = False
                 yield Job(str(recording), recording.parent.relative_to(path).as_posix())
-            if not found:
+            if is_empty:
                 raise ValueError(
                     f"{path} holds no recordings ({', '.join(sorted(READABLE))} …): "
                     "check the folder, or list the files with --from"
@@ -55,46 +57,47 @@ def jobs_of(inputs: Sequence[Path], out: Path, is_result: Callable[[Path], bool]
 
 
 def recordings_below(folder: Path, out: Path, is_result: Callable[[Path], bool]) -> Iterator[Path]:
-    """Sorted; neither hidden files and folders nor what links to folders lead to."""
+    """The recordings below a folder, sorted, without hidden files and without following links to folders."""
     results = out.resolve()
-    apart = results != folder.resolve()
-    for place, folders, files in os.walk(folder):
+    is_separate = results != folder.resolve()
+    for parent, folders, files in os.walk(folder):
         folders[:] = sorted(
             name
             for name in folders
-            if not name.startswith(".") and not (apart and Path(place, name).resolve() == results)
+            if not name.startswith(".")
+            and not (is_separate and Path(parent, name).resolve() == results)
         )
         for name in sorted(files):
-            path = Path(place, name)
+            path = Path(parent, name)
             if path.suffix.lower() in RECORDINGS and not name.startswith("."):
-                if apart or not is_result(path):
+                if is_separate or not is_result(path):
                     yield path
 
 
 def merged(jobs: Iterable[Job]) -> list[Job]:
-    """One job for each recording and folder, with all its queries, in the order of the first.
+    """A job for each recording and folder, with all of its queries, in the order of first appearance.
 
-    Recordings whose results would have the same names, as a.wav and a.flac, get a folder each, called as
-    they are.
+    Recordings whose results would have the same names, as those of a.wav and a.flac, get a folder each, with
+    the recording's name.
     """
-    together: dict[tuple[str, str], Job] = {}
+    by_recording: dict[tuple[str, str], Job] = {}
     for job in jobs:
-        place = (job.folder, os.path.abspath(job.path))
-        if place in together:
-            first = together[place]
+        key = (job.folder, os.path.abspath(job.path))
+        if key in by_recording:
+            first = by_recording[key]
             queries = tuple(dict.fromkeys((*first.queries, *job.queries)))
-            together[place] = replace(first, queries=queries)
+            by_recording[key] = replace(first, queries=queries)
         else:
-            together[place] = job
-    names = Counter((job.folder, PurePath(job.path).stem) for job in together.values())
+            by_recording[key] = job
+    names = Counter((job.folder, PurePath(job.path).stem) for job in by_recording.values())
     return [
         job if names[job.folder, PurePath(job.path).stem] == 1 else replace(job, folder=job.key)
-        for job in together.values()
+        for job in by_recording.values()
     ]
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """ "I/N", the I-th of N parts, I from 1; ValueError for anything else."""
+    """The numbers (I, N) of "I/N", shard I of N, 1 <= I <= N; ValueError for anything else."""
     number, _, total = text.partition("/")
     if not (number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total)):
         raise ValueError(f"--shard {text!r}: expected I/N, as 1/4, with I from 1 to N")
@@ -102,8 +105,11 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def in_shard(job: Job, shard: tuple[int, int]) -> bool:
-    """Whether the recording belongs to this part. That follows from its name alone, so that parts neither
-    overlap nor leave anything out where files are added between their starts."""
+    """Whether the recording belongs to this shard.
+
+    It depends on the name alone, so that shards stay disjoint and complete if files are added between their
+    starts.
+    """
     number, total = shard
     digest = hashlib.sha256(job.key.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8]) % total == number - 1

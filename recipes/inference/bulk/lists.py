@@ -1,4 +1,4 @@
-"""Lists of recordings, each with queries of its own or without: text, CSV or JSONL."""
+"""Lists of recordings, with or without queries for each: text, CSV or JSONL."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ STDIN = Path("-")
 
 
 def read_list(file: Path, allow_outside: bool = False) -> Iterator[Job]:
-    """A job for each entry of a list, whose results keep the recording's place below the list's folder.
+    """A job for each entry of a list; results keep the recordings' subfolders of the list's folder.
 
-    By its ending, the list is CSV with a header (`input`, and `query` if each has its own), JSONL with
-    objects of the same keys (`query` may be a list), or text: a path a line, then perhaps a tab and a query.
-    "-" reads text from standard input. Paths are relative to the list's folder; those that lead out of it
-    are refused with ValueError, as is what cannot be read, unless allow_outside.
+    The format follows from the suffix: CSV with a header (`input`, and optionally `query`), JSONL with
+    objects of the same keys (`query` may be a list), else text with a path on each line, optionally
+    followed by a tab and a query. "-" reads text from standard input. Paths are relative to the list's
+    folder. Raises ValueError for a list that cannot be read, and for paths outside its folder unless
+    allow_outside.
     """
     base = Path(".") if file == STDIN else file.parent
     kind = file.suffix.lower()
@@ -31,7 +32,7 @@ def read_list(file: Path, allow_outside: bool = False) -> Iterator[Job]:
     )
     for number, (path, queries) in read(file):
         if not path:
-            raise ValueError(f"{file} line {number}: no path: give each recording's")
+            raise ValueError(f"{file} line {number}: no path: give the path of a recording")
         if any(not query.strip() for query in queries):
             raise ValueError(f"{file} line {number}: an empty query: write it, or leave it out")
         yield Job(str(base / path), folder_of(file, number, base, path, allow_outside), queries)
@@ -41,7 +42,7 @@ Entry = tuple[int, tuple[str, tuple[str, ...]]]
 
 
 def rows_of_text(file: Path) -> Iterator[Entry]:
-    """A path a line, then perhaps a tab and a query."""
+    """Entries of a text file: a path on each line, optionally followed by a tab and a query."""
     for number, line in enumerate(text_of(file).splitlines(), 1):
         path, tab, query = line.partition("\t")
         if line.strip():
@@ -49,7 +50,7 @@ def rows_of_text(file: Path) -> Iterator[Entry]:
 
 
 def rows_of_csv(file: Path) -> Iterator[Entry]:
-    """With a header; a column of the recordings' paths, and perhaps `query`."""
+    """Entries of a CSV file with a header: a column of paths, and optionally `query`."""
     reader = csv.DictReader(text_of(file).splitlines())
     column = next((name for name in PATH_NAMES if name in (reader.fieldnames or ())), None)
     if column is None:
@@ -60,7 +61,7 @@ def rows_of_csv(file: Path) -> Iterator[Entry]:
 
 
 def rows_of_json(file: Path) -> Iterator[Entry]:
-    """An object a line; as a manifest of an earlier run."""
+    """Entries of a JSONL file, an object on each line; a manifest of an earlier run is one."""
     for number, line in enumerate(text_of(file).splitlines(), 1):
         if not line.strip():
             continue
@@ -70,25 +71,25 @@ def rows_of_json(file: Path) -> Iterator[Entry]:
             raise ValueError(f"{file} line {number} is not JSON: {error}") from error
         if not isinstance(row, dict):
             raise ValueError(f'{file} line {number}: expected an object, as {{"input": "a.wav"}}')
-        if "run" in row:  # the head of a manifest
+        if "run" in row:  # the first line of a manifest
             continue
         path = next((row[name] for name in PATH_NAMES if name in row), "")
         query = row.get("query") or []
         queries = [query] if isinstance(query, str) else query
         if not isinstance(path, str) or not is_words(queries):
             raise ValueError(
-                f"{file} line {number}: expected a path, and as query words or a list of words"
+                f"{file} line {number}: expected a path, and a query as text or a list of texts"
             )
         yield number, (path, tuple(queries))
 
 
 def is_words(values: Any) -> bool:
-    """Whether it is a list of strings."""
+    """Whether the value is a list of strings."""
     return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def text_of(file: Path) -> str:
-    """All of a list; ValueError where it is not there or not text."""
+    """The text of a list; ValueError if it is missing or not UTF-8."""
     try:
         data = sys.stdin.buffer.read() if file == STDIN else file.read_bytes()
     except OSError as error:
@@ -100,13 +101,16 @@ def text_of(file: Path) -> str:
 
 
 def folder_of(file: Path, number: int, base: Path, path: str, allow_outside: bool) -> str:
-    """Where the results go: the recording's folder below the list's; of one elsewhere its whole path."""
-    place = os.path.abspath(base / path)
-    inside = os.path.relpath(place, os.path.abspath(base))
+    """The folder of the results: the recording's, relative to the list's; outside of that its absolute path.
+
+    Raises ValueError for a path outside the list's folder, unless allow_outside.
+    """
+    absolute = os.path.abspath(base / path)
+    inside = os.path.relpath(absolute, os.path.abspath(base))
     if not (inside.startswith("..") or os.path.isabs(inside)):
         return PurePosixPath(Path(inside).parent.as_posix()).as_posix()
     if not allow_outside:
         raise ValueError(
             f"{file} line {number}: {path} lies outside the list's folder: add --allow-outside"
         )
-    return Path(*Path(place).parent.parts[1:]).as_posix()
+    return Path(*Path(absolute).parent.parts[1:]).as_posix()

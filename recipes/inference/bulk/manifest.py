@@ -1,4 +1,4 @@
-"""What a bulk run has done: a line of JSON for each recording and query, from which it continues."""
+"""Manifests of bulk runs: a line of JSON for each recording and query, from which a run resumes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ NAME = "manifest.jsonl"
 
 @dataclass(frozen=True)
 class Done:
-    """What is kept in memory of a row that went well. state: size and time of change of the recording;
-    outputs: files, relative to the folder of results, and their sizes."""
+    """A successful row, as kept in memory. state: the recording's size and modification time.
+
+    outputs: files, relative to the folder of results, and their sizes.
+    """
 
     settings: str
     state: tuple[int, int]
@@ -27,11 +29,11 @@ class Done:
 
 
 class Manifest:
-    """The manifest of a run in its folder of results; runs of other parts of the same work have their own.
+    """The manifest of a run, or of a shard, in the folder of results.
 
-    All manifests in the folder count, so that parts may be cut otherwise later. Lines that are damaged, as
-    the last one of a run that was killed, count for nothing: their recordings are done again.
-    settings: a digest of all that decides the results; rows of other settings do not count as done.
+    All manifests in the folder are read, so that the number of shards may change. Damaged lines, as the
+    last one of a killed run, are ignored: their recordings are separated again. settings: a digest of all
+    settings that the results depend on; rows with another one do not count as done.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class Manifest:
     ) -> None:
         self.results, self.settings = results, settings
         self.name = NAME if shard is None else "manifest-{}-of-{}.jsonl".format(*shard)
-        self.continues = False  # whether a run of these settings has begun before
+        self.continues = False  # whether a run with these settings was started before
         self._done: dict[tuple[str, str], Done] = {}
         self._owners: dict[str, str] = {}
         for path in sorted(results.folder.glob("manifest*.jsonl")):
@@ -48,7 +50,7 @@ class Manifest:
 
     @property
     def path(self) -> Path:
-        """Of the manifest that this run writes."""
+        """The manifest that this run writes."""
         return self.results.folder / self.name
 
     def _read(self, path: Path) -> None:
@@ -71,7 +73,7 @@ class Manifest:
         self._owners.update((name, done.settings) for name, _ in outputs)
 
     def is_done(self, key: str, query: str, path: Path) -> bool:
-        """Whether the recording was separated so, is the same, and all that was made of it is there."""
+        """Whether the unchanged recording was separated with these settings and all its results exist."""
         done = self._done.get((key, query))
         if done is None or done.settings != self.settings:
             return False
@@ -82,17 +84,19 @@ class Manifest:
         return is_unchanged(path, done)
 
     def may_replace(self, name: str) -> bool:
-        """Whether a file that is there was written by a run of these settings which was interrupted before
-        it could say so, or whose recording has changed since."""
+        """Whether an existing file is a result of a run with these settings that may be written again.
+
+        That is, the run was interrupted before it wrote the row, or the recording has changed since.
+        """
         owner = self._owners.get(name, self.settings if self.continues else None)
         return owner == self.settings and self.results.is_ours(name)
 
     def begin(self, run: Mapping[str, Any]) -> None:
-        """Say that a run with these settings starts."""
+        """Write the first line of a run: its settings."""
         self._append([{"run": dict(run) | {"settings": self.settings}}])
 
     def add(self, rows: Sequence[Row]) -> None:
-        """All rows of one recording at once, so that it is done or it is not."""
+        """Write all rows of a recording at once, so that it is never half done."""
         self._append(rows)
         for row in rows:
             if not row["error"]:
@@ -103,19 +107,19 @@ class Manifest:
         text = "".join(json.dumps(row) + "\n" for row in rows)
         with path.open("ab+") as file:
             if file.tell() and not ends_with_newline(file):
-                text = "\n" + text  # after a line that was cut off
+                text = "\n" + text  # after an incomplete line
             file.write(text.encode("utf-8"))
 
 
 def ends_with_newline(file: Any) -> bool:
-    """Of a file that is open for reading and not empty."""
+    """Whether a non-empty file, open for reading, ends with a newline."""
     file.seek(-1, 2)
     last: bytes = file.read(1)
     return last == b"\n"
 
 
 def is_unchanged(path: Path, done: Done) -> bool:
-    """By size and time; of a recording that was touched, by its content."""
+    """Whether a recording is unchanged: same size, and same modification time or content."""
     try:
         size, modified = state_of(path)
     except OSError:
@@ -126,23 +130,23 @@ def is_unchanged(path: Path, done: Done) -> bool:
 
 
 def state_of(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of change in nanoseconds."""
+    """Size in bytes and modification time in nanoseconds."""
     state = path.stat()
     return state.st_size, state.st_mtime_ns
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file's content."""
+    """SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def outputs_of(results: Results, folder: str, files: Iterable[Path]) -> list[Row]:
-    """What a manifest says of files that `results`, of the run's folder or of one below it, has listed."""
-    found = []
+    """The manifest's entries for files in `results`. folder: that of `results`, relative to the run's."""
+    outputs = []
     for file in files:
         name = results.name_of(file)
         entry = results.entries[name][-1]
-        place = (PurePosixPath(folder) / name).as_posix()
-        found.append({"file": place, "bytes": entry.num_bytes, "sha256": entry.sha256})
-    return found
+        file_name = (PurePosixPath(folder) / name).as_posix()
+        outputs.append({"file": file_name, "bytes": entry.num_bytes, "sha256": entry.sha256})
+    return outputs

@@ -1,4 +1,4 @@
-"""Bulk work on several processes of this machine, each with a model of its own."""
+"""Bulk work in several processes on this machine, each with its own model."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ TRIES = 2  # of a recording whose process died
 
 
 class Worker:
-    """A process that takes one job at a time. It ends by itself when this one is gone."""
+    """A process that takes one job at a time, and ends when its parent does."""
 
     def __init__(self, work: Work, num_threads: int) -> None:
         context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, work, num_threads), daemon=True)
+        self.connection, child_end = context.Pipe()
+        self.process = context.Process(
+            target=serve, args=(child_end, work, num_threads), daemon=True
+        )
         self.process.start()
-        theirs.close()  # so that the end of the process is seen
+        child_end.close()  # so that reading fails once the process has ended
         self.job: Job | None = None
 
     def give(self, job: Job) -> None:
-        """Let it work on this; a process that is dead already is seen when it is asked for the result."""
+        """Send it a job; if the process has died, `answer_of` will tell."""
         self.job = job
         try:
             self.connection.send(job)
@@ -39,19 +41,19 @@ class Worker:
             pass
 
     def end(self) -> None:
-        """Kill it: what it was at is not done."""
+        """Kill the process; its job is not done."""
         self.process.kill()
         self.process.join()
         self.connection.close()
 
 
 def serve(connection: Connection, work: Work, num_threads: int) -> None:
-    """The life of a worker's process."""
-    for number in ENDING:  # those of a terminal reach all processes: the first one decides
+    """Main function of a worker's process: load the model, then do jobs from the connection."""
+    for number in ENDING:  # a terminal signals all processes; only the parent reacts
         signal.signal(number, signal.SIG_IGN)
     try:
         run = work.start()
-        if "torch" in sys.modules:  # the work's business
+        if "torch" in sys.modules:  # only if the work uses it
             sys.modules["torch"].set_num_threads(num_threads)
     except Exception as error:
         connection.send(one_line(error))
@@ -59,16 +61,16 @@ def serve(connection: Connection, work: Work, num_threads: int) -> None:
     try:
         while True:
             connection.send(run(connection.recv()))
-    except (EOFError, OSError):  # the first process is gone
+    except (EOFError, OSError):  # the parent has ended
         return
 
 
 def in_processes(
     work: Work, jobs: Sequence[Job], num_workers: int
 ) -> Iterator[tuple[Job, list[Row]]]:
-    """Each job with its rows, as they come. A recording whose process dies is tried once more.
+    """Each job with its rows, in order of completion; a job whose process dies is tried once more.
 
-    Raises ValueError where the work cannot start.
+    Raises ValueError if a worker cannot start.
     """
     num_threads = max(1, (os.cpu_count() or 1) // num_workers)
     waiting: deque[Job] = deque(jobs)
@@ -105,7 +107,7 @@ def in_processes(
 
 
 def answer_of(worker: Worker) -> Any:
-    """Rows, or a message where it could not start, or None where it died."""
+    """The rows of the worker's job, a message if it could not start, or None if it died."""
     try:
         return worker.connection.recv()
     except (EOFError, OSError):
@@ -114,9 +116,9 @@ def answer_of(worker: Worker) -> Any:
 
 
 def died(code: int | None) -> str:
-    """Of a process's exit code, as the error of the recording that it was at."""
-    how = f"by signal {-code}" if code is not None and code < 0 else f"with code {code}"
-    return f"the process that worked on it ended {how}, {TRIES} times: try fewer --workers"
+    """The error of a recording whose process ended with this exit code."""
+    ending = f"by signal {-code}" if code is not None and code < 0 else f"with code {code}"
+    return f"the process that worked on it ended {ending}, {TRIES} times: try fewer --workers"
 
 
 def in_this_process(jobs: Iterable[Job], run: Runner) -> Iterator[tuple[Job, list[Row]]]:

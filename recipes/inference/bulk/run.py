@@ -1,4 +1,4 @@
-"""A bulk run: what is left to do, doing it, and saying so."""
+"""A bulk run: planning, running, and reporting jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .work import Work
 
 @dataclass
 class Totals:
-    """Recordings: separated in this run, failed, and left out because they were done before."""
+    """Numbers of recordings: separated in this run, failed, and skipped because they were done before."""
 
     done: int = 0
     failed: int = 0
@@ -29,9 +29,9 @@ class Totals:
 
 
 class Plan:
-    """Which jobs are left to do, by a manifest and the files that are there.
+    """The jobs still to do, given a manifest and the existing files.
 
-    skip_existing: a query all of whose files are there is not asked again, whoever wrote them.
+    skip_existing: skip queries whose files all exist, whatever wrote them.
     """
 
     def __init__(
@@ -51,18 +51,18 @@ class Plan:
         return {Path(job.path).resolve() for job in self.jobs}
 
     def left(self) -> list[Job]:
-        """ValueError, before any work, for files that are in the way."""
-        found = []
+        """The jobs to do, with their remaining queries; ValueError for files that may not be replaced."""
+        remaining = []
         for job in self.jobs:
             queries = self.work.queries_of(job)
             self._refuse_same_names(job, queries)
-            left = tuple(query for query in queries if not self._is_there(job, query))
-            if left:
-                whole = self.work.together or len(left) == len(queries)
-                found.append(replace(job, only=None if whole else left))
-        return found
+            missing = tuple(query for query in queries if not self._is_done(job, query))
+            if missing:
+                whole = self.work.together or len(missing) == len(queries)
+                remaining.append(replace(job, only=None if whole else missing))
+        return remaining
 
-    def _is_there(self, job: Job, query: str) -> bool:
+    def _is_done(self, job: Job, query: str) -> bool:
         if self.manifest.is_done(job.key, query, Path(job.path)):
             return True
         names = self.work.files_of(job, query)
@@ -104,7 +104,7 @@ def run_jobs(
     num_jobs: int,
     say: Callable[[Row], object],
 ) -> None:
-    """Note and say what became of each job. say: prints a row that went well, for people."""
+    """Record and report the outcome of each job. say: prints a successful row as text."""
     with counter(num_jobs, output.quiet) as advance:
         for job, rows in outcomes:
             manifest.add(rows)
@@ -124,7 +124,7 @@ def run_jobs(
 
 
 def say_totals(totals: Totals, manifest: Manifest, quiet: bool) -> None:
-    """A line on standard error."""
+    """Print a line with the totals on standard error, unless quiet."""
     if not quiet:
         print(
             f"qsep: {totals.done} recordings done, {totals.failed} failed, "
@@ -135,7 +135,7 @@ def say_totals(totals: Totals, manifest: Manifest, quiet: bool) -> None:
 
 @contextmanager
 def counter(num_jobs: int, quiet: bool) -> Iterator[Callable[[], Any]]:
-    """A bar on a terminal, moved by one recording at each call."""
+    """A progress bar on standard error if it is a terminal; each call of the value advances it by one."""
     if quiet or not sys.stderr.isatty():
         yield lambda: None
         return

@@ -1,4 +1,4 @@
-"""`qsep separate` as bulk work."""
+"""The work of `qsep separate` in a bulk run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """As the command names a model, and how it is computed."""
+    """A model by its name in the command, and how to run it."""
 
     name: str
     device: str = "auto"
@@ -40,7 +40,10 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class SeparateWork:
-    """queries: of recordings that have none of their own. strict, min_similarity: words to refuse."""
+    """Separation with a model. queries: of recordings without their own.
+
+    strict, min_similarity: which words to refuse.
+    """
 
     model: ModelChoice
     queries: tuple[Query, ...]
@@ -49,29 +52,29 @@ class SeparateWork:
     strict: bool = False
     min_similarity: float | None = None
 
-    def asked(self, job: Job) -> list[Query]:
-        """What is left to do for a recording; ValueError for words that are none."""
+    def remaining_queries(self, job: Job) -> list[Query]:
+        """The queries still to do for a recording; ValueError for an empty one."""
         queries = [TextQuery(words) for words in job.queries] or self.queries
         return [query for query in queries if job.only is None or query.name in job.only]
 
     def queries_of(self, job: Job) -> Sequence[str]:
-        """The words, or what the queries that are no words are called."""
+        """The names of a recording's queries: their words, or names of examples."""
         return job.only or job.queries or tuple(query.name for query in self.queries)
 
     @property
     def together(self) -> bool:
-        """Whether the queries of a recording need one another."""
+        """Whether a recording's queries have to be separated together."""
         return self.constraints.exclusive
 
     def files_of(self, job: Job, query: str) -> list[str]:
-        """What a query's results are called, relative to the run's folder."""
+        """The files of a query's results, relative to the run's folder."""
         names = self.output.naming.result_names(
             Path(job.path).stem, query, self.output.residual, self.constraints.exclusive
         )
         return [(Path(job.folder) / name).as_posix() for name in names]
 
     def settings(self, model: Model) -> str:
-        """A digest of all that decides the results but the recording and the words."""
+        """A digest of all that the results depend on, except the recording and the words."""
         examples = [repr(query) for query in self.queries if not isinstance(query, TextQuery)]
         output = self.output
         form = [output.residual, asdict(output.naming)]
@@ -90,7 +93,7 @@ class SeparateWork:
         return self.runner(self.model.load())
 
     def runner(self, model: Model) -> Runner:
-        """As `start`, of a model that is loaded."""
+        """As `start`, with a loaded model."""
         from qsep.separation.api import files
 
         results = Results(self.output.folder, "separate", shared=True)
@@ -100,7 +103,7 @@ class SeparateWork:
 
         def run(job: Job) -> list[Row]:
             def separate(path: Path) -> list[Row]:
-                queries = self.asked(job)
+                queries = self.remaining_queries(job)
                 if job.queries:
                     self.refuse_unknown(model, queries)
                 rows = files.separate_file(
@@ -122,7 +125,7 @@ class SeparateWork:
 
 
 def row_of(row: Row, results: Results, model: str) -> Row:
-    """A row of `separate_file` as a manifest has it."""
+    """A row of `separate_file` in the form of a manifest."""
     outputs = outputs_of(results, ".", [Path(file) for file in row["files"]])
     rest = {key: value for key, value in row.items() if key not in ("input", "files")}
     return {"outputs": outputs, "model": model, "reading": None} | rest

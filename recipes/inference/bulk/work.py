@@ -1,4 +1,4 @@
-"""What a bulk run does with one recording, on whichever process or machine."""
+"""The work of a bulk run on one recording, in any process or on any machine."""
 
 from __future__ import annotations
 
@@ -17,31 +17,34 @@ Runner = Callable[[Job], list[Row]]
 
 
 class Work(Protocol):
-    """Can be pickled, so that other processes and machines are handed it; loads nothing before `start`."""
+    """What is done with each recording.
+
+    Picklable, to be sent to other processes and machines; loads nothing before `start`.
+    """
 
     @property
     def together(self) -> bool:
-        """Whether what is asked of a recording must be done at once, all or nothing."""
+        """Whether all queries of a recording have to be done together."""
         ...
 
     def files_of(self, job: Job, query: str) -> list[str]:
-        """Names, relative to the run's folder, of the results that are known before the work is done."""
+        """The result files that are known before the work is done, relative to the run's folder."""
         ...
 
     def queries_of(self, job: Job) -> Sequence[str]:
-        """The names of what is asked of a recording, each a row of the manifest; "" where nothing is."""
+        """The names of a recording's queries, one for each row of the manifest; "" if there is no query."""
         ...
 
     def start(self) -> Runner:
-        """Load the model, and return what separates one recording after the other into rows.
+        """Load the model, and return a function from a job to its rows.
 
-        Whatever goes wrong with a recording is in its rows; ValueError for what no recording can be done
-        with."""
+        An error of a recording is in its rows. Raises ValueError if no recording can be done.
+        """
         ...
 
 
 def digest_of(settings: Any) -> str:
-    """Of all that decides the results, as plain values for JSON."""
+    """A digest of settings, plain values that JSON can store."""
     text = json.dumps(settings, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -49,14 +52,14 @@ def digest_of(settings: Any) -> str:
 def attempt(
     job: Job, queries: Sequence[str], settings: str, separate: Callable[[Path], list[Row]]
 ) -> list[Row]:
-    """The rows of `separate` with what all rows have, or of each query what went wrong."""
+    """The rows of `separate` with the columns common to all rows, or for each query a row with the error."""
     path, start = Path(job.path), time.perf_counter()
     common: Row = {"input": job.path, "key": job.key, "folder": job.folder, "settings": settings}
     try:
-        # Before it is read: a recording that changes meanwhile will count as changed.
+        # Before reading it: a recording that changes meanwhile then counts as changed.
         (num_bytes, modified), sha256 = state_of(path), sha256_of(path)
         rows = separate(path)
-    except Exception as error:  # whatever is wrong with one recording, the others go on
+    except Exception as error:  # any error: one bad recording must not stop the others
         show_traceback(error)
         return failed(job, queries, one_line(error))
     common |= {"bytes": num_bytes, "modified": modified, "sha256": sha256}
@@ -65,7 +68,7 @@ def attempt(
 
 
 def failed(job: Job, queries: Sequence[str], error: str) -> list[Row]:
-    """Of each query a row that says why there is no result."""
+    """For each query a row with the error."""
     return [
         {"input": job.path, "key": job.key, "query": query or None, "error": error}
         for query in queries
