@@ -129,7 +129,7 @@ def run_in_bulk(
     results = Results(output.folder, command, shared=True)
     shard = parse_shard(options.shard) if options.shard else None
     manifest = Manifest(results, settings, shard)
-    left = Plan(work, manifest, jobs, output.overwrite, options.skip_existing).left()
+    left = Plan(work, manifest, jobs, output.overwrite, options.skip_existing).remaining()
     totals = Totals(skipped=len(jobs) - len(left))
     if left:
         output.folder.mkdir(parents=True, exist_ok=True)

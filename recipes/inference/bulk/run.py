@@ -50,7 +50,7 @@ class Plan:
     def _recordings(self) -> set[Path]:
         return {Path(job.path).resolve() for job in self.jobs}
 
-    def left(self) -> list[Job]:
+    def remaining(self) -> list[Job]:
         """The jobs to do, with their remaining queries; ValueError for files that may not be replaced."""
         remaining = []
         for job in self.jobs:
