@@ -26,7 +26,7 @@ from .workers import Progress, in_parallel
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What must match for a run to be resumed in a folder.
+    """Everything that must match for a run to be resumed in a folder.
 
     baselines: whether they are scored; embedding: fingerprint of the audio embedding, or "".
     """
@@ -106,7 +106,7 @@ def evaluate(
     results.claim(rows_path.name, summary_path.name)
     rows = _resume(rows_path, summary_path, identity)
     results.grow(rows_path.name)
-    # With its header, and without the incomplete row that a killed run may leave.
+    # Rewritten with its header and without the incomplete row that a killed run may leave.
     write_rows(rows_path, rows.values())
     # The identity is written before the first row, so that an interrupted run can be recognised.
     _write(results, summarise(identity, items, rows, {}))

@@ -49,7 +49,7 @@ def test_two_runs_become_a_page_a_table_and_a_list(
     page = (folder / "r.html").read_text()
     assert page.count("<audio") == 2 * 2 * 3
     for phrase in (
-        *(">ideal binary mask<", "tiny: asked by the label&#x27;s name", "irm is better"),
+        *(">ideal binary mask<", "tiny: query by the label&#x27;s name", "irm is better"),
         *("m3: ValueError: silent.wav is silent", "3 of 4 items, 1 failed"),
         *("SI-SDRi [dB] by number of sources", "SI-SDRi [dB] by SNR"),
     ):

@@ -54,12 +54,12 @@ class Suite:
 
     @property
     def name(self) -> str:
-        """As of the base."""
+        """Same as the base's."""
         return self.base.name
 
     @property
     def manifest_sha256(self) -> str:
-        """As of the base."""
+        """Same as the base's."""
         return self.base.manifest_sha256
 
     @property
@@ -81,7 +81,7 @@ class Suite:
 
     @property
     def families(self) -> Mapping[str, tuple[str, ...]]:
-        """As of the base."""
+        """Same as the base's."""
         return self.base.families
 
     def render(self, index: int) -> Item:

@@ -22,7 +22,7 @@ from .projection import Array, Energies, Projector
 
 
 class Ratios(NamedTuple):
-    """In dB, each (..., s, w) for s sources in w windows."""
+    """Ratios in dB, each (..., s, w) for s sources in w windows."""
 
     sdr: Array
     isr: Array
@@ -31,7 +31,7 @@ class Ratios(NamedTuple):
 
 
 class SourceRatios(NamedTuple):
-    """In dB, each (..., s)."""
+    """Ratios in dB, each (..., s)."""
 
     sdr: Array
     sir: Array

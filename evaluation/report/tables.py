@@ -57,8 +57,8 @@ SCORE_TABLES = {
 MAIN_TABLE, FRECHET_TABLE = "Scores", "Other scores"
 BASELINE_NAMES = {
     "mixture": "unprocessed mixture",
-    "random_query": "asked for another sound",
-    "label_query": "asked by the label's name",
+    "random_query": "query for another sound",
+    "label_query": "query by the label's name",
     "ibm": "ideal binary mask",
     "irm": "ideal ratio mask",
     "psm": "ideal phase-sensitive mask",

@@ -43,16 +43,16 @@ def compare(threads: int, runs: int) -> str:
     references = rng.standard_normal((NUM_SOURCES, SECONDS * SAMPLE_RATE, 1))
     estimates = references + 0.3 * references[::-1] + 0.1 * rng.standard_normal(references.shape)
 
-    def theirs() -> tuple[np.ndarray, ...]:
+    def by_museval() -> tuple[np.ndarray, ...]:
         result = museval.metrics.bss_eval(references, estimates, window=math.inf, hop=math.inf)
         return result[:4]
 
-    def ours() -> tuple[np.ndarray, ...]:
+    def by_qsep() -> tuple[np.ndarray, ...]:
         return bss_eval(references, estimates)
 
-    apart_db = max(np.abs(a - b).max() for a, b in zip(ours(), theirs(), strict=True))
+    apart_db = max(np.abs(a - b).max() for a, b in zip(by_qsep(), by_museval(), strict=True))
     # In turns, and the fastest of each: other load on the machine then slows both alike.
-    times = [(seconds(theirs), seconds(ours)) for _ in range(runs)]
+    times = [(seconds(by_museval), seconds(by_qsep)) for _ in range(runs)]
     slow, fast = (min(column) for column in zip(*times, strict=True))
     return (
         f"BSSEval v4 of {SECONDS} s, {NUM_SOURCES} sources, {SAMPLE_RATE} Hz, {threads} threads: "

@@ -64,12 +64,12 @@ class Thinned:
 
     @property
     def manifest_sha256(self) -> str:
-        """As of the set."""
+        """Same as the set's."""
         return self.items.manifest_sha256
 
     @property
     def condition(self) -> str:
-        """As of the set."""
+        """Same as the set's."""
         return self.items.condition
 
     @property
@@ -89,7 +89,7 @@ class Thinned:
 
     @property
     def families(self) -> Mapping[str, tuple[str, ...]]:
-        """As of the set."""
+        """Same as the set's."""
         return self.items.families
 
     def render(self, index: int) -> Item:
