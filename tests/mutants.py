@@ -7,8 +7,10 @@ are made. Exits with 1 where one survives, or no longer fits the code.
 
 from __future__ import annotations
 
+import compileall
 import multiprocessing
 import os
+import py_compile
 import shutil
 import sys
 import tomllib
@@ -56,6 +58,9 @@ def copy_of(root: Path, place: Path) -> Path:
     shutil.copytree(root, copy, ignore=kept_out)
     shutil.copytree(root / "qsep", copy, ignore=kept_out, dirs_exist_ok=True)
     shutil.rmtree(copy / "qsep")
+    # Bytecode that is known by its source's hash: a mutant may have the size and time of what it replaces.
+    by_hash = py_compile.PycInvalidationMode.CHECKED_HASH
+    compileall.compile_dir(copy, quiet=2, invalidation_mode=by_hash)
     return copy
 
 
@@ -112,7 +117,6 @@ def judge(mutants: Sequence[Mutant], root: Path = ROOT) -> Iterable[tuple[Mutant
 
 
 def main(words: Sequence[str]) -> int:
-    # No bytecode: a mutant may have the size and time of the file before it.
     os.environ["PYTHONDONTWRITEBYTECODE"], sys.dont_write_bytecode = "1", True
     os.environ["OMP_NUM_THREADS"] = "1"
     import scipy.signal  # noqa: F401  # loaded once for all the processes that are forked

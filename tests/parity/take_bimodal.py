@@ -1,15 +1,17 @@
-"""How bimodal.npz and bimodal.json were taken: python take_bimodal.py FOLDER_OF_THE_RECORDED_FIXTURES
+"""How bimodal.npz and bimodal.json were taken, with FOLDER that of the recorded fixtures:
+
+    PYTHONPATH=tests python tests/parity/take_bimodal.py FOLDER
 
 Kept is what tests/test_bimodal_parity.py compares: scalars, loss weights, the embeddings of separated sounds,
 and every seventh row and fifth frame, or sample, of what is large. Inputs that come from a rule are left
 out: tests/parity/filling.py makes them again.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
+from parity.keeping import Arrays, keys_of, parts_of, write
 
 KEPT = {  # files, their arrays, and of each which part
     "mask": {
@@ -39,24 +41,15 @@ KEPT = {  # files, their arrays, and of each which part
 
 
 def main(recorded: Path) -> None:
-    arrays = {}
-    for file, kept in KEPT.items():
-        with np.load(recorded / "bimodal" / f"{file}.npz") as content:
-            arrays |= {f"{file}/{name}": content[name][part] for name, part in kept.items()}
+    folder = recorded / "bimodal"
+    arrays: Arrays = {}
+    for file, parts in KEPT.items():
+        path = folder / f"{file}.npz"
+        with np.load(path) as content:
             scalars = [name for name in content.files if content[name].ndim == 0]
-            arrays |= {f"{file}/{name}": content[name] for name in scalars if name[:3] == "out"}
-    document = json.loads((recorded / "bimodal" / "keys.json").read_text())
-    keys = {
-        "keys": [[item["key"], item["shape"]] for item in document["keys"]],
-        "gains": document["gains"],
-        "fixed": document["fixed"],
-        "constants": sorted(document["constants"]),
-        "first_values": document["first_values"],
-    }
-    folder = Path(__file__).parent
-    np.savez_compressed(folder / "bimodal.npz", **arrays)
-    text = json.dumps(keys, separators=(",", ":")).replace("]],", "]],\n")
-    (folder / "bimodal.json").write_text(text + "\n")
+        outputs = {name: np.s_[...] for name in scalars if name.startswith("out")}
+        arrays |= parts_of(path, parts | outputs, f"{file}/")
+    write("bimodal", arrays, keys_of(folder / "keys.json"))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
-"""How clipsep.npz and clipsep.json were taken: python take_clipsep.py FOLDER_OF_THE_RECORDED_FIXTURES
+"""How clipsep.npz and clipsep.json were taken, with FOLDER that of the recorded fixtures:
+
+    PYTHONPATH=tests python tests/parity/take_clipsep.py FOLDER
 
 Kept is what tests/test_clipsep_parity.py compares: every scalar, every query, and every seventh row and
 fifth frame of each mask, or every seventh sample. Inputs are left out, for tests/parity/filling.py and
 the test make them again; the recorded ones agree with those to 8e-6 at magnitudes up to 40.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from parity.keeping import Arrays, keys_of, write
 
 SYSTEMS = ("clipsep", "clipsep_nit", "clipsep_early", "clipsep_middle", "labelsep", "pitsep")
 
@@ -29,15 +31,10 @@ def thinned(name: str, values: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def main(recorded: Path) -> None:
-    arrays, keys = {}, {}
+    arrays: Arrays = {}
+    keys = {}
     for system in SYSTEMS:
-        document = json.loads((recorded / system / "keys.json").read_text())
-        keys[system] = {
-            "keys": [[item["key"], item["shape"]] for item in document["keys"]],
-            "gains": document["gains"],
-            "fixed": document["fixed"],
-            "first_values": document["first_values"],
-        }
+        keys[system] = keys_of(recorded / system / "keys.json", constants=False)
         for file in sorted((recorded / system).glob("*.npz")):
             with np.load(file) as content:
                 for name in content.files:
@@ -45,10 +42,7 @@ def main(recorded: Path) -> None:
                         "query" in name and (system, file.stem) in FIRST_USE
                     ):
                         arrays[f"{system}/{file.stem}/{name}"] = thinned(name, content[name])
-    folder = Path(__file__).parent
-    np.savez_compressed(folder / "clipsep.npz", **arrays)
-    text = json.dumps(keys, separators=(",", ":")).replace("]],", "]],\n")
-    (folder / "clipsep.json").write_text(text + "\n")
+    write("clipsep", arrays, keys)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-"""How flowsep.npz and flowsep.json were taken: python take_flowsep.py FOLDER_OF_THE_RECORDED_FIXTURES
+"""How flowsep.npz and flowsep.json were taken, with FOLDER that of the recorded fixtures:
+
+    PYTHONPATH=tests python tests/parity/take_flowsep.py FOLDER
 
 Kept are the inputs that cannot be made again (tests/parity/filling.py makes audio and weights) and, of what
 came out, what tests/test_flowsep_parity.py compares: every third row or so of what is large.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
+from parity.keeping import Arrays, keys_of, parts_of, write
 
 KEPT = {  # files, their arrays, and of each which part
     "mel": {"out.log_mel": np.s_[::3]},
@@ -47,24 +49,12 @@ KEPT = {  # files, their arrays, and of each which part
 
 
 def main(recorded: Path) -> None:
-    arrays = {}
-    for file, kept in KEPT.items():
-        with np.load(recorded / "flowsep" / f"{file}.npz") as content:
-            arrays |= {f"{file}/{name}": content[name][part] for name, part in kept.items()}
-    keys = {}
-    for name in ("keys", "keys_vocoder_generator"):
-        document = json.loads((recorded / "flowsep" / f"{name}.json").read_text())
-        keys[name] = {
-            "keys": [[item["key"], item["shape"]] for item in document["keys"]],
-            "gains": document["gains"],
-            "fixed": document["fixed"],
-            "constants": sorted(document["constants"]),
-            "first_values": document["first_values"],
-        }
-    folder = Path(__file__).parent
-    np.savez_compressed(folder / "flowsep.npz", **arrays)
-    text = json.dumps(keys, separators=(",", ":")).replace("]],", "]],\n")
-    (folder / "flowsep.json").write_text(text + "\n")
+    folder = recorded / "flowsep"
+    arrays: Arrays = {}
+    for file, parts in KEPT.items():
+        arrays |= parts_of(folder / f"{file}.npz", parts, f"{file}/")
+    names = ("keys", "keys_vocoder_generator")
+    write("flowsep", arrays, {name: keys_of(folder / f"{name}.json") for name in names})
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""How htdemucs.npz and htdemucs.json were taken: python take_htdemucs.py FOLDER_OF_DEMUCS_4.0.1
+"""How htdemucs.npz and htdemucs.json were taken:
 
-The folder holds the package `demucs` of its source distribution. Libraries that it imports and the network
-does not use are replaced by empty modules. Weights are those of tests/parity/filling.py.
+    PYTHONPATH=tests python tests/parity/take_htdemucs.py FOLDER
+
+FOLDER holds the package `demucs` of the source distribution of version 4.0.1. Libraries that it imports and
+the network does not use are replaced by empty modules. Weights are those of tests/parity/filling.py.
 """
 
-import json
 import sys
 import types
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from filling import fall, fill, glide
+from parity.filling import fall, fill, glide
+from parity.keeping import write
 
 UNUSED = {
     "openunmix": {},
@@ -57,10 +59,8 @@ def main(folder: Path) -> None:
     mixture = torch.from_numpy(np.stack([left + 0.3 * right, 0.5 * left - right]))[None]
     with torch.inference_mode():
         stems = network(mixture)[0].numpy()
-    out = Path(__file__).parent
-    np.savez_compressed(out / "htdemucs.npz", stems=stems[..., ::3])
-    text = json.dumps({"settings": SETTINGS, "keys": keys} | SYSTEM, separators=(",", ":"))
-    (out / "htdemucs.json").write_text(text.replace("]],", "]],\n") + "\n")
+    document = {"settings": SETTINGS, "keys": keys} | SYSTEM
+    write("htdemucs", {"stems": stems[..., ::3]}, document)
 
 
 if __name__ == "__main__":

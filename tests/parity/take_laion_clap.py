@@ -10,16 +10,15 @@ without much that no network needs.
 """
 
 import importlib
-import json
 import sys
 import types
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torchaudio
 from parity.filling import fill, glide
+from parity.keeping import write
 from torch import nn
 from transformers import RobertaConfig, RobertaModel
 
@@ -145,10 +144,7 @@ def main() -> None:
                 if fused:
                     item["mel_fusion"] = log_mel(samples).expand(4, -1, -1)
                 arrays[f"{name}/{case}"] = clap.get_audio_embedding([item])[0].numpy()
-    folder = Path(__file__).parent
-    np.savez_compressed(folder / "laion_clap.npz", **arrays)
-    text = json.dumps(keys, separators=(",", ":")).replace("]],", "]],\n")
-    (folder / "laion_clap.json").write_text(text + "\n")
+    write("laion_clap", arrays, keys)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-"""How resunet30.npz and resunet30.json were taken: python take_resunet30.py FOLDER_OF_THE_RECORDED_FIXTURES
+"""How resunet30.npz and resunet30.json were taken, with FOLDER that of the recorded fixtures:
+
+    PYTHONPATH=tests python tests/parity/take_resunet30.py FOLDER
 
 Kept is what tests/test_resunet30_parity.py compares: queries, every seventh sample of each waveform, and
 all that the tagger says. Inputs are left out: tests/parity/filling.py makes them again.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
+from parity.keeping import Arrays, keys_of, parts_of, write
 
 CASES = {
     "audiosep": ("separate", {"in.condition": 1, "out.waveform": 7}),
@@ -28,24 +30,16 @@ CASES = {
 
 
 def main(recorded: Path) -> None:
-    arrays, keys = {}, {}
-    for system, (case, names) in CASES.items():
-        with np.load(recorded / system / f"{case}.npz") as content:
-            arrays |= {f"{system}/{name}": content[name][::step] for name, step in names.items()}
+    arrays: Arrays = {}
+    keys = {}
+    for system, (case, steps) in CASES.items():
+        parts = {name: np.s_[::step] for name, step in steps.items()}
+        arrays |= parts_of(recorded / system / f"{case}.npz", parts, f"{system}/")
         if system != "metrics":
-            document = json.loads((recorded / system / "keys.json").read_text())
-            keys[system] = {
-                "keys": [[item["key"], item["shape"]] for item in document["keys"]],
-                "gains": document["gains"],
-                "fixed": document["fixed"],
-                "first_values": document["first_values"],
-            }
-    with np.load(recorded / "metrics" / "uss_mixing.npz") as content:
-        arrays["metrics/uss_mixture"] = content["out.mixture"]
-    folder = Path(__file__).parent
-    np.savez_compressed(folder / "resunet30.npz", **arrays)
-    text = json.dumps(keys, separators=(",", ":")).replace("]],", "]],\n")
-    (folder / "resunet30.json").write_text(text + "\n")
+            keys[system] = keys_of(recorded / system / "keys.json", constants=False)
+    mixing = recorded / "metrics" / "uss_mixing.npz"
+    arrays["metrics/uss_mixture"] = parts_of(mixing, {"out.mixture": np.s_[:]})["out.mixture"]
+    write("resunet30", arrays, keys)
 
 
 if __name__ == "__main__":
