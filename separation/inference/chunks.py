@@ -127,8 +127,12 @@ class Chunks:
             try:
                 target = self._chunk(last)
             except Exception as error:
-                if not is_out_of_memory(error) or not self._use_less():
+                if not is_out_of_memory(error):
                     raise
+                if not self._use_less():
+                    raise MemoryError(
+                        "out of memory, in the smallest parts that there are"
+                    ) from error
                 continue
             yield target
             if last:

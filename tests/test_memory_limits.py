@@ -1,0 +1,119 @@
+"""What is done where memory runs out: fewer queries and channels, shorter chunks, then the CPU."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import torch
+from tiny import QUERY_DIM, noise, unit_vectors
+from torch import Tensor, nn
+
+from qsep.queries.interface import QueryEmbedding
+from qsep.separation.inference import memory
+from qsep.separation.inference.chunks import Geometry, separate_chunks
+from qsep.separation.inference.memory import limits_of
+from qsep.separation.interface import Separated, Separator
+
+
+class Hungry(nn.Module, Separator):
+    """Gives the mixture back, times the number of the query's first nonzero entry and shifted by one sample.
+    Raises torch's error for more than `most` samples times rows; where its weights seem to lie on a GPU,
+    always."""
+
+    def __init__(self, most: int, num_channels: int | None = 1, on_gpu: bool = False) -> None:
+        super().__init__()
+        self.most, self.num_channels, self.on_gpu = most, num_channels, on_gpu
+        self.sample_rate, self.stride_samples, self.context_samples = 8000, 5, 10
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.asked: list[tuple[int, ...]] = []
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        if self.on_gpu:
+            yield nn.Parameter(torch.zeros(1, device="meta"))
+        yield from super().parameters(recurse)
+
+    def to(self, device: str) -> "Hungry":
+        assert device == "cpu"
+        self.on_gpu = False
+        return self
+
+    def separate(
+        self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
+    ) -> Separated:
+        num_queries = queries.pooled.shape[1]
+        self.asked.append((len(mixture), num_queries, mixture.shape[-1]))
+        if self.on_gpu or len(mixture) * num_queries * mixture.shape[-1] > self.most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        shifted = nn.functional.pad(mixture, (1, 0))[..., :-1]
+        target = queries.pooled[..., :1, None] * shifted[:, None]
+        return Separated(target, mixture[:, None] - target)
+
+
+QUERIES = QueryEmbedding(unit_vectors(6, QUERY_DIM, seed=3))
+CUT = Geometry(step=400, context=10, fade=5)
+
+
+def separated(separator: Hungry, queries: QueryEmbedding = QUERIES, channels: int = 2) -> Tensor:
+    blocks = noise(channels, 3001).split(700, dim=-1)
+    return torch.cat(list(separate_chunks(separator, blocks, queries, CUT)), dim=-1)
+
+
+def test_fewer_queries_at_once_give_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    whole = separated(Hungry(10**9))
+    hungry = Hungry(2 * 2 * 425)  # two channels of two queries in a chunk with its context
+    with caplog.at_level(logging.WARNING, "qsep"):
+        found = separated(hungry)
+    torch.testing.assert_close(found, whole, rtol=0, atol=0)
+    assert limits_of(hungry).rows == 1  # 6, 3, 1
+    assert [record.message for record in caplog.records] == [
+        "out of memory: fewer queries or channels at once on cpu"
+    ]
+    num_before = len(hungry.asked)
+    separated(hungry)  # the next recording begins with what was learned
+    assert max(channels * num for channels, num, _ in hungry.asked[num_before:]) == 1
+
+
+def test_then_chunks_become_shorter_and_give_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    whole = separated(Hungry(10**9))
+    hungry = Hungry(140)
+    with caplog.at_level(logging.WARNING, "qsep"):
+        found = separated(hungry)
+    # 1e-6: crossfades of equal samples, x * rise + x * (1 - rise), lie elsewhere
+    torch.testing.assert_close(found, whole, rtol=1e-6, atol=1e-7)
+    assert limits_of(hungry).step_samples == 100
+    assert [record.message for record in caplog.records][1:] == [
+        "out of memory: shorter chunks on cpu"
+    ]
+
+
+def test_then_the_rest_is_computed_on_the_cpu(caplog: pytest.LogCaptureFixture) -> None:
+    whole = separated(Hungry(10**9))
+    hungry = Hungry(10**9, on_gpu=True)
+    with caplog.at_level(logging.WARNING, "qsep"):
+        found = separated(hungry)
+    torch.testing.assert_close(found, whole, rtol=0, atol=0)
+    assert [record.message for record in caplog.records] == [
+        "out of memory: fewer queries or channels at once on meta",
+        "out of memory: shorter chunks on meta",
+        "out of memory: what follows is computed on the CPU, slower",
+    ]
+
+
+def test_where_nothing_is_left_the_error_says_what_to_do() -> None:
+    with pytest.raises(MemoryError, match="out of memory"):
+        separated(Hungry(3))
+
+
+def test_other_errors_are_not_taken_for_want_of_memory() -> None:
+    assert memory.is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: 4 GB"))
+    assert not memory.is_out_of_memory(RuntimeError("shapes do not match"))
+    assert not memory.is_out_of_memory(ValueError("out of memory"))
+
+
+def test_many_channels_are_separated_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "CHANNELS_AT_ONCE", 3)
+    single, several = Hungry(10**9), Hungry(10**9, num_channels=None)
+    found = separated(single, channels=7)
+    assert max(rows for rows, _, _ in single.asked) == 3
+    assert found.shape == (6, 7, 3001)
+    torch.testing.assert_close(separated(several, channels=7), found, rtol=0, atol=0)
