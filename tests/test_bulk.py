@@ -253,3 +253,28 @@ def test_wrong_use_is_refused_before_any_work(
     assert names(tree.parent) - {f"in/{name}" for name in (*TREE, "notes.txt", ".hidden.wav")} == (
         set()
     )
+
+
+def test_auto_walks_trees_and_goes_on_too(qsep: Run, tiny_model: Path, tree: Path) -> None:
+    (tree / "bad.wav").write_bytes(b"none")
+    command = ("auto", "in", "-o", "out", "-m", tiny_model, "--threshold", "1e-6")
+    done = qsep(*command)
+    assert done.code == 1
+    assert "3 recordings done, 1 failed, 0 done before" in done.err
+    out = tree.parent / "out"
+    assert {"a.auto.json", "deep/b.auto.json", "deep/er/c.auto.json"} <= names(out)
+    found = {row["key"]: row for row in rows(out)}
+    assert found["bad.wav"]["error"]
+    for name in TREE:
+        stem = name.rpartition(".")[0]
+        listed = {each["file"] for each in found[name]["outputs"]}
+        assert {f"{stem}.auto.json", f"{stem}.auto.png"} < listed <= names(out)
+        assert found[name]["sounds"]
+        assert found[name]["query"] is None
+    (out / "deep" / "b.auto.json").unlink()  # as if killed before it was written
+    (tree / "bad.wav").unlink()
+    again = qsep(*command)
+    assert "1 recordings done, 0 failed, 2 done before" in again.err
+    (tree / "list.csv").write_text("input,query\na.wav,dog\n")
+    refused = qsep("auto", "--from", "in/list.csv", "-o", "out", "-m", tiny_model)
+    assert "qsep auto takes none" in refused.error

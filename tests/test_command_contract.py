@@ -14,8 +14,9 @@ from qsep.recipes.cli.main import app
 
 # Arguments in upper case, then options. A change here is one that CHANGELOG.md has to name.
 COMMANDS = {
-    "auto": "INPUTS... --device --format --json --level --model --name --out --overwrite --no-overwrite "
-    "--tagger --threshold -m -o",
+    "auto": "[INPUTS...] --device --format --json --level --model --name --out --overwrite "
+    "--no-overwrite --tagger --threshold -m -o --from --allow-outside --skip-existing --shard "
+    "--workers --ray",
     "bench backbones": "[OVERRIDES...] --accelerator --budget --costs --data --manifest --only --out "
     "--recipe --seed -o",
     "data anchors": "FOLDER --detector --min-probability --out -o",

@@ -95,7 +95,7 @@ def test_then_the_rest_is_computed_on_the_cpu(caplog: pytest.LogCaptureFixture) 
     assert [record.message for record in caplog.records] == [
         "out of memory: fewer queries or channels at once on meta",
         "out of memory: shorter chunks on meta",
-        "out of memory: what follows is computed on the CPU, slower",
+        "out of memory: the rest is computed on the CPU, slower",
     ]
 
 
@@ -111,7 +111,7 @@ def test_other_errors_are_not_taken_for_want_of_memory() -> None:
 
 
 def test_many_channels_are_separated_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "CHANNELS_AT_ONCE", 3)
+    monkeypatch.setattr(memory, "MAX_CHANNELS", 3)
     single, several = Hungry(10**9), Hungry(10**9, num_channels=None)
     found = separated(single, channels=7)
     assert max(rows for rows, _, _ in single.asked) == 3

@@ -6,7 +6,9 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import soundfile
 from command import Run, names, record
 
 
@@ -56,3 +58,97 @@ def test_standard_output_takes_one_sound(
     both = qsep("separate", "-", "-o", "-", "-q", "rain", "--json")
     assert "both write to standard output" in both.error
     assert names(folder) == {"a.wav"}
+
+
+class Pipe(io.RawIOBase):
+    """Standard input that gives a few bytes at a time, and notes what has come out before each."""
+
+    def __init__(self, data: bytes, sink: io.BytesIO, size: int = 3000) -> None:
+        self.rest, self.sink, self.size, self.out = data, sink, size, [0]
+
+    def read(self, most: int = -1) -> bytes:
+        return self.read1(most if most >= 0 else len(self.rest))
+
+    def read1(self, most: int = -1) -> bytes:
+        self.out.append(len(self.sink.getvalue()))
+        size = min(most, self.size) if most >= 0 else self.size
+        data, self.rest = self.rest[:size], self.rest[size:]
+        return data
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_wav_goes_through_as_it_comes(
+    qsep: Run,
+    tiny_model: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    subtype: str,
+    stated: bool,
+) -> None:
+    monkeypatch.setattr("qsep.separation.inference.stream.MIN_SECONDS", 0.05)
+    record(folder / "a.wav", 40001, num_channels=2, subtype=subtype)
+    command = ("separate", "-q", "rain", "-m", tiny_model, "--quiet")
+    assert qsep(*command, "a.wav").code == 0
+    data = (folder / "a.wav").read_bytes()
+    if not stated:
+        place = data.index(b"data") + 4
+        data = data[:place] + b"\xff\xff\xff\xff" + data[place + 4 :]
+    sink = io.BytesIO()
+    pipe = Pipe(data, sink)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdin", SimpleNamespace(buffer=pipe, isatty=lambda: False))
+        patched.setattr(sys, "stdout", SimpleNamespace(buffer=sink, reconfigure=None))
+        assert qsep(*command, "-", "-o", "-").code == 0
+    late = pipe.out[round(0.9 * len(pipe.out))]
+    assert late > len(data) / 5  # before the last tenth is in
+    expected = (folder / "a.rain.wav").read_bytes()
+    found = sink.getvalue()
+    assert len(found) == len(expected)
+    if stated:
+        size = expected.index(b"data") + 8
+        assert found[:size] == expected[:size]  # the header
+    (folder / "found.wav").write_bytes(found)
+    one, other = (
+        soundfile.read(folder / name, dtype="float64")[0] for name in ("found.wav", "a.rain.wav")
+    )
+    # Chunks of other lengths: float32 sums in another order, and so half a step of PCM, which may be rounded.
+    step = {"PCM_U8": 2**-7, "PCM_16": 2**-15, "PCM_24": 2**-23}.get(subtype, 0)
+    np.testing.assert_allclose(one, other, atol=1e-6 + step, rtol=0)
+
+
+def test_other_formats_wait_for_their_end(
+    qsep: Run, tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(folder / "a.flac", 3001)
+    command = ("separate", "-q", "rain", "-m", tiny_model, "--quiet")
+    assert qsep(*command, "a.flac").code == 0
+    sink = io.BytesIO()
+    pipe = Pipe((folder / "a.flac").read_bytes(), sink)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=pipe, isatty=lambda: False))
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", SimpleNamespace(buffer=sink, reconfigure=None))
+        assert qsep(*command, "-", "-o", "-").code == 0
+    assert sink.getvalue() == (folder / "a.rain.wav").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"), [(44 + 2000, "ended after 0.12 s"), (44, "holds no audio")]
+)
+def test_a_pipe_that_ends_early_is_said(
+    qsep: Run,
+    tiny_model: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    keep: int,
+    message: str,
+) -> None:
+    data = record(folder / "a.wav", 3001).read_bytes()[:keep]
+    sink = io.BytesIO()
+    pipe = Pipe(data, sink)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=pipe, isatty=lambda: False))
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", SimpleNamespace(buffer=sink, reconfigure=None))
+        ended = qsep("separate", "-q", "rain", "-m", tiny_model, "-", "-o", "-")
+    assert ended.code == 2
+    assert message in ended.error

@@ -322,16 +322,20 @@ class Model:
         queries: Sequence[Query],
         constraints: Constraints = NO_CONSTRAINTS,
         separator: Separator | None = None,
+        chunk_seconds: float | None = None,
     ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
         """Separate a recording block by block, in constant memory.
 
         blocks: (c, t), of any lengths, at sample_rate in Hz. Yields pairs of mixture (c, t') and targets
         (s, c, t'), one target for each query; the lengths t' sum to the recording's.
         separator: from `choosing_separator`, for callers that inspect its choices afterwards.
+        chunk_seconds: as of `inference.stream.early_chunk_seconds`, for targets that come sooner.
         """
         separator = separator or self.choosing_separator(queries, constraints)
         embedding = self.embed([*queries, *constraints.negatives])
-        return separate_constrained(separator, blocks, sample_rate, embedding, constraints)
+        return separate_constrained(
+            separator, blocks, sample_rate, embedding, constraints, chunk_seconds
+        )
 
     def choosing_separator(self, queries: Sequence[Query], constraints: Constraints) -> Separator:
         """The separator; after `best_of_n` one that returns the best of several candidates."""

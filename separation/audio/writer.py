@@ -122,29 +122,8 @@ class AudioWriter:
         return self.num_samples * self.num_channels * SUBTYPES[self.subtype] // 8
 
     def _header(self) -> bytes:
-        """The header, of the same length for any number of samples.
-
-        A JUNK chunk reserves the space for the 64-bit sizes of RF64 (EBU Tech 3306).
-        """
-        bits, is_float = SUBTYPES[self.subtype], self.subtype in FLOAT_BITS
-        frame_bytes, data_bytes = self.num_channels * bits // 8, self._data_bytes()
-        rates = (self.sample_rate, self.sample_rate * frame_bytes)
-        code = 3 if is_float else 1
-        fmt = struct.pack("<HHIIHH", code, self.num_channels, *rates, frame_bytes, bits)
-        if is_float:
-            fmt += struct.pack("<H", 0)  # no extension; floats also need a "fact" chunk
-        riff_bytes = 4 + 36 + 8 + len(fmt) + 12 * is_float + 8 + data_bytes + data_bytes % 2
-        if riff_bytes <= RIFF_LIMIT:
-            name, sizes = b"RIFF", b"JUNK" + struct.pack("<I28x", 28)
-        else:
-            name = b"RF64"
-            sizes = b"ds64" + struct.pack("<IQQQI", 28, riff_bytes, data_bytes, self.num_samples, 0)
-        large = name == b"RF64"  # then every 32-bit size refers to the ds64 chunk
-        header = name + struct.pack("<I", 2**32 - 1 if large else riff_bytes) + b"WAVE" + sizes
-        header += b"fmt " + struct.pack("<I", len(fmt)) + fmt
-        if is_float:
-            header += b"fact" + struct.pack("<II", 4, 2**32 - 1 if large else self.num_samples)
-        return header + b"data" + struct.pack("<I", 2**32 - 1 if large else data_bytes)
+        """The header, of the same length for any number of samples."""
+        return wav_header(self.sample_rate, self.num_channels, self.subtype, self.num_samples)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -154,3 +133,32 @@ class AudioWriter:
         except OSError as error:
             remedy = REMEDIES.get(error.errno or 0, "choose another folder")
             raise AudioError(f"cannot write {self.path}: {error.strerror}: {remedy}") from error
+
+
+def wav_header(sample_rate: int, num_channels: int, subtype: str, num_samples: int | None) -> bytes:
+    """All of a WAV file up to its samples. num_samples: in each channel; None, for a pipe: not stated.
+
+    Of the same length for any number: a JUNK chunk reserves the space for the 64-bit sizes of RF64 (EBU Tech
+    3306).
+    """
+    bits, is_float = SUBTYPES[subtype], subtype in FLOAT_BITS
+    frame_bytes = num_channels * bits // 8
+    stated, data_bytes = num_samples is not None, (num_samples or 0) * frame_bytes
+    rates = (sample_rate, sample_rate * frame_bytes)
+    code = 3 if is_float else 1
+    fmt = struct.pack("<HHIIHH", code, num_channels, *rates, frame_bytes, bits)
+    if is_float:
+        fmt += struct.pack("<H", 0)  # no extension; floats also need a "fact" chunk
+    riff_bytes = 4 + 36 + 8 + len(fmt) + 12 * is_float + 8 + data_bytes + data_bytes % 2
+    large = riff_bytes > RIFF_LIMIT
+    if large:
+        sizes = b"ds64" + struct.pack("<IQQQI", 28, riff_bytes, data_bytes, num_samples, 0)
+    else:
+        sizes = b"JUNK" + struct.pack("<I28x", 28)
+    unknown = large or not stated  # then every 32-bit size is the largest
+    header = b"RF64" if large else b"RIFF"
+    header += struct.pack("<I", RIFF_LIMIT if unknown else riff_bytes) + b"WAVE" + sizes
+    header += b"fmt " + struct.pack("<I", len(fmt)) + fmt
+    if is_float:
+        header += b"fact" + struct.pack("<II", 4, RIFF_LIMIT if unknown else num_samples or 0)
+    return header + b"data" + struct.pack("<I", RIFF_LIMIT if unknown else data_bytes)

@@ -13,7 +13,7 @@ from torch import Tensor
 from qsep.queries.interface import Constraints, QueryEmbedding
 
 from ..interface import Separator
-from .chunks import Activity
+from .chunks import Activity, geometry
 from .ratio_masks import RatioMasks, fitting_hop
 from .recording import Pair, separate_stream
 from .time_spans import allowed, gains, within_spans
@@ -70,14 +70,17 @@ def separate_constrained(
     sample_rate: int,
     embedding: QueryEmbedding,
     constraints: Constraints,
+    chunk_seconds: float | None = None,
 ) -> Iterator[Pair]:
     """As `separate_stream`, under constraints. embedding: (s + m, ...), of s queries and then m negatives.
 
+    chunk_seconds: length of the chunks; by default see `geometry`.
     Raises ValueError for spans that leave no time or, at the end, lie outside the recording.
     """
     planned = plan(separator, embedding, constraints)
+    cut = None if chunk_seconds is None else geometry(separator, chunk_seconds, planned.rule)
     pairs = separate_stream(
-        *(separator, blocks, sample_rate, planned.embedding),
+        *(separator, blocks, sample_rate, planned.embedding, cut),
         rule=planned.rule,
         activity=planned.activity,
     )

@@ -139,7 +139,14 @@ def chosen_cut(
         raise ValueError(f"this model works on {preferred:g} s at once: leave chunk_seconds out")
     if chunk_seconds is not None and not 0 < chunk_seconds < float("inf"):
         raise ValueError(f"chunk_seconds is {chunk_seconds:g}; expected more than 0")
-    context_seconds = separator.context_samples / separator.sample_rate
-    return geometry(
-        separator, chunk_seconds or preferred or max(MIN_SECONDS, context_seconds), rule
-    )
+    return geometry(separator, chunk_seconds or early_chunk_seconds(separator), rule)
+
+
+def early_chunk_seconds(separator: Separator) -> float | None:
+    """The chunk length for low latency: one context, at least MIN_SECONDS.
+
+    None for causal separators, which need no chunks, and those that have a preferred length.
+    """
+    if separator.capabilities.streaming or separator.capabilities.chunk_seconds is not None:
+        return None
+    return max(MIN_SECONDS, separator.context_samples / separator.sample_rate)

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..options import SOME_FAILED, DeviceOption, ModelOption, OverwriteOption
+from .bulk import (
+    AllowOutsideOption,
+    BulkOptions,
+    FromOption,
+    RayOption,
+    ShardOption,
+    SkipExistingOption,
+    WorkersOption,
+    jobs_for,
+    run_in_bulk,
+)
 from .options import FormatOption, NameOption
+
+if TYPE_CHECKING:
+    from ...inference.bulk.detecting import AutoWork
 
 
 def auto(
-    inputs: Annotated[list[Path], typer.Argument(help="Recordings to search.", metavar="INPUT...")],
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Recordings to search, or folders of them.", metavar="INPUT..."),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("."),
     model: ModelOption = "sounds21",
     tagger: Annotated[
@@ -41,6 +59,12 @@ def auto(
     json_output: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per recording.")
     ] = False,
+    listing: FromOption = None,
+    allow_outside: AllowOutsideOption = False,
+    skip_existing: SkipExistingOption = False,
+    shard: ShardOption = None,
+    workers: WorkersOption = 1,
+    ray: RayOption = None,
 ) -> None:
     """Detect the sounds of recordings and write each to a file of its own; no query is needed.
 
@@ -48,14 +72,23 @@ def auto(
     STEM.auto.json with what was detected and when, and a timeline as STEM.auto.png.
     """
     from ...inference.auto import Task, check_inputs, parse_levels, separate_all
+    from ...inference.bulk.detecting import AutoWork
     from ...inference.output import Output, is_file_name, naming_from
 
     if is_file_name(out):
         raise ValueError(f"-o {out} is a file: 'qsep auto' writes several, so give -o a folder")
-    inputs = list(dict.fromkeys(inputs))
+    bulk = BulkOptions(listing, allow_outside, skip_existing, shard, workers, ray)
+    inputs = list(dict.fromkeys(inputs or []))
+    if not (inputs or bulk.listing):
+        raise ValueError("no recording: name one, a folder, or a list with --from")
     naming = naming_from(name, file_format)
     output = Output(out, naming=naming, overwrite=overwrite, json=json_output)
-    task = Task(output, parse_levels(level or ["leaf"]))
+    levels = parse_levels(level or ["leaf"])
+    if bulk.are_wanted(inputs):
+        work = AutoWork(model, device, tagger, threshold, levels, output)
+        detect_in_bulk(work, inputs, bulk)
+        return
+    task = Task(output, levels)
     check_inputs(inputs, task)
 
     from qsep.separation.api import load
@@ -64,3 +97,25 @@ def auto(
     separator = NodeSeparator(load(model, device), tagger, threshold)
     if not separate_all(separator, inputs, task):
         sys.exit(SOME_FAILED)
+
+
+def detect_in_bulk(work: AutoWork, inputs: Sequence[Path], options: BulkOptions) -> None:
+    """Many recordings, with a manifest: exits with SOME_FAILED if some failed."""
+    from ...inference.auto import print_sounds
+
+    naming = work.output.naming
+    if "{stem}" not in naming.template:
+        raise ValueError(f"--name {naming.template!r}: needs {{stem}} for several recordings")
+    jobs = jobs_for(inputs, work.output, options)
+    for job in jobs:
+        if job.queries:
+            raise ValueError(f"{job.path} has a query in the list, and qsep auto takes none")
+    separator = work.load()
+    run_in_bulk(
+        *(work, jobs, lambda: work.runner(separator), work.settings(separator)),
+        about={"model": separator.model.name},
+        output=work.output,
+        options=options,
+        command="auto",
+        say=print_sounds,
+    )

@@ -99,10 +99,12 @@ def separate(
     Writes STEM.QUERY.wav (and STEM.QUERY.residual.wav, or STEM.residual.wav if exclusive) in the recording's
     own sample rate, channels, length and sample format; target and residual sum to the recording.
     """
+    from qsep.separation.audio.file_names import DEFAULT_NAMING
+
     from ...inference.batch import check_jobs, separate_files
     from ...inference.bulk.separating import ModelChoice, SeparateWork
     from ...inference.output import Output, bulk_naming, place_from
-    from ...inference.pipes import PIPE, Pipes
+    from ...inference.pipes import PIPE, Pipes, passed_through
     from .queries import constraints_from, queries_from, words_last
     from .readings import check_queries
 
@@ -131,10 +133,21 @@ def separate(
     inputs = list(dict.fromkeys(inputs))
     num_results = len(queries) + residual if exclusive else len(queries) * (1 + residual)
     folder, naming = place_from(out, name, file_format, len(inputs) * num_results)
-    with Pipes(inputs, folder, num_results) as pipes:
+    consumed: bytes | None = b""
+    loaded: Model | None = None
+    if inputs == [PIPE] and folder == PIPE and num_results == 1 and naming == DEFAULT_NAMING:
+        loaded = load_model(model, device, runtime, precision).best_of_n(candidates, judge)
+        described = [*queries, *constraints.negatives]
+        check_queries(loaded, described, strict, min_similarity, False)
+        consumed = passed_through(loaded, queries[0], constraints)
+        if consumed is None:
+            return
+    with Pipes(inputs, folder, num_results, consumed) as pipes:
         output = Output(pipes.out, residual, naming, overwrite, json_output, quiet)
         results = check_jobs(pipes.inputs, queries, output, exclusive)
-        separator = load_model(model, device, runtime, precision).best_of_n(candidates, judge)
+        separator = loaded or load_model(model, device, runtime, precision).best_of_n(
+            candidates, judge
+        )
         described = [*queries, *constraints.negatives]
         check_queries(separator, described, strict, min_similarity, not (json_output or quiet))
         if not separate_files(separator, pipes.inputs, queries, results, output, constraints):

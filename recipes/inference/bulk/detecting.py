@@ -1,0 +1,91 @@
+"""`qsep auto` as bulk work."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qsep.separation.detection.hierarchy import Level
+
+from ..auto import Task, separate_sounds
+from ..output import Output
+from .jobs import Job
+from .manifest import Row, outputs_of
+from .work import Runner, attempt, digest_of
+
+if TYPE_CHECKING:
+    from qsep.separation.detection.nodes import NodeSeparator
+
+
+@dataclass(frozen=True)
+class AutoWork:
+    """See the options of `qsep auto`."""
+
+    model: str
+    device: str
+    tagger: Path | None
+    threshold: float | None
+    levels: tuple[Level, ...]
+    output: Output
+
+    @property
+    def together(self) -> bool:
+        """All sounds of a recording are found at once."""
+        return True
+
+    def queries_of(self, job: Job) -> Sequence[str]:
+        """Nothing is asked."""
+        return ("",)
+
+    def files_of(self, job: Job, query: str) -> list[str]:
+        """The summary, which is written last and lists the others."""
+        return [(Path(job.folder) / f"{Path(job.path).stem}.auto.json").as_posix()]
+
+    def settings(self, separator: NodeSeparator) -> str:
+        """A digest of all that decides the results but the recording."""
+        model = separator.model.fingerprint
+        form = [list(self.levels), dataclasses.asdict(self.output.naming)]
+        return digest_of([model, str(self.tagger), separator.threshold, form])
+
+    def load(self) -> NodeSeparator:
+        """The model with its detector."""
+        from qsep.separation.api import load
+        from qsep.separation.detection.nodes import NodeSeparator
+
+        return NodeSeparator(load(self.model, self.device), self.tagger, self.threshold)
+
+    def start(self) -> Runner:
+        """See `Work.start`."""
+        return self.runner(self.load())
+
+    def runner(self, separator: NodeSeparator) -> Runner:
+        """As `start`, of a model that is loaded."""
+        settings = self.settings(separator)
+
+        @cache
+        def task_in(folder: str) -> Task:
+            # What may be replaced was decided before the work; files of others are refused all the same.
+            place = self.output.folder / folder
+            return Task(dataclasses.replace(self.output, folder=place, overwrite=True), self.levels)
+
+        def run(job: Job) -> list[Row]:
+            def separate(path: Path) -> list[Row]:
+                task = task_in(job.folder)
+                task.output.folder.mkdir(parents=True, exist_ok=True)
+                summary = separate_sounds(separator, path, [path], task)
+                files = [Path(sound["file"]) for sound in summary["sounds"]]
+                files += [task.summary(path), task.picture(path)]
+                listed = [
+                    file for file in files if task.results.name_of(file) in task.results.entries
+                ]
+                outputs = outputs_of(task.results, job.folder, listed)
+                del summary["input"]
+                return [{"query": None, "outputs": outputs, **summary}]
+
+            return attempt(job, self.queries_of(job), settings, separate)
+
+        return run
