@@ -134,7 +134,7 @@ def run_in_bulk(
     if left:
         output.folder.mkdir(parents=True, exist_ok=True)
         manifest.begin(
-            {"command": command, "recordings": len(jobs), "shard": options.shard} | about
+            {"command": command, "recordings": len(jobs), "shard": options.shard, **about}
         )
         if options.ray:
             outcomes = on_cluster(work, left, options.ray, options.workers)

@@ -142,7 +142,7 @@ def separate(
         consumed = passed_through(loaded, queries[0], constraints)
         if consumed is None:
             return
-    with Pipes(inputs, folder, num_results, consumed) as pipes:
+    with Pipes(inputs, folder, num_results, consumed or b"") as pipes:
         output = Output(pipes.out, residual, naming, overwrite, json_output, quiet)
         results = check_jobs(pipes.inputs, queries, output, exclusive)
         separator = loaded or load_model(model, device, runtime, precision).best_of_n(
