@@ -1,7 +1,7 @@
 """`-` as a file name: a recording from standard input, a WAV file to standard output.
 
-A WAV file from one to the other passes through as it comes, with the latency of a stream. All else waits for the
-end of the input: other formats need the whole file, and so do words whose meaning depends on the recording.
+A WAV file from one to the other passes through as it comes, with the latency of a stream. All else waits
+for the end of the input: other formats, and words whose meaning depends on the recording.
 """
 
 from __future__ import annotations

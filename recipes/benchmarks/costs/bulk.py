@@ -41,6 +41,7 @@ SEPARATOR = {
 
 
 def main() -> None:
+    """Make the files, run the command three times and print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("-m", "--model", help="default: a tiny one with random weights")
     parser.add_argument("--num", type=int, default=10000, help="files")
