@@ -163,7 +163,7 @@ def test_masks_are_averaged_over_shifts_and_raised_to_the_power() -> None:
             query = separator.concept_masks(separator.reader(pooled))
             logits = torch.einsum("bsd,bdkn->bskn", query[..., :-1] * 5**-0.5, hidden)
             shifted.append(torch.sigmoid(logits + query[..., -1, None, None]))
-        found = separator.calm_masks(energy, QueryEmbedding(pooled))
+        found = separator.averaged_masks(energy, QueryEmbedding(pooled))
     expected = torch.stack(shifted).mean(dim=0) ** 0.6
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     assert (shifted[0] - shifted[2]).abs().max() > 1e-3  # the grid matters

@@ -5,7 +5,7 @@ import torch
 from tiny import QUERY_DIM, mixture_batch, noise, rng, tiny_separator, unit_vectors
 
 from qsep.queries.interface import QueryEmbedding
-from qsep.separation.models.clapsep import Config, both
+from qsep.separation.models.clapsep import Config, wanted_and_unwanted
 from qsep.separation.networks.clapsep.htsat import HTSATConfig
 from qsep.separation.networks.masks.magnitude_masks import SegmentConfig
 
@@ -14,8 +14,8 @@ def test_what_is_wanted_comes_first_and_what_is_not_is_the_mean_of_those_told() 
     pooled = torch.tensor([[[1.0, 2.0]]])
     negative = torch.tensor([[[[4.0, 0.0], [0.0, 0.0], [2.0, 2.0]]]])
     asked = QueryEmbedding(pooled, negative=QueryEmbedding(negative))
-    assert both(asked).tolist() == [[[1, 2, 3, 1]]]  # zeros are none
-    assert both(QueryEmbedding(pooled)).tolist() == [[[1, 2, 0, 0]]]
+    assert wanted_and_unwanted(asked).tolist() == [[[1, 2, 3, 1]]]  # zeros are none
+    assert wanted_and_unwanted(QueryEmbedding(pooled)).tolist() == [[[1, 2, 0, 0]]]
 
 
 def test_a_sound_may_be_asked_for_by_what_it_is_not() -> None:
@@ -48,7 +48,7 @@ def test_a_third_of_those_with_a_negative_hear_nothing_else() -> None:
     separator = tiny_separator("clapsep", negative_only=1 / 3)
     condition = unit_vectors(3000, 2 * QUERY_DIM, seed=4)
     condition[:1000, QUERY_DIM:] = 0
-    found = separator.dropped(condition, rng(5))
+    found = separator.drop_positives(condition, rng(5))
     lost = (found[:, :QUERY_DIM] == 0).all(dim=1)
     assert not lost[:1000].any()
     assert lost[1000:].float().mean().item() == pytest.approx(1 / 3, abs=0.03)

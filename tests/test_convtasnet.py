@@ -19,7 +19,7 @@ from qsep.recipes.data.wording import PhraseBook
 from qsep.recipes.training.config import read_recipe
 from qsep.separation.components import build_separator
 from qsep.separation.interface import MixtureBatch
-from qsep.separation.models.convtasnet import relative
+from qsep.separation.models.convtasnet import relative_to_level
 
 
 def queries(batch: int = 2, num: int = 3) -> QueryEmbedding:
@@ -68,7 +68,7 @@ def test_without_modulation_all_queries_get_the_same() -> None:
 
 def test_features_are_relative_to_the_root_mean_square_of_the_frames_around() -> None:
     features = noise(2, 3, 50).abs()
-    found = relative(features, 4)
+    found = relative_to_level(features, 4)
     for frame in (0, 3, 25, 49):
         around = features[..., max(0, frame - 4) : frame + 5].double()
         expected = features[..., frame] / around.square().mean(dim=(1, 2))[:, None].sqrt()

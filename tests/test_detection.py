@@ -278,7 +278,9 @@ def test_a_tagger_is_found_in_a_folder(tmp_path: Path) -> None:
 
 def test_what_a_model_lacks_is_said() -> None:
     nameless = Model(tiny_separator("clipsep"), StubEncoder(), "clipsep")
-    with pytest.raises(ValueError, match="clipsep has no list of sounds; say with --tagger"):
+    with pytest.raises(
+        ValueError, match="clipsep has no list of sounds to detect; give a detector with --tagger"
+    ):
         NodeSeparator(nameless)
 
 

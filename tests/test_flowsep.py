@@ -279,7 +279,7 @@ def test_settings_that_cannot_be_are_named(settings: dict[str, Any], reason: str
 def test_a_mixture_and_its_target_are_brought_to_one_level_together() -> None:
     separator = flowsep()
     mixture, target = 3 * noise(2, 1, WINDOW), noise(2, 1, WINDOW, seed=1)
-    heard, wanted = separator.heard(mixture, target)
+    heard, wanted = separator.training_windows(mixture, target)
     assert heard.shape == (2, 1, 1, WINDOW)
     torch.testing.assert_close(heard.abs().amax(dim=-1).flatten(), torch.tensor([0.5, 0.5]))
     centred = [part - part.mean(dim=-1, keepdim=True) for part in (mixture, target)]
@@ -291,7 +291,7 @@ def test_exact_turns_a_clipping_mixture_down_without_its_target() -> None:
     separator = flowsep(exact=True)
     target = noise(2, 1, WINDOW)
     mixture = target + noise(2, 1, WINDOW, seed=1) * torch.tensor([0.1, 9.0])[:, None, None]
-    heard, wanted = separator.heard(mixture, target)
+    heard, wanted = separator.training_windows(mixture, target)
     torch.testing.assert_close(wanted.abs().amax(dim=-1).flatten(), torch.tensor([0.5, 0.5]))
     assert heard[0].abs().max() < 1
     torch.testing.assert_close(heard[1].abs().max(), torch.tensor(0.9))
@@ -299,7 +299,7 @@ def test_exact_turns_a_clipping_mixture_down_without_its_target() -> None:
 
 def test_longer_segments_are_windows_and_shorter_ones_are_padded() -> None:
     separator = flowsep()
-    heard, _ = separator.heard(noise(2, 3, 2 * WINDOW + 1), noise(2, 3, 2 * WINDOW + 1))
+    heard, _ = separator.training_windows(noise(2, 3, 2 * WINDOW + 1), noise(2, 3, 2 * WINDOW + 1))
     assert heard.shape == (2, 3, 3, WINDOW)
     assert not heard[:, :, 2, 1:].any()
     assert heard[:, :, 2, 0].all()
@@ -313,7 +313,7 @@ def test_the_scale_of_latents_is_that_of_the_first_training_batch_and_it_trains(
     first = separator.codec.scale.clone()
     asked_for = batch.queried()
     items, sources = asked_for.nonzero(as_tuple=True)
-    _, target = separator.heard(batch.mixture[items], batch.sources[items, sources])
+    _, target = separator.training_windows(batch.mixture[items], batch.sources[items, sources])
     latent = separator.codec.encode(separator.codec.log_mel(target))
     assert latent.std().item() == pytest.approx(1.0, rel=1e-4)  # encoded with the scale
     louder = replace(batch, sources=batch.sources * torch.tensor([1.0, 9.0, 1.0])[:, None, None])

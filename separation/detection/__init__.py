@@ -1,1 +1,1 @@
-"""Which sounds are in a recording, and when: classes, their hierarchy, and what detects them."""
+"""Sound event detection: which sounds are in a recording and when, and AudioSet's hierarchy above them."""

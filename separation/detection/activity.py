@@ -1,4 +1,4 @@
-"""How probable each sound is at each time of a recording."""
+"""Probabilities of sounds over the time of a recording."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from .hierarchy import LEAF, Group, Level, Sound, groups_at, leaf, most_specific
 
 @dataclass(frozen=True)
 class Activity:
-    """probabilities: (sounds, n) in [0, 1], for steps of step_seconds from the start on; the last may end
-    after the recording, which is `seconds` long. threshold: what is active is at least as probable."""
+    """probabilities: (sounds, n) in [0, 1], for steps of step_seconds from the start; the last step may
+    end after the recording, which is `seconds` long. threshold: a sound is active where its probability
+    is at least this."""
 
     sounds: tuple[Sound, ...]
     probabilities: NDArray[np.float32]
@@ -23,31 +24,31 @@ class Activity:
     threshold: float
 
     def of(self, members: Sequence[int]) -> NDArray[np.float32]:
-        """(n,), of a node: the highest of its members'."""
+        """Probability of a node, (n,): the maximum over its members."""
         return self.probabilities[list(members)].max(axis=0)
 
     def active(self) -> list[int]:
-        """The numbers of the sounds that are there at some time."""
+        """Indices of the sounds that are active at some time."""
         return np.flatnonzero(self.probabilities.max(axis=1) >= self.threshold).tolist()
 
     def groups(self, levels: Sequence[Level]) -> list[Group]:
-        """The active nodes at the levels, each once, as the ontology has them; leaves without those above
-        other active ones."""
+        """The active nodes at the levels, each once, in the ontology's order. Leaves that lie above
+        other active leaves are left out."""
         active = set(self.active())
-        found: dict[tuple[str, ...], Group] = {}
+        by_path: dict[tuple[str, ...], Group] = {}
         for level in levels:
             if level == LEAF:
                 groups = [leaf(self.sounds, each) for each in most_specific(self.sounds, active)]
             else:
                 groups = [g for g in groups_at(self.sounds, level) if active & {*g.members}]
             for group in groups:
-                found.setdefault((*group.ancestors, group.name), group)
-        return list(found.values())
+                by_path.setdefault((*group.ancestors, group.name), group)
+        return list(by_path.values())
 
     def spans(self, members: Sequence[int]) -> list[tuple[float, float]]:
-        """When a node is active: (start, end) in seconds, in order, apart from each other."""
-        there = np.concatenate([[0], self.of(members) >= self.threshold, [0]]).astype(np.int8)
-        edges = np.flatnonzero(np.diff(there)) * self.step_seconds
+        """Times at which a node is active: (start, end) in seconds, in order, without overlap."""
+        is_active = np.concatenate([[0], self.of(members) >= self.threshold, [0]]).astype(np.int8)
+        edges = np.flatnonzero(np.diff(is_active)) * self.step_seconds
         return [
             (float(start), float(min(end, self.seconds)))
             for start, end in zip(edges[::2], edges[1::2], strict=True)

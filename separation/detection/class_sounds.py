@@ -1,7 +1,10 @@
-"""What a separator over sound classes hears: how much of the recording each class has, and where.
+"""Detection by a separator of sound classes, from each class' share of the energy over time.
 
-mixture -> shares of its energy, class by class -> level in a window, largest share of a step
-        -> probability
+    mixture (1, t) -> energies of the classes in each step (K, n)
+    energies -> level of each class in the window, and its largest share of a step, (K,) each
+    level, share -> logistic regression -> probabilities (K, n)
+
+Windows overlap by half; where two disagree, the larger probability counts.
 """
 
 from __future__ import annotations
@@ -19,13 +22,13 @@ from ..interface import Separator
 from .activity import Activity
 from .hierarchy import Sound
 
-WINDOW_SECONDS = 10.0  # heard at once, and half as much between one window's start and the next's
-STEP_SECONDS = 0.5  # of the timeline
-QUIET_DB = -20.0  # under a window's loudest step: the class pauses
-FLOOR_DB = -40.0  # levels and shares under this are all alike
-# Log-odds that a class is there: BIAS + LEVEL x level + PEAK x peak, in dB as `features` gives them. Logistic
-# regression on 300 mixtures of training recordings, two to four sounds in each; the bias of 2.737 is raised
-# so that 0.5 is where F1 on them is best (recipes/benchmarks/quality/auto_classes.py --fit).
+WINDOW_SECONDS = 10.0  # analysed at once; windows overlap by half
+STEP_SECONDS = 0.5  # time resolution of the probabilities
+QUIET_DB = -20.0  # relative to a class' loudest step in a window: below this it is inactive
+FLOOR_DB = -40.0  # lower limit of levels and shares
+# Log odds that a class is present: BIAS + LEVEL x level + PEAK x peak, in dB as returned by `features`.
+# Logistic regression on 300 mixtures of two to four training recordings; the fitted bias, 2.737, is raised so
+# that F1 on them is largest at a threshold of 0.5 (recipes/benchmarks/quality/auto_classes.py --fit).
 BIAS, LEVEL, PEAK = 3.935, 0.103, 0.319
 
 
@@ -36,18 +39,20 @@ def detect_classes(
     sample_rate: int,
     threshold: float,
 ) -> Activity:
-    """blocks: (c, t) of a recording at sample_rate, not empty; sounds: one a class. Memory does not grow
-    with its length, but for the probabilities."""
+    """Detects a separator's classes in a recording, in constant memory except for the result.
+
+    blocks: (c, t) of a recording at sample_rate, not empty; sounds: one for each class.
+    """
     step = round(STEP_SECONDS * separator.sample_rate)
     probabilities = np.zeros((len(sounds), 0), np.float32)
     num_samples = 0
     for start, mixture in windows(blocks, sample_rate, separator.sample_rate):
-        found = window_probabilities(step_shares(separator, mixture, step)).numpy()
+        window_result = window_probabilities(step_shares(separator, mixture, step)).numpy()
         first = start // step
-        missing = first + found.shape[1] - probabilities.shape[1]
+        missing = first + window_result.shape[1] - probabilities.shape[1]
         probabilities = np.pad(probabilities, ((0, 0), (0, max(0, missing))))
-        part = probabilities[:, first : first + found.shape[1]]
-        np.maximum(part, found, out=part)
+        part = probabilities[:, first : first + window_result.shape[1]]
+        np.maximum(part, window_result, out=part)
         num_samples = start + mixture.shape[-1]
     seconds = num_samples / separator.sample_rate
     return Activity(tuple(sounds), probabilities, STEP_SECONDS, seconds, threshold)
@@ -56,7 +61,7 @@ def detect_classes(
 def present_classes(
     separator: Separator, blocks: Iterable[NDArray[np.floating]], sample_rate: int
 ) -> list[str]:
-    """The classes that are likelier in the recording than not."""
+    """Names of the classes that are more likely present than absent."""
     sounds = [Sound(label) for label in separator.classes]
     activity = detect_classes(separator, sounds, blocks, sample_rate, threshold=0.5)
     return [separator.classes[number] for number in activity.active()]
@@ -65,12 +70,12 @@ def present_classes(
 def windows(
     blocks: Iterable[NDArray[np.floating]], sample_rate: int, rate: int
 ) -> Iterator[tuple[int, Tensor]]:
-    """Start in samples, and the mean of the channels (1, t) at `rate`, of WINDOW_SECONDS every half of that;
-    the last ends with the recording."""
+    """Start in samples, and mean of the channels (1, t) at `rate`, of windows of WINDOW_SECONDS that
+    overlap by half; the last ends with the recording."""
     size, hop = round(WINDOW_SECONDS * rate), round(WINDOW_SECONDS / 2 * rate)
     resampler = StreamResampler(sample_rate, rate, 1)
     waiting = np.zeros((1, 0), np.float32)
-    start, num_new = 0, 0  # num_new: samples that no window has had
+    start, num_new = 0, 0  # num_new: samples that are in no window yet
 
     def cut(part: NDArray[np.floating]) -> Iterator[tuple[int, Tensor]]:
         nonlocal waiting, start, num_new
@@ -90,33 +95,37 @@ def windows(
 
 @torch.inference_mode()
 def step_shares(separator: Separator, mixture: Tensor, step: int) -> Tensor:
-    """Energies of the classes in the steps of a mixture (1, t): (K, n), "other" in the last row left out;
-    divided by the mixture's whole energy, so that all sum to 1 at most."""
+    """Energies of the classes in the steps of a mixture (1, t), relative to the mixture's total energy:
+    (K, n).
+
+    "Other" is left out, so the sum is at most 1. step: in samples.
+    """
     device = next(separator.parameters()).device  # type: ignore[attr-defined]
     shares = separator.class_shares(mixture[None].to(device))
     assert shares is not None
     energies = shares[0].double().cpu()
     num_steps = -(-mixture.shape[-1] // step)
-    seen = torch.arange(energies.shape[1]) * mixture.shape[-1] / energies.shape[1]
-    steps = (seen / step).long().clamp(max=num_steps - 1)
+    times = torch.arange(energies.shape[1]) * mixture.shape[-1] / energies.shape[1]
+    steps = (times / step).long().clamp(max=num_steps - 1)
     summed = torch.zeros(len(energies), num_steps, dtype=torch.float64)
     summed.index_add_(1, steps, energies)
     return summed[:-1] / energies.sum().clamp_min(1e-20)
 
 
 def features(shares: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each class (K,), in dB: its level in the window relative to the mixture, and its largest share of
-    a step's energy, of the steps that matter. shares: (K, n) of `step_shares`."""
+    """In dB, (K,) each: level of each class in the window relative to the mixture, and its largest
+    share of a step's energy, over steps that are not nearly silent. shares: (K, n) of `step_shares`."""
     of_steps = shares.sum(dim=0)
-    mattering = of_steps > 0.02 * of_steps.max()
-    peak = (shares[:, mattering] / of_steps[mattering].clamp_min(1e-20)).amax(dim=1)
-    least = 10 ** (FLOOR_DB / 10)
-    level_db = 10 * torch.log10(shares.sum(dim=1).clamp_min(least))
-    return level_db, 10 * torch.log10(peak.clamp_min(least))
+    loud_steps = of_steps > 0.02 * of_steps.max()
+    peak = (shares[:, loud_steps] / of_steps[loud_steps].clamp_min(1e-20)).amax(dim=1)
+    floor = 10 ** (FLOOR_DB / 10)
+    level_db = 10 * torch.log10(shares.sum(dim=1).clamp_min(floor))
+    return level_db, 10 * torch.log10(peak.clamp_min(floor))
 
 
 def window_probabilities(shares: Tensor) -> Tensor:
-    """(K, n) float32: that the class sounds in the step; 0 where it pauses."""
+    """Probability that each class is active in each step, (K, n) float32; 0 where it is much quieter
+    than its loudest step."""
     if not shares.any():
         return torch.zeros(shares.shape)
     level_db, peak_db = features(shares)
@@ -127,7 +136,8 @@ def window_probabilities(shares: Tensor) -> Tensor:
 
 
 def shares_of(separator: Separator, waveform: Tensor) -> Tensor:
-    """What share of a waveform (c, t) at the separator's rate each class has, "other" last: (K + 1,)."""
+    """Each class' share of the energy of a waveform (c, t) at the separator's rate, "other" last:
+    (K + 1,), sum 1."""
     with torch.inference_mode():
         shares = separator.class_shares(waveform[None])
     assert shares is not None

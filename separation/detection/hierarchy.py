@@ -1,7 +1,8 @@
 """Sounds that a detector tells apart, and the nodes of AudioSet's ontology above them.
 
-At level n of the hierarchy a sound belongs to the n-th node of its path; one that ends above, and has nothing
-below it, to its last (USS has levels without these). "leaf" is each sound by itself.
+At level n of the hierarchy a sound belongs to the n-th node of its path, or to its last node if the
+path is shorter and nothing lies below it (in USS such sounds are missing at that level). Level "leaf"
+is each sound by itself.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from pathlib import Path
 from qsep.queries.audioset import audioset, class_nodes
 
 KINDS = Path(__file__).with_name("kinds.toml")
-Level = int | str  # 1 for AudioSet's roots, 2 … below them, or LEAF
+Level = int | str  # 1 for AudioSet's roots, 2, 3 … below them, or LEAF
 LEAF = "leaf"
 
 
 @dataclass(frozen=True)
 class Sound:
-    """name: what it is called and asked for by. path: names of AudioSet's nodes from the root to the sound's
-    own, whose machine-readable name is mid; empty where it has no place in the ontology."""
+    """name: also the text query for it. path: names of AudioSet's nodes from the root to the sound's
+    own node, whose machine id is mid; empty if the sound is not in the ontology."""
 
     name: str
     path: tuple[str, ...] = ()
@@ -30,7 +31,8 @@ class Sound:
 
 @dataclass(frozen=True)
 class Group:
-    """A node at a level. members: numbers of the sounds in it; ancestors: the nodes above, from the root."""
+    """A node at a level. members: indices of the sounds in it; ancestors: the nodes above it, from the
+    root."""
 
     name: str
     level: Level
@@ -40,17 +42,17 @@ class Group:
 
 
 def sounds_of_audioset() -> tuple[Sound, ...]:
-    """The 527 classes in the order of their numbers."""
+    """AudioSet's 527 classes in the order of their indices."""
     return tuple(Sound(node.name, node.path, node.mid) for node in class_nodes())
 
 
 def sounds_of_kinds(kinds: Sequence[str], names: Sequence[str] | None = None) -> tuple[Sound, ...]:
-    """The kinds that a model of ours knows; those that kinds.toml does not list have no nodes above them.
+    """A model's sound classes, with their node_names in the ontology as far as kinds.toml lists them.
 
-    names: what the sounds are called, by default as the kinds are.
+    names: names of the sounds, by default those of the classes.
     """
-    places = tomllib.loads(KINDS.read_text("utf-8"))
-    nodes = {kind: audioset()[places[kind]] for kind in kinds if kind in places}
+    node_names = tomllib.loads(KINDS.read_text("utf-8"))
+    nodes = {kind: audioset()[node_names[kind]] for kind in kinds if kind in node_names}
     return tuple(
         Sound(name, nodes[kind].path, nodes[kind].mid) if kind in nodes else Sound(name)
         for kind, name in zip(kinds, names or kinds, strict=True)
@@ -58,18 +60,19 @@ def sounds_of_kinds(kinds: Sequence[str], names: Sequence[str] | None = None) ->
 
 
 def below(sounds: Sequence[Sound], path: tuple[str, ...]) -> tuple[int, ...]:
-    """The numbers of the sounds at the node that a path leads to, and under it."""
+    """Indices of the sounds at the node with this path, and below it."""
     return tuple(number for number, sound in enumerate(sounds) if sound.path[: len(path)] == path)
 
 
 def is_above(one: Sound, other: Sound) -> bool:
-    """Whether one is a node of the ontology itself, and the other lies under it."""
+    """Whether `one` is a node of the ontology and `other` lies below it."""
     is_node = bool(one.path) and one.path[-1] == one.name
     return is_node and len(one.path) < len(other.path) and other.path[: len(one.path)] == one.path
 
 
 def most_specific(sounds: Sequence[Sound], active: Collection[int]) -> list[int]:
-    """The active sounds without those above another active one: "Dog" says nothing beside "Bark"."""
+    """Indices of the active sounds, without those above another active one: "Dog" adds nothing to
+    "Bark"."""
     return [
         number
         for number in sorted(active)
@@ -78,26 +81,27 @@ def most_specific(sounds: Sequence[Sound], active: Collection[int]) -> list[int]
 
 
 def groups_at(sounds: Sequence[Sound], level: Level) -> list[Group]:
-    """The nodes at a level that have sounds, in the order of these. ValueError for no such level."""
+    """The nodes at a level that contain sounds, in the order of these. ValueError if there is no such
+    level."""
     if level == LEAF:
         return [leaf(sounds, number) for number in range(len(sounds))]
     if not isinstance(level, int) or level < 1:
         raise ValueError(f"level {level!r}: expected 1, 2, 3 … or {LEAF}")
     inner = {sound.path[:depth] for sound in sounds for depth in range(len(sound.path))}
-    found: dict[tuple[str, ...], Group] = {}
+    by_path: dict[tuple[str, ...], Group] = {}
     for number, sound in enumerate(sounds):
         if not sound.path:
-            found[(sound.name,)] = leaf(sounds, number)
+            by_path[(sound.name,)] = leaf(sounds, number)
         elif len(sound.path) >= level or sound.path not in inner:
             path = sound.path[:level]
             mid = audioset()[path[-1]].mid
-            found.setdefault(path, Group(path[-1], level, path[:-1], mid, below(sounds, path)))
-    return list(found.values())
+            by_path.setdefault(path, Group(path[-1], level, path[:-1], mid, below(sounds, path)))
+    return list(by_path.values())
 
 
 def leaf(sounds: Sequence[Sound], number: int) -> Group:
-    """A sound by itself, with those under it. A kind of our own lies under the node that names it."""
+    """The group of one sound and those below it. A class of ours that is no node itself stands alone."""
     sound = sounds[number]
-    own = bool(sound.path) and sound.path[-1] == sound.name
-    members = below(sounds, sound.path) if own else (number,)
-    return Group(sound.name, LEAF, sound.path[: -1 if own else None], sound.mid, members)
+    is_node = bool(sound.path) and sound.path[-1] == sound.name
+    members = below(sounds, sound.path) if is_node else (number,)
+    return Group(sound.name, LEAF, sound.path[: -1 if is_node else None], sound.mid, members)

@@ -1,4 +1,5 @@
-"""From a recording to its sounds: what detects them, and how each model takes a node of the hierarchy out."""
+"""From a recording to its sounds: which detector a model uses, and how it separates a node of the
+hierarchy."""
 
 from __future__ import annotations
 
@@ -21,50 +22,54 @@ from .own_sounds import detect_own
 from .segmentwise import separate_segments
 from .tagged_sounds import detect_tagged
 
-OWN_THRESHOLD = 0.5  # of the probability that a kind is there
-TAGGED_THRESHOLD = 0.2  # as in USS
+OWN_THRESHOLD = 0.5  # of probabilities from the separator itself
+TAGGED_THRESHOLD = 0.2  # of a tagger's probabilities, as in USS
 TAGGER_FILES = (
     "Cnn14_mAP=*.pth",
     "cnn14.safetensors",
     "Cnn14*.pth",
-)  # sought in a folder, in this order
+)  # in order of preference
 
 Blocks = Iterable[NDArray[np.floating]]
 
 
 class NodeSeparator:
-    """A model and what detects sounds for it: a tagger, if there is one, or the model itself.
+    """A model, and what detects sounds for it: a tagger if there is one, otherwise the model itself.
 
-    tagger: Cnn14's weights, or a folder with them; by default the one that a model of USS comes with.
-    threshold: of probabilities; by default 0.5, or 0.2 of a tagger's.
+    tagger: weights of Cnn14, or a folder that holds them; by default the tagger that a USS model comes
+    with. threshold: of probabilities; by default 0.5, or 0.2 with a tagger. ValueError if the model
+    cannot be queried by classes, or has no classes and there is no tagger.
     """
 
     def __init__(
         self, model: Model, tagger: Path | None = None, threshold: float | None = None
     ) -> None:
         self.model = model
-        own = tagger_of(model)
-        self.by_probabilities = own is not None and own.config.output == "probabilities"
+        query_tagger = tagger_of(model)
+        self.by_probabilities = (
+            query_tagger is not None and query_tagger.config.output == "probabilities"
+        )
         self.tagger: Cnn14 | None = None
         if tagger is not None:
             self.tagger = load_cnn14(tagger_file(tagger))
-        elif own is not None:
-            self.tagger = own.network
+        elif query_tagger is not None:
+            self.tagger = query_tagger.network
         self.threshold = threshold
         if threshold is None:
             self.threshold = OWN_THRESHOLD if self.tagger is None else TAGGED_THRESHOLD
         if not self.by_probabilities and TextQuery not in model.encoder.modalities:
             raise ValueError(
-                f"{model.name} is not asked by classes' names or probabilities; take another model"
+                f"{model.name} takes neither names of sounds nor probabilities as queries; use another model"
             )
         if self.tagger is None and not model.classes:
             raise ValueError(
-                f"{model.name} has no list of sounds; say with --tagger what detects them "
+                f"{model.name} has no list of sounds to detect; give a detector with --tagger "
                 "(Cnn14_mAP=0.431.pth of PANNs)"
             )
 
     def detect(self, blocks: Blocks, sample_rate: int) -> Activity:
-        """blocks: (c, t) of a recording at sample_rate, not empty, in constant memory."""
+        """Detects sounds in blocks (c, t) of a recording at sample_rate, not empty; memory does not
+        grow with its length."""
         assert self.threshold is not None
         if self.tagger is not None:
             return detect_tagged(self.tagger, blocks, sample_rate, self.threshold)
@@ -81,11 +86,12 @@ class NodeSeparator:
     def separate(
         self, groups: Sequence[Group], activity: Activity, blocks: Blocks, sample_rate: int
     ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
-        """Pairs of mixture (c, t) and targets (s, c, t), one a group, of the recording that was detected in.
+        """Pairs of mixture (c, t) and targets (s, c, t), one for each group, of the recording given to
+        `detect`.
 
-        A model that is asked by probabilities separates as USS does. Others are asked for the most specific
-        active sounds by their names, exclusively, and a group is the sum of its own: never more than the
-        mixture.
+        A model queried by probabilities separates as in USS. Other models separate the most specific
+        active sounds by their names, mutually exclusive; a group is the sum of its sounds, so it never
+        exceeds the mixture.
         """
         if self.by_probabilities:
             assert self.tagger is not None
@@ -95,26 +101,27 @@ class NodeSeparator:
                 *(blocks, sample_rate),
             )
             return
-        asked = most_specific(activity.sounds, activity.active())
+        separated = most_specific(activity.sounds, activity.active())
         queries: list[Query]
         if ClassQuery in self.model.encoder.modalities and self.tagger is None:
-            queries = [ClassQuery([self.model.classes[number]]) for number in asked]
+            queries = [ClassQuery([self.model.classes[number]]) for number in separated]
         else:
-            queries = [TextQuery(activity.sounds[number].name) for number in asked]
+            queries = [TextQuery(activity.sounds[number].name) for number in separated]
         for query in queries:
             self.model.warn_if_unfamiliar(query)
-        own = [
-            [asked.index(member) for member in asked if member in group.members] for group in groups
+        members_of_group = [
+            [separated.index(member) for member in separated if member in group.members]
+            for group in groups
         ]
         constraints = Constraints(exclusive=True)
         for mixture, targets in self.model.separate_blocks(
             blocks, sample_rate, queries, constraints
         ):
-            yield mixture, np.stack([targets[members].sum(axis=0) for members in own])
+            yield mixture, np.stack([targets[members].sum(axis=0) for members in members_of_group])
 
 
 def tagger_of(model: Model) -> Panns | None:
-    """The tagger that makes a model's queries."""
+    """The tagger whose output is the model's query, if it has one."""
     encoder = model.encoder
     if isinstance(encoder, CachedEncoder):
         encoder = encoder.encoder
@@ -122,6 +129,7 @@ def tagger_of(model: Model) -> Panns | None:
 
 
 def tagger_file(path: Path) -> Path:
+    """The file of Cnn14's weights at a path, a file or a folder. ValueError if there is none."""
     if path.is_file():
         return path
     for pattern in TAGGER_FILES:

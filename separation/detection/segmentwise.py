@@ -1,7 +1,8 @@
-"""USS's own way to take nodes of the ontology out of a recording (Kong et al. 2023, arXiv 2305.07447).
+"""USS's way to separate a node of the ontology (Kong et al. 2023, arXiv 2305.07447).
 
-Each two seconds are asked for what the tagger hears in them, with all classes but the node's set to 0, and
-are silent where none of these is active. Segments neither overlap nor fade: where one begins, a click may be.
+Every two seconds are separated by the tagger's probabilities with all classes outside the node set to
+0, and are silent if none of the node's classes is active. As published, segments neither overlap nor
+fade, so there may be clicks where they meet.
 """
 
 from __future__ import annotations
@@ -32,23 +33,27 @@ def separate_segments(
     blocks: Iterable[NDArray[np.floating]],
     sample_rate: int,
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
-    """As `separate_stream`, one target a group: pairs of mixture (c, t) and targets (s, c, t)."""
+    """As `separate_stream`, one target for each group: pairs of mixture (c, t) and targets (s, c, t).
+
+    ValueError if the separator is not queried by the tagger's probabilities at the tagger's rate.
+    """
     if separator.sample_rate != SAMPLE_RATE or separator.query_dim != NUM_CLASSES:
         raise ValueError(
-            f"the separator takes queries {separator.query_dim} wide at {separator.sample_rate} Hz; the "
-            f"tagger's probabilities are {NUM_CLASSES} at {SAMPLE_RATE} Hz"
+            f"the separator takes queries of width {separator.query_dim} at {separator.sample_rate} Hz; "
+            f"the tagger gives {NUM_CLASSES} probabilities at {SAMPLE_RATE} Hz"
         )
     masks = torch.zeros(len(groups), NUM_CLASSES)
     for mask, group in zip(masks, groups, strict=True):
         mask[list(group.members)] = 1
     segmentwise = Segmentwise(separator, tagger, threshold)
-    cut = Geometry(SEGMENT_SAMPLES, context=0, fade=0)
+    geometry = Geometry(SEGMENT_SAMPLES, context=0, fade=0)
     queries = QueryEmbedding(masks)
-    yield from separate_stream(segmentwise, blocks, sample_rate, queries, cut)  # type: ignore[arg-type]
+    yield from separate_stream(segmentwise, blocks, sample_rate, queries, geometry)  # type: ignore[arg-type]
 
 
 class Segmentwise(nn.Module):
-    """A Separator, but for training, of single segments; its queries are which classes count, as 1 and 0."""
+    """A Separator of single segments, for use only; queries are masks over the tagger's classes, of 0
+    and 1."""
 
     num_channels = None
 
@@ -65,13 +70,14 @@ class Segmentwise(nn.Module):
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
-        """mixture: (b, c, t), t <= SEGMENT_SAMPLES; queries.pooled: (b, s, 527) of 0 and 1."""
+        """mixture (b, c, t), t <= SEGMENT_SAMPLES; queries.pooled (b, s, 527) of 0 and 1. target +
+        residual = mixture."""
         num_samples = mixture.shape[-1]
         padded = F.pad(mixture, (0, SEGMENT_SAMPLES - num_samples))
         target = mixture.new_zeros(*queries.pooled.shape[:2], *mixture.shape[1:])
         for item, (segment, masks) in enumerate(zip(padded, queries.pooled, strict=True)):
-            heard = self.tag(segment.mean(dim=0).cpu()).to(masks)
-            probabilities = masks * heard
+            tagged = self.tag(segment.mean(dim=0).cpu()).to(masks)
+            probabilities = masks * tagged
             active = probabilities.amax(dim=1) >= self.threshold
             if active.any():
                 embedding = QueryEmbedding(probabilities[active][None])

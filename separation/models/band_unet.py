@@ -1,11 +1,16 @@
-"""Band U-Net: the default separator. Masks over frequency bands, analysed once for all queries.
+"""Band U-Net: masks over frequency bands; the mixture is analysed once for all queries.
 
-    mixture -> STFT -> band energies relative to their surroundings -> U-Net -> features (b, d, k, n)
-    query -> concepts (frozen reading) -> a vector over the features -> inner product -> sigmoid mask
+    mixture (b, c, t) -> STFT (b, c, f, n) -> band energies (b, k, n) -> input planes (b, 3, k, n)
+    planes -> U-Net -> features (b, d, k, n)
+    query (b, s, q) -> phrase book, frozen: probabilities of classes (b, s, C + 1)
+    probabilities -> linear layer -> weights of the features and an offset (b, s, d + 1)
+    inner product of features and weights -> sigmoid -> band masks (b, s, k, n)
+    masks, interpolated to bins (b, s, f, n) -> times the STFT -> targets (b, s, c, t)
 
-The mask is real, so the mixture's phase stays. Only ratios of energies enter the network: scaling the
-input scales the output. The U-Net's view is finite, so long recordings may be cut without a trace.
-Late fusion as in CLIPSep (Dong et al. 2023, sec. 3), residual blocks as in He et al. (2016).
+The masks are real, so the mixture's phase stays. Only ratios of energies enter the network, so that
+scaling the input scales the output. The receptive field is finite, so that long recordings can be
+processed in chunks with identical results. Late fusion as in CLIPSep (Dong et al. 2023, sec. 3),
+residual blocks as in He et al. (2016).
 """
 
 from __future__ import annotations
@@ -33,18 +38,18 @@ from ..signal.stft import istft, stft
 
 @configuration
 class Config:
-    """sample_rate in Hz; concepts: short names of the kinds of sound the query reader tells apart.
+    """sample_rate in Hz; concepts: short names of the sound classes that the phrase book tells apart.
 
-    query_noise: norm of the noise on unit-norm query embeddings in training. absent_weight: weight of
-    a query for an absent sound in the loss; at 1 silence for every query is the first thing learned,
-    and the last. snr_limit_db: an item separated better than this gives no gradient. channel_dropout:
-    probability that a channel of the U-Net's deep levels is silenced in training. negatives, spans:
-    whether the network reads what is not wanted, and where the sound asked for may be; it then has a
-    second reading of queries, and another input plane, for which it analyses each query by itself.
+    query_noise: norm of the noise added to unit-norm query embeddings in training. absent_weight:
+    weight in the loss of queries for absent sounds; at 1 the network first learns silence for every
+    query and gets stuck there. snr_limit_db: beyond this SNR an item's gradient vanishes.
+    channel_dropout: dropout probability of channels in the U-Net's deep levels. negatives, spans:
+    whether queries carry unwanted sounds (with a second linear layer for these) and the times when the
+    sound may be present (with another input plane, for which the U-Net runs once for each query).
 
-    At use: shifts: passes of the U-Net, each over frames shifted against its grid, whose masks are
-    averaged. mask_exponent: power of the masks; under 1 it takes back some of the sureness that a
-    network learned on sounds it has heard many times.
+    At use: shifts: number of passes of the U-Net over frames shifted against its time grid, whose masks
+    are averaged. mask_exponent: power of the masks; less than 1 counters the overconfidence of a
+    network that has heard its training sounds many times.
     """
 
     concepts: tuple[str, ...]
@@ -72,11 +77,13 @@ class Config:
 
 
 def build(config: Config) -> BandUNet:
+    """The separator with these settings and random weights."""
     return BandUNet(config)
 
 
 class BandUNet(nn.Module, Separator):
-    """See the module's docstring. Any number of channels: they share the mask, so the image stays."""
+    """See the module's docstring. Any number of channels: they share the mask, so the stereo image
+    stays."""
 
     bands: Tensor
 
@@ -110,9 +117,11 @@ class BandUNet(nn.Module, Separator):
 
     @property
     def phrase_book(self) -> ConceptReader:
+        """The frozen reader of queries."""
         return self.reader
 
     def spectrum(self, waveform: Tensor) -> Tensor:
+        """STFT with square-root Hann windows: (..., t) to complex (..., f, n)."""
         return stft(waveform, self.config.window_samples, self.config.hop_samples)
 
     def gather(self, power: Tensor) -> Tensor:
@@ -120,8 +129,12 @@ class BandUNet(nn.Module, Separator):
         return gather_bands(power, self.bands)
 
     def features(self, energy: Tensor, activity: Tensor | None) -> Tensor:
-        """`band_planes`, with spans one more: activity (b, s, t), else everywhere 1, in frames. One for
-        each mixture, (b, 3 or 4, k, n), or where there is activity for each query, (b s, 4, k, n)."""
+        """Input planes of the U-Net: energy (b, k, n) to (b, 3, k, n) or, with `spans`, one plane more.
+
+        activity: (b, s, t) in [0, 1], when each query's sound may be present; the plane is its mean in
+        each frame, and the result is then (b s, 4, k, n), one item for each query. Without activity the
+        plane is 1 and the result (b, 4, k, n).
+        """
         features = band_planes(energy)
         if not self.config.spans:
             return features
@@ -134,9 +147,10 @@ class BandUNet(nn.Module, Separator):
         plane = frames[:, None, None].expand_as(features[:, :1])
         return torch.cat([features, plane], dim=1)
 
-    def calm_masks(self, energy: Tensor, queries: QueryEmbedding) -> Tensor:
-        """What `masks` gives, for use: averaged over shifts, to the power of mask_exponent."""
-        features, query = self.features(energy, queries.activity), self.read(queries)
+    def averaged_masks(self, energy: Tensor, queries: QueryEmbedding) -> Tensor:
+        """Masks for use: the mean of `masks` over shifts of the time grid, to the power of
+        mask_exponent."""
+        features, query = self.features(energy, queries.activity), self.feature_weights(queries)
         shifts = self.config.shifts
         masks = [
             self.shifted_masks(features, query, index * TIME_STRIDE // shifts)
@@ -147,15 +161,17 @@ class BandUNet(nn.Module, Separator):
     def masks(
         self, energy: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Tensor:
-        """energy (b, k, n), queries.pooled (b, s, d) to band masks (b, s, k, n) in [0, 1]."""
+        """energy (b, k, n), queries.pooled (b, s, q) to band masks (b, s, k, n) in [0, 1]. generator:
+        for dropout in training."""
         features = self.features(energy, queries.activity)
-        return self.shifted_masks(features, self.read(queries), 0, generator)
+        return self.shifted_masks(features, self.feature_weights(queries), 0, generator)
 
-    def read(self, queries: QueryEmbedding) -> Tensor:
-        """pooled (b, s, d) to weights of the features and an offset: (b, s, mask_features + 1).
+    def feature_weights(self, queries: QueryEmbedding) -> Tensor:
+        """Weights of the features, and an offset: queries.pooled (b, s, q) to
+        (b, s, mask_features + 1).
 
-        Negatives add to these by a matrix of their own, as if both readings were one long vector (Ma et
-        al. 2024, "CLAPSep"). A negative of zeros is none.
+        Negatives are read by a linear layer of their own, whose output is added
+        (Ma et al. 2024, "CLAPSep"). A negative of zeros adds nothing.
         """
         with full_precision(queries.pooled):
             weights: Tensor = self.concept_masks(self.reader(queries.pooled))
@@ -168,7 +184,8 @@ class BandUNet(nn.Module, Separator):
     def shifted_masks(
         self, features: Tensor, query: Tensor, shift: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """What `features` and `read` gave to masks (b, s, k, n); shift: of the U-Net's grid."""
+        """Masks (b, s, k, n) from the results of `features` and `feature_weights`; shift: of the U-Net's time
+        grid, in frames."""
         num, num_queries = query.shape[:2]
         rows = query.reshape(len(features), num * num_queries // len(features), query.shape[2])
         logits = self.logits(self.hidden(features, shift, generator), rows)
@@ -177,7 +194,8 @@ class BandUNet(nn.Module, Separator):
     def hidden(
         self, features: Tensor, shift: int = 0, generator: torch.Generator | None = None
     ) -> Tensor:
-        """What the U-Net makes of `features`: (b, mask_features, k, n), float32."""
+        """The U-Net's features, (b, mask_features, k, n), float32, from the result of `features`; shift
+        as above."""
         num_frames = features.shape[-1]
         features = F.pad(features, (shift, -(num_frames + shift) % TIME_STRIDE))
         hidden: Tensor = self.unet(
@@ -186,20 +204,20 @@ class BandUNet(nn.Module, Separator):
         return hidden[..., shift : shift + num_frames].float()
 
     def logits(self, hidden: Tensor, query: Tensor) -> Tensor:
-        """hidden (b, d, k, n), query (b, s, d + 1) to (b, s, k, n)."""
+        """Scaled inner products: hidden (b, d, k, n), query (b, s, d + 1) to (b, s, k, n)."""
         with full_precision(hidden):
             direction, offset = query[..., :-1], query[..., -1]
             scale = self.config.mask_features**-0.5
-            found = torch.einsum("bsd,bdkn->bskn", direction * scale, hidden)
-            return found + offset[..., None, None]
+            products = torch.einsum("bsd,bdkn->bskn", direction * scale, hidden)
+            return products + offset[..., None, None]
 
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
-        """mixture: (b, c, t), any scale; queries.pooled: (b, s, d). target + residual = mixture."""
+        """mixture (b, c, t), any scale; queries.pooled (b, s, q). target + residual = mixture."""
         spec = self.spectrum(mixture)
         energy = self.gather(squared_magnitude(spec).mean(dim=1))
-        mask = self.calm_masks(energy, queries)
+        mask = self.averaged_masks(energy, queries)
         bin_mask = (mask.transpose(-2, -1) @ self.bands.T).transpose(-2, -1)
         masked = bin_mask[:, :, None] * spec[:, None]
         target = istft(
@@ -210,16 +228,13 @@ class BandUNet(nn.Module, Separator):
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
-        """Thresholded SNR of the masked spectrum, mean over the queries of each mixture.
+        """Thresholded SNR loss of the masked spectrum, mean over the queries of each mixture.
 
-        The error of a masked spectrum is |m X - S|^2 = m^2 |X|^2 - 2 m Re(X* S) + |S|^2, gathered in
-        bands. By Jensen's inequality and because the STFT is a tight frame, its sum is an upper
+        The error of a masked spectrum is |m X - S|^2 = m^2 |X|^2 - 2 m Re(X* S) + |S|^2, summed over
+        each band. Because the STFT is a tight frame, and by Jensen's inequality, its total is an upper
         bound of the waveform's error.
         """
-        queried = torch.tensor(
-            [[query is not None for query in row] for row in batch.queries],
-            device=batch.mixture.device,
-        )
+        queried = batch.queried()
         present = queried & (batch.sources.abs().amax(dim=(-2, -1)) > 0)
         with torch.no_grad():  # spectra of recordings have no weights to learn
             spec = self.spectrum(batch.mixture)

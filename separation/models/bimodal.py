@@ -1,11 +1,14 @@
-"""Bi-modal weakly supervised separation (Mahmud et al. 2024): a mask U-Net that attends to the query's words.
+"""Bi-modal weakly supervised separation: a mask U-Net with attention to the query's tokens.
 
-    mixture -> log magnitude -> U-Net, attentive to the query's tokens -> inner product with the query -> mask
+    mixture (b, c, t) -> STFT -> magnitude (b, f, n) -> log(1 + magnitude) -> U-Net with attention to tokens
+    features (q, d, f, n), one item for each query -> inner product with the query's vector -> mask (q, f, n)
+    mask -> times the mixture's STFT -> targets (b, s, c, t)
 
-As published it is queried by CLAP: its text embedding, and the 77 states of its RoBERTa. It learns from
-single sounds, or from captioned mixtures by way of their captions' phrases, judged by the encoder of
-its queries (`objectives/weak_supervision.py`). It works on magnitudes as they are, so it expects recordings
-at natural levels in [-1, 1].
+Mahmud et al., "Weakly-supervised audio separation via bi-modal semantic similarity" (2024), sec. 3. As
+published its queries are CLAP's text embedding and the 77 token states of its RoBERTa. It learns from
+single sounds, or from captioned mixtures through the phrases of their captions, where the query encoder
+judges the estimates (`objectives/weak_supervision.py`). It works on absolute magnitudes, so recordings
+should have natural levels within [-1, 1].
 """
 
 from __future__ import annotations
@@ -32,9 +35,9 @@ from ..objectives.weak_supervision import (
 
 @configuration
 class Config:
-    """token_dim: width of the states of a query's tokens; 0 for encoders without: the query's vector is then
-    one token and zeros the other, for where in the picture it does not matter. channels: of the U-Net's
-    levels; the num_attentive deepest attend to tokens."""
+    """token_dim: width of the query's token states; 0 for encoders without tokens: attention then sees
+    the query's vector and a vector of zeros. channels: of the U-Net's levels; the num_attentive lowest
+    attend to the tokens."""
 
     query_dim: int = 512
     token_dim: int = 768
@@ -62,6 +65,7 @@ class Config:
 
 
 def build(config: Config) -> BiModal:
+    """The separator with these settings and random weights."""
     return BiModal(config)
 
 
@@ -86,20 +90,24 @@ class BiModal(nn.Module, Separator):
         )
         self.project = nn.Linear(config.query_dim, config.num_features)
         self.masks = QueryMasks(config.num_features)
-        # As the paper's code: features alone matter at first, and all of them alike.
+        # As in the authors' code: the queries' weights are nearly equal at first.
         nn.init.normal_(self.project.weight, 0.0, 0.0001)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def logits(self, magnitude: Tensor, queries: QueryEmbedding, item: Tensor) -> Tensor:
-        """magnitude: (b, f, n); queries: of leading dimension q, and item (q,) which magnitude each is about.
-        Mask logits (q, f, n), float32."""
+        """Mask logits (q, f, n), float32.
+
+        magnitude: (b, f, n); queries: q of them, without the dimension of mixtures; item: (q,), index
+        of each one's mixture.
+        """
         tokens, mask = self.tokens(queries)
         features = self.unet(magnitude.log1p(), item, tokens, mask)
         vectors = self.project(queries.pooled).sigmoid()
         return self.masks(features, vectors[:, None])[:, 0]
 
     def tokens(self, queries: QueryEmbedding) -> tuple[Tensor, Tensor | None]:
-        """(q, k, d), and which of them are real, (q, k) bool, or None for all."""
+        """Tokens (q, k, d) and which of them are real, (q, k) bool, or None if all are. ValueError if
+        the encoder gave none and the model needs them."""
         if not self.config.token_dim:
             return torch.stack([queries.pooled, torch.zeros_like(queries.pooled)], dim=1), None
         if queries.tokens is None:
@@ -108,22 +116,21 @@ class BiModal(nn.Module, Separator):
                 "does, as clap with tokens = true, or train with separator.token_dim = 0"
             )
         mask = queries.token_mask
-        if (
-            mask is not None
-        ):  # where no token is real all are, so that there is something to attend to
+        if mask is not None:
+            # Attention over no token would be nan: a query without real tokens sees all of them.
             mask = mask | ~mask.any(dim=-1, keepdim=True)
         return queries.tokens, mask
 
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
-        """mixture: (b, c, t), in [-1, 1]; queries.pooled: (b, s, d). target + residual = mixture."""
+        """mixture (b, c, t), in [-1, 1]; queries.pooled (b, s, q). target + residual = mixture."""
         num_items, num_queries = queries.pooled.shape[:2]
-        asked = queries.map(lambda entry: entry.flatten(0, 1))
+        flat_queries = queries.map(lambda entry: entry.flatten(0, 1))
         item = torch.arange(num_items, device=mixture.device).repeat_interleave(num_queries)
 
         def masks_of(magnitude: Tensor) -> Tensor:
-            masks = self.logits(magnitude, asked, item).sigmoid()
+            masks = self.logits(magnitude, flat_queries, item).sigmoid()
             return masks.unflatten(0, (num_items, num_queries))
 
         return self.masker.separate(mixture, masks_of)
@@ -131,29 +138,30 @@ class BiModal(nn.Module, Separator):
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
-        """Weighted L1 distance of magnitudes, sum over known sources, and what `batch.part_of` adds to it."""
-        weak, asked = self.config.weak, batch.queried()
-        if not asked.any():  # a graph even for nothing
-            nothing = torch.zeros(len(asked), device=asked.device) + 0 * self.masks.bias
+        """Weighted L1 distance of magnitudes, summed over the known sources; with `batch.part_of` also
+        consistency of the parts with their mixture, and agreement of the parts with their phrases."""
+        weak, queried = self.config.weak, batch.queried()
+        if not queried.any():  # the loss needs a graph even where nothing is queried
+            nothing = torch.zeros(len(queried), device=queried.device) + 0 * self.masks.bias
             return LossOutput(nothing, {"separation": nothing.detach()})
         part_of = batch.part_of
         if part_of is None:
-            part_of = torch.full_like(asked, -1, dtype=torch.long)
-        is_part = asked & (part_of >= 0)
+            part_of = torch.full_like(queried, -1, dtype=torch.long)
+        is_part = queried & (part_of >= 0)
         steps = self.unet.norm.num_batches_tracked  # training steps so far; saved with the weights
         assert steps is not None
         ramp = weak.ramp(int(steps)) if bool(is_part.any()) else 0.0
-        chosen = asked if ramp else asked & ~is_part  # nothing is computed that does not count yet
-        item = chosen.nonzero()[:, 0]
+        used = queried if ramp else queried & ~is_part  # parts are not computed before they count
+        item = used.nonzero()[:, 0]
         with torch.no_grad():  # spectra of recordings have no weights to learn
             spec = self.masker.spectrum(batch.mixture)
             magnitude = rms_magnitude(spec)
             sources = rms_magnitude(self.masker.spectrum(batch.sources))
-        named = only_queried(queries, asked).map(lambda entry: entry[chosen])
-        mask = self.logits(magnitude, named, item).sigmoid()
+        used_queries = only_queried(queries, queried).map(lambda entry: entry[used])
+        mask = self.logits(magnitude, used_queries, item).sigmoid()
         estimates = torch.zeros_like(sources)
-        estimates[chosen] = mask * magnitude[item]
-        separation = mix_and_separate(estimates, sources, magnitude, asked & ~is_part)
+        estimates[used] = mask * magnitude[item]
+        separation = mix_and_separate(estimates, sources, magnitude, queried & ~is_part)
         total = weak.separation * separation
         terms = {"separation": separation}
         if ramp:
@@ -163,42 +171,45 @@ class BiModal(nn.Module, Separator):
             total = total + ramp * weak.consistency * consistent
             terms["consistency"] = consistent
         if ramp and weak.agreement:
-            of_part = is_part[chosen]
+            of_part = is_part[used]
             masked = mask[of_part][:, None] * spec[item[of_part]]
             sounds = self.masker.waveform(masked, batch.mixture.shape[-1]).mean(dim=1)
-            judged = self.agreement(sounds, queries.pooled[is_part], is_part, part_of)
-            total = total + ramp * weak.agreement * judged
-            terms["agreement"] = judged
+            disagreement = self.agreement(sounds, queries.pooled[is_part], is_part, part_of)
+            total = total + ramp * weak.agreement * disagreement
+            terms["agreement"] = disagreement
         return LossOutput(total, {name: value.detach() for name, value in terms.items()})
 
     def agreement(
         self, sounds: Tensor, phrases: Tensor, is_part: Tensor, part_of: Tensor
     ) -> Tensor:
-        """Per item, the sum over its sources of the mean over their parts: (b,).
+        """Per item, the sum over its sources of the mean disagreement of their parts: (b,).
 
-        sounds: (r, t); phrases: (r, d); both of the r parts, in the order of is_part (b, s). The parts of
-        sources of one index are told apart from each other, over the whole batch, as published.
+        sounds: (r, t); phrases: (r, d); both of the r parts, in the order of is_part (b, s) bool;
+        part_of: (b, s). As published, parts are compared with those of the same source index in the
+        whole batch. ValueError without a listener.
         """
         if self.listener is None:
             raise ValueError(
-                "parts known by name alone need a judge; let the recipe's encoder be one of text and sound, "
-                "as joint or clap, or set separator.weak.agreement = 0"
+                "sources known by name alone need an encoder of both text and sound to judge them: "
+                "set the recipe's encoder to joint or clap, or separator.weak.agreement to 0"
             )
         import torchaudio
 
-        heard = torchaudio.functional.resample(sounds, self.sample_rate, self.listener.sample_rate)
-        embedded = self.listener.embed_sound(heard)
+        resampled = torchaudio.functional.resample(
+            sounds, self.sample_rate, self.listener.sample_rate
+        )
+        embedded = self.listener.embed_sound(resampled)
         scale, alike_cosine = self.listener.similarity_scale(), self.config.weak.alike_cosine
         rows = torch.full_like(part_of, -1)
         rows[is_part] = torch.arange(len(sounds), device=rows.device)
         total = torch.zeros(len(part_of), device=sounds.device)
         for source in range(part_of.shape[1]):
-            place = is_part & (part_of == source)
-            if not place.any():
+            is_part_of_source = is_part & (part_of == source)
+            if not is_part_of_source.any():
                 continue
-            chosen = rows[place]
-            costs = agreement(embedded[chosen], phrases[chosen], scale, alike_cosine)
-            spread = torch.zeros_like(total[:, None].expand(place.shape)).contiguous()
-            spread[place] = costs
-            total = total + spread.sum(dim=1) / place.sum(dim=1).clamp_min(1)
+            selected = rows[is_part_of_source]
+            costs = agreement(embedded[selected], phrases[selected], scale, alike_cosine)
+            spread = torch.zeros_like(total[:, None].expand(is_part_of_source.shape)).contiguous()
+            spread[is_part_of_source] = costs
+            total = total + spread.sum(dim=1) / is_part_of_source.sum(dim=1).clamp_min(1)
         return total

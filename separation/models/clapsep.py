@@ -1,10 +1,14 @@
-"""CLAPSep (Ma et al. 2024, arXiv 2402.17455): by what CLAP hears, of what is wanted and what is not.
+"""CLAPSep: separation from the features of CLAP's audio encoder, with wanted and unwanted queries.
 
-    mixture -> HTS-AT of CLAP, tuned by low-rank changes -> features
-    features, wanted and unwanted query -> decoder; with the mixture's magnitude -> mask
+    mixture (b, c, t) -> 48 kHz -> log-mel -> HTS-AT of CLAP, with low-rank updates -> features of each stage
+    features, wanted and unwanted query (q, 2 d) -> decoder (q, num_mels, n)
+    decoder's output and the mixture's magnitude (b, f, n) -> transformer over frames -> mask (q, f, n)
+    mask -> times the mixture's STFT -> targets (b, s, c, t)
 
-As published it works on linear magnitudes and is asked by CLAP's embeddings, of text or sound; it expects
-recordings at natural levels in [-1, 1]. The features are computed once a mixture, whatever is asked.
+Ma et al., "CLAPSep: Leveraging contrastive pre-trained model for multi-modal query-conditioned
+target sound extraction" (2024, arXiv 2402.17455). Queries are CLAP's embeddings of text or sound. It
+works on absolute magnitudes, so recordings should have natural levels within [-1, 1]. The features are
+computed once for all queries.
 """
 
 from __future__ import annotations
@@ -26,14 +30,15 @@ from ..networks.masks.query_masks import only_queried
 from ..objectives.means import mean_of_queried
 from ..objectives.snr import negative_si_snr, negative_snr
 
-RESAMPLER_SAMPLES = 32  # within which an output of torchaudio's resampler depends on its input
+RESAMPLER_SAMPLES = 32  # the receptive field of torchaudio's resampler is shorter
 
 
 @configuration
 class Config:
-    """mask_width, num_mask_layers, num_mask_heads: of the transformer that makes the mask. drop: stochastic
-    depth in training. negative_only: share of the queries given a negative that lose their positive, in
-    training. si_snr_weight: of the scale-invariant ratio in the loss, the rest is the plain one's."""
+    """mask_width, num_mask_layers, num_mask_heads: of the transformer that computes the mask. drop:
+    stochastic depth in training. negative_only: in training, the share of queries with a negative whose
+    positive is dropped. si_snr_weight: weight of the scale-invariant SNR in the loss; the plain SNR has
+    the rest."""
 
     query_dim: int = 512
     encoder: HTSATConfig = field(default_factory=HTSATConfig)
@@ -57,11 +62,12 @@ class Config:
         if ours.segment_frames > ears.num_frames:
             raise ValueError(
                 f"spectrogram.segment_frames is {ours.segment_frames}; expected at most "
-                f"{ears.num_frames}, which the encoder hears at once"
+                f"{ears.num_frames}, the most that the encoder takes"
             )
 
 
 def build(config: Config) -> CLAPSep:
+    """The separator with these settings and random weights."""
     return CLAPSep(config)
 
 
@@ -92,19 +98,24 @@ class CLAPSep(nn.Module, Separator):
             config.drop,
         )
 
-    @torch.no_grad()  # of recordings: nothing to learn
+    @torch.no_grad()  # front ends have no weights to learn
     def frames(self, mixture: Tensor, magnitude: Tensor) -> Tensor:
-        """(b, c, t) and its magnitude (b, f, n) to (b, f + num_mels, n): that, and below what CLAP hears."""
+        """mixture (b, c, t) and its magnitude (b, f, n) to (b, f + num_mels, n): the magnitude, and
+        below it the encoder's log-mel."""
         import torchaudio
 
-        heard = torchaudio.functional.resample(
+        resampled = torchaudio.functional.resample(
             mixture, self.sample_rate, self.config.encoder.sample_rate
         )
-        log_mel = self.encoder.log_mel(heard)[..., : magnitude.shape[-1]]
+        log_mel = self.encoder.log_mel(resampled)[..., : magnitude.shape[-1]]
         return torch.cat([magnitude, log_mel], dim=1)
 
     def logits(self, frames: Tensor, item: Tensor, condition: Tensor) -> Tensor:
-        """frames: as above, of segments; item, condition: see CLAPSepDecoder. (q, f, n), float32."""
+        """Mask logits (q, f, n), float32.
+
+        frames: (b, f + num_mels, n) from `frames`, of one segment; item (q,), condition (q, 2 d): see
+        CLAPSepDecoder.
+        """
         num_bins = self.config.spectrogram.window_samples // 2 + 1
         magnitude, log_mel = frames[:, :num_bins], frames[:, num_bins:]
         return self.decoder(self.encoder(log_mel), magnitude, item, condition).float()
@@ -112,10 +123,10 @@ class CLAPSep(nn.Module, Separator):
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
-        """mixture: (b, c, t), in [-1, 1]; queries.pooled: (b, s, d), zeros where only queries.negative says
-        something. target + residual = mixture."""
+        """mixture (b, c, t), in [-1, 1]; queries.pooled (b, s, d), zeros where a query has only
+        negatives. target + residual = mixture."""
         num_items, num_queries = queries.pooled.shape[:2]
-        condition = both(queries).flatten(0, 1)
+        condition = wanted_and_unwanted(queries).flatten(0, 1)
         item = torch.arange(num_items, device=mixture.device).repeat_interleave(num_queries)
 
         def masks_of(frames: Tensor) -> Tensor:
@@ -127,50 +138,55 @@ class CLAPSep(nn.Module, Separator):
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
-        """Negative signal-to-noise ratio, plain and scale-invariant, mean over the queries of a mixture."""
-        asked = batch.queried()
-        chosen = asked if asked.any() else torch.ones_like(asked)  # a graph even for nothing
-        item = chosen.nonzero()[:, 0]
+        """Negative SNR, snr_loss and scale-invariant, mean over the queries of each mixture. ValueError if
+        mixtures are longer than the encoder takes."""
+        queried = batch.queried()
+        # The loss needs a graph even where nothing is queried.
+        used = queried if queried.any() else torch.ones_like(queried)
+        item = used.nonzero()[:, 0]
         negative = None if queries.negative is None else queries.negative.pooled
-        named = QueryEmbedding(only_queried(queries, asked).pooled)
+        used_queries = QueryEmbedding(only_queried(queries, queried).pooled)
         if negative is not None:
-            named = QueryEmbedding(
-                named.pooled,
-                negative=QueryEmbedding(torch.where(asked[..., None, None], negative, 0)),
+            used_queries = QueryEmbedding(
+                used_queries.pooled,
+                negative=QueryEmbedding(torch.where(queried[..., None, None], negative, 0)),
             )
-        condition = both(named)[chosen]
+        condition = wanted_and_unwanted(used_queries)[used]
         if self.training:
-            condition = F.normalize(self.dropped(condition, generator), dim=-1)
+            condition = F.normalize(self.drop_positives(condition, generator), dim=-1)
         with torch.no_grad():  # spectra of recordings have no weights to learn
             spec = self.masker.spectrum(batch.mixture)
             frames = self.frames(batch.mixture, rms_magnitude(spec))
-        most = self.config.encoder.num_frames
-        if frames.shape[-1] > most:
+        max_frames = self.config.encoder.num_frames
+        if frames.shape[-1] > max_frames:
             raise ValueError(
-                f"mixtures of {frames.shape[-1]} frames; expected {most} at most, set mix.segment_samples to "
-                f"{(most - 1) * self.config.spectrogram.hop_samples} or less"
+                f"mixtures of {frames.shape[-1]} frames; expected at most {max_frames}: set "
+                f"mix.segment_samples to "
+                f"{(max_frames - 1) * self.config.spectrogram.hop_samples} or less"
             )
         mask = self.logits(frames, item, condition).sigmoid()
         estimate = self.masker.waveform(mask[:, None] * spec[item], batch.mixture.shape[-1])
-        weight, target = self.config.si_snr_weight, batch.sources[chosen]
+        weight, target = self.config.si_snr_weight, batch.sources[used]
         cost = torch.zeros_like(queries.pooled[..., 0])
         ratio = negative_snr(estimate, target)
-        cost[chosen] = (1 - weight) * ratio + weight * negative_si_snr(estimate, target)
-        total = mean_of_queried(cost, asked)
-        plain = torch.zeros_like(cost)
-        plain[chosen] = ratio.detach()
-        return LossOutput(total, {"snr": -mean_of_queried(plain, asked)})
+        cost[used] = (1 - weight) * ratio + weight * negative_si_snr(estimate, target)
+        total = mean_of_queried(cost, queried)
+        snr_loss = torch.zeros_like(cost)
+        snr_loss[used] = ratio.detach()
+        return LossOutput(total, {"snr": -mean_of_queried(snr_loss, queried)})
 
-    def dropped(self, condition: Tensor, generator: torch.Generator) -> Tensor:
-        """Of some that have a negative, the negative alone."""
+    def drop_positives(self, condition: Tensor, generator: torch.Generator) -> Tensor:
+        """Conditions (q, 2 d) with the positive half set to zero for a random share of those that have
+        a negative."""
         positive, negative = condition.chunk(2, dim=-1)
         draw = torch.rand(len(condition), generator=generator).to(condition.device)
         lost = (draw < self.config.negative_only) & negative.any(dim=-1)
         return torch.cat([positive * ~lost[:, None], negative], dim=-1)
 
 
-def both(queries: QueryEmbedding) -> Tensor:
-    """(..., d) to (..., 2 d): what is wanted, then the mean of what is not, zeros where nothing is said."""
+def wanted_and_unwanted(queries: QueryEmbedding) -> Tensor:
+    """Wanted query, then the mean of the unwanted ones, zeros if there are none: (..., d) to
+    (..., 2 d)."""
     if queries.negative is None:
         return torch.cat([queries.pooled, torch.zeros_like(queries.pooled)], dim=-1)
     negative = queries.negative.pooled

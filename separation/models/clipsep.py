@@ -1,10 +1,14 @@
-"""CLIPSep (Dong et al. 2023): a mask U-Net over log frequency, queried by CLIP embeddings.
+"""CLIPSep (Dong et al. 2023, sec. 3): a mask U-Net over log frequency, queried by CLIP embeddings.
 
-    mixture -> log-frequency log magnitude -> U-Net -> features -> inner product with the query -> mask
+    mixture (b, c, t) -> STFT -> log magnitude in log-frequency rows (b, k, n) -> U-Net
+    U-Net -> features (b, d, k, n); query (b, s, q) -> linear layer, sigmoid (b, s, d)
+    inner product of features and query -> sigmoid -> masks (b, s, k, n)
+    masks -> linear bins (b, s, f, n) -> times the mixture's STFT -> targets (b, s, c, t)
 
-The query joins late (the paper's CLIPSep), early (as channels of the input) or in the middle (at the
-bottom of the U-Net); its vector may come from any encoder, or from a learned table (LabelSep). As
-published it works on logarithms of magnitudes, so it expects recordings at natural levels in [-1, 1].
+The query joins late (as above, the paper's CLIPSep), early (as channels of the input) or in the middle
+(at the lowest level of the U-Net). Its vector may come from any encoder, or from a learned table of
+labels (LabelSep). It works on the logarithm of absolute magnitudes, so recordings should have natural
+levels within [-1, 1].
 """
 
 from __future__ import annotations
@@ -28,9 +32,9 @@ from ..objectives.means import mean_of_queried
 @configuration
 class Config:
     """fusion: "late", "early" or "middle". channels: of the U-Net's levels. table_dim: width of a
-    learned table between one-hot queries of known labels and their projection, 0 for none. query_scale:
-    times which queries are taken: CLIP's vectors have a norm of about 10, and from those of norm 1, as of
-    sentence encoders, telling queries apart is learned as many times more slowly."""
+    learned table of labels, whose queries are one-hot vectors; 0 for none. query_scale: factor of the
+    queries. CLIP's embeddings have a norm of about 10; with embeddings of norm 1, as sentence encoders
+    give, the projection learns ten times more slowly."""
 
     fusion: str = "late"
     query_dim: int = 512
@@ -47,11 +51,12 @@ class Config:
 
 
 def build(config: Config) -> CLIPSep:
+    """The separator with these settings and random weights."""
     return CLIPSep(config)
 
 
 class LateFusion(nn.Module):
-    """One pass for all queries: a sigmoid of each query weighs the features."""
+    """One pass of the U-Net for all queries, each of which weights the features."""
 
     def __init__(self, query_dim: int, num_features: int, channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -60,15 +65,16 @@ class LateFusion(nn.Module):
         self.masks = QueryMasks(num_features)
 
     def forward(self, log_magnitude: Tensor, queries: QueryEmbedding) -> Tensor:
-        """log_magnitude: (b, k, n); queries.pooled: (b, s, d). Mask logits (b, s, k, n)."""
+        """log_magnitude (b, k, n), queries.pooled (b, s, q) to mask logits (b, s, k, n)."""
         vectors = self.project(queries.pooled).sigmoid()
         return self.masks(self.unet(log_magnitude[:, None]), vectors)
 
 
 class EarlyFusion(nn.Module):
-    """One pass a query, which is spread over the spectrogram as channels of the input.
+    """One pass for each query, which is repeated over the spectrogram as channels of the input.
 
-    Of several vectors of one query (tokens; in the paper, video frames) each channel takes the largest.
+    If a query has several vectors (tokens; in the paper, video frames), each channel takes their
+    maximum.
     """
 
     def __init__(self, query_dim: int, num_features: int, channels: tuple[int, ...]) -> None:
@@ -77,6 +83,8 @@ class EarlyFusion(nn.Module):
         self.project = nn.Linear(query_dim, num_features)
 
     def forward(self, log_magnitude: Tensor, queries: QueryEmbedding) -> Tensor:
+        """log_magnitude (b, k, n), queries.pooled (b, s, q) or tokens (b, s, l, q) to mask logits
+        (b, s, k, n)."""
         if queries.tokens is None:
             vectors = self.project(queries.pooled)
         else:
@@ -91,7 +99,7 @@ class EarlyFusion(nn.Module):
 
 
 class MiddleFusion(nn.Module):
-    """One pass a query, which joins the features at the bottom of the U-Net."""
+    """One pass for each query, which is joined with the features at the lowest level."""
 
     def __init__(self, query_dim: int, num_features: int, channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -99,6 +107,7 @@ class MiddleFusion(nn.Module):
         self.project = nn.Linear(query_dim, num_features)
 
     def forward(self, log_magnitude: Tensor, queries: QueryEmbedding) -> Tensor:
+        """log_magnitude (b, k, n), queries.pooled (b, s, q) to mask logits (b, s, k, n)."""
         vectors = self.project(queries.pooled).sigmoid()
         num_queries = vectors.shape[1]
         repeated = log_magnitude.repeat_interleave(num_queries, dim=0)[:, None]
@@ -110,7 +119,7 @@ FUSIONS = {"late": LateFusion, "early": EarlyFusion, "middle": MiddleFusion}
 
 
 class CLIPSep(LogFrequencySeparator):
-    """See the module's docstring."""
+    """See the module's docstring. Any number of channels: they share the mask."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config, query_dim=config.query_dim)
@@ -121,15 +130,15 @@ class CLIPSep(LogFrequencySeparator):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def logits(self, log_magnitude: Tensor, queries: QueryEmbedding) -> Tensor:
-        """log_magnitude: (b, k, n); queries.pooled: (b, s, d). Mask logits (b, s, k, n), float32."""
-        if self.table is not None:  # one-hot queries, or mixtures of labels, pick from the table
+        """log_magnitude (b, k, n), queries.pooled (b, s, q) to mask logits (b, s, k, n), float32."""
+        if self.table is not None:  # queries are one-hot, or weights of several labels
             queries = QueryEmbedding(queries.pooled @ self.table.weight)
         return self.network(log_magnitude, scaled(queries, self.config.query_scale)).float()
 
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
-        """mixture: (b, c, t), in [-1, 1]; queries.pooled: (b, s, d). target + residual = mixture."""
+        """mixture (b, c, t), in [-1, 1]; queries.pooled (b, s, q). target + residual = mixture."""
         return self.spectrogram.separate(
             mixture, lambda log_magnitude: self.logits(log_magnitude, queries).sigmoid()
         )

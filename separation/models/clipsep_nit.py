@@ -1,7 +1,12 @@
-"""CLIPSep-NIT (Dong et al. 2023, sec. 4): CLIPSep that learns from noisy sources.
+"""CLIPSep-NIT (Dong et al. 2023, sec. 4): CLIPSep trained on noisy sources.
 
-Late fusion, and for training noise masks from the same features: each noise head turns the mean of the
-mixture's query vectors into one. At use the noise masks are discarded.
+    mixture (b, c, t) -> STFT -> log magnitude in log-frequency rows (b, k, n) -> U-Net
+    U-Net -> features (b, d, k, n); query (b, s, q) -> linear layer (b, s, d)
+    inner product of features and query -> sigmoid -> masks (b, s, k, n)
+    in training: mean of the mixture's queries (b, d) -> noise heads (b, j, d) -> noise masks (b, j, k, n)
+
+The j noise masks may explain what no query names (`objectives/noise_invariant.py`); at use they are
+discarded.
 """
 
 from __future__ import annotations
@@ -33,7 +38,7 @@ from ..objectives.noise_invariant import (
 
 @configuration
 class Config:
-    """As of CLIPSep; noise: the objective's settings."""
+    """As of CLIPSep with late fusion; noise: settings of the objective."""
 
     query_dim: int = 512
     query_scale: float = 1.0
@@ -45,11 +50,12 @@ class Config:
 
 
 def build(config: Config) -> CLIPSepNIT:
+    """The separator with these settings and random weights."""
     return CLIPSepNIT(config)
 
 
 class CLIPSepNIT(LogFrequencySeparator):
-    """See the module's docstring."""
+    """See the module's docstring. Any number of channels: they share the mask."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config, query_dim=config.query_dim)
@@ -64,15 +70,18 @@ class CLIPSepNIT(LogFrequencySeparator):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def with_masks(self, hard: bool, noise: str) -> list[Self]:
+        """See `Separator.with_masks`."""
         config = self.hard_masks(hard)
         if noise != "best":
-            used = replace(config.noise, keep_noise=noise == "all")
-            return [self.reconfigured(replace(config, noise=used), self.state_dict())]
-        one = replace(config.noise, keep_noise=True, num_heads=1)
-        return [self.with_head(replace(config, noise=one), head) for head in self.noise_heads]
+            noise_config = replace(config.noise, keep_noise=noise == "all")
+            return [self.reconfigured(replace(config, noise=noise_config), self.state_dict())]
+        single_head = replace(config.noise, keep_noise=True, num_heads=1)
+        return [
+            self.with_head(replace(config, noise=single_head), head) for head in self.noise_heads
+        ]
 
     def with_head(self, config: Config, head: nn.Module) -> Self:
-        """A separator with one of the noise heads alone."""
+        """The same separator with one of the noise heads only."""
         separator = type(self)(config)
         for name, part in separator.named_children():
             source = nn.ModuleList([head]) if name == "noise_heads" else self.get_submodule(name)
@@ -80,14 +89,15 @@ class CLIPSepNIT(LogFrequencySeparator):
         return separator.to(next(self.parameters()).device).train(self.training)
 
     def noise_logits(self, features: Tensor, projected: Tensor) -> Tensor:
-        """Features (b, d, k, n) and one projected query a mixture (b, d) to (b, j, k, n)."""
+        """features (b, d, k, n), projected query of each mixture (b, d) to logits (b, j, k, n) of the j
+        noise masks."""
         vectors = torch.stack([head(projected) for head in self.noise_heads], dim=1)
         return self.masks(features, vectors.sigmoid())
 
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
-        """mixture: (b, c, t), in [-1, 1]; queries.pooled: (b, s, d). target + residual = mixture."""
+        """mixture (b, c, t), in [-1, 1]; queries.pooled (b, s, q). target + residual = mixture."""
         projected = self.project(self.config.query_scale * queries.pooled)
 
         def masks_of(log_magnitude: Tensor) -> Tensor:
@@ -106,7 +116,8 @@ class CLIPSepNIT(LogFrequencySeparator):
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
-        """Noise-invariant cross-entropy, mean over the queries of each mixture, and what noise costs."""
+        """Noise-invariant cross-entropy, mean over the queries of each mixture, plus a penalty on noise
+        masks' activity."""
         config = self.config.noise
         queried = batch.queried()
         magnitudes = self.spectrogram.magnitudes(batch)
@@ -117,13 +128,13 @@ class CLIPSepNIT(LogFrequencySeparator):
         pooled = only_queried(queries, queried).pooled
         projected = self.project(self.config.query_scale * pooled)
         logits = self.masks(features, projected.sigmoid())
-        plain = mean_of_queried(logit_bce(logits, target, weight[:, None]), queried)
+        without_noise = mean_of_queried(logit_bce(logits, target, weight[:, None]), queried)
         noise = self.noise_logits(features, mean_of_queried(projected, queried))
         costs = noise_invariant(logits, noise, target, weight, queried, config)
         united = mean_of_queried(costs, queried)
         total = united + config.weight * noise_excess(noise, gamma_at(step, config))
         if config.warmup_steps:
-            total = torch.where(step <= config.warmup_steps, plain, total)
+            total = torch.where(step <= config.warmup_steps, without_noise, total)
         activity = noise_activity(noise)
-        terms = {"mask_bce": plain, "united_bce": united, "noise_activity": activity}
+        terms = {"mask_bce": without_noise, "united_bce": united, "noise_activity": activity}
         return LossOutput(total, {name: value.detach() for name, value in terms.items()})

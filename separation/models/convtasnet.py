@@ -1,13 +1,15 @@
-"""Conv-TasNet (Luo & Mesgarani 2019) asked by a query: masks over learned filters instead of spectra.
+"""Conv-TasNet (Luo and Mesgarani 2019, sec. II) with queries: masks over learned filters instead of
+spectra.
 
-    mixture -> encoder, a learned filterbank -> rectified features (b, c, k, n)
-    features over their level, scaled and shifted as the query says -> masker, dilated convolutions
-    mask * features -> decoder, a learned filterbank -> waveform
+    mixture (b, c, t) -> encoder, a learned filterbank -> rectified features (b, c, k, n)
+    mean over channels, relative to its level, scaled and shifted by the query (b, s, k, n) -> masker -> masks
+    masks times features (b, s, c, k, n) -> decoder, a learned filterbank -> targets (b, s, c, t)
 
-Encoder, masker and decoder are asteroid's; k counts filters. Scale and shift (FiLM, Perez et al. 2018)
-come just before the masker's bottleneck, so the masker runs once a query. Two departures let recordings
-be cut without a trace and scaling the input scale the output: features are divided by their level around
-each frame, and the masker's norms are batch norms, where the paper prefers norms over all frames.
+k counts filters; encoder, masker (dilated convolutions) and decoder are asteroid's. Scale and shift
+(FiLM: Perez et al. 2018) come before the masker's bottleneck, so the masker runs once for each query.
+Two things differ from the paper, so that the output scales with the input and long recordings can be
+processed in chunks with identical results: features are divided by their level around each frame, and
+the masker uses batch norm where the paper prefers norms over all frames.
 """
 
 from __future__ import annotations
@@ -28,12 +30,12 @@ LEVEL_FLOOR = 1e-16  # mean square of features; full scale is around 1
 
 @configuration
 class Config:
-    """sample_rate in Hz; kernel_samples: length of the filters, whose hop is half of it. Letters of the
-    paper: num_filters N, bottleneck_channels B, hidden_channels H, num_blocks X, num_repeats R; its
-    kernels P have 3 taps. level_frames: each side, what features are taken relative to.
+    """sample_rate in Hz; kernel_samples: length of the filters, twice their hop. Letters of the paper:
+    num_filters N, bottleneck_channels B, hidden_channels H, num_blocks X, num_repeats R; its kernels P
+    have 3 taps. level_frames: frames on each side over which the level is taken.
 
-    absent_weight: weight of a query for an absent sound in the loss. snr_limit_db: an item separated
-    better than this gives no gradient.
+    absent_weight: weight in the loss of queries for absent sounds. snr_limit_db: beyond this SNR an
+    item's gradient vanishes.
     """
 
     query_dim: int = 384
@@ -54,12 +56,13 @@ class Config:
 
 
 def build(config: Config) -> ConvTasNet:
+    """The separator with these settings and random weights. ValueError if asteroid is not installed."""
     return ConvTasNet(config)
 
 
 class ConvTasNet(nn.Module, Separator):
-    """See the module's docstring. Any number of channels: they share the mask, made from the mean of
-    their rectified features, in which sounds of opposite phase do not cancel."""
+    """See the module's docstring. Any number of channels: they share the mask, which is computed from
+    the mean of their rectified features, in which sounds of opposite phase do not cancel."""
 
     def __init__(self, config: Config) -> None:
         try:
@@ -95,26 +98,31 @@ class ConvTasNet(nn.Module, Separator):
         self.masker.varying_axes = (2,)  # see networks/exportable.py; frames
 
     def encode(self, mixture: Tensor) -> Tensor:
-        """mixture: (b, c, t) to features (b, c, k, n), non-negative; each sample lies under two frames."""
+        """mixture (b, c, t) to features (b, c, k, n), non-negative; every sample is covered by two
+        frames."""
         hop = self.stride_samples
         padded = F.pad(mixture, (hop, hop + -mixture.shape[-1] % hop))
         return F.relu(self.encoder(padded[:, :, None])[:, :, 0])
 
     def decode(self, features: Tensor, num_samples: int) -> Tensor:
-        """features: (..., k, n) to waveforms (..., t), t = num_samples."""
+        """features (..., k, n) to waveforms (..., t), t = num_samples."""
         waveform = self.decoder(features.flatten(0, -3))
         hop = self.stride_samples
         return waveform[:, 0, hop : hop + num_samples].unflatten(0, features.shape[:-2])
 
     def masks(self, features: Tensor, pooled: Tensor) -> Tensor:
-        """features: (b, k, n); pooled: (b, s, d). Masks (b, s, k, n) in [0, 1]."""
+        """features (b, k, n), pooled (b, s, q) to masks (b, s, k, n) in [0, 1]."""
         scale, shift = self.modulation(pooled)[..., None].chunk(2, dim=-2)
-        queried = relative(features, self.config.level_frames)[:, None] * (1 + scale) + shift
+        queried = (
+            relative_to_level(features, self.config.level_frames)[:, None] * (1 + scale) + shift
+        )
         return self.masker(queried.flatten(0, 1))[:, 0].unflatten(0, queried.shape[:2])
 
     def target(self, mixture: Tensor, pooled: Tensor) -> Tensor:
-        """mixture: (b, c, t); pooled: (b, s, d). Returns (b, s, c, t)."""
-        with torch.autocast(mixture.device.type, enabled=False):  # bfloat16 has 8 bits for a sample
+        """mixture (b, c, t), pooled (b, s, q) to targets (b, s, c, t)."""
+        with torch.autocast(
+            mixture.device.type, enabled=False
+        ):  # bfloat16 has only 8 bits of precision
             features = self.encode(mixture)
         masks = self.masks(features.mean(dim=1), pooled)
         with torch.autocast(mixture.device.type, enabled=False):
@@ -124,14 +132,14 @@ class ConvTasNet(nn.Module, Separator):
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
-        """mixture: (b, c, t), any scale; queries.pooled: (b, s, d). target + residual = mixture."""
+        """mixture (b, c, t), any scale; queries.pooled (b, s, q). target + residual = mixture."""
         target = self.target(mixture, queries.pooled)
         return Separated(target, mixture[:, None] - target)
 
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
-        """Thresholded SNR of the waveform, mean over the queries of each mixture."""
+        """Thresholded SNR loss of the waveform, mean over the queries of each mixture."""
         queried = batch.queried()
         present = queried & (batch.sources.abs().amax(dim=(-2, -1)) > 0)
         absent = queried & ~present
@@ -154,8 +162,9 @@ class ConvTasNet(nn.Module, Separator):
         )
 
 
-def relative(features: Tensor, level_frames: int) -> Tensor:
-    """Over the root mean square of all features in the frames around: (b, k, n) to the same."""
+def relative_to_level(features: Tensor, level_frames: int) -> Tensor:
+    """Features divided by the root mean square of all features in the surrounding frames: (b, k, n) to
+    (b, k, n)."""
     power = features.square().mean(dim=1, keepdim=True)
     size = 2 * level_frames + 1
     level = F.avg_pool1d(power, size, 1, level_frames, count_include_pad=False)

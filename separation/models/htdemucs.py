@@ -1,8 +1,11 @@
-"""Hybrid Transformer Demucs as released: a fixed set of stems, a query names one of them.
+"""Hybrid Transformer Demucs as released: a fixed set of stems, of which a query names one.
 
-Rouard, Massa and Défossez, "Hybrid transformers for music source separation", ICASSP 2023 (arXiv 2211.08553).
-All stems are computed at once; a query is a vector of weights of the stems, one-hot where a label names one.
-For queries in free words it is a backbone of `queried.py`.
+    mixture (b, c, t) -> segments of segment_seconds -> network -> all stems (b, stems, c, t)
+    query: weights of the stems (b, s, stems), one-hot if a label names one
+    weighted sums of the stems -> targets (b, s, c, t)
+
+Rouard, Massa and Défossez, "Hybrid transformers for music source separation", ICASSP 2023
+(arXiv 2211.08553), sec. 3. For queries in free text the network is a backbone of `queried.py`.
 """
 
 from __future__ import annotations
@@ -27,9 +30,9 @@ from ..signal.segments import in_segments
 
 @configuration
 class Config:
-    """stems: names, in the order of the network's outputs. num_channels: of recordings; 1 takes each channel
-    by itself. segment_seconds: length the network was trained on; shorter mixtures are filled up with
-    zeros. snr_limit_db: a stem separated better than this gives no gradient."""
+    """stems: names, in the order of the network's outputs. num_channels: channels of the recordings; 1
+    processes each channel separately. segment_seconds: length the network was trained on; shorter
+    mixtures are padded with zeros. snr_limit_db: beyond this SNR a stem's gradient vanishes."""
 
     stems: tuple[str, ...] = ("drums", "bass", "other", "vocals")
     sample_rate: int = 44100
@@ -40,11 +43,12 @@ class Config:
 
 
 def build(config: Config) -> HTDemucsStems:
+    """The separator with these settings and random weights."""
     return HTDemucsStems(config)
 
 
 class HTDemucsStems(nn.Module, Separator):
-    """See the module's docstring. Queries of width len(stems)."""
+    """See the module's docstring. Queries have width len(stems)."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -57,42 +61,42 @@ class HTDemucsStems(nn.Module, Separator):
         self.network = HTDemucs(config.network, config.num_channels, num_maps)
 
     def stems(self, mixture: Tensor) -> Tensor:
-        """mixture: (b, c, t) to all stems (b, stems, c, t)."""
+        """mixture (b, c, t) to all stems (b, stems, c, t)."""
         num, channels, num_samples = mixture.shape
         if self.num_channels is None:
             mixture = mixture.reshape(num * channels, 1, num_samples)
-        found = in_segments(self.segment, mixture, self.stride_samples)
+        stems = in_segments(self.segment, mixture, self.stride_samples)
         if self.num_channels is None:
-            return found.reshape(num, channels, -1, num_samples).transpose(1, 2)
-        return found
+            return stems.reshape(num, channels, -1, num_samples).transpose(1, 2)
+        return stems
 
     def segment(self, mixture: Tensor) -> Tensor:
-        """A mixture no longer than a segment, (b, c, t), to (b, stems, c, t)."""
+        """A mixture of at most one segment, (b, c, t), to all stems (b, stems, c, t)."""
         num_samples = mixture.shape[-1]
-        filled = F.pad(mixture, (0, self.context_samples - num_samples))
+        padded = F.pad(mixture, (0, self.context_samples - num_samples))
         with torch.autocast(mixture.device.type, enabled=False):
-            maps: Tensor = self.network(filled[:, :, None], no_query)
+            maps: Tensor = self.network(padded[:, :, None], no_query)
         by_stem = maps[:, :, 0, :num_samples]
         return by_stem.unflatten(1, (len(self.config.stems), -1))
 
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
-        """mixture: (b, c, t); queries.pooled: (b, s, stems). target + residual = mixture."""
+        """mixture (b, c, t); queries.pooled (b, s, stems). target + residual = mixture."""
         target = torch.einsum("bsk,bkct->bsct", queries.pooled, self.stems(mixture))
         return Separated(target, mixture[:, None] - target)
 
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
-        """Thresholded SNR of the waveform, mean over the queries of each mixture."""
+        """Thresholded SNR loss of the waveform, mean over the queries of each mixture."""
         queried = batch.queried()
         target = self.separate(batch.mixture, only_queried(queries, queried)).target
-        error, energy, whole = (
+        error, energy, mixture_energy = (
             waveform.square().sum(dim=(-2, -1))
             for waveform in (target - batch.sources, batch.sources, batch.mixture[:, None])
         )
-        snr_loss = thresholded_snr_loss(error, energy, whole, self.config.snr_limit_db)
+        snr_loss = thresholded_snr_loss(error, energy, mixture_energy, self.config.snr_limit_db)
         # 1e-9: a mixture of which nothing is queried has nothing to learn from, not 0 / 0
         total = (queried * snr_loss).sum(dim=1) / queried.sum(dim=1).clamp_min(1e-9)
         terms = {"snr": torch.where(queried, snr_loss.detach(), torch.nan).nanmean(dim=1)}

@@ -1,7 +1,11 @@
-"""PIT: the family's U-Net without queries, trained by permutation-invariant training (Yu et al. 2017).
+"""PIT: CLIPSep's U-Net without queries, trained by permutation-invariant training (Yu et al. 2017).
 
-The comparison of Dong et al. (2023): it separates every mixture into num_sources parts, in an order of
-its own. Queries only say how many parts are wanted; somebody has to choose among them afterwards.
+    mixture (b, c, t) -> STFT -> log magnitude in log-frequency rows (b, k, n) -> U-Net
+    U-Net -> masks (b, num_sources, k, n) -> linear bins -> times the mixture's STFT
+    sources (b, num_sources, c, t), in no particular order
+
+The baseline of Dong et al. (2023). Of the queries only their number is used: the first s sources are
+returned, and which of them is the target has to be decided afterwards.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from ..objectives.permutation_invariant import permutation_invariant
 
 @configuration
 class Config:
-    """num_sources: parts of every mixture; the rest as of CLIPSep."""
+    """num_sources: outputs for every mixture; the rest as of CLIPSep."""
 
     num_sources: int = 2
     num_features: int = 32
@@ -33,42 +37,45 @@ class Config:
 
 
 def build(config: Config) -> PITSep:
+    """The separator with these settings and random weights."""
     return PITSep(config)
 
 
 class PITSep(LogFrequencySeparator):
-    """See the module's docstring."""
+    """See the module's docstring. Any number of channels: they share the mask."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__(config, query_dim=0)  # whatever queries hold is not read
+        super().__init__(config, query_dim=0)  # queries are not read
         self.unet = UNet(1, config.num_features, config.channels)
         self.masks = nn.Conv2d(config.num_features, config.num_sources, 1)
         self.apply(initialise)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def logits(self, log_magnitude: Tensor) -> Tensor:
-        """log_magnitude: (b, k, n). Mask logits (b, num_sources, k, n), float32."""
+        """log_magnitude (b, k, n) to mask logits (b, num_sources, k, n), float32."""
         return self.masks(self.unet(log_magnitude[:, None])).float()
 
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
-        """mixture: (b, c, t), in [-1, 1]; queries.pooled: (b, s, any), for the first s parts."""
-        num_wanted = queries.pooled.shape[1]
-        if num_wanted > self.config.num_sources:
+        """mixture (b, c, t), in [-1, 1]; queries.pooled (b, s, any). ValueError for more queries than
+        sources."""
+        num_queries = queries.pooled.shape[1]
+        if num_queries > self.config.num_sources:
             raise ValueError(
-                f"{num_wanted} queries, but this separator makes {self.config.num_sources} parts"
+                f"{num_queries} queries, but this model separates {self.config.num_sources} sources"
             )
         return self.spectrogram.separate(
-            mixture, lambda log_magnitude: self.logits(log_magnitude)[:, :num_wanted].sigmoid()
+            mixture, lambda log_magnitude: self.logits(log_magnitude)[:, :num_queries].sigmoid()
         )
 
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
-        """Weighted cross-entropy of the masks in their best order, mean over all sources, asked or not.
+        """Weighted cross-entropy of the masks in their best order, mean over all sources, queried or
+        not.
 
-        A batch may have fewer sources than num_sources: then some parts are free.
+        If a batch has fewer sources than num_sources, the outputs left over are not trained.
         """
         magnitudes = self.spectrogram.magnitudes(batch)
         target, weight = mask_targets(magnitudes.mixture, magnitudes.sources, self.config.target)

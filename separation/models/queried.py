@@ -1,10 +1,13 @@
-"""Queried separators put together from parts: analysis, backbone, a way in for the query, head.
+"""Separators composed of parts: analysis, backbone, entry of the query, head.
 
-    mixture -> analysis -> over its level -> backbone, told the query -> head -> target and residual
+    mixture (b, c, t) -> analysis -> carrier (b, c, f, n), divided by its level -> features (b, d, k, n)
+    features -> backbone, conditioned on the query by the entry -> readout -> maps (b s, m, f, n)
+    maps and carrier -> head -> carriers of target and residual (b, s, 2, c, f, n)
+    carriers -> analysis -> waveforms (b, s, 2, c, t)
 
-`networks/composition.py` says what the parts are to each other; each is a file in a folder beside it,
-named in the configuration by `kind`, its other settings beside. Target and residual come out in that
-order, so nothing is permuted in training. Long recordings are separated segment by segment.
+`networks/composition.py` defines the parts' interfaces. Each part is a file in a folder beside it,
+chosen in the configuration by `kind`. Target and residual come in this order, so training needs no
+permutation. Long recordings are separated in segments.
 """
 
 from __future__ import annotations
@@ -36,16 +39,16 @@ LEVEL_FLOOR = 1e-16  # mean square of the carrier; full scale is around 1
 
 @configuration
 class Config:
-    """sample_rate in Hz. num_channels: 1, each channel of a recording by itself, or as many as it must have.
+    """sample_rate in Hz. num_channels: channels of the recordings; 1 processes each channel separately.
 
-    analysis, backbone, entry, head: "kind" and settings of the part. causal: no output sample depends on
-    later input than the analysis' window; the level is then a running one, of level_seconds.
-    consistent: what both outputs lack of the mixture is given to both in equal parts (Wisdom et al.,
-    "Differentiable consistency constraints for improved deep speech enhancement", 2019, eq. 8).
-    segment_seconds: length of a segment, of which neighbours share half.
+    analysis, backbone, entry, head: "kind" and settings of each part. causal: an output sample depends
+    on no input later than the analysis' window; the level is then a running one with a half-life of
+    level_seconds. consistent: adds what the two outputs lack of the mixture to both in equal parts
+    (Wisdom et al., "Differentiable consistency constraints for improved deep speech enhancement", 2019,
+    eq. 8). segment_seconds: length of a segment; neighbours overlap by half.
 
-    residual_weight: weight of the residual's loss. absent_weight: of a query for an absent sound.
-    snr_limit_db: an item separated better than this gives no gradient.
+    residual_weight: weight of the residual in the loss. absent_weight: weight of queries for absent
+    sounds. snr_limit_db: beyond this SNR an item's gradient vanishes.
     """
 
     query_dim: int = 384
@@ -71,16 +74,19 @@ class Config:
 
 
 def build(config: Config) -> Queried:
+    """The separator with these settings and random weights. ValueError if the parts do not fit
+    together."""
     return Queried(config)
 
 
 def part(package: Any, settings: dict[str, Any], *arguments: Any) -> Any:
-    """A part from its kind and settings, and what it must know of the others."""
+    """Builds a part from a folder of parts, by its kind and settings, and arguments given by the other
+    parts."""
     if "kind" not in settings:
         raise ValueError(f"a part of {package.__name__} needs a kind, got {settings}")
     module = load_component(package, settings["kind"])
-    own = {name: value for name, value in settings.items() if name != "kind"}
-    return module.build(from_settings(module.Config, own), *arguments)
+    own_settings = {name: value for name, value in settings.items() if name != "kind"}
+    return module.build(from_settings(module.Config, own_settings), *arguments)
 
 
 class Queried(nn.Module, Separator):
@@ -92,16 +98,13 @@ class Queried(nn.Module, Separator):
         self.sample_rate, self.query_dim = config.sample_rate, config.query_dim
         self.num_channels = None if config.num_channels == 1 else config.num_channels
         networks = qsep.separation.networks
-        self.capabilities = Capabilities(streaming=config.causal)
         self.analysis: Analysis = part(
             networks.analyses,
             config.analysis,
             *(config.sample_rate, config.num_channels, config.causal),
         )
         self.head: Head = part(networks.heads, config.head)
-        # Learned filters have mixed the channels before a head sees them.
-        self.carried = 1 if config.analysis["kind"] == "filterbank" else config.num_channels
-        num_maps = OUTPUTS * self.carried * self.head.num_maps
+        num_maps = OUTPUTS * self.analysis.carrier_channels * self.head.num_maps
         shape = (self.analysis.channels, self.analysis.num_bands)
         self.backbone: Backbone = part(
             networks.backbones, config.backbone, *shape, num_maps, config.causal
@@ -113,7 +116,7 @@ class Queried(nn.Module, Separator):
         )
         if self.backbone.complete and self.entry.late:
             raise ValueError(
-                f"{config.backbone['kind']} makes its own maps: its entry must be early"
+                f"{config.backbone['kind']} makes maps itself: its entry must be film or cross_attention"
             )
         self.readout = (
             nn.Identity()
@@ -124,12 +127,11 @@ class Queried(nn.Module, Separator):
         self.stride_samples = -(-half // self.analysis.hop_samples) * self.analysis.hop_samples
         self.context_samples = 2 * self.stride_samples
         steps = config.causal and isinstance(self.backbone, CausalBackbone)
-        self.capabilities = Capabilities(
-            streaming=steps and config.analysis["kind"] != "filterbank"
-        )
+        self.capabilities = Capabilities(streaming=steps and self.analysis.streams)
 
     def level(self, carrier: Tensor) -> Tensor:
-        """Root mean square of (b, c, f, n), of all of it or up to each frame: (b, 1, 1, 1 or n)."""
+        """Root mean square of the carrier (b, c, f, n), overall (b, 1, 1, 1), or up to each frame
+        (b, 1, 1, n) if causal."""
         power = carrier.abs().square().mean(dim=(1, 2), keepdim=True)
         if self.config.causal:
             return running_level(power, self.decay, None)[0].sqrt()
@@ -137,12 +139,12 @@ class Queried(nn.Module, Separator):
 
     @property
     def decay(self) -> float:
-        """What is left of a running level's past after one frame."""
+        """Factor by which the running level's past is weighted down in each frame."""
         frames = self.config.level_seconds * self.sample_rate / self.analysis.hop_samples
         return float(2 ** (-1 / frames))
 
     def outputs(self, mixture: Tensor, queries: QueryEmbedding) -> Tensor:
-        """mixture (b, c, t), queries (b, s, ...) to target and residual (b, s, 2, c, t), all at once."""
+        """mixture (b, c, t), queries (b, s, ...) to target and residual (b, s, 2, c, t), in one pass."""
         num, channels, num_samples = mixture.shape
         num_queries = queries.pooled.shape[1]
         if self.num_channels is None:  # each channel is an item
@@ -176,30 +178,32 @@ class Queried(nn.Module, Separator):
             hidden = self.backbone(
                 features.repeat_interleave(num_queries, dim=0), self.injector(rows)
             )
-        found: Tensor = self.readout(hidden)
-        return found
+        maps: Tensor = self.readout(hidden)
+        return maps
 
     def injector(self, rows: QueryEmbedding | None) -> Inject:
-        """What a backbone calls at its sites; without queries it changes nothing."""
+        """The function that a backbone calls at its sites; without queries it changes nothing."""
         if rows is None:
             return lambda site, hidden: hidden
         return lambda site, hidden: self.entry.inject(site, hidden, rows)
 
     def synthesise(self, maps: Tensor, carrier: Tensor, level: Tensor, num_samples: int) -> Tensor:
-        """maps (b s, m, f, n), carrier over its level (b, c, f, n) to waveforms (b, s, 2, c, t)."""
+        """maps (b s, m, f, n), carrier over its level (b, c, f, n), level (b, 1, 1, 1 or n) to
+        waveforms (b, s, 2, c, t)."""
         estimates = self.estimates(maps, carrier) * level[:, None, None]
         flat = self.analysis.decode(estimates.flatten(0, 2), num_samples)
         return flat.unflatten(0, estimates.shape[:3])
 
     def estimates(self, maps: Tensor, carrier: Tensor) -> Tensor:
-        """maps (b s, m, f, n), carrier (b, c, f, n) to carriers of outputs (b, s, 2, c, f, n)."""
+        """maps (b s, m, f, n), carrier (b, c, f, n) to carriers of target and residual
+        (b, s, 2, c, f, n)."""
         num, num_queries = len(carrier), len(maps) // len(carrier)
-        by_output = maps.unflatten(1, (OUTPUTS, self.carried, self.head.num_maps))
-        found = self.head(by_output, carrier.repeat_interleave(num_queries, dim=0))
-        return found.unflatten(0, (num, num_queries))
+        by_output = maps.unflatten(1, (OUTPUTS, self.analysis.carrier_channels, self.head.num_maps))
+        carriers = self.head(by_output, carrier.repeat_interleave(num_queries, dim=0))
+        return carriers.unflatten(0, (num, num_queries))
 
     def separated(self, mixture: Tensor, queries: QueryEmbedding) -> Tensor:
-        """As `outputs`, segment by segment where the mixture is longer than one."""
+        """As `outputs`, in segments if the mixture is longer than one."""
         return in_segments(
             lambda segment: self.outputs(segment, queries), mixture, self.stride_samples
         )
@@ -207,31 +211,31 @@ class Queried(nn.Module, Separator):
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
-        """mixture: (b, c, t), any scale; queries.pooled: (b, s, d).
+        """mixture (b, c, t), any scale; queries.pooled (b, s, q).
 
-        Where outputs are consistent, target + residual = mixture.
+        With `consistent`, target + residual = mixture.
         """
         outputs = self.separated(mixture, queries)
         target = outputs[:, :, 0]
-        if self.config.consistent:  # exactly, not but for rounding
+        if self.config.consistent:  # exact, whereas the outputs sum to it up to rounding
             return Separated(target, mixture[:, None] - target)
         return Separated(target, outputs[:, :, 1])
 
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
-        """Thresholded SNR of target and residual, mean over the queries of each mixture."""
+        """Thresholded SNR loss of target and residual, mean over the queries of each mixture."""
         queried = batch.queried()
         present = queried & (batch.sources.abs().amax(dim=(-2, -1)) > 0)
         absent = queried & ~present
         outputs = self.separated(batch.mixture, only_queried(queries, queried))
         mixture = batch.mixture[:, None]
         truth = torch.stack([batch.sources, mixture - batch.sources], dim=2)
-        error, energy, whole = (
+        error, energy, mixture_energy = (
             waveform.square().sum(dim=(-2, -1))
             for waveform in (outputs - truth, truth, mixture[:, :, None])
         )
-        snr_loss = thresholded_snr_loss(error, energy, whole, self.config.snr_limit_db)
+        snr_loss = thresholded_snr_loss(error, energy, mixture_energy, self.config.snr_limit_db)
         weights = snr_loss.new_tensor([1.0, self.config.residual_weight])
         cost = (weights * snr_loss).sum(dim=-1) / weights.sum()
         weight = present + self.config.absent_weight * absent

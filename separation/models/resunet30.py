@@ -1,12 +1,15 @@
-"""ResUNet30 (Kong et al. 2021) steered by a query vector: the separator of AudioSep and USS.
+"""ResUNet30 conditioned on a query vector: the separator of AudioSep and USS.
 
-    mixture -> STFT magnitude -> U-Net, a query-made offset at every norm -> complex mask -> waveform
+    mixture (b, c, t) -> STFT -> magnitude (b, 1, n, f) -> U-Net, with an offset from the query at every norm
+    (b, 3, n, f) -> complex mask (b, f, n) -> times the STFT -> target (b, c, t), for one query after another
 
-AudioSep (Liu et al., arXiv 2308.05037): CLAP text embeddings, 512 wide. USS (Kong et al., arXiv
-2305.07447): what a tagger hears in the wanted sound, 527 probabilities or an embedding 2048 wide. The
-baseline of DCASE 2024 task 9 is AudioSep at 16 kHz. Spectra are laid out (b, c, n, f) as there.
+Kong et al., "Decoupling magnitude and phase estimation with deep ResUNet for music source separation"
+(2021). AudioSep (Liu et al., arXiv 2308.05037): CLAP text embeddings of width 512. USS
+(Kong et al., arXiv 2305.07447): a tagger's output for the wanted sound, 527 probabilities or an
+embedding of width 2048. The baseline of DCASE 2024 task 9 is AudioSep at 16 kHz. Inside the network
+spectra are (b, c, n, f), as there.
 
-As published it works on linear magnitudes, so it expects recordings at natural levels in [-1, 1].
+It works on absolute linear magnitudes, so recordings should have natural levels within [-1, 1].
 """
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ FLOOR = 1e-5  # of magnitudes
 
 @configuration
 class Config:
-    """sample_rate in Hz; window_samples / 2 a multiple of 2 to the number of levels. channels: of the
-    encoder's levels; each halves frequency, and all but the last halve time."""
+    """sample_rate in Hz; window_samples / 2 must be a multiple of 2 to the number of levels. channels:
+    of the encoder's levels; each halves frequency, and all but the last halve time."""
 
     query_dim: int = 512
     sample_rate: int = 32000
@@ -40,19 +43,20 @@ class Config:
     channels: tuple[int, ...] = (32, 64, 128, 256, 384, 384)
 
     def __post_init__(self) -> None:
-        least = 2 ** (len(self.channels) + 1)
-        if self.window_samples % least:
+        divisor = 2 ** (len(self.channels) + 1)
+        if self.window_samples % divisor:
             raise ValueError(
-                f"window_samples is {self.window_samples}; expected a multiple of {least}"
+                f"window_samples is {self.window_samples}; expected a multiple of {divisor}"
             )
 
 
 def build(config: Config) -> ResUNet30:
+    """The separator with these settings and random weights."""
     return ResUNet30(config)
 
 
 class QueriedNorm(nn.Module):
-    """Batch norm, an offset that the query makes, leaky ReLU: FiLM without its factor."""
+    """Batch norm, an offset from the query, leaky ReLU: FiLM without a scale."""
 
     def __init__(self, channels: int, query_dim: int) -> None:
         super().__init__()
@@ -60,13 +64,13 @@ class QueriedNorm(nn.Module):
         self.offset = nn.Linear(query_dim, channels)
 
     def forward(self, hidden: Tensor, query: Tensor) -> Tensor:
-        """hidden: (b, c, n, f); query: (b, d)."""
+        """hidden (b, c, n, f), query (b, d) to (b, c, n, f)."""
         norm, offset = self.norm, self.offset(query)
         if self.training:
             return F.leaky_relu(norm(hidden) + offset[..., None, None], SLOPE)
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        # With statistics that stand still it is one factor and one offset: 1.2 times as fast in all.
+        # With fixed statistics all of it is one factor and one offset: 1.2 times as fast for the whole model.
         factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
         shift = offset + norm.bias - norm.running_mean * factor
         return F.leaky_relu(
@@ -75,7 +79,7 @@ class QueriedNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions, each after its norm, around which the raw input passes."""
+    """Two 3 x 3 convolutions, each after a norm, with a residual."""
 
     def __init__(self, num_in: int, num_out: int, query_dim: int) -> None:
         super().__init__()
@@ -86,13 +90,14 @@ class Block(nn.Module):
         self.shortcut = nn.Conv2d(num_in, num_out, 1) if num_in != num_out else nn.Identity()
 
     def forward(self, hidden: Tensor, query: Tensor) -> Tensor:
+        """hidden (b, num_in, n, f), query (b, d) to (b, num_out, n, f)."""
         change = self.conv1(self.norm1(hidden, query))
         change = self.conv2(self.norm2(change, query))
         return self.shortcut(hidden) + change
 
 
 class Raise(nn.Module):
-    """Up to the resolution of the level above, joined with what that level's encoder made."""
+    """Decoder level: transposed convolution, skip connection, and a block."""
 
     def __init__(self, num_in: int, num_out: int, query_dim: int, stride: tuple[int, int]) -> None:
         super().__init__()
@@ -101,15 +106,13 @@ class Raise(nn.Module):
         self.block = Block(2 * num_out, num_out, query_dim)
 
     def forward(self, hidden: Tensor, skip: Tensor, query: Tensor) -> Tensor:
+        """hidden (b, num_in, n, f), skip (b, num_out, n', f'), query (b, d) to (b, num_out, n', f')."""
         raised = self.raising(self.norm(hidden, query))
         return self.block(torch.cat([raised, skip], dim=1), query)
 
 
 class UNet(nn.Module):
-    """Normalised magnitudes (b, 1, n, f) and queries (b, d) to (b, 3, n, f), linear output.
-
-    n a multiple of `stride`, f of 2 to the number of levels.
-    """
+    """The U-Net, with linear output; n must be a multiple of `stride`, f of 2 to the number of levels."""
 
     varying_axes = (2,)  # see networks/exportable.py; how long the recording is
 
@@ -129,6 +132,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(channels[0], 3, 1)
 
     def forward(self, magnitude: Tensor, query: Tensor) -> Tensor:
+        """normalised magnitude (b, 1, n, f), query (b, d) to (b, 3, n, f)."""
         hidden = self.stem(magnitude)
         skips = []
         for encoder, pool in zip(self.encoders, self.pools, strict=True):
@@ -141,15 +145,16 @@ class UNet(nn.Module):
 
 
 def unet_reach_frames(num_levels: int) -> int:
-    """How far, at most, lies an input frame that an output frame of the U-Net depends on."""
+    """Receptive field in time: the distance in frames from an output frame to the farthest input frame
+    it depends on."""
     bottom = 2 ** (num_levels - 1)  # frames a step there
     convolutions = 2 * 2 * (2 * bottom - 1) + 2 * bottom  # two a block, down and up; the bottom's
     return convolutions + bottom - 1  # pooling and raising stay within a step
 
 
 class ResUNet30(nn.Module, Separator):
-    """See the module's docstring. Any number of channels: they share the mask, which is made from
-    their root mean square, so the stereo image stays. One channel is treated as published."""
+    """See the module's docstring. Any number of channels: they share the mask, which is computed from
+    their root mean square, so the stereo image stays. With one channel this is the published system."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -166,15 +171,17 @@ class ResUNet30(nn.Module, Separator):
         self.context_samples = reach_frames * config.hop_samples + config.window_samples
 
     def spectrum(self, mixture: Tensor) -> Tensor:
-        """(b, c, t) to (b, c, f, n), mirrored at the ends; what is too short for that, after zeros."""
+        """(b, c, t) to (b, c, f, n), mirrored at the ends; recordings too short for that are padded
+        with zeros first."""
         missing = self.config.window_samples // 2 + 1 - mixture.shape[-1]
         padded = F.pad(mixture, (0, max(0, missing)))
         return hann_stft(padded, self.config.window_samples, self.config.hop_samples, "reflect")
 
     def mask(self, magnitude: Tensor, query: Tensor) -> Tensor:
-        """magnitude: (b, f, n); query: (b, d). Complex (b, f, n), at most 1 in modulus.
+        """magnitude (b, f, n), query (b, d) to a complex mask (b, f, n) of modulus at most 1.
 
-        The modulus is a sigmoid; the direction is that of two tanh. The last bin is always 0.
+        The modulus is a sigmoid, the phase that of two tanh as real and imaginary part. The Nyquist bin
+        is always 0.
         """
         num_frames = magnitude.shape[-1]
         normed = self.norm(magnitude.clamp_min(FLOOR)[..., None]).permute(0, 3, 2, 1)
@@ -187,37 +194,40 @@ class ResUNet30(nn.Module, Separator):
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
-        """mixture: (b, c, t), in [-1, 1]; queries.pooled: (b, s, d). target + residual = mixture.
+        """mixture (b, c, t), in [-1, 1]; queries.pooled (b, s, d). target + residual = mixture.
 
-        One mixture and query after another, for the query reaches every layer and little is shared:
-        memory grows with neither, and what else is queried cannot change an answer.
+        Mixtures and queries are processed one by one, for the query reaches every layer and little
+        could be shared: memory does not grow with their number, and the result for one does not depend
+        on the others.
         """
         targets = []
-        for spec, queried in zip(self.spectrum(mixture), queries.pooled, strict=True):
+        for spec, queries_of_mixture in zip(self.spectrum(mixture), queries.pooled, strict=True):
             magnitude = rms(spec[None])
-            for query in queried:
+            for query in queries_of_mixture:
                 masked = self.mask(magnitude, query[None]) * spec
                 targets.append(self.waveform(masked, mixture.shape[-1]))
         target = torch.stack(targets).unflatten(0, queries.pooled.shape[:2])
         return Separated(target, mixture[:, None] - target)
 
     def waveform(self, spec: Tensor, num_samples: int) -> Tensor:
+        """Inverse STFT: (..., f, n) to (..., t), t = num_samples."""
         return hann_istft(spec, self.config.window_samples, self.config.hop_samples, num_samples)
 
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
-        """Mean absolute error of the waveform (AudioSep, eq. 4), mean over the queries of a mixture."""
+        """Mean absolute error of the waveform (AudioSep, eq. 4), mean over the queries of each mixture."""
         queried = batch.queried()
-        chosen = queried if queried.any() else torch.ones_like(queried)  # a graph even for nothing
-        item = chosen.nonzero()[:, 0]
+        # The loss needs a graph even where nothing is queried.
+        used = queried if queried.any() else torch.ones_like(queried)
+        item = used.nonzero()[:, 0]
         with torch.no_grad():  # spectra of recordings have no weights to learn
             spec = self.spectrum(batch.mixture)
             magnitude = rms(spec)
-        mask = self.mask(magnitude[item], only_queried(queries, queried).pooled[chosen])
+        mask = self.mask(magnitude[item], only_queried(queries, queried).pooled[used])
         estimate = self.waveform(mask[:, None] * spec[item], batch.mixture.shape[-1])
         error = torch.zeros_like(queries.pooled[..., 0])
-        error[chosen] = (estimate - batch.sources[chosen]).abs().mean(dim=(-2, -1))
+        error[used] = (estimate - batch.sources[used]).abs().mean(dim=(-2, -1))
         total = mean_of_queried(error, queried)
         return LossOutput(total, {"l1": total.detach()})
 
@@ -228,7 +238,7 @@ def rms(spec: Tensor) -> Tensor:
 
 
 def initialise(module: nn.Module) -> None:
-    """For Module.apply: the start of the paper's code."""
+    """For Module.apply: initial weights as in the authors' code."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:

@@ -26,13 +26,17 @@ State = list[Any]  # of a causal backbone, from block to block of a stream: tens
 class Analysis(Protocol):
     """channels, num_bands: d and k of the features. hop_samples: step of a frame.
 
-    latency_samples: an output sample depends on input at most this many samples later.
+    carrier_channels: c of the carrier, the waveform's channels unless filters mix them.
+    latency_samples: an output sample depends on input at most this many samples later. streams: whether
+    `LiveSeparator` can compute it block by block.
     """
 
     channels: int
     num_bands: int
+    carrier_channels: int
     hop_samples: int
     latency_samples: int
+    streams: bool
 
     def carrier(self, waveform: Tensor) -> Tensor:
         """(b, c, t) to the representation that heads modify: (b, c, f, n), complex or real."""

@@ -1,7 +1,8 @@
-"""Adversarial losses, one value per item: of a discriminator, and of what it judges.
+"""Adversarial losses for a discriminator and for the network it judges, one value per item.
 
-real, made: (b, m), a discriminator's scores of m parts of b items. Hinge: Lim & Ye, "Geometric GAN" (2017);
-least squares: Mao et al. (2017). Neither saturates where the discriminator is sure.
+real, made: scores (b, m) of m parts of b real and b generated items. Hinge: Lim and Ye, "Geometric GAN"
+(2017), least squares: Mao et al. (2017); unlike the original loss these do not saturate where the
+discriminator is certain.
 """
 
 from __future__ import annotations
@@ -17,27 +18,28 @@ EPSILON = 1e-4  # keeps the weight finite where the adversarial loss has no grad
 
 
 def hinge_discriminator(real: Tensor, made: Tensor) -> Tensor:
-    """(b,): half of what real scores lack to 1 and made ones to -1; 0 where all are beyond."""
+    """Discriminator's hinge loss, (b,): half the mean of relu(1 - real) + relu(1 + made)."""
     return 0.5 * (F.relu(1 - real) + F.relu(1 + made)).mean(dim=1)
 
 
 def hinge_made(made: Tensor) -> Tensor:
-    """(b,): the less, the more real the discriminator takes what was made for."""
+    """Generator's hinge loss, (b,): minus the mean score of its items."""
     return -made.mean(dim=1)
 
 
 def least_squares_discriminator(real: Tensor, made: Tensor) -> Tensor:
-    """(b,): real scores are to be 1, made ones 0."""
+    """Discriminator's least-squares loss, (b,): real scores should be 1, made ones 0."""
     return ((real - 1).square() + made.square()).mean(dim=1)
 
 
 def least_squares_made(made: Tensor) -> Tensor:
-    """(b,): made scores are to be 1."""
+    """Generator's least-squares loss, (b,): its scores should be 1."""
     return (made - 1).square().mean(dim=1)
 
 
 def feature_distance(real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
-    """Mean absolute difference of each layer's features (b, …), summed over layers: (b,).
+    """Feature matching: mean absolute difference of each layer's features (b, …), summed over layers,
+    (b,).
 
     Features of a discriminator. Larsen et al. (2016); Kumar et al., "MelGAN" (2019), eq. 4.
     """
@@ -46,14 +48,14 @@ def feature_distance(real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
 
 
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
-    """Weight of the adversarial loss by which both losses have gradients of one norm at `last_layer`: (), at
-    most MAX_WEIGHT, without gradient. Esser et al., "Taming transformers" (2021), eq. 7; Rombach et al.
-    (2022), appendix G.
+    """Weight of the adversarial loss, (), at which the gradients of both losses have the same norm at
+    `last_layer`; at most MAX_WEIGHT, without gradient.
 
-    reconstruction, adversarial: () each, whose graphs stay for the backward pass to come.
+    Esser et al., "Taming transformers" (2021), eq. 7; Rombach et al. (2022), appendix G.
+    reconstruction, adversarial: () each; their graphs are kept for the backward pass.
     """
-    pulls = [
+    norms = [
         torch.autograd.grad(loss, last_layer, retain_graph=True)[0].norm()
         for loss in (reconstruction, adversarial)
     ]
-    return (pulls[0] / (pulls[1] + EPSILON)).clamp(max=MAX_WEIGHT).detach()
+    return (norms[0] / (norms[1] + EPSILON)).clamp(max=MAX_WEIGHT).detach()

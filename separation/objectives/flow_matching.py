@@ -1,7 +1,8 @@
-"""What a flow learns from: for each item of a batch noise, a time, and whether its queries are hidden.
+"""Random draws for flow matching: for each item of a batch noise, a time, and whether its queries are
+dropped.
 
-An item's draws depend on its id and the batch's generator alone, so that its loss is the same among any
-others and in any order; its sources share them.
+An item's draws depend on its id and the batch's generator only, so that its loss does not depend on the
+other items or their order. The sources of an item share them.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ TIMES: dict[str, Callable[[int, torch.Generator], Tensor]] = {
 
 @configuration
 class FlowConfig:
-    """times: "uniform" or "logit-normal"; sigma_min: of the noise left at the end; query_dropout:
-    probability that a mixture's queries are hidden, which guidance needs."""
+    """times: distribution of tau, "uniform" or "logit-normal". sigma_min: standard deviation of the
+    noise left at tau = 1. query_dropout: probability that a mixture's queries are dropped, needed for
+    guidance."""
 
     times: str = "uniform"
     sigma_min: float = 1e-4
@@ -39,7 +41,8 @@ class FlowConfig:
 
 @dataclass(frozen=True)
 class Draws:
-    """noise: (b, *shape), standard normal; tau: (b,), in [0, 1]; hidden: (b,) bool."""
+    """noise: (b, *shape), standard normal; tau: (b,), in [0, 1]; hidden: (b,) bool, whether the queries
+    are dropped."""
 
     noise: Tensor
     tau: Tensor
@@ -53,15 +56,16 @@ def draw_items(
     generator: torch.Generator,
     hide_by_batch: bool = False,
 ) -> Draws:
-    """On the CPU. hide_by_batch: the queries of all items are hidden, or of none."""
-    where = generator.device
-    base = int(torch.randint(1 << 53, (), generator=generator, device=where))
-    batch_chance = torch.rand(1, generator=generator, device=where).cpu()
+    """Draws for the items with these ids, on the CPU. hide_by_batch: queries are dropped for all items
+    or for none."""
+    device = generator.device
+    base = int(torch.randint(1 << 53, (), generator=generator, device=device))
+    batch_chance = torch.rand(1, generator=generator, device=device).cpu()
     noise, tau, chance = [], [], []
     for name in ids:
         digest = hashlib.sha256(f"{base} {name}".encode()).digest()
-        own = torch.Generator().manual_seed(int.from_bytes(digest[:7]))
-        noise.append(torch.randn(tuple(shape), generator=own))
-        tau.append(TIMES[config.times](1, own))
-        chance.append(batch_chance if hide_by_batch else torch.rand(1, generator=own))
+        item_generator = torch.Generator().manual_seed(int.from_bytes(digest[:7]))
+        noise.append(torch.randn(tuple(shape), generator=item_generator))
+        tau.append(TIMES[config.times](1, item_generator))
+        chance.append(batch_chance if hide_by_batch else torch.rand(1, generator=item_generator))
     return Draws(torch.stack(noise), torch.cat(tau), torch.cat(chance) < config.query_dropout)

@@ -1,9 +1,10 @@
-"""Noise-invariant training: queried masks may share what they cannot explain with noise masks.
+"""Noise-invariant training (Dong et al., "CLIPSep", 2023, sec. 4): noise masks for what no query
+explains.
 
-In videos from the wild a "source" holds more than its query names. Each source's ideal mask is compared
-with the union of its queried mask and one of j noise masks; which one is chosen per mixture, as in
-permutation-invariant training. Since noise masks could explain everything, their activity is bounded.
-Dong et al., "CLIPSep" (2023), sec. 4.
+In videos from the wild a "source" contains more than its query names. So each source's ideal mask is
+compared with the union of its queried mask and one of j noise masks; which one is chosen for each
+mixture, as in permutation-invariant training. Noise masks alone could explain everything, so their
+activity is penalised.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from .permutation_invariant import permutation_invariant
 
 @configuration
 class NoiseConfig:
-    """num_heads: noise masks; with fewer than sources, some sources do without.
+    """num_heads: number of noise masks; if there are fewer than sources, some sources get none.
 
-    gamma: mean of the summed noise masks that is free; weight: price of what exceeds it. gamma goes
-    linearly from gamma_start to gamma over gamma_steps. For the first warmup_steps there are no noise
-    masks. margin_weight, margin: the first regulariser of the authors' code, off there: a noise mask
-    alone has to be worse than the union by the margin. keep_noise: unite noise masks with the queried
-    mask at use too.
+    gamma: mean activity of the summed noise masks that costs nothing; weight: penalty on more. gamma
+    goes linearly from gamma_start to gamma over gamma_steps. There are no noise masks in the first
+    warmup_steps. margin_weight, margin: the first regulariser of the authors' code, where it is off: a
+    noise mask alone has to be worse than the union by the margin. keep_noise: unite noise masks with
+    the queried mask at use too.
     """
 
     num_heads: int = 2
@@ -44,23 +45,23 @@ class NoiseConfig:
 
 
 def union(mask: Tensor, noise_mask: Tensor) -> Tensor:
-    """min(1, sum) of masks in [0, 1]; no gradient where the sum exceeds 1."""
+    """Union of masks in [0, 1], min(1, sum); no gradient where the sum exceeds 1."""
     return 1 - torch.relu(1 - (mask + noise_mask))
 
 
 def gamma_at(step: Tensor, config: NoiseConfig) -> Tensor | float:
-    """The free activity at a training step, a number in a tensor."""
-    done = (step / config.gamma_steps).clamp(max=1) if config.gamma_steps else 1.0
-    return config.gamma_start + (config.gamma - config.gamma_start) * done
+    """The activity that costs nothing at a training step, a tensor ()."""
+    progress = (step / config.gamma_steps).clamp(max=1) if config.gamma_steps else 1.0
+    return config.gamma_start + (config.gamma - config.gamma_start) * progress
 
 
 def noise_activity(noise_logits: Tensor) -> Tensor:
-    """Mean over bins of the sum of the noise masks: (b, j, k, n) to (b,), in [0, j]."""
+    """Mean over bins of the sum of the noise masks: logits (b, j, k, n) to (b,), in [0, j]."""
     return noise_logits.float().sigmoid().sum(dim=1).mean(dim=(-2, -1))
 
 
 def noise_excess(noise_logits: Tensor, gamma: Tensor | float) -> Tensor:
-    """What of the activity is not free, per item: (b,). (The authors take it of the batch's mean.)"""
+    """Activity beyond gamma, per item, (b,). (The authors compare the batch's mean with gamma.)"""
     return torch.relu(noise_activity(noise_logits) - gamma)
 
 
@@ -72,7 +73,8 @@ def noise_invariant(
     queried: Tensor,
     config: NoiseConfig,
 ) -> Tensor:
-    """Costs (b, s) of sources in the best pairing with noise masks, without the bound on activity.
+    """Costs (b, s) of the sources in their best pairing with noise masks, without the penalty on
+    activity.
 
     logits, target: (b, s, k, n); noise_logits: (b, j, k, n); weight: (b, k, n); queried: (b, s) bool.
     Sources that are not queried cost nothing, and leave the noise masks to the others.
@@ -83,10 +85,10 @@ def noise_invariant(
     target, weight = target[:, :, None].expand(shape), weight[:, None, None]
     costs = mask_bce(union(mask, noise_mask), target, weight)
     if config.margin_weight:
-        alone = logit_bce(noise_logits[:, None].expand(shape), target, weight)
-        costs = costs + config.margin_weight * torch.relu(costs - alone + config.margin)
-    if num_sources > num_heads:  # as many as are short go without
+        noise_only = logit_bce(noise_logits[:, None].expand(shape), target, weight)
+        costs = costs + config.margin_weight * torch.relu(costs - noise_only + config.margin)
+    if num_sources > num_heads:  # the sources in excess get no noise mask
         without = logit_bce(logits, target[:, :, 0], weight[:, 0])
-        short = num_sources - num_heads
-        costs = torch.cat([costs, without[..., None].expand(-1, -1, short)], dim=2)
+        num_excess = num_sources - num_heads
+        costs = torch.cat([costs, without[..., None].expand(-1, -1, num_excess)], dim=2)
     return permutation_invariant(torch.where(queried[..., None], costs, 0))[0]

@@ -85,6 +85,8 @@ def widths_in_bins(scheme: str, num_bins: int, sample_rate: int) -> list[int]:
 class BandAnalysis(nn.Module):
     """See `composition.Analysis`; the carrier is the STFT."""
 
+    streams = True
+
     def __init__(self, config: Config, bands: Bands, num_channels: int, causal: bool) -> None:
         super().__init__()
         self.config, self.bands, self.causal = config, bands, causal
@@ -94,6 +96,7 @@ class BandAnalysis(nn.Module):
         self.window_samples, self.hop_samples = config.window_samples, self.stft.hop_samples
         self.latency_samples = self.stft.latency_samples
         self.channels, self.num_bands = config.width, bands.num_bands
+        self.carrier_channels = num_channels
         self.split = BandSplit(
             bands, 2 * num_channels, config.width, causal_norm(config.norm, causal)
         )

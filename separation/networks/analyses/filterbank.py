@@ -36,7 +36,8 @@ class Filterbank(nn.Module):
     """See `composition.Analysis`. Features are (b, num_filters, 1, n); the carrier is
     (b, 1, num_filters, n), with one channel however many the waveform has."""
 
-    num_bands = 1
+    num_bands = carrier_channels = 1
+    streams = False
 
     def __init__(self, config: Config, num_channels: int) -> None:
         super().__init__()

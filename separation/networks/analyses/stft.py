@@ -38,6 +38,8 @@ def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> 
 class Stft(nn.Module):
     """See `composition.Analysis`. Features: the channels' real parts, then their imaginary parts."""
 
+    streams = True
+
     def __init__(self, config: Config, num_channels: int, causal: bool) -> None:
         super().__init__()
         if causal and config.readout_kernel != 1:
@@ -48,7 +50,7 @@ class Stft(nn.Module):
         if causal and 2 * self.hop_samples != config.window_samples:
             raise ValueError("a causal STFT needs a hop of half a window: set hop_samples = 0")
         self.num_bands = config.window_samples // 2 + 1
-        self.channels = 2 * num_channels
+        self.channels, self.carrier_channels = 2 * num_channels, num_channels
 
     def carrier(self, waveform: Tensor) -> Tensor:
         """(b, c, t) to the complex STFT (b, c, f, n)."""

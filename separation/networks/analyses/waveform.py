@@ -21,10 +21,11 @@ class Waveform(nn.Module):
     """See `composition.Analysis`: f = k = 1, and a frame is one sample."""
 
     num_bands = hop_samples = latency_samples = 1
+    streams = False
 
     def __init__(self, num_channels: int) -> None:
         super().__init__()
-        self.channels = num_channels
+        self.channels = self.carrier_channels = num_channels
 
     def carrier(self, waveform: Tensor) -> Tensor:
         """(b, c, t) to (b, c, 1, t)."""
