@@ -317,7 +317,7 @@ def test_an_unknown_name_is_refused_with_those_shipped(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "CHECKPOINTS_DIR", folder.parent)
-    expected = r"\Aoboe: no such model\. Here are model; published are [^\n]*\Z"
+    expected = r"\Aoboe: no such model\. Included are model; published are [^\n]*\Z"
     with pytest.raises(ValueError, match=expected):
         load("oboe")
 

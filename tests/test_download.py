@@ -143,7 +143,7 @@ def test_a_connection_that_always_drops_is_one_line(
     hub.faults[path] = Fault(cut_after=0)
     said = refusal(file)
     assert said.startswith(f"{file.name}: cannot be fetched from {file.where} (")
-    assert "it goes on where it stopped" in said
+    assert "it resumes where it stopped" in said
     assert local_copy(file) is None
     assert left_behind(tmp_path) == []
 
@@ -157,7 +157,7 @@ def test_other_content_than_known_is_refused_and_removed(
     wrong = hashlib.sha256(WEIGHTS[::-1]).hexdigest()
     said = refusal(file)
     assert said == (
-        f"{file.name}: SHA-256 is {wrong[:12]}…, expected {SHA256[:12]}…; it came damaged or was "
+        f"{file.name}: SHA-256 is {wrong[:12]}…, expected {SHA256[:12]}…; it was damaged or  "
         "replaced: repeat this command"
     )
     assert local_copy(file) is None
@@ -245,7 +245,7 @@ def test_offline_is_said_and_nobody_asked(
     monkeypatch.setattr(hub_settings, "HF_HUB_OFFLINE", True)
     assert fetch(here).read_bytes() == WEIGHTS
     if place != "zenodo":
-        assert "HF_HUB_OFFLINE forbids to fetch it" in refusal(there)
+        assert "HF_HUB_OFFLINE forbids downloads" in refusal(there)
     assert hub.seen == []
 
 

@@ -296,7 +296,7 @@ def test_a_missing_label_map_is_named(release: Release) -> None:
         (lambda weights: weights["module.synth_net.scale"].fill_(torch.nan), "not finite"),
         (lambda weights: weights.update({"epoch": 3}), "no state dict"),
         (lambda weights: weights.update({3: torch.ones(1)}), "no state dict"),
-        (lambda weights: weights.clear(), "weights of no system that qsep can convert"),
+        (lambda weights: weights.clear(), "not the weights of a system that qsep can convert"),
     ],
 )
 def test_weights_that_are_not_all_there_are_refused(

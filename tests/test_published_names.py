@@ -198,9 +198,10 @@ def test_a_model_fetched_by_hand_is_taken_from_its_folder(
     (tmp_path / "empty").mkdir()
     failed = qsep("models", "get", "clipsep-nit", "--from", tmp_path / "empty")
     assert (
-        "best_model.pt: a program cannot fetch it; open https://drive.google.com/" in failed.error
+        "best_model.pt: cannot be downloaded automatically; open https://drive.google.com/"
+        in failed.error
     )
-    assert "the place of best_model.pt, train-args.json could not be confirmed" in failed.error
+    assert "the source of best_model.pt, train-args.json could not be confirmed" in failed.error
     assert qsep("models", "get", "uss", "--from", tmp_path / "none").code == 2
 
 

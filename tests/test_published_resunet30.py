@@ -232,7 +232,7 @@ def test_an_encoder_that_the_file_lacks_is_taken_from_beside_it_or_asked_for(
 ) -> None:
     alone = {key: value for key, value in weights().items() if key.startswith("ss_model.")}
     path = release(alone)
-    assert f"lacks the encoder of its queries; put {name} beside it" in refusal(path)
+    assert f"has no query encoder; put {name} beside it" in refusal(path)
     torch.save({"epoch": 1, "model": tiny_tagger().state_dict()}, tmp_path / name)
     assert load_published(path)[1].dim == (527 if weights is uss else 512)
 
@@ -363,7 +363,7 @@ FILM = "ss_model.film.encoder_block1->conv_block1->beta1.weight"
     [
         (lambda w: w.pop("ss_model.base.bn0.bias"), "norm.bias is missing"),
         (lambda w: w.pop(FILM), "beta1.weight are missing"),
-        (lambda w: w.update({FILM: torch.ones(2, 300)}), "made for queries 300 wide"),
+        (lambda w: w.update({FILM: torch.ones(2, 300)}), "made for queries of width 300"),
         (lambda w: w.update({"ss_model.base.bn0.weight": torch.ones(257)}), "257 frequency bins"),
         (lambda w: w.update({"ss_model.base.subband.weight": torch.ones(1)}), "subband.weight are"),
         (
@@ -372,7 +372,7 @@ FILM = "ss_model.film.encoder_block1->conv_block1->beta1.weight"
         ),
         (lambda w: w["ss_model.base.stft.conv_real.weight"].mul_(1.1), "not that of a Hann window"),
         (lambda w: w["ss_model.base.after_conv.bias"].fill_(torch.inf), "not finite"),
-        (lambda w: w.pop("ss_model.base.pre_conv.weight"), "weights of no system"),
+        (lambda w: w.pop("ss_model.base.pre_conv.weight"), "not the weights of a system"),
     ],
 )
 def test_weights_that_do_not_fit_are_named(change: Change, reason: str, release: Release) -> None:

@@ -119,12 +119,14 @@ def test_names_that_load_takes_are_shipped_and_published_separators() -> None:
 @pytest.mark.parametrize(("name", "meant"), [("audioseq", "audiosep"), ("Sounds_21", "sounds21")])
 def test_a_misspelt_name_is_told_the_nearest_and_all(name: str, meant: str) -> None:
     said = str(no_such_model(name, ["flow-small", "sounds21"]))
-    assert said.startswith(f"{name}: no such model; did you mean {meant}? Here are flow-small, ")
+    assert said.startswith(
+        f"{name}: no such model; did you mean {meant}? Included are flow-small, "
+    )
     assert "published are audiosep-hive, flowsep-hive, audiosep," in said
 
 
 def test_a_name_like_no_other_is_told_all() -> None:
-    with pytest.raises(ValueError, match=r"^zzz: no such model\. Here are .*; published are"):
+    with pytest.raises(ValueError, match=r"^zzz: no such model\. Included are .*; published are"):
         load("zzz")
 
 

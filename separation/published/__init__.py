@@ -1,1 +1,1 @@
-"""Checkpoints as other people released them, made ours: one converter a system."""
+"""Checkpoints that others released: registry, download, conversion, and the Hugging Face hub."""

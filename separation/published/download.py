@@ -1,7 +1,7 @@
-"""Fetching files of published models: each once, whole, and the same as ever.
+"""Downloads of published models' files: each file once, complete, and always the same.
 
-Files of the hub lie in the hub's own cache (HF_HOME), the others in qsep's (QSEP_CACHE). Where no
-SHA-256 is stated publicly, that of the first download is recorded and holds from then on.
+Files of the hub are kept in the hub's cache (HF_HOME), others in qsep's (QSEP_CACHE). If no SHA-256 has
+been published, that of the first download is recorded and must match from then on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .transfer import DownloadError, Remote, explained, offline, probe, transfer
 log = logging.getLogger("qsep")
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
-WAIT_SECONDS = 1.0  # for another process, before that is said
+WAIT_SECONDS = 1.0  # for another process, before a message says so
 
 
 def cache_folder() -> Path:
@@ -31,10 +31,10 @@ def cache_folder() -> Path:
 
 
 def fetch(file: PublishedFile, given: Path | None = None) -> Path:
-    """Where the file lies, fetched if need be, its hash checked.
+    """Path of the file, downloaded if necessary, with its hash checked.
 
-    given: a folder in which it is sought first, by its name, at any depth.
-    Raises DownloadError with one line that says what to do.
+    given: a folder that is searched for the file's name first, at any depth. DownloadError with one
+    line that says what to do.
     """
     if file.entry:
         return fetch(published_models()[file.entry].files[0], given)
@@ -42,7 +42,7 @@ def fetch(file: PublishedFile, given: Path | None = None) -> Path:
         check_hash(found[0], file)
         return found[0]
     if file.page:
-        raise DownloadError(f"{file.name}: a program cannot fetch it; open {file.page}")
+        raise DownloadError(f"{file.name}: cannot be downloaded automatically; open {file.page}")
     if file.repository:
         path = fetch_from_hub(file)
     else:
@@ -51,7 +51,7 @@ def fetch(file: PublishedFile, given: Path | None = None) -> Path:
 
 
 def local_copy(file: PublishedFile) -> Path | None:
-    """Where the file lies, if it is here; asks nobody."""
+    """Path of the file if it is here, without network access; otherwise None."""
     if file.entry:
         return local_copy(published_models()[file.entry].files[0])
     if file.repository:
@@ -61,6 +61,7 @@ def local_copy(file: PublishedFile) -> Path | None:
 
 
 def cached_by_hub(file: PublishedFile) -> Path | None:
+    """Path of a hub file in the hub's cache, or None."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(
@@ -70,7 +71,7 @@ def cached_by_hub(file: PublishedFile) -> Path | None:
 
 
 def fetch_from_hub(file: PublishedFile) -> Path:
-    """Into the hub's cache, in the hub's layout."""
+    """Downloads a hub file into the hub's cache, in its layout. DownloadError."""
     from huggingface_hub import constants, hf_hub_download, hf_hub_url
     from huggingface_hub.file_download import repo_folder_name
 
@@ -95,14 +96,15 @@ def fetch_from_hub(file: PublishedFile) -> Path:
             found = Path(
                 hf_hub_download(file.repository, file.file, repo_type=kind, revision=file.revision)
             )
-        except Exception as error:  # whatever the libraries under it raise
+        except Exception as error:  # of huggingface_hub or the HTTP library below it
             raise explained(error, file.name, file.where) from error
         check_hash(found, file)
         return found
 
 
 def transfer_whole(remote: Remote, target: Path, file: PublishedFile, sha256: str) -> None:
-    """To `target`, by way of a file beside it; there whole, with this hash, or not at all."""
+    """Downloads to `target` by way of a file beside it, so that it is there complete and with this hash
+    or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.qsep.part")
     transfer(remote, part, file.name, file.where)
@@ -113,7 +115,7 @@ def transfer_whole(remote: Remote, target: Path, file: PublishedFile, sha256: st
 
 
 def fetch_from_address(file: PublishedFile) -> Path:
-    """Zenodo's files and plain addresses, into qsep's cache, by pooch."""
+    """Downloads a Zenodo file or a plain address into qsep's cache, with pooch. DownloadError."""
     import pooch
     from huggingface_hub import constants
 
@@ -149,12 +151,16 @@ def fetch_from_address(file: PublishedFile) -> Path:
 
 
 def address_target(file: PublishedFile) -> Path:
+    """Where in qsep's cache a file that is not on the hub belongs."""
     source = f"zenodo-{file.zenodo}" if file.zenodo else digest_of(file.url)
     return cache_folder() / "downloads" / source / file.name
 
 
 def check_hash(path: Path, file: PublishedFile) -> None:
-    """As stated, or as recorded; else recorded now. A file in a cache that differs is removed."""
+    """Compares the file's hash with the published or recorded one; records it if there is neither.
+
+    DownloadError if they differ; a file in a cache is then removed.
+    """
     found, expected = sha256_of(path), known_hash(file)
     if not expected:
         record = record_of(file)
@@ -168,19 +174,20 @@ def check_hash(path: Path, file: PublishedFile) -> None:
 
 
 def known_hash(file: PublishedFile) -> str:
-    """The SHA-256 that the file must have; empty where none is known."""
+    """The SHA-256 that the file must have, or an empty string if none is known."""
     record = record_of(file)
     return file.sha256 or (record.read_text("utf-8").strip() if record.is_file() else "")
 
 
 def record_of(file: PublishedFile) -> Path:
-    """Where the hash of a first download is kept."""
-    place = f"{file.where}@{file.revision}/{file.file}"
-    return cache_folder() / "sha256" / f"{digest_of(place)}.txt"
+    """The file in which the hash of a first download is recorded."""
+    source = f"{file.where}@{file.revision}/{file.file}"
+    return cache_folder() / "sha256" / f"{digest_of(source)}.txt"
 
 
 def other_hash(file: PublishedFile, found: str, expected: str) -> DownloadError:
-    remedy = "it came damaged or was replaced: repeat this command"
+    """The error for a file whose hash differs, with its remedy."""
+    remedy = "it was damaged or replaced: repeat this command"
     if not file.sha256:
         remedy += f"; if its authors changed it, delete {record_of(file)} first"
     return DownloadError(
@@ -189,21 +196,24 @@ def other_hash(file: PublishedFile, found: str, expected: str) -> DownloadError:
 
 
 def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
     with path.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def digest_of(text: str) -> str:
+    """A short digest of a text, for file names."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def repo_type(file: PublishedFile) -> str:
+    """The hub's type of the file's repository."""
     return "space" if file.space else "model"
 
 
 @contextmanager
 def one_at_a_time(key: str, name: str) -> Iterator[None]:
-    """Only one process at once is within, for each key; the others wait and find what it left."""
+    """Lets one process at a time run the block for a key; others wait, and then find its results."""
     from filelock import FileLock, Timeout
 
     folder = cache_folder() / "locks"
@@ -212,7 +222,7 @@ def one_at_a_time(key: str, name: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=WAIT_SECONDS)
     except Timeout:
-        log.warning("%s: another process is fetching it; waiting", name)
+        log.warning("%s: another process is downloading it; waiting", name)
         lock.acquire()
     try:
         yield

@@ -23,16 +23,22 @@ PARTS = ("config.json", "model.safetensors", "README.md")
 class HubModel(ModelHubMixin, Model):
     """A Model with the methods of huggingface_hub's ModelHubMixin.
 
-    What is saved is the checkpoint that the model was read from: its networks may have been rewritten for
-    use since.
+    It saves the checkpoint from which the model was loaded, since the networks may have been rewritten
+    for inference.
     """
 
     @classmethod
     def of(cls, model: Model) -> HubModel:
+        """The same model with these methods."""
         return cls(model.separator, model.encoder, model.name, model.fingerprint, model.source)
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        # The mixin begins by deleting config.json, which may be another model's.
+        """Writes the checkpoint into a folder, and with push_to_hub=True publishes it; returns the
+        address then.
+
+        ValueError if a file of another model would be overwritten.
+        """
+        # The mixin first deletes config.json, which may be another model's.
         Results(Path(save_directory), CHECKPOINT, shared=True).claim(*PARTS)
         address: str | None = super().save_pretrained(save_directory, **options)
         return address
@@ -40,7 +46,7 @@ class HubModel(ModelHubMixin, Model):
     def _save_pretrained(self, save_directory: Path) -> None:
         if self.source is None:
             raise ValueError(
-                "this model was made of parts and not loaded: write it with "
+                "this model was not loaded from a checkpoint: write it with "
                 "qsep.separation.storage.checkpoint.save_checkpoint"
             )
         with tempfile.TemporaryDirectory() as scratch:
@@ -60,8 +66,8 @@ class HubModel(ModelHubMixin, Model):
         precision: str = "fp32",
         **options: Any,
     ) -> HubModel:
-        """model_id: a folder or a released file, for `Model.from_pretrained` has found it by then. The
-        other options are those of the mixin's own download, which has nothing to do."""
+        """model_id: a folder or a released file, already located by `Model.from_pretrained`. The other
+        options concern the mixin's own download, which is not used."""
         return cls.of(load(model_id, device, runtime, precision))
 
     def generate_model_card(self, *arguments: Any, **options: Any) -> ModelCard:
@@ -71,7 +77,8 @@ class HubModel(ModelHubMixin, Model):
         return ModelCard((self.source / "README.md").read_text("utf-8"))
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Publish as ORG/NAME; options: private, commit_message, token, branch. Returns the address."""
+        """Publishes the checkpoint as ORG/NAME and returns the commit's address. options: private,
+        commit_message, token, branch."""
         with tempfile.TemporaryDirectory() as scratch:
             self._save_pretrained(Path(scratch))
             allowed = ("private", "commit_message", "token", "branch")
@@ -79,11 +86,12 @@ class HubModel(ModelHubMixin, Model):
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
-    """The files of a checkpoint into a folder, which keeps what else it holds.
+    """Copies a checkpoint's files into a folder, where other files are kept.
 
-    Raises ValueError if one would take the place of a file that is none of an earlier checkpoint.
+    ValueError if `source` is no checkpoint, or if a file would be overwritten that is not part of an
+    earlier one.
     """
-    read_config(source)  # refuses what is none
+    read_config(source)  # raises ValueError if it is no checkpoint
     names = [name for name in PARTS if (source / name).is_file()]
     inner = source / ENCODER_FOLDER
     names += [
@@ -103,9 +111,10 @@ def push(
     token: str | None = None,
     branch: str | None = None,
 ) -> str:
-    """Publish a checkpoint folder as ORG/NAME on the hub; returns the address of the commit.
+    """Publishes a checkpoint folder as ORG/NAME on the hub; returns the commit's address.
 
-    Sent are the checkpoint's parts alone, its card with the hub's header; no state of a training.
+    Only the checkpoint's parts are sent, with the hub's header on the card, and no training state.
+    ValueError for a wrong name, DownloadError if the hub refuses.
     """
     config = read_config(folder)
     if name.count("/") != 1:
@@ -126,7 +135,7 @@ def push(
                 commit_message=commit_message,
                 revision=branch,
             )
-        except Exception as error:  # whatever the libraries under it raise
+        except Exception as error:  # of huggingface_hub or the HTTP library below it
             reason = explained(error, name, f"https://huggingface.co/{name}")
             raise DownloadError(f"not published: {reason}") from error
     return str(getattr(done, "commit_url", done))

@@ -1,7 +1,7 @@
 """Models by name: those of the registry, and checkpoint folders on the Hugging Face hub.
 
-A published model is fetched and converted once, into a checkpoint folder in qsep's cache, from which
-every later start reads.
+A published model is downloaded and converted once, into a checkpoint folder in qsep's cache that is
+used from then on.
 """
 
 from __future__ import annotations
@@ -32,32 +32,34 @@ CARD = "README.md"
 
 
 def models_folder() -> Path:
+    """The folder of converted models in qsep's cache."""
     return cache_folder() / "models"
 
 
 def is_hub_name(name: str) -> bool:
+    """Whether a name has the form ORG/NAME or ORG/NAME@REVISION."""
     return HUB_NAME.fullmatch(name) is not None
 
 
 def installed_folder(name: str) -> Path | None:
-    """The converted model, if it is here."""
+    """The converted model's folder, or None if it is not here."""
     folder = models_folder() / name
     return folder if (folder / "config.json").is_file() else None
 
 
 def is_here(model: PublishedModel) -> bool:
-    """Whether it can be used without a network."""
+    """Whether the model can be used without network access."""
     if model.kind == "encoder":
         return local_copy(model.files[0]) is not None
     return installed_folder(model.name) is not None
 
 
 def get_model(name: str, given: Path | None = None) -> Path:
-    """The checkpoint folder of a separator, or the file of an encoder, of the registry; fetched and
-    converted if it is not here.
+    """The checkpoint folder of a separator, or the file of an encoder, in the registry; downloaded and
+    converted if necessary.
 
-    given: a folder with files that were fetched by hand or brought from elsewhere.
-    Raises DownloadError, or ValueError from the conversion, with one line that says what to do.
+    given: a folder with files that were downloaded manually or copied from elsewhere. DownloadError, or
+    ValueError from the conversion, with one line that says what to do.
     """
     model = published_models()[name]
     if model.kind == "encoder":
@@ -75,16 +77,18 @@ def get_model(name: str, given: Path | None = None) -> Path:
 
 
 def by_hand(model: PublishedModel) -> str:
+    """What to do for a model whose files have to be downloaded manually."""
     names = " and ".join(file.name for file in model.files if file.page)
     doubt = " (these names could not be confirmed)" if model.unconfirmed else ""
     return (
-        f"{model.name}: a program cannot fetch it: open {model.files[0].page} in a browser, unpack what "
-        f"you get, and with {names}{doubt} in a folder run "
+        f"{model.name}: cannot be downloaded automatically: open {model.files[0].page} in a browser, "
+        f"unpack the download into a folder with {names}{doubt}, and run "
         f"'qsep models get {model.name} --from FOLDER'"
     )
 
 
 def convert(model: PublishedModel, given: Path | None) -> Path:
+    """Downloads the model's files and converts them. DownloadError, or ValueError from the conversion."""
     from .reader import convert_to_folder
 
     first = model.files[0]
@@ -104,7 +108,7 @@ def convert(model: PublishedModel, given: Path | None) -> Path:
         if not model.unconfirmed:
             raise
         names = ", ".join(model.unconfirmed)
-        raise DownloadError(f"{error} (the place of {names} could not be confirmed)") from error
+        raise DownloadError(f"{error} (the source of {names} could not be confirmed)") from error
     folder = models_folder() / model.name
     with temporary_folder(folder.parent) as scratch:
         for path in (separator, *others):  # side by side, as converters look for them
@@ -114,6 +118,7 @@ def convert(model: PublishedModel, given: Path | None) -> Path:
 
 
 def stand_in(path: Path, link: Path) -> None:
+    """Makes `path` available as `link`: a symbolic link, or a copy if links are not permitted."""
     try:
         link.symlink_to(path.resolve())
     except OSError:  # where links need a permission
@@ -121,23 +126,25 @@ def stand_in(path: Path, link: Path) -> None:
 
 
 def holds(path: Path, prefix: str) -> bool:
-    """Whether a checkpoint has weights whose names begin so."""
+    """Whether a checkpoint has weights whose names start with this prefix."""
     from qsep.queries.files.weights import read_state_dict
 
     return any(key.startswith(prefix) for key in read_state_dict(path))
 
 
 def fetch_needed(need: NeededFiles) -> None:
-    """Into the hub's cache, where the libraries that read queries look for them."""
+    """Downloads into the hub's cache what query encoders load from there."""
     for name in need.files:
         fetch(PublishedFile(file=name, hub=need.hub))
 
 
 def hub_folder(name: str) -> Path:
-    """The snapshot of a checkpoint folder on the hub, ORG/NAME or ORG/NAME@REVISION, in the hub's cache.
+    """The snapshot of a checkpoint folder on the hub, ORG/NAME or ORG/NAME@REVISION, in the hub's
+    cache.
 
-    A branch is asked for its newest state if the hub can be reached, else the newest here is taken.
-    Repositories that the registry has by another layout are taken from there.
+    If the hub can be reached, the newest commit of a branch is used, otherwise the newest one in the
+    cache. Repositories in the registry, which have other layouts, are converted. DownloadError if there
+    is no checkpoint of qsep.
     """
     repository, _, revision = name.partition("@")
     if not revision and (known := published_as(repository)):
@@ -148,7 +155,7 @@ def hub_folder(name: str) -> Path:
     if "config.json" not in wanted or "model.safetensors" not in wanted:
         raise DownloadError(
             f"{name}: no checkpoint of qsep (config.json and model.safetensors) at "
-            f"https://huggingface.co/{repository}; published models of others go by the names in "
+            f"https://huggingface.co/{repository}; other published models are loaded by their names in "
             "'qsep models list'"
         )
     paths = {
@@ -165,7 +172,8 @@ def is_part(name: str) -> bool:
 
 
 def listed(name: str, repository: str, revision: str) -> tuple[str, list[str]]:
-    """The commit that a revision means, and the names of its files; from the cache without a network."""
+    """Commit of a revision and the names of its files; from the cache without network access.
+    DownloadError if it is neither on the hub nor here."""
     if COMMIT.fullmatch(revision) and (found := snapshot(repository, revision)):
         return revision, found
     from huggingface_hub import HfApi, constants
@@ -174,7 +182,7 @@ def listed(name: str, repository: str, revision: str) -> tuple[str, list[str]]:
     try:
         info: Any = HfApi().model_info(repository, revision=revision, timeout=10)
         return info.sha, [item.rfilename for item in info.siblings]
-    except Exception as error:  # whatever the libraries under it raise
+    except Exception as error:  # of huggingface_hub or the HTTP library below it
         if is_connection_fault(error) or constants.is_offline_mode():
             commit = cached_commit(repository, revision)
             if commit and (found := snapshot(repository, commit)):
@@ -183,6 +191,7 @@ def listed(name: str, repository: str, revision: str) -> tuple[str, list[str]]:
 
 
 def repository_folder(repository: str) -> Path:
+    """A repository's folder in the hub's cache."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
@@ -190,6 +199,7 @@ def repository_folder(repository: str) -> Path:
 
 
 def cached_commit(repository: str, revision: str) -> str | None:
+    """The commit that a revision had when it was last seen, or None."""
     reference = repository_folder(repository) / "refs" / revision
     if reference.is_file():
         return reference.read_text("utf-8").strip()
@@ -197,7 +207,7 @@ def cached_commit(repository: str, revision: str) -> str | None:
 
 
 def snapshot(repository: str, commit: str) -> list[str] | None:
-    """Names of the files of a commit that are here; None where it is not whole."""
+    """Names of the files of a commit in the cache; None if the checkpoint is not complete."""
     folder = repository_folder(repository) / "snapshots" / commit
     names = [
         os.path.relpath(path, folder).replace(os.sep, "/")

@@ -1,4 +1,4 @@
-"""Released checkpoint files: loaded directly, or converted into a checkpoint folder of ours."""
+"""Reads released checkpoint files of other systems: directly, or converted into a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ CONVERTERS = (clipsep, resunet30, flowsep, bimodal, clapsep)
 def load_published(
     path: Path, changes: dict[str, dict[str, Any]] | None = None
 ) -> tuple[Separator, QueryEncoder, dict[str, Any]]:
-    """As load_checkpoint, from somebody else's file: strict, finite, and no code in it is run."""
+    """Separator, encoder and description, as load_checkpoint returns them, from a released file.
+
+    Strict: all weights must fit and be finite, and no code in the file is run. changes: settings of
+    "separator" and "encoder" that replace those of the converter. ValueError for files that cannot be
+    converted.
+    """
     converted = read_converted(path).changed(changes or {})
     with Unfilled():
         separator = build_separator(converted.kind, converted.settings)
@@ -45,7 +50,7 @@ def load_published(
 
 
 def read_converted(path: Path) -> Converted:
-    """What the converter that knows the file makes of it."""
+    """Converts a file with the converter that recognises it. ValueError if none does."""
     package = htdemucs.read_package(path)
     if package is not None:
         return htdemucs.convert(package, path)
@@ -53,7 +58,7 @@ def read_converted(path: Path) -> Converted:
     for converter in CONVERTERS:
         if converter.recognises(weights):
             return converter.convert(weights, path)
-    raise ValueError(f"{path}: weights of no system that qsep can convert")
+    raise ValueError(f"{path}: not the weights of a system that qsep can convert")
 
 
 def convert_to_folder(
@@ -62,10 +67,11 @@ def convert_to_folder(
     changes: dict[str, dict[str, Any]] | None = None,
     published: PublishedModel | None = None,
 ) -> None:
-    """Write what `load_published` reads as a checkpoint folder, which must not be there yet.
+    """Writes what `load_published` returns as a new checkpoint folder, with the encoder if it is in the
+    released file.
 
-    An encoder that lies in the released file is written into the folder too. published: what the
-    registry says of the model, for its card.
+    published: the registry's entry of the model, for its card. ValueError if the folder exists or the
+    file does not.
     """
     if folder.exists():
         raise ValueError(f"{folder} exists; give a folder that does not")
@@ -81,6 +87,7 @@ def convert_to_folder(
 
 
 def card_of(config: dict[str, Any], published: PublishedModel | None = None) -> str:
+    """The model card of a converted checkpoint, with the hub's header."""
     provenance = config["provenance"]
     body = (
         f"# {provenance['recipe']}, converted\n\n"

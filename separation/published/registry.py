@@ -1,7 +1,7 @@
-"""Which models are published, and where: the facts of registry.toml, without a look at the network.
+"""Which models are published, and where: the contents of registry.toml, without network access.
 
-$QSEP_REGISTRY names another file of the same form, whose models come first and replace those of the same
-name: a laboratory's own models, or its mirrors.
+$QSEP_REGISTRY names another file in the same format, whose models come first and replace those of the
+same name: for a laboratory's own models or mirrors.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from urllib.parse import quote
 
 REGISTRY = Path(__file__).parent / "registry.toml"
 KINDS = ("separator", "encoder")
-NEAR = 0.5  # of difflib's ratio, from which on a name is taken for a misspelling
+NEAR = 0.5  # difflib's ratio from which a name counts as misspelt
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """One file, and its one place: a hub repository (`hub`, or `space`), a Zenodo record, a plain url, a
-    page for people (`page`), or another entry of the registry. The fields are those of registry.toml."""
+    """A file and its one source: a hub repository (`hub` or `space`), a Zenodo record, an address
+    (`url`), a web page for manual download (`page`), or another entry of the registry. The fields are
+    those of registry.toml. ValueError unless there is exactly one source, and a name."""
 
     file: str = ""
     hub: str = ""
@@ -40,26 +41,27 @@ class PublishedFile:
     confirmed: bool = True
 
     def __post_init__(self) -> None:
-        places = [self.hub, self.space, self.zenodo, self.url, self.page, self.entry]
-        if sum(map(bool, places)) != 1:
+        sources = [self.hub, self.space, self.zenodo, self.url, self.page, self.entry]
+        if sum(map(bool, sources)) != 1:
             raise ValueError(
                 f"file {self.name!r} needs one of hub, space, zenodo, url, page, entry"
             )
         if not (self.file or self.url or self.entry):
-            raise ValueError("a file without a name: say file = …")
+            raise ValueError("a file without a name: set file = …")
 
     @property
     def name(self) -> str:
-        """What the file is called where it lies."""
+        """The file's name at its source."""
         return (self.file or self.url).rsplit("/", 1)[-1]
 
     @property
     def repository(self) -> str:
+        """The hub repository, ORG/NAME; empty for other sources."""
         return self.hub or self.space
 
     @property
     def address(self) -> str:
-        """Where a program fetches it; empty for files on the hub and for those that people fetch."""
+        """Address for a download without the hub; empty for files on the hub and for manual downloads."""
         if self.zenodo:
             host = os.environ.get("QSEP_ZENODO", "https://zenodo.org").rstrip("/")
             return f"{host}/records/{self.zenodo}/files/{quote(self.file)}?download=1"
@@ -67,7 +69,7 @@ class PublishedFile:
 
     @property
     def where(self) -> str:
-        """The place as a person looks it up."""
+        """The web page on which a person finds the file."""
         if self.hub:
             return f"https://huggingface.co/{self.hub}"
         if self.space:
@@ -77,7 +79,7 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class NeededFiles:
-    """Files of one repository on the hub that a query encoder takes from there by itself."""
+    """Files of a hub repository that a query encoder loads by itself."""
 
     hub: str
     files: tuple[str, ...]
@@ -85,7 +87,7 @@ class NeededFiles:
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """A model of the registry; what its fields mean stands in registry.toml."""
+    """A model of the registry; registry.toml explains the fields."""
 
     name: str
     system: str
@@ -110,17 +112,17 @@ class PublishedModel:
 
     @property
     def size(self) -> int:
-        """Bytes to download, as far as known, without what only some checkpoints lack."""
+        """Bytes to download as far as known, without files that only some checkpoints need."""
         return sum(file.size for file in self.files if not file.unless_holds)
 
     @property
     def unconfirmed(self) -> tuple[str, ...]:
-        """Names of files whose place could not be confirmed."""
+        """Names of files whose source could not be confirmed."""
         return tuple(file.name for file in self.files if not file.confirmed)
 
 
 def published_models() -> dict[str, PublishedModel]:
-    """All of them by their names, in the order of the list."""
+    """All models by name, in the registry's order."""
     extra = os.environ.get("QSEP_REGISTRY")
     first = read_registry(Path(extra)) if extra else {}
     return first | {
@@ -130,7 +132,7 @@ def published_models() -> dict[str, PublishedModel]:
 
 @cache
 def read_registry(path: Path) -> dict[str, PublishedModel]:
-    """ValueError with one line for what is wrong in the file."""
+    """The models of one registry file. ValueError with one line that says what is wrong in it."""
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -147,6 +149,7 @@ def read_registry(path: Path) -> dict[str, PublishedModel]:
 
 
 def as_model(name: str, table: dict[str, Any]) -> PublishedModel:
+    """A model from its table. ValueError or TypeError if the table is wrong."""
     content = dict(table)
     content["files"] = tuple(from_table(PublishedFile, file) for file in content.get("files", []))
     content["needs"] = tuple(
@@ -162,6 +165,7 @@ def as_model(name: str, table: dict[str, Any]) -> PublishedModel:
 
 
 def from_table(kind: Any, table: dict[str, Any]) -> Any:
+    """A dataclass from a table. ValueError for unknown and for missing keys."""
     known = {item.name: item for item in fields(kind)}
     if unknown := sorted(table.keys() - known.keys()):
         raise ValueError(f"unknown key {unknown[0]!r}; known: {', '.join(known)}")
@@ -172,7 +176,7 @@ def from_table(kind: Any, table: dict[str, Any]) -> Any:
 
 
 def published_as(repository: str) -> str | None:
-    """The name under which the registry has a repository of the hub, if it has it."""
+    """The registry's name of a hub repository, or None."""
     for model in published_models().values():
         if model.files[0].repository == repository:
             return model.name
@@ -180,12 +184,13 @@ def published_as(repository: str) -> str | None:
 
 
 def no_such_model(name: str, shipped: Iterable[str]) -> ValueError:
-    """Names the nearest, those that come with the package, and the published ones."""
+    """An error that suggests the nearest name and lists the models that come with the package and the
+    published ones."""
     shipped = list(shipped)
     published = [model.name for model in published_models().values() if model.separates]
     near = difflib.get_close_matches(name.casefold(), [*shipped, *published], 1, NEAR)
     meant = f"; did you mean {near[0]}?" if near else "."
     return ValueError(
-        f"{name}: no such model{meant} Here are {', '.join(shipped)}; published are "
+        f"{name}: no such model{meant} Included are {', '.join(shipped)}; published are "
         f"{', '.join(published)}; or give a checkpoint's folder, a released file, or ORG/NAME of the hub"
     )

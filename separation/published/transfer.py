@@ -1,4 +1,5 @@
-"""One file over HTTP, continued where an earlier attempt stopped; each fault is one line with its remedy."""
+"""Download of one file over HTTP, resumed where an earlier attempt stopped; errors are one line with a
+remedy."""
 
 from __future__ import annotations
 
@@ -12,25 +13,24 @@ from pathlib import Path
 from typing import Any
 
 REMEDIES = {
-    401: "it wants to know who asks: read {where}, accept what it asks, run 'hf auth login', then "
-    "repeat this command",
-    403: "it may not be fetched as it stands: ask for access at {where}, run 'hf auth login', then "
-    "repeat this command",
-    404: "no such file there: check the name at {where}, or update qsep",
-    410: "it was taken away: look at {where}, or update qsep",
+    401: "a login is required: accept the terms at {where}, run 'hf auth login', then repeat this command",
+    403: "access is restricted: request it at {where}, run 'hf auth login', then repeat this command",
+    404: "there is no such file: check the name at {where}, or update qsep",
+    410: "the file was removed: see {where}, or update qsep",
     429: "too many requests: wait a few minutes, then repeat this command",
 }
 UNWRITABLE = (errno.ENOSPC, errno.EACCES, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))
-SERVER_FAULT = "the server is in trouble: repeat this command later"
+SERVER_FAULT = "the server has a problem: repeat this command later"
 
 
 class DownloadError(ValueError):
-    """What could not be fetched, why, and what to do about it, in one line."""
+    """A file that could not be downloaded, why, and what to do, in one line."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """What a server says of a file. etag: on the hub, of large files, their SHA-256. size: bytes or None."""
+    """A file on a server. etag: of large files on the hub their SHA-256. size: in bytes, or None if
+    unknown."""
 
     url: str
     headers: dict[str, str]
@@ -39,59 +39,59 @@ class Remote:
 
 
 def probe(url: str, name: str, where: str) -> Remote:
-    """Ask for the file's facts alone; raises DownloadError."""
+    """The server's description of a file, without its content. DownloadError."""
     from huggingface_hub import get_hf_file_metadata
     from huggingface_hub.utils import build_hf_headers
 
-    own = is_hub(url)
+    on_hub = is_hub(url)
     try:
-        facts = get_hf_file_metadata(url, token=None if own else False)
-    except Exception as error:  # whatever the library under the hub's library raises
-        if status_of(error) in (405, 501):  # a server that answers GET alone
+        facts = get_hf_file_metadata(url, token=None if on_hub else False)
+    except Exception as error:  # of huggingface_hub or the HTTP library below it
+        if status_of(error) in (405, 501):  # a server without HEAD requests
             return Remote(url, {}, "", None)
         raise explained(error, name, where) from error
-    headers = dict(build_hf_headers()) if own else {}
+    headers = dict(build_hf_headers()) if on_hub else {}
     return Remote(url, headers, (facts.etag or "").strip('"'), facts.size)
 
 
 def is_hub(url: str) -> bool:
-    """Whether the address is the hub's, which alone is to see the user's token."""
+    """Whether an address is the hub's: only the hub may see the user's token."""
     from huggingface_hub import constants
 
     return url.startswith(f"{constants.ENDPOINT}/")
 
 
 def transfer(remote: Remote, part: Path, name: str, where: str) -> None:
-    """Bring the file to `part`, appending to what an earlier attempt left there.
+    """Downloads a file to `part`, appending to what an earlier attempt left there. DownloadError.
 
-    Dropped connections are taken up again a few times; what has come stays in `part` whatever happens.
-    The hub's own download starts anew after its process has ended, which with gigabytes nobody wants.
+    Interrupted connections are resumed a few times, and `part` is kept in any case. hf_hub_download
+    would start again from zero in a new process, which is a waste with files of gigabytes.
     """
     from huggingface_hub.file_download import http_get
 
-    have = part.stat().st_size if part.exists() else 0
-    if remote.size is not None and have > remote.size:
+    num_present = part.stat().st_size if part.exists() else 0
+    if remote.size is not None and num_present > remote.size:
         part.unlink()
-        have = 0
-    check_space((remote.size or 0) - have, part.parent, name)
+        num_present = 0
+    check_space((remote.size or 0) - num_present, part.parent, name)
     try:
         with quiet(), part.open("ab") as file:
             http_get(
                 remote.url,
                 file,
-                resume_size=have,
+                resume_size=num_present,
                 headers=remote.headers,
                 expected_size=remote.size,
                 displayed_filename=name,
                 tqdm_class=progress_bar_class(),
             )
-    except Exception as error:  # the same
+    except Exception as error:  # of huggingface_hub or the HTTP library below it
         raise explained(error, name, where, part) from error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the hub's library's own words on attempts that it repeats."""
+    """Silences huggingface_hub's messages about attempts that it repeats."""
     from huggingface_hub.utils import logging
 
     before = logging.get_verbosity()
@@ -103,6 +103,7 @@ def quiet() -> Iterator[None]:
 
 
 def check_space(num_bytes: int, folder: Path, name: str) -> None:
+    """DownloadError unless the folder's disk has this much free space."""
     free = shutil.disk_usage(folder).free
     if num_bytes > free:
         raise DownloadError(
@@ -112,18 +113,18 @@ def check_space(num_bytes: int, folder: Path, name: str) -> None:
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status that an exception of the hub's library stands for."""
+    """HTTP status of an exception of huggingface_hub, or None."""
     code = getattr(getattr(error, "response", None), "status_code", None)
     return code if isinstance(code, int) else None
 
 
 def is_connection_fault(error: BaseException) -> bool:
-    """Whether no answer came at all."""
+    """Whether the server did not answer at all."""
     return status_of(error) is None
 
 
 def explained(error: Exception, name: str, where: str, part: Path | None = None) -> DownloadError:
-    """One line of what went wrong with a download, and the remedy."""
+    """A failed download as one line with its remedy."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     if isinstance(error, DownloadError):
@@ -140,19 +141,20 @@ def explained(error: Exception, name: str, where: str, part: Path | None = None)
     kept = f" ({part.stat().st_size / 1e6:.1f} MB are kept)" if part and part.exists() else ""
     return DownloadError(
         f"{name}: cannot be fetched from {where} ({reason}); check the network, then repeat this "
-        f"command: it goes on where it stopped{kept}"
+        f"command: it resumes where it stopped{kept}"
     )
 
 
 def offline(name: str) -> DownloadError:
+    """The error for a file that is not here while downloads are forbidden."""
     return DownloadError(
-        f"{name}: not here, and HF_HUB_OFFLINE forbids to fetch it: unset it, or copy the cache "
+        f"{name}: not here, and HF_HUB_OFFLINE forbids downloads: unset it, or copy the cache "
         "from a machine that has the file"
     )
 
 
 def progress_bar_class() -> Any:
-    """A bar on standard error where that is a terminal, whatever hides those of other libraries."""
+    """tqdm, shown on standard error if that is a terminal, even if other progress bars are disabled."""
     from tqdm import tqdm
 
     class Bar(tqdm):

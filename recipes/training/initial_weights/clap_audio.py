@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from qsep.queries.files.weights import check_weights, read_state_dict
 from qsep.separation.networks.clapsep.htsat import HTSAT, HTSATConfig
-from qsep.separation.published.converters.clapsep import ears
+from qsep.separation.published.converters.clapsep import audio_encoder_weights
 from qsep.separation.storage.temporary import write_atomically
 
 
@@ -28,7 +28,7 @@ def write_audio_encoder(checkpoint: Path, folder: Path, config: HTSATConfig | No
     fresh = {
         f"encoder.{key}": value for key, value in network.state_dict().items() if "lora" in key
     }
-    weights = fresh | ears(read_state_dict(checkpoint), checkpoint)
+    weights = fresh | audio_encoder_weights(read_state_dict(checkpoint), checkpoint)
     encoder = {key.removeprefix("encoder."): value for key, value in weights.items()}
     check_weights(network, encoder, str(checkpoint))
     folder.mkdir(parents=True, exist_ok=True)

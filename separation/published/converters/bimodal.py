@@ -1,7 +1,8 @@
 """Checkpoints of bi-modal weakly supervised separation (Mahmud et al. 2024): model_weights.pth.tar.
 
-One file holds the U-Net, the projection of queries, and under `module.net_clap.model.` the frozen CLAP that
-they are made by. What is not among the weights is as its authors' training scripts have it.
+One file contains the U-Net, the projection of queries and, under `module.net_clap.model.`, the frozen
+CLAP that encodes them. Settings that do not follow from the weights are those of the authors' training
+scripts.
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ ATTENTION = {
 
 
 def recognises(weights: Mapping[str, Tensor]) -> bool:
+    """Whether these weights are of this system."""
     return f"{PREFIX}{BLOCK}.downconv.weight" in weights
 
 
 def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
-    """Raises ValueError with one line for whatever does not fit; nothing is dropped unawares."""
+    """Separator, encoder and weights of a released checkpoint. ValueError with one line if anything
+    does not fit; no weights are dropped silently."""
     theirs = {key.removeprefix(PREFIX): value for key, value in weights.items()}
     settings = settings_of(theirs, path)
     num_levels = len(settings["channels"])
@@ -64,7 +67,7 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
 
 
 def settings_of(theirs: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
-    """The separator's settings, from the shapes of its weights."""
+    """The separator's settings, from the shapes of its weights. ValueError for missing weights."""
 
     def shape(key: str) -> tuple[int, ...]:
         if key not in theirs:
@@ -100,11 +103,13 @@ def settings_of(theirs: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
 
 
 def block_of(level: int) -> str:
+    """Prefix of a level's weights; level 0 is the outermost."""
     return BLOCK + ".submodule" * level
 
 
 def query_encoder(token_dim: int, holds_clap: bool, path: Path) -> dict[str, Any]:
-    """Settings of the encoder in this very file, else of its own release beside it."""
+    """Settings of the encoder in this file, or in its own release beside it. ValueError if there is
+    neither."""
     settings: dict[str, Any] = {"token_dim": token_dim}
     if (path.parent / TOKENIZER).is_dir():  # else from the hub or its cache
         settings["tokenizer"] = str(path.parent / TOKENIZER)
@@ -112,11 +117,12 @@ def query_encoder(token_dim: int, holds_clap: bool, path: Path) -> dict[str, Any
         return settings | {"checkpoint": str(path)}
     if (path.parent / RELEASED_CLAP).is_file():
         return settings | {"checkpoint": str(path.parent / RELEASED_CLAP)}
-    raise ValueError(f"{path}: lacks the encoder of its queries; put {RELEASED_CLAP} beside it")
+    raise ValueError(f"{path}: has no query encoder; put {RELEASED_CLAP} beside it")
 
 
 def published_modules(num_levels: int, num_attentive: int) -> dict[str, str | None]:
-    """Their modules (without "module.") and ours; None for those computed here or never used."""
+    """Released names of modules (without "module.") and their names here; None for modules that are
+    computed here or unused."""
     modules: dict[str, str | None] = {
         "stft.conv_real": None,
         "stft.conv_imag": None,

@@ -1,8 +1,9 @@
-"""Checkpoints of CLAPSep (Ma et al. 2024): best_model.ckpt, Lightning's or weights alone.
+"""Checkpoints of CLAPSep (Ma et al. 2024): best_model.ckpt, as saved by Lightning or weights alone.
 
-The decoder lies under `decoder_model.`, the tuned copy of CLAP's audio network under `audio_branch.`: all of
-it, or what was tuned, where the rest is that of the frozen CLAP: under `clap_model.model.` in the same file,
-or in LAION's own beside it. What is not among the weights is as published.
+The decoder is under `decoder_model.`, the tuned copy of CLAP's audio encoder under `audio_branch.`,
+either complete or only what was tuned. In that case the rest is that of the frozen CLAP, under
+`clap_model.model.` in the same file or in LAION's release beside it. Settings that do not follow from
+the weights are the published ones.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from qsep.queries.files.weights import read_state_dict
 from .converted import Converted
 from .fourier import check_fourier
 
-# Files of what was tuned hold some biases of the frozen CLAP too: its text network says that all is there.
+# Files with tuned weights only contain some biases of the frozen CLAP too, but none of its text network.
 WHOLE_CLAP = "clap_model.model.text_branch."
-CLAP, EARS, DECODER = "clap_model.model.", "audio_branch.", "decoder_model."
+CLAP, AUDIO, DECODER = "clap_model.model.", "audio_branch.", "decoder_model."
 RELEASED_CLAP = "music_audioset_epoch_15_esc_90.14.pt"
 LAION = "module."  # prefix there
 TOKENIZER = "roberta-base"
@@ -37,7 +38,7 @@ SKIP = (
     (r"^feature_proj\.(\w+)$", r"features.\1"),
     (r"^norm\.(\w+)$", r"norm.\1"),
 )
-# Their names, ours, and what renames the rest of the name, if any.
+# Released prefix, prefix here, and renaming of the rest of the name, if any.
 NAMES: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
     (r"^audio_branch\.bn0\.", "encoder.norm.", ()),
     (r"^audio_branch\.patch_embed\.proj\.", "encoder.patches.", ()),
@@ -56,7 +57,7 @@ NAMES: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
     (r"^decoder_model\.mask_net\.2\.layers\.", "decoder.mask.transformer.layers.", ()),
     (r"^decoder_model\.mask_net\.3\.", "decoder.mask.last.", ()),
 )
-UNUSED = (  # computed here, or no part of separation
+UNUSED = (  # computed here, or not needed for separation
     r"^i?stft\.",
     r"^audio_branch\.(spectrogram_extractor|logmel_extractor|tscam_conv|head|norm)\.",
     r"\.(relative_position_index|attn_mask)$",
@@ -64,15 +65,19 @@ UNUSED = (  # computed here, or no part of separation
 
 
 def recognises(weights: Mapping[str, Tensor]) -> bool:
+    """Whether these weights are of this system."""
     return f"{DECODER}film.skip_conv.gamma.weight" in weights
 
 
 def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
-    """Raises ValueError with one line for whatever does not fit; nothing is dropped unawares."""
-    own = {key: value for key, value in weights.items() if not key.startswith(CLAP)}
-    check_fourier(own.get("stft.conv_real.weight"), 1024, path)
-    encoder, frozen = query_encoder(weights, path, needs_ears=f"{EARS}bn0.weight" not in own)
-    theirs = frozen | own
+    """Separator, encoder and weights of a released checkpoint. ValueError with one line if anything
+    does not fit; no weights are dropped silently."""
+    of_separator = {key: value for key, value in weights.items() if not key.startswith(CLAP)}
+    check_fourier(of_separator.get("stft.conv_real.weight"), 1024, path)
+    encoder, frozen = query_encoder(
+        weights, path, needs_audio=f"{AUDIO}bn0.weight" not in of_separator
+    )
+    theirs = frozen | of_separator
     ours = {}
     for key, value in theirs.items():
         if not any(re.search(pattern, key) for pattern in UNUSED):
@@ -86,6 +91,7 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
 
 
 def renamed(key: str, path: Path) -> str:
+    """The name here of a released weight. ValueError if it is not part of CLAPSep."""
     for start, ours, rest in NAMES:
         if match := re.match(start, key):
             name = key[match.end() :]
@@ -100,9 +106,10 @@ def renamed(key: str, path: Path) -> str:
     )
 
 
-def ears(clap: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The audio network of LAION's CLAP under our names ("encoder.…"), which CLAPSep's own begins as."""
-    start = LAION + EARS
+def audio_encoder_weights(clap: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The audio encoder of LAION's CLAP by the names here ("encoder.…"), with which CLAPSep's training
+    starts. ValueError if the file has none."""
+    start = LAION + AUDIO
     theirs = {
         key.removeprefix(LAION): value for key, value in clap.items() if key.startswith(start)
     }
@@ -116,21 +123,21 @@ def ears(clap: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 
 def settings_of(theirs: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The separator's settings, from the shapes of its weights. KeyError for what is missing."""
-    stages = count(theirs, rf"{EARS}layers\.(\d+)\.")
+    """The separator's settings, from the shapes of its weights. KeyError for missing weights."""
+    stages = count(theirs, rf"{AUDIO}layers\.(\d+)\.")
     tables = [
-        theirs[f"{EARS}layers.{stage}.blocks.0.attn.relative_position_bias_table"]
+        theirs[f"{AUDIO}layers.{stage}.blocks.0.attn.relative_position_bias_table"]
         for stage in range(stages)
     ]
     encoder = {
-        "num_mels": len(theirs[f"{EARS}bn0.weight"]),
-        "width": len(theirs[f"{EARS}patch_embed.proj.weight"]),
+        "num_mels": len(theirs[f"{AUDIO}bn0.weight"]),
+        "width": len(theirs[f"{AUDIO}patch_embed.proj.weight"]),
         "depths": [
-            count(theirs, rf"{EARS}layers\.{stage}\.blocks\.(\d+)\.") for stage in range(stages)
+            count(theirs, rf"{AUDIO}layers\.{stage}\.blocks\.(\d+)\.") for stage in range(stages)
         ],
         "num_heads": [table.shape[1] for table in tables],
         "window": (round(len(tables[0]) ** 0.5) + 1) // 2,
-        "rank": len(theirs[f"{EARS}layers.0.blocks.0.attn.qkv.lora_A"]),
+        "rank": len(theirs[f"{AUDIO}layers.0.blocks.0.attn.qkv.lora_A"]),
     }
     return {
         "query_dim": theirs[f"{DECODER}film.skip_conv.gamma.weight"].shape[1] // 2,
@@ -141,30 +148,32 @@ def settings_of(theirs: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def count(weights: Mapping[str, Tensor], pattern: str) -> int:
-    """How many numbers the names have in a place."""
+    """Number of different values of the pattern's first group among the names."""
     return len({match[1] for key in weights if (match := re.match(pattern, key))})
 
 
 def query_encoder(
-    weights: Mapping[str, Tensor], path: Path, needs_ears: bool
+    weights: Mapping[str, Tensor], path: Path, needs_audio: bool
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Settings of the frozen CLAP, in this very file or in its own release beside it; and, where they are
-    needed, its audio network's weights."""
+    """Settings of the frozen CLAP, in this file or in its own release beside it, and its audio
+    encoder's weights if they are needed. ValueError if there is neither."""
     settings: dict[str, Any] = {}
     if (path.parent / TOKENIZER).is_dir():  # else from the hub or its cache
         settings["tokenizer"] = str(path.parent / TOKENIZER)
     beside = path.parent / RELEASED_CLAP
     if any(key.startswith(WHOLE_CLAP) for key in weights):
-        source, prefix, held = path, CLAP, weights
+        source, prefix, clap_weights = path, CLAP, weights
     elif beside.is_file():
         source, prefix = beside, LAION
-        held = read_state_dict(beside) if needs_ears else {}
+        clap_weights = read_state_dict(beside) if needs_audio else {}
     else:
-        raise ValueError(f"{path}: lacks the encoder of its queries; put {RELEASED_CLAP} beside it")
-    ears = {}
-    if needs_ears:
-        start = prefix + EARS
-        ears = {
-            key.removeprefix(prefix): value for key, value in held.items() if key.startswith(start)
+        raise ValueError(f"{path}: has no query encoder; put {RELEASED_CLAP} beside it")
+    audio_weights = {}
+    if needs_audio:
+        start = prefix + AUDIO
+        audio_weights = {
+            key.removeprefix(prefix): value
+            for key, value in clap_weights.items()
+            if key.startswith(start)
         }
-    return settings | {"checkpoint": str(source)}, ears
+    return settings | {"checkpoint": str(source)}, audio_weights

@@ -1,7 +1,7 @@
-"""Checkpoints of the CLIPSep authors' code: best_model.pt, and train-args.json that says what it is.
+"""Checkpoints of CLIPSep's code: best_model.pt, and train-args.json that describes it.
 
-Their classes became settings here: clip with --fusion late, early or middle, label_only -> clipsep;
-clipsepnit (once clippit4) -> clipsep_nit; pit -> pitsep.
+The authors' classes are settings here: clip with --fusion late, early or middle, and label_only are
+`clipsep`; clipsepnit (formerly clippit4) is `clipsep_nit`; pit is `pitsep`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ REASONS = {
 
 
 def recognises(weights: Mapping[str, Tensor]) -> bool:
+    """Whether these weights are of this system."""
     return any(key.startswith(f"{PREFIX}sound_net.") for key in weights)
 
 
 def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
-    """Raises ValueError with one line for whatever does not fit; nothing is dropped unawares."""
+    """Separator, encoder and weights of a released checkpoint. ValueError with one line if anything
+    does not fit; no weights are dropped silently."""
     args_path = find_args(path)
     args = read_args(args_path)
     model, fusion = args["image_model"], args.get("fusion", "late")
@@ -47,7 +49,7 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
         if not key.startswith(PREFIX) or module not in modules:
             raise ValueError(
                 f"{path}: weights {key} are not part of {model} with {fusion} fusion as {args_path} "
-                "has it; put the train-args.json of this very run beside it"
+                "describes it; put the train-args.json of the same run beside it"
             )
         if target := modules[module]:
             ours[f"{target}.{name}"] = value
@@ -63,7 +65,8 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
 
 
 def find_args(path: Path) -> Path:
-    """train-args.json lies beside the checkpoint or, as released, in the folder above."""
+    """train-args.json, beside the checkpoint or, as released, in the folder above. ValueError if there
+    is none."""
     for folder in (path.parent, path.absolute().parent.parent):
         if (folder / "train-args.json").is_file():
             return folder / "train-args.json"
@@ -73,6 +76,8 @@ def find_args(path: Path) -> Path:
 
 
 def read_args(path: Path) -> dict[str, Any]:
+    """The training arguments. ValueError if they cannot be read or describe a network that cannot be
+    converted."""
     try:
         args = json.loads(path.read_text("utf-8"))
         model = args["image_model"]
@@ -92,7 +97,7 @@ def read_args(path: Path) -> dict[str, Any]:
 
 
 def settings_of(kind: str, args: dict[str, Any], encoder: dict[str, Any]) -> dict[str, Any]:
-    """The separator's settings, from those arguments that the file holds."""
+    """The separator's settings from the arguments; defaults for those that the file leaves out."""
     names = {"audio_rate": "sample_rate", "n_fft": "window_samples", "hop_len": "hop_samples"}
     spectrogram = {ours: args[theirs] for theirs, ours in names.items() if theirs in args}
     if "audio_len" in args:
@@ -116,9 +121,10 @@ def settings_of(kind: str, args: dict[str, Any], encoder: dict[str, Any]) -> dic
 
 
 def query_encoder(model: str, args: dict[str, Any], path: Path) -> tuple[str, dict[str, Any]]:
-    """Kind and settings; CLIP is ViT-B/32 by OpenAI, its embeddings not normalised."""
+    """Kind and settings of the encoder; CLIP is OpenAI's ViT-B/32, without normalisation. ValueError if
+    the label map is missing or wrong."""
     if model == "pit":
-        return "minilm", {}  # its answers are not read
+        return "minilm", {}  # PIT ignores its queries
     if model != "label_only":
         return "clip", {}
     name = Path(str(args.get("label_map_filename"))).name
@@ -135,7 +141,8 @@ def query_encoder(model: str, args: dict[str, Any], path: Path) -> tuple[str, di
 
 
 def published_modules(kind: str, fusion: str, num_levels: int) -> dict[str, str | None]:
-    """Their modules (without "module.") and ours; None for those that they never use."""
+    """Released names of modules (without "module.") and their names here; None for modules that are
+    never used."""
     net = "network." if kind == "clipsep" else ""
     modules: dict[str, str | None] = {"sound_net.bn0": f"{net}unet.norm"}
     block = "sound_net.unet_block"
@@ -150,17 +157,17 @@ def published_modules(kind: str, fusion: str, num_levels: int) -> dict[str, str 
                 modules[f"{block}.upnorm"] = f"{up}.2"
             block += ".submodule"
             continue
-        # Their places in a sequence with the block inside: down, norm, block, up, norm.
-        places: tuple[int | None, ...] = (1, 2, 3, 6, 7)
+        # Positions in the nn.Sequential of down, norm, inner block, up, norm.
+        positions: tuple[int | None, ...] = (1, 2, 3, 6, 7)
         if outermost:
-            places = (0, None, 1, 4, None)
+            positions = (0, None, 1, 4, None)
         elif innermost:
-            places = (1, None, None, 4, 5)
+            positions = (1, None, None, 4, 5)
         targets = (f"{down}.0", f"{down}.1", None, f"{up}.1", f"{up}.2")
-        for place, target in zip(places, targets, strict=True):
-            if place is not None and target is not None:
-                modules[f"{block}.model.{place}"] = target
-        block += f".model.{places[2]}"
+        for position, target in zip(positions, targets, strict=True):
+            if position is not None and target is not None:
+                modules[f"{block}.model.{position}"] = target
+        block += f".model.{positions[2]}"
     if kind == "pitsep":
         return modules | {"synth_net": "masks"}
     modules["frame_net.fc" if fusion == "early" else "frame_net"] = f"{net}project"

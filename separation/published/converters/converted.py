@@ -1,4 +1,4 @@
-"""What a converter makes of a released checkpoint."""
+"""The result of a converter."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ...components import merged
 
 @dataclass(frozen=True)
 class Converted:
-    """kind and settings of the separator and of the encoder of its queries; weights under our keys;
-    provenance: the recipe, seed and step of the training run, None where the release is silent."""
+    """kind and settings of the separator and of its query encoder; weights by the names used here;
+    provenance: recipe, seed and step of the training run, None where the release does not say."""
 
     kind: str
     settings: dict[str, Any]
@@ -24,7 +24,7 @@ class Converted:
     provenance: dict[str, Any]
 
     def changed(self, changes: Mapping[str, dict[str, Any]]) -> Converted:
-        """With other settings than the converter gives, of "separator" and "encoder"."""
+        """With changed settings of "separator" and "encoder"."""
         return replace(
             self,
             settings=merged(self.settings, changes.get("separator", {})),

@@ -1,8 +1,9 @@
-"""The checkpoint of FlowSep's authors: one Lightning file with everything, named as latent diffusion has it.
+"""The checkpoint of FlowSep's authors: one Lightning file with everything, named as in latent
+diffusion.
 
-Used are the velocity network's averaged weights where they are there, the autoencoder, the vocoder and
-the scale of latents. The text encoder in the file is FLAN-T5 as everybody has it, frozen in training; it
-is asked once, for the states of an empty text, which guidance needs. The rest served training alone.
+Used are the velocity network's averaged weights if there are any, the autoencoder, the vocoder and the
+scale of latents. The text encoder in the file is FLAN-T5, which was frozen in training; it is run once
+for the states of an empty text, which guidance needs. The rest was needed in training only.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ TRAINING_ONLY = re.compile(
     r"model_ema\.(decay|num_updates)|first_stage_model\.loss\..*"
 )
 AUTOENCODER_FILE = "vae.ckpt"  # keys without FIRST_STAGE
-HUB_NAMES = {1024: "google/flan-t5-large"}  # by the width of its states
+HUB_NAMES = {1024: "google/flan-t5-large"}  # by width of the token states
 END, PADDING = 1, 0  # of T5's tokens
 
-# Ours and theirs inside a block; what is not listed has the same name.
+# Names here and released names inside a block; others are the same.
 RESIDUAL = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
@@ -64,13 +65,16 @@ ATTENTION = {"norm": "norm", "query": "q", "key": "k", "value": "v", "out": "pro
 
 
 def recognises(weights: Mapping[str, Tensor]) -> bool:
+    """Whether these weights are of this system."""
     return f"{UNET}input_blocks.0.0.weight" in weights
 
 
 def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
-    """Raises ValueError with one line for whatever does not fit; nothing is dropped unawares.
+    """Separator, encoder and weights of a released checkpoint. ValueError with one line if anything
+    does not fit; no weights are dropped silently.
 
-    A file without an autoencoder takes that of vae.ckpt beside it; without a text encoder, T5 is asked.
+    An autoencoder missing in the file is read from vae.ckpt beside it; for a missing text encoder the
+    hub's T5 is used.
     """
     weights = with_autoencoder(weights, path)
     try:
@@ -102,7 +106,7 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
     if config.query_dim not in HUB_NAMES:
         expected_dims = " or ".join(map(str, HUB_NAMES))
         raise ValueError(
-            f"{path}: reads text by states {config.query_dim} wide; expected {expected_dims}"
+            f"{path}: takes token states of width {config.query_dim}; expected {expected_dims}"
         )
     encoder: dict[str, Any] = {
         "model": HUB_NAMES[config.query_dim],
@@ -116,6 +120,7 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
 
 
 def with_autoencoder(weights: Mapping[str, Tensor], path: Path) -> Mapping[str, Tensor]:
+    """The weights with the autoencoder of vae.ckpt beside the file, if they have none."""
     beside = path.parent / AUTOENCODER_FILE
     if any(key.startswith(FIRST_STAGE) for key in weights) or not beside.is_file():
         return weights
@@ -126,9 +131,9 @@ def with_autoencoder(weights: Mapping[str, Tensor], path: Path) -> Mapping[str, 
 
 
 def settings_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The separator's settings, from the shapes of its weights; KeyError for one that is missing.
+    """The separator's settings, from the shapes of its weights. KeyError for missing weights.
 
-    What shapes do not tell (rates, dilations, widths of heads and groups) is as published.
+    What does not follow from shapes (rates, dilations, widths of heads and groups) is as published.
     """
     channels = [weights[f"{UNET}input_blocks.0.0.weight"].shape[0]]
     attends, sites = [], 0
@@ -175,17 +180,17 @@ def settings_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def consecutive(weights: Mapping[str, Tensor], pattern: str) -> list[Tensor]:
-    """The weights that the pattern names with 0, 1, … in it; at least one."""
-    found = [weights[pattern.format(0)]]
+    """Weights whose names fit the pattern with 0, 1, …; at least one. KeyError if there is none."""
+    matching = [weights[pattern.format(0)]]
     for number in count(1):
         if pattern.format(number) not in weights:
             break
-        found.append(weights[pattern.format(number)])
-    return found
+        matching.append(weights[pattern.format(number)])
+    return matching
 
 
 def published_name(key: str, config: Config) -> str:
-    """Their name of one of our weights."""
+    """The released name of a weight here."""
     module, _, kind = key.rpartition(".")
     if module.startswith("unet."):
         return f"{UNET}{unet_module(module.split('.')[1:], config.unet)}.{kind}"
@@ -198,6 +203,7 @@ def published_name(key: str, config: Config) -> str:
 
 
 def unet_module(parts: list[str], config: UNetConfig) -> str:
+    """The released name of a module of the velocity network, given as the parts of its name here."""
     first = parts[0]
     plain = {
         "conv_in": "input_blocks.0.0",
@@ -224,11 +230,13 @@ def unet_module(parts: list[str], config: UNetConfig) -> str:
 
 
 def in_site(parts: list[str]) -> str:
-    place = list(SITE).index(parts[0])
-    return f"{place}.{SITE[parts[0]]['.'.join(parts[1:])]}"
+    """The same for a module inside a site."""
+    position = list(SITE).index(parts[0])
+    return f"{position}.{SITE[parts[0]]['.'.join(parts[1:])]}"
 
 
 def vae_module(parts: list[str], depth: int) -> str:
+    """The released name of a module of the autoencoder with `depth` levels."""
     if parts[0] in ("to_moments", "from_latent"):
         return {"to_moments": "quant_conv", "from_latent": "post_quant_conv"}[parts[0]]
     side, part, *rest = parts
@@ -240,7 +248,7 @@ def vae_module(parts: list[str], depth: int) -> str:
     if part not in ("levels", "downs", "ups"):
         return f"{side}.{part}"
     level, stage = int(rest[0]), "down"
-    if side == "decoder":  # whose first level is their last
+    if side == "decoder":  # its levels are numbered the other way round
         level, stage = depth - 1 - level, "up"
     if part != "levels":
         return f"{side}.{stage}.{level}.{stage}sample.conv"
@@ -249,6 +257,7 @@ def vae_module(parts: list[str], depth: int) -> str:
 
 
 def vocoder_module(parts: list[str], num_blocks: int) -> str:
+    """The released name of a module of the vocoder with num_blocks residual blocks a stage."""
     plain = {"conv_in": "conv_pre", "conv_out": "conv_post", "activation": "activation_post.act"}
     if parts[0] in plain:
         return plain[parts[0]]
@@ -261,14 +270,15 @@ def vocoder_module(parts: list[str], num_blocks: int) -> str:
     return f"{start}activations.{2 * dilation + place // 2}.act"
 
 
-def check_filter(found: Tensor, key: str, path: Path) -> None:
-    if not torch.allclose(found.flatten().float(), half_band(), atol=1e-4):
-        raise ValueError(f"{path}: {key} is not the filter that BigVGAN's activations have")
+def check_filter(stored: Tensor, key: str, path: Path) -> None:
+    """ValueError unless the stored filter is that of BigVGAN's activations."""
+    if not torch.allclose(stored.flatten().float(), half_band(), atol=1e-4):
+        raise ValueError(f"{path}: {key} is not the filter of BigVGAN's activations")
 
 
 def without_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of the vocoder's own file (`generator` of g_01000000): weight = g v / |v|, one norm for each entry
-    of the first axis."""
+    """Plain weights of the vocoder's own file (`generator` of g_01000000): weight = g v / |v|, with a
+    norm for each entry of the first axis."""
     plain = {}
     for key, value in weights.items():
         if key.endswith(".weight_g"):
@@ -281,8 +291,8 @@ def without_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def empty_text(weights: Mapping[str, Tensor], num_tokens: int) -> Tensor:
-    """(num_tokens, d): the states of an empty text with all its padding, by the T5 in the file; KeyError
-    for weights of it that are missing."""
+    """States (num_tokens, d) of an empty text with padding, by the T5 in the file. KeyError for missing
+    weights."""
     from transformers import T5Config as NetworkConfig
     from transformers import T5EncoderModel
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def check_fourier(stored: Tensor | None, window_samples: int, path: Path) -> None:
-    """stored: the real part of the forward transform, (f, 1, window_samples), as torchlibrosa keeps it; None
-    where an export left it out. ValueError unless it is that of a Hann window.
+    """ValueError unless the stored transform is that of a Hann window of window_samples.
 
-    Weights of the imaginary part and of the inverse follow from these.
+    stored: real part of the forward transform, (f, 1, window_samples), as torchlibrosa stores it; None
+    if it was left out. The imaginary part and the inverse follow from it.
     """
     if stored is None:
         return

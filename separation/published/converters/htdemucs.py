@@ -1,8 +1,8 @@
-"""Checkpoints of Hybrid Transformer Demucs' authors (MIT): a class, its arguments, its weights.
+"""Checkpoints of Hybrid Transformer Demucs' authors: a class, its arguments, its weights.
 
-A file is a pickle {"klass", "args", "kwargs", "state"}. Nothing of it is executed: PyTorch's own reader of
-weights alone takes it, with two names allowed besides tensors: the class, for which a placeholder stands
-that can do nothing, and fractions.Fraction, by which the segment's length is written.
+A file is a pickle {"klass", "args", "kwargs", "state"}. No code in it is run: it is read with
+torch.load's weights_only reader, where two names are allowed besides tensors: the class, which becomes
+an inert placeholder, and fractions.Fraction, in which the segment's length is stored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from .converted import Converted
 
 CLASS = "demucs.htdemucs.HTDemucs"
-# Their arguments that change what the network computes, and the only values of them that are read here.
+# Arguments that change what the network computes, with the only values that can be converted.
 EXPECTED: dict[str, Any] = {
     "cac": True,
     "rewrite": True,
@@ -44,7 +44,7 @@ EXPECTED: dict[str, Any] = {
     "channels_time": None,
     "wiener_iters": 0,
 }
-# Theirs and ours, of those that may differ from model to model, with their default.
+# Arguments that differ between models: released name to name here and default.
 SETTINGS: dict[str, tuple[str, Any]] = {
     "channels": ("channels", 48),
     "depth": ("depth", 4),
@@ -63,14 +63,14 @@ SETTINGS: dict[str, tuple[str, Any]] = {
 
 
 class Placeholder:
-    """Stands for their class; it is compared, never called."""
+    """Stands for the released class; it is compared, never instantiated."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         raise pickle.UnpicklingError("a released file holds a class, not an object of it")
 
 
 def read_package(path: Path) -> dict[str, Any] | None:
-    """The file's content if it is one of theirs, else None, also where it cannot be read at all."""
+    """The file's content, or None if it is of another kind or cannot be read."""
     if path.suffix == ".safetensors" or not zipfile.is_zipfile(path):
         return None
     allowed: list[Any] = [(Placeholder, CLASS), (Fraction, "fractions.Fraction")]
@@ -78,23 +78,26 @@ def read_package(path: Path) -> dict[str, Any] | None:
         with torch.serialization.safe_globals(allowed):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError):
-        return None  # `read_state_dict` says what is wrong
+        return None  # `read_state_dict` then reports what is wrong
     if isinstance(content, dict) and content.get("klass") is Placeholder:
         return content
     return None
 
 
 def convert(package: Mapping[str, Any], path: Path) -> Converted:
-    """Raises ValueError with one line for whatever does not fit; nothing is dropped unawares."""
+    """Separator, encoder and weights of a released checkpoint. ValueError with one line if anything
+    does not fit; no weights are dropped silently."""
     arguments, state = package.get("kwargs"), package.get("state")
     if package.get("args") or not isinstance(arguments, dict) or not isinstance(state, dict):
         raise ValueError(f"{path}: expected keyword arguments and a state of HTDemucs")
     if state.get("__quantized"):
-        raise ValueError(f"{path}: its weights are quantised; take the file that is not")
+        raise ValueError(
+            f"{path}: its weights are quantised; use the file with unquantised weights"
+        )
     for name, expected in EXPECTED.items():
-        given = arguments.get(name, expected)
-        if (list(given) if isinstance(given, (list, tuple)) else given) != expected:
-            raise ValueError(f"{path}: {name} is {given!r}; only {expected!r} can be converted")
+        value = arguments.get(name, expected)
+        if (list(value) if isinstance(value, (list, tuple)) else value) != expected:
+            raise ValueError(f"{path}: {name} is {value!r}; only {expected!r} can be converted")
     try:
         settings = settings_of(arguments, state)
     except (KeyError, TypeError, ValueError) as error:
@@ -106,6 +109,7 @@ def convert(package: Mapping[str, Any], path: Path) -> Converted:
 
 
 def settings_of(arguments: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """The separator's settings. KeyError, TypeError or ValueError for wrong arguments."""
     network = {ours: arguments.get(theirs, default) for theirs, (ours, default) in SETTINGS.items()}
     network["decoder_branches"] = any(key.startswith("decoder.0.dconv.") for key in state)
     return {
@@ -118,7 +122,7 @@ def settings_of(arguments: Mapping[str, Any], state: Mapping[str, Any]) -> dict[
 
 
 def as_float(key: str, value: object, path: Path) -> Tensor:
-    """Released weights are in float16 at times."""
+    """A weight in float32; some released weights are float16. ValueError if it is no tensor."""
     if not isinstance(value, Tensor):
         raise ValueError(f"{path}: {key} of the state is no tensor")
     return value.float()

@@ -1,7 +1,8 @@
-"""Checkpoints of AudioSep, USS and the baseline of DCASE 2024 task 9: Lightning's, or weights alone.
+"""Checkpoints of AudioSep, USS and the baseline of DCASE 2024 task 9, as saved by Lightning or weights
+alone.
 
-All three hold the same separator under `ss_model.`; the encoder of their queries, frozen in training,
-lies beside it: AudioSep's CLAP under `query_encoder.model.`, USS's tagger under `query_net.base.`.
+All three have the same separator under `ss_model.`, and their frozen query encoder beside it:
+AudioSep's CLAP under `query_encoder.model.`, USS's tagger under `query_net.base.`.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from .fourier import check_fourier
 
 PREFIX = "ss_model."
 NUM_LEVELS = 6
-FRONT_ENDS = {  # by the number of frequency bins; the hop is not among the weights
+FRONT_ENDS = {  # by number of frequency bins; the hop does not follow from the weights
     1025: {"sample_rate": 32000, "window_samples": 2048, "hop_samples": 320},
     513: {"sample_rate": 16000, "window_samples": 1024, "hop_samples": 160},
 }
-ENCODERS: dict[int, tuple[str, dict[str, Any]]] = {  # by the width of the queries
+ENCODERS: dict[int, tuple[str, dict[str, Any]]] = {  # by width of the queries
     512: ("clap", {}),
     527: ("panns", {"output": "probabilities"}),
     2048: ("panns", {"output": "embedding"}),
 }
-# Where an encoder is sought that the checkpoint itself does not hold.
+# Prefix of the encoder's weights in the checkpoint, and the file beside it that is used without them.
 RELEASED_ENCODERS = {
     "clap": ("query_encoder.model.", "music_speech_audioset_epoch_15_esc_89.98.pt"),
     "panns": ("query_net.base.", "Cnn14_mAP=0.431.pth"),
@@ -38,11 +39,13 @@ TRANSFORMS |= {"base.istft.conv_imag"}
 
 
 def recognises(weights: Mapping[str, Tensor]) -> bool:
+    """Whether these weights are of this system."""
     return f"{PREFIX}base.pre_conv.weight" in weights
 
 
 def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
-    """Raises ValueError with one line for whatever does not fit; nothing is dropped unawares."""
+    """Separator, encoder and weights of a released checkpoint. ValueError with one line if anything
+    does not fit; no weights are dropped silently."""
     modules = published_modules()
     ours = {}
     for key, value in weights.items():
@@ -64,7 +67,8 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
 
 
 def settings_of(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
-    """The separator's settings, from the shapes of its weights."""
+    """The separator's settings, from the shapes of its weights. ValueError for missing weights and
+    unknown sizes."""
     widths = [
         f"base.encoder_block{level}.conv_block1.conv2.weight" for level in range(1, NUM_LEVELS + 1)
     ]
@@ -81,7 +85,7 @@ def settings_of(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
         )
     if query_dim not in ENCODERS:
         expected = "512 (CLAP), 527 or 2048 (PANNs)"
-        raise ValueError(f"{path}: made for queries {query_dim} wide; expected {expected}")
+        raise ValueError(f"{path}: made for queries of width {query_dim}; expected {expected}")
     channels = [shapes[name][0] for name in widths]
     return {"query_dim": query_dim, "channels": channels} | FRONT_ENDS[num_bins]
 
@@ -89,7 +93,8 @@ def settings_of(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
 def query_encoder(
     weights: Mapping[str, Tensor], query_dim: int, path: Path
 ) -> tuple[str, dict[str, Any]]:
-    """Kind and settings of the encoder in this very file, else of its own release beside it."""
+    """Kind and settings of the encoder in this file, or in its own release beside it. ValueError if
+    there is neither."""
     kind, settings = ENCODERS[query_dim]
     prefix, release = RELEASED_ENCODERS[kind]
     if kind == "clap" and (path.parent / TOKENIZER).is_dir():  # else from the hub or its cache
@@ -99,16 +104,17 @@ def query_encoder(
     beside = path.parent / release
     if beside.is_file():
         return kind, {"checkpoint": str(beside), **settings}
-    raise ValueError(f"{path}: lacks the encoder of its queries; put {release} beside it")
+    raise ValueError(f"{path}: has no query encoder; put {release} beside it")
 
 
 def published_modules() -> dict[str, str | None]:
-    """Their modules (without "ss_model.") and ours; None for those computed here or never used."""
+    """Released names of modules (without "ss_model.") and their names here; None for modules that are
+    computed here or unused."""
     modules: dict[str, str | None] = dict.fromkeys([*TRANSFORMS, "base.istft"])
     modules |= {"base.bn0": "norm", "base.pre_conv": "unet.stem", "base.after_conv": "unet.head"}
 
     def norm(theirs: str, number: int, ours: str) -> None:
-        """A batch norm, and the offset that FiLM has for it."""
+        """A batch norm, and its offset from FiLM."""
         modules[f"base.{theirs}.bn{number}"] = f"{ours}.norm"
         modules[f"film.{theirs.replace('.', '->')}->beta{number}"] = f"{ours}.offset"
 
