@@ -28,6 +28,7 @@ from .interface import (
 )
 
 if TYPE_CHECKING:
+    from .networks.cnn14 import Cnn14
     from .reading.reading import Reading
 
 log = logging.getLogger("qsep")
@@ -81,6 +82,7 @@ class CachedEncoder(QueryEncoder):
         self.token_dim, self.unit_norm = encoder.token_dim, encoder.unit_norm
         self.belongs_to_model = encoder.belongs_to_model
         self.remembers = True
+        self.probabilities = encoder.probabilities
         self.modalities = encoder.modalities
         self.fingerprint = encoder.fingerprint
         self.path = path or default_cache_path()
@@ -110,6 +112,11 @@ class CachedEncoder(QueryEncoder):
 
     def read(self, query: TextQuery) -> Reading | None:
         return self.encoder.read(query)
+
+    @property
+    def tagger(self) -> Cnn14 | None:
+        """The encoder's."""
+        return self.encoder.tagger
 
     def carry(self, folder: Path) -> dict[str, Any]:
         return self.encoder.carry(folder)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .media import Media
+    from .networks.cnn14 import Cnn14
     from .reading.reading import Reading
 
 
@@ -322,6 +323,7 @@ class QueryEncoder(Protocol):
     belongs_to_model: whether checkpoints of models trained with it carry it along.
     class_names: what the classes are called whose degrees its embeddings are, "a dog barking"; else empty.
     remembers: whether it keeps what it has encoded, so that a cache around it saves nothing.
+    probabilities: whether its embeddings are an audio tagger's probabilities of AudioSet's classes.
     """
 
     config: Any
@@ -334,6 +336,7 @@ class QueryEncoder(Protocol):
     belongs_to_model: bool = False
     class_names: tuple[str, ...] = ()
     remembers: bool = False
+    probabilities: bool = False
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """pooled: (len(queries), dim), float32, on the CPU. ValueError for kinds it does not read."""
@@ -341,6 +344,11 @@ class QueryEncoder(Protocol):
 
     def read(self, query: TextQuery) -> Reading | None:
         """What the words mean in the encoder's classes; None for encoders without a phrase book."""
+        return None
+
+    @property
+    def tagger(self) -> Cnn14 | None:
+        """The audio tagger whose output the embeddings are; None for other encoders."""
         return None
 
     def carry(self, folder: Path) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class Panns(QueryEncoder):
         beside = self.path.parent / LABELS_FILE
         self.labels_path = Path(config.labels) if config.labels else beside
         self.dim = WIDTHS[config.output]
+        self.probabilities = config.output == "probabilities"
         self.fingerprint = f"panns-{digest(self.path)}-{config.output}"
         if TextQuery in self.modalities and self.labels_path.is_file():
             self.fingerprint += f"-{digest(self.labels_path)}"
@@ -78,6 +79,11 @@ class Panns(QueryEncoder):
     @cached_property
     def network(self) -> Cnn14:
         return load_cnn14(self.path).to(self.device)
+
+    @property
+    def tagger(self) -> Cnn14:
+        """The network, loaded at first use."""
+        return self.network
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

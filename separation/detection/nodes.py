@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qsep.queries.cache import CachedEncoder
-from qsep.queries.encoders.panns import Panns
 from qsep.queries.interface import ClassQuery, Constraints, Query, TextQuery
-from qsep.queries.networks.cnn14 import Cnn14, load_cnn14
+from qsep.queries.networks.cnn14 import load_cnn14
 
 from ..api import Model
 from .activity import Activity
@@ -45,15 +43,8 @@ class NodeSeparator:
         self, model: Model, tagger: Path | None = None, threshold: float | None = None
     ) -> None:
         self.model = model
-        query_tagger = tagger_of(model)
-        self.by_probabilities = (
-            query_tagger is not None and query_tagger.config.output == "probabilities"
-        )
-        self.tagger: Cnn14 | None = None
-        if tagger is not None:
-            self.tagger = load_cnn14(tagger_file(tagger))
-        elif query_tagger is not None:
-            self.tagger = query_tagger.network
+        self.by_probabilities = model.encoder.probabilities
+        self.tagger = load_cnn14(tagger_file(tagger)) if tagger else model.encoder.tagger
         self.threshold = threshold
         if threshold is None:
             self.threshold = OWN_THRESHOLD if self.tagger is None else TAGGED_THRESHOLD
@@ -118,14 +109,6 @@ class NodeSeparator:
             blocks, sample_rate, queries, constraints
         ):
             yield mixture, np.stack([targets[members].sum(axis=0) for members in members_of_group])
-
-
-def tagger_of(model: Model) -> Panns | None:
-    """The tagger whose output is the model's query, if it has one."""
-    encoder = model.encoder
-    if isinstance(encoder, CachedEncoder):
-        encoder = encoder.encoder
-    return encoder if isinstance(encoder, Panns) else None
 
 
 def tagger_file(path: Path) -> Path:
