@@ -12,7 +12,7 @@ from tiny import StubConfig, StubEncoder, noise, tiny_separator, tiny_tagger
 from qsep.queries.audioset import audioset
 from qsep.queries.interface import Constraints, QueryEmbedding, TextQuery
 from qsep.separation.api import CHECKPOINTS_DIR, Model
-from qsep.separation.detection import own_sounds
+from qsep.separation.detection import separated_sounds
 from qsep.separation.detection.activity import Activity
 from qsep.separation.detection.hierarchy import (
     Group,
@@ -23,8 +23,8 @@ from qsep.separation.detection.hierarchy import (
     sounds_of_kinds,
 )
 from qsep.separation.detection.nodes import NodeSeparator, tagger_file
-from qsep.separation.detection.own_sounds import BIAS, LEVEL, Window, detect_own
 from qsep.separation.detection.segmentwise import separate_segments
+from qsep.separation.detection.separated_sounds import BIAS, LEVEL, Window, detect_separated
 from qsep.separation.detection.tagged_sounds import detect_tagged
 
 RATE = 8000
@@ -131,7 +131,7 @@ def test_windows_are_five_seconds_every_half_of_that_and_together_the_recording(
     mono = waveform.mean(dim=0, keepdim=True)
     step = RATE // 2
     blocks = np.array_split(waveform.numpy(), 7, axis=1)
-    found = list(own_sounds.windows(model(), blocks, RATE, step))
+    found = list(separated_sounds.windows(model(), blocks, RATE, step))
     assert [window.start for window in found] == [0, 5, 10, 15]
     for window in found:
         begin = window.start * step
@@ -145,7 +145,7 @@ def test_windows_are_five_seconds_every_half_of_that_and_together_the_recording(
 
 
 def test_a_probability_is_made_of_level_and_share_and_paused_where_the_kind_is_quiet() -> None:
-    listener = own_sounds.Listener(model())
+    listener = separated_sounds.Listener(model())
     mixture = noise(1, 2 * RATE, seed=1)
     estimates = torch.zeros(3, 1, 2 * RATE)
     estimates[0, :, :RATE] = mixture[:, :RATE] * 0.5
@@ -165,7 +165,7 @@ def test_a_probability_is_made_of_level_and_share_and_paused_where_the_kind_is_q
 
 
 def test_kinds_that_claim_the_same_bins_share_them_by_power_and_likelihood() -> None:
-    listener = own_sounds.Listener(model())
+    listener = separated_sounds.Listener(model())
     mixture = noise(1, 2 * RATE, seed=1)
     high = (noise(1, 2 * RATE, seed=2) * torch.arange(2 * RATE).remainder(2)).diff(
         prepend=torch.zeros(1, 1)
@@ -175,7 +175,7 @@ def test_kinds_that_claim_the_same_bins_share_them_by_power_and_likelihood() -> 
     _, share = listener.features(Window(0, mixture + high, estimates))
     likelihoods = []
     for number in range(3):
-        resampled = own_sounds.soxr.resample(estimates[number, 0].numpy(), RATE, 32000)
+        resampled = separated_sounds.soxr.resample(estimates[number, 0].numpy(), RATE, 32000)
         heard = listener.joint.sound(torch.from_numpy(resampled))
         odds = listener.joint.network.scale() * (listener.kinds @ heard)
         likelihoods.append(float(odds.softmax(dim=0)[number]))
@@ -193,10 +193,10 @@ def test_kinds_that_claim_the_same_bins_share_them_by_power_and_likelihood() -> 
 
 @pytest.mark.parametrize("num_samples", [1, 3000, 41000])
 def test_recordings_of_any_length_get_a_timeline_and_silence_nothing(num_samples: int) -> None:
-    found = detect_own(model(), [noise(2, num_samples).numpy()], 11025, 0.5)
+    found = detect_separated(model(), [noise(2, num_samples).numpy()], 11025, 0.5)
     assert found.probabilities.shape == (3, -(-num_samples * 2 // 11025))
     assert found.seconds == pytest.approx(num_samples / 11025, abs=2 / RATE)
-    silence = detect_own(model(), [np.zeros((2, num_samples), np.float32)], 11025, 0.5)
+    silence = detect_separated(model(), [np.zeros((2, num_samples), np.float32)], 11025, 0.5)
     assert not silence.probabilities.any()
 
 

@@ -16,8 +16,8 @@ from ..api import Model
 from .activity import Activity
 from .class_sounds import detect_classes
 from .hierarchy import Group, most_specific, sounds_of_kinds
-from .own_sounds import detect_own
 from .segmentwise import separate_segments
+from .separated_sounds import detect_separated
 from .tagged_sounds import detect_tagged
 
 OWN_THRESHOLD = 0.5  # of probabilities from the separator itself
@@ -72,7 +72,7 @@ class NodeSeparator:
                 sample_rate,
                 self.threshold,
             )
-        return detect_own(self.model, blocks, sample_rate, self.threshold)
+        return detect_separated(self.model, blocks, sample_rate, self.threshold)
 
     def separate(
         self, groups: Sequence[Group], activity: Activity, blocks: Blocks, sample_rate: int

@@ -27,7 +27,7 @@ from qsep.queries.interface import TextQuery
 from qsep.separation.api import Model
 from qsep.separation.api import load as load_model
 from qsep.separation.detection.nodes import OWN_THRESHOLD
-from qsep.separation.detection.own_sounds import Listener, Window, detect_own
+from qsep.separation.detection.separated_sounds import Listener, Window, detect_separated
 
 from ...data.mixtures.augment import AugmentConfig
 from ...data.mixtures.clips import ClipStore
@@ -78,7 +78,7 @@ def main() -> None:
         probabilities, truth = [], []
         for row in rows:
             waveform, labels = render_mixture(row, arguments.data)[0], labels_of(row)
-            activity = detect_own(model, [waveform[None]], SAMPLE_RATE, arguments.threshold)
+            activity = detect_separated(model, [waveform[None]], SAMPLE_RATE, arguments.threshold)
             probabilities.append(activity.probabilities.max(axis=1))
             truth.append([label in labels for label in book.labels])
         hits = count(np.array(probabilities) >= arguments.threshold, np.array(truth))

@@ -56,7 +56,7 @@ class Window:
     estimates: Tensor
 
 
-def detect_own(
+def detect_separated(
     model: Model, blocks: Iterable[NDArray[np.floating]], sample_rate: int, threshold: float
 ) -> Activity:
     """Detects the model's classes in a recording, in constant memory except for the result.
