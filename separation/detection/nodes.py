@@ -20,7 +20,7 @@ from .segmentwise import separate_segments
 from .separated_sounds import detect_separated
 from .tagged_sounds import detect_tagged
 
-OWN_THRESHOLD = 0.5  # of probabilities from the separator itself
+SEPARATOR_THRESHOLD = 0.5  # of probabilities from the separator itself
 TAGGED_THRESHOLD = 0.2  # of a tagger's probabilities, as in USS
 TAGGER_FILES = (
     "Cnn14_mAP=*.pth",
@@ -47,7 +47,7 @@ class NodeSeparator:
         self.tagger = load_cnn14(tagger_file(tagger)) if tagger else model.encoder.tagger
         self.threshold = threshold
         if threshold is None:
-            self.threshold = OWN_THRESHOLD if self.tagger is None else TAGGED_THRESHOLD
+            self.threshold = SEPARATOR_THRESHOLD if self.tagger is None else TAGGED_THRESHOLD
         if not self.by_probabilities and TextQuery not in model.encoder.modalities:
             raise ValueError(
                 f"{model.name} takes neither names of sounds nor probabilities as queries; use another model"

@@ -26,7 +26,7 @@ from qsep.evaluation.protocols.sounds21 import load
 from qsep.queries.interface import TextQuery
 from qsep.separation.api import Model
 from qsep.separation.api import load as load_model
-from qsep.separation.detection.nodes import OWN_THRESHOLD
+from qsep.separation.detection.nodes import SEPARATOR_THRESHOLD
 from qsep.separation.detection.separated_sounds import Listener, Window, detect_separated
 
 from ...data.mixtures.augment import AugmentConfig
@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("manifests", type=Path, nargs="*")
     parser.add_argument("--data", type=Path, required=True, help="folder of sounds21")
-    parser.add_argument("--threshold", type=float, default=OWN_THRESHOLD)
+    parser.add_argument("--threshold", type=float, default=SEPARATOR_THRESHOLD)
     parser.add_argument("--fit", type=int, default=0, metavar="N", help="fit to so many mixtures")
     arguments = parser.parse_args()
     logging.getLogger("qsep").setLevel(logging.ERROR)

@@ -31,7 +31,7 @@ from qsep.separation.detection.class_sounds import (
     step_shares,
     window_probabilities,
 )
-from qsep.separation.detection.nodes import OWN_THRESHOLD
+from qsep.separation.detection.nodes import SEPARATOR_THRESHOLD
 
 from ...data.mixtures.augment import AugmentConfig
 from ...data.mixtures.classes import ClassMixConfig, ClassMixtures, ClassSounds
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("manifests", nargs="*", default=MANIFESTS)
     parser.add_argument("--data", type=Path, required=True, help="folder of sounds150")
     parser.add_argument("-m", "--model", default="sounds150")
-    parser.add_argument("--threshold", type=float, default=OWN_THRESHOLD)
+    parser.add_argument("--threshold", type=float, default=SEPARATOR_THRESHOLD)
     parser.add_argument("--fit", type=int, default=0, metavar="N", help="fit to so many mixtures")
     arguments = parser.parse_args()
     logging.getLogger("qsep").setLevel(logging.ERROR)
