@@ -20,7 +20,7 @@ from qsep.separation.detection.hierarchy import (
     groups_at,
     most_specific,
     sounds_of_audioset,
-    sounds_of_kinds,
+    sounds_of_classes,
 )
 from qsep.separation.detection.nodes import NodeSeparator, tagger_file
 from qsep.separation.detection.segmentwise import separate_segments
@@ -29,7 +29,7 @@ from qsep.separation.detection.tagged_sounds import detect_tagged
 
 RATE = 8000
 KINDS = ("a dog barking", "rain falling", "a violin", "a cello", "gravel")  # the last has no place
-SOUNDS = sounds_of_kinds(KINDS)
+SOUNDS = sounds_of_classes(KINDS)
 NUMBER = {sound.name: number for number, sound in enumerate(sounds_of_audioset())}
 
 
@@ -59,7 +59,7 @@ def test_kinds_belong_to_the_nth_node_above_them() -> None:
 
 def test_the_shipped_models_kinds_all_have_a_place() -> None:
     config = json.loads((CHECKPOINTS_DIR / "sounds21" / "config.json").read_text())
-    sounds = sounds_of_kinds(config["separator"]["config"]["concepts"])
+    sounds = sounds_of_classes(config["separator"]["config"]["concepts"])
     assert all(sound.path for sound in sounds)
     assert len({sound.mid for sound in sounds}) == 21
 
@@ -177,7 +177,7 @@ def test_kinds_that_claim_the_same_bins_share_them_by_power_and_likelihood() -> 
     for number in range(3):
         resampled = separated_sounds.soxr.resample(estimates[number, 0].numpy(), RATE, 32000)
         heard = listener.joint.sound(torch.from_numpy(resampled))
-        odds = listener.joint.network.scale() * (listener.kinds @ heard)
+        odds = listener.joint.network.scale() * (listener.class_embeddings @ heard)
         likelihoods.append(float(odds.softmax(dim=0)[number]))
     frames = np.pad(estimates[:, 0].numpy().astype(float), ((0, 0), (512, 512)))
     starts = range(0, 2 * RATE + 1 + -(2 * RATE) % 512, 512)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from qsep.queries.audioset import audioset, class_nodes
 
-KINDS = Path(__file__).with_name("kinds.toml")
+CLASSES = Path(__file__).with_name("classes.toml")
 Level = int | str  # 1 for AudioSet's roots, 2, 3 … below them, or LEAF
 LEAF = "leaf"
 
@@ -46,16 +46,18 @@ def sounds_of_audioset() -> tuple[Sound, ...]:
     return tuple(Sound(node.name, node.path, node.mid) for node in class_nodes())
 
 
-def sounds_of_kinds(kinds: Sequence[str], names: Sequence[str] | None = None) -> tuple[Sound, ...]:
-    """A model's sound classes, with their node_names in the ontology as far as kinds.toml lists them.
+def sounds_of_classes(
+    classes: Sequence[str], names: Sequence[str] | None = None
+) -> tuple[Sound, ...]:
+    """A model's sound classes, with their node_names in the ontology as far as classes.toml lists them.
 
     names: names of the sounds, by default those of the classes.
     """
-    node_names = tomllib.loads(KINDS.read_text("utf-8"))
-    nodes = {kind: audioset()[node_names[kind]] for kind in kinds if kind in node_names}
+    node_names = tomllib.loads(CLASSES.read_text("utf-8"))
+    nodes = {label: audioset()[node_names[label]] for label in classes if label in node_names}
     return tuple(
-        Sound(name, nodes[kind].path, nodes[kind].mid) if kind in nodes else Sound(name)
-        for kind, name in zip(kinds, names or kinds, strict=True)
+        Sound(name, nodes[label].path, nodes[label].mid) if label in nodes else Sound(name)
+        for label, name in zip(classes, names or classes, strict=True)
     )
 
 

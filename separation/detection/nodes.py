@@ -15,7 +15,7 @@ from qsep.queries.networks.cnn14 import load_cnn14
 from ..api import Model
 from .activity import Activity
 from .class_sounds import detect_classes
-from .hierarchy import Group, most_specific, sounds_of_kinds
+from .hierarchy import Group, most_specific, sounds_of_classes
 from .segmentwise import separate_segments
 from .separated_sounds import detect_separated
 from .tagged_sounds import detect_tagged
@@ -67,7 +67,7 @@ class NodeSeparator:
         if ClassQuery in self.model.encoder.modalities:
             return detect_classes(
                 self.model.separator,
-                sounds_of_kinds(self.model.classes, self.model.class_names),
+                sounds_of_classes(self.model.classes, self.model.class_names),
                 blocks,
                 sample_rate,
                 self.threshold,

@@ -33,7 +33,7 @@ from ..inference.chunks import geometry, separate_chunks
 from ..inference.recording import take
 from ..signal.stft import stft
 from .activity import Activity
-from .hierarchy import sounds_of_kinds
+from .hierarchy import sounds_of_classes
 
 WINDOW_SECONDS = 5.0  # analysed at once; windows overlap by half
 STEP_SECONDS = 0.5  # time resolution of the probabilities
@@ -76,7 +76,9 @@ def detect_separated(
         np.maximum(part, window_result, out=part)
         num_samples = window.start * step + window.mixture.shape[-1]
     seconds = num_samples / model.separator.sample_rate
-    return Activity(sounds_of_kinds(model.classes), probabilities, STEP_SECONDS, seconds, threshold)
+    return Activity(
+        sounds_of_classes(model.classes), probabilities, STEP_SECONDS, seconds, threshold
+    )
 
 
 def windows(
@@ -100,7 +102,7 @@ def windows(
         mixtures.append(resampler.flush())
         yield torch.from_numpy(mixtures[-1]).to(model.device)
 
-    queries = model.embed([TextQuery(kind) for kind in model.classes])
+    queries = model.embed([TextQuery(label) for label in model.classes])
     waiting: list[Tensor] = []  # mixture and estimates in one (1 + k, c, t)
     start = num_new = 0  # num_new: samples that are in no window yet
     for estimates in separate_chunks(separator, at_model_rate(), queries, geometry(separator)):
@@ -137,7 +139,7 @@ class Listener:
             class_means = [
                 embeddings[concepts == number].mean(dim=0) for number in range(len(model.classes))
             ]
-            self.kinds = F.normalize(torch.stack(class_means), dim=-1)  # (k, d)
+            self.class_embeddings = F.normalize(torch.stack(class_means), dim=-1)  # (k, d)
 
     def probabilities(self, window: Window, step: int) -> NDArray[np.float32]:
         """Probability that each class is active in the window's steps, (k, n); 0 where it is much
@@ -165,7 +167,7 @@ class Listener:
         level_db[level_db < FAINT_DB] = -torch.inf
         likelihood = torch.zeros_like(level_db)
         for number in torch.nonzero(level_db > -torch.inf)[:, 0]:
-            similarity = self.kinds @ self.embed(window.estimates[number])
+            similarity = self.class_embeddings @ self.embed(window.estimates[number])
             likelihood[number] = (self.joint.network.scale() * similarity).softmax(dim=0)[number]
         power = stft(window.estimates, BIN_WINDOW, BIN_WINDOW // 2).abs().square().sum(dim=1)
         claim = power * likelihood.sqrt()[:, None, None]
