@@ -49,7 +49,7 @@ def sounds_of_audioset() -> tuple[Sound, ...]:
 def sounds_of_classes(
     classes: Sequence[str], names: Sequence[str] | None = None
 ) -> tuple[Sound, ...]:
-    """A model's sound classes, with their node_names in the ontology as far as classes.toml lists them.
+    """A model's sound classes, with their nodes in the ontology as far as classes.toml lists them.
 
     names: names of the sounds, by default those of the classes.
     """

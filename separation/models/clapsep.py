@@ -138,7 +138,7 @@ class CLAPSep(nn.Module, Separator):
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
     ) -> LossOutput:
-        """Negative SNR, snr_loss and scale-invariant, mean over the queries of each mixture. ValueError if
+        """Negative SNR, plain and scale-invariant, mean over the queries of each mixture. ValueError if
         mixtures are longer than the encoder takes."""
         queried = batch.queried()
         # The loss needs a graph even where nothing is queried.

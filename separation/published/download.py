@@ -71,7 +71,7 @@ def cached_by_hub(file: PublishedFile) -> Path | None:
 
 
 def fetch_from_hub(file: PublishedFile) -> Path:
-    """Downloads a hub file into the hub's cache, in its layout. DownloadError."""
+    """Downloads a hub file into the hub's cache, in its layout. Raises DownloadError."""
     from huggingface_hub import constants, hf_hub_download, hf_hub_url
     from huggingface_hub.file_download import repo_folder_name
 
@@ -115,7 +115,7 @@ def transfer_whole(remote: Remote, target: Path, file: PublishedFile, sha256: st
 
 
 def fetch_from_address(file: PublishedFile) -> Path:
-    """Downloads a Zenodo file or a plain address into qsep's cache, with pooch. DownloadError."""
+    """Downloads a Zenodo file or a plain address into qsep's cache, with pooch. Raises DownloadError."""
     import pooch
     from huggingface_hub import constants
 

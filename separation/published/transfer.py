@@ -39,7 +39,7 @@ class Remote:
 
 
 def probe(url: str, name: str, where: str) -> Remote:
-    """The server's description of a file, without its content. DownloadError."""
+    """The server's description of a file, without its content. Raises DownloadError."""
     from huggingface_hub import get_hf_file_metadata
     from huggingface_hub.utils import build_hf_headers
 
@@ -62,7 +62,7 @@ def is_hub(url: str) -> bool:
 
 
 def transfer(remote: Remote, part: Path, name: str, where: str) -> None:
-    """Downloads a file to `part`, appending to what an earlier attempt left there. DownloadError.
+    """Downloads a file to `part`, appending to what an earlier attempt left there. Raises DownloadError.
 
     Interrupted connections are resumed a few times, and `part` is kept in any case. hf_hub_download
     would start again from zero in a new process, which is a waste with files of gigabytes.
