@@ -83,5 +83,5 @@ def test_hops_of_two_durations_and_segments_that_it_cannot_hear_are_refused() ->
 
 def test_a_mixture_longer_than_it_hears_at_once_is_not_learned_from() -> None:
     separator, (batch, asked) = tiny_separator("clapsep"), mixture_batch(num_samples=4200)
-    with pytest.raises(ValueError, match=r"of 132 frames; expected 128 at most, set mix"):
+    with pytest.raises(ValueError, match=r"of 132 frames; expected at most 128: set mix"):
         separator.loss(batch, asked, rng(0))

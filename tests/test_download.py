@@ -157,7 +157,7 @@ def test_other_content_than_known_is_refused_and_removed(
     wrong = hashlib.sha256(WEIGHTS[::-1]).hexdigest()
     said = refusal(file)
     assert said == (
-        f"{file.name}: SHA-256 is {wrong[:12]}…, expected {SHA256[:12]}…; it was damaged or  "
+        f"{file.name}: SHA-256 is {wrong[:12]}…, expected {SHA256[:12]}…; it was damaged or "
         "replaced: repeat this command"
     )
     assert local_copy(file) is None
@@ -197,7 +197,7 @@ def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(place: str, hub: 
     ("status", "remedy"),
     [
         (401, "run 'hf auth login'"),
-        (403, "ask for access at"),
+        (403, "request it at"),
         (404, "check the name at"),
         (429, "wait a few minutes"),
         (500, "repeat this command later"),

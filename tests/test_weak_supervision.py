@@ -206,7 +206,7 @@ def test_before_the_losses_of_parts_count_nobody_is_asked() -> None:
 
 def test_without_a_judge_it_says_what_is_needed() -> None:
     separator, (batch, asked) = tiny_separator("bimodal"), weak_batch()
-    with pytest.raises(ValueError, match="need a judge; let the recipe's encoder be one of text"):
+    with pytest.raises(ValueError, match="need an encoder of both text and sound"):
         separator.loss(batch, asked, rng(0))
     silent = replace(separator.config, weak=WeakSupervisionConfig(agreement=0.0))
     separator.config = silent
