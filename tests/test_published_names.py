@@ -247,7 +247,7 @@ def test_info_tells_of_a_published_model_without_fetching_it(qsep: Run, hub: Loc
         "licence: Apache-2.0",
         "arXiv 2601.22599",
         "SHA-256: a13fff5fa4ece1a8bc13e42e1c7b8d90e21603075302ca89e4339c9471973300",
-        "needs: roberta-base of the hub",
+        "of roberta-base on the Hugging Face hub",
         "not downloaded: 'qsep models get audiosep-hive' fetches it",
     ):
         assert fact in done.out
