@@ -12,7 +12,6 @@ from parity.filling import glide
 
 from qsep.queries.encoders.joint import JointEncoder
 from qsep.queries.interface import TextQuery
-from qsep.recipes.data.captions.given import phrase_parser
 from qsep.recipes.data.captions.phrases import sound_phrases
 from qsep.recipes.data.captions.scenes import (
     CaptionedScenes,
@@ -21,6 +20,7 @@ from qsep.recipes.data.captions.scenes import (
     divided,
     separable,
 )
+from qsep.recipes.data.captions.stored_phrases import phrase_parser
 from qsep.recipes.data.mixtures.augment import AugmentConfig
 from qsep.recipes.data.mixtures.captioned import CaptionedMixConfig, CaptionedMixtures
 from qsep.recipes.data.mixtures.segments import CaptionedClip

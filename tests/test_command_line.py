@@ -52,8 +52,8 @@ def test_debug_may_stand_anywhere_before_two_dashes(monkeypatch: pytest.MonkeyPa
         (OSError(errno.ENOSPC, "No space left on device", "x"), "x: No space left on device: free"),
         (PermissionError(errno.EACCES, "Permission denied", "x"), "x: Permission denied"),
         (MemoryError(), "out of memory"),
-        (KeyError("size"), "KeyError: 'size' (--debug shows where)"),
-        (ValueError(), "ValueError (--debug shows where)"),
+        (KeyError("size"), "KeyError: 'size' (--debug shows the traceback)"),
+        (ValueError(), "ValueError (--debug shows the traceback)"),
     ],
 )
 def test_any_error_is_one_line(error: Exception, line: str) -> None:

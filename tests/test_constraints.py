@@ -184,7 +184,7 @@ def test_what_is_wanted_and_not_wanted_is_refused(
     record(folder / "a.wav")
     done = qsep("separate", "a.wav", "-q", "rain", "--negative", "rain", "-m", tiny_model)
     assert done.code == 2
-    assert done.error == "'rain' is wanted (-q) and not wanted (--negative): drop one"
+    assert done.error == "'rain' is both a query and a --negative: remove one"
     done = qsep("separate", "a.wav", "-q", "rain", "--negative", " ", "-m", tiny_model)
     assert done.error.startswith("the query is empty")
     assert names(folder) == {"a.wav"}

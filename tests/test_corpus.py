@@ -18,9 +18,15 @@ from qsep.recipes.data.corpus.checking import check_corpus
 from qsep.recipes.data.corpus.counting import count, page_of, text_of
 from qsep.recipes.data.corpus.fingerprints import find_matches, fingerprint
 from qsep.recipes.data.corpus.folder import SplitRule, make_corpus
-from qsep.recipes.data.corpus.hearing import facts_of, hear_all
-from qsep.recipes.data.corpus.intake import Columns, Recording, label_of, read_folder, read_table
+from qsep.recipes.data.corpus.measuring import facts_of, measure_all
 from qsep.recipes.data.corpus.open_sounds import rebuild
+from qsep.recipes.data.corpus.recordings import (
+    Columns,
+    Recording,
+    label_of,
+    read_folder,
+    read_table,
+)
 from qsep.recipes.data.corpus.rendering import render_folders
 from qsep.recipes.data.corpus.shards import read_shards, write_shards
 from qsep.recipes.data.corpus.splits import draw_splits, whole_groups
@@ -245,8 +251,8 @@ def test_counts_are_those_of_the_list(source: Path, tmp_path: Path) -> None:
     (data / "kinds.csv").write_text(
         'kind,plain,families\nmy_dog,my dog,"pets,home"\nkettle,,home\n'
     )
-    heard = hear_all(sorted(data.rglob("*.flac")), 2)
-    counts = count(data, heard)
+    facts = measure_all(sorted(data.rglob("*.flac")), 2)
+    counts = count(data, facts)
     assert {name: amount.clips for name, amount in counts["family"].items()} == {
         "home": 13,
         "pets": 7,
@@ -288,7 +294,7 @@ def test_a_shard_that_was_changed_is_refused(source: Path, tmp_path: Path) -> No
     make_corpus(read_folder(source), tmp_path / "data", HALF, 2)
     (shard, *_) = write_shards(tmp_path / "data", tmp_path / "shards", 10**6)
     (tmp_path / "shards" / shard.file).write_bytes(b"")
-    with pytest.raises(ValueError, match=r"dev-00000\.tar: not as index\.json lists it"):
+    with pytest.raises(ValueError, match=r"dev-00000\.tar: differs from its entry in index\.json"):
         list(read_shards(tmp_path / "shards", "dev"))
 
 

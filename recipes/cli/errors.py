@@ -1,4 +1,4 @@
-"""What goes wrong, said in one line; with --debug, where."""
+"""Errors as one line on standard error; with --debug also the traceback."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import traceback
 from typing import Any
 
-DEBUG = "QSEP_DEBUG"  # an environment variable, so that a run's other processes know it too
+DEBUG = "QSEP_DEBUG"  # an environment variable, so that worker processes inherit it
 ENDING = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
@@ -18,25 +18,25 @@ LEFT_BY_SIGNAL = {128 + number for number in ENDING}  # exit codes
 
 
 def one_line(error: BaseException) -> str:
-    """For people: no line breaks; of an error that nobody foresaw, its kind and how to find its place."""
+    """The message of an error without line breaks; of an unexpected one also its type and a hint."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        where = error.filename or "a file"
-        return f"{where}: {error.strerror}: free some, or choose another folder"
+        file = error.filename or "a file"
+        return f"{file}: {error.strerror}: free some, or choose another folder"
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
     text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     if isinstance(error, (ValueError, OSError)) and text:
         return text
     if isinstance(error, MemoryError):
-        return "out of memory: free some, or take a smaller model"
+        return "out of memory: close other programs, or choose a smaller model"
     if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "torchaudio"):
         return "this needs PyTorch: pip install 'qsep[torch]'"
     kind = type(error).__name__
-    return f"{kind}{f': {text}' if text else ''} (--debug shows where)"
+    return f"{kind}{f': {text}' if text else ''} (--debug shows the traceback)"
 
 
 def say_error(error: BaseException, about: str = "") -> None:
-    """On standard error. about: the file, item or step, where the error does not name it."""
+    """Print an error on standard error. about: the file, item or step, added if the message lacks it."""
     text = one_line(error)
     if about and about not in text:
         text = f"{about}: {text}"
@@ -45,13 +45,13 @@ def say_error(error: BaseException, about: str = "") -> None:
 
 
 def show_traceback(error: BaseException) -> None:
-    """With --debug."""
+    """Print the traceback of an error if --debug is given."""
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
 
 
 def usage_line(error: Any) -> str:
-    """A mistake in the command line, as click found it, as the other errors read: what, and the way out."""
+    """A usage error of click in the style of the other errors: what is wrong, and where to look."""
     text = " ".join(str(error.format_message()).split()).rstrip(".")
     text = text[:1].lower() + text[1:]
     command = error.ctx.command_path if error.ctx else "qsep"
@@ -59,7 +59,7 @@ def usage_line(error: Any) -> str:
 
 
 def take_switches(arguments: list[str]) -> list[str]:
-    """The command line without --debug and --verbose, wherever they stand before a --; they take effect."""
+    """Apply --debug and --verbose, at any position before a "--", and return the other arguments."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     if "--debug" in arguments[:end]:
         os.environ[DEBUG] = "1"

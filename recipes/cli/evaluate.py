@@ -161,9 +161,9 @@ def load_embedder(description: str) -> EncoderEmbedder:
     kind, _, settings = description.partition(":")
     encoder = build_encoder(kind, as_pairs(settings.split(",") if settings else []))
     embedder = EncoderEmbedder(encoder)
-    trial = np.random.default_rng(0).standard_normal(TRIAL_RATE).astype(np.float32)
+    trial = np.random.default_rng(0).uniform(-0.1, 0.1, TRIAL_RATE).astype(np.float32)
     try:
-        embedder.embed_audio(trial / 10, TRIAL_RATE)  # weights are loaded at the first use
+        embedder.embed_audio(trial, TRIAL_RATE)  # weights are loaded at the first use
     except Exception as error:  # whatever a library raises
         raise ValueError(f"--embedding {description}: {one_line(error)}") from error
     return embedder

@@ -26,7 +26,7 @@ from .separate.auto import auto
 from .separate.command import separate
 from .train import train
 
-UsageError: Any = typer.BadParameter.__base__  # click's, which some versions of typer hold inside
+UsageError: Any = typer.BadParameter.__base__  # click's, which some versions of typer include
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,11 +49,13 @@ def main() -> None:
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    for stream in (sys.stdout, sys.stderr):  # a file's name may hold bytes that are not text
+    for stream in (sys.stdout, sys.stderr):  # file names may contain bytes that are not text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     for number in ENDING:
-        signal.signal(number, lambda number, frame: sys.exit(128 + number))  # tidy up first
+        signal.signal(
+            number, lambda number, frame: sys.exit(128 + number)
+        )  # SystemExit runs clean-up code
     logging.basicConfig(format="qsep: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         code = app(take_switches(sys.argv[1:]), prog_name="qsep", standalone_mode=False)
@@ -67,13 +69,14 @@ def main() -> None:
         if stopped.code in LEFT_BY_SIGNAL:
             print("qsep: interrupted", file=sys.stderr)
         raise
-    except Exception as error:  # whatever a library raises is one line here
+    except Exception as error:  # whatever a library raises becomes one line
         say_error(error)
         sys.exit(USAGE)
     sys.exit(code or 0)
 
 
 def print_version(wanted: bool) -> None:
+    """Print the version and exit, if --version is given."""
     if wanted:
         from qsep import __version__
 
@@ -86,13 +89,14 @@ def common(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=print_version, is_eager=True, help="Say the version and leave."
+            "--version", callback=print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of what goes wrong.")
+        bool, typer.Option("--debug", help="Print the traceback of an error.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Say what is used, and how long it takes.")
-    ] = False,  # both are taken from the command line before it comes here
-) -> None: ...
+        bool, typer.Option("--verbose", help="Print what is used and how long it takes.")
+    ] = False,
+) -> None:
+    """Options before the subcommand; `take_switches` handles --debug and --verbose at any position."""

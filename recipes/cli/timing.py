@@ -1,4 +1,4 @@
-"""How long things take, for --verbose."""
+"""Durations, for --verbose."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ logger = logging.getLogger("qsep")
 
 
 @contextmanager
-def timed(what: str) -> Iterator[None]:
-    """Log "WHAT SECONDS s" at level INFO when it went well."""
+def timed(label: str) -> Iterator[None]:
+    """Log "LABEL SECONDS s" at level INFO unless the block raises."""
     start = time.perf_counter()
     yield
-    logger.info("%s %.2f s", what, time.perf_counter() - start)
+    logger.info("%s %.2f s", label, time.perf_counter() - start)

@@ -1,1 +1,1 @@
-"""Training data: preparation, mixtures, wordings."""
+"""Training data: preparation, corpora, mixtures and phrase books."""

@@ -1,5 +1,7 @@
-"""Index files of prepared videos, in the form of Dong et al. (2023): no header, and for each clip its
-sound, the folder of its frames, their number and its label."""
+"""Index files of prepared videos, in the format of Dong et al. (2023).
+
+CSV without a header: audio file, folder of frames, number of frames, label.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ class VideoClip:
 def read_index(
     folder: Path, split: str, labels: Sequence[str] | None = None
 ) -> tuple[VideoClip, ...]:
-    """The clips of folder/SPLIT.csv, in its order. labels: those wanted; None for all."""
+    """The clips of folder/SPLIT.csv, in its order. labels: those wanted; None for all.
+
+    Raises ValueError for a missing or malformed file, and if no clip has a label wanted.
+    """
     path = folder / f"{split}.csv"
     if not path.is_file():
         raise ValueError(f"{path}: no such file; `qsep data prepare` makes it from your videos")
@@ -36,11 +41,12 @@ def read_index(
     if labels is not None:
         clips = [clip for clip in clips if clip.label in labels]
     if not clips:
-        raise ValueError(f"{path}: lists no clips of the labels wanted")
+        raise ValueError(f"{path}: lists no clips with the labels of the recipe")
     return tuple(clips)
 
 
 def clip_of(row: list[str], path: Path) -> VideoClip:
+    """The clip of a row; ValueError for a malformed one. path: of the file, for messages."""
     try:
         audio, frames, num_frames, label = row
         clip = VideoClip(audio, frames, int(num_frames), label)
@@ -49,11 +55,15 @@ def clip_of(row: list[str], path: Path) -> VideoClip:
             f"{path}: expected rows of audio, frames, number of frames, label; got {','.join(row)}"
         ) from None
     if clip.num_frames < MIN_FRAMES:
-        raise ValueError(f"{path}: {audio} has {num_frames} frames; {MIN_FRAMES} are the least")
+        raise ValueError(
+            f"{path}: {audio} has {num_frames} frames; at least {MIN_FRAMES} are needed"
+        )
     return clip
 
 
 def write_index(path: Path, clips: Iterable[VideoClip]) -> None:
+    """Write an index file."""
+
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file, lineterminator="\n")

@@ -1,6 +1,6 @@
-"""Synthetic sounds of four kinds: to train without recordings (smoke.toml) and for the demo's scene.
+"""Four kinds of synthetic sounds, for training without recordings (smoke.toml) and the demo scene.
 
-Waveforms are (t,) float32; what differs from one sound to the next is drawn from a generator.
+Waveforms are (t,) float32. All variation comes from a generator.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def band_noise(
     low_hz: float,
     high_hz: float,
 ) -> np.ndarray:
-    """Gaussian noise of unit variance, falling by 12 dB an octave outside low_hz to high_hz."""
+    """Gaussian noise of unit variance that falls by 12 dB per octave outside low_hz to high_hz."""
     hz = np.fft.rfftfreq(num_samples, 1 / sample_rate)
     gain = 1 / np.sqrt((1 + (low_hz / np.maximum(hz, 1e-3)) ** 4) * (1 + (hz / high_hz) ** 4))
     noise = np.fft.irfft(np.fft.rfft(generator.standard_normal(num_samples)) * gain, num_samples)
@@ -32,7 +32,7 @@ def band_noise(
 def ring(
     num_samples: int, sample_rate: int, modes_hz: np.ndarray, decay_seconds: np.ndarray
 ) -> np.ndarray:
-    """Sines that fall by 60 dB in their decay_seconds, summed, up to the Nyquist frequency."""
+    """A sum of sines below the Nyquist frequency that decay by 60 dB in their decay_seconds."""
     times = np.arange(num_samples)[:, None] / sample_rate
     modes = np.sin(2 * np.pi * modes_hz * times) * np.exp(-np.log(1000) * times / decay_seconds)
     return (modes * (modes_hz < sample_rate / 2)).sum(axis=1)
@@ -41,7 +41,7 @@ def ring(
 def repeated(
     generator: np.random.Generator, hits: list[np.ndarray], num_samples: int, period: float
 ) -> np.ndarray:
-    """The hits in turn at random strengths, one every `period` samples from a start within the first."""
+    """The hits in turn at random levels, one every `period` samples, from a random start."""
     total = np.zeros(num_samples)
     onsets = np.arange(generator.uniform(0, min(period, 0.8 * num_samples)), num_samples, period)
     for count, onset in enumerate(onsets.astype(int)):
@@ -51,7 +51,7 @@ def repeated(
 
 
 def clock_tick(generator: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
-    """Short rings of a case, tick and tock in turn, 0.2 to 1 s apart."""
+    """Ticks and tocks in turn, 0.2 to 1 s apart: short decaying resonances of a case."""
     modes_hz = np.exp(generator.uniform(np.log(1000), np.log(9000), 16))
     decays = generator.uniform(0.01, 0.06, 16)
     size = round(0.1 * sample_rate)
@@ -60,7 +60,7 @@ def clock_tick(generator: np.random.Generator, num_samples: int, sample_rate: in
 
 
 def bass_drum(generator: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
-    """A membrane whose pitch falls to 40 to 70 Hz as its tension relaxes, 0.2 to 0.8 s apart."""
+    """Drum strokes 0.2 to 0.8 s apart, each a sine whose pitch falls to 40 to 70 Hz."""
     times = np.arange(round(0.6 * sample_rate)) / sample_rate
     pitch_hz = generator.uniform(40, 70) * (1 + generator.uniform(0.5, 2) * np.exp(-times / 0.03))
     phase = 2 * np.pi * np.cumsum(pitch_hz) / sample_rate
@@ -71,7 +71,7 @@ def bass_drum(generator: np.random.Generator, num_samples: int, sample_rate: int
 
 
 def rain(generator: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
-    """The hiss of many drops, and single ones: bubbles that ring for some milliseconds (Franz 1959)."""
+    """Band noise, and single drops: bubbles that ring for some milliseconds (Franz 1959)."""
     low_hz, high_hz = generator.uniform(150, 600), generator.uniform(2000, 9000)
     drops = np.zeros(num_samples)
     size = round(0.03 * sample_rate)
@@ -83,18 +83,18 @@ def rain(generator: np.random.Generator, num_samples: int, sample_rate: int) -> 
 
 
 def flute(generator: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
-    """A walk over a major scale from C4 to E6: few harmonics, vibrato, and breath."""
-    midi = np.array([note for note in range(60, 89) if note % 12 in MAJOR_SEMITONES])
-    place, start = int(generator.integers(len(midi))), 0
+    """A random walk over a C major scale from C4 to E6: few harmonics, vibrato, and breath noise."""
+    midi = np.array([key for key in range(60, 89) if key % 12 in MAJOR_SEMITONES])
+    note, start = int(generator.integers(len(midi))), 0
     pitch_hz, level = np.zeros(num_samples), np.zeros(num_samples)
     while start < num_samples:
         size = min(round(generator.uniform(0.25, 1.2) * sample_rate), num_samples - start)
         times = np.arange(size) / sample_rate
-        left = size / sample_rate - times
-        pitch_hz[start : start + size] = 440 * 2 ** ((midi[place] - 69) / 12)
-        sounding = np.clip(np.minimum(times / 0.06, (left - 0.04) / 0.08), 0, 1)
+        remaining = size / sample_rate - times
+        pitch_hz[start : start + size] = 440 * 2 ** ((midi[note] - 69) / 12)
+        sounding = np.clip(np.minimum(times / 0.06, (remaining - 0.04) / 0.08), 0, 1)
         level[start : start + size] = generator.uniform(0.5, 1) * sounding
-        place = int(np.clip(place + generator.integers(-3, 4), 0, len(midi) - 1))
+        note = int(np.clip(note + generator.integers(-3, 4), 0, len(midi) - 1))
         start += size
     vibrato = np.sin(2 * np.pi * generator.uniform(4.5, 6) * np.arange(num_samples) / sample_rate)
     cycles = np.cumsum(pitch_hz * (1 + generator.uniform(0, 0.01) * vibrato)) / sample_rate
@@ -119,7 +119,7 @@ def synthesize(
 ) -> np.ndarray:
     """A new sound of a kind in KINDS: (num_samples,) float32 with peak 0.9, never all zero.
 
-    Noise 60 dB below the peak stands for room and microphone. Raises ValueError for another label and for
+    Noise 60 dB below the peak imitates room and microphone. Raises ValueError for another label and for
     num_samples < 1.
     """
     if label not in KINDS:

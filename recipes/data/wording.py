@@ -1,4 +1,4 @@
-"""How people ask for sounds: a phrase book of many wordings for each label."""
+"""Phrase books: many phrases for each label, by which queries are trained and read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 PHRASES_DIR = Path(__file__).parent / "phrases"
 
-# Ways to wrap a phrase. Each phrase is learned bare and once wrapped.
+# Templates around a phrase. Each phrase is learned by itself and in one of them.
 FRAMES = (
     "the sound of {}",
     "only {}",
@@ -27,8 +27,8 @@ FRAMES = (
 
 @dataclass(frozen=True)
 class PhraseBook:
-    """labels: the kinds of sound; names: one short description each; phrases: their wordings;
-    other: wordings for sounds that are none of them."""
+    """labels: the classes of sound. names: a short description of each. phrases: by label.
+    other: phrases for sounds outside the classes."""
 
     labels: tuple[str, ...]
     names: tuple[str, ...]
@@ -36,7 +36,7 @@ class PhraseBook:
     other: tuple[str, ...]
 
     def concepts(self) -> tuple[list[str], list[int]]:
-        """All wordings and the index of each one's label, len(labels) for the others."""
+        """All phrases, and for each the index of its label, or len(labels) for those of `other`."""
         texts: list[str] = []
         indices: list[int] = []
         groups = [self.phrases[label] for label in self.labels] + [self.other]
@@ -47,7 +47,10 @@ class PhraseBook:
 
 
 def load_phrase_book(name_or_path: str) -> PhraseBook:
-    """A phrase book that the package ships, by name, or a TOML file of the same form."""
+    """A phrase book of the package, by name, or a TOML file.
+
+    Raises ValueError for a file that does not exist or is not a phrase book.
+    """
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = PHRASES_DIR / f"{name_or_path}.toml"
@@ -67,12 +70,12 @@ def load_phrase_book(name_or_path: str) -> PhraseBook:
 
 
 def book_of_labels(labels: tuple[str, ...]) -> PhraseBook:
-    """Every label as its own name and only wording."""
+    """A phrase book in which every label is its own name and only phrase."""
     return PhraseBook(labels, labels, {label: (label,) for label in labels}, ())
 
 
 def with_frames(phrases: list[str]) -> tuple[str, ...]:
-    """Each phrase bare, and once in a frame; long phrases are sentences already and stay bare."""
+    """Each phrase by itself, and those of at most five words also in one of FRAMES."""
     framed = [
         FRAMES[index % len(FRAMES)].format(phrase)
         for index, phrase in enumerate(phrases)

@@ -11,8 +11,8 @@ from qsep.queries.cache import CachedEncoder
 from qsep.queries.interface import QueryEncoder
 from qsep.separation.components import build_encoder
 
-from ..data.captions.given import phrase_parser
 from ..data.captions.scenes import CaptionedScenes, LabelledScenes, Scenes, divided
+from ..data.captions.stored_phrases import phrase_parser
 from ..data.index import read_index
 from ..data.mixtures.augment import AugmentConfig
 from ..data.mixtures.captioned import CaptionedMixConfig, CaptionedMixtures

@@ -14,7 +14,7 @@ from .problems import print_problems
 
 if TYPE_CHECKING:
     from ...data.corpus.folder import Made
-    from ...data.corpus.intake import Columns, Recording
+    from ...data.corpus.recordings import Columns, Recording
 
 JobsOption = Annotated[int, typer.Option(min=1, help="Recordings processed in parallel.")]
 OutOption = Annotated[
@@ -67,7 +67,7 @@ def make_folder(
     near-duplicate ones are noted. All are listed in report.csv.
     """
     from ...data.corpus.folder import SplitRule, make_corpus
-    from ...data.corpus.intake import Columns
+    from ...data.corpus.recordings import Columns
     from ...inference.batch import progress_bar
 
     if split_by not in ("group", "random"):
@@ -84,7 +84,7 @@ def make_folder(
 
 def read_source(source: Path, columns: Columns, audio: Path | None) -> list[Recording]:
     """The recordings of a folder of classes or of a table; ValueError if it is neither."""
-    from ...data.corpus.intake import read_folder, read_table
+    from ...data.corpus.recordings import read_folder, read_table
 
     if source.is_dir():
         return read_folder(source)
@@ -170,14 +170,14 @@ def count_data(
 
     from ...data.corpus.checking import read_corpus
     from ...data.corpus.counting import count, page_of, text_of
-    from ...data.corpus.hearing import hear_all
+    from ...data.corpus.measuring import measure_all
     from ...inference.batch import progress_bar
 
     recordings = read_corpus(data)
     facts = None
     if listen:
         with progress_bar(data.name) as progress:
-            facts = hear_all((recording.path for recording in recordings), jobs, progress)
+            facts = measure_all((recording.path for recording in recordings), jobs, progress)
     counts = count(data, facts)
     print(text_of(counts))
     if out:

@@ -1,4 +1,4 @@
-"""`qsep models export`: a model as files for ONNX Runtime, a browser or another program."""
+"""`qsep models export`."""
 
 from __future__ import annotations
 
@@ -13,34 +13,39 @@ from ..options import OverwriteOption
 
 
 def export_model(
-    name: Annotated[str, typer.Argument(help="As -m of qsep separate takes it.")] = DEFAULT_MODEL,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The graph's file.")] = Path(
+    name: Annotated[
+        str, typer.Argument(help="A name of 'qsep models list', a checkpoint folder, or ORG/NAME.")
+    ] = DEFAULT_MODEL,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File of the graph.")] = Path(
         "model.onnx"
     ),
     sentences: Annotated[
         bool,
         typer.Option(
-            help="Write also STEM.sentences.onnx, STEM.tokenizer.json and STEM.book.json, by which words "
-            "become query vectors, where the model reads words as classes."
+            help="Also write STEM.sentences.onnx, STEM.tokenizer.json and STEM.book.json, which turn words "
+            "into query vectors, for models with a phrase book."
         ),
     ] = True,
     half: Annotated[
-        bool, typer.Option("--half", help="Weights as 16-bit floats: half the size, 0.1 % off.")
+        bool,
+        typer.Option(
+            "--half", help="Store weights as 16-bit floats: half the size, about 0.1 % off."
+        ),
     ] = False,
     graph_only: Annotated[
         bool,
         typer.Option(
             "--graph-only",
-            help="No weights: FOLDER/graph.onnx of a checkpoint, by which qsep separate runs it without "
-            "PyTorch.",
+            help="Write no weights: the graph.onnx of a checkpoint folder, by which qsep separate runs it "
+            "without PyTorch.",
         ),
     ] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write a model as ONNX graphs: waveform (1, c, t) and queries (s, d) in, targets and rest out.
 
-    Short-time Fourier transforms are inside, any length, number of channels and of queries will do. Takes a
-    minute or two.
+    The STFT and its inverse are part of the graph; length and numbers of channels and queries are free. This
+    takes a minute or two.
     """
     from qsep.separation.export.files import export_files, names_of
 

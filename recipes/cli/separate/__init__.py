@@ -1,1 +1,1 @@
-"""`qsep separate` and `qsep auto`: the commands, their options, and what the options say."""
+"""`qsep separate` and `qsep auto`: the commands, and the meaning of their options."""

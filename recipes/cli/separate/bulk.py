@@ -23,34 +23,38 @@ FromOption = Annotated[
     Path | None,
     typer.Option(
         "--from",
-        help="A list of recordings: text (a path a line, then perhaps a tab and a query), CSV or JSONL with "
-        "`input` and perhaps `query`; - reads text from standard input.",
+        help="A list of recordings: text with a path per line, optionally followed by a tab and a query, or "
+        "CSV or JSONL with `input` and optionally `query`; - reads text from standard input.",
     ),
 ]
 AllowOutsideOption = Annotated[
-    bool, typer.Option("--allow-outside", help="Let --from name files outside the list's folder.")
+    bool,
+    typer.Option("--allow-outside", help="Allow --from to name files outside the list's folder."),
 ]
 SkipExistingOption = Annotated[
-    bool, typer.Option("--skip-existing", help="Leave out what has its results already.")
+    bool, typer.Option("--skip-existing", help="Skip recordings whose results exist.")
 ]
 ShardOption = Annotated[
     str | None,
-    typer.Option(help="Do part I of N, as 2/8: the parts of one command may run anywhere."),
+    typer.Option(help="Process only part I of N, as 2/8; parts may run on different machines."),
 ]
 WorkersOption = Annotated[
-    int, typer.Option(min=1, help="Recordings at a time, each on a process with its own model.")
+    int,
+    typer.Option(
+        min=1, help="Recordings processed in parallel, each by a process with its own model."
+    ),
 ]
 RayOption = Annotated[
     str | None,
     typer.Option(
-        help="Address of a Ray cluster that --workers run on, or local. Needs the extra ray."
+        help="Address of a Ray cluster that runs the --workers, or local. Needs the extra ray."
     ),
 ]
 
 
 @dataclass(frozen=True)
 class BulkOptions:
-    """See the options' help."""
+    """The options of a bulk run, see their help texts."""
 
     listing: Path | None = None
     allow_outside: bool = False
@@ -65,7 +69,7 @@ class BulkOptions:
 
 
 def jobs_for(inputs: Sequence[Path], output: Output, options: BulkOptions) -> list[Job]:
-    """Of files, folders and the list, those of the chosen part. ValueError where there are none."""
+    """The jobs of files, folders and list that belong to the chosen part; ValueError if there are none."""
     from ...inference.batch import check_writable
     from ...inference.bulk.jobs import in_shard, jobs_of, merged, parse_shard
     from ...inference.bulk.lists import read_list
@@ -80,14 +84,14 @@ def jobs_for(inputs: Sequence[Path], output: Output, options: BulkOptions) -> li
         if options.listing is not None:
             yield from read_list(options.listing, options.allow_outside)
 
-    found = merged(jobs())
-    if not found:
+    all_jobs = merged(jobs())
+    if not all_jobs:
         raise ValueError(f"{options.listing or 'the command'} names no recordings")
-    return [job for job in found if shard is None or in_shard(job, shard)]
+    return [job for job in all_jobs if shard is None or in_shard(job, shard)]
 
 
 def result_finder(out: Path) -> Callable[[Path], bool]:
-    """Whether a file of the folder of results, or below it, is listed there as some command's result."""
+    """A function that tells whether a file in or below the folder of results is listed as a result there."""
     from qsep.separation.storage.results import LISTING, read_listing
 
     @cache
@@ -113,10 +117,10 @@ def run_in_bulk(
     command: str,
     say: Callable[[Row], object],
 ) -> None:
-    """Do what is left of the jobs; exits with SOME_FAILED if some failed.
+    """Process the remaining jobs; exit with SOME_FAILED if some failed.
 
-    run: what separates in this process. settings: digest of what decides the results. about: the run, for the
-    manifest. say: prints a row that went well.
+    run: loads what separates in this process. settings: a digest of everything that determines the results.
+    about: describes the run in the manifest. say: prints the row of a result.
     """
     from qsep.separation.storage.results import Results
 
@@ -129,20 +133,20 @@ def run_in_bulk(
     results = Results(output.folder, command, shared=True)
     shard = parse_shard(options.shard) if options.shard else None
     manifest = Manifest(results, settings, shard)
-    left = Plan(work, manifest, jobs, output.overwrite, options.skip_existing).remaining()
-    totals = Totals(skipped=len(jobs) - len(left))
-    if left:
+    remaining = Plan(work, manifest, jobs, output.overwrite, options.skip_existing).remaining()
+    totals = Totals(skipped=len(jobs) - len(remaining))
+    if remaining:
         output.folder.mkdir(parents=True, exist_ok=True)
         manifest.begin(
             {"command": command, "recordings": len(jobs), "shard": options.shard, **about}
         )
         if options.ray:
-            outcomes = on_cluster(work, left, options.ray, options.workers)
+            outcomes = on_cluster(work, remaining, options.ray, options.workers)
         elif options.workers > 1:
-            outcomes = in_processes(work, left, options.workers)
+            outcomes = in_processes(work, remaining, options.workers)
         else:
-            outcomes = in_this_process(left, run())
-        run_jobs(outcomes, manifest, totals, output, len(left), say)
+            outcomes = in_this_process(remaining, run())
+        run_jobs(outcomes, manifest, totals, output, len(remaining), say)
     say_totals(totals, manifest, output.quiet)
     if totals.failed:
         sys.exit(SOME_FAILED)

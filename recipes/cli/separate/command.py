@@ -155,7 +155,7 @@ def separate(
 
 
 def separate_in_bulk(work: SeparateWork, inputs: Sequence[Path], options: BulkOptions) -> None:
-    """Many recordings, with a manifest: exits with SOME_FAILED if some failed."""
+    """Separate many recordings, with a manifest; exit with SOME_FAILED if some failed."""
     from ...inference.batch import print_result
     from .readings import check_queries
 
@@ -164,7 +164,7 @@ def separate_in_bulk(work: SeparateWork, inputs: Sequence[Path], options: BulkOp
     for job in jobs:
         if not work.queries_of(job):
             raise ValueError(
-                f"{job.path} has no query in the list: give it one there, or all with -q"
+                f"{job.path} has no query in the list: add one there, or give -q for all"
             )
     model = work.model.load()
     described = [*work.queries, *work.constraints.negatives]

@@ -1,1 +1,1 @@
-"""Captions as training material: the sounds that they name, and scenes made from them."""
+"""Captions as training data: splitting them into the sounds that they name, and captioned mixtures."""

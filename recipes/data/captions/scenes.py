@@ -1,7 +1,7 @@
-"""Where captioned mixtures come from, and the single sounds that a recipe may hear besides.
+"""Captioned mixtures and single sounds for weakly supervised training.
 
-Either captions are made for mixtures of labelled recordings, as "a dog barking while rain falls", or
-recordings have captions, and those whose caption names one sound are single.
+Either mixtures of labelled recordings get captions, as "a dog barking while rain falls", or recordings come
+with captions; those whose caption names one sound count as single sounds.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ..mixtures.augment import AugmentConfig, filter_and_place
 from ..mixtures.mix_and_separate import RecordedSounds, rms
 from ..mixtures.segments import CaptionedClip, read_segment
 from ..wording import PhraseBook
-from .given import Parser
 from .phrases import sound_phrases
+from .stored_phrases import Parser
 
-Named = tuple[np.ndarray, str]  # (t,) float32, and what it is called
+Named = tuple[np.ndarray, str]  # waveform (t,) float32, and its caption or phrase
 JOININGS = ("{} and {}", "{} while {}", "{} as {}", "{}, {}", "{} with {}", "{} followed by {}")
 LEVEL_DB = -20.0  # root mean square of a sound, relative to full scale
 TRIES = 8
 
 
 class Scenes(Protocol):
-    """Different sounds or captions in one call; silent ones in none.
+    """A source of captioned sounds. All sounds of one call differ, and none is silent.
 
     parse: from a caption to the phrases of the sounds that it names.
     """
@@ -35,19 +35,22 @@ class Scenes(Protocol):
     parse: Parser
 
     def mixtures(self, number: int, num_samples: int, rng: np.random.Generator) -> list[Named]:
-        """Mixtures with their captions."""
+        """`number` mixtures with their captions."""
         ...
 
     def singles(self, number: int, num_samples: int, rng: np.random.Generator) -> list[Named]:
-        """Single sounds with their phrases."""
+        """`number` single sounds with their phrases."""
         ...
 
 
 @dataclass(frozen=True)
 class Levels:
-    """level_db: each sound lies within this of LEVEL_DB. gains: lowest and highest, to take its place for
-    recordings with captions: each as recorded, times a gain between them, clipped to full scale and divided
-    by how many are mixed."""
+    """Levels of sounds in a mixture.
+
+    level_db: each sound's level is uniform within this of LEVEL_DB. gains: (lowest, highest), used instead
+    for captioned recordings: each is multiplied by a gain between them, clipped to full scale and divided
+    by the number of recordings in the mixture. Raises ValueError unless there are none or two gains.
+    """
 
     level_db: float = 5.0
     gains: tuple[float, ...] = ()
@@ -57,10 +60,12 @@ class Levels:
             raise ValueError(f"mix.gains is {self.gains}; expected a lowest and a highest, or none")
 
     def leveled(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The waveform (t,) at a random level around LEVEL_DB."""
         level_db = LEVEL_DB + rng.uniform(-self.level_db, self.level_db)
         return waveform * np.float32(10 ** (level_db / 20)) / rms(waveform)
 
     def gained(self, waveform: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+        """The waveform (t,) at a random gain; number: of recordings in the mixture."""
         if not self.gains:
             return self.leveled(waveform, rng)
         lowest, highest = self.gains
@@ -69,8 +74,12 @@ class Levels:
 
 
 class LabelledScenes:
-    """alone: recordings that may be heard alone; together: those of mixtures, num_sounds of different labels
-    in each. Labels are called by the wordings that a caption of several can be taken apart into again."""
+    """Mixtures of labelled recordings, with captions made of their labels' phrases.
+
+    alone: recordings by label for single sounds. together: those for mixtures of num_sounds different labels.
+    Only phrases are used that `sound_phrases` recovers from a caption of several.
+    Raises ValueError for labels that the phrase book lacks.
+    """
 
     def __init__(
         self,
@@ -100,28 +109,32 @@ class LabelledScenes:
     def sound(
         self, sounds: RecordedSounds, label: str, num_samples: int, rng: np.random.Generator
     ) -> np.ndarray:
+        """A random stretch of the label, augmented and leveled: (t,) float32."""
         waveform = sounds.draw(label, num_samples, rng)
         waveform = filter_and_place(waveform, rng, self.sample_rate, self.augment)
         return self.levels.leveled(waveform, rng)
 
     def wording(self, label: str, rng: np.random.Generator) -> str:
+        """A random phrase of the label."""
         wordings = self.wordings[label]
         return wordings[int(rng.integers(len(wordings)))]
 
     def mixtures(self, number: int, num_samples: int, rng: np.random.Generator) -> list[Named]:
+        """See `Scenes.mixtures`."""
         labels = drawn(self.together.labels, number * self.num_sounds, rng)
-        found = []
+        mixtures = []
         for index in range(number):
-            heard = labels[index * self.num_sounds : (index + 1) * self.num_sounds]
-            sounds = [self.sound(self.together, label, num_samples, rng) for label in heard]
-            caption = self.wording(heard[0], rng)
-            for label in heard[1:]:
+            mixed = labels[index * self.num_sounds : (index + 1) * self.num_sounds]
+            sounds = [self.sound(self.together, label, num_samples, rng) for label in mixed]
+            caption = self.wording(mixed[0], rng)
+            for label in mixed[1:]:
                 joining = JOININGS[int(rng.integers(len(JOININGS)))]
                 caption = joining.format(caption, self.wording(label, rng))
-            found.append((np.sum(sounds, axis=0), caption))
-        return found
+            mixtures.append((np.sum(sounds, axis=0), caption))
+        return mixtures
 
     def singles(self, number: int, num_samples: int, rng: np.random.Generator) -> list[Named]:
+        """See `Scenes.singles`."""
         return [
             (self.sound(self.alone, label, num_samples, rng), self.wording(label, rng))
             for label in drawn(self.alone.labels, number, rng)
@@ -129,7 +142,7 @@ class LabelledScenes:
 
 
 class CaptionedScenes:
-    """Recordings with captions of their own."""
+    """Recordings that come with captions; those whose caption names one sound are single sounds."""
 
     def __init__(
         self,
@@ -149,53 +162,60 @@ class CaptionedScenes:
         self.single = tuple(caption for caption in self.captions if len(parse(caption)) == 1)
 
     def mixtures(self, number: int, num_samples: int, rng: np.random.Generator) -> list[Named]:
+        """See `Scenes.mixtures`."""
         return self.recordings(self.captions, number, num_samples, rng)
 
     def singles(self, number: int, num_samples: int, rng: np.random.Generator) -> list[Named]:
+        """See `Scenes.singles`."""
         return self.recordings(self.single, number, num_samples, rng)
 
     def recordings(
         self, captions: Sequence[str], number: int, num_samples: int, rng: np.random.Generator
     ) -> list[Named]:
-        found: list[Named] = []
+        """Random segments of recordings with different captions, none silent.
+
+        Raises ValueError if too many are silent or shorter than a second.
+        """
+        segments: list[Named] = []
         for caption in drawn(captions, min(len(captions), TRIES * number), rng, number):
             clips = self.by_caption[caption]
             clip = clips[int(rng.integers(len(clips)))]
             path = self.folder / clip.file
             segment = read_segment(path, num_samples, self.sample_rate, rng, clip.start)
             if segment is not None and segment.any():
-                found.append((self.levels.gained(segment, number, rng), caption))
-            if len(found) == number:
-                return found
+                segments.append((self.levels.gained(segment, number, rng), caption))
+            if len(segments) == number:
+                return segments
         raise ValueError(f"{self.folder}: too many recordings are silent or shorter than a second")
 
 
 def drawn(
     names: Sequence[str], number: int, rng: np.random.Generator, least: int | None = None
 ) -> list[str]:
-    """So many different ones. ValueError where there are fewer than `least`, or than asked for."""
+    """Random different names; ValueError if there are fewer than `least` (default: `number`)."""
     if len(names) < (number if least is None else least):
         raise ValueError(f"{number} different sounds are mixed, but there are {len(names)}")
     return [names[int(index)] for index in rng.choice(len(names), number, replace=False)]
 
 
 def separable(wordings: Sequence[str]) -> list[str]:
-    """Those that a caption with others around them can be taken apart into, lower case."""
-    found = []
+    """The wordings, lower case, that `sound_phrases` recovers from a caption with other sounds."""
+    recovered = []
     for wording in dict.fromkeys(wording.lower().strip(" .,;:!?") for wording in wordings):
         around = [f"a dog barking and {wording} and rain falling", f"{wording}, rain falling"]
         expected = [["a dog barking", wording, "rain falling"], [wording, "rain falling"]]
         if [sound_phrases(caption) for caption in around] == expected:
-            found.append(wording)
-    return found
+            recovered.append(wording)
+    return recovered
 
 
 def divided(
     by_label: Mapping[str, list[np.ndarray]], fraction: float
 ) -> tuple[dict[str, list[np.ndarray]], dict[str, list[np.ndarray]]]:
-    """Recordings that may be heard alone, a fraction of each label's, and the rest; the same in every run.
+    """Divide recordings into those for single sounds, a fraction of each label's, and those for mixtures.
 
-    0 and 1 divide nothing: all are in the rest, or in both. Else each label has one or more in either.
+    The division is the same in every run. With 0 all are for mixtures; with 1 all are for both. Else each
+    label has at least one in either.
     """
     if fraction in (0, 1):
         return dict(by_label) if fraction else {}, dict(by_label)

@@ -1,4 +1,4 @@
-"""Words by which captions of sounds are taken apart (phrases.py)."""
+"""Word lists by which phrases.py splits captions."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ DOUBLED = frozenset(
     """yip sob hum clap drip slap flap slam tap rip snap drop chop stir run spin skid pop zip unzip step
     trot strum cut whir shut""".split()
 )
-# Gerunds that name a sound without anybody who does it.
+# Gerunds that name a sound without an agent.
 INDEPENDENT = frozenset(
     """typing hammering sawing drilling clapping applause knocking frying cooking thunder thundering
     washing writing sweeping vacuuming ticking ringing""".split()
 )
-# What is left of a caption and names no sound.
+# Fragments of captions that name no sound.
 ALONE = frozenset(
     """stops pauses repeats continues starts ends fades once twice again it they nothing silence background
     noise-free others something someone somebody a the""".split()

@@ -1,1 +1,1 @@
-"""Corpora of labelled recordings: made from one's own, checked, counted, packed."""
+"""Corpora of labelled recordings: making, checking, counting and packing them."""

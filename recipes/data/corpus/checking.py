@@ -1,4 +1,4 @@
-"""A corpus examined as it stands: what is missing, damaged, there twice, or in two splits."""
+"""Checks of a corpus: missing, damaged and duplicate recordings, and leaks between its splits."""
 
 from __future__ import annotations
 
@@ -7,29 +7,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .faults import FATAL, Fault, examine
-from .folder import Progress, group_names, parted
-from .hearing import Facts, hear_all
-from .intake import Columns, Recording, read_table
+from .folder import Progress, group_names, leaks_between_splits
+from .measuring import Facts, measure_all
+from .recordings import Columns, Recording, read_table
 
 
 @dataclass(frozen=True)
 class Checked:
-    """num_recordings: in the list; heard: what is known of each that can be read."""
+    """num_recordings: in the list. facts: of each file, or what is wrong with it."""
 
     num_recordings: int
     faults: Sequence[Fault]
-    heard: dict[Path, Facts | str]
+    facts: dict[Path, Facts | str]
 
     @property
     def sound(self) -> bool:
-        """Whether it can be trained on and measured by as it is."""
+        """Whether it can be used for training and evaluation as it is."""
         return not any(
             fault.fault in FATAL or fault.fault == "in two splits" for fault in self.faults
         )
 
 
 def read_corpus(folder: Path) -> list[Recording]:
-    """The recordings of folder/clips.csv, whose groups are optional."""
+    """The recordings of folder/clips.csv, whose column of groups is optional.
+
+    Raises ValueError if the list is missing or malformed.
+    """
     path = folder / "clips.csv"
     if not path.is_file():
         raise ValueError(
@@ -41,9 +44,14 @@ def read_corpus(folder: Path) -> list[Recording]:
 
 
 def check_corpus(folder: Path, num_jobs: int, progress: Progress = None) -> Checked:
-    """Decode every recording of the list once. Groups and equal content in two splits are faults."""
+    """Decode every recording of the list once and collect all faults.
+
+    A group, or the same content, in two splits is a fault. Raises ValueError for a malformed list.
+    """
     recordings = read_corpus(folder)
-    heard = hear_all((recording.path for recording in recordings), num_jobs, progress)
-    examined = examine(recordings, heard)
-    apart = parted([recording for recording, _ in examined.kept], group_names(examined))
-    return Checked(len(recordings), [*examined.faults, *apart], heard)
+    facts = measure_all((recording.path for recording in recordings), num_jobs, progress)
+    examined = examine(recordings, facts)
+    leaks = leaks_between_splits(
+        [recording for recording, _ in examined.usable], group_names(examined)
+    )
+    return Checked(len(recordings), [*examined.faults, *leaks], facts)

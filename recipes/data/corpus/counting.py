@@ -1,4 +1,4 @@
-"""How much of what a corpus holds: clips and hours by label, family, source and licence."""
+"""Contents of a corpus: clips, groups and minutes by label, family, source and licence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .faults import NARROW_SHARE
-from .hearing import Facts
+from .measuring import Facts
 
 BY = ("label", "family", "dataset", "licence")
 BAR_WIDTH = 240  # pixels, of the longest
@@ -24,8 +24,11 @@ svg { display: block } rect { fill: #4a78b5 }
 
 @dataclass
 class Amount:
-    """Of one label, family, source or licence. splits: clips in each. narrow: share of its clips with nothing
-    above 8 kHz, None where they were not listened to."""
+    """The amount of data with one label, family, source or licence.
+
+    seconds: total duration. groups: names. splits: number of clips in each. high: of each decoded clip, the
+    share of its energy above 8 kHz.
+    """
 
     clips: int = 0
     seconds: float = 0.0
@@ -34,6 +37,7 @@ class Amount:
     high: list[float] = field(default_factory=list)
 
     def add(self, row: Mapping[str, str], facts: Facts | None) -> None:
+        """Count one clip. row: of clips.csv. facts: if it was decoded."""
         self.clips += 1
         self.seconds += facts.seconds if facts else float(row.get("seconds") or 0)
         self.groups.add(row.get("group") or row["file"])
@@ -43,6 +47,7 @@ class Amount:
 
     @property
     def narrow(self) -> float | None:
+        """Share of the decoded clips with nothing above 8 kHz; None if none was decoded."""
         if not self.high:
             return None
         return sum(share < NARROW_SHARE for share in self.high) / len(self.high)
@@ -51,18 +56,19 @@ class Amount:
 Counts = Mapping[str, Mapping[str, Amount]]
 
 
-def count(folder: Path, heard: Mapping[Path, Facts | str] | None = None) -> Counts:
-    """By each of BY, then by its value, the most first. heard: of `check_corpus`, for what lists do not tell.
+def count(folder: Path, facts: Mapping[Path, Facts | str] | None = None) -> Counts:
+    """Amounts by each of BY, then by its values, in falling order of clips.
 
-    Families are those of folder/kinds.csv (kind, families), if there is one.
+    facts: of `measure_all`, for actual durations and bandwidths; else those of the list are used.
+    Families are read from folder/kinds.csv (columns kind, families), if it exists.
     """
     families = families_of(folder / "kinds.csv")
     counts: dict[str, dict[str, Amount]] = {key: {} for key in BY}
     with (folder / "clips.csv").open(newline="", encoding="utf-8-sig") as file:
         for row in csv.DictReader(file):
-            facts = (heard or {}).get(folder / row["file"])
-            known = facts if isinstance(facts, Facts) else None
-            values = {key: [row.get(key) or "not given"] for key in BY}
+            measured = (facts or {}).get(folder / row["file"])
+            known = measured if isinstance(measured, Facts) else None
+            values = {key: [row.get(key) or "unknown"] for key in BY}
             values["family"] = families.get(row["label"], [])
             for key, names in values.items():
                 for name in names:
@@ -75,6 +81,7 @@ def count(folder: Path, heard: Mapping[Path, Facts | str] | None = None) -> Coun
 
 
 def families_of(path: Path) -> dict[str, list[str]]:
+    """Families by label, of a table with columns kind and families; empty if there is no table."""
     if not path.is_file():
         return {}
     with path.open(newline="", encoding="utf-8-sig") as file:
@@ -83,7 +90,7 @@ def families_of(path: Path) -> dict[str, list[str]]:
 
 
 def table_of(key: str, amounts: Mapping[str, Amount]) -> list[list[str]]:
-    """A header and a row for each value."""
+    """A header and a row for each value of `key`, as text."""
     splits = sorted({split for amount in amounts.values() for split in amount.splits})
     narrow = any(amount.narrow is not None for amount in amounts.values())
     header = [key, "clips", *splits, "groups", "minutes", *["narrow, %"] * narrow]
@@ -96,7 +103,7 @@ def table_of(key: str, amounts: Mapping[str, Amount]) -> list[list[str]]:
 
 
 def text_of(counts: Counts) -> str:
-    """Aligned tables, one after the other."""
+    """Plain-text tables with aligned columns, one for each of BY."""
     parts = []
     for key, amounts in counts.items():
         table = table_of(key, amounts)
@@ -106,15 +113,16 @@ def text_of(counts: Counts) -> str:
 
 
 def aligned(row: Sequence[str], widths: Iterable[int]) -> str:
+    """The cells padded to the widths: the first to the right, the others to the left."""
     cells = zip(row, widths, strict=True)
     return "  ".join(
-        cell.rjust(width) if place else cell.ljust(width)
-        for place, (cell, width) in enumerate(cells)
+        cell.rjust(width) if column else cell.ljust(width)
+        for column, (cell, width) in enumerate(cells)
     ).rstrip()
 
 
 def page_of(name: str, counts: Counts) -> str:
-    """One HTML file with a bar for each value, as long as its minutes."""
+    """An HTML page of the tables, with a bar for each value proportional to its duration."""
     parts = [f"<h1>{html.escape(name)}</h1>"]
     for key, amounts in counts.items():
         header, *rows = table_of(key, amounts)

@@ -1,4 +1,4 @@
-"""What is wrong with recordings and with lists of them, by what was heard."""
+"""Faults of recordings and of lists of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .fingerprints import Match, find_matches
-from .hearing import Facts
-from .intake import Recording
+from .measuring import Facts
+from .recordings import Recording
 
 SILENT_DB = -70.0  # root mean square, of full scale
 MIN_SECONDS = 0.1
@@ -16,26 +16,26 @@ CLIPPED_SHARE = 1e-3
 LOW_RATE_HZ = 22050
 NARROW_SHARE = 1e-6  # of the energy above 8 kHz, where the file's rate would hold more
 
-FATAL = {  # nothing can be learned from these, or less than nothing
+FATAL = {  # useless or harmful for training
     "missing": "there is no such file",
     "unreadable": "damaged, or not audio",
-    "silent": f"under {SILENT_DB:.0f} dB of full scale throughout",
+    "silent": f"root mean square under {SILENT_DB:.0f} dB of full scale",
     "short": f"less than {MIN_SECONDS} s",
     "duplicate": "the same samples as another recording of that label",
-    "two labels": "the same samples under another label",
+    "two labels": "the same samples with another label",
 }
 DOUBTFUL = {
-    "near-duplicate": "the same content as another recording, by fingerprint: kept in one split with it",
+    "near-duplicate": "the same content as another recording, by audio fingerprint: both stay in one split",
     "in two splits": "the same content, or the same group, in another split",
     "clipped": f"more than {CLIPPED_SHARE:.1%} of the samples at full scale, in runs",
-    "low rate": f"sampled at less than {LOW_RATE_HZ} Hz: its bandwidth can give a label away",
-    "narrow": "nothing above 8 kHz though the rate would hold it, as after a conversion from 16 kHz",
+    "low rate": f"sample rate below {LOW_RATE_HZ} Hz: the bandwidth may reveal the label",
+    "narrow": "nothing above 8 kHz despite the sample rate, as after upsampling from 16 kHz",
 }
 MEANINGS = FATAL | DOUBTFUL
 
 
 class Fault(NamedTuple):
-    """remark: what else is to be said, as which file it is equal to."""
+    """fault: a key of MEANINGS. remark: details, such as the file that it duplicates."""
 
     file: str
     fault: str
@@ -43,36 +43,39 @@ class Fault(NamedTuple):
 
 
 class Examined(NamedTuple):
-    """kept: recordings that can be used, with their facts; faults: of all; matches: pairs of places in kept
-    that hold the same content."""
+    """usable: recordings without fatal faults, with their facts. faults: of all recordings. matches: pairs of
+    indices into `usable` with the same content."""
 
-    kept: list[tuple[Recording, Facts]]
+    usable: list[tuple[Recording, Facts]]
     faults: list[Fault]
     matches: list[Match]
 
 
-def examine(recordings: Sequence[Recording], heard: Mapping[Path, Facts | str]) -> Examined:
-    """Each recording as of its file; of several equal ones the first is kept, unless labels contradict."""
-    kept: list[tuple[Recording, Facts]] = []
+def examine(recordings: Sequence[Recording], facts: Mapping[Path, Facts | str]) -> Examined:
+    """Look for faults. Of several equal recordings the first is usable, if their labels agree.
+
+    facts: of each file, or what is wrong with it, as of `measure_all`.
+    """
+    usable: list[tuple[Recording, Facts]] = []
     faults: list[Fault] = []
     labels: dict[str, set[str]] = {}
     firsts: dict[str, Path] = {}
     for recording in recordings:
-        if isinstance(facts := heard[recording.path], Facts):
-            labels.setdefault(facts.digest, set()).add(recording.label)
+        if isinstance(measured := facts[recording.path], Facts):
+            labels.setdefault(measured.digest, set()).add(recording.label)
     for recording in recordings:
-        own = list(faults_of(recording, heard[recording.path], labels, firsts))
-        faults += own
-        facts = heard[recording.path]
-        if isinstance(facts, Facts) and not any(fault.fault in FATAL for fault in own):
-            firsts[facts.digest] = recording.path
-            kept.append((recording, facts))
-    matches = find_matches([facts.print for _, facts in kept])
+        measured = facts[recording.path]
+        recording_faults = list(faults_of(recording, measured, labels, firsts))
+        faults += recording_faults
+        if isinstance(measured, Facts) and not any(f.fault in FATAL for f in recording_faults):
+            firsts[measured.digest] = recording.path
+            usable.append((recording, measured))
+    matches = find_matches([measured.print for _, measured in usable])
     for match in matches:
-        first, second = (kept[place][0] for place in match[:2])
+        first, second = usable[match.first][0], usable[match.second][0]
         remark = f"{first.path}, {match.error:.0%} of the bits differ"
         faults.append(Fault(str(second.path), "near-duplicate", remark))
-    return Examined(kept, faults, matches)
+    return Examined(usable, faults, matches)
 
 
 def faults_of(
@@ -81,6 +84,10 @@ def faults_of(
     labels: Mapping[str, set[str]],
     firsts: Mapping[str, Path],
 ) -> Iterator[Fault]:
+    """The faults of one recording.
+
+    labels: of all recordings with the same samples, by digest. firsts: the first usable file of each digest.
+    """
     file = str(recording.path)
     if isinstance(facts, str):
         yield Fault(file, "unreadable" if recording.path.is_file() else "missing", facts)

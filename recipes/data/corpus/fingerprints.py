@@ -1,8 +1,8 @@
 """Audio fingerprints: recordings with the same content, whatever their codec, level or beginning.
 
-Haitsma and Kalker, "A highly robust audio fingerprinting system" (2002): 32 bits a frame, the signs of
-differences of band energies along frequency and time. Theirs cover 300 to 2000 Hz of music; sounds of the
-world reach higher, so these cover LOW_HZ to HIGH_HZ.
+Haitsma and Kalker, "A highly robust audio fingerprinting system" (2002): 32 bits per frame, the signs of
+differences of band energies along frequency and time. Theirs cover 300 to 2000 Hz, for music; other sounds
+reach higher, so these cover LOW_HZ to HIGH_HZ.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ WINDOW_SAMPLES, HOP_SAMPLES = 4096, 256
 BLOCK_FRAMES = 128
 NUM_BITS = 32
 LOW_HZ, HIGH_HZ = 200.0, 6000.0
-SILENT_FRAME_DB = -50.0  # under the loudest frame: its bits are noise
-MIN_FRAMES = 40  # 0.64 s in common
-MAX_ERROR = 0.25  # share of bits; theirs is 0.35, over three seconds
-MIN_VOTES = 3  # agreements in three bytes of four before two recordings are compared
+SILENT_FRAME_DB = -50.0  # relative to the loudest frame; the bits of quieter ones are noise
+MIN_FRAMES = 40  # that overlap: 0.64 s
+MAX_ERROR = 0.25  # share of bits that differ; theirs is 0.35, over three seconds
+MIN_VOTES = 3  # frames that agree in three bytes of four, before two recordings are compared
 MASKS = tuple(np.uint32(0xFFFFFFFF ^ (0xFF << shift)) for shift in (0, 8, 16, 24))
-NEIGHBOURS = 16  # how many of the frames of equal bits each is paired with
+NEIGHBOURS = 16  # frames with equal bits that each frame is paired with
 MAX_SHIFT = 1 << 20
 
 
 class Fingerprint(NamedTuple):
-    """words, heard: (n,), the bits of each frame, and whether it is loud enough to count."""
+    """words: (n,), the 32 bits of each frame. audible: (n,), whether the frame is loud enough to count."""
 
     words: NDArray[np.uint32]
-    heard: NDArray[np.bool_]
+    audible: NDArray[np.bool_]
 
 
 class Match(NamedTuple):
-    """first, second: places in the list; error: share of bits that differ, over num_frames."""
+    """first < second: indices of recordings. error: share of bits that differ, over num_frames frames."""
 
     first: int
     second: int
@@ -44,18 +44,18 @@ class Match(NamedTuple):
 
 
 def fingerprint(waveform: NDArray[np.float32]) -> Fingerprint:
-    """waveform: (t,) at SAMPLE_RATE."""
+    """The fingerprint of a waveform (t,) at SAMPLE_RATE."""
     energy = band_energies(waveform)
     slope = energy[:, :-1] - energy[:, 1:]
     bits = np.diff(slope, axis=0) > 0
     words = bits @ (np.uint32(1) << np.arange(NUM_BITS, dtype=np.uint32))
     level = energy.sum(axis=1)[1:]
-    heard = level > level.max(initial=0.0) * 10 ** (SILENT_FRAME_DB / 10)
-    return Fingerprint(words.astype(np.uint32), heard)
+    audible = level > level.max(initial=0.0) * 10 ** (SILENT_FRAME_DB / 10)
+    return Fingerprint(words.astype(np.uint32), audible)
 
 
 def band_energies(waveform: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(t,) to (n, 33), in bands of equal width on a logarithmic axis."""
+    """Waveform (t,) to energies (n, 33) in bands of equal width on a logarithmic frequency axis."""
     padded = np.pad(waveform, WINDOW_SAMPLES // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES)[::HOP_SAMPLES]
     window = np.hanning(WINDOW_SAMPLES).astype(np.float32)
@@ -70,29 +70,29 @@ def band_energies(waveform: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def find_matches(prints: Sequence[Fingerprint]) -> list[Match]:
-    """All pairs that hold the same content, each once, first < second."""
-    found = []
+    """All pairs of recordings with the same content, each once, sorted."""
+    matches = []
     for first, second, shift in candidates(prints):
         error, num_frames = bit_error(prints[first], prints[second], shift)
         if num_frames >= MIN_FRAMES and error <= MAX_ERROR:
-            found.append(Match(first, second, error, num_frames))
+            matches.append(Match(first, second, error, num_frames))
     best: dict[tuple[int, int], Match] = {}
-    for match in sorted(found, key=lambda match: match.error):
+    for match in sorted(matches, key=lambda match: match.error):
         best.setdefault(match[:2], match)
     return sorted(best.values())
 
 
 def candidates(prints: Sequence[Fingerprint]) -> Iterator[tuple[int, int, int]]:
-    """(first, second, shift): pairs of which MIN_VOTES frames or more agree at one shift, but for a byte.
+    """(first, second, shift) of pairs in which at least MIN_VOTES frames agree in three bytes of four.
 
-    shift: the frame of the second at which the first's frame 0 lies. Frames are sorted by their bits, and
-    each is paired with those that follow it, so that the time grows with their number, not its square.
+    shift: the frame of the second recording that corresponds to frame 0 of the first. Frames are sorted by
+    their bits and paired with the ones that follow, so the time is linear in their number but for sorting.
     """
     if not prints:
         return
-    owner = np.concatenate([np.full(int(p.heard.sum()), i) for i, p in enumerate(prints)])
-    frame = np.concatenate([np.flatnonzero(p.heard) for p in prints])
-    word = np.concatenate([p.words[p.heard] for p in prints])
+    owner = np.concatenate([np.full(int(p.audible.sum()), i) for i, p in enumerate(prints)])
+    frame = np.concatenate([np.flatnonzero(p.audible) for p in prints])
+    word = np.concatenate([p.words[p.audible] for p in prints])
     keys = [
         (owner[a] * len(prints) + owner[b]) * MAX_SHIFT + frame[b] - frame[a] + MAX_SHIFT // 2
         for mask in MASKS
@@ -108,7 +108,7 @@ def candidates(prints: Sequence[Fingerprint]) -> Iterator[tuple[int, int, int]]:
 def neighbours(
     word: NDArray[np.uint32], owner: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Places of frames of equal words and different owners, the lesser owner first."""
+    """Pairs of indices of frames with equal words and different owners, the smaller owner first."""
     order = np.argsort(word, kind="stable")  # equal words stay in the order of their owners
     word, owner = word[order], owner[order]
     for step in range(1, NEIGHBOURS + 1):
@@ -117,13 +117,13 @@ def neighbours(
 
 
 def bit_error(first: Fingerprint, second: Fingerprint, shift: int) -> tuple[float, int]:
-    """Share of bits that differ over the frames that both hold and are heard, and how many these are."""
+    """Share of bits that differ over the frames that are audible in both, and the number of these frames."""
     start = max(0, -shift)
     end = min(len(first.words), len(second.words) - shift)
     if end <= start:
         return 1.0, 0
     ours, theirs = slice(start, end), slice(start + shift, end + shift)
-    both = first.heard[ours] & second.heard[theirs]
+    both = first.audible[ours] & second.audible[theirs]
     differing = (first.words[ours] ^ second.words[theirs])[both]
     bits = np.unpackbits(differing.view(np.uint8)).sum() if len(differing) else 0
     return float(bits) / max(1, NUM_BITS * int(both.sum())), int(both.sum())

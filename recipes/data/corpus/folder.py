@@ -1,9 +1,9 @@
-"""From recordings that somebody has to a folder to train on and to measure by.
+"""A training corpus from one's own labelled recordings:
 
 audio/SPLIT/LABEL/NAME.flac   one channel, 16 bits, at most 32 kHz
-clips.csv                     the list: CLIP_COLUMNS
-phrases.toml                  how the labels are asked for; to be edited, and never written over
-report.csv                    every fault that was found
+clips.csv                     a row per clip: CLIP_COLUMNS
+phrases.toml                  the phrase book; meant to be edited, never overwritten
+report.csv                    every fault
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from qsep.separation.audio.file_names import slug
 from qsep.separation.storage.results import Results
 
 from .faults import DOUBTFUL, FATAL, Examined, Fault, examine
-from .hearing import Facts, hear_all, read_mono
-from .intake import DETAILS, Recording
+from .measuring import Facts, measure_all, read_mono
+from .phrase_book import book_text
+from .recordings import DETAILS, Recording
 from .splits import draw_splits, whole_groups
-from .wordings import book_text
 
 MAX_RATE_HZ = 32000
 CLIP_COLUMNS = (
@@ -40,8 +40,11 @@ Progress = Callable[[float, float], object] | None
 
 @dataclass(frozen=True)
 class SplitRule:
-    """shares: of "dev" and "test", of each label's recordings, where the list gives no splits. by_group:
-    whole groups stay together, else each recording is drawn for itself. Equal content always does."""
+    """How recordings are split where their list does not say.
+
+    shares: of each label's recordings that go to "dev" and "test", in [0, 1]. by_group: whether groups stay
+    together; recordings with the same content always do. seed: of the random order of groups.
+    """
 
     shares: Mapping[str, float]
     by_group: bool = True
@@ -50,7 +53,7 @@ class SplitRule:
 
 @dataclass(frozen=True)
 class Made:
-    """clips: how many of each (label, split); faults: how many of each."""
+    """clips: number for each (label, split). faults: number of each kind, listed in the file `report`."""
 
     clips: Mapping[tuple[str, str], int]
     faults: Mapping[str, int]
@@ -64,28 +67,29 @@ def make_corpus(
     num_jobs: int,
     progress: Progress = None,
 ) -> Made:
-    """Write the folder. Recordings that nothing can be learned from are left out, and listed in the report.
+    """Write the corpus into `out`; recordings with fatal faults are left out and listed in the report.
 
-    ValueError where nothing is left, or a label has none to train on.
+    num_jobs: recordings decoded in parallel. progress: called with (recordings done, recordings in all).
+    Raises ValueError if no recording is usable or a label has none in train.
     """
     results = Results(out, COMMAND)
-    heard = hear_all((recording.path for recording in recordings), num_jobs, progress)
-    examined = examine(recordings, heard)
-    kept = [recording for recording, _ in examined.kept]
+    facts = measure_all((recording.path for recording in recordings), num_jobs, progress)
+    examined = examine(recordings, facts)
+    usable = [recording for recording, _ in examined.usable]
     groups = group_names(examined, rule.by_group)
-    splits, contradictions = assign(kept, groups, rule)
+    splits, contradictions = assign(usable, groups, rule)
     faults = [*examined.faults, *contradictions]
     report = results.write_text("report.csv", report_text(faults))
-    if not kept:
+    if not usable:
         raise ValueError(f"none of the {len(recordings)} recordings can be used; {report} says why")
     rows = [
         write_clip(results, recording, facts, split, group)
-        for (recording, facts), split, group in zip(examined.kept, splits, groups, strict=True)
+        for (recording, facts), split, group in zip(examined.usable, splits, groups, strict=True)
     ]
     labels = sorted({row["label"] for row in rows})
     trained = {row["label"] for row in rows if row["split"] == "train"}
     if lacking := [label for label in labels if label not in trained]:
-        raise ValueError(f"{lacking[0]!r} has no recording to train on; {report} says why")
+        raise ValueError(f"{lacking[0]!r} has no recording in train; {report} says why")
     results.write_text("clips.csv", table_text(CLIP_COLUMNS, rows))
     results.remove(sorted(stale(results, rows)))
     if not (out / "phrases.toml").exists():
@@ -95,36 +99,37 @@ def make_corpus(
 
 
 def group_names(examined: Examined, by_group: bool = True) -> list[str]:
-    """Of each recording kept, what it must stay together with: the name of a group, or of one recording.
+    """For each usable recording the name of the group that must stay in one split with it.
 
-    These do not tell where files lie, so that splits are the same on every machine.
+    Names do not depend on paths, so that splits are the same on every machine.
     """
-    kept = examined.kept
+    usable = examined.usable
     same = [(match.first, match.second) for match in examined.matches]
-    roots = whole_groups([recording.group if by_group else "" for recording, _ in kept], same)
-    firsts = [kept[root] for root in roots]
-    return [r.group if by_group and r.group else own_group(r, facts) for r, facts in firsts]
+    roots = whole_groups([recording.group if by_group else "" for recording, _ in usable], same)
+    firsts = [usable[root] for root in roots]
+    return [r.group if by_group and r.group else single_group(r, facts) for r, facts in firsts]
 
 
-def own_group(recording: Recording, facts: Facts) -> str:
+def single_group(recording: Recording, facts: Facts) -> str:
+    """The group of a recording without one."""
     return f"{recording.path.stem}-{facts.digest[:8]}"
 
 
 def assign(
-    kept: Sequence[Recording], groups: Sequence[str], rule: SplitRule
+    usable: Sequence[Recording], groups: Sequence[str], rule: SplitRule
 ) -> tuple[list[str], list[Fault]]:
-    """The split of each recording, and where splits that were given part what belongs together."""
-    if not any(recording.split for recording in kept):
-        labels = [recording.label for recording in kept]
+    """The split of each recording, and the faults where the list's own splits divide a group."""
+    if not any(recording.split for recording in usable):
+        labels = [recording.label for recording in usable]
         return draw_splits(labels, groups, rule.shares, rule.seed), []
-    return [recording.split for recording in kept], parted(kept, groups)
+    return [recording.split for recording in usable], leaks_between_splits(usable, groups)
 
 
-def parted(kept: Sequence[Recording], groups: Sequence[str]) -> list[Fault]:
-    """Recordings that are in another split than the first of their group."""
+def leaks_between_splits(recordings: Sequence[Recording], groups: Sequence[str]) -> list[Fault]:
+    """A fault for each recording that is in another split than the first of its group."""
     firsts: dict[str, Recording] = {}
     faults = []
-    for recording, group in zip(kept, groups, strict=True):
+    for recording, group in zip(recordings, groups, strict=True):
         first = firsts.setdefault(group, recording)
         if first.split != recording.split:
             remark = f"{recording.split}, but {first.path} is in {first.split}"
@@ -135,14 +140,14 @@ def parted(kept: Sequence[Recording], groups: Sequence[str]) -> list[Fault]:
 def write_clip(
     results: Results, recording: Recording, facts: Facts, split: str, group: str
 ) -> dict[str, Any]:
-    """Its row of the list. What an earlier run wrote of the same samples stays."""
+    """Write a recording as FLAC, unless an earlier run did, and return its row of clips.csv."""
     name = f"{slug(recording.path.stem)[:40]}-{facts.digest[:8]}.flac"
     file = f"audio/{split}/{recording.label}/{name}"
     rate = min(facts.sample_rate, MAX_RATE_HZ)
     if not results.is_ours(file):
-        mono, given_rate, _ = read_mono(recording.path)
-        if rate != given_rate:
-            mono = soxr.resample(mono, given_rate, rate, quality="HQ")
+        mono, source_rate, _ = read_mono(recording.path)
+        if rate != source_rate:
+            mono = soxr.resample(mono, source_rate, rate, quality="HQ")
         mono = mono / max(1.0, float(np.abs(mono).max()))
         results.write(file, lambda path: soundfile.write(path, mono, rate, "PCM_16", format="FLAC"))
     return dict(recording.details) | {
@@ -157,19 +162,21 @@ def write_clip(
 
 
 def stale(results: Results, rows: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Recordings that earlier runs wrote and this list no longer names."""
+    """Recordings that earlier runs wrote and the list no longer contains."""
     return {name for name in results.entries if name.startswith("audio/")} - {
         row["file"] for row in rows
     }
 
 
 def report_text(faults: Sequence[Fault]) -> str:
+    """The faults as CSV, the fatal ones first."""
     order = [*FATAL, *DOUBTFUL]
     rows = sorted(faults, key=lambda fault: (order.index(fault.fault), fault.file))
     return table_text(Fault._fields, [fault._asdict() for fault in rows])
 
 
 def table_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV with a header."""
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
     writer.writeheader()

@@ -1,9 +1,10 @@
-"""sounds150 made anew from its downloaded sources, by the list of clips that comes with the package.
+"""The sounds150 corpus, rebuilt from its downloaded sources by the list of clips in the package.
 
-A clip's name ends with its source's: audio/…/DATASET_…__PATH_OF_SOURCE_NUMBER.ogg. The source is the file
-below SOURCES whose path ends most like it. What was joined of short takes is joined of takes of the same
-name, in order, with gaps drawn by a hash; what was played on soundfonts has no source recording and is
-reported. So the corpus is made of the same recordings, not of the same bits.
+A clip's name ends with that of its source: audio/…/DATASET_…__PATH_OF_SOURCE_NUMBER.ogg. The source is the
+file below SOURCES whose path has the longest common end with it. Clips that consist of several short takes
+are joined from takes of the same name, in order, with random gaps. Clips that were rendered with soundfonts
+have no source recording and are reported. The rebuilt corpus contains the same recordings, not the same
+bytes.
 """
 
 from __future__ import annotations
@@ -26,25 +27,25 @@ from qsep.separation.storage.results import Results
 
 from .faults import Fault
 from .folder import table_text
-from .hearing import read_mono
-from .intake import audio_below
+from .measuring import read_mono
+from .recordings import audio_below
 
 COMMAND = "data open-sounds"
 MAX_RATE_HZ = 32000
-JOIN_BELOW = 0.6  # of the listed duration: a shorter source is one take of several
+JOIN_BELOW = 0.6  # of the listed duration; a shorter source is one of several takes
 GAP_SECONDS = (0.05, 0.4)
 PROBLEMS = {
-    "rendered": "played on a soundfont by those who made the corpus: there is no recording of it",
-    "not found": "no file below SOURCES is called like it; its url is in the report",
+    "rendered": "rendered with a soundfont when the corpus was made: there is no recording",
+    "not found": "no file below SOURCES has its name; the report has its URL",
     "unreadable": "damaged, or not audio",
-    "shorter": "less than listed, even with the other takes of its name",
+    "shorter": "shorter than listed, even with the other takes of its name",
 }
 Clip = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """num_clips: how many were written; problems: how many of each of PROBLEMS; report: the list of them."""
+    """num_clips: written. problems: number of each of PROBLEMS, listed in the file `report`."""
 
     num_clips: int
     problems: Mapping[str, int]
@@ -52,7 +53,10 @@ class Rebuilt:
 
 
 class Sources:
-    """Recordings by how their paths end."""
+    """The downloaded recordings, to be found by the ends of their paths.
+
+    Raises ValueError for a folder that does not exist or holds no recordings.
+    """
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -65,45 +69,45 @@ class Sources:
             raise ValueError(f"{folder}: no recordings in it")
 
     def find(self, clip: Clip) -> Path | None:
-        """The file with the longest common end, which holds the source's whole name."""
+        """The file whose path has the longest common end with the clip's name, its own name at least."""
         tail = tail_of(clip["file"])
-        found: list[tuple[int, int, Path]] = []
+        matches: list[tuple[int, int, Path]] = []
         for start in word_starts(tail):
             for key, path in self.by_name.get(tail[start:], ()):
-                found.append((common_end(key, tail), -len(key), path))
-        if not found and clip["dataset"].startswith(
-            "ESC"
-        ):  # listed without the number of its class
-            found = [
+                matches.append((common_end(key, tail), -len(key), path))
+        if not matches and clip["dataset"].startswith("ESC"):  # listed without the class number
+            matches = [
                 (0, 0, path)
                 for number in range(50)
                 for _, path in self.by_name.get(f"{tail}_{number}", ())
             ]
-        return max(found, key=lambda entry: entry[:2])[2] if found else None
+        return max(matches, key=lambda entry: entry[:2])[2] if matches else None
 
     def takes(self, path: Path) -> list[Path]:
-        """This file and those beside it that are called the same but for a number, in order, it first."""
+        """This file, then those in its folder whose names differ only in their numbers, in order."""
         root = take_root(path.stem)
         beside = [p for p in sorted(audio_below(path.parent)) if p.parent == path.parent]
         return [path] + [p for p in beside if take_root(p.stem) == root and p != path]
 
 
 def plain(text: str) -> str:
-    """Letters and digits of a path, joined by single underscores."""
+    """The letters and digits of a path in lower case, joined by single underscores."""
     return re.sub(r"[\W_]+", "_", text.lower()).strip("_")
 
 
 def tail_of(file: str) -> str:
-    """What a clip's name says of its source: without the data set before it and the number after it."""
+    """The part of a clip's name that names its source, without the data set and the number."""
     stem = PurePosixPath(file).stem.rpartition("_")[0]
     return plain(stem.partition("_")[2] or stem)
 
 
 def word_starts(tail: str) -> list[int]:
+    """Positions at which words begin in a name joined by underscores."""
     return [0, *(match.end() for match in re.finditer("_", tail))]
 
 
 def common_end(first: str, second: str) -> int:
+    """Number of equal characters at the ends of two texts."""
     length = 0
     for a, b in zip(reversed(first), reversed(second), strict=False):
         if a != b:
@@ -113,6 +117,7 @@ def common_end(first: str, second: str) -> int:
 
 
 def take_root(stem: str) -> str:
+    """The name of a file without the number at its end."""
     return re.sub(r"[\d_.-]+$", "", stem.lower())
 
 
@@ -123,7 +128,11 @@ def rebuild(
     progress: Callable[[float, float], object] | None = None,
     clips: Sequence[Clip] | None = None,
 ) -> Rebuilt:
-    """Write out/audio/… and out/clips.csv of what is found; report.csv of the rest. clips: the package's."""
+    """Write out/audio/…, clips.csv and kinds.csv of the clips found, and report.csv of the others.
+
+    clips: rows of the list; default: the package's. num_jobs: clips made in parallel.
+    progress: called with (clips done, clips in all).
+    """
     clips = CORPUS.clips() if clips is None else clips
     sources, results = Sources(folder), Results(out, COMMAND)
 
@@ -165,7 +174,10 @@ def rebuild(
 
 
 def joined(takes: Sequence[Path], seconds: float, name: str) -> tuple[NDArray[np.float32], int]:
-    """The first take, cut to `seconds`; where it is much shorter, with the next ones after it. (t,), rate."""
+    """The first take, cut to `seconds`; if it is much shorter, joined with the next ones. (t,) and its rate.
+
+    name: of the clip, which seeds the lengths of the gaps.
+    """
     mono, rate, _ = read_mono(takes[0])
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]))
     parts, length = [mono], len(mono)

@@ -1,4 +1,4 @@
-"""A manifest's mixtures as files, for other programs and for listening."""
+"""The mixtures of a manifest as audio files, for other programs and for listening."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ def render_folders(
     num_jobs: int,
     progress: Callable[[float, float], object] | None = None,
 ) -> Sequence[str]:
-    """out/ID/{mixture,target,rest}.wav in float32 at the items' rate, and query.txt; the ids of all items."""
+    """Write out/ID/{mixture,target,rest}.wav in float32 at the items' rate, and query.txt; return all ids.
+
+    num_jobs: items rendered in parallel. progress: called with (items done, items in all).
+    Raises ValueError for an id that cannot be a folder's name.
+    """
     results = Results(out, COMMAND)
     if unsafe := [name for name in items.ids if name in (".", "..") or "/" in name]:
         raise ValueError(f"id {unsafe[0]!r} cannot be a folder's name")
@@ -43,4 +47,5 @@ def render_folders(
 
 
 def writer(waveform: Any, sample_rate: int) -> Callable[[Path], None]:
+    """A function that writes the waveform, (t,) or (t, c), as float32 WAV to a path."""
     return lambda path: soundfile.write(path, waveform, sample_rate, "FLOAT", format="WAV")

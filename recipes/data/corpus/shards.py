@@ -1,8 +1,8 @@
-"""A corpus packed into tar files, as WebDataset reads them: few large files in place of many small ones.
+"""A corpus packed into tar files in WebDataset's format: a few large files instead of many small ones.
 
-A member KEY.flac (or another ending) is a recording as it is, KEY.json its row of clips.csv and its place
-there; the key is the row's file without its ending, dots made underscores. index.json lists the shards with
-their numbers of clips and their SHA-256. They are the same, bit for bit, for the same corpus and seed.
+A member KEY.flac (or another extension) is the recording's file, KEY.json holds its row of clips.csv and the
+row's index; the key is the file's name without extension, dots replaced by underscores. index.json lists the
+shards with their number of clips and SHA-256. The same corpus and seed give the same bytes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .splits import draw
 
 COMMAND = "data shard"
 INDEX = "index.json"
-Entry = tuple[int, dict[str, str]]  # a row of clips.csv, and its place there
+Entry = tuple[int, dict[str, str]]  # index of a row of clips.csv, and the row
 
 
 class Packed(NamedTuple):
-    """A clip: its row of clips.csv, its place among the rows, its file's content."""
+    """A clip: its row of clips.csv, the row's index, and the bytes of its file."""
 
     row: Mapping[str, str]
     place: int
@@ -35,7 +35,7 @@ class Packed(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """An entry of the index."""
+    """An entry of the index. clips: their number."""
 
     file: str
     split: str
@@ -44,9 +44,10 @@ class Shard(NamedTuple):
 
 
 def write_shards(folder: Path, out: Path, max_bytes: int, seed: int = 0) -> list[Shard]:
-    """Every recording of folder/clips.csv once, in an order drawn by the seed, splits in shards of their own.
+    """Pack every recording of folder/clips.csv once, in random order, with separate shards for each split.
 
-    max_bytes: of a shard, which one recording alone may pass.
+    max_bytes: of a shard; exceeded only by a single larger recording. seed: of the order.
+    Raises ValueError for missing recordings and repeated file names.
     """
     results = Results(out, COMMAND)
     with (folder / "clips.csv").open(newline="", encoding="utf-8-sig") as file:
@@ -60,9 +61,9 @@ def write_shards(folder: Path, out: Path, max_bytes: int, seed: int = 0) -> list
         raise ValueError(f"{folder}/clips.csv: names a file twice")
     shards = []
     for split in sorted({row["split"] for row in rows}):
-        own = [entry for entry in entries if entry[1]["split"] == split]
-        own.sort(key=lambda entry: draw(seed, entry[1]["file"]))
-        for number, batch in enumerate(batches(folder, own, max_bytes)):
+        members = [entry for entry in entries if entry[1]["split"] == split]
+        members.sort(key=lambda entry: draw(seed, entry[1]["file"]))
+        for number, batch in enumerate(batches(folder, members, max_bytes)):
             name = f"{split}-{number:05d}.tar"
             path = results.write(name, partial(pack, folder, batch))
             sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -74,21 +75,24 @@ def write_shards(folder: Path, out: Path, max_bytes: int, seed: int = 0) -> list
 
 
 def batches(folder: Path, entries: list[Entry], max_bytes: int) -> Iterator[list[Entry]]:
+    """Consecutive entries that fit together into a shard of max_bytes."""
     batch: list[Entry] = []
     size = 0
     for place, row in entries:
         sizes = (folder / row["file"]).stat().st_size, len(described(place, row))
-        own = sum(tarfile.BLOCKSIZE * (1 - -num // tarfile.BLOCKSIZE) for num in sizes)
-        if batch and size + own + tarfile.RECORDSIZE > max_bytes:  # a record may end a shard
+        # Each member has a header block, and its content is padded to whole blocks.
+        num_bytes = sum(tarfile.BLOCKSIZE * (1 - -num // tarfile.BLOCKSIZE) for num in sizes)
+        if batch and size + num_bytes + tarfile.RECORDSIZE > max_bytes:  # padding at the end
             yield batch
             batch, size = [], 0
         batch.append((place, row))
-        size += own
+        size += num_bytes
     if batch:
         yield batch
 
 
 def pack(folder: Path, entries: list[Entry], path: Path) -> None:
+    """Write a shard of these entries to `path`."""
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for place, row in entries:
             key = key_of(row["file"])
@@ -97,31 +101,35 @@ def pack(folder: Path, entries: list[Entry], path: Path) -> None:
 
 
 def described(place: int, row: dict[str, str]) -> bytes:
+    """The JSON member of a clip."""
     return json.dumps({"row": row, "place": place}, ensure_ascii=False).encode()
 
 
 def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    """Without time, owner or rights, which would make equal corpora differ."""
+    """Add a member without time, owner or permissions, so that equal corpora give equal bytes."""
     member = tarfile.TarInfo(name)
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))
 
 
 def key_of(file: str) -> str:
-    """WebDataset ends a key at its first dot."""
+    """The key of a file. WebDataset ends keys at the first dot, so there are none."""
     path = PurePosixPath(file)
     return (path.parent / path.stem).as_posix().replace(".", "_")
 
 
 def read_shards(folder: Path, split: str) -> Iterator[Packed]:
-    """The clips of a split, shard by shard. ValueError for shards that are not as the index lists them."""
+    """The clips of a split, shard by shard.
+
+    Raises ValueError for a missing index, and for a shard that is not the one listed there.
+    """
     for shard in read_index(folder):
         if shard.split != split:
             continue
         content = (folder / shard.file).read_bytes()
         if hashlib.sha256(content).hexdigest() != shard.sha256:
             raise ValueError(
-                f"{folder / shard.file}: not as {INDEX} lists it; make or fetch it anew"
+                f"{folder / shard.file}: differs from its entry in {INDEX}: make or download it again"
             )
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
             audio: bytes | None = None
@@ -137,6 +145,7 @@ def read_shards(folder: Path, split: str) -> Iterator[Packed]:
 
 
 def read_index(folder: Path) -> list[Shard]:
+    """The shards that a folder's index lists; ValueError if it is missing or malformed."""
     try:
         content = json.loads((folder / INDEX).read_text("utf-8"))
         return [Shard(**shard) for shard in content["shards"]]

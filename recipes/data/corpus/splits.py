@@ -1,4 +1,4 @@
-"""Which recordings are trained on and which are kept to measure by: whole groups, drawn by a hash."""
+"""Random splits into train, dev and test that keep groups together."""
 
 from __future__ import annotations
 
@@ -8,24 +8,28 @@ from collections.abc import Iterable, Mapping, Sequence
 
 
 class Joined:
-    """Sets of places that belong together (union-find)."""
+    """Disjoint sets of the numbers 0 to num - 1 (union-find)."""
 
     def __init__(self, num: int) -> None:
         self.parents = list(range(num))
 
     def root(self, place: int) -> int:
+        """The number that represents the set of `place`."""
         while self.parents[place] != place:
             self.parents[place] = self.parents[self.parents[place]]
             place = self.parents[place]
         return place
 
     def join(self, first: int, second: int) -> None:
+        """Unite the sets of two numbers."""
         self.parents[self.root(second)] = self.root(first)
 
 
 def whole_groups(groups: Sequence[str], same: Iterable[tuple[int, int]]) -> list[int]:
-    """For each recording one that stands for its group. groups: their names, "" for one of its own. same:
-    pairs of recordings that must stay together besides."""
+    """For each recording the index of one that represents its group.
+
+    groups: name of each recording's group, "" for none. same: further pairs that must stay together.
+    """
     joined = Joined(len(groups))
     firsts: dict[str, int] = {}
     for place, name in enumerate(groups):
@@ -41,32 +45,33 @@ def draw_splits(
 ) -> list[str]:
     """A split for each recording: those of shares, or "train" for the rest.
 
-    Groups are taken in an order as good as drawn, the same on every machine. shares: of each label's
-    recordings, to be had as nearly as whole groups allow: every label gets one group into each split while it
-    has more than one, and never gives away its last.
+    labels, groups: of each recording. shares: of each label's recordings, approximated with whole groups.
+    Every label gets a group in each split as long as it has more than one left for train. The order of groups
+    is a hash of seed and name, so that it is the same on every machine.
     """
     members: dict[str, list[str]] = {}
     for label, group in zip(labels, groups, strict=True):
         members.setdefault(group, []).append(label)
     total = Counter(labels)
-    left = Counter(label for own in members.values() for label in set(own))
+    num_left = Counter(label for group in members.values() for label in set(group))
     chosen: dict[str, str] = {}
     for split, share in shares.items():
-        taken: Counter[str] = Counter()
+        assigned: Counter[str] = Counter()
         for group in sorted(members, key=lambda group: draw(seed, group)):
             counts = Counter(members[group])
-            wanted = any(taken[label] < share * total[label] for label in counts)
+            wanted = any(assigned[label] < share * total[label] for label in counts)
             fits = all(
-                not taken[label] or taken[label] + num / 2 <= share * total[label]
+                not assigned[label] or assigned[label] + num / 2 <= share * total[label]
                 for label, num in counts.items()
             )
-            spare = all(left[label] > 1 for label in counts)
+            spare = all(num_left[label] > 1 for label in counts)
             if group not in chosen and wanted and fits and spare:
                 chosen[group] = split
-                taken.update(counts)
-                left.subtract(set(counts))
+                assigned.update(counts)
+                num_left.subtract(set(counts))
     return [chosen.get(group, "train") for group in groups]
 
 
 def draw(seed: int, name: str) -> bytes:
+    """A key that sorts names in a random order, the same on every machine."""
     return hashlib.sha256(f"{seed} {name}".encode()).digest()

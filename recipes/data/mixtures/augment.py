@@ -1,4 +1,4 @@
-"""Making one recording many: speed, filters and rooms. (t,) float32 in and out."""
+"""Data augmentation: speed, equalisation and reverberation. Waveforms are (t,) float32."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from qsep.queries.settings import configuration
 
 @configuration
 class AugmentConfig:
-    """Probabilities in [0, 1]; speed_semitones: largest change of speed and pitch together;
-    equalizer_db: standard deviation of the gain at each of the curve's points. second_probability: of
-    a second recording of the same label within a sound, its level within second_db of the first's."""
+    """Probabilities are in [0, 1].
+
+    speed_semitones: largest change of speed, and with it of pitch. equalizer_db: standard deviation of the
+    gain at each point of the equaliser's curve. second_probability: of adding a second recording of the same
+    label to a sound, at a level within second_db of the first.
+    """
 
     speed_probability: float = 0.5
     speed_semitones: float = 3.0
@@ -24,7 +27,7 @@ class AugmentConfig:
 
 
 def change_speed(waveform: np.ndarray, semitones: float) -> np.ndarray:
-    """Faster and higher by so many semitones (slower and lower below 0), as tape does."""
+    """Resample, so that speed and pitch rise by so many semitones (negative: fall)."""
     ratio = 2 ** (semitones / 12)
     return soxr.resample(waveform, ratio, 1.0, quality="LQ")
 
@@ -32,7 +35,7 @@ def change_speed(waveform: np.ndarray, semitones: float) -> np.ndarray:
 def equalizer_response(
     rng: np.random.Generator, num_bins: int, sample_rate: int, deviation_db: float
 ) -> np.ndarray:
-    """A smooth random gain for each bin: normal in dB at eight points a factor of about 2.5 apart."""
+    """A smooth random gain for each bin: (num_bins,), normal in dB at eight points spaced logarithmically."""
     points_hz = np.geomspace(30, sample_rate / 2, 8)
     gains_db = rng.normal(0, deviation_db, len(points_hz))
     bins_hz = np.linspace(0, sample_rate / 2, num_bins)
@@ -40,7 +43,7 @@ def equalizer_response(
 
 
 def room_response(rng: np.random.Generator, sample_rate: int) -> np.ndarray:
-    """Impulse response: the direct sound, then noise that decays by 60 dB in 0.1 to 0.8 s.
+    """A random room impulse response: the direct sound, then noise that decays by 60 dB in 0.1 to 0.8 s.
 
     The direct sound is 0 to 15 dB above the reverberation (Polack's statistical model, 1988).
     """
@@ -61,20 +64,20 @@ def filter_and_place(
     config: AugmentConfig,
     cutoff_hz: float | None = None,
 ) -> np.ndarray:
-    """A random microphone's colour and a random room, in one multiplication of spectra.
+    """Random equalisation and reverberation, in one multiplication of spectra: (t,) to (t,).
 
-    cutoff_hz: of a low-pass filter besides, of 24 dB an octave; None for none.
+    cutoff_hz: of an additional low-pass filter with 24 dB per octave; None for none.
     """
     equalize = rng.random() < config.filter_probability
-    place = rng.random() < config.reverb_probability
-    if not equalize and not place and cutoff_hz is None:
+    reverberate = rng.random() < config.reverb_probability
+    if not equalize and not reverberate and cutoff_hz is None:
         return waveform
-    room = room_response(rng, sample_rate) if place else np.ones(1, np.float32)
+    room = room_response(rng, sample_rate) if reverberate else np.ones(1, np.float32)
     size = fast_length(len(waveform) + len(room))
     spec = np.fft.rfft(waveform, size)
     if equalize:
         spec *= equalizer_response(rng, len(spec), sample_rate, config.equalizer_db)
-    if place:
+    if reverberate:
         spec *= np.fft.rfft(room, size)
     if cutoff_hz is not None:  # Butterworth's magnitude, order 4
         bins_hz = np.linspace(0, sample_rate / 2, len(spec), dtype=np.float32)
@@ -83,6 +86,6 @@ def filter_and_place(
 
 
 def fast_length(num_samples: int) -> int:
-    """The least 2^i, 3 * 2^i or 5 * 2^i that is not smaller: short transforms of odd sizes are slow."""
+    """The smallest 2^i, 3 * 2^i or 5 * 2^i that is not smaller; other sizes have slow transforms."""
     power = 1 << max(0, (num_samples - 1).bit_length())
     return min(size for size in (power, power * 3 // 4, power * 5 // 8) if size >= num_samples)

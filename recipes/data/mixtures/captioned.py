@@ -1,7 +1,7 @@
-"""Training items for weak supervision: mixtures of captioned mixtures, whose parts are known by name alone.
+"""Training items for weak supervision: mixtures of captioned mixtures, whose single sounds are not available.
 
-Some items may be mixtures of single sounds instead: semi-supervised training. An item is a pure function of
-(seed, draw number): never of worker, rank or resume. Mahmud et al. (2024), sec. 3.
+A share of the items may be mixtures of single sounds, for semi-supervised training. An item depends on (seed,
+draw number) alone, never on worker, rank or resumption. Mahmud et al. (2024), sec. 3.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from qsep.separation.interface import MixtureBatch
 
 from ..captions.scenes import Levels, Scenes
 
-# (sources, queries, part_of, id): one more than other data have, to whom a common collate must be open.
+# (sources, queries, part_of, id). Any: other data sets have no part_of, and all share one loader.
 Item = Any
 
 
 @configuration
 class CaptionedMixConfig:
-    """num_mixtures: that are mixed; num_sounds: of labelled recordings in each. num_phrases: slots of each
-    mixture's parts; a caption that names more sounds is asked for whole. phrases: whether captions are
-    taken apart at all; without, it is plain mix-and-separate of mixtures.
+    """num_mixtures: captioned mixtures in an item. num_sounds: labelled recordings in each of them.
+    num_phrases: query slots for the phrases of each caption; a caption of more phrases is not split.
+    phrases: whether captions are split at all; without, this is plain mix-and-separate on mixtures.
 
-    supervised_share: of the items that are mixtures of num_singles single sounds, evenly spread over draws.
-    single_fraction: of each label's recordings, those that may be heard alone; the others are mixed.
+    supervised_share: share of items that are mixtures of num_singles single sounds, evenly spread over draws.
+    single_fraction: share of each label's recordings used as single sounds; the others are mixed.
+    level_db, gains: see `Levels`. Raises ValueError for supervised items without single sounds.
     """
 
     segment_samples: int = 131070
@@ -44,14 +45,16 @@ class CaptionedMixConfig:
 
     def __post_init__(self) -> None:
         if self.supervised_share and not self.single_fraction:
-            raise ValueError("mix.supervised_share asks for single sounds; single_fraction is 0")
+            raise ValueError("mix.supervised_share needs single sounds, but single_fraction is 0")
 
     @property
     def num_slots(self) -> int:
+        """Query slots of an item."""
         parts = self.num_mixtures * self.num_phrases if self.phrases else 0
         return max(self.num_mixtures + parts, self.num_singles)
 
     def levels(self) -> Levels:
+        """The levels of sounds."""
         return Levels(self.level_db, self.gains)
 
     def supervised(self, draw: int) -> bool:
@@ -61,7 +64,11 @@ class CaptionedMixConfig:
 
 
 class CaptionedMixtures(torch.utils.data.Dataset[Item]):
-    """dataset[draw] is (sources (s, 1, t), s queries, part_of (s,), id), of an endless list."""
+    """dataset[draw] is (sources (s, 1, t), s queries, part_of (s,), id), for any draw >= 0.
+
+    part_of: for the phrase of a caption, the index of the source that it is part of; else -1. Its own source
+    is silent.
+    """
 
     def __init__(
         self, scenes: Scenes, config: CaptionedMixConfig, sample_rate: int, seed: int
@@ -74,26 +81,27 @@ class CaptionedMixtures(torch.utils.data.Dataset[Item]):
         rng = np.random.default_rng((self.seed, draw, 6))
         supervised = config.supervised(draw)
         if supervised:
-            heard = self.scenes.singles(config.num_singles, config.segment_samples, rng)
+            sounds = self.scenes.singles(config.num_singles, config.segment_samples, rng)
         else:
-            heard = self.scenes.mixtures(config.num_mixtures, config.segment_samples, rng)
+            sounds = self.scenes.mixtures(config.num_mixtures, config.segment_samples, rng)
         sources = np.zeros((config.num_slots, 1, config.segment_samples), np.float32)
         queries: list[Query | None] = [None] * config.num_slots
         part_of = torch.full((config.num_slots,), -1)
-        for index, (waveform, name) in enumerate(heard):
+        for index, (waveform, name) in enumerate(sounds):
             sources[index, 0] = waveform
             queries[index] = TextQuery(name)
         if config.phrases and not supervised:
-            for index, (_, caption) in enumerate(heard):
+            for index, (_, caption) in enumerate(sounds):
                 phrases = self.scenes.parse(caption)
                 if len(phrases) > config.num_phrases:
                     continue
-                first = len(heard) + index * config.num_phrases
+                first = len(sounds) + index * config.num_phrases
                 for slot, phrase in enumerate(phrases, first):
                     queries[slot], part_of[slot] = TextQuery(phrase), index
         return torch.from_numpy(sources), queries, part_of, f"{self.seed}-{draw}"
 
     def collate(self, items: list[Item]) -> MixtureBatch:
+        """Items as a batch; its mixtures are exactly the sums of their sources."""
         sources = torch.stack([item[0] for item in items])
         queries, ids = [item[1] for item in items], [item[3] for item in items]
         part_of = torch.stack([item[2] for item in items])

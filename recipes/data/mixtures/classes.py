@@ -1,6 +1,6 @@
-"""Training items for separators over sound classes: mixtures asked for by class, by family, by union.
+"""Training items for separators over sound classes: mixtures queried by class, by family or by union.
 
-An item is a pure function of (seed, draw number): never of worker, rank or resume.
+An item depends on (seed, draw number) alone, never on worker, rank or resumption.
 Mix-and-separate training: Zhao et al., "The sound of pixels" (2018).
 """
 
@@ -24,17 +24,17 @@ from .mix_and_separate import active_stretch, place, rms
 
 @configuration
 class ClassMixConfig:
-    """What meets in a mixture, and what is asked of it.
+    """The composition of mixtures and their queries.
 
-    num_sources_weights: odds of 2, 3, … sounds. level_db: each sound's level is uniform in
-    [-level_db, level_db]. family_probability: of all sounds being of one family (hard mixtures).
-    group_probability: of several sounds being asked for as one, half of these by a family's name.
-    background_probability: of a soft sound that nobody asks for, background_db below the others.
-    num_queries: slots of an item; those that sounds leave free ask for absent ones, max_absent at most,
-    half of them of the family of one that is there. families: classes by family. overlaps: classes that
-    hold the others listed with them, never mixed with these. start_padding: probability that a sound shorter
-    than the segment starts with it, as recordings that were cut at their onset do. favoured: classes of
-    which a mixture holds one with favoured_probability, however many others there are.
+    num_sources_weights: relative frequencies of 2, 3, … sources. level_db: each sound's level is uniform in
+    [-level_db, level_db]. family_probability: that all sounds are of one family (hard mixtures).
+    group_probability: that one source consists of two sounds; half of these are queried as a family.
+    background_probability: of a sound without a query, background_db below the others.
+    num_queries: query slots of an item; up to max_absent of the free ones query absent classes, half of them
+    from the family of a class that is present. families: classes by family. overlaps: classes that include
+    the ones listed with them and are never mixed with these. start_padding: probability that a sound shorter
+    than the segment begins with it, instead of at a random time. favoured: classes of which a mixture
+    contains one with favoured_probability. lowpass_hz: range of the cutoff of a random low-pass filter.
     """
 
     segment_samples: int = 101760
@@ -57,7 +57,10 @@ class ClassMixConfig:
 
 
 class ClassSounds:
-    """Stretches of recordings, drawn evenly over the groups of a class, then over a group's takes."""
+    """Random stretches of recordings, uniform over the groups of a class, then over the takes of a group.
+
+    takes: recordings by class, at sample_rate in Hz.
+    """
 
     def __init__(
         self, takes: Mapping[str, Sequence[Take]], config: ClassMixConfig, sample_rate: int
@@ -72,7 +75,7 @@ class ClassSounds:
             self.by_group[label] = list(groups.values())
 
     def draw(self, label: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
-        """A coloured, placed sound of root mean square 1: (t,) float32."""
+        """A random augmented sound of the label with root mean square 1: (num_samples,) float32."""
         augment = self.config.augment
         sound = self.stretch(label, num_samples, rng)
         if rng.random() < augment.second_probability:
@@ -86,6 +89,7 @@ class ClassSounds:
         return sound / rms(sound)
 
     def stretch(self, label: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
+        """A random stretch of a recording of the label at a random speed: (num_samples,) float32."""
         groups = self.by_group[label]
         takes = groups[rng.integers(len(groups))]
         waveform = takes[rng.integers(len(takes))]
@@ -102,7 +106,10 @@ class ClassSounds:
 
 
 class ClassMixtures(torch.utils.data.Dataset[Item]):
-    """dataset[draw] is (sources (s, 1, t), s queries, id), the draw-th item of an endless list."""
+    """dataset[draw] is (sources (s, 1, t), s queries, id), for any draw >= 0.
+
+    Raises ValueError for a single class, and for fewer query slots than sources.
+    """
 
     def __init__(self, sounds: ClassSounds, config: ClassMixConfig, sample_rate: int, seed: int):
         self.sounds, self.config = sounds, config
@@ -110,22 +117,22 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
         labels = sounds.labels
         known = set(labels)
         self.families = {
-            name: kept for name, members in config.families.items()
-            if len(kept := [label for label in members if label in known]) > 1
+            name: present for name, members in config.families.items()
+            if len(present := [label for label in members if label in known]) > 1
         }  # fmt: skip
-        self.apart: dict[str, set[str]] = {label: {label} for label in labels}
+        self.never_mixed: dict[str, set[str]] = {label: {label} for label in labels}
         for whole, parts in config.overlaps.items():
             for part in parts:
-                self.apart.setdefault(whole, {whole}).add(part)
-                self.apart.setdefault(part, {part}).add(whole)
+                self.never_mixed.setdefault(whole, {whole}).add(part)
+                self.never_mixed.setdefault(part, {part}).add(whole)
         self.kin = {label: {label} for label in labels}
         for members in self.families.values():
             for label in members:
                 self.kin[label] |= set(members)
         if len(labels) < 2:
-            raise ValueError(f"recordings of {', '.join(labels)} alone: mixtures need two labels")
+            raise ValueError(f"only recordings of {', '.join(labels)}: mixtures need two labels")
         if config.num_queries < 1 + len(config.num_sources_weights):
-            raise ValueError(f"mix.num_queries is {config.num_queries}, fewer than the sounds")
+            raise ValueError(f"mix.num_queries is {config.num_queries}, fewer than the sources")
 
     def __getitem__(self, draw: int) -> Item:
         config, rng = self.config, np.random.default_rng((self.seed, draw))
@@ -135,35 +142,35 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
         length = config.segment_samples
         sources = np.zeros((config.num_queries, 1, length), np.float32)
         queries: list[Query | None] = [None] * config.num_queries
-        heard: list[str] = []
+        used: list[str] = []
         for index, (labels, wanted) in enumerate(groups):
             for label in labels:
                 level_db = rng.uniform(-config.level_db, config.level_db)
                 sound = self.sounds.draw(label, length, rng)
                 sources[index, 0] += sound * np.float32(10 ** (level_db / 20))
             queries[index] = ClassQuery(wanted)
-            heard += wanted
+            used += wanted
         free = len(groups)
         background = rng.random() < config.background_probability
-        if background and free < config.num_queries and self.left(heard):
-            label = self.another(heard, self.sounds.labels, rng)
+        if background and free < config.num_queries and self.unused(used):
+            label = self.another(used, self.sounds.labels, rng)
             level_db = -rng.uniform(*config.background_db)
             sound = self.sounds.draw(label, length, rng)
             sources[free, 0] = sound * np.float32(10 ** (level_db / 20))
-            heard.append(label)
+            used.append(label)
             free += 1
         sources *= 0.1 * 10 ** (rng.uniform(-20, 0) / 20)
         for index in range(free, min(config.num_queries, free + config.max_absent)):
-            if not self.left(heard):
+            if not self.unused(used):
                 break
-            near = set().union(*(self.kin[label] for label in heard)) if rng.random() < 0.5 else ()
-            absent = self.another(heard, sorted(near) or self.sounds.labels, rng)
+            near = set().union(*(self.kin[label] for label in used)) if rng.random() < 0.5 else ()
+            absent = self.another(used, sorted(near) or self.sounds.labels, rng)
             queries[index] = ClassQuery([absent])
-            heard.append(absent)
+            used.append(absent)
         return torch.from_numpy(sources), queries, f"{self.seed}-{draw}"
 
     def plan(self, num_sounds: int, rng: np.random.Generator) -> list[tuple[list[str], list[str]]]:
-        """(labels that sound, classes that are asked for) of each source."""
+        """(labels that sound, classes that are queried) of each source."""
         config, labels = self.config, self.sounds.labels
         families = sorted(self.families)
         if config.favoured and rng.random() < config.favoured_probability:
@@ -177,7 +184,7 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
                 wanted = list(members)
             else:
                 first = labels[rng.integers(len(labels))]
-                second = self.another([first], labels, rng) if self.left([first]) else first
+                second = self.another([first], labels, rng) if self.unused([first]) else first
                 wanted = list(dict.fromkeys([first, second]))
             plan = [([first, second], wanted)]
         else:
@@ -186,23 +193,24 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
         pool: Sequence[str] = labels
         if rng.random() < config.family_probability:
             pool = sorted(self.kin[first])
-        taken = list(plan[0][1])
-        while len(plan) < num_sounds and self.left(taken):
-            label = self.another(taken, pool, rng)
+        used = list(plan[0][1])
+        while len(plan) < num_sounds and self.unused(used):
+            label = self.another(used, pool, rng)
             plan.append(([label], [label]))
-            taken.append(label)
+            used.append(label)
         return plan
 
-    def left(self, taken: Sequence[str]) -> list[str]:
-        """The classes that neither are nor hold nor are held by one taken."""
-        barred = set().union(*(self.apart[label] for label in taken))
+    def unused(self, used: Sequence[str]) -> list[str]:
+        """The classes that may be mixed with all of those in use."""
+        barred = set().union(*(self.never_mixed[label] for label in used))
         return [label for label in self.sounds.labels if label not in barred]
 
-    def another(self, taken: Sequence[str], pool: Sequence[str], rng: np.random.Generator) -> str:
-        """A class of the pool, else of all, that is `left`; there must be one."""
-        everywhere = dict.fromkeys(self.left(taken))
-        left = [label for label in pool if label in everywhere] or list(everywhere)
-        return left[rng.integers(len(left))]
+    def another(self, used: Sequence[str], pool: Sequence[str], rng: np.random.Generator) -> str:
+        """A random unused class of the pool or, if it has none, of all; there must be one."""
+        unused = dict.fromkeys(self.unused(used))
+        choices = [label for label in pool if label in unused] or list(unused)
+        return choices[rng.integers(len(choices))]
 
     def collate(self, items: list[Item]) -> MixtureBatch:
+        """Items as a batch."""
         return batch_of(items, self.sample_rate)

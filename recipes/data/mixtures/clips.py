@@ -1,4 +1,4 @@
-"""Lists of labelled recordings, and their sound in memory."""
+"""Lists of labelled recordings, and their waveforms in memory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ..corpus.shards import INDEX, read_shards
 
 @dataclass(frozen=True)
 class Clip:
-    """file: relative to the data folder; label: the one kind of sound it holds; group: what it shares its
-    origin with (a session, a speaker, a kit), the file itself where the list names none."""
+    """file: relative to the data folder. label: of its only sound. group: recordings of one origin, such as a
+    session, share a group; the file name if the list has no groups."""
 
     file: str
     label: str
@@ -28,9 +28,10 @@ class Clip:
 
 
 def read_clip_list(folder: Path, split: str, labels: Sequence[str] | None = None) -> list[Clip]:
-    """The clips of one split in folder/clips.csv (columns file, label, split; others are ignored).
+    """The clips of one split in folder/clips.csv (columns file, label, split and optionally group).
 
-    labels: those wanted, each of which must be there; None for all.
+    labels: those wanted; None for all. Raises ValueError for a missing list, column, recording or label, an
+    empty split, and files outside the folder.
     """
     path = folder / "clips.csv"
     if not path.is_file():
@@ -48,12 +49,12 @@ def read_clip_list(folder: Path, split: str, labels: Sequence[str] | None = None
             if r["split"] == split
         ]
     if outside := [clip.file for clip in clips if not is_inside(clip.file)]:
-        raise ValueError(f"{path}: {outside[0]} lies outside its folder: copy or link it into that")
+        raise ValueError(f"{path}: {outside[0]} is outside its folder: copy or link it there")
     if labels is not None:
         clips = [clip for clip in clips if clip.label in labels]
-        unheard = sorted(set(labels) - {clip.label for clip in clips})
-        if unheard:
-            raise ValueError(f"{path}: no clips of {unheard[0]!r} in split {split!r}")
+        absent = sorted(set(labels) - {clip.label for clip in clips})
+        if absent:
+            raise ValueError(f"{path}: no clips of {absent[0]!r} in split {split!r}")
     missing = [clip.file for clip in clips if not (folder / clip.file).is_file()]
     if missing:
         raise ValueError(f"{folder}: {len(missing)} recordings are missing, first {missing[0]}")
@@ -65,7 +66,10 @@ def read_clip_list(folder: Path, split: str, labels: Sequence[str] | None = None
 def open_clips(
     folder: Path, split: str, labels: Sequence[str] | None
 ) -> Iterator[tuple[Clip, Path | io.BytesIO]]:
-    """The clips of one split and their files, in the order of the list."""
+    """The clips of one split and their files, in the order of the list.
+
+    folder: a corpus, or the shards that `qsep data shard` made of it. Raises ValueError as `read_clip_list`.
+    """
     if not (folder / INDEX).is_file():
         for clip in read_clip_list(folder, split, labels):
             yield clip, folder / clip.file
@@ -73,9 +77,9 @@ def open_clips(
     packed = sorted(read_shards(folder, split), key=lambda entry: entry.place)
     if not packed:
         raise ValueError(f"{folder / INDEX}: no clips of split {split!r}")
-    unheard = sorted(set(labels or ()) - {entry.row["label"] for entry in packed})
-    if unheard:
-        raise ValueError(f"{folder / INDEX}: no clips of {unheard[0]!r} in split {split!r}")
+    absent = sorted(set(labels or ()) - {entry.row["label"] for entry in packed})
+    if absent:
+        raise ValueError(f"{folder / INDEX}: no clips of {absent[0]!r} in split {split!r}")
     for row, _, content in packed:
         if labels is None or row["label"] in labels:
             clip = Clip(row["file"], row["label"], row.get("group") or row["file"])
@@ -83,7 +87,7 @@ def open_clips(
 
 
 def load_mono(file: Path | io.BytesIO, sample_rate: int) -> np.ndarray:
-    """A recording at sample_rate, channels averaged: (t,) float32."""
+    """A recording at sample_rate, channels averaged: (t,) float32. Raises AudioError if it cannot be read."""
     if isinstance(file, Path):
         return read_mono(file, sample_rate)
     with tempfile.NamedTemporaryFile() as unpacked:
@@ -94,14 +98,17 @@ def load_mono(file: Path | io.BytesIO, sample_rate: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Take:
-    """One recording in memory: waveform (t,) int16; group as of its clip."""
+    """One recording in memory. waveform: (t,) int16. group: of its clip."""
 
     waveform: np.ndarray
     group: str
 
 
 class ClipStore:
-    """All recordings of a list, decoded once: by_label[label] is a list of (t,) float32."""
+    """All recordings of a list, decoded once: by_label[label] is a list of (t,) float32.
+
+    Raises ValueError as `read_clip_list`, and for silent recordings.
+    """
 
     def __init__(
         self, folder: Path, split: str, sample_rate: int, labels: Sequence[str] | None = None
@@ -110,16 +117,17 @@ class ClipStore:
         for clip in read_clip_list(folder, split, labels):
             waveform = load_mono(folder / clip.file, sample_rate)
             if not waveform.any():
-                raise ValueError(f"{folder / clip.file}: silent; take it off the list")
+                raise ValueError(f"{folder / clip.file}: silent: remove it from the list")
             self.by_label.setdefault(clip.label, []).append(waveform)
 
 
 def load_takes(
     folder: Path, split: str, sample_rate: int, labels: Sequence[str] | None = None
 ) -> dict[str, list[Take]]:
-    """All recordings of a list by label, in 16 bits: half the memory of float32.
+    """All recordings of a list by label, in 16 bits, which takes half the memory of float32.
 
-    folder: a corpus, or the shards that `qsep data shard` made of it, which give the same in the same order.
+    folder: a corpus, or the shards that `qsep data shard` made of it; both give the same takes in the same
+    order. Raises ValueError as `open_clips`, and for silent and unreadable recordings.
     """
     takes: dict[str, list[Take]] = {}
     for clip, file in open_clips(folder, split, labels):
@@ -128,7 +136,7 @@ def load_takes(
         except AudioError as error:
             raise ValueError(f"{folder / clip.file}: {error}") from error
         if not waveform.any():
-            raise ValueError(f"{folder / clip.file}: silent; take it off the list")
+            raise ValueError(f"{folder / clip.file}: silent: remove it from the list")
         scaled = np.clip(np.round(waveform * 32768), -32768, 32767).astype(np.int16)
         takes.setdefault(clip.label, []).append(Take(scaled, clip.group))
     return takes

@@ -1,5 +1,4 @@
-"""What separators that read constraints learn from: a sound of the mixture that is not wanted, and the time
-in which the one asked for is."""
+"""Random constraints for training: a negative query, and the times at which the target is active."""
 
 from __future__ import annotations
 
@@ -12,10 +11,10 @@ from torch import Tensor
 from qsep.queries.interface import QueryEmbedding
 from qsep.separation.interface import Capabilities, MixtureBatch
 
-PROBABILITY = 0.5  # of each, for each query: without one the network has to do too
+PROBABILITY = 0.5  # of each constraint for each query; the network must also work without
 BLOCK_SECONDS = 0.05
 ACTIVE_DB = -40.0  # relative to a source's loudest block
-MARGIN_BLOCKS = 3  # on each side of where it is active: people mark more than there is
+MARGIN_BLOCKS = 3  # added on each side of activity, since users mark spans generously
 
 
 def conditioned(
@@ -25,9 +24,10 @@ def conditioned(
     generator: torch.Generator,
     probability: float = PROBABILITY,
 ) -> QueryEmbedding:
-    """The queries (b, s, ...) with the constraints that the separator reads.
+    """The queries (b, s, ...) with random constraints of the kinds that the separator accepts.
 
-    Where that is nothing, nothing is drawn.
+    probability: of each constraint for each query. For a separator without constraints the queries are
+    returned as they are, and no random number is drawn.
     """
     if capabilities.negatives:
         chosen = torch.rand(batch.sources.shape[:2], generator=generator) < probability
@@ -38,24 +38,26 @@ def conditioned(
     if capabilities.spans:
         chosen = torch.rand(batch.sources.shape[:2], generator=generator) < probability
         active = activity(batch.sources, batch.sample_rate)
-        told = torch.where(chosen.to(active.device)[..., None], active, 1.0)
-        queries = replace(queries, activity=told)
+        marked = torch.where(chosen.to(active.device)[..., None], active, 1.0)
+        queries = replace(queries, activity=marked)
     return queries
 
 
 def other_queries(queries: QueryEmbedding, batch: MixtureBatch, order: Tensor) -> Tensor:
-    """Of each query that of another source that sounds, the first by order (b, s, s): (b, s, d). Zeros where
-    there is none."""
-    sounding = batch.queried() & (batch.sources.abs().amax(dim=(2, 3)) > 0)
+    """For each query that of another audible source, as negative: (b, s, d), zeros if there is none.
+
+    order: (b, s, s), random; the audible source with the smallest value is chosen.
+    """
+    audible = batch.queried() & (batch.sources.abs().amax(dim=(2, 3)) > 0)
     itself = torch.eye(order.shape[1], dtype=torch.bool, device=order.device)
-    eligible = sounding[:, None] & ~itself
+    eligible = audible[:, None] & ~itself
     pick = torch.where(eligible, order, 2.0).argmin(dim=2)
     items = torch.arange(len(pick), device=pick.device)[:, None]
     return queries.pooled[items, pick] * eligible.any(dim=2)[..., None]
 
 
 def activity(sources: Tensor, sample_rate: int) -> Tensor:
-    """(b, s, c, t) to (b, s, t): 1 around where a source sounds, else 0; all 1 if it never does."""
+    """Sources (b, s, c, t) to (b, s, t): 1 around activity, else 0; all 1 for a silent source."""
     block = round(BLOCK_SECONDS * sample_rate)
     energy = sources.square().sum(dim=2)
     blocks = F.max_pool1d(energy, block, ceil_mode=True)

@@ -1,4 +1,4 @@
-"""What a data set of training mixtures may be."""
+"""The data sets of training mixtures, as one type."""
 
 from .captioned import CaptionedMixtures
 from .classes import ClassMixtures

@@ -1,4 +1,4 @@
-"""What all data sets of mixtures share: items as a batch, and the order of clips in an epoch."""
+"""Shared by all data sets of mixtures: collating items into a batch, and the order of clips in an epoch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Item = tuple[torch.Tensor, list[Query | None], str]
 
 
 def batch_of(items: Sequence[Item], sample_rate: int) -> MixtureBatch:
-    """Items of one length as a batch; its mixtures are exactly the sums of their sources."""
+    """Items of one length as a batch, in which mixture = sources.sum(1) exactly. sample_rate: in Hz."""
     sources = torch.stack([item[0] for item in items])
     queries, ids = [item[1] for item in items], [item[2] for item in items]
     return MixtureBatch(sources.sum(dim=1), sources, queries, sample_rate, ids)
@@ -24,5 +24,5 @@ def batch_of(items: Sequence[Item], sample_rate: int) -> MixtureBatch:
 
 @functools.lru_cache(maxsize=2)
 def epoch_order(num_clips: int, seed: int, epoch: int) -> np.ndarray:
-    """The numbers 0 to num_clips - 1 in this epoch's order: (num_clips,)."""
+    """A random permutation of 0 to num_clips - 1 for one epoch: (num_clips,)."""
     return np.random.default_rng((seed, epoch, 1)).permutation(num_clips)

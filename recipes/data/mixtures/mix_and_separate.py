@@ -1,6 +1,6 @@
-"""Training items: mixtures of recordings of different labels, each asked for in some wording.
+"""Training items: mixtures of recordings of different labels, each with a query that is one of its phrases.
 
-An item is a pure function of (seed, draw number): never of worker, rank or resume.
+An item depends on (seed, draw number) alone, never on worker, rank or resumption.
 Mix-and-separate training: Zhao et al., "The sound of pixels" (2018).
 """
 
@@ -23,13 +23,14 @@ from .items import Item, batch_of
 
 @configuration
 class MixConfig:
-    """num_sources_weights: odds of 2, 3 and 4 sources. level_db: each source's level is uniform in
-    [-level_db, level_db], so any two differ by at most twice that. gains: lowest and highest, to take
-    the place of level_db: each source, as recorded, times a gain between them, clipped to full scale
-    and divided by the number of sources (the rule of Dong et al. 2023). num_queries: slots of an item;
-    those that sources leave free ask for absent sounds, max_absent at most. noise_db: lowest and highest
-    level, relative to its source, of a sound of a third label that becomes part of the source unnamed
-    (the noisy data that noise-invariant training is for); empty for clean sources."""
+    """num_sources_weights: relative frequencies of 2, 3 and 4 sources. level_db: each source's level is
+    uniform in [-level_db, level_db], so any two differ by at most twice that. gains: (lowest, highest),
+    used instead of level_db: each source is multiplied by a gain between them, clipped to full scale and
+    divided by the number of sources (Dong et al. 2023). num_queries: query slots of an item; up to
+    max_absent of the free ones query absent sounds, with other_probability a sound outside the phrase
+    book's labels. noise_db: (lowest, highest) level, relative to its source, of an unlabelled sound that is
+    added to each source, as noise-invariant training expects; empty for clean sources.
+    """
 
     segment_samples: int = 101760
     num_sources_weights: tuple[float, ...] = (0.45, 0.35, 0.2)
@@ -43,17 +44,17 @@ class MixConfig:
 
 
 class Sounds(Protocol):
-    """Where single sounds come from: recordings in memory, or a synthesiser."""
+    """A source of single sounds: recordings in memory, or a synthesiser."""
 
     labels: tuple[str, ...]
 
     def draw(self, label: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
-        """One stretch of a sound of the label, not silent: (t,) float32."""
+        """A stretch of a sound of the label, not silent: (num_samples,) float32."""
         ...
 
 
 class RecordedSounds:
-    """Random stretches of recordings, at random speeds, at times two of one label at once."""
+    """`Sounds` from recordings: random stretches at random speeds, at times two of one label at once."""
 
     def __init__(self, by_label: dict[str, list[np.ndarray]], augment: AugmentConfig) -> None:
         self.by_label = by_label
@@ -61,6 +62,7 @@ class RecordedSounds:
         self.augment = augment
 
     def draw(self, label: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
+        """See `Sounds.draw`."""
         first = self.stretch(label, num_samples, rng)
         if rng.random() >= self.augment.second_probability:
             return first
@@ -69,6 +71,7 @@ class RecordedSounds:
         return first + second * np.float32(10 ** (level_db / 20) * rms(first) / rms(second))
 
     def stretch(self, label: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
+        """A random stretch of a recording of the label at a random speed: (num_samples,) float32."""
         clips = self.by_label[label]
         waveform = clips[rng.integers(len(clips))]
         semitones = 0.0
@@ -82,19 +85,23 @@ class RecordedSounds:
 
 
 def rms(waveform: np.ndarray) -> np.float32:
+    """Root mean square of a waveform (t,), never zero."""
     return np.float32(np.sqrt(np.mean(np.square(waveform)) + 1e-12))
 
 
 def active_stretch(waveform: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.ndarray:
-    """A random cut in which something sounds: at least a tenth of the recording's mean power."""
+    """A random stretch with at least a tenth of the recording's mean power: (num_samples,).
+
+    A shorter recording is returned whole. After eight tries the stretch around the loudest sample is taken.
+    """
     spare = len(waveform) - num_samples
     if spare <= 0:
         return waveform
-    least = 0.1 * np.dot(waveform, waveform) / len(waveform)
+    min_power = 0.1 * np.dot(waveform, waveform) / len(waveform)
     for _ in range(8):
         start = int(rng.integers(spare + 1))
         cut = waveform[start : start + num_samples]
-        if np.dot(cut, cut) / num_samples >= least:
+        if np.dot(cut, cut) / num_samples >= min_power:
             return cut
     loudest = int(np.abs(waveform).argmax())
     start = min(max(0, loudest - num_samples // 2), spare)
@@ -102,7 +109,7 @@ def active_stretch(waveform: np.ndarray, num_samples: int, rng: np.random.Genera
 
 
 def place(stretch: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Cut to num_samples, or set at a random place among zeros."""
+    """Cut to num_samples, or pad with zeros around a random position: (num_samples,) float32."""
     if len(stretch) >= num_samples:
         return stretch[:num_samples]
     placed = np.zeros(num_samples, np.float32)
@@ -112,7 +119,10 @@ def place(stretch: np.ndarray, num_samples: int, rng: np.random.Generator) -> np
 
 
 class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | None], str]]):
-    """dataset[draw] is (sources (s, 1, t), s queries, id), the draw-th item of an endless list."""
+    """dataset[draw] is (sources (s, 1, t), s queries, id), for any draw >= 0.
+
+    Raises ValueError for labels without phrases, and for fewer query slots or labels than a mixture needs.
+    """
 
     def __init__(
         self, sounds: Sounds, book: PhraseBook, config: MixConfig, sample_rate: int, seed: int
@@ -120,13 +130,15 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
         unknown = set(sounds.labels) - set(book.labels)
         if unknown:
             raise ValueError(f"labels without wordings in the phrase book: {sorted(unknown)}")
-        most = 1 + len(config.num_sources_weights)
-        if most > config.num_queries:
-            raise ValueError(f"mix.num_queries is {config.num_queries}, for {most} sources")
-        most = 2 * most if config.noise_db else most
-        if most > len(sounds.labels):
+        max_sources = 1 + len(config.num_sources_weights)
+        if max_sources > config.num_queries:
             raise ValueError(
-                f"mixtures of {most} different sounds, but {len(sounds.labels)} labels"
+                f"mix.num_queries is {config.num_queries}, but mixtures have up to {max_sources} sources"
+            )
+        num_labels = 2 * max_sources if config.noise_db else max_sources
+        if num_labels > len(sounds.labels):
+            raise ValueError(
+                f"mixtures of {num_labels} different sounds, but {len(sounds.labels)} labels"
             )
         self.sounds, self.book, self.config = sounds, book, config
         self.sample_rate, self.seed = sample_rate, seed
@@ -137,19 +149,19 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
         odds = config.num_sources_weights
         num_sources = 2 + int(rng.choice(len(odds), p=np.divide(odds, sum(odds))))
         labels = [self.sounds.labels[i] for i in rng.permutation(len(self.sounds.labels))]
-        heard = labels[: 2 * num_sources if config.noise_db else num_sources]
+        mixed = labels[: 2 * num_sources if config.noise_db else num_sources]
         sources = np.zeros((config.num_queries, 1, config.segment_samples), np.float32)
         queries: list[Query | None] = [None] * config.num_queries
         for index, label in enumerate(labels[:num_sources]):
             sources[index, 0] = self.source(label, rng)
             if config.noise_db:
-                sources[index, 0] += self.noise(heard[num_sources + index], sources[index, 0], rng)
+                sources[index, 0] += self.noise(mixed[num_sources + index], sources[index, 0], rng)
             queries[index] = self.wording(self.book.phrases[label], rng)
         sources *= 1 / num_sources if config.gains else 10 ** (rng.uniform(-30, 0) / 20)
-        absent = labels[len(heard) :]
+        absent = labels[len(mixed) :]
         for index in range(num_sources, min(config.num_queries, num_sources + config.max_absent)):
             other = rng.random() < config.other_probability or not absent
-            if other and not self.book.other:  # labels of one's own have no phrases for the rest
+            if other and not self.book.other:  # books made from labels have no such phrases
                 if not absent:
                     break
                 other = False
@@ -158,7 +170,10 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
         return torch.from_numpy(sources), queries, f"{self.seed}-{draw}"
 
     def source(self, label: str, rng: np.random.Generator) -> np.ndarray:
-        """A coloured, placed sound at a random level; root mean square 1 at 0 dB, unless gains rule."""
+        """A random augmented sound of the label at a random level: (t,) float32.
+
+        Its root mean square is 1 at 0 dB, unless gains are used.
+        """
         waveform = self.sounds.draw(label, self.config.segment_samples, rng)
         waveform = filter_and_place(waveform, rng, self.sample_rate, self.config.augment)
         if self.config.gains:
@@ -168,6 +183,7 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
         return waveform * np.float32(10 ** (level_db / 20)) / rms(waveform)
 
     def noise(self, label: str, source: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A sound of the label at a level of noise_db relative to the source: (t,) float32."""
         waveform = self.sounds.draw(label, self.config.segment_samples, rng)
         lowest, highest = self.config.noise_db
         level_db = rng.uniform(lowest, highest)
@@ -175,7 +191,9 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
 
     @staticmethod
     def wording(phrases: tuple[str, ...], rng: np.random.Generator) -> TextQuery:
+        """A random one of the phrases."""
         return TextQuery(phrases[rng.integers(len(phrases))])
 
     def collate(self, items: list[Item]) -> MixtureBatch:
+        """Items as a batch."""
         return batch_of(items, self.sample_rate)

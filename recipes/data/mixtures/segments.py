@@ -1,8 +1,8 @@
-"""Training items of captioned recordings, mixed as in AudioSep and in USS, or as we would.
+"""Training items of captioned recordings, mixed as in AudioSep, as in USS, or at exact levels.
 
-A step's items go round: each one's segment is the target of its own mixture, and disturbs that of the item
-before it. An item is a pure function of (seed, draw number): never of worker, rank or resume.
-AudioSep: Liu et al., arXiv 2308.05037; USS: Kong et al., arXiv 2305.07447; and their code.
+In AudioSep and USS the segments of a batch are rotated: each is the target of its own mixture and the
+interferer in that of the item before it. An item depends on (seed, draw number) alone, never on worker, rank
+or resumption. AudioSep: Liu et al., arXiv 2308.05037; USS: Kong et al., arXiv 2305.07447; and their code.
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ from .items import Item, batch_of, epoch_order
 
 MIN_GAIN, MAX_GAIN = 0.02, 50.0
 MIN_POWER = 1e-10
-HEADROOM = 0.9  # of full scale: the peak of what would pass it
-SPARE_SECONDS = 0.05  # read beyond a segment, for the resampler's ends
-TRIES = 8  # of segments in which something sounds
+HEADROOM = 0.9  # peak of mixtures that would exceed full scale
+SPARE_SECONDS = 0.05  # read beyond a segment, for the filter of the resampler
+TRIES = 8  # to find a segment that is not silent
 
 
 @configuration
 class SegmentMixConfig:
-    """rule: "audiosep", "uss" or "exact", as the functions here say. max_sources: a mixture has 2 to this
-    many, each number equally often. level_db: the target is at most this much above or below the rest.
-    balanced: captions come equally often, not recordings, as in USS, where they are classes."""
+    """rule: "audiosep", "uss" or "exact", see `audiosep_sources`, `uss_sources` and `exact_sources`.
+    max_sources: mixtures have 2 to this many sources, each number equally often. level_db: of the target
+    relative to the other sources, uniform in [-level_db, level_db]. balanced: sample captions uniformly
+    instead of recordings, as USS does with classes. Raises ValueError for other rules and numbers.
+    """
 
     segment_samples: int = 160000
     rule: str = "audiosep"
@@ -53,8 +55,8 @@ class SegmentMixConfig:
 
 @dataclass(frozen=True)
 class CaptionedClip:
-    """file: relative to the data folder, or absolute. captions: any of them may be asked for. start: of the
-    segment to cut, in seconds (anchors.py); None: anywhere."""
+    """file: relative to the data folder, or absolute. captions: alternatives for the query. start: of the
+    segment, in seconds, as found by anchors.py; None for a random one."""
 
     file: str
     captions: tuple[str, ...]
@@ -64,8 +66,8 @@ class CaptionedClip:
 def read_captions(folder: Path, split: str, min_clips: int = 2) -> tuple[CaptionedClip, ...]:
     """folder/SPLIT.json in AudioSep's form: {"data": [{"wav": FILE, "caption": TEXT}, …]}.
 
-    An item with several has them all as "captions"; "start" says where its segment lies, in seconds.
-    min_clips: how many recordings there must be.
+    An item may have several "captions", and a "start" in seconds.
+    Raises ValueError for a missing or malformed list, missing recordings, and fewer than min_clips.
     """
     path = folder / f"{split}.json"
     if not path.is_file():
@@ -92,15 +94,15 @@ def read_captions(folder: Path, split: str, min_clips: int = 2) -> tuple[Caption
             f"{path}: {len(missing)} of its files are missing, first {folder / missing[0]}"
         )
     if len(clips) < min_clips:
-        raise ValueError(f"{path}: lists {len(clips)} recordings; mixtures need two")
+        raise ValueError(f"{path}: lists {len(clips)} recordings, but mixtures need {min_clips}")
     return clips
 
 
 def audiosep_sources(segments: np.ndarray, levels_db: Sequence[int]) -> np.ndarray:
     """segments (s, t), the target first, to sources (s, t) that sum to AudioSep's mixture.
 
-    levels_db: of each interferer relative to the target, then of their sum, which is what counts: with one
-    interferer its own level cancels, unless a limit of the gain was met.
+    levels_db: of each interferer relative to the target, then of their sum. The last one determines the
+    result: a single interferer's own level cancels unless its gain was limited.
     """
     target, others = segments[0], segments[1:]
     gains = [
@@ -113,19 +115,20 @@ def audiosep_sources(segments: np.ndarray, levels_db: Sequence[int]) -> np.ndarr
 
 
 def uss_sources(segments: np.ndarray) -> np.ndarray:
-    """segments (2, t) to sources (2, t) of equal energy, the gain of the second within its limits."""
+    """segments (2, t) to sources (2, t) of equal energy, within the limits of `level_gain`."""
     return np.stack([segments[0], segments[1] * level_gain(segments[1], segments[0], 0)])
 
 
 def exact_sources(segments: np.ndarray, level_db: float) -> np.ndarray:
-    """segments (s, t), the target first, neither it nor all others silent, to sources (s, t).
+    """segments (s, t), the target first, to sources (s, t).
 
-    The others, at equal energies, sum to level_db relative to the target, whatever the gains it takes.
+    The interferers have equal energies, and their sum lies at level_db relative to the target; gains are not
+    limited. The target and the sum of the others must not be silent.
     """
     target, others = segments[0], segments[1:]
     others = others / np.sqrt(np.maximum(power(others), MIN_POWER))[:, None]
-    wanted = power(target) * 10 ** (level_db / 10)
-    others *= np.sqrt(wanted / np.maximum(power(others.sum(axis=0)), MIN_POWER))
+    noise_power = power(target) * 10 ** (level_db / 10)
+    others *= np.sqrt(noise_power / np.maximum(power(others.sum(axis=0)), MIN_POWER))
     return unclipped(np.concatenate([target[None], others]).astype(np.float32))
 
 
@@ -135,21 +138,22 @@ def power(waveform: np.ndarray) -> np.ndarray:
 
 
 def level_gain(waveform: np.ndarray, reference: np.ndarray, level_db: float) -> np.float32:
-    """Brings a waveform to the reference's energy within limits, and from there to level_db."""
+    """The gain to level_db relative to the reference; the gain to 0 dB is limited to [MIN_GAIN, MAX_GAIN]."""
     ratio = np.sqrt(power(waveform) / np.maximum(power(reference), MIN_POWER))
     return np.float32(10 ** (level_db / 20) / np.clip(ratio, MIN_GAIN, MAX_GAIN))
 
 
 def unclipped(sources: np.ndarray) -> np.ndarray:
-    """All sources quieter, where their sum would pass full scale."""
+    """The sources (s, t), scaled down together if the peak of their sum exceeds full scale."""
     peak = np.abs(sources.sum(axis=0)).max()
     return sources * np.float32(HEADROOM / peak) if peak > 1 else sources
 
 
 class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | None], str]]):
-    """dataset[draw] is (sources (s, 1, t), s queries, id), the draw-th item of an endless list.
+    """dataset[draw] is (sources (s, 1, t), s queries, id), for any draw >= 0.
 
-    The first source alone is asked for: by its caption, or (by_example) by itself. batch_size: of a step.
+    Only the first source has a query: its caption or, if by_example, its own audio. batch_size: of a training
+    step. Raises ValueError for too small a batch and too few captions for the rule.
     """
 
     def __init__(
@@ -167,7 +171,7 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
         captions = {clip.captions for clip in clips}
         if config.rule == "exact" and len(captions) < config.max_sources:
             raise ValueError(
-                f"{folder}: mixtures of {config.max_sources} captions, of {len(captions)}"
+                f"{folder}: mixtures need {config.max_sources} different captions, not {len(captions)}"
             )
         self.folder, self.clips, self.config, self.by_example = folder, clips, config, by_example
         self.batch_size, self.sample_rate, self.seed = batch_size, sample_rate, seed
@@ -186,10 +190,10 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
             level_db = rng.uniform(-config.level_db, config.level_db)
             sources[:num_sources, 0] = exact_sources(segments, level_db)
         else:
-            step, place = divmod(draw, self.batch_size)
-            places = [(place + source) % self.batch_size for source in range(num_sources)]
-            found = [self.segment(step * self.batch_size + each) for each in places]
-            clip, segments = found[0][0], np.stack([segment for _, segment in found])
+            step, position = divmod(draw, self.batch_size)
+            positions = [(position + source) % self.batch_size for source in range(num_sources)]
+            cuts = [self.segment(step * self.batch_size + each) for each in positions]
+            clip, segments = cuts[0][0], np.stack([segment for _, segment in cuts])
             if config.rule == "uss":
                 sources[:num_sources, 0] = uss_sources(segments)
             else:
@@ -202,12 +206,12 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
         return torch.from_numpy(sources), [query, *others], f"{self.seed}-{draw}"
 
     def wording(self, clip: CaptionedClip, draw: int) -> str:
-        """One of the clip's captions, each as likely."""
+        """A random one of the clip's captions."""
         rng = np.random.default_rng((self.seed, draw, 4))
         return clip.captions[int(rng.integers(len(clip.captions)))]
 
     def segment(self, draw: int) -> tuple[CaptionedClip, np.ndarray]:
-        """A clip and a segment of it; every epoch goes through all clips in an order of its own."""
+        """A clip and a segment of it; every epoch visits all clips (balanced: captions) in a new order."""
         rng = np.random.default_rng((self.seed, draw, 3))
         if self.config.balanced:
             return self.cut(self.of_next_caption(draw), rng)
@@ -216,9 +220,9 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
         return self.cut(clip, rng)
 
     def of_next_caption(self, draw: int) -> CaptionedClip:
-        """Every round goes through all captions in an order of its own, and at each through its clips."""
-        round_, place = divmod(draw, len(self.by_caption))
-        caption = int(epoch_order(len(self.by_caption), self.seed, round_)[place])
+        """The clip of a draw if balanced: every round visits all captions, each with its next clip."""
+        round_, position_in_round = divmod(draw, len(self.by_caption))
+        caption = int(epoch_order(len(self.by_caption), self.seed, round_)[position_in_round])
         clips = self.by_caption[caption]
         epoch, position = divmod(round_, len(clips))
         order = np.random.default_rng((self.seed, caption, epoch, 5)).permutation(len(clips))
@@ -227,7 +231,7 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
     def cut(
         self, clip: CaptionedClip, rng: np.random.Generator
     ) -> tuple[CaptionedClip, np.ndarray]:
-        """Of a clip shorter than a second, another instead, as AudioSep does."""
+        """A segment of the clip; of a random other one if it is shorter than a second, as AudioSep does."""
         for _ in range(TRIES):
             segment = read_segment(
                 self.folder / clip.file,
@@ -244,20 +248,21 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
     def unlike(
         self, draw: int, num_sources: int, rng: np.random.Generator
     ) -> tuple[CaptionedClip, np.ndarray]:
-        """The draw's clip, and segments of it and of clips with other captions, none of them silent."""
-        found: list[tuple[CaptionedClip, np.ndarray]] = []
+        """The draw's clip, and segments (s, t) of it and of clips with other captions, none silent."""
+        chosen: list[tuple[CaptionedClip, np.ndarray]] = []
         candidate = self.segment(draw)
         for _ in range(TRIES * num_sources):
             clip, segment = candidate
-            known = {caption for other, _ in found for caption in other.captions}
+            known = {caption for other, _ in chosen for caption in other.captions}
             if segment.any() and known.isdisjoint(clip.captions):
-                found.append(candidate)
-            if len(found) == num_sources:
-                return found[0][0], np.stack([segment for _, segment in found])
+                chosen.append(candidate)
+            if len(chosen) == num_sources:
+                return chosen[0][0], np.stack([segment for _, segment in chosen])
             candidate = self.cut(self.clips[int(rng.integers(len(self.clips)))], rng)
         raise ValueError(f"{self.folder}: too many recordings are silent or share a caption")
 
     def collate(self, items: list[Item]) -> MixtureBatch:
+        """Items as a batch."""
         return batch_of(items, self.sample_rate)
 
 
@@ -268,8 +273,11 @@ def read_segment(
     rng: np.random.Generator,
     start: float | None = None,
 ) -> np.ndarray | None:
-    """A random stretch at sample_rate, or that from `start` seconds on, mean of the first two channels:
-    (t,) float32, zeros at the end of what is shorter. None for a recording of less than a second."""
+    """A random segment, or the one from `start` seconds on: (num_samples,) float32 at sample_rate.
+
+    The first two channels are averaged; a short recording is followed by zeros. None for a recording of less
+    than a second. Raises AudioError for one that cannot be read.
+    """
     length, rate = length_and_rate(path)
     if length < rate:
         return None
@@ -278,10 +286,8 @@ def read_segment(
         first = int(rng.integers(max(0, length - num_needed) + 1))
     else:
         first = min(round(start * rate), length)
-    found = read_from(path, first, num_needed)[:2].mean(axis=0, dtype=np.float32)
+    segment = read_from(path, first, num_needed)[:2].mean(axis=0, dtype=np.float32)
     if rate != sample_rate:
-        found = soxr.resample(found, rate, sample_rate, quality="HQ")
-    segment = np.zeros(num_samples, np.float32)
-    found = found[:num_samples]
-    segment[: len(found)] = found
-    return segment
+        segment = soxr.resample(segment, rate, sample_rate, quality="HQ")
+    segment = segment[:num_samples]
+    return np.pad(segment, (0, num_samples - len(segment)))

@@ -1,4 +1,4 @@
-"""Training without recordings: every draw synthesises a new sound."""
+"""Synthetic sounds for training without recordings: every draw is a new sound."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ NUM_TAKES, TAKE_SECONDS, TAKES_SEED = 6, 4.0, 21
 
 
 class SyntheticSounds:
-    """`Sounds` over synthetic.py: endless, so nothing heard in training is heard in validation."""
+    """`Sounds` of the synthesiser in ..synthetic, which never repeats itself.
+
+    labels: of KINDS, else ValueError. sample_rate: in Hz.
+    """
 
     def __init__(self, labels: tuple[str, ...], sample_rate: int) -> None:
         unknown = sorted(set(labels) - KINDS.keys())
@@ -26,13 +29,13 @@ class SyntheticSounds:
         self.sample_rate = sample_rate
 
     def draw(self, label: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
-        """A stretch of a new sound in which something sounds: (num_samples,) float32."""
+        """A stretch of a new sound, not silent: (num_samples,) float32."""
         length = max(num_samples, round(MIN_SECONDS * self.sample_rate))
         return active_stretch(synthesize(label, rng, length, self.sample_rate), num_samples, rng)
 
 
 def synthetic_takes(sample_rate: int) -> dict[str, list[Take]]:
-    """A few sounds of every kind that can be synthesised, always the same, each a group of its own."""
+    """The same few sounds of every kind that can be synthesised, each in a group of its own, by label."""
     length = round(TAKE_SECONDS * sample_rate)
     takes: dict[str, list[Take]] = {}
     for label in KINDS:

@@ -1,8 +1,8 @@
-"""Training items of videos: mixtures of clips, each asked for by its label, its pictures or both.
+"""Training items of videos: mixtures of clips, each queried by its label, its pictures or both.
 
-An item is a pure function of (seed, draw number): never of worker, rank or resume. What is drawn and how a
-clip is cut follows Dong et al., "CLIPSep: Learning text-queried sound separation with noisy unlabeled
-videos" (2023), and their code.
+An item depends on (seed, draw number) alone, never on worker, rank or resumption. Sampling and cutting follow
+Dong et al., "CLIPSep: Learning text-queried sound separation with noisy unlabeled videos" (2023), and their
+code.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ from .items import Item, batch_of, epoch_order
 
 log = logging.getLogger("qsep")
 
-MARGIN = 3 * FRAMES_PER_SECOND  # frames at either end that training cuts none around
+MARGIN = (
+    3 * FRAMES_PER_SECOND
+)  # frames at either end that are never the centre of a training segment
 MODALITIES = ("text", "image", "mixed")
 
 
 @configuration
 class VideoMixConfig:
-    """Each of num_sources clips is cut to segment_samples, times a gain between the lowest and the highest
-    of `gains`, clipped to full scale and divided by num_sources."""
+    """Each of num_sources clips is cut to segment_samples, multiplied by a gain uniform in `gains`, clipped
+    to full scale and divided by num_sources."""
 
     segment_samples: int = 65535
     num_sources: int = 2
@@ -44,7 +46,7 @@ class VideoMixConfig:
 
 @dataclass(frozen=True)
 class Pick:
-    """A clip, the frame (from 1) that its sound and its pictures are centred on, and its gain."""
+    """A clip, the frame (from 1) at the centre of its audio and pictures, and its gain."""
 
     clip: VideoClip
     centre: int
@@ -54,9 +56,9 @@ class Pick:
 def training_picks(
     clips: Sequence[VideoClip], config: VideoMixConfig, seed: int, draw: int
 ) -> list[Pick]:
-    """Clips, not labels, come equally often: every epoch goes through all in an order of its own.
+    """The picks of a training mixture: every epoch passes through all clips in a new order.
 
-    The others of a mixture are any others, drawn without repetition.
+    The other clips of a mixture are drawn uniformly, without repetition.
     """
     epoch, position = divmod(draw, len(clips))
     first = int(epoch_order(len(clips), seed, epoch)[position])
@@ -66,7 +68,7 @@ def training_picks(
     for index in (first, *(int(other) + (other >= first) for other in others)):
         clip = clips[index]
         lowest, highest = MARGIN + 1, clip.num_frames - MARGIN
-        if lowest > highest:  # no longer than the margins: the middle
+        if lowest > highest:  # shorter than the margins: the middle
             lowest = highest = (clip.num_frames + 1) // 2
         centre = int(rng.integers(lowest, highest + 1))
         picks.append(Pick(clip, centre, rng.uniform(*config.gains)))
@@ -74,7 +76,7 @@ def training_picks(
 
 
 def validation_picks(clips: Sequence[VideoClip], config: VideoMixConfig, draw: int) -> list[Pick]:
-    """As the authors': row by row with others by random.sample after random.seed(row), cut in the middle."""
+    """The authors' validation mixtures: each row, with random.sample of others after random.seed(row)."""
     first = draw % len(clips)
     candidates = [index for index in range(len(clips)) if index != first]
     others = random.Random(first).sample(candidates, config.num_sources - 1)
@@ -83,22 +85,22 @@ def validation_picks(clips: Sequence[VideoClip], config: VideoMixConfig, draw: i
 
 
 def read_cut(path: Path, centre_seconds: float, num_samples: int) -> np.ndarray:
-    """num_samples of a recording around a time, (num_samples,) float32; no more of it is read than needed.
+    """The num_samples of a recording around a time, channels averaged: (num_samples,) float32.
 
-    Raises ValueError where the recording ends before.
+    Only the part needed is read. Raises ValueError if the recording ends before.
     """
     length, rate = length_and_rate(path)
     centre = int(centre_seconds * rate)
-    first = max(0, min(centre, length) - num_samples)  # all of it where it is shorter
+    first = max(0, min(centre, length) - num_samples)  # from the start if it is shorter
     part = read_from(path, first, 2 * num_samples).mean(axis=0, dtype=np.float32)
     return cut_around(part, centre - first, num_samples, path)
 
 
 class QueryChooser:
-    """Which kind of query an item's sources get.
+    """The kind of query of an item's sources.
 
-    kind: "text", "image", "mixed", "hybrid" (pictures at even steps, words at odd ones; for validation
-    pictures), or the odds of text, image and mixed, drawn anew for each item.
+    kind: "text", "image", "mixed", "hybrid" (images at even steps, text at odd ones; in validation images),
+    or the relative frequencies of text, image and mixed, drawn for each item. Raises ValueError for others.
     """
 
     def __init__(
@@ -106,20 +108,22 @@ class QueryChooser:
     ) -> None:
         if isinstance(kind, str) and kind not in (*MODALITIES, "hybrid"):
             raise ValueError(
-                f"data.queries is {kind!r}; expected text, image, mixed, hybrid, or three odds"
+                f"data.queries is {kind!r}; expected text, image, mixed, hybrid, or three frequencies"
             )
         if not isinstance(kind, str) and (len(kind) != 3 or min(kind) < 0 or sum(kind) <= 0):
             raise ValueError(
-                f"data.queries is {list(kind)}; expected the odds of text, image and mixed"
+                f"data.queries is {list(kind)}; expected the frequencies of text, image and mixed"
             )
         self.kind = "image" if kind == "hybrid" and validation else kind
         self.seed, self.batch_size = seed, batch_size
 
     @property
     def shows_pictures(self) -> bool:
+        """Whether any query may contain pictures."""
         return self.kind != "text" and self.kind[1:] != (0, 0)
 
     def modality(self, draw: int) -> str:
+        """One of MODALITIES for the draw-th item."""
         if self.kind == "hybrid":
             return ("image", "text")[draw // self.batch_size % 2]
         if isinstance(self.kind, str):
@@ -129,10 +133,10 @@ class QueryChooser:
 
 
 class VideoMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | None], str]]):
-    """dataset[draw] is (sources (s, 1, t), s queries, id), the draw-th item of an endless list.
+    """dataset[draw] is (sources (s, 1, t), s queries, id), for any draw >= 0.
 
-    Where a file cannot be read, the whole item is silent, as the authors' is, and asks for nothing; a
-    warning names the file.
+    If a file cannot be read, the whole item is silent and without queries, as in the authors' code, and a
+    warning names the file. Raises ValueError for labels without phrases, and for missing files.
     """
 
     def __init__(
@@ -155,6 +159,7 @@ class VideoMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | No
         self.seed, self.validation = seed, validation
 
     def picks(self, draw: int) -> list[Pick]:
+        """The clips of the draw-th item."""
         if self.validation:
             return validation_picks(self.clips, self.config, draw)
         return training_picks(self.clips, self.config, self.seed, draw)
@@ -168,18 +173,19 @@ class VideoMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | No
         try:
             sources[:, 0] = [self.sound(pick) for pick in picks]
             queries = [self.query(pick, modality, rng) for pick in picks]
-        except Exception as error:  # whatever a library raises for one item, the run goes on
+        except Exception as error:  # one bad item does not end the run
             log.warning("item %d is silent: %s", draw, error)
             sources[:] = 0
         return torch.from_numpy(sources), queries, f"{self.seed}-{draw}"
 
     def sound(self, pick: Pick) -> np.ndarray:
+        """The segment of a pick: (segment_samples,) float32."""
         seconds = (pick.centre - 0.5) / FRAMES_PER_SECOND
         cut = read_cut(self.folder / pick.clip.audio, seconds, self.config.segment_samples)
         return np.clip(cut * np.float32(pick.gain), -1, 1) / self.config.num_sources
 
     def query(self, pick: Pick, modality: str, rng: np.random.Generator) -> Query:
-        """A wording of the label, the frame at the centre and its neighbours, or both."""
+        """A phrase of the label, the frame at the centre with its two neighbours, or both."""
         phrases = self.book.phrases[pick.clip.label]
         words = TextQuery(phrases[rng.integers(len(phrases))])
         if modality == "text":
@@ -190,11 +196,12 @@ class VideoMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | No
         return pictures if modality == "image" else MixedQuery(words, pictures)
 
     def collate(self, items: list[Item]) -> MixtureBatch:
+        """Items as a batch."""
         return batch_of(items, self.sample_rate)
 
 
 def check_files(folder: Path, clips: Sequence[VideoClip], pictures: bool, sample_rate: int) -> None:
-    """Refuse, before anything is trained, lists whose files lie elsewhere or have another rate."""
+    """Raise ValueError for missing files, and for another sample rate than the separator's."""
     missing = [clip.audio for clip in clips if not (folder / clip.audio).is_file()]
     if pictures:
         missing += [clip.frames for clip in clips if not (folder / clip.frames).is_dir()]
@@ -203,6 +210,8 @@ def check_files(folder: Path, clips: Sequence[VideoClip], pictures: bool, sample
             f"{folder}: {len(missing)} of the files listed are missing, first {missing[0]}; "
             "run `qsep data prepare` again"
         )
-    found = length_and_rate(folder / clips[0].audio)[1]
-    if found != sample_rate:
-        raise ValueError(f"{folder}: prepared at {found} Hz, the separator works at {sample_rate}")
+    rate = length_and_rate(folder / clips[0].audio)[1]
+    if rate != sample_rate:
+        raise ValueError(
+            f"{folder}: prepared at {rate} Hz, but the separator works at {sample_rate} Hz"
+        )

@@ -1,7 +1,7 @@
 """Anchor segments (Kong et al. 2023, "Universal source separation with weakly labelled data", sec. III-A).
 
-A clip's label says that something sounds, not when. A detector of sound events says when it is surest, and
-training on the two seconds around that hears the label's sound more often than on any two seconds.
+A clip's label says what sounds, but not when. A sound event detector gives the time of highest probability;
+two seconds around it contain the labelled sound more often than two random seconds.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from .videos import write_report
 
 LOG_FILE = ".anchors.jsonl"
 PROBLEMS = {
-    "unlabelled": "no label or caption is the name of a class of AudioSet",
-    "unreadable": "no audio that can be heard",
-    "short": "shorter than a second, which training replaces by another",
+    "unlabelled": "neither a label nor the caption is a class of AudioSet",
+    "unreadable": "damaged, or without audio",
+    "short": "shorter than a second, which training does not use",
 }
-Anchors = dict[str, tuple[float, float]]  # by label: start in seconds, mean probability there
+Anchors = dict[str, tuple[float, float]]  # by label: start in seconds, and mean probability there
 
 
 @dataclass(frozen=True)
 class Mined:
-    """segments: how many each list has, one a recording and label. problems: how many recordings of each
-    kind, listed in the file report."""
+    """segments: number in each list, one per recording and label. problems: number of recordings with each of
+    PROBLEMS, listed in the file `report`."""
 
     segments: dict[str, int]
     problems: dict[str, int]
@@ -53,17 +53,24 @@ def mine(
     min_probability: float = 0.0,
     progress: Callable[[float, float], object] | None = None,
 ) -> Mined:
-    """Lists in `out` like those in `folder`, with an item for each label of a recording: its start.
+    """Write lists like those in `folder` into `out`, with an item and its start for each label of a
+    recording.
 
-    min_probability: anchors with a lower mean probability are left out. Running it again hears what is left.
+    detector_path: weights of PANNs' Cnn14_DecisionLevelMax. min_probability: anchors with a lower mean
+    probability are left out. progress: called with (recordings done, recordings in all). A repeated run
+    continues an interrupted one. Raises ValueError for missing lists or weights.
     """
     if out.resolve() == folder.resolve():
-        raise ValueError(f"{out}: the anchors would replace its lists; name another folder with -o")
+        raise ValueError(
+            f"{out}: the anchors would replace its lists: choose another folder with -o"
+        )
     lists = {split: read_items(folder, split) for split in SPLITS}
     if not any(lists.values()):
         raise ValueError(f"{folder}: no train.json; `qsep data captions` makes it")
     if not detector_path.is_file():
-        raise ValueError(f"{detector_path}: no such file; give Cnn14_DecisionLevelMax's weights")
+        raise ValueError(
+            f"{detector_path}: no such file: give the weights of Cnn14_DecisionLevelMax"
+        )
     detector = load_detector(detector_path)
     out.mkdir(parents=True, exist_ok=True)
     log = AnchorLog(out / LOG_FILE, digest(detector_path))
@@ -73,13 +80,13 @@ def mine(
     for split, items in lists.items():
         for item in items:
             file = folder / item["wav"]
-            found = anchors_of(file, labels_of(item), detector, log)
-            if isinstance(found, str):
-                faults.append((item["wav"], found, PROBLEMS[found]))
+            result = anchors_of(file, labels_of(item), detector, log)
+            if isinstance(result, str):
+                faults.append((item["wav"], result, PROBLEMS[result]))
             else:
                 mined[split] += [
                     anchored(item, file, out, label, *anchor)
-                    for label, anchor in found.items()
+                    for label, anchor in result.items()
                     if anchor[1] >= min_probability
                 ]
             num_done += 1
@@ -93,15 +100,16 @@ def mine(
 
 
 def read_items(folder: Path, split: str) -> list[Item]:
+    """The items of folder/SPLIT.json; none if there is no such list. Raises ValueError as `read_captions`."""
     if not (folder / f"{split}.json").is_file():
         return []
-    read_captions(folder, split, min_clips=0)  # that it is such a list, and its files are there
+    read_captions(folder, split, min_clips=0)  # checks the list and its files
     items: list[Item] = json.loads((folder / f"{split}.json").read_text("utf-8"))["data"]
     return items
 
 
 def labels_of(item: Mapping[str, Any]) -> dict[str, int]:
-    """Names and numbers of AudioSet's classes among the labels of an item, or its caption."""
+    """The AudioSet classes among an item's labels, or its caption: their names and indices."""
     numbers = {node.name.casefold(): node.index or 0 for node in class_nodes()}
     named = [str(label) for label in item.get("labels") or [item["caption"]]]
     return {name: numbers[name.casefold()] for name in named if name.casefold() in numbers}
@@ -110,7 +118,7 @@ def labels_of(item: Mapping[str, Any]) -> dict[str, int]:
 def anchors_of(
     file: Path, labels: Mapping[str, int], detector: Cnn14, log: AnchorLog
 ) -> Anchors | str:
-    """One for each label, or the problem."""
+    """The anchor of each label, or a key of PROBLEMS. labels: indices of classes by name."""
     if not labels:
         return "unlabelled"
     known = log.known(file, labels)
@@ -126,22 +134,28 @@ def anchors_of(
     anchors: Anchors = {}
     for label, number in labels.items():
         start = anchor_start(probabilities[:, number])
-        sure = float(np.mean(probabilities[start : start + ANCHOR_FRAMES + 1, number].numpy()))
-        anchors[label] = round(start * HOP_SAMPLES / SAMPLE_RATE, 2), round(sure, 4)
+        probability = float(
+            np.mean(probabilities[start : start + ANCHOR_FRAMES + 1, number].numpy())
+        )
+        anchors[label] = round(start * HOP_SAMPLES / SAMPLE_RATE, 2), round(probability, 4)
     log.note(file, anchors)
     return anchors
 
 
-def anchored(item: Item, file: Path, out: Path, label: str, start: float, sure: float) -> Item:
-    """The item as a list in `out` has it, of one label."""
+def anchored(
+    item: Item, file: Path, out: Path, label: str, start: float, probability: float
+) -> Item:
+    """An item of a list in `out` for one label of a recording."""
     wav = Path(os.path.relpath(file.resolve(), out.resolve())).as_posix()
     rest = {key: value for key, value in item.items() if key not in ("captions", "labels")}
-    return rest | {"wav": wav, "caption": label, "start": start, "probability": sure}
+    return rest | {"wav": wav, "caption": label, "start": start, "probability": probability}
 
 
 class AnchorLog:
-    """What has been heard, line by line, so that an interrupted run goes on. A line that was cut off, a
-    recording that has changed and another detector's anchors count for nothing."""
+    """A log of anchors, one recording per line, from which an interrupted run continues.
+
+    Ignored are incomplete lines, recordings that have changed, and anchors of another detector.
+    """
 
     def __init__(self, path: Path, detector: str) -> None:
         self.path, self.detector = path, detector
@@ -155,13 +169,16 @@ class AnchorLog:
                 continue
 
     def key(self, file: Path) -> str:
+        """Identifies the detector and the state of a recording."""
         state = file.stat()
         return f"{self.detector} {file.resolve()} {state.st_size} {state.st_mtime_ns}"
 
     def known(self, file: Path, labels: Mapping[str, int]) -> Anchors | None:
+        """The anchors of these labels, if all are in the log."""
         row = self.rows.get(self.key(file), {})
         return {label: row[label] for label in labels} if labels.keys() <= row.keys() else None
 
     def note(self, file: Path, anchors: Anchors) -> None:
+        """Append the anchors of a recording."""
         with self.path.open("a", encoding="utf-8") as log:
             log.write(json.dumps({"key": self.key(file), "anchors": anchors}) + "\n")

@@ -1,8 +1,8 @@
-"""Lists of captioned recordings on disk: train.json, dev.json and test.json, kept apart, and joined.
+"""Lists of captioned recordings: train.json, dev.json and test.json, without overlaps between them.
 
-Each is AudioSep's JSON, {"data": [{"wav": FILE, "caption": TEXT, …}]}, sorted by file, which is relative to
-the list's folder. An item may also have "captions" where there are several, "labels", "duration" in seconds,
-and "origin" (listing.py).
+Each is JSON in AudioSep's format, {"data": [{"wav": FILE, "caption": TEXT, …}]}, sorted by file; files are
+relative to the list's folder. An item may also have "captions" if there are several, "labels", "duration" in
+seconds, and "origin" (see listing.py).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .overlaps import read_origins
 from .videos import write_report
 
 SPLITS = ("train", "dev", "test")
-MIN_CLIPS = 2  # mixtures need two
-HELD_OUT_SHARE, MAX_HELD_OUT = 0.01, 1000  # of train, for dev, where a data set has no such part
+MIN_CLIPS = 2  # needed for a mixture
+HELD_OUT_SHARE, MAX_HELD_OUT = 0.01, 1000  # of train, moved to dev if a data set has no such part
 
 Fault = tuple[str, str, str]  # file or name, problem, remark
 Item = dict[str, Any]
@@ -33,8 +33,8 @@ Lists = dict[str, list[Item]]  # by split
 
 @dataclass(frozen=True)
 class Written:
-    """clips: how many each list has. held_out: how many of dev were taken from train. problems: how many of
-    each kind, listed in the file report."""
+    """clips: number in each list. held_out: number of those in dev that come from train. problems: number of
+    each kind, listed in the file `report`."""
 
     clips: dict[str, int]
     held_out: int
@@ -43,24 +43,25 @@ class Written:
 
 
 def relative(file: Path, folder: Path) -> str:
-    """How a list in the folder names a file, given by its resolved path."""
+    """A resolved path relative to the folder, as lists in the folder name it."""
     return Path(os.path.relpath(file, folder.resolve())).as_posix()
 
 
 def located(folder: Path, wav: str) -> Path:
-    """The file that a list in the folder names so."""
+    """The path of a file that a list in the folder names."""
     return Path(os.path.normpath(folder.resolve() / wav))
 
 
 def join(folders: Sequence[Path], out: Path, exclude: Sequence[Path] = ()) -> Written:
-    """One set of lists in `out` of those in several folders; none of their recordings is copied.
+    """Join the lists of several folders in `out`, without copying recordings.
 
-    What is in a dev or test list of any of them, or named in `exclude`, is in no training list.
+    Recordings in a dev or test list of any folder, or named in `exclude`, are left out of train.
+    Raises ValueError for repeated folders, malformed lists, and too few recordings.
     """
     if len({folder.resolve() for folder in folders}) < len(folders):
-        raise ValueError("a folder is named twice: its recordings would count twice")
+        raise ValueError("a folder is given twice: give each once")
     if out.resolve() in {folder.resolve() for folder in folders}:
-        raise ValueError(f"{out}: joining there would replace its lists; name another folder")
+        raise ValueError(f"{out}: its lists would be replaced: choose another folder with -o")
     lists: Lists = {split: [] for split in SPLITS}
     for folder in folders:
         for split in SPLITS:
@@ -70,26 +71,27 @@ def join(folders: Sequence[Path], out: Path, exclude: Sequence[Path] = ()) -> Wr
 
 
 def moved(folder: Path, split: str, out: Path) -> list[Item]:
-    """The items of a list in a folder, as one in `out` has to name them."""
-    read_captions(folder, split, min_clips=0)  # that it is one, and its files are there
+    """The items of a list in `folder`, with paths relative to `out`."""
+    read_captions(folder, split, min_clips=0)  # checks the list and its files
     items: list[Item] = json.loads((folder / f"{split}.json").read_text("utf-8"))["data"]
     return [item | {"wav": relative(located(folder, item["wav"]), out)} for item in items]
 
 
 def exclusions(paths: Sequence[Path]) -> dict[str, str]:
-    """Why not to train on recordings, by origin."""
+    """By origin, the reason not to train on a recording that one of the lists names."""
     return {origin: f"named in {path}" for path in paths for origin in read_origins(path)}
 
 
 def write_lists(
     out: Path, lists: Lists, faults: list[Fault], reasons: Mapping[str, str], source: str
 ) -> Written:
-    """Write the lists and report.csv, and read what training will read.
+    """Write the lists and report.csv, and check that training can read them.
 
-    reasons: why not to train on recordings, by origin. ValueError if there is too little to train on.
+    reasons: not to train on a recording, by origin. source: for messages. Raises ValueError if there are too
+    few recordings to train on.
     """
     out.mkdir(parents=True, exist_ok=True)
-    lists, excluded = kept_apart(lists, reasons)
+    lists, excluded = without_overlaps(lists, reasons)
     faults = faults + [(str(located(out, wav)), kind, why) for wav, kind, why in excluded]
     report = out / "report.csv"
     write_report(report, faults)
@@ -100,8 +102,8 @@ def write_lists(
     if min(len(lists["train"]), len(lists["dev"])) < MIN_CLIPS:
         num_usable = len(lists["train"]) + len(lists["dev"])
         raise ValueError(
-            f"{source}: {num_usable} recordings to train on, and training needs "
-            f"{2 * MIN_CLIPS} with those for validation; {report} says what is wrong with others"
+            f"{source}: {num_usable} usable recordings, but training and validation need "
+            f"{2 * MIN_CLIPS}; {report} says why others cannot be used"
         )
     for split in SPLITS:
         write_list(out / f"{split}.json", lists[split])
@@ -111,25 +113,28 @@ def write_lists(
     return Written(clips, len(held_out), dict(problems), report)
 
 
-def kept_apart(lists: Lists, reasons: Mapping[str, str]) -> tuple[Lists, list[Fault]]:
-    """The lists without what must not be trained on: test keeps all, dev loses what is in test, train what
-    is in either, and both what there are reasons against."""
-    kept: Lists = {"test": lists["test"], "dev": [], "train": []}
+def without_overlaps(lists: Lists, reasons: Mapping[str, str]) -> tuple[Lists, list[Fault]]:
+    """The lists without overlaps, and the excluded items: test keeps all its items, dev loses those in test,
+    train those in either; dev and train lose those that there are reasons against."""
+    remaining: Lists = {"test": lists["test"], "dev": [], "train": []}
     faults: list[Fault] = []
-    held = dict(reasons)
+    excluded = dict(reasons)
     for split, before in (("dev", "test"), ("train", "dev")):
-        held = {item["origin"]: f"in {before}" for item in kept[before] if "origin" in item} | held
+        others = {item["origin"]: f"in {before}" for item in remaining[before] if "origin" in item}
+        excluded = others | excluded
         for item in lists[split]:
-            if reason := held.get(item.get("origin", "")):
+            if reason := excluded.get(item.get("origin", "")):
                 faults.append((item["wav"], "excluded", f"{item['origin']} is {reason}"))
             else:
-                kept[split].append(item)
-    return kept, faults
+                remaining[split].append(item)
+    return remaining, faults
 
 
 def held_out_of(train: Sequence[Item]) -> tuple[list[Item], list[Item]]:
-    """train without a hundredth of its recordings, and these: by a hash of their origins, so that they are
-    much the same whatever recordings are missing."""
+    """Split HELD_OUT_SHARE of the recordings off: (the rest, the held-out ones).
+
+    They are chosen by a hash of their origins, so that the choice hardly depends on which are missing.
+    """
     ranked = sorted({hashed(item): None for item in train})
     share = int(len(ranked) * HELD_OUT_SHARE)
     held = set(ranked[: min(MAX_HELD_OUT, max(MIN_CLIPS, share))])
@@ -138,12 +143,13 @@ def held_out_of(train: Sequence[Item]) -> tuple[list[Item], list[Item]]:
 
 
 def hashed(item: Item) -> str:
-    known_by: str = item.get("origin") or item["wav"]
-    return hashlib.sha256(known_by.encode()).hexdigest()
+    """A hash of the recording's origin or, without one, its file name."""
+    name: str = item.get("origin") or item["wav"]
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def write_list(path: Path, items: Sequence[Item]) -> None:
-    """An item a line, sorted by file."""
+    """Write a list with one item per line, sorted by file."""
     ordered = sorted(items, key=lambda item: (item["wav"], item["caption"]))
     lines = ",\n".join(json.dumps(item, ensure_ascii=False) for item in ordered)
     text = f'{{"data": [\n{lines}\n]}}\n'

@@ -1,6 +1,6 @@
-"""From a folder with a public data set to lists to train on (caption_lists.py), and a report of what lacks.
+"""Training lists (caption_lists.py) of a public data set, and a report of recordings that cannot be used.
 
-The recordings stay where they are, and the lists lead there, unless another sample rate is asked for.
+Recordings stay where they are and the lists point to them, unless they are converted to another sample rate.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from .recordings import Care, check_all
 from .tree import Finder, walk
 
 PROBLEMS = {
-    "missing": "listed, but there is no such recording",
-    "unlisted": "a recording that the lists do not name",
+    "missing": "listed, but the recording does not exist",
+    "unlisted": "a recording that is in none of the lists",
     "duplicate": "another file of the same recording",
-    "unreadable": "cannot be trained on as it is",
-    "excluded": "kept out of training",
+    "unreadable": "cannot be used for training as it is",
+    "excluded": "left out of training",
 }
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be prepared, and from where. settings: the data set's own, as sources/ says. lists: the
-    folder of the publisher's lists, if another. exclude: lists of recordings not to train on."""
+    """What to prepare. settings: of the data set, see sources/. lists: folder of the publisher's lists, if it
+    is another one. exclude: lists of recordings not to train on."""
 
     dataset: str
     folder: Path
@@ -43,7 +43,11 @@ def prepare_captions(
     num_jobs: int = 1,
     progress: Callable[[float, float], object] | None = None,
 ) -> Written:
-    """Fill `out`; running it again does what is left. ValueError if there is too little to train on."""
+    """Write the lists into `out`; a repeated run continues an interrupted one.
+
+    num_jobs: recordings checked or converted in parallel. progress: called with (recordings done, in all).
+    Raises ValueError for unknown data sets and settings, missing lists, and too few recordings.
+    """
     sources.check(request.dataset, request.settings)
     reasons = exclusions(request.exclude)
     tree = walk(request.folder, request.lists, leave_out=tuple(out.glob("audio-*")))
@@ -51,13 +55,13 @@ def prepare_captions(
         raise ValueError(f"{request.folder}: no recordings in it")
     listing = sources.read(request.dataset, tree, request.settings)
     finder = Finder(tree, {clip.part for clip in listing.clips}, listing.unwanted)
-    found, faults = locate(listing.clips, finder)
+    paths_of, faults = locate(listing.clips, finder)
     faults += [(str(path), "unlisted", "") for path in finder.unused]
     out.mkdir(parents=True, exist_ok=True)
-    paths = sorted(set(found.values()))
+    paths = sorted(set(paths_of.values()))
     checked = check_all(tree.folder, paths, out, care, num_jobs, progress)
     lists: Lists = {split: [] for split in SPLITS}
-    for clip, path in found.items():
+    for clip, path in paths_of.items():
         file, state = checked[path]
         if state.problem:
             faults.append((str(path), "unreadable", state.problem))
@@ -67,19 +71,21 @@ def prepare_captions(
 
 
 def locate(clips: Sequence[Listed], finder: Finder) -> tuple[dict[Listed, Path], list[Fault]]:
-    found: dict[Listed, Path] = {}
+    """The recording of each clip, and the missing and duplicate ones as faults."""
+    located: dict[Listed, Path] = {}
     faults: list[Fault] = []
     for clip in clips:
         paths = finder.find(clip.name, clip.part, clip.youtube)
         if paths:
-            found[clip] = paths[0]
+            located[clip] = paths[0]
             faults += [(str(path), "duplicate", str(paths[0])) for path in paths[1:]]
         else:
             faults.append((f"{clip.part}/{clip.name}".lstrip("/"), "missing", clip.split))
-    return found, faults
+    return located, faults
 
 
 def item_of(clip: Listed, file: str, seconds: float) -> Item:
+    """The entry of a list for a clip. file: relative to the list. seconds: duration."""
     item: Item = {"wav": file, "caption": clip.captions[0]}
     if len(clip.captions) > 1:
         item["captions"] = list(clip.captions)

@@ -1,4 +1,4 @@
-"""What the publishers' lists say of their recordings, in one form for all data sets."""
+"""The recordings that a publisher's lists name, in one format for all data sets."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 class Listed:
     """One recording of a list.
 
-    split: "train", "dev" or "test". name: its file's without the ending, or of a video its YouTube id.
-    captions: one or more, each of which describes all that is heard. labels: the publisher's, if there
-    are. origin: where it was first published, as "youtube:ID" or "freesound:ID", by which data sets
-    that share recordings are kept apart. part: of the data set, if names are unique only within parts.
+    split: "train", "dev" or "test". name: its file name without extension, or its YouTube id. captions: at
+    least one; each describes the whole recording. labels: the publisher's, if any. origin: where it was first
+    published, as "youtube:ID" or "freesound:ID", which identifies recordings that data sets share. part: of
+    the data set, if names are unique only within parts.
     """
 
     split: str
@@ -27,13 +27,14 @@ class Listed:
 
     @property
     def youtube(self) -> bool:
+        """Whether the recording is known by a YouTube id."""
         return self.origin.startswith("youtube:")
 
 
 @dataclass(frozen=True)
 class Listing:
-    """excluded: what the publisher advises to leave out of training, by origin, and why. unwanted: parts
-    of the data set that were not asked for."""
+    """clips: all recordings listed. excluded: by origin, the reason to leave a recording out of training.
+    unwanted: parts of the data set to ignore."""
 
     clips: Sequence[Listed]
     excluded: dict[str, str] = field(default_factory=dict)
@@ -43,7 +44,7 @@ class Listing:
 def read_rows(
     path: Path, columns: Sequence[str], delimiter: str = ",", encoding: str = "utf-8-sig"
 ) -> Iterator[dict[str, str]]:
-    """The rows of a table whose header has these columns; ValueError for any other file."""
+    """The rows of a table; ValueError unless its header has these columns."""
     with path.open(newline="", encoding=encoding) as file:
         rows = csv.DictReader(file, delimiter=delimiter)
         try:
@@ -55,4 +56,4 @@ def read_rows(
                     raise ValueError(f"{path}, line {rows.line_num}: fewer cells than columns")
                 yield row
         except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{path} is not such a table: {error}") from None
+            raise ValueError(f"{path} is not a table in {encoding}: {error}") from None

@@ -1,4 +1,4 @@
-"""One video to what training reads of it: its sound as a WAV file, and a small picture a second."""
+"""Extracting from a video what training reads: its audio as WAV, and one small picture per second."""
 
 from __future__ import annotations
 
@@ -20,39 +20,42 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SAMPLE_RATE = 16000
-PICTURE_SIZE = 224  # what CLIP's ViT-B/32 and ResNets take
+PICTURE_SIZE = 224  # input of CLIP's ViT-B/32 and of ResNets
 SUFFIXES = {".mp4", ".m4v", ".webm", ".mkv", ".mov", ".avi", ".flv", ".3gp", ".mpg", ".mpeg", ".ts"}
 
 
 class VideoError(ValueError):
-    """A video of which nothing can be used, and why."""
+    """Why a video cannot be used."""
 
 
 def require_tools() -> None:
-    """Raise ValueError, with the remedy, for what is needed to read videos and is not installed."""
+    """Raise ValueError, with the remedy, if Pillow or ffmpeg is not installed."""
     if find_spec("PIL") is None:
-        raise ValueError("frames are made with Pillow: pip install 'qsep[train]'")
+        raise ValueError("Pillow is needed for frames: pip install 'qsep[train]'")
     if not shutil.which("ffmpeg"):
-        raise ValueError(f"ffmpeg is not there to read videos with: {INSTALL_FFMPEG}")
+        raise ValueError(f"ffmpeg is needed to read videos: {INSTALL_FFMPEG}")
 
 
 def find_videos(folder: Path) -> list[Path]:
-    """All videos below the folder by their endings, links followed, hidden ones left out; sorted."""
+    """All videos below the folder by extension, sorted; links are followed, hidden files skipped.
+
+    Raises ValueError if it is not a folder.
+    """
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder: name the one that your videos are in")
-    found = []
+        raise ValueError(f"{folder} is not a folder: give the folder of your videos")
+    videos: list[Path] = []
     for root, subfolders, files in os.walk(folder, followlinks=True):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         paths = [Path(root, name) for name in files if not name.startswith(".")]
-        found += [path for path in paths if path.suffix.lower() in SUFFIXES]
-    return sorted(found)
+        videos += [path for path in paths if path.suffix.lower() in SUFFIXES]
+    return sorted(videos)
 
 
 def extract(video: Path, audio: Path, frames: Path, staging: Path) -> int:
-    """Write the sound (16 kHz, mono, 16 bits) and the frames (1 a second, 224 x 224); returns their number.
+    """Write audio (16 kHz, mono, 16 bits) and frames (1 per second, 224 x 224); return the number of frames.
 
-    What is there already is kept as it is: the folder of frames comes last, and whole. staging: a folder
-    on the same disk. Raises VideoError for what ffmpeg cannot read, OSError for a full disk.
+    Nothing is done if both exist: the folder of frames is written last, and atomically. staging: a folder for
+    temporary files on the same disk. Raises VideoError for what ffmpeg cannot read, OSError for a full disk.
     """
     if audio.is_file() and frames.is_dir():
         return num_pictures(frames)
@@ -62,9 +65,9 @@ def extract(video: Path, audio: Path, frames: Path, staging: Path) -> int:
         try:
             length_and_rate(workplace / "audio.wav")
         except AudioError:
-            raise VideoError("its sound is empty") from None
+            raise VideoError("no audio in it") from None
         if not num_pictures(workplace):
-            raise VideoError("it has no pictures")
+            raise VideoError("no pictures in it")
         pictures = workplace / "frames"
         pictures.mkdir()
         for picture in workplace.glob("*.jpg"):
@@ -78,11 +81,15 @@ def extract(video: Path, audio: Path, frames: Path, staging: Path) -> int:
 
 
 def num_pictures(folder: Path) -> int:
+    """Number of JPEG files in the folder."""
     return sum(1 for _ in folder.glob("*.jpg"))
 
 
 def run_ffmpeg(video: Path, folder: Path) -> None:
-    """audio.wav, and 000001.jpg … in their own size, into the folder."""
+    """Write audio.wav, and 000001.jpg … in the video's size, into the folder.
+
+    Raises VideoError if ffmpeg fails, OSError if the disk is full.
+    """
     command = ["ffmpeg", "-v", "error", "-nostdin", "-threads", "1"]
     # Only local files, and "file:" so that no name is taken for an option or an address.
     command += ["-protocol_whitelist", "file", "-i", f"file:{video.absolute()}"]
@@ -95,11 +102,14 @@ def run_ffmpeg(video: Path, folder: Path) -> None:
         raise OSError(f"{folder.parent.parent}: no space left on device")
     if done.returncode:
         lines = complaint.splitlines() or [f"exit code {done.returncode}"]
-        reason = re.sub(r"^\[.* @ 0x\w+\] ", "", lines[0])  # without the reader's address in memory
+        reason = re.sub(
+            r"^\[.* @ 0x\w+\] ", "", lines[0]
+        )  # without the memory address of the demuxer
         raise VideoError(f"ffmpeg reports: {reason}")
 
 
 def save_picture(source: Path, target: Path) -> None:
+    """Write a picture cropped by `centre_square`."""
     from PIL import Image
 
     with Image.open(source) as picture:
@@ -107,7 +117,7 @@ def save_picture(source: Path, target: Path) -> None:
 
 
 def centre_square(picture: Image) -> Image:
-    """The shorter side made 224 long, and the middle of the longer one: what CLIP was trained on."""
+    """The picture scaled to a shorter side of 224 pixels and cropped to its centre, as for CLIP."""
     from PIL.Image import Resampling
 
     shorter = min(picture.size)

@@ -1,4 +1,4 @@
-"""Which recordings must not be trained on: lists of many forms, to origins that data sets share."""
+"""Recordings that several data sets share, identified by their origins, such as "youtube:ID"."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ COLUMNS = {"youtube_id", "ytid", "# ytid", "fname", "sound_id", "filename", "fil
 COLUMNS |= {"src_wav", "file_id", "wav", "source", "id", "name"}
 WAVCAPS_KINDS = {"AudioSet", "FreeSound"}
 ORIGIN = re.compile(r"(youtube|freesound|bbc|soundbible|clotho|esc50):.+")
-FREESOUND_ID = re.compile(r"\d+|\d-(\d+)-[A-Z]-\d+")  # alone, or as ESC-50's files hold it
+FREESOUND_ID = re.compile(r"\d+|\d-(\d+)-[A-Z]-\d+")  # plain, or in a file name of ESC-50
 
 
 def read_origins(path: Path) -> set[str]:
-    """The origins of the recordings that a list names, in one of these forms.
+    """The origins of the recordings that a list names.
 
-    A prepared folder: its dev.json and test.json; one of these; WavCaps' blacklists; AudioSep's JSON; a CSV
-    file with a column of YouTube ids, Freesound ids or files named by them; lines of these. ValueError for
-    others.
+    It may be a prepared folder (its dev.json and test.json), one of these files, a blacklist of WavCaps,
+    AudioSep's JSON, a CSV file with a column of YouTube ids, Freesound ids or files named by them, or a text
+    file with one of these per line. Raises ValueError for others.
     """
     if path.is_dir():
         lists = [path / name for name in ("dev.json", "test.json") if (path / name).is_file()]
@@ -33,13 +33,14 @@ def read_origins(path: Path) -> set[str]:
             raise ValueError(f"{path}: neither dev.json nor test.json in it")
         return set().union(*(read_origins(each) for each in lists))
     names = json_names(path) if path.suffix.lower() == ".json" else table_names(path)
-    found = {origin for name in names for origin in origins_of(name)}
-    if not found:
+    origins = {origin for name in names for origin in origins_of(name)}
+    if not origins:
         raise ValueError(f"{path}: names no recordings by YouTube id or Freesound id")
-    return found
+    return origins
 
 
 def json_names(path: Path) -> Iterator[str]:
+    """Names of recordings in a JSON list; ValueError for other JSON."""
     try:
         content: Any = json.loads(path.read_text("utf-8"))
         if content.keys() & WAVCAPS_KINDS:
@@ -51,19 +52,20 @@ def json_names(path: Path) -> Iterator[str]:
 
 
 def table_names(path: Path) -> Iterable[str]:
+    """Names of recordings in a CSV table or a list of lines; ValueError if there is no column for them."""
     header, *rows = read_list(path)[0]
-    columns = [place for place, name in enumerate(header) if name.strip().lower() in COLUMNS]
+    columns = [column for column, name in enumerate(header) if name.strip().lower() in COLUMNS]
     if columns:
-        return [row[place] for row in rows for place in columns if place < len(row)]
+        return [row[column] for row in rows for column in columns if column < len(row)]
     if len(header) == 1 or list(origins_of(header[0])):
         return [row[0] for row in (header, *rows) if not row[0].startswith("#")]
     raise ValueError(f"{path}: no column of {', '.join(sorted(COLUMNS))}")
 
 
 def origins_of(name: str) -> Iterator[str]:
-    """What a cell may mean: an origin as it is, a recording on Freesound, a YouTube video.
+    """The origins that a name may mean: an origin itself, a recording on Freesound, or a YouTube video.
 
-    Mixtures that VGGSound's evaluation names by both their sources (ID_000030+++ID_000001) mean both.
+    The name of a mixture of two VGGSound clips, as ID_000030+++ID_000001, means both.
     """
     if ORIGIN.fullmatch(name):
         yield name

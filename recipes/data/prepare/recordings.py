@@ -1,4 +1,4 @@
-"""Whether a recording can be trained on and how long it is, or the same as a WAV file at another rate."""
+"""Checking that recordings can be used for training, or converting them to WAV files of another rate."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from qsep.separation.storage.temporary import write_atomically
 from .tree import CONVERTIBLE
 
 BLOCK_SAMPLES = 1 << 16
-TAIL_SAMPLES = 4096  # read at the end of a recording: what is cut short fails there
+TAIL_SAMPLES = 4096  # decoded at the end of a recording, where a truncated one fails
 LOG_FILE = ".checked.jsonl"
 
 
 @dataclass(frozen=True)
 class Checked:
-    """seconds: its duration, 0 if there is a problem, which then says what."""
+    """seconds: duration, 0 if there is a problem. problem: in words, empty if there is none."""
 
     seconds: float
     problem: str = ""
@@ -33,17 +33,17 @@ class Checked:
 
 @dataclass(frozen=True)
 class Care:
-    """sample_rate: in Hz, of the WAV files to make; None: recordings stay as they are.
-    thorough: all samples are read, not the last ones alone."""
+    """sample_rate: of the WAV files to write, in Hz; None to use recordings as they are.
+    thorough: decode all samples, not only the last ones."""
 
     sample_rate: int | None = None
     thorough: bool = False
 
 
 def check(path: Path, thorough: bool) -> Checked:
-    """As training reads it."""
+    """Decode a recording as training does. thorough: completely, not only at its end."""
     if path.suffix.lower() in CONVERTIBLE:
-        return Checked(0, "training reads WAV, FLAC, Ogg and MP3: --sample-rate makes WAV of it")
+        return Checked(0, "training reads WAV, FLAC, Ogg and MP3: add --sample-rate to convert it")
     try:
         with AudioReader(path, quiet=True) as reader:
             claimed = reader.claimed_samples
@@ -57,9 +57,9 @@ def check(path: Path, thorough: bool) -> Checked:
 
 
 def convert(path: Path, target: Path, sample_rate: int) -> Checked:
-    """The mean of the first two channels, as training hears it, in 16 bits; what is there already stays.
+    """Write the mean of the first two channels, which training uses, as a 16-bit WAV file, unless it exists.
 
-    Raises OSError where the target cannot be written.
+    sample_rate: in Hz. Raises OSError if the target cannot be written.
     """
     if target.is_file():
         return check(target, thorough=False)
@@ -92,9 +92,10 @@ def check_all(
     num_jobs: int,
     progress: Callable[[float, float], object] | None,
 ) -> dict[Path, tuple[Path, Checked]]:
-    """For each recording below `folder`, the file to train on and what is known of it.
+    """For each recording below `folder`, the file to train on and the result of its check.
 
-    What the log in `out` knows of a recording that has not changed since is not found out again.
+    Recordings that the log in `out` has, and that have not changed since, are not checked again.
+    num_jobs: recordings in parallel. progress: called with (recordings done, recordings in all).
     """
 
     def target(path: Path) -> Path:
@@ -108,42 +109,43 @@ def check_all(
             return check(path, care.thorough)
         return convert(path, target(path), care.sample_rate)
 
-    known = read_journal(out / LOG_FILE)
+    logged = read_log(out / LOG_FILE)
     done: dict[Path, Checked] = {}
     for path in paths:
-        found = known.get(key_of(path, care))
-        if found and (found.problem or target(path).is_file()):
-            done[path] = found
+        checked = logged.get(key_of(path, care))
+        if checked and (checked.problem or target(path).is_file()):
+            done[path] = checked
     rest = [path for path in paths if path not in done]
     with (
         (out / LOG_FILE).open("a", encoding="utf-8") as log,
         closing(in_order(examine, rest, num_jobs)) as examined,
     ):
-        for num_done, (path, found) in enumerate(examined, start=1):
-            done[path] = found
-            note(log, key_of(path, care), found)
+        for num_done, (path, checked) in enumerate(examined, start=1):
+            done[path] = checked
+            note(log, key_of(path, care), checked)
             if progress:
                 progress(num_done, len(rest))
     return {path: (target(path), done[path]) for path in paths}
 
 
 def key_of(path: Path, care: Care) -> str:
-    """Changes whenever the recording does, or what is to be found out."""
+    """Identifies the state of a recording and the kind of check."""
     state = path.stat()
     return f"{path} {state.st_size} {state.st_mtime_ns} {care}"
 
 
-def note(log: TextIO, key: str, found: Checked) -> None:
-    log.write(json.dumps({"key": key} | asdict(found)) + "\n")
+def note(log: TextIO, key: str, checked: Checked) -> None:
+    """Append the result of a check to the log."""
+    log.write(json.dumps({"key": key} | asdict(checked)) + "\n")
 
 
-def read_journal(path: Path) -> dict[str, Checked]:
-    """By key. The log is written line by line; one that was cut off counts for nothing."""
-    found: dict[str, Checked] = {}
+def read_log(path: Path) -> dict[str, Checked]:
+    """The results in a log, by key. Incomplete lines, as after an interruption, are ignored."""
+    results: dict[str, Checked] = {}
     for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
         try:
             row = json.loads(line)
-            found[row["key"]] = Checked(row["seconds"], row["problem"])
+            results[row["key"]] = Checked(row["seconds"], row["problem"])
         except (json.JSONDecodeError, KeyError):
             continue
-    return found
+    return results

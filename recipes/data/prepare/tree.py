@@ -20,47 +20,50 @@ CLIP_TIMES = re.compile(r"(_\d+(\.\d+)?)*")
 
 @dataclass(frozen=True)
 class Tree:
-    """recordings: by what their endings say; lists: CSV, TSV and JSON files. Both sorted."""
+    """The files of a data set. recordings: audio and video, by extension. lists: CSV, TSV and JSON files.
+    Both are sorted."""
 
     folder: Path
     recordings: tuple[Path, ...]
     lists: tuple[Path, ...]
 
     def find_list(self, *names: str) -> Path | None:
-        """The list of the first of these names, each a file's with as many folders as are meant.
+        """The list with the first of these names that exists; a name may include parent folders.
 
-        None if there is none; ValueError for more than one of the same name.
+        None if there is none; ValueError for several of the same name.
         """
         for name in names:
             tail = Path(name).parts
-            found = [path for path in self.lists if path.parts[-len(tail) :] == tail]
-            if len(found) > 1:
+            paths = [path for path in self.lists if path.parts[-len(tail) :] == tail]
+            if len(paths) > 1:
                 raise ValueError(
-                    f"{found[0]} and {found[1]}: two lists of one name; say with --lists "
-                    "in which folder the right ones are"
+                    f"{paths[0]} and {paths[1]}: two lists of one name; give the folder of the "
+                    "right ones with --lists"
                 )
-            if found:
-                return found[0]
+            if paths:
+                return paths[0]
         return None
 
     def need_list(self, *names: str) -> Path:
-        found = self.find_list(*names)
-        if found is None:
+        """As `find_list`; ValueError if there is none."""
+        path = self.find_list(*names)
+        if path is None:
             raise ValueError(
-                f"{self.folder}: no {names[0]} in it; add it as its publisher gives it, or say with "
-                "--lists in which folder it is"
+                f"{self.folder}: no {names[0]} in it; add the file as published, or give its folder "
+                "with --lists"
             )
-        return found
+        return path
 
 
 def walk(folder: Path, lists: Path | None = None, leave_out: Sequence[Path] = ()) -> Tree:
-    """folder: searched with all its subfolders, links followed, hidden ones left out.
+    """The files of a data set in a folder and its subfolders; links are followed, hidden files skipped.
 
-    lists: another folder to take the lists from. leave_out: folders that are not searched.
+    lists: another folder to search for lists. leave_out: folders that are not searched.
+    Raises ValueError for folders that do not exist.
     """
     for each in (folder, lists or folder):
         if not each.is_dir():
-            raise ValueError(f"{each} is not a folder: name the one that your data set is in")
+            raise ValueError(f"{each} is not a folder: give the folder of your data set")
     unwanted = {path.resolve() for path in leave_out}
     files = sorted(files_below(folder.resolve(), unwanted))
     beside = files if lists is None else sorted(files_below(lists.resolve(), unwanted))
@@ -72,6 +75,7 @@ def walk(folder: Path, lists: Path | None = None, leave_out: Sequence[Path] = ()
 
 
 def files_below(folder: Path, unwanted: set[Path]) -> Iterator[Path]:
+    """All files below a folder that are not hidden. unwanted: resolved folders to skip."""
     for root, subfolders, files in os.walk(folder, followlinks=True):
         subfolders[:] = [
             name
@@ -82,30 +86,31 @@ def files_below(folder: Path, unwanted: set[Path]) -> Iterator[Path]:
 
 
 def plain_key(stem: str) -> str:
-    """A file's name without its ending, however archives and file systems have changed it."""
+    """A file name without extension, normalised for changes made by archives and file systems."""
     composed = unicodedata.normalize("NFC", stem)
     return re.sub(r'[\\/:*?"<>|]', "_", composed).strip()
 
 
 def youtube_keys(stem: str) -> list[str]:
-    """The YouTube ids that a file of this name may be of: ID, YID, ID_30, YID_30.000_40.000, ID_000030.
+    """The YouTube ids that a file name may contain: ID, YID, ID_30, YID_30.000_40.000, ID_000030.
 
-    An id may itself begin with Y or hold underscores; which is meant, the publisher's list decides.
+    An id may itself begin with Y or contain underscores, so that there may be two; the publisher's list
+    decides.
     """
-    found = []
+    ids = []
     for start in (0, 1)[: 1 + stem.startswith("Y")]:
         video_id, rest = stem[start : start + 11], stem[start + 11 :]
         if YOUTUBE_ID.fullmatch(video_id) and CLIP_TIMES.fullmatch(rest):
-            found.append(video_id)
-    return found
+            ids.append(video_id)
+    return ids
 
 
 class Finder:
-    """Recordings by name, and which of them nobody asked for.
+    """Finds recordings by name, and keeps track of those that no name matched.
 
-    parts: names of which one stands in some folder's name where the data set has parts; a recording is
-    then never taken for one of another part, while those outside all such folders are of any. unwanted:
-    parts that are as if they were not there.
+    parts: parts of the data set; a recording belongs to the part whose name occurs in that of one of its
+    folders, or to any part if none does. unwanted: parts to ignore.
+    unused: recordings that have not been returned.
     """
 
     def __init__(self, tree: Tree, parts: Iterable[str], unwanted: Iterable[str] = ()) -> None:
@@ -120,15 +125,16 @@ class Finder:
                 self.youtube.setdefault(video_id, []).append(path)
 
     def find(self, name: str, part: str, youtube: bool) -> list[Path]:
-        """The recordings of this name, the best first: those that can be read as they are, then by path."""
+        """The recordings of this name, those that need no conversion first. youtube: whether it is an id."""
         named = self.youtube.get(name, []) if youtube else self.plain.get(plain_key(name), [])
-        found = [path for path in named if self.part_of(path) == part] if part else named
-        found = found or [path for path in named if self.part_of(path) == ""]
-        for path in found:
+        matches = [path for path in named if self.part_of(path) == part] if part else named
+        matches = matches or [path for path in named if self.part_of(path) == ""]
+        for path in matches:
             self.unused.pop(path, None)
-        return found
+        return matches
 
     def part_of(self, path: Path) -> str:
+        """The part of the data set that a recording belongs to; "" if its folders do not say."""
         for folder in reversed(path.relative_to(self.folder).parts[:-1]):
             for part in self.parts:
                 if part in folder:

@@ -1,7 +1,7 @@
-"""From a folder of videos to training data: sounds, frames, index files, and a report of what is lacking.
+"""Training data from a folder of videos: audio, frames, index files, and a report of unusable videos.
 
-What Dong et al. (2023) keep and how they split: more than 5 frames and 80/20 of MUSIC (Zhao et al. 2018),
-more than 8 frames and 90/10 of VGGSound (Chen et al. 2020).
+As in Dong et al. (2023), clips of MUSIC (Zhao et al. 2018) need more than 5 frames and are split 80/20; those
+of VGGSound (Chen et al. 2020) need more than 8 and are split 90/10.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .one_video import VideoError, extract, find_videos, require_tools
 SHUFFLE_SEED = 1234
 YOUTUBE_ID_LENGTH = 11
 PROBLEMS = {
-    "missing": "listed, but there is no such video",
-    "unlisted": "a video without a label in the list",
+    "missing": "listed, but the video does not exist",
+    "unlisted": "a video that is not in the list",
     "duplicate": "another file of the same video",
     "broken": "cannot be read",
     "short": "too few frames",
@@ -34,7 +34,7 @@ PROBLEMS = {
 
 @dataclass(frozen=True)
 class Rules:
-    """A clip is kept if it has over min_frames frames; validation_share of the clips are split off."""
+    """Clips need more than min_frames frames; validation_share of them go to validation."""
 
     min_frames: int
     validation_share: float
@@ -45,7 +45,7 @@ RULES = {"music": Rules(5, 0.2), "vggsound": Rules(8, 0.1)}
 
 @dataclass(frozen=True)
 class Job:
-    """A video, its name in the prepared folder (without an ending), and whether it is held out."""
+    """A video to prepare. name: of its files in the prepared folder, without extension. test: held out."""
 
     video: Path
     name: str
@@ -55,12 +55,13 @@ class Job:
 
 @dataclass
 class Plan:
-    """What there is to do, and what is known to be lacking: (file or name, problem, remark)."""
+    """jobs: by name. faults: (file or name, key of PROBLEMS, remark)."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
     faults: list[tuple[str, str, str]] = field(default_factory=list)
 
     def add(self, job: Job) -> None:
+        """Add a job, or a fault if its name is taken."""
         if job.name in self.jobs:
             self.faults.append((str(job.video), "duplicate", str(self.jobs[job.name].video)))
         else:
@@ -69,7 +70,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Prepared:
-    """How many clips each index file lists, how many there are of each problem, and where they are listed."""
+    """clips: number in each index file. problems: number of each of PROBLEMS, listed in the file `report`."""
 
     clips: dict[str, int]
     problems: dict[str, int]
@@ -85,15 +86,16 @@ def prepare(
     num_jobs: int = 1,
     progress: Callable[[float, float], object] | None = None,
 ) -> Prepared:
-    """Fill `out` from the videos in `folder`; what is there already stays, so that it may be run again.
+    """Extract the videos in `folder` to `out`; a repeated run continues an interrupted one.
 
-    dataset: "music" or "vggsound". listing: VGGSound's vggsound.csv (by default the one in the folder) or
-    MUSIC's JSON (by default none, and nothing is said to be missing). held_out: index files whose videos
-    are kept out of train and val. Raises ValueError if nothing is usable; report.csv says why.
+    dataset: "music" or "vggsound". listing: VGGSound's vggsound.csv (default: the one in the folder) or
+    MUSIC's JSON (default: none; missing videos are then not reported). held_out: index files whose videos
+    go to the test split. num_jobs: videos in parallel. progress: called with (videos done, videos in all).
+    Raises ValueError if no video is usable; report.csv says why.
     """
     rules = RULES.get(dataset)
     if rules is None:
-        raise ValueError(f"{dataset!r} is not a data set known here: {', '.join(RULES)}")
+        raise ValueError(f"{dataset!r} is not a known data set: expected {' or '.join(RULES)}")
     require_tools()
     videos = find_videos(folder)
     if not videos:
@@ -120,11 +122,12 @@ def prepare(
 
 
 def listed_clips(path: Path) -> Iterable[VideoClip]:
+    """The clips of an index file."""
     return read_index(path.parent, path.name.removesuffix(".csv"))
 
 
 def plan_music(videos: Sequence[Path], listing: Path | None, tested: set[str]) -> Plan:
-    """A video's label is the name of its folder."""
+    """The plan for MUSIC, where a video's label is the name of its folder."""
     plan = Plan()
     for video in videos:
         label = video.absolute().parent.name
@@ -140,9 +143,9 @@ def plan_music(videos: Sequence[Path], listing: Path | None, tested: set[str]) -
 
 
 def plan_vggsound(videos: Sequence[Path], listing: Path, tested: set[str]) -> Plan:
-    """A video's name is, or begins with, its YouTube id; its label is the list's, commas made blanks.
+    """The plan for VGGSound: file names begin with YouTube ids; labels come from the list, without commas.
 
-    Those that the list counts as test are held out.
+    Videos of the list's test split are held out.
     """
     listed = read_vggsound(listing)
     plan = Plan()
@@ -155,13 +158,16 @@ def plan_vggsound(videos: Sequence[Path], listing: Path, tested: set[str]) -> Pl
         label = label.replace(", ", " ")
         name = f"{video_id[0]}/{video_id[1]}/{video_id}"
         plan.add(Job(video, name, label, part == "test" or video_id in tested))
-    found = {Path(name).name for name in plan.jobs}
-    plan.faults += [(video_id, "missing", "") for video_id in listed if video_id not in found]
+    present = {Path(name).name for name in plan.jobs}
+    plan.faults += [(video_id, "missing", "") for video_id in listed if video_id not in present]
     return plan
 
 
 def read_vggsound(path: Path) -> dict[str, tuple[str, str]]:
-    """YouTube id to (label, "train" or "test"), of a list of id, start in seconds, label, split."""
+    """(label, "train" or "test") by YouTube id, from rows of id, start in seconds, label, split.
+
+    Raises ValueError for a missing or malformed list.
+    """
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give VGGSound's vggsound.csv with --list")
     listed: dict[str, tuple[str, str]] = {}
@@ -183,7 +189,7 @@ def extract_all(
     num_jobs: int,
     progress: Callable[[float, float], object] | None,
 ) -> dict[str, VideoClip]:
-    """The clips worth keeping by name; what is wrong with the others is added to the plan's faults."""
+    """Extract all videos: the usable clips by name. Faults of the others are added to the plan."""
     clips: dict[str, VideoClip] = {}
 
     def frames_of(job: Job) -> int | VideoError:
@@ -197,15 +203,15 @@ def extract_all(
         temporary_folder(out) as staging,
         closing(in_order(frames_of, plan.jobs.values(), num_jobs)) as extracted,
     ):
-        for num_done, (job, found) in enumerate(extracted, start=1):
-            if isinstance(found, VideoError):
-                plan.faults.append((str(job.video), "broken", str(found)))
-            elif found > rules.min_frames:
+        for num_done, (job, result) in enumerate(extracted, start=1):
+            if isinstance(result, VideoError):
+                plan.faults.append((str(job.video), "broken", str(result)))
+            elif result > rules.min_frames:
                 clips[job.name] = VideoClip(
-                    f"audio/{job.name}.wav", f"preprocessed/{job.name}", found, job.label
+                    f"audio/{job.name}.wav", f"preprocessed/{job.name}", result, job.label
                 )
             else:
-                remark = f"{found} frames; more than {rules.min_frames} are needed"
+                remark = f"{result} frames; more than {rules.min_frames} are needed"
                 plan.faults.append((str(job.video), "short", remark))
             if progress:
                 progress(num_done, len(plan.jobs))
@@ -215,10 +221,10 @@ def extract_all(
 def split(
     clips: Sequence[VideoClip], validation_share: float
 ) -> tuple[list[VideoClip], list[VideoClip]]:
-    """(train, validation) by Python's own generator, random.shuffle after random.seed(1234), as the authors.
+    """(train, validation), by Python's random.shuffle after random.seed(1234) as in the authors' code.
 
-    They shuffle in the order that their file system lists files in, which nobody can repeat; here clips
-    come sorted by name.
+    They shuffle clips in the order in which their file system lists them, which cannot be reproduced; here
+    clips are sorted by name.
     """
     shuffled = list(clips)
     random.Random(SHUFFLE_SEED).shuffle(shuffled)
@@ -227,6 +233,7 @@ def split(
 
 
 def write_report(path: Path, faults: Iterable[tuple[str, str, str]]) -> None:
+    """Write a CSV report of (file or name, problem, remark), sorted by problem."""
     by_problem = sorted((problem, name, remark) for name, problem, remark in faults)
 
     def write(temporary: Path) -> None:

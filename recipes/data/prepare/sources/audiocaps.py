@@ -11,6 +11,7 @@ from ..tree import Tree
 
 
 def read(tree: Tree) -> Listing:
+    """See sources."""
     clips: list[Listed] = []
     for split, name in (("train", "train.csv"), ("dev", "val.csv"), ("test", "test.csv")):
         path = tree.need_list(name) if split == "train" else tree.find_list(name)

@@ -1,10 +1,10 @@
 """AudioSet (Gemmeke et al. 2017): balanced_train_segments.csv, unbalanced_train_segments.csv or both (train),
 and eval_segments.csv (test); recordings named by YouTube id.
 
-Where there are no such lists of train or of test, those of the temporally strong labels are read
-(audioset_train_strong.tsv, audioset_eval_strong.tsv, mid_to_display_name.tsv; Hershey et al. 2021). A caption
-is the names of the clip's labels in the order of the list, joined by commas: the paper of AudioSep, which
-trains on "text labels", does not say how it words several.
+Without such lists of train or test, those of the temporally strong labels are read
+(audioset_train_strong.tsv, audioset_eval_strong.tsv, mid_to_display_name.tsv; Hershey et al. 2021). A
+caption consists of the names of the clip's labels in the order of the list, joined by commas; the AudioSep
+paper, which trains on "text labels", does not say how it combines several.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ NUM_COLUMNS = 4  # YTID, start_seconds, end_seconds, positive_labels
 
 
 def read(tree: Tree) -> Listing:
+    """See sources."""
     clips: list[Listed] = []
     names = {node.mid: node.name for node in audioset().values()}
     if more := tree.find_list("mid_to_display_name.tsv"):
@@ -41,6 +42,7 @@ def read(tree: Tree) -> Listing:
 
 
 def listed(split: str, video_id: str, mids: list[str], names: dict[str, str]) -> Listed:
+    """The entry of a clip. mids: of its labels. names: by mid. ValueError for a mid without a name."""
     unknown = [mid for mid in mids if mid not in names]
     if unknown:
         raise ValueError(
@@ -52,7 +54,7 @@ def listed(split: str, video_id: str, mids: list[str], names: dict[str, str]) ->
 
 
 def weak_rows(path: Path | None) -> Iterator[tuple[str, list[str]]]:
-    """YouTube id and labels; three lines of comment come first, and a blank after each comma."""
+    """YouTube id and labels of each row, after three lines of comments; a space follows each comma."""
     if path is None:
         return
     with path.open(newline="", encoding="utf-8") as file:
@@ -71,16 +73,16 @@ def strong_rows(path: Path | None) -> Iterator[tuple[str, list[str]]]:
     """YouTube id and labels in the order of their first events; segment ids are ID_MILLISECONDS."""
     if path is None:
         return
-    heard: dict[str, dict[str, None]] = {}
+    labels: dict[str, dict[str, None]] = {}
     for row in read_rows(path, ("segment_id", "label"), delimiter="\t"):
-        heard.setdefault(row["segment_id"].rpartition("_")[0], {})[row["label"]] = None
-    yield from ((video_id, list(mids)) for video_id, mids in heard.items())
+        labels.setdefault(row["segment_id"].rpartition("_")[0], {})[row["label"]] = None
+    yield from ((video_id, list(mids)) for video_id, mids in labels.items())
 
 
 def read_display_names(path: Path) -> dict[str, str]:
-    """From mid to name, of the strong labels' table, which has no header."""
+    """Names by mid, from the table of the strong labels, which has no header."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file, delimiter="\t"))
     if not rows or any(len(row) != 2 for row in rows):
-        raise ValueError(f"{path}: expected rows of mid and name, with a tab between them")
+        raise ValueError(f"{path}: expected rows of mid and name, separated by a tab")
     return {row[0]: row[1] for row in rows}

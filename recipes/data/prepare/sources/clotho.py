@@ -1,7 +1,7 @@
 """Clotho v2.1 (Drossos et al. 2020): clotho_captions_PART.csv with file_name and caption_1 to caption_5, and
 recordings in a folder for each part: development (train), validation (dev) and evaluation (test).
 
-clotho_metadata_PART.csv, if there, gives the Freesound id; it is in Latin-1.
+clotho_metadata_PART.csv (in Latin-1), if present, has the Freesound ids.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ CAPTIONS = tuple(f"caption_{number}" for number in range(1, 6))
 
 
 def read(tree: Tree) -> Listing:
+    """See sources."""
     clips: list[Listed] = []
     for part, split in PARTS.items():
         name = f"clotho_captions_{part}.csv"
@@ -33,7 +34,7 @@ def read(tree: Tree) -> Listing:
 
 
 def read_origins(tree: Tree, part: str) -> dict[str, str]:
-    """From file name to "freesound:ID"."""
+    """Origins, "freesound:ID", by file name; empty without metadata."""
     path: Path | None = tree.find_list(f"clotho_metadata_{part}.csv")
     if path is None:
         return {}

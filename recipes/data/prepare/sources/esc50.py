@@ -17,6 +17,7 @@ from ..tree import Tree
 
 
 def read(tree: Tree, fold: str = "5") -> Listing:
+    """See sources. fold: "1" to "5", the test fold."""
     tested = choose("fold", fold, FOLDS)
     splits = {tested: "test", FOLDS[FOLDS.index(tested) - 1]: "dev"}
     clips, _ = read_clips(tree.need_list("meta/esc50.csv", "esc50.csv"), "esc50")

@@ -1,10 +1,10 @@
 """FSD50K (Fonseca et al. 2022): FSD50K.ground_truth/dev.csv with fname, labels and split (train or val, which
 is dev here), eval.csv (test), and recordings FSD50K.dev_audio/ID.wav, named by Freesound id.
 
-Captions are those of fsd50k_dev_auto_caption.json and fsd50k_eval_auto_caption.json (DCASE 2024 task 9, by a
-language model from the labels) where these are; with captions=labels, or without them, the labels, those
-alone that no other label of the clip implies: the lists name all ancestors of each. Labels are called as in
-AudioSet, from which they are ("Accelerating, revving, vroom" for Accelerating_and_revving_and_vroom).
+Captions are those of fsd50k_dev_auto_caption.json and fsd50k_eval_auto_caption.json (DCASE 2024 task 9,
+made by a language model from the labels) if present. With captions=labels, or without these files, captions
+are the labels that no other label of the clip implies, since the lists contain all ancestors of each label.
+Labels are named as in AudioSet ("Accelerating, revving, vroom" for Accelerating_and_revving_and_vroom).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..tree import Tree
 
 
 def read(tree: Tree, captions: str = "auto") -> Listing:
+    """See sources. captions: "auto" or "labels"."""
     choose("captions", captions, ("auto", "labels"))
     clips: list[Listed] = []
     for part in ("dev", "eval"):
@@ -44,7 +45,7 @@ def read(tree: Tree, captions: str = "auto") -> Listing:
 
 
 def read_captions(path: Path) -> dict[str, str]:
-    """From file name without ending to caption."""
+    """Captions by file name without extension; ValueError for other JSON."""
     try:
         items = json.loads(path.read_text("utf-8"))["data"]
         return {Path(item["wav"]).stem: item["caption"].strip() for item in items}
@@ -53,6 +54,7 @@ def read_captions(path: Path) -> dict[str, str]:
 
 
 def labels_of(row: dict[str, str]) -> tuple[str, ...]:
+    """The labels of a row, named as in AudioSet where it has them."""
     names = {node.mid: node.name for node in audioset().values()}
     labels, mids = row["labels"].split(","), row["mids"].split(",")
     if len(labels) != len(mids):
@@ -62,7 +64,7 @@ def labels_of(row: dict[str, str]) -> tuple[str, ...]:
 
 
 def implications(clips: Iterable[tuple[str, ...]]) -> dict[str, set[str]]:
-    """For each label those that every clip with it has too: its ancestors, and itself."""
+    """For each label the labels that all clips with it also have: its ancestors, and itself."""
     implied: dict[str, set[str]] = {}
     for labels in clips:
         for label in labels:
@@ -71,7 +73,7 @@ def implications(clips: Iterable[tuple[str, ...]]) -> dict[str, set[str]]:
 
 
 def caption_of(labels: tuple[str, ...], implied: dict[str, set[str]]) -> str:
-    """The most specific labels."""
+    """The most specific labels, joined by commas."""
     return ", ".join(
         label
         for label in labels

@@ -1,7 +1,7 @@
 """VGGSound (Chen et al. 2020): vggsound.csv with YouTube id, start, label, train or test, without a header,
 and recordings or videos named by YouTube id, as ID_000030.wav.
 
-The caption is the label as it stands, as in AudioSep's evaluation ("race car, auto racing").
+The caption is the unchanged label, as in AudioSep's evaluation ("race car, auto racing").
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from ..videos import read_vggsound
 
 
 def read(tree: Tree) -> Listing:
+    """See sources."""
     listed = read_vggsound(tree.need_list("vggsound.csv"))
     return Listing(
         [

@@ -1,9 +1,9 @@
 """WavCaps (Mei et al. 2023): json_files/PART/*_final.json with id and caption, and recordings ID.flac in
 folders named by part: AudioSet_SL, BBC_Sound_Effects, FreeSound and SoundBible. All are train.
 
-The setting parts names those wanted, with commas. What two of the publisher's blacklists name is left out:
-the test sets of AudioCaps and Clotho, and UrbanSound8K, ESC-50 and VGGSound, on which AudioSep is evaluated.
-The third, of all of AudioCaps and Clotho, is for those who do not train on them: give it with --exclude.
+The setting parts names the parts to read, separated by commas. Recordings in two of the publisher's
+blacklists are left out: the test sets of AudioCaps and Clotho, and UrbanSound8K, ESC-50 and VGGSound, on
+which AudioSep is evaluated. The third blacklist, all of AudioCaps and Clotho, can be given with --exclude.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LISTS = {
     "SoundBible": "sb_final.json",
 }
 ORIGINS = {"BBC_Sound_Effects": "bbc", "FreeSound": "freesound", "SoundBible": "soundbible"}
-SHARED = {"AudioSet_SL", "FreeSound"}  # other data sets have their recordings too
+SHARED = {"AudioSet_SL", "FreeSound"}  # parts with recordings that other data sets share
 BLACKLISTS = (
     ("blacklist_exclude_test_ac.json",),
     ("blacklist_exclude_ub8k_esc50_vggsound.json", "blacklist_exclude_ubs8k_esc50_vggsound.json"),
@@ -33,12 +33,13 @@ BLACKLISTS = (
 
 
 def read(tree: Tree, parts: str = "") -> Listing:
-    asked = [choose("parts", part, tuple(LISTS)) for part in parts.split(",") if part]
-    found = {part: path for part, name in LISTS.items() if (path := tree.find_list(name))}
-    wanted = asked or list(found)
+    """See sources. parts: keys of LISTS, separated by commas; default: those whose lists are present."""
+    chosen = [choose("parts", part, tuple(LISTS)) for part in parts.split(",") if part]
+    lists = {part: path for part, name in LISTS.items() if (path := tree.find_list(name))}
+    wanted = chosen or list(lists)
     for part in wanted or LISTS:
         tree.need_list(LISTS[part])
-    clips = [listed(part, item, found[part]) for part in wanted for item in read_items(found[part])]
+    clips = [listed(part, item, lists[part]) for part in wanted for item in read_items(lists[part])]
     excluded: dict[str, str] = {}
     for names in BLACKLISTS if SHARED.intersection(wanted) else ():
         blacklist = tree.need_list(*names)
@@ -47,6 +48,7 @@ def read(tree: Tree, parts: str = "") -> Listing:
 
 
 def read_items(path: Path) -> list[dict[str, Any]]:
+    """The items of a JSON list; ValueError if it is not one."""
     try:
         items: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["data"]
     except (ValueError, KeyError, TypeError) as error:
@@ -55,7 +57,7 @@ def read_items(path: Path) -> list[dict[str, Any]]:
 
 
 def listed(part: str, item: dict[str, Any], path: Path) -> Listed:
-    """AudioSet's ids are files' names, YID.wav; Freesound's may be numbers."""
+    """The entry of an item. Ids of AudioSet are file names, YID.wav; those of Freesound may be numbers."""
     try:
         name, caption = str(item["id"]), str(item["caption"]).strip()
     except (KeyError, TypeError) as error:

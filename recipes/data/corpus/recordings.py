@@ -1,4 +1,4 @@
-"""What somebody has: a folder a class, or a table of files and labels, as one list of recordings."""
+"""Labelled recordings, listed from a folder of classes or from a table."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from pathlib import Path
 from ..prepare.tree import CONVERTIBLE, READABLE
 
 SPLITS = ("train", "dev", "test")
-RESERVED = "other"  # what models call a sound that is none of their kinds
+RESERVED = "other"  # what models call a sound outside their classes
 DETAILS = ("licence", "author", "url", "dataset")
 
 
 @dataclass(frozen=True)
 class Recording:
-    """path: of the file; label: as a name in lists, "dog_bark"; group: what must not be in two splits, "" for
-    the recording itself; split: "" where none is given; details: of DETAILS, those known."""
+    """path: of the file. label: lower case with underscores, as "dog_bark". group: recordings of one group
+    stay in one split; "" for a group of its own. split: "" if not assigned. details: (name, value) of those
+    of DETAILS that are known."""
 
     path: Path
     label: str
@@ -30,7 +31,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of a table's columns. group, split: None where it has none."""
+    """Names of a table's columns; None for a column that it does not have."""
 
     file: str = "file"
     label: str = "label"
@@ -39,31 +40,40 @@ class Columns:
 
 
 def label_of(text: str) -> str:
-    """Lower case, with underscores for whatever is neither letter nor digit."""
+    """Lower case, with underscores for everything but letters and digits.
+
+    Raises ValueError for text without letters and digits, and for RESERVED.
+    """
     label = re.sub(r"[\W_]+", "_", text.strip().lower()).strip("_")
     if not label or label == RESERVED:
-        raise ValueError(f"{text!r} cannot be a label; expected a name, not {RESERVED!r}")
+        raise ValueError(
+            f"{text!r} cannot be a label: it needs letters or digits, and must not be {RESERVED!r}"
+        )
     return label
 
 
 def read_folder(folder: Path) -> list[Recording]:
-    """A folder a class. Folders within these are groups: sessions, speakers, machines."""
+    """The recordings of a folder with a subfolder per class; folders inside these are groups.
+
+    Raises ValueError for recordings outside the subfolders, and if there are none.
+    """
     recordings = []
     for path in audio_below(folder):
         below = path.relative_to(folder).parts
         if len(below) == 1:
             raise ValueError(
-                f"{path} lies in no class's folder; put recordings into a folder a class, or give a "
+                f"{path} is in no class folder: sort recordings into a folder per class, or give a "
                 "table of files and labels"
             )
         group = f"{below[0]}/{below[1]}" if len(below) > 2 else ""
         recordings.append(Recording(path, label_of(below[0]), group))
     if not recordings:
-        raise ValueError(f"{folder}: no recordings in it; expected a folder a class")
+        raise ValueError(f"{folder}: no recordings in it; expected a subfolder per class")
     return recordings
 
 
 def audio_below(folder: Path) -> Iterator[Path]:
+    """All audio and video files below a folder, sorted, links followed, hidden ones left out."""
     for root, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
@@ -73,9 +83,10 @@ def audio_below(folder: Path) -> Iterator[Path]:
 
 
 def read_table(path: Path, columns: Columns, folder: Path | None = None) -> list[Recording]:
-    """A CSV or TSV table; files lie relative to `folder`, by default the table's own.
+    """The recordings of a CSV or TSV table. folder: of the files; default: the table's folder.
 
-    A file's name may lack its ending, where one recording has that name.
+    File names may lack the extension if only one recording has the name. Raises ValueError for missing
+    columns, files or labels, and for files that are not UTF-8.
     """
     folder = folder or path.parent
     recordings = []
@@ -83,12 +94,12 @@ def read_table(path: Path, columns: Columns, folder: Path | None = None) -> list
         delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
         rows = csv.DictReader(file, delimiter=delimiter)
         try:
-            wanted = [c for c in (columns.file, columns.label, columns.group, columns.split) if c]
-            lacking = [column for column in wanted if column not in (rows.fieldnames or ())]
+            names = [c for c in (columns.file, columns.label, columns.group, columns.split) if c]
+            lacking = [column for column in names if column not in (rows.fieldnames or ())]
             if lacking:
                 raise ValueError(
                     f"{path}: no column {lacking[0]!r}; it has {', '.join(rows.fieldnames or ())}. "
-                    "Name its own with --file-column and --label-column"
+                    "Name the columns with --file-column and --label-column"
                 )
             for row in rows:
                 recordings.append(
@@ -102,6 +113,7 @@ def read_table(path: Path, columns: Columns, folder: Path | None = None) -> list
 
 
 def recording_of(row: dict[str, str], columns: Columns, folder: Path, line: str) -> Recording:
+    """The recording of a row. line: for messages. Raises ValueError for a row without file or label."""
     cells = [row[columns.file], row[columns.label]]
     if not all(cells):
         raise ValueError(f"{line}: no {columns.file if not cells[0] else columns.label}")
@@ -119,10 +131,10 @@ def recording_of(row: dict[str, str], columns: Columns, folder: Path, line: str)
 
 
 def find(folder: Path, name: str) -> Path:
-    """The file of this name, or with an ending of a recording; as named where there is none or many."""
+    """The file of this name, or the only one with this name and an audio extension; else the plain path."""
     path = folder / name
     if path.is_file():
         return path
     endings = [path.with_name(path.name + ending) for ending in sorted(READABLE | CONVERTIBLE)]
-    found = [candidate for candidate in endings if candidate.is_file()]
-    return found[0] if len(found) == 1 else path
+    files = [candidate for candidate in endings if candidate.is_file()]
+    return files[0] if len(files) == 1 else path

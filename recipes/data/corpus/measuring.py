@@ -1,4 +1,4 @@
-"""What is found out of a recording by decoding it once."""
+"""Measurements of a recording: duration, level, bandwidth, clipping and fingerprint, in one pass."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from .fingerprints import SAMPLE_RATE, Fingerprint, fingerprint
 
 BLOCK_SAMPLES = 1 << 16
 FRAME_SECONDS = 0.02
-ACTIVE_DB = -40.0  # a frame counts as active down to this under the loudest one
-FULL_SCALE = 0.98  # and above, samples may be clipped
-CLIPPED_RUN = 3  # so many in a row are
+ACTIVE_DB = -40.0  # relative to the loudest frame; louder ones count as active
+FULL_SCALE = 0.98  # samples at this magnitude or above may be clipped
+CLIPPED_RUN = 3  # consecutive samples of one value that count as clipped
 HIGH_HZ = 8000.0
-MAX_SECONDS = 600.0  # more is not read
+MAX_SECONDS = 600.0  # longer recordings are read up to here
 
 
 @dataclass(frozen=True)
 class Facts:
-    """peak: of full scale 1. level_db: root mean square, in dB of full scale. active: share of frames that
-    are not silent beside the loudest. clipped: share of samples. high: share of the energy above HIGH_HZ.
-    digest: of the samples, so that files of equal content are equal."""
+    """Measurements of one recording, channels averaged.
+
+    sample_rate: in Hz. peak: relative to full scale. level_db: root mean square in dB of full scale. active:
+    share of frames within ACTIVE_DB of the loudest. clipped: share of samples. high: share of the energy
+    above HIGH_HZ. digest: SHA-256 of the samples in 16 bits. print: audio fingerprint.
+    """
 
     seconds: float
     sample_rate: int
@@ -45,7 +48,10 @@ class Facts:
 
 
 def read_mono(path: Path) -> tuple[NDArray[np.float32], int, int]:
-    """(t,), its rate in Hz, and the number of channels, which are averaged; ValueError if it is damaged."""
+    """The average of all channels (t,), the sample rate in Hz, and the number of channels.
+
+    Raises ValueError for a file that cannot be read or holds NaN or infinite samples.
+    """
     try:
         with AudioReader(path) as reader:
             limit = int(MAX_SECONDS * reader.sample_rate)
@@ -66,7 +72,7 @@ def read_mono(path: Path) -> tuple[NDArray[np.float32], int, int]:
 
 
 def facts_of(mono: NDArray[np.float32], sample_rate: int, channels: int) -> Facts:
-    """mono: (t,)."""
+    """The facts of a mono waveform (t,). channels: of the file."""
     power = float(np.mean(mono.astype(np.float64) ** 2)) if len(mono) else 0.0
     common = soxr.resample(mono, sample_rate, SAMPLE_RATE) if sample_rate != SAMPLE_RATE else mono
     return Facts(
@@ -84,6 +90,7 @@ def facts_of(mono: NDArray[np.float32], sample_rate: int, channels: int) -> Fact
 
 
 def active_share(mono: NDArray[np.float32], sample_rate: int) -> float:
+    """Share of 20 ms frames whose level is within ACTIVE_DB of the loudest; 0 for silence."""
     size = max(1, round(FRAME_SECONDS * sample_rate))
     frames = np.pad(mono, (0, -len(mono) % size)).reshape(-1, size)
     levels = np.square(frames).mean(axis=1)
@@ -92,7 +99,7 @@ def active_share(mono: NDArray[np.float32], sample_rate: int) -> float:
 
 
 def clipped_share(mono: NDArray[np.float32]) -> float:
-    """Samples in runs of CLIPPED_RUN or more of one value of FULL_SCALE or more."""
+    """Share of samples in runs of at least CLIPPED_RUN equal samples at FULL_SCALE or above."""
     loud = np.abs(mono) >= FULL_SCALE
     flat = loud[1:] & loud[:-1] & (np.abs(np.diff(mono)) < 1e-4)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flat, [False]])))
@@ -101,7 +108,7 @@ def clipped_share(mono: NDArray[np.float32]) -> float:
 
 
 def high_share(mono: NDArray[np.float32], sample_rate: int) -> float:
-    """Of a Welch average over windows of 2048 samples. Zero where the rate holds nothing so high."""
+    """Share of the energy above HIGH_HZ, from Hann windows; 0 for rates that hold nothing so high."""
     size = 2048
     if sample_rate <= 2 * HIGH_HZ or not len(mono):
         return 0.0
@@ -111,24 +118,27 @@ def high_share(mono: NDArray[np.float32], sample_rate: int) -> float:
     return float(high / max(power.sum(), 1e-20))
 
 
-def hear_all(
+def measure_all(
     paths: Iterable[Path],
     num_jobs: int,
     progress: Callable[[float, float], object] | None = None,
 ) -> dict[Path, Facts | str]:
-    """The facts of each file, or in words what is wrong with it."""
+    """The facts of each file, or in words what is wrong with it.
 
-    def hear(path: Path) -> Facts | str:
+    num_jobs: files decoded in parallel. progress: called with (files done, files in all).
+    """
+
+    def measure(path: Path) -> Facts | str:
         try:
             return facts_of(*read_mono(path))
         except (ValueError, OSError) as error:
             return str(error)
 
-    wanted = list(dict.fromkeys(paths))
-    heard: dict[Path, Facts | str] = {}
-    with closing(in_order(hear, wanted, num_jobs)) as outcomes:
+    distinct = list(dict.fromkeys(paths))
+    facts: dict[Path, Facts | str] = {}
+    with closing(in_order(measure, distinct, num_jobs)) as outcomes:
         for path, outcome in outcomes:
-            heard[path] = outcome
+            facts[path] = outcome
             if progress:
-                progress(len(heard), len(wanted))
-    return heard
+                progress(len(facts), len(distinct))
+    return facts

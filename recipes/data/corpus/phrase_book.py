@@ -1,4 +1,4 @@
-"""A phrase book of labels alone: each in a few forms, in a file to be edited."""
+"""A first phrase book, written from labels by templates and meant to be edited."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 
 HEADING = """\
-# How people ask for your sounds. Written from the labels by templates: please edit.
-# name: a short description, as answers give it. phrases: whatever somebody may type, the more and the
-# more different the better; dozens are not too many. Frames such as "only …" or "the sound of …" are
-# understood without being listed here.
-# [families.NAME] tables may follow, each with name, members (labels) and phrases: "my machines" can then
-# mean several sounds at once.
+# The phrase book of your sounds, written from the labels by templates: please edit.
+# name: a short description, shown to users. phrases: queries that mean this sound; the more and the more
+# varied the better, dozens are not too many. Frames such as "only …" or "the sound of …" are understood
+# without being listed.
+# [families.NAME] tables may follow, each with name, members (labels) and phrases, so that one query such as
+# "my machines" can mean several sounds.
 """
 TEMPLATES = (
     *("{}", "{article} {}", "the {}", "some {}", "{} noise", "{} noises", "{} sound effect"),
@@ -25,13 +25,14 @@ def words_of(label: str) -> str:
 
 
 def phrases_of(label: str) -> list[str]:
+    """Queries that mean the label, by TEMPLATES."""
     words = words_of(label)
     article = "an" if words[0].lower() in "aeiou" else "a"
     return [template.format(words, article=article) for template in TEMPLATES]
 
 
 def book_text(labels: Sequence[str]) -> str:
-    """A phrase book as TOML."""
+    """The phrase book of the labels as TOML."""
     parts = [HEADING]
     for label in labels:
         key = label if label.isascii() else json.dumps(label, ensure_ascii=False)
@@ -41,5 +42,5 @@ def book_text(labels: Sequence[str]) -> str:
 
 
 def listed(phrases: Sequence[str]) -> str:
-    """A list in TOML, one phrase a line. JSON's strings are TOML's."""
+    """A list in TOML, one phrase per line. JSON strings are valid TOML strings."""
     return "[\n" + "".join(f"  {json.dumps(p, ensure_ascii=False)},\n" for p in phrases) + "]"
