@@ -192,7 +192,7 @@ def test_the_command_counts_recordings_and_what_is_wrong(qsep: Run, folder: Path
         "out/train.json: 2 recordings",
         "out/dev.json: 3 recordings, 2 of them held out of train",
         "out/test.json: 2 recordings",
-        "1 missing: listed, but there is no such recording",
+        "1 missing: listed, but the recording does not exist",
         "listed in: out/report.csv",
     ]
     public_sets.esc50(folder / "esc")

@@ -207,7 +207,7 @@ def test_flat_folders_without_parts_are_as_good(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dataset", "name", "content", "message"),
     [
-        ("audiocaps", "dataset/train.csv", None, "no train.csv in it; add it as its publisher"),
+        ("audiocaps", "dataset/train.csv", None, "no train.csv in it; add the file as published"),
         ("audiocaps", "dataset/train.csv", "id,text\n1,a\n", "no column youtube_id, caption"),
         ("audiocaps", "dataset/train.csv", "youtube_id,caption\nab\n", "line 2: fewer cells"),
         ("audiocaps", "dataset/train.csv", b"youtube_id,caption\n\xff,a\n", "not such a table"),

@@ -25,9 +25,11 @@ from test_published_resunet30 import (  # noqa: F401
 from tiny import noise
 
 from qsep.separation.api import Model, load
+from qsep.separation.published.download import local_copy
 from qsep.separation.published.installed import get_model, is_here, models_folder
 from qsep.separation.published.reader import load_published
 from qsep.separation.published.registry import PublishedFile, published_models
+from qsep.separation.published.removal import remove_model
 from qsep.separation.published.transfer import DownloadError
 from qsep.separation.storage.checkpoint import load_checkpoint
 from qsep.separation.storage.model_card import licence_of
@@ -286,3 +288,41 @@ def test_a_loaded_model_is_a_model(hub: LocalHub, tmp_path: Path) -> None:
     publish(hub, "uss", packed(uss(), tmp_path))
     found = Model.from_pretrained("uss", device="cpu")
     assert (found.name, found.source) == ("uss", models_folder() / "uss")
+
+
+@pytest.mark.parametrize("name", ["uss", "dcase2024-baseline"])  # on the hub, and on Zenodo
+def test_remove_deletes_a_model_and_its_download(
+    qsep: Run, hub: LocalHub, tmp_path: Path, name: str
+) -> None:
+    weights = uss() if name == "uss" else audiosep()
+    path = publish(hub, name, packed(weights, tmp_path))
+    folder = get_model(name)
+    download = local_copy(published_models()[name].files[0])
+    assert download is not None
+    size = download.stat().st_size + sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+    assert remove_model(name) == size
+    assert not folder.exists()
+    assert not download.exists()
+    assert not download.resolve().exists()
+    assert f"{name} is not downloaded" in qsep("models", "remove", name).error
+    assert get_model(name) == folder
+    assert len(hub.gets(path)) == 2
+    done = qsep("models", "remove", name)
+    assert (done.code, done.out.startswith(f"{name}: removed, ")) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("sounds150", "sounds150 comes with the package: it is not removed"),
+        ("uss", "uss is not downloaded"),
+        ("nope", "nope is not downloaded: 'qsep models list' shows which models are"),
+        ("org/name", "org/name is not downloaded"),
+    ],
+)
+def test_remove_refuses_what_is_not_downloaded(
+    qsep: Run, hub: LocalHub, name: str, message: str
+) -> None:
+    done = qsep("models", "remove", name)
+    assert (done.code, done.error) == (2, message)
+    assert hub.seen == []

@@ -219,7 +219,7 @@ def test_short_recordings_end_in_silence_and_those_under_a_second_are_replaced(
         ("{", "expected data with wav and caption each"),
         ('{"data": [{"wav": "0.wav"}]}', "expected data with wav and caption each"),
         ('{"data": [{"wav": "x.wav", "caption": "x"}]}', "1 of its files are missing, first"),
-        ('{"data": [{"wav": "0.wav", "caption": "x"}]}', "lists 1 recordings; mixtures need two"),
+        ('{"data": [{"wav": "0.wav", "caption": "x"}]}', "lists 1 recordings, but mixtures need 2"),
     ],
 )
 def test_a_list_that_cannot_be_used_is_refused(
