@@ -132,7 +132,7 @@ def test_the_command_counts_what_it_found_and_says_what_it_left_out(qsep: Run, d
     [
         ("lists", "lists", "detector.pth", "the anchors would replace its lists"),
         ("empty", "out", "detector.pth", "no train.json; `qsep data captions` makes it"),
-        ("lists", "out", "none.pth", "no such file; give Cnn14_DecisionLevelMax's weights"),
+        ("lists", "out", "none.pth", "no such file: give the weights of Cnn14_DecisionLevelMax"),
     ],
 )
 def test_what_cannot_be_mined_is_refused(

@@ -23,7 +23,7 @@ def test_too_little_to_train_on_leaves_no_lists_but_the_report(tmp_path: Path) -
     folder = public_sets.vggsound(tmp_path / "in")
     (folder / "audio/abcdefghij0_000000.wav").unlink()
     with pytest.raises(
-        ValueError, match=r"3 recordings to train on, and training needs 4 .*report"
+        ValueError, match=r"3 usable recordings, but training and validation need 4; .*report"
     ):
         prepare("vggsound", folder, tmp_path / "out")
     assert names(tmp_path / "out") == {".checked.jsonl", "report.csv"}
@@ -149,7 +149,7 @@ def test_joined_lists_keep_what_one_tests_on_out_of_what_another_trains_on(tmp_p
 
 def test_folders_that_cannot_be_joined_are_refused(tmp_path: Path) -> None:
     prepared = joined(tmp_path)
-    with pytest.raises(ValueError, match="a folder is named twice"):
+    with pytest.raises(ValueError, match="a folder is given twice"):
         join([prepared / "audioset", prepared / "audiocaps/../audioset"], tmp_path / "all")
     with pytest.raises(ValueError, match="joining there would replace its lists"):
         join([prepared / "audioset"], prepared / "audioset")

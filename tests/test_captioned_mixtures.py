@@ -178,7 +178,7 @@ def test_recordings_heard_alone_are_in_no_mixture() -> None:
     [
         ({"supervised_share": 1.2}, "supervised_share is 1.2; expected 0 to 1"),
         ({"num_sounds": 0}, "num_sounds is 0; expected 1 to 65536"),
-        ({"supervised_share": 0.5, "single_fraction": 0.0}, "asks for single sounds"),
+        ({"supervised_share": 0.5, "single_fraction": 0.0}, "needs single sounds"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(changes: dict[str, Any], reason: str) -> None:

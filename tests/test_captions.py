@@ -210,13 +210,13 @@ def test_the_command_counts_recordings_and_what_is_wrong(qsep: Run, folder: Path
     [
         (
             ("esc10", "in"),
-            "'esc10' is not a data set known here: audiocaps, audioset, clotho, esc50, "
+            "'esc10' is not a known data set: expected one of audiocaps, audioset, clotho, esc50, "
             "fsd50k, vggsound, wavcaps",
         ),
         (("esc50", "in", "folds=1"), "esc50 has no setting 'folds'; it knows fold"),
         (("esc50", "in", "fold=9"), "fold='9'; expected one of 1, 2, 3, 4, 5"),
         (("clotho", "in", "fold"), "'fold': expected KEY=VALUE"),
-        (("esc50", "nowhere"), "nowhere is not a folder: name the one that your data set is in"),
+        (("esc50", "nowhere"), "nowhere is not a folder: give the folder of your data set"),
         (("esc50", "empty"), "empty: no recordings in it"),
         (("esc50", "in", "--exclude", "no.csv"), "no.csv: no such list"),
     ],

@@ -194,5 +194,5 @@ def test_two_classes_are_enough_and_one_is_refused() -> None:
         asked = [query for query in queries if query is not None]
         assert len({query.name for query in asked}) == len(asked)
         assert sources[: len(asked)].abs().amax() > 0
-    with pytest.raises(ValueError, match="recordings of a alone: mixtures need two labels"):
+    with pytest.raises(ValueError, match="only recordings of a: mixtures need two labels"):
         ClassMixtures(ClassSounds({"a": noise}, config, 8000), config, 8000, 1)

@@ -234,8 +234,8 @@ def test_pictures_are_resized_and_cropped_as_torchvision_does(size: tuple[int, i
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("music", "nowhere"), "nowhere is not a folder: name the one that your videos are in"),
-        (("audioset", "."), "'audioset' is not a data set known here: music, vggsound"),
+        (("music", "nowhere"), "nowhere is not a folder: give the folder of your videos"),
+        (("audioset", "."), "'audioset' is not a known data set: expected music or vggsound"),
         (("music", "."), ".: no videos in it"),
         (
             ("vggsound", "in"),
@@ -260,7 +260,7 @@ def test_without_ffmpeg_one_line_says_how_to_get_it(
     monkeypatch.setenv("PATH", str(folder))
     outcome = qsep("data", "prepare", "music", "in", "-o", "out")
     assert outcome.code == 2
-    assert outcome.error.startswith("ffmpeg is not there to read videos with: install ffmpeg (apt")
+    assert outcome.error.startswith("ffmpeg is needed to read videos: install ffmpeg (apt")
 
 
 def test_the_command_counts_what_it_made_and_what_is_wrong(

@@ -284,7 +284,7 @@ def test_a_missing_recording_is_refused_before_training(tmp_path: Path) -> None:
 def test_another_rate_is_refused(folder: Path) -> None:
     chooser = QueryChooser("text", 0, 2, validation=False)
     clips = read_index(folder, "train")
-    with pytest.raises(ValueError, match="prepared at 1000 Hz, the separator works at 16000"):
+    with pytest.raises(ValueError, match="prepared at 1000 Hz, but the separator works at 16000 Hz"):
         VideoMixtures(folder, clips, book_of_labels(LABELS), CONFIG, chooser, 16000, 0, False)
 
 
@@ -297,9 +297,9 @@ def test_a_label_without_wordings_is_refused(folder: Path) -> None:
     ("kind", "message"),
     [
         ("pictures", "data.queries is 'pictures'; expected text, image, mixed, hybrid, or three"),
-        ((1.0, 2.0), r"data.queries is \[1.0, 2.0\]; expected the odds"),
-        ((1.0, -2.0, 3.0), "expected the odds of text, image and mixed"),
-        ((0.0, 0.0, 0.0), "expected the odds of text, image and mixed"),
+        ((1.0, 2.0), r"data.queries is \[1.0, 2.0\]; expected the frequencies"),
+        ((1.0, -2.0, 3.0), "expected the frequencies of text, image and mixed"),
+        ((0.0, 0.0, 0.0), "expected the frequencies of text, image and mixed"),
     ],
 )
 def test_queries_of_no_known_kind_are_refused(kind: str | tuple[float, ...], message: str) -> None:
@@ -329,7 +329,7 @@ def test_an_index_has_the_papers_form(tmp_path: Path) -> None:
     [
         ("audio/a.wav,a,12\n", r"train\.csv: expected rows of audio, .*; got audio/a\.wav,a,12"),
         ("audio/a.wav,a,many,dog\n", "number of frames, label; got audio/a.wav,a,many,dog"),
-        ("audio/a.wav,a,3,dog\n", "audio/a.wav has 3 frames; 4 are the least"),
+        ("audio/a.wav,a,3,dog\n", "audio/a.wav has 3 frames; at least 4 are needed"),
         ("\n", "the list is empty"),
     ],
 )
