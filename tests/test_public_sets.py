@@ -211,7 +211,12 @@ def test_flat_folders_without_parts_are_as_good(tmp_path: Path) -> None:
         ("audiocaps", "dataset/train.csv", "id,text\n1,a\n", "no column youtube_id, caption"),
         ("audiocaps", "dataset/train.csv", "youtube_id,caption\nab\n", "line 2: fewer cells"),
         ("audiocaps", "dataset/train.csv", b"youtube_id,caption\n\xff,a\n", "not a table in utf-8"),
-        ("audiocaps", "more/train.csv", "youtube_id,caption\n", "two lists of one name; give the folder"),
+        (
+            "audiocaps",
+            "more/train.csv",
+            "youtube_id,caption\n",
+            "two lists of one name; give the folder",
+        ),
         ("clotho", "clotho_captions_development.csv", "file_name\n", "no column caption_1, cap"),
         ("fsd50k", "FSD50K.ground_truth/dev.csv", "fname,labels\n1,a\n", "no column mids, split"),
         ("fsd50k", "FSD50K.ground_truth/dev.csv", DEV + "1,a,b,x\n", "split 'x'"),

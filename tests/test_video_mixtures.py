@@ -284,7 +284,9 @@ def test_a_missing_recording_is_refused_before_training(tmp_path: Path) -> None:
 def test_another_rate_is_refused(folder: Path) -> None:
     chooser = QueryChooser("text", 0, 2, validation=False)
     clips = read_index(folder, "train")
-    with pytest.raises(ValueError, match="prepared at 1000 Hz, but the separator works at 16000 Hz"):
+    with pytest.raises(
+        ValueError, match="prepared at 1000 Hz, but the separator works at 16000 Hz"
+    ):
         VideoMixtures(folder, clips, book_of_labels(LABELS), CONFIG, chooser, 16000, 0, False)
 
 
