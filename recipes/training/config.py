@@ -20,18 +20,21 @@ UNQUERIED = ("autoencoder", "vocoder")  # and without
 class TrainConfig:
     """Settings of a run: optimiser, schedule, intervals in steps, initial weights.
 
-    batch_size: mixtures a step, over all devices together. Learning rate: rises linearly over warmup_steps,
-    stays constant, and falls linearly over decay_steps to final_factor of learning_rate, which it reaches
-    at step decay_end (0: the last step). warmup_stairs: factors of the rate in equal parts of warmup_steps,
-    in place of the linear rise. rate_decay: factor per step applied to the rate as well. Optimiser: AdamW
-    with betas, weight_decay and amsgrad; clip_norm: maximum norm of the gradient; ema_decay: of the
-    averaged weights. precision: as in Lightning Fabric. skip_limit: give up after so many consecutive steps
-    with a loss that is not finite. half_kernels: store the checkpoint's kernels in float16; the state for
-    resuming stays float32. start_from: checkpoint folders or shipped models, one or several, for the
-    initial weights. start_parts: use these parts of them alone. start_into: the part of the model that they
-    initialise. start_widened: they are from a narrower network, or one that shares some layers. A model of
-    sound classes that starts from another keeps its classes and adds those of the data. retain_weight:
-    weight of the loss that retains the initial classes, see tasks/retention.py; 0 if the data contain them.
+    batch_size: mixtures a step, over all devices together. precision: as in Lightning Fabric. skip_limit:
+    give up after so many consecutive steps with a loss that is not finite. half_kernels: store the
+    checkpoint's kernels in float16; the state for resuming stays float32.
+
+    The learning rate rises linearly over warmup_steps, stays constant, and falls linearly over decay_steps
+    to final_factor of itself, which it reaches at step decay_end (0: the last step). warmup_stairs: factors
+    of the rate in equal parts of warmup_steps, in place of the linear rise. rate_decay: a factor applied at
+    every step besides. The optimiser is AdamW with betas, weight_decay and amsgrad. clip_norm: maximum norm
+    of the gradient. ema_decay: decay of the averaged weights.
+
+    start_from: checkpoint folders or shipped models, one or several, for the initial weights. start_parts:
+    use these parts of them alone. start_into: the part of the model that they initialise. start_widened: they
+    are from a narrower network, or one that shares some layers. A model of sound classes that starts from
+    another keeps its classes and adds those of the data. retain_weight: weight of the loss that retains these
+    classes, see tasks/retention.py; 0 if the data contain them.
     """
 
     steps: int
@@ -73,14 +76,15 @@ class DataConfig:
     """Settings of the training and validation data.
 
     sounds: "recordings" or "classes" (folder with clips.csv), "captions" (folder with SPLIT.json of
-    recordings and captions), "videos" (folder made by `qsep data prepare`) or "synthetic". num_validation:
-    number of validation mixtures. labels: use these alone; empty for all. phrases: a phrase book; "labels":
-    each label is its own only wording; "captions": wordings are captions. queries: for videos "text",
-    "image", "mixed", "hybrid" (frames at even steps, words at odd ones), or the probabilities of text,
-    image and mixed for each item; for captions "text", or "audio": the source itself is the example.
-    sources: "sounds", or "captions": recordings are mixtures described by captions. replay: for classes, a
-    second folder of recordings, or "synthetic", so that the model does not forget the classes that it
-    starts with.
+    recordings and captions), "videos" (folder made by `qsep data prepare`) or "synthetic". sources:
+    "sounds", or "captions": recordings are mixtures described by captions. num_validation: number of
+    validation mixtures. labels: use these alone; empty for all. replay: for classes, a second folder of
+    recordings, or "synthetic", so that the model does not forget the classes that it starts with.
+
+    phrases: a phrase book; "labels": each label is its only wording; "captions": wordings are captions.
+    queries: for videos "text", "image", "mixed", "hybrid" (frames at even steps, words at odd ones), or the
+    probabilities of text, image and mixed for each item; for captions "text", or "audio": the source itself
+    is the example.
     """
 
     sounds: str
