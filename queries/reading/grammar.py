@@ -32,6 +32,9 @@ from .patterns import (
 
 IsPhrase = Callable[[str], bool]
 ARTICLES = ("a", "an", "the", "some")
+# Made once: a phrase book has ten thousand phrases to tidy.
+PLAIN_SIGNS = str.maketrans("’‘`´“”«»–—‐‑", "''''\"\"\"\"----")
+BLANKS, DASH = re.compile(r"\s+"), re.compile(r"\s-+\s")
 
 
 def parse(text: str, is_phrase: IsPhrase) -> Expression:
@@ -41,9 +44,9 @@ def parse(text: str, is_phrase: IsPhrase) -> Expression:
 
 def tidy(text: str) -> str:
     """Lower case, plain quotes and dashes, single spaces, no full stop or quotes around it."""
-    plain = text.lower().translate(str.maketrans("’‘`´“”«»–—‐‑", "''''\"\"\"\"----"))
-    plain = re.sub(r"\s+", " ", plain).strip(" \t.!?,;:\"'()[]…")
-    return re.sub(r"\s-+\s", ", ", plain)
+    plain = text.lower().translate(PLAIN_SIGNS)
+    plain = BLANKS.sub(" ", plain).strip(" \t.!?,;:\"'()[]…")
+    return DASH.sub(", ", plain)
 
 
 def sentence(text: str, is_phrase: IsPhrase) -> Expression:

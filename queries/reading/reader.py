@@ -56,9 +56,10 @@ class Reader:
             for member in entry.members or (label,):
                 self.members[number, rows[member]] = 1
         self.exact: dict[str, set[int]] = defaultdict(set)
-        for text, owner in zip(texts, owners, strict=True):
-            self.exact[key(text)].add(owner)
-        self.exact_row = {key(text): row for row, text in enumerate(texts)}
+        keys = [key(text) for text in texts]
+        for phrase, owner in zip(keys, owners, strict=True):
+            self.exact[phrase].add(owner)
+        self.exact_row = {phrase: row for row, phrase in enumerate(keys)}
         self.speller = Speller(texts, is_word)
 
     def read(self, text: str) -> Reading:

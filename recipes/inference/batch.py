@@ -20,6 +20,7 @@ from .output import Output
 
 if TYPE_CHECKING:
     from qsep.separation.api import Model
+    from qsep.separation.light.model import LightModel
 
 
 def check_jobs(
@@ -106,7 +107,7 @@ def refuse_existing(
 
 
 def separate_files(
-    model: Model,
+    model: Model | LightModel,
     inputs: Sequence[Path],
     queries: Sequence[Query],
     results: Results,

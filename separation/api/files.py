@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager as ContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from qsep.queries.interface import Constraints, Query
 
 from ..audio.file_names import DEFAULT_NAMING, Naming
-from ..audio.reader import AudioReader
+from ..audio.reader import BLOCK_SAMPLES, AudioReader
 from ..audio.target_files import TargetFiles
-from ..inference.best_of_n import explained
-from ..inference.chunks import BLOCK_SAMPLES
 from ..inference.progress import report, reporting_to
-from .model import NO_CONSTRAINTS, Model
 
+if TYPE_CHECKING:
+    from ..light.model import LightModel
+    from .model import Model
+
+NO_CONSTRAINTS = Constraints()
 MAX_QUERIES = 2  # separated in one pass over a file: each further one takes 0.1 GB more of sounds21
 DETECTION_SECONDS = 120.0  # of a recording, in which the classes present are looked for
 
@@ -29,7 +31,7 @@ Progress = Callable[[float, float | None], object]
 
 
 def separate_file(
-    model: Model,
+    model: Model | LightModel,
     path: Path,
     queries: Sequence[Query],
     folder: Path,
@@ -81,7 +83,7 @@ def separate_file(
 
 
 def _separate_together(
-    model: Model,
+    model: Model | LightModel,
     path: Path,
     queries: Sequence[Query],
     paths: Sequence[Sequence[Path]],
@@ -115,7 +117,7 @@ def _separate_together(
         }
         | constraints.plain()
         | ({"reading": reading.plain()} if reading else {})
-        | explained(separator, index)
+        | model.explained(separator, index)
         for index, (query, written, level, reading) in enumerate(
             zip(queries, paths, files.levels_db(), readings, strict=True)
         )

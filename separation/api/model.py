@@ -27,21 +27,20 @@ from qsep.queries.reading.reading import Reading
 
 from ..audio.arrays import as_channels, as_rate, energy, level_db, like
 from ..audio.examples import decodable
-from ..audio.reader import AudioReader
-from ..inference.best_of_n import BestOfN
-from ..inference.chunks import BLOCK_SAMPLES
+from ..audio.reader import BLOCK_SAMPLES, AudioReader
+from ..inference.best_of_n import BestOfN, explained
 from ..inference.constraints import separate_constrained
 from ..inference.stream import Stream
 from ..inference.unexplained import resolve_unknown
 from ..interface import Separator
 from ..published.installed import is_hub_name
+from .files import NO_CONSTRAINTS
 from .result import Result
 
 log = logging.getLogger("qsep")
 
 MIN_SIMILARITY = 0.55  # cosine to the nearest known phrase; below it a query counts as unknown
 MAX_PEAK = 1e6  # of an array, full scale at 1; squares of louder samples overflow in float32
-NO_CONSTRAINTS = Constraints()
 
 Audio = str | Path | NDArray[np.floating] | Tensor
 QueryLike = str | Query
@@ -342,6 +341,10 @@ class Model:
         return self.candidates.apply(
             self.separator, self.encoder, [*queries, *constraints.negatives]
         )
+
+    def explained(self, separator: Separator, index: int) -> dict[str, Any]:
+        """Which candidates the separator of `choosing_separator` kept for a query, as values for JSON."""
+        return explained(separator, index)
 
 
 def as_query(query: QueryLike) -> Query:

@@ -25,6 +25,7 @@ from .source import Source, named
 
 logger = logging.getLogger("qsep")
 
+BLOCK_SAMPLES = 1 << 17  # read at once by those who separate
 MAX_VALUES = 1 << 22  # samples times channels of a block
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding
 
+from ..audio.reader import BLOCK_SAMPLES as BLOCK_SAMPLES
 from ..interface import Separator
 from .memory import device_of, in_groups, is_out_of_memory, limits_of, use_less
 from .progress import part
@@ -18,7 +19,6 @@ from .ratio_masks import RatioMasks
 
 CHUNK_SECONDS, MIN_SECONDS = 30.0, 2.0
 FULL_TARGETS = 4  # queries times channels up to which chunks have their full length
-BLOCK_SAMPLES = 1 << 17  # read at once
 
 
 # From the first sample and the number of samples, at the separator's rate, to activity (num_samples,).

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,9 +55,11 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from qsep.queries.interface import Constraints, Query
     from qsep.separation.api import Model
+    from qsep.separation.light.model import LightModel
 
-    from ...inference.bulk.separating import SeparateWork
+    from ...inference.bulk.separating import ModelChoice, SeparateWork
 
 logger = logging.getLogger("qsep")
 
@@ -78,7 +81,7 @@ def separate(
     residual: ResidualOption = False,
     model: ModelOption = DEFAULT_MODEL,
     device: DeviceOption = "auto",
-    runtime: RuntimeOption = "torch",
+    runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "fp32",
     strict: StrictOption = False,
     min_similarity: MinSimilarityOption = None,
@@ -135,8 +138,10 @@ def separate(
     folder, naming = place_from(out, name, file_format, len(inputs) * num_results)
     consumed: bytes | None = b""
     loaded: Model | None = None
-    if inputs == [PIPE] and folder == PIPE and num_results == 1 and naming == DEFAULT_NAMING:
-        loaded = load_model(model, device, runtime, precision).best_of_n(candidates, judge)
+    choice = ModelChoice(model, device, runtime, precision, candidates, judge)
+    through = inputs == [PIPE] and folder == PIPE and num_results == 1 and naming == DEFAULT_NAMING
+    if through and find_spec("torch"):
+        loaded = choice.load()
         described = [*queries, *constraints.negatives]
         check_queries(loaded, described, strict, min_similarity, False)
         consumed = passed_through(loaded, queries[0], constraints)
@@ -145,9 +150,7 @@ def separate(
     with Pipes(inputs, folder, num_results, consumed or b"") as pipes:
         output = Output(pipes.out, residual, naming, overwrite, json_output, quiet)
         results = check_jobs(pipes.inputs, queries, output, exclusive)
-        separator = loaded or load_model(model, device, runtime, precision).best_of_n(
-            candidates, judge
-        )
+        separator = loaded or load_model(choice, queries, constraints)
         described = [*queries, *constraints.negatives]
         check_queries(separator, described, strict, min_similarity, not (json_output or quiet))
         if not separate_files(separator, pipes.inputs, queries, results, output, constraints):
@@ -180,12 +183,19 @@ def separate_in_bulk(work: SeparateWork, inputs: Sequence[Path], options: BulkOp
     )
 
 
-def load_model(name: str, device: str, runtime: str, precision: str) -> Model:
-    """As `separation.api.load`; with --verbose, says which model it is and how long loading took."""
-    from qsep.separation.api import load
+def load_model(
+    choice: ModelChoice, queries: Sequence[Query], constraints: Constraints
+) -> Model | LightModel:
+    """The model, without PyTorch where that does all that is asked for; with --verbose, says which it is and
+    how long loading took."""
+    from qsep.separation.light.choice import light_model
 
     with timed("loading the model took"):
-        model = load(name, device, runtime, precision)
+        model: Model | LightModel | None = light_model(
+            *(choice.name, queries, constraints, choice.device, choice.runtime),
+            *(choice.precision, choice.candidates),
+        )
+        model = model or choice.load()
     logger.info(
         "%s from %s, on %s at %d Hz",
         *(model.name, model.source, model.device, model.separator.sample_rate),

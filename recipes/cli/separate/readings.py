@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qsep.queries.interface import Query
     from qsep.separation.api import Model
+    from qsep.separation.light.model import LightModel
 
 
 def check_queries(
-    model: Model,
+    model: Model | LightModel,
     queries: Sequence[Query],
     strict: bool,
     min_similarity: float | None,
@@ -34,7 +35,9 @@ def check_queries(
         show_readings(model, queries)
 
 
-def refuse_unknown(model: Model, query: Query, strict: bool, min_similarity: float | None) -> None:
+def refuse_unknown(
+    model: Model | LightModel, query: Query, strict: bool, min_similarity: float | None
+) -> None:
     """Raise ValueError for an unknown query, if strict, and for one less similar than min_similarity."""
     known, similarity, nearest = familiarity(model, query)
     if strict and not known:
@@ -49,7 +52,7 @@ def refuse_unknown(model: Model, query: Query, strict: bool, min_similarity: flo
         )
 
 
-def familiarity(model: Model, query: Query) -> tuple[bool, float, str]:
+def familiarity(model: Model | LightModel, query: Query) -> tuple[bool, float, str]:
     """Whether the model knows the queried sound, the query's cosine similarity to the nearest phrase that
     it knows, and the sound that phrase stands for.
 
@@ -64,7 +67,7 @@ def familiarity(model: Model, query: Query) -> tuple[bool, float, str]:
     )
 
 
-def show_readings(model: Model, queries: Sequence[Query]) -> None:
+def show_readings(model: Model | LightModel, queries: Sequence[Query]) -> None:
     """Print to standard error what each known query is read as; unknown ones have had their warning."""
     for query in queries:
         reading = model.read(query)

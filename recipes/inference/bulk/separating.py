@@ -31,10 +31,11 @@ class ModelChoice:
     judge: str = "embedding"
 
     def load(self) -> Model:
-        """The model, on its device."""
+        """The model, on its device; the runtime "auto" is PyTorch."""
         from qsep.separation.api import load
 
-        model = load(self.name, self.device, self.runtime, self.precision)
+        runtime = "torch" if self.runtime == "auto" else self.runtime
+        model = load(self.name, self.device, runtime, self.precision)
         return model.best_of_n(self.candidates, self.judge)
 
 

@@ -1,0 +1,60 @@
+"""Which requests are done without PyTorch, and what is said of those that are not where it is missing."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from qsep.queries.interface import Constraints, Query
+
+from .model import LightModel, beyond, light_folder
+
+MISSING = "needs PyTorch: pip install 'qsep[torch]'"
+
+
+def light_model(
+    model: str,
+    queries: Sequence[Query],
+    constraints: Constraints,
+    device: str = "auto",
+    runtime: str = "auto",
+    precision: str = "fp32",
+    candidates: int = 1,
+) -> LightModel | None:
+    """The model without PyTorch where that does all that is asked for, else None.
+
+    A device "auto" leaves the work to PyTorch if that is there and the machine seems to have a GPU.
+    Raises ValueError, in one line, for what only PyTorch does where that is not installed.
+    """
+    installed = find_spec("torch") is not None
+    if installed and device == "auto" and seems_to_have_gpu():
+        return None
+    folder = light_folder(model)
+    loaded: LightModel | None = None
+    if runtime != "auto":
+        reason = f"--runtime {runtime}"
+    elif precision != "fp32":
+        reason = f"--precision {precision}"
+    elif device not in ("auto", "cpu"):
+        reason = f"--device {device}"
+    elif folder is None:
+        reason = f"the model {model}"
+    elif not (reason := beyond(queries, constraints, candidates)):
+        loaded = LightModel(folder)
+        if words := loaded.unknown_words(queries):
+            reason = f"{words!r} is unlike every sound that {model} knows; to find what those leave"
+    if not reason or installed:
+        return None if reason else loaded
+    raise ValueError(f"{reason} {MISSING}")
+
+
+def seems_to_have_gpu() -> bool:
+    """What can be told without PyTorch."""
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    drivers = ("/dev/nvidiactl", "/dev/kfd")
+    return any(Path(driver).exists() for driver in drivers) or bool(shutil.which("nvidia-smi"))

@@ -1,0 +1,153 @@
+"""A model of classes without PyTorch: words by its phrase book, sound by its graph."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsep.queries.encoders.phrase_book import Config, PhraseBook
+from qsep.queries.interface import ClassQuery, Constraints, Query, TextQuery
+from qsep.queries.reading.reading import Familiarity, Reading
+
+from ..api.files import NO_CONSTRAINTS
+from ..inference.time_spans import within_spans
+from .graph_separator import GRAPH, GraphSeparator
+from .sentences import LightSentences
+from .stream import separate_blocks
+
+log = logging.getLogger("qsep")
+
+CHECKPOINTS_DIR = Path(__file__).parents[1] / "checkpoints"
+
+
+def light_folder(model: str) -> Path | None:
+    """The checkpoint folder of a model that can be run without PyTorch, None for others and where ONNX
+    Runtime is not installed."""
+    folder = CHECKPOINTS_DIR / model if model.isidentifier() else Path(model)
+    folder = folder if folder.is_dir() else Path(model)
+    runs = (folder / GRAPH).is_file() and find_spec("onnxruntime") is not None
+    return folder if runs else None
+
+
+def beyond(queries: Sequence[Query], constraints: Constraints, candidates: int = 1) -> str:
+    """What of this only PyTorch can do, in words; empty for nothing."""
+    for query in (*queries, *constraints.negatives):
+        if not isinstance(query, TextQuery | ClassQuery):
+            return f"a query that is a{'n' if query.kind[0] in 'aei' else ''} {query.kind}"
+    if constraints.negatives:
+        return "--negative"
+    if constraints.exclusive:
+        return "--exclusive"
+    return "--candidates" if candidates > 1 else ""
+
+
+class LightModel:
+    """Stands in for `api.Model` where files are separated, for queries in words or classes; see `beyond` for
+    what it cannot."""
+
+    device = "cpu"
+
+    def __init__(self, folder: Path) -> None:
+        """Raises ValueError for a folder that is no checkpoint of this kind."""
+        self.name, self.source = folder.name, folder
+        try:
+            config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+            encoder, self.description = config["encoder"], config["separator"]
+            book = folder / encoder["config"]["folder"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{folder}: no checkpoint with a phrase book ({error})") from error
+        self.encoder = PhraseBook(Config(folder=str(book)))
+        self.encoder.sentences = LightSentences()
+        self.readings: dict[Query, Reading | None] = {}
+
+    @cached_property
+    def separator(self) -> GraphSeparator:
+        """Loaded at first use."""
+        return GraphSeparator(self.source, self.description)
+
+    def read(self, query: Query) -> Reading | None:
+        """The classes that the words mean, None for other queries; each is read once."""
+        if query not in self.readings:
+            is_text = isinstance(query, TextQuery)
+            self.readings[query] = self.encoder.read(query) if is_text else None  # type: ignore[arg-type]
+        return self.readings[query]
+
+    def familiarity(self, query: Query) -> None:
+        """None: words have a reading."""
+
+    def unknown_words(self, queries: Sequence[Query]) -> str:
+        """Of the first query that is unlike every class: only PyTorch finds what the recording's classes
+        leave. Empty where there is none."""
+        for query in queries:
+            reading = self.read(query)
+            atoms = reading.atoms.values() if reading else ()
+            for atom in atoms:
+                if atom.familiarity is Familiarity.UNKNOWN:
+                    return atom.text
+        return ""
+
+    def degrees(self, queries: Sequence[Query]) -> NDArray[np.float32]:
+        """(s, d) in [0, 1]. ValueError for queries that are neither words nor classes."""
+        rows = []
+        for query in queries:
+            reading = self.read(query)
+            rows.append(self.encoder.degrees(query) if reading is None else reading.degrees())
+        return np.stack(rows)
+
+    def embed(self, queries: Sequence[Query]) -> NDArray[np.float32]:
+        """As `degrees`."""
+        return self.degrees(queries)
+
+    def learn_queries(self, queries: Sequence[Query]) -> None:
+        """Read these, then free the sentence encoder."""
+        self.degrees(queries)
+        self.encoder.release()
+
+    def warn_if_unfamiliar(self, query: Query) -> None:
+        """Log a warning if the words are unlike the classes."""
+        reading = self.read(query)
+        if reading and not reading.known:
+            log.warning("%s", reading.line())
+
+    def resolve(
+        self,
+        queries: Sequence[Query],
+        readings: Sequence[Reading | None],
+        blocks: Iterable[NDArray[np.floating]],
+        sample_rate: int,
+    ) -> list[Query]:
+        """The queries as they are: see `unknown_words`."""
+        return list(queries)
+
+    def choosing_separator(self, queries: Sequence[Query], constraints: Constraints) -> Any:
+        """None: there is one candidate alone."""
+        return None
+
+    def explained(self, separator: Any, index: int) -> dict[str, Any]:
+        """Nothing: no candidates are chosen from."""
+        return {}
+
+    def separate_blocks(
+        self,
+        blocks: Iterable[NDArray[np.floating]],
+        sample_rate: int,
+        queries: Sequence[Query],
+        constraints: Constraints = NO_CONSTRAINTS,
+        separator: Any = None,
+    ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
+        """Blocks (c, t) in, pairs of mixture (c, t') and targets (s, c, t') out, in constant memory.
+
+        Of the constraints the spans alone: see `beyond`.
+        """
+        pairs = separate_blocks(self.separator, blocks, sample_rate, self.degrees(queries))
+        if constraints.spans or constraints.not_spans:
+            return within_spans(pairs, constraints, sample_rate)
+        return pairs

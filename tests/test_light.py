@@ -1,0 +1,150 @@
+"""`qsep separate` without PyTorch: the same files as with it, and one line for what needs it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from without_torch import run_without_torch
+
+from qsep.queries.interface import AudioQuery, Constraints, TextQuery
+from qsep.separation import DEFAULT_MODEL
+from qsep.separation.light.choice import light_model
+from qsep.separation.light.model import beyond, light_folder
+from qsep.separation.light.stream import overlap_add, separate_blocks, shortened
+
+MAIN = "from qsep.recipes.cli.main import main; main()"
+SCENE = Path(__file__).parents[1] / "recipes" / "demo" / "scene.flac"
+
+
+class Neighbours:
+    """A separator of known answers: for the query (a, b) a times each sample and b times the one before
+    and the one after."""
+
+    sample_rate, stride_samples, context_samples, step_samples = 8000, 10, 15, 40
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+
+    def separate(self, mixture: np.ndarray, queries: np.ndarray) -> np.ndarray:
+        self.lengths.append(mixture.shape[-1])
+        padded = np.pad(mixture, ((0, 0), (1, 1)))
+        around = padded[:, :-2] + padded[:, 2:]
+        return np.stack([a * mixture + b * around for a, b in queries]).astype(np.float32)
+
+
+def recording(num_channels: int, num_samples: int) -> np.ndarray:
+    generator = np.random.default_rng(num_samples)
+    return generator.uniform(-1, 1, (num_channels, num_samples)).astype(np.float32)
+
+
+def cut(waveform: np.ndarray, length: int) -> Iterator[np.ndarray]:
+    for start in range(0, waveform.shape[1], length):
+        yield waveform[:, start : start + length]
+
+
+QUERIES = np.array([[0.5, 0.25], [1, -1], [0, 2]], np.float32)
+
+
+@pytest.mark.parametrize("num_samples", [1, 39, 65, 66, 100, 347])
+@pytest.mark.parametrize("block", [7, 64, 1000])
+def test_parts_meet_without_a_trace(num_samples: int, block: int) -> None:
+    waveform = recording(2, num_samples)
+    separator = Neighbours()
+    parts = list(overlap_add(separator, cut(waveform, block), QUERIES))  # type: ignore[arg-type]
+    expected = Neighbours().separate(waveform, QUERIES)
+    np.testing.assert_allclose(np.concatenate(parts, axis=-1), expected, atol=1e-6)
+    assert max(separator.lengths) <= 20 + 40 + 10 + 20  # context, step, crossfade, context
+
+
+def test_the_mixture_comes_back_untouched_and_in_step_at_another_rate() -> None:
+    waveform = recording(2, 5000)
+    pairs = list(separate_blocks(Neighbours(), cut(waveform, 333), 11025, QUERIES))  # type: ignore[arg-type]
+    assert all(mixture.shape[1] == targets.shape[2] for mixture, targets in pairs)
+    np.testing.assert_array_equal(np.concatenate([pair[0] for pair in pairs], axis=1), waveform)
+    assert np.concatenate([pair[1] for pair in pairs], axis=2).shape == (3, 2, 5000)
+    assert list(separate_blocks(Neighbours(), iter(()), 11025, QUERIES)) == []  # type: ignore[arg-type]
+
+
+def test_parts_of_many_targets_are_shorter_but_not_than_a_context() -> None:
+    assert shortened(400, num_targets=4, context=60, stride=10) == 400
+    assert shortened(400, num_targets=8, context=60, stride=10) == 200
+    assert shortened(400, num_targets=400, context=60, stride=10) == 60
+
+
+def test_what_only_torch_does_is_named() -> None:
+    words = [TextQuery("rain")]
+    sound = AudioQuery(np.zeros(9), sample_rate=8000)
+    assert beyond(words, Constraints()) == ""
+    assert beyond(words, Constraints(spans=["1-2"])) == ""
+    assert beyond([sound], Constraints()) == "a query that is an audio"
+    assert beyond(words, Constraints(negatives=["a dog"])) == "--negative"
+    assert beyond(words, Constraints(exclusive=True)) == "--exclusive"
+    assert beyond(words, Constraints(), candidates=2) == "--candidates"
+
+
+def test_other_models_runtimes_and_unknown_words_are_left_to_torch() -> None:
+    words, none = [TextQuery("rain")], Constraints()
+    assert light_folder("sounds21") is None
+    assert light_model("sounds21", words, none, "cpu") is None
+    assert light_model(DEFAULT_MODEL, words, none, "cpu", runtime="torch") is None
+    assert light_model(DEFAULT_MODEL, words, none, "cpu", precision="bf16") is None
+    assert light_model(DEFAULT_MODEL, [TextQuery("my tax return")], none, "cpu") is None
+    assert light_model(DEFAULT_MODEL, words, none, "cpu") is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needs"),
+    [
+        (["separate", str(SCENE), "-q", "rain", "-m", "sounds21"], "the model sounds21"),
+        (["separate", str(SCENE), "-q", "rain", "--negative", "a dog"], "--negative"),
+        (["separate", str(SCENE), "-q", "my tax return"], "'my tax return' is unlike every sound"),
+        (["auto", str(SCENE)], "this"),
+    ],
+)
+def test_without_torch_what_needs_it_says_so_in_one_line(
+    tmp_path: Path, arguments: list[str], needs: str
+) -> None:
+    code, _, errors = run_without_torch(
+        f"sys.argv = ['qsep', *sys.argv[1:]]; {MAIN}", *arguments, folder=tmp_path
+    )
+    assert code == 2
+    assert errors.startswith(f"qsep: error: {needs}")
+    assert errors.endswith("needs PyTorch: pip install 'qsep[torch]'\n")
+    assert errors.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_files_are_those_of_torch(tmp_path: Path) -> None:
+    from qsep.queries.interface import Query
+    from qsep.separation.api import load, separate_file
+
+    rate = 22050  # resampled there and back; two parts of a recording longer than 38 s
+    generator = np.random.default_rng(5)
+    scene, scene_rate = soundfile.read(SCENE, always_2d=True)
+    waveform = np.tile(scene[:: scene_rate // rate], (5, 1))[: 43 * rate]
+    waveform = 0.7 * waveform + generator.uniform(-1e-3, 1e-3, waveform.shape)
+    soundfile.write(tmp_path / "long.wav", waveform, rate, subtype="FLOAT")
+    words = ["a flute", "whatever somebody says", "everything but the rain"]
+    queries: list[Query] = [TextQuery(text) for text in words]
+    program = f"sys.argv = ['qsep', *sys.argv[1:]]; {MAIN}"
+    asked = [part for text in words for part in ("-q", text)]
+    code, printed, errors = run_without_torch(
+        *(program, "separate", "long.wav", *asked, "--residual", "--json", "-o", "light"),
+        folder=tmp_path,
+    )
+    assert code == 0, errors
+    model = load(DEFAULT_MODEL, device="cpu")
+    rows = separate_file(model, tmp_path / "long.wav", queries, tmp_path / "torch", residual=True)
+    for row, line in zip(rows, printed.splitlines(), strict=True):
+        light = json.loads(line)
+        assert light["reading"] == row["reading"]
+        assert abs(light["level_db"] - row["level_db"]) < 0.02  # rounded to 0.01
+        for name in (Path(file).name for file in row["files"]):
+            expected, _ = soundfile.read(tmp_path / "torch" / name)
+            found, found_rate = soundfile.read(tmp_path / "light" / name)
+            assert found_rate == rate
+            np.testing.assert_allclose(found, expected, atol=1e-4)
