@@ -39,7 +39,11 @@ OverridesArgument = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace existing files.")]
 RuntimeOption = Annotated[
-    str, typer.Option(help="What runs the network: torch, or on the CPU openvino or onnx.")
+    str,
+    typer.Option(
+        help="What runs the network: torch, or on the CPU openvino or onnx. With auto, qsep separate runs "
+        "the default model's ready graph where that will do, else torch."
+    ),
 ]
 PrecisionOption = Annotated[
     str, typer.Option(help="fp32 or bf16. bf16 is faster on CPUs that support it; about 1 % off.")

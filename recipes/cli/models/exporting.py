@@ -40,6 +40,17 @@ def export_model(
             "without PyTorch.",
         ),
     ] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write instead a web page into this folder, on which the model separates recordings in the "
+            "visitor's browser; any file server can serve it."
+        ),
+    ] = None,
+    onnxruntime_web: Annotated[
+        Path | None,
+        typer.Option(help="For the page: the npm package's file, where npm cannot fetch it."),
+    ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write a model as ONNX graphs: waveform (1, c, t) and queries (s, d) in, targets and rest out.
@@ -49,6 +60,12 @@ def export_model(
     """
     from qsep.separation.export.files import export_files, names_of
 
+    if page is not None:
+        from ...page.write import write_page
+
+        write_page(name, page, onnxruntime_web)
+        print(f"{page}: serve it, for example with 'python -m http.server -d {page}'")
+        return
     planned = names_of(out, sentences and not graph_only)
     for path in planned:
         if path.exists() and not overwrite:
