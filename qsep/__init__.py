@@ -68,5 +68,10 @@ def __getattr__(name: str) -> Any:
 
         return version("qsep")
     if name in _EXPORTS:
-        return getattr(import_module(_EXPORTS[name], __name__), name)
+        try:
+            return getattr(import_module(_EXPORTS[name], __name__), name)
+        except ModuleNotFoundError as error:
+            if error.name not in ("torch", "torchaudio"):
+                raise
+            raise ImportError(f"qsep.{name} needs PyTorch: pip install 'qsep[torch]'") from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -44,7 +44,8 @@ def pins(name: str) -> dict[str, str]:
 def ranges() -> list[Requirement]:
     extras = PROJECT["project"]["optional-dependencies"].values()
     lines = [*PROJECT["project"]["dependencies"], *(line for extra in extras for line in extra)]
-    return [Requirement(line) for line in lines]
+    requirements = [Requirement(line) for line in lines]
+    return [item for item in requirements if item.name != PROJECT["project"]["name"]]
 
 
 @pytest.fixture(scope="module")

