@@ -1,7 +1,7 @@
-"""AudioSet's ontology: 632 kinds of sound as a tree, 527 of which are the classes of its taggers.
+"""AudioSet's ontology (Gemmeke et al. 2017): a tree of 632 kinds of sound, 527 of them classes of taggers.
 
-Seven roots, such as Animal; Animal > Domestic animals, pets > Dog > Bark is a path of four levels. The table,
-audioset.tsv, says where it is from.
+A path from one of the seven roots is, for example, Animal > Domestic animals, pets > Dog > Bark. The source
+of the table is given in audioset.tsv.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ TABLE = Path(__file__).with_name("audioset.tsv")
 
 @dataclass(frozen=True)
 class Node:
-    """mid: AudioSet's name of it for machines. index: of the class, 0 to 526, None where it is none.
-    path: names from the root down to its own."""
+    """A kind of sound. mid: AudioSet's machine id. index: 0 to 526, or None if it is not a class.
+    path: names from the root to this node."""
 
     mid: str
     name: str
@@ -43,6 +43,6 @@ def audioset() -> dict[str, Node]:
 
 @functools.cache
 def class_nodes() -> tuple[Node, ...]:
-    """The 527 classes in the order of their numbers."""
+    """The 527 classes, sorted by index."""
     classes = [node for node in audioset().values() if node.index is not None]
     return tuple(sorted(classes, key=lambda node: node.index or 0))

@@ -1,4 +1,4 @@
-"""Embeddings kept on disk, so that a query is encoded once and its encoder need not load again."""
+"""A cache of query embeddings on disk, so that known queries need no encoder network."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("qsep")
 
 CHECK_BYTES = 8  # of a row's checksum, after its vectors
-MAX_BYTES = 2**28  # of embeddings in memory; those asked for longest ago are forgotten first
+MAX_BYTES = 2**28  # of embeddings in memory; the least recently used are dropped first
 
 
 def default_cache_path() -> Path:
-    """$QSEP_CACHE, or qsep under the user's cache folder; the file is made at first use."""
+    """The cache file: in $QSEP_CACHE, or qsep in the user's cache folder. It is created at first use."""
     if chosen := os.environ.get("QSEP_CACHE"):
         return Path(chosen) / "embeddings.sqlite"
     if cache_home := os.environ.get("XDG_CACHE_HOME"):
@@ -51,7 +51,7 @@ def default_cache_path() -> Path:
 
 @cache
 def folder_of_process() -> Path:
-    """Removed at the end of the process."""
+    """A temporary folder that is removed at the end of the process."""
     folder = Path(tempfile.mkdtemp(prefix="qsep-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     log.warning("no home folder, so nothing is kept after this run: set QSEP_CACHE to a folder")
@@ -59,18 +59,18 @@ def folder_of_process() -> Path:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that nobody else can read: queries are kept as they were asked."""
+    """Create a folder that other users cannot read, since queries are stored as plain text."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
 
 
 class CachedEncoder(QueryEncoder):
-    """An encoder whose embeddings are remembered, in memory and in one SQLite file.
+    """An encoder with a cache of its embeddings, in memory and in an SQLite file.
 
-    Rows are keyed by the encoder's fingerprint and the query; one holds the pooled vector and then, of
-    encoders with a token_dim, the states of the real tokens. A mixed query has no row: it is made of
-    its parts'. In memory are max_bytes of rows at most, by digests of their queries, which may hold
-    pictures. A cache that cannot be read or written costs time, never a result.
+    Rows are keyed by the encoder's fingerprint and the query; a row holds the pooled vector and, for encoders
+    with tokens, those that are not padding. Mixed queries are computed from their parts. In memory are at
+    most max_bytes of rows, keyed by digests of their queries, which may contain pictures.
+    If the file cannot be read or written, a warning is logged and queries are encoded again.
     """
 
     def __init__(
@@ -86,31 +86,32 @@ class CachedEncoder(QueryEncoder):
         self.modalities = encoder.modalities
         self.fingerprint = encoder.fingerprint
         self.path = path or default_cache_path()
-        self.known: dict[bytes, bytes] = {}  # in the order of their last use
+        self.known: dict[bytes, bytes] = {}  # least recently used first
         self.num_bytes, self.max_bytes = 0, max_bytes
         self.lock, self.memory_lock = threading.Lock(), threading.Lock()
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
-        """pooled: (len(queries), dim) float32; tokens (len(queries), k, token_dim), as many as the longest
-        of these queries has, zeros and a False mask after the others' own."""
-        asked = {digest(part): part for query in queries for part in parts_of(query)}
-        for part in asked.values():
+        """pooled: (len(queries), dim), float32. tokens: (len(queries), k, token_dim) or None, with k of the
+        longest of these queries and token_mask False for padding. ValueError for kinds it does not read."""
+        parts = {digest(part): part for query in queries for part in parts_of(query)}
+        for part in parts.values():
             if type(part) not in self.modalities:
                 raise unreadable(self.encoder, part)
-        rows = self.recall(asked)
-        if unknown := {key: part for key, part in asked.items() if key not in rows}:
+        rows = self.recall(parts)
+        if unknown := {key: part for key, part in parts.items() if key not in rows}:
             rows |= self.stored(unknown)
         if missing := {key: part for key, part in unknown.items() if key not in rows}:
             order = sorted(missing, key=lambda key: repr(missing[key]))
-            with self.lock:  # tokenizers are not made for several threads
-                made = packed(self.encoder.encode([missing[key] for key in order]))
-            fresh = dict(zip(order, made, strict=True))
-            self.write({missing[key]: row for key, row in fresh.items()})
-            rows |= fresh
+            with self.lock:  # tokenizers are not thread-safe
+                encoded = packed(self.encoder.encode([missing[key] for key in order]))
+            new_rows = dict(zip(order, encoded, strict=True))
+            self.write({missing[key]: row for key, row in new_rows.items()})
+            rows |= new_rows
         self.remember(rows)
         return unpacked([self.row(query, rows) for query in queries], self.dim, self.token_dim)
 
     def read(self, query: TextQuery) -> Reading | None:
+        """As the encoder's; not cached."""
         return self.encoder.read(query)
 
     @property
@@ -119,25 +120,29 @@ class CachedEncoder(QueryEncoder):
         return self.encoder.tagger
 
     def carry(self, folder: Path) -> dict[str, Any]:
+        """As the encoder's."""
         return self.encoder.carry(folder)
 
     def release(self) -> None:
-        """Free the encoder's network, which may be larger than a separator's."""
+        """Free the memory of the encoder's network."""
         self.encoder.release()
 
     def row(self, query: Query, rows: Mapping[bytes, bytes]) -> bytes:
+        """A query's row, given those of its parts. ValueError for mixes of queries that have tokens."""
         if not isinstance(query, MixedQuery):
             return rows[digest(query)]
         if self.token_dim:
-            raise ValueError("this model reads queries word by word, so they cannot be mixed")
+            raise ValueError("this model uses token embeddings, so queries cannot be mixed")
         parts = unpacked([rows[digest(part)] for part in query.parts], self.dim, 0).pooled
         return query.mix(parts, self.unit_norm).numpy().tobytes()
 
     def recall(self, keys: Mapping[bytes, Plain | ClassQuery]) -> dict[bytes, bytes]:
+        """The rows of these keys that are in memory."""
         with self.memory_lock:
             return {key: self.known[key] for key in keys if key in self.known}
 
     def remember(self, rows: Mapping[bytes, bytes]) -> None:
+        """Keep rows in memory, dropping the least recently used beyond max_bytes."""
         with self.memory_lock:
             for key, row in rows.items():
                 self.num_bytes += len(row) - len(self.known.pop(key, b""))
@@ -146,10 +151,12 @@ class CachedEncoder(QueryEncoder):
                 self.num_bytes -= len(self.known.pop(next(iter(self.known))))
 
     def stored(self, queries: Mapping[bytes, Plain | ClassQuery]) -> dict[bytes, bytes]:
-        """The rows that are on disk, by the keys of their queries."""
-        found: dict[bytes, bytes] = {}
+        """The rows of these queries that are on disk and undamaged, by their keys."""
+        rows: dict[bytes, bytes] = {}
         try:
-            if not self.path.is_file() or self.path.stat().st_size == 0:  # 0: being made by another
+            if (
+                not self.path.is_file() or self.path.stat().st_size == 0
+            ):  # 0: another process is creating it
                 return {}
             with closing(sqlite3.connect(self.path, timeout=5)) as database:
                 for key, query in queries.items():
@@ -158,29 +165,32 @@ class CachedEncoder(QueryEncoder):
                         (self.fingerprint, repr(query)),
                     ).fetchone()
                     if row and (vectors := self.verified(query, row[0])) is not None:
-                        found[key] = vectors
+                        rows[key] = vectors
         except (sqlite3.Error, OSError) as error:
             log.warning("%s: cannot read cached embeddings (%s); delete it", self.path, error)
-        return found
+        return rows
 
     def verified(self, query: Plain | ClassQuery, stored: object) -> bytes | None:
-        """What was written for this query; None for a row that is damaged, which is as none."""
+        """A stored row without its checksum; None if it is damaged."""
         if not isinstance(stored, bytes):
             return None
         vectors, check = stored[:-CHECK_BYTES], stored[-CHECK_BYTES:]
-        right = check == self.checksum(query, vectors)
-        return vectors if right and self.fits(len(vectors) - 4 * self.dim) else None
+        intact = check == self.checksum(query, vectors)
+        return vectors if intact and self.fits(len(vectors) - 4 * self.dim) else None
 
     def checksum(self, query: Plain | ClassQuery, vectors: bytes) -> bytes:
+        """CHECK_BYTES over the encoder's fingerprint, the query and its vectors."""
         key = f"{self.fingerprint} {query!r}".encode("utf-8", "surrogatepass")
         return hashlib.blake2b(vectors, digest_size=CHECK_BYTES, key=digest_of(key)).digest()
 
     def fits(self, num_token_bytes: int) -> bool:
+        """Whether the bytes after the pooled vector are a whole number of tokens."""
         if self.token_dim == 0:
             return num_token_bytes == 0
         return num_token_bytes > 0 and num_token_bytes % (4 * self.token_dim) == 0
 
     def write(self, rows: dict[Plain | ClassQuery, bytes]) -> None:
+        """Store rows by their queries; logs a warning if the file cannot be written."""
         try:
             make_private(self.path.parent)
             with closing(sqlite3.connect(self.path, timeout=5)) as database, database:
@@ -204,20 +214,22 @@ class CachedEncoder(QueryEncoder):
 
 
 def digest(query: Plain | ClassQuery) -> bytes:
-    """Stands for the query, which may hold pictures; equal content has equal digests."""
+    """16 bytes that identify a query; equal content has equal digests."""
     return digest_of(repr(query).encode("utf-8", "surrogatepass"))
 
 
 def digest_of(content: bytes) -> bytes:
+    """BLAKE2b of 16 bytes."""
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def parts_of(query: Query) -> tuple[Plain | ClassQuery, ...]:
+    """The parts of a mixed query, or the query itself."""
     return query.parts if isinstance(query, MixedQuery) else (query,)
 
 
 def packed(embedding: QueryEmbedding) -> list[bytes]:
-    """float32 rows: a query's pooled vector, then its real tokens."""
+    """For each query its row: the pooled vector, then its tokens without padding, as float32."""
     rows = [row.numpy().tobytes() for row in embedding.pooled.contiguous()]
     if embedding.tokens is None:
         return rows
@@ -228,7 +240,7 @@ def packed(embedding: QueryEmbedding) -> list[bytes]:
 
 
 def unpacked(rows: Sequence[bytes], dim: int, token_dim: int) -> QueryEmbedding:
-    """What `packed` took apart; k is that of the longest."""
+    """The embedding of rows made by `packed`, padded to the longest."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
@@ -237,6 +249,6 @@ def unpacked(rows: Sequence[bytes], dim: int, token_dim: int) -> QueryEmbedding:
     if token_dim == 0:
         return QueryEmbedding(pooled)
     tokens = [row[dim:].reshape(-1, token_dim) for row in numbers]
-    lengths = torch.tensor([len(own) for own in tokens])
+    lengths = torch.tensor([len(states) for states in tokens])
     padded = pad_sequence(tokens, batch_first=True)
     return QueryEmbedding(pooled, padded, torch.arange(padded.shape[1]) < lengths[:, None])

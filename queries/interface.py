@@ -1,4 +1,4 @@
-"""What is asked for: the kinds of query, and what an encoder makes of them."""
+"""Queries, constraints, embeddings, and the contract of query encoders."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from .reading.reading import Reading
 
 
-MAX_SHOWN = 80  # letters of a query in messages
+MAX_SHOWN = 80  # characters of a query in messages
 
 
 @dataclass(frozen=True)
 class TextQuery:
-    """A sound described in words, such as "a dog barking"."""
+    """A sound described in words, such as "a dog barking"; ValueError if empty or not UTF-8."""
 
     kind: ClassVar[str] = "text"
     text: str
@@ -37,7 +37,7 @@ class TextQuery:
             )
         try:
             self.text.encode()
-        except UnicodeEncodeError:  # bytes of a command line that are no text
+        except UnicodeEncodeError:  # command-line arguments may contain bytes that are not text
             raise ValueError(
                 f"the query {shortened(self.text)!a} is not text in UTF-8: "
                 "write it anew, or set the terminal to UTF-8"
@@ -45,15 +45,16 @@ class TextQuery:
 
     @property
     def name(self) -> str:
-        """What results are called by."""
+        """Used in file names and messages."""
         return self.text
 
 
 @dataclass(frozen=True, init=False)
 class ImageQuery:
-    """The sound of what pictures show. Several, as of a video, are averaged after the encoder.
+    """The sound of what pictures show; the embeddings of several, as of a video's frames, are averaged.
 
-    Made of files or arrays (height, width, 3) of uint8. Equal content makes equal queries.
+    frames: files, or arrays (height, width, 3) of uint8. Queries of equal content compare equal.
+    Raises ValueError for missing files and arrays of other shapes or types.
     """
 
     kind: ClassVar[str] = "image"
@@ -68,15 +69,16 @@ class ImageQuery:
 
     @property
     def name(self) -> str:
+        """The files' names without extension."""
         return ", ".join(frame.name for frame in self.frames)
 
 
 @dataclass(frozen=True, init=False)
 class AudioQuery:
-    """A sound like that of example recordings. Several are averaged after the encoder.
+    """A sound like that of example recordings; the embeddings of several are averaged.
 
-    Made of files, or of arrays (t,) or (c, t) at sample_rate in Hz, full scale at 1. Equal content
-    makes equal queries.
+    examples: files, or floating-point arrays (t,) or (c, t), full scale at 1, at sample_rate in Hz.
+    Queries of equal content compare equal. Raises ValueError for missing files and other arrays.
     """
 
     kind: ClassVar[str] = "audio"
@@ -92,6 +94,7 @@ class AudioQuery:
 
     @property
     def name(self) -> str:
+        """The files' names without extension."""
         return ", ".join(example.name for example in self.examples)
 
 
@@ -100,10 +103,10 @@ Plain = TextQuery | ImageQuery | AudioQuery
 
 @dataclass(frozen=True, init=False)
 class MixedQuery:
-    """A weighted mean of queries of any kind, taken of their embeddings.
+    """A weighted mean of the embeddings of several queries.
 
-    parts: text may be given as it is. weights: one a part, 0 or more, here brought to sum to 1;
-    None weighs all alike.
+    parts: text, image or audio queries; strings become text queries. weights: one for each part, 0 or more,
+    scaled to sum to 1; by default equal. Raises ValueError for other weights or parts.
     """
 
     kind: ClassVar[str] = "mixed"
@@ -124,7 +127,7 @@ class MixedQuery:
         object.__setattr__(self, "weights", tuple(weight / sum(chosen) for weight in chosen))
 
     def mix(self, parts: Tensor, unit_norm: bool) -> Tensor:
-        """The parts' embeddings (k, d) as one (d,), float32; of unit norm where the encoder's are."""
+        """The mean (d,), float32, of the parts' embeddings (k, d). unit_norm: normalise the result."""
         mean = parts.double().T @ parts.double().new_tensor(self.weights)
         if unit_norm:
             mean = mean / mean.norm().clamp_min(1e-12)
@@ -132,15 +135,17 @@ class MixedQuery:
 
     @property
     def name(self) -> str:
+        """The parts' names."""
         return ", ".join(part.name for part in self.parts)
 
 
 @dataclass(frozen=True, init=False)
 class ClassQuery:
-    """Sound classes by name, each wanted to a degree in [0, 1]; `other` is all that is none of them.
+    """Sound classes by label, each with a degree in [0, 1]; for encoders with a list of classes.
 
-    Exact where words leave room: a class by itself, a family (all members at 1), everything but a
-    class (`complement`). Read by encoders that know the classes.
+    Unlike words, it is exact: a class by itself, a family (all members at 1), everything but a class.
+    degrees: a mapping, or labels whose degree is 1. other: degree of all sounds that are none of the classes.
+    complement: whether every degree d stands for 1 - d. Raises ValueError for degrees out of range.
     """
 
     kind: ClassVar[str] = "class"
@@ -164,6 +169,7 @@ class ClassQuery:
 
     @property
     def name(self) -> str:
+        """The labels, with spaces for underscores."""
         names = [name.replace("_", " ") for name, degree in self.degrees if degree]
         joined = ", ".join(names + ["other"] * bool(self.other))
         return f"everything but {joined}" if self.complement else joined
@@ -178,7 +184,10 @@ TIME = r"(?:(?:\d+:[0-5]?\d:|\d+:)(?=[0-5]\d(?!\d)))?(?:\d+\.?\d*|\.\d+)"
 
 @dataclass(frozen=True)
 class Span:
-    """Part of a recording, start <= time < end in seconds; an infinite end is the recording's."""
+    """Part of a recording, start <= time < end in seconds; an infinite end means the recording's end.
+
+    Raises ValueError for a negative start or an end before it.
+    """
 
     start: float
     end: float = math.inf
@@ -194,18 +203,18 @@ class Span:
 
     @classmethod
     def parse(cls, text: str) -> Span:
-        """ "3.2-5.0", or "3.2-" for all from there on; times also as "0:01" or "1:02:03.5"."""
-        found = re.fullmatch(rf"\s*({TIME})\s*-\s*({TIME})?\s*", text)
-        if not found:
+        """Parse "3.2-5.0", or "3.2-" to the end; times also as "0:01", "1:02:03.5". ValueError for others."""
+        match = re.fullmatch(rf"\s*({TIME})\s*-\s*({TIME})?\s*", text)
+        if not match:
             raise ValueError(
                 f"span {text!r}: expected START-END in seconds, as 3.2-5.0, or 3.2-, "
                 "or in minutes and seconds, as 0:03-1:05"
             )
-        return cls(seconds_of(found[1]), seconds_of(found[2]) if found[2] else math.inf)
+        return cls(seconds_of(match[1]), seconds_of(match[2]) if match[2] else math.inf)
 
 
 def seconds_of(time: str) -> float:
-    """Of what TIME matches: seconds, minutes:seconds or hours:minutes:seconds."""
+    """A time that TIME matches (seconds, minutes:seconds or hours:minutes:seconds) in seconds."""
     *larger, seconds = time.split(":")
     return sum(60.0**power * int(part) for power, part in enumerate(reversed(larger), 1)) + float(
         seconds
@@ -214,12 +223,12 @@ def seconds_of(time: str) -> float:
 
 @dataclass(frozen=True, init=False)
 class Constraints:
-    """What else is said of sounds that are asked for, of all of one call alike.
+    """Constraints on the targets of one call.
 
-    negatives: sounds that are not wanted. spans: where targets may sound, anywhere if empty, and
-    not_spans, where they may not; Span, (start, end) or "start-end", in seconds. exclusive: the
-    targets share the mixture, no part of it is given twice. consistent: targets are parts of the
-    mixture also where the model generates sound of its own, so that the rest is a sound too.
+    negatives: sounds to remove from all targets. spans: where targets may sound, by default anywhere;
+    not_spans: where they may not; each a Span, (start, end) in seconds, or "start-end". exclusive: make
+    targets mutually exclusive, so that they sum to at most the mixture. consistent: make the targets of
+    generative models parts of the mixture.
     """
 
     negatives: tuple[Query, ...]
@@ -236,7 +245,7 @@ class Constraints:
         exclusive: bool = False,
         consistent: bool = False,
     ) -> None:
-        # One alone stands for a list of one: the letters of a word are no queries.
+        # A single query stands for a list of one; a string must not be split into letters.
         listed: Sequence[str | Query] = (
             [negatives] if isinstance(negatives, str | Query) else negatives
         )
@@ -248,7 +257,7 @@ class Constraints:
         object.__setattr__(self, "consistent", consistent)
 
     def plain(self) -> dict[str, Any]:
-        """Those that differ from the default, as plain values for JSON."""
+        """The constraints that differ from the default, as plain values for JSON."""
         values: dict[str, Any] = {
             "negatives": [query.name for query in self.negatives],
             "spans": [str(span) for span in self.spans],
@@ -260,7 +269,7 @@ class Constraints:
 
 
 def as_spans(spans: Any) -> tuple[Span, ...]:
-    """A list of spans, or one alone."""
+    """A list of spans, or a single one, as Span objects."""
     is_pair = isinstance(spans, tuple) and all(isinstance(item, (int, float)) for item in spans)
     if isinstance(spans, (str, Span)) or (is_pair and spans):
         spans = [spans]
@@ -268,11 +277,12 @@ def as_spans(spans: Any) -> tuple[Span, ...]:
 
 
 def shortened(text: str) -> str:
-    """For messages: a text of any length is at most 80 letters of it."""
+    """A text for messages, cut to MAX_SHOWN characters."""
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
 
 
 def as_span(span: str | tuple[float, float] | Span) -> Span:
+    """A Span from "start-end", (start, end) in seconds, or itself; ValueError if it is none."""
     if isinstance(span, Span):
         return span
     return Span.parse(span) if isinstance(span, str) else Span(*span)
@@ -280,13 +290,13 @@ def as_span(span: str | tuple[float, float] | Span) -> Span:
 
 @dataclass(frozen=True)
 class QueryEmbedding:
-    """Queries as vectors. Leading dimensions are the caller's: (b,) or (b, s).
+    """Embeddings of queries, with leading dimensions (b,) or (b, s).
 
-    pooled: (..., d), one vector a query, unit norm where the encoder says so.
-    tokens: (..., k, d) or None, one vector a token.
-    token_mask: (..., k) bool or None, True where a token is real.
-    negative: of what is not wanted, or None: leading dimensions (..., m), m a query, zeros for none.
-    activity: (..., t) in [0, 1] or None, 0 where the sound asked for is not, at the separator's rate.
+    pooled: (..., d), one vector for each query, of unit norm if the encoder has `unit_norm`.
+    tokens: (..., k, d) or None, one vector for each token.
+    token_mask: (..., k) bool or None, False for padding.
+    negative: embeddings (..., m, d) of m negatives for each query, zeros for none; or None.
+    activity: (..., t) in [0, 1] or None: 0 where the target is silent, at the separator's rate.
     """
 
     pooled: Tensor
@@ -296,7 +306,7 @@ class QueryEmbedding:
     activity: Tensor | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> QueryEmbedding:
-        """The same function of each entry that is there."""
+        """Apply a function to each tensor."""
         return QueryEmbedding(
             function(self.pooled),
             None if self.tokens is None else function(self.tokens),
@@ -306,23 +316,23 @@ class QueryEmbedding:
         )
 
     def to(self, device: torch.device) -> QueryEmbedding:
+        """The embedding on another device."""
         return self.map(lambda entry: entry.to(device))
 
 
 class QueryEncoder(Protocol):
     """Turns queries into embeddings; frozen, deterministic, and identified by its fingerprint.
 
-    All that anybody may ask of an encoder is declared here, with defaults where most encoders agree;
-    encoders name this protocol as their parent.
+    This is the whole contract, with defaults where most encoders agree; encoders inherit from it explicitly.
 
     config: the frozen dataclass that it was built from. dim: width of its embeddings.
-    modalities: the kinds of query that it reads; `cache.CachedEncoder` makes mixes of them.
-    fingerprint: differs whenever its embeddings could; stored embeddings are filed under it.
+    modalities: the kinds of query that it reads; `cache.CachedEncoder` adds mixed queries.
+    fingerprint: changes whenever its embeddings may change; the key of cached embeddings.
     unit_norm: whether all its embeddings are of unit norm. token_dim: width of its tokens, 0 for none.
-    device: where its network computes; set before the first query.
-    belongs_to_model: whether checkpoints of models trained with it carry it along.
-    class_names: what the classes are called whose degrees its embeddings are, "a dog barking"; else empty.
-    remembers: whether it keeps what it has encoded, so that a cache around it saves nothing.
+    device: of its network; to be set before the first query.
+    belongs_to_model: whether checkpoints of models trained with it contain it.
+    class_names: if embeddings are degrees over classes, their descriptions, as "a dog barking"; else empty.
+    remembers: whether it caches embeddings itself, so that a CachedEncoder around it is useless.
     probabilities: whether its embeddings are an audio tagger's probabilities of AudioSet's classes.
     """
 
@@ -339,11 +349,11 @@ class QueryEncoder(Protocol):
     probabilities: bool = False
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
-        """pooled: (len(queries), dim), float32, on the CPU. ValueError for kinds it does not read."""
+        """pooled: (len(queries), dim), float32, on the CPU. ValueError for kinds that it does not read."""
         ...
 
     def read(self, query: TextQuery) -> Reading | None:
-        """What the words mean in the encoder's classes; None for encoders without a phrase book."""
+        """The classes that the words are mapped to; None for encoders without a phrase book."""
         return None
 
     @property
@@ -352,14 +362,14 @@ class QueryEncoder(Protocol):
         return None
 
     def carry(self, folder: Path) -> dict[str, Any]:
-        """Write the files that the encoder is made of into a checkpoint's folder, if it has any of its own.
+        """Write the encoder's own files, if it has any, into a checkpoint's folder.
 
-        Returns the settings of the same encoder that reads them there.
+        Returns the settings of an equal encoder that reads them from there.
         """
         return dataclasses.asdict(self.config)
 
     def release(self) -> None:
-        """Free the memory of its network, a cached property; the next query loads it again."""
+        """Free the memory of the network; the next query loads it again."""
         vars(self).pop("network", None)
 
 
@@ -372,24 +382,24 @@ def check_readable(encoder: QueryEncoder, queries: Sequence[Query]) -> None:
 
 @runtime_checkable
 class SoundEncoder(Protocol):
-    """A query encoder whose space sounds share with words, through which gradients reach the sound.
+    """A query encoder that embeds audio and text in one space, differentiably with respect to the audio.
 
-    sample_rate: in Hz, of what it hears.
+    sample_rate: of its audio input, in Hz.
     """
 
     sample_rate: int
 
     def embed_sound(self, waveform: Tensor) -> Tensor:
-        """(n, t) at sample_rate, t >= 1, to unit vectors (n, dim), near those of texts that describe them."""
+        """Audio (n, t) at sample_rate, t >= 1, to unit vectors (n, dim), close to those of matching texts."""
         ...
 
     def similarity_scale(self) -> float:
-        """The inverse temperature of similarities that it was trained with."""
+        """The inverse temperature of cosine similarities in its training."""
         ...
 
 
 def unreadable(encoder: QueryEncoder, query: Query) -> ValueError:
-    """What to raise for a query of a kind that the encoder does not read."""
+    """The error to raise for a query of a kind that the encoder does not read."""
     known = " and ".join(sorted(kind.kind for kind in encoder.modalities))  # type: ignore[attr-defined]
     return ValueError(
         f"the query encoder {encoder.fingerprint} reads {known}, not {query.kind}: "

@@ -1,4 +1,4 @@
-"""The pictures and recordings that queries are made of: told apart by content, read when encoded."""
+"""Pictures and recordings of queries: identified by their content, decoded when they are encoded."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ log = logging.getLogger("qsep")
 DIGEST_LETTERS = 32
 
 
-# Samples (t, c) of a file's first seconds, their rate, and whether there are more.
+# From a file and max_seconds to samples (t, c), their rate in Hz, and whether the file has more.
 Decode = Callable[[Path, float], tuple[NDArray[np.floating], int, bool]]
 
 
 @dataclass(frozen=True)
 class Media:
-    """A file, or an array with its rate in Hz where it is audio. Equal content makes equal media.
+    """A file or an array; media of equal content compare equal.
 
-    decode: what reads the file, where its owner has something better than libsndfile alone.
-    digest: of the file's bytes, or of the array's values, shape, type and rate; name: for people.
+    digest: of the file's bytes, or of the array's values, shape, type and rate. name: for display.
+    sample_rate: of an audio array, in Hz. decode: reads an audio file; by default libsndfile.
     """
 
     digest: str
@@ -41,6 +41,7 @@ class Media:
 
 
 def media_file(path: str | Path) -> Media:
+    """A file, which is read for its digest only. Raises ValueError if it does not exist."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; check the name of the query's example")
@@ -50,14 +51,15 @@ def media_file(path: str | Path) -> Media:
 
 
 def media_array(values: NDArray[Any], kind: str, sample_rate: int | None = None) -> Media:
-    """kind: what a nameless array is called."""
-    values = np.array(values, order="C")  # a copy, so that the digest stays true
+    """A copy of an array. kind: first word of its name. sample_rate: in Hz, for audio."""
+    values = np.array(values, order="C")  # a copy, so that the digest stays valid
     header = f"{values.dtype.str} {values.shape} {sample_rate} ".encode()
     digest = hashlib.sha256(header + values.tobytes()).hexdigest()[:DIGEST_LETTERS]
     return Media(digest, f"{kind} {digest[:8]}", values, sample_rate)
 
 
 def picture(frame: str | Path | NDArray[np.uint8]) -> Media:
+    """A picture from a file or an array (height, width, 3) of uint8; ValueError for anything else."""
     if isinstance(frame, str | Path):
         return media_file(frame)
     pixels = np.asarray(frame)
@@ -69,6 +71,10 @@ def picture(frame: str | Path | NDArray[np.uint8]) -> Media:
 
 
 def recording(example: str | Path | NDArray[np.floating], sample_rate: int | None) -> Media:
+    """A recording from a file, or an array (t,) or (c, t) of floats, full scale at 1, at sample_rate in Hz.
+
+    Raises ValueError for other shapes and types, samples that are not finite, and a missing rate.
+    """
     if isinstance(example, str | Path):
         if sample_rate is not None:
             raise ValueError("sample_rate is the file's own; give it for arrays only")
@@ -87,7 +93,7 @@ def recording(example: str | Path | NDArray[np.floating], sample_rate: int | Non
 
 
 def read_picture(media: Media) -> Image:
-    """As RGB, turned upright where the camera noted how it was held."""
+    """Decode a picture as RGB, upright by its EXIF orientation; ValueError if it cannot be read."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not isinstance(media.source, Path):
@@ -106,7 +112,10 @@ def read_picture(media: Media) -> Image:
 def read_recording(
     media: Media, sample_rate: int, max_seconds: float = math.inf
 ) -> NDArray[np.float32]:
-    """The mean of its channels at sample_rate, (t,), t >= 1, of its first max_seconds at most."""
+    """Mean of the channels of a recording's first max_seconds, resampled to sample_rate in Hz: (t,), t >= 1.
+
+    Logs a warning if the recording is longer. Raises ValueError if it cannot be read.
+    """
     import soxr
 
     if isinstance(media.source, Path):
@@ -115,34 +124,38 @@ def read_recording(
         assert media.sample_rate is not None
         rate = media.sample_rate
         samples = np.atleast_2d(media.source).T
-        most = num_samples(max_seconds, rate)
-        cut = len(samples) > most
-        samples = samples[:most]
+        max_samples = num_samples(max_seconds, rate)
+        cut = len(samples) > max_samples
+        samples = samples[:max_samples]
     if cut:
-        log.warning("%s: only its first %g s are the query", media.name, max_seconds)
+        log.warning("%s: only its first %g s are used", media.name, max_seconds)
     mono = samples.mean(axis=1, dtype=np.float64).astype(np.float32)
     if rate == sample_rate:
         return mono
     resampled: NDArray[np.float32] = soxr.resample(mono, rate, sample_rate, quality="HQ")
-    if not len(resampled):  # soxr rounds one sample down to none
+    if not len(resampled):  # soxr may round one sample down to none
         return mono[:1]
     return resampled[: num_samples(max_seconds, sample_rate)]
 
 
 def num_samples(seconds: float, sample_rate: int) -> int:
+    """Seconds, perhaps infinite, in samples: at most 2**62."""
     return round(min(seconds * sample_rate, 2.0**62))
 
 
 def read_samples(path: Path, max_seconds: float) -> tuple[NDArray[np.float32], int, bool]:
-    """Samples (t, c), their rate, and whether there are more in the file."""
+    """Samples (t, c) of the first max_seconds, their rate in Hz, and whether the file has more.
+
+    Raises ValueError for files that libsndfile does not read, without samples, or with NaN or infinity.
+    """
     import soundfile
 
     try:
-        # By number, not by name: by name, text called .mp3 would be decoded as MP3.
+        # By file descriptor: by name, text called .mp3 would be decoded as MP3.
         with path.open("rb") as raw, soundfile.SoundFile(raw.fileno(), closefd=False) as file:
-            most = num_samples(max_seconds, file.samplerate)
-            samples = file.read(min(most, file.frames), dtype="float32", always_2d=True)
-            rate, cut = file.samplerate, file.frames > most
+            max_samples = num_samples(max_seconds, file.samplerate)
+            samples = file.read(min(max_samples, file.frames), dtype="float32", always_2d=True)
+            rate, cut = file.samplerate, file.frames > max_samples
     except soundfile.SoundFileError:
         raise ValueError(
             f"{path} is not audio that libsndfile reads: convert it to WAV or FLAC, as by "

@@ -1,7 +1,7 @@
-"""Configurations: frozen dataclasses whose numbers are finite and in their ranges, however they are made.
+"""Configurations: frozen dataclasses whose numbers are checked when they are constructed.
 
-One table says the range of a setting by its name, so that a name means one thing everywhere; TOML, JSON and
-Python all meet it, because it is checked when the object is made.
+One table gives the range of a setting by its name, so that a name means the same everywhere. The check is in
+the constructor, so it applies to TOML, JSON and Python alike.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_SAMPLES = 1 << 24
 
 @dataclass(frozen=True)
 class Range:
-    """low <= value <= high, or low < value where it is `above`."""
+    """low <= value <= high; low is excluded if `above`."""
 
     low: float
     high: float
@@ -35,10 +35,9 @@ class Range:
 
 
 SHARE, COUNT, WEIGHT = Range(0, 1), Range(1, 65536), Range(0, 1e6)
-CHANNELS, LAYERS = Range(1, 16384), Range(1, 256)  # larger networks fit no machine
+CHANNELS, LAYERS = Range(1, 16384), Range(1, 256)  # more does not fit into memory
 
-# The first pattern that a setting's name matches is its range, in every configuration; a list's holds for
-# each of its items.
+# Ranges by patterns of names: the first match applies, in every configuration; for lists, to each item.
 RANGES = {
     "sample_rate": Range(1000, 768_000),
     "*_samples": Range(1, MAX_SAMPLES),
@@ -77,7 +76,7 @@ RANGES = {
     "*_hz": Range(0, 768_000),
     "*_semitones": Range(0, 48),
     "gains": Range(0, 1000),
-    "gamma": Range(-1000, 1000),  # of NIT's margin, which may lie on either side
+    "gamma": Range(-1000, 1000),  # of NIT's margin, which may have either sign
     "gamma_start": Range(-1000, 1000),
     "margin": Range(-1000, 1000),
     "kl_weight": WEIGHT,
@@ -92,10 +91,10 @@ RANGES = {
     "query_scale": Range(-1e6, 1e6),
     "start_padding": Range(0, 3600),
     "queries": WEIGHT,  # the odds of each kind
-    "query_dim": Range(0, 65536),  # 0: asked for nothing
+    "query_dim": Range(0, 65536),  # 0: no query
     "table_dim": Range(0, 65536),
     "dim": COUNT,
-    "token_dim": Range(0, 65536),  # 0: the vector of the whole query is its token
+    "token_dim": Range(0, 65536),  # 0: the pooled vector is the only token
     "*_dim": COUNT,
     "segment_frames": Range(1, MAX_SAMPLES),
     "*_frames": Range(1, MAX_SAMPLES),
@@ -151,25 +150,31 @@ LEVELS = (  # lists with an entry for each level of a network
 
 
 def range_of(config: type, name: str) -> Range | None:
-    """That of the table, unless the configuration itself says Annotated[…, Range(…)]."""
+    """A setting's range, by Annotated[…, Range(…)] in the configuration or by RANGES; None if neither."""
     hint = get_type_hints(config, include_extras=True)[name]
-    own = [item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Range)]
-    return own[0] if own else table_range(name)
+    annotated = [item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Range)]
+    return annotated[0] if annotated else table_range(name)
 
 
 def table_range(name: str) -> Range | None:
-    return next((found for pattern, found in RANGES.items() if fnmatchcase(name, pattern)), None)
+    """The range of the first pattern in RANGES that matches the name, or None."""
+    return next(
+        (allowed for pattern, allowed in RANGES.items() if fnmatchcase(name, pattern)), None
+    )
 
 
 @dataclass_transform(frozen_default=True)
 def configuration(cls: type[T]) -> type[T]:
-    """A frozen dataclass that checks its settings by RANGES when it is made: ValueError."""
-    own: Callable[[Any], None] | None = cls.__dict__.get("__post_init__")
+    """Class decorator: a frozen dataclass that checks its settings at construction.
+
+    Its constructor raises ValueError for settings out of range; a `__post_init__` of the class runs after.
+    """
+    post_init: Callable[[Any], None] | None = cls.__dict__.get("__post_init__")
 
     def check(self: Any) -> None:
         check_settings(self)
-        if own is not None:
-            own(self)
+        if post_init is not None:
+            post_init(self)
 
     cls.__post_init__ = check  # type: ignore[attr-defined]
     cls.is_checked = True  # type: ignore[attr-defined]
@@ -177,7 +182,7 @@ def configuration(cls: type[T]) -> type[T]:
 
 
 def check_settings(config: Any) -> None:
-    """ValueError for the first setting that is not finite, out of its range, or larger than any use."""
+    """Raise ValueError for the first setting that is not finite, out of its range, or too long."""
     for item in fields(config):
         value = getattr(config, item.name)
         if isinstance(value, tuple) and item.name in LEVELS and not 0 < len(value) <= MAX_LEVELS:
@@ -192,7 +197,7 @@ def check_settings(config: Any) -> None:
 
 
 def numbers_in(value: Any, name: str) -> Iterable[float]:
-    """The numbers of a setting, which may be one or a list of them; sizes are checked on the way."""
+    """The numbers in a setting, a number or nested lists; ValueError for too long texts and lists."""
     if isinstance(value, str) and len(value) > MAX_LETTERS:
         raise ValueError(f"{name} is {len(value)} letters long; expected {MAX_LETTERS} at most")
     if isinstance(value, bool):
@@ -207,7 +212,7 @@ def numbers_in(value: Any, name: str) -> Iterable[float]:
 
 
 def shortened(number: float) -> str:
-    """Numbers of thousands of digits are settings too."""
+    """A number for messages; integers of very many digits are abbreviated."""
     return (
         f"{number:.6g}" if isinstance(number, float) or abs(number) < 10**15 else f"over {10**15:g}"
     )

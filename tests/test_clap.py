@@ -129,7 +129,7 @@ def test_the_first_ten_seconds_of_a_longer_recording_are_the_query(
             ).pooled
         assert torch.equal(found[0], found[1])
         assert torch.equal(found[0], found[2])
-        assert "only its first 10 s are the query" in caplog.text
+        assert "only its first 10 s are used" in caplog.text
     assert str(np.random.get_state(legacy=False)) == state  # noqa: NPY002
 
 

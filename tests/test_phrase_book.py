@@ -163,7 +163,7 @@ def test_a_word_like_a_class_is_a_guess_and_says_so(encoder: PhraseBook) -> None
     assert not reading.known
     assert reading.classes == (("dog", 1.0),)
     assert reading.notes == (
-        "'wolf' is no sound that this model knows: the nearest is a dog barking",
+        "'wolf' is not a sound that this model knows: the nearest is a dog barking",
     )
 
 

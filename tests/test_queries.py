@@ -149,7 +149,7 @@ def test_of_a_long_recording_the_start_is_read(
         np.testing.assert_array_equal(read_recording(media, 1000, 5), samples)
         assert caplog.messages == []
         np.testing.assert_array_equal(read_recording(media, 1000, 2.5), samples[:2500])
-    assert caplog.messages == [f"{media.name}: only its first 2.5 s are the query"]
+    assert caplog.messages == [f"{media.name}: only its first 2.5 s are used"]
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 3])

@@ -48,14 +48,15 @@ FEATURES = {  # of LAION's training; transformers' own defaults begin at 0 Hz
 
 
 def is_laion(weights: Mapping[str, Tensor]) -> bool:
+    """Whether the weights contain CLAP in LAION's layout."""
     return any(prefix + MARK in weights for prefix in PREFIXES)
 
 
 def convert(weights: Mapping[str, Tensor], source: str | Path) -> Any:
-    """A transformers.ClapModel with these weights, all of them and strictly, in evaluation mode.
+    """A transformers.ClapModel with these weights, loaded strictly, in evaluation mode.
 
-    Other weights beside those of CLAP are passed over where CLAP's have a prefix of their own.
-    Raises ValueError with one line for what does not fit.
+    Weights without CLAP's prefix, of other parts of the checkpoint, are ignored. source: for messages.
+    Raises ValueError if the weights are not CLAP or do not fit.
     """
     from transformers import ClapModel
     from transformers.utils import logging
@@ -85,7 +86,7 @@ def convert(weights: Mapping[str, Tensor], source: str | Path) -> Any:
 
 
 def renamed(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names changed, joint matrices of query, key and value taken apart."""
+    """Weights under transformers' names, with joint matrices of query, key and value split."""
     ours = {}
     for key, value in theirs.items():
         if any(re.match(pattern, key) for pattern in UNUSED):
@@ -144,13 +145,12 @@ def configuration(theirs: Mapping[str, Tensor]) -> Any:
 
 
 def count(weights: Mapping[str, Tensor], pattern: str) -> int:
-    """How many numbers the names have in a place."""
-    found = {int(match[1]) for key in weights if (match := re.match(pattern, key))}
-    return len(found)
+    """How many different numbers the pattern's group matches in the names."""
+    return len({int(match[1]) for key in weights if (match := re.match(pattern, key))})
 
 
 def feature_extractor(model: Any) -> Any:
-    """The spectrograms that this model was trained on."""
+    """The feature extractor (log mel spectrograms) of the model's training."""
     from transformers import ClapFeatureExtractor
 
     fused = model.config.audio_config.enable_fusion

@@ -1,6 +1,6 @@
-"""CLAP (Wu et al. 2023, arXiv 2211.06687): text and sound in one space, through transformers.
+"""CLAP (Wu et al. 2023, arXiv 2211.06687): text and audio in one space, through transformers.
 
-It stands in CLIP's place in any separator: [encoder] kind = "clap".
+Usable in place of CLIP with any separator: [encoder] kind = "clap".
 """
 
 from __future__ import annotations
@@ -33,17 +33,16 @@ if TYPE_CHECKING:
 
 WIDTH = 512  # of every released CLAP
 MAX_SECONDS = 10.0
-RECIPE = 1  # raised with every change here that changes answers
+RECIPE = 1  # to be raised with every change that changes embeddings
 DESCRIPTION = "config.json"
-ROBERTA = "roberta-base"  # whose tokenizer LAION's networks read by
+ROBERTA = "roberta-base"  # the tokenizer of LAION's networks
 
 
 @configuration
 class Config:
-    """model: a name on the hub, or a folder as transformers saves one. checkpoint: instead of it a file
-    that holds CLAP in LAION's layout (630k-audioset-best.pt, AudioSep's checkpoints).
-    tokenizer: name or folder of the tokenizer, if it does not lie with the model; a checkpoint
-    has none, and means roberta-base."""
+    """model: a name on the hub, or a folder in transformers' format. checkpoint: instead of a model, a file
+    with CLAP in LAION's layout (630k-audioset-best.pt, AudioSep's checkpoints). tokenizer: its name or
+    folder, by default the model's, or roberta-base for a checkpoint."""
 
     model: str = "laion/clap-htsat-unfused"
     checkpoint: str = ""
@@ -51,15 +50,16 @@ class Config:
 
 
 def build(config: Config) -> Clap:
+    """See `Clap`."""
     return Clap(config)
 
 
 class Clap(QueryEncoder):
-    """Projections of unit norm; of several recordings the mean, brought to unit norm again.
+    """Projections of unit norm; for several recordings their mean, normalised again.
 
-    A recording is read at 48 kHz, one channel, ten seconds: the first of longer ones; a shorter one
-    is repeated as often as it fits, then padded by silence. Nothing is drawn at random.
-    Loads its network at the first call of encode.
+    A recording is used at 48 kHz, mono, ten seconds long: longer ones are cut, shorter ones repeated as often
+    as they fit and padded with silence. Deterministic. The network is loaded at the first call of encode.
+    Raises ValueError if the model's files are missing or of another kind.
     """
 
     modalities: frozenset[type] = frozenset({TextQuery, AudioQuery})
@@ -84,19 +84,19 @@ class Clap(QueryEncoder):
         self.fingerprint = self.identify()
 
     def identify(self) -> str:
-        """From the content of what lies here, and the names of what does not."""
+        """A fingerprint of the content of local files and the names of models on the hub."""
         digest = hashlib.sha256(f"{RECIPE}".encode())
-        for place in (self.config.checkpoint or self.config.model, self.config.tokenizer):
-            files = [Path(place)] if Path(place).is_file() else []
-            if place and Path(place).is_dir():
-                files = sorted(path for path in Path(place).iterdir() if path.is_file())
-            digest.update(b"files" if files else place.encode())
+        for name in (self.config.checkpoint or self.config.model, self.config.tokenizer):
+            files = [Path(name)] if Path(name).is_file() else []
+            if name and Path(name).is_dir():
+                files = sorted(path for path in Path(name).iterdir() if path.is_file())
+            digest.update(b"files" if files else name.encode())
             for path in files:
                 if path.suffix != ".md":
                     with path.open("rb") as file:
                         digest.update(hashlib.file_digest(file, "sha256").digest())
-        here = "checkpoint" if self.config.checkpoint else "folder" if self.folder else None
-        return f"clap-{here or self.config.model.replace('/', '-')}-{digest.hexdigest()[:16]}"
+        local = "checkpoint" if self.config.checkpoint else "folder" if self.folder else None
+        return f"clap-{local or self.config.model.replace('/', '-')}-{digest.hexdigest()[:16]}"
 
     @cached_property
     def network(self) -> tuple[Any, Any]:
@@ -127,11 +127,12 @@ class Clap(QueryEncoder):
 
     @cached_property
     def tokenizer(self) -> Any:
+        """The tokenizer of transformers."""
         model = ROBERTA if self.config.checkpoint else self.config.model
         return pretrained(load_tokenizer, self.config.tokenizer or model)
 
     def carry(self, folder: Path) -> dict[str, Any]:
-        """Write what lies in files here into `folder`; the settings of one that takes it from there."""
+        """As `QueryEncoder.carry`: copies local models; models on the hub stay there."""
         if not self.config.checkpoint and not self.folder:
             if self.config.tokenizer and Path(self.config.tokenizer).is_dir():
                 self.tokenizer.save_pretrained(folder)
@@ -142,14 +143,14 @@ class Clap(QueryEncoder):
         extractor.save_pretrained(folder)
         try:
             self.tokenizer.save_pretrained(folder)
-        except ValueError:  # not to be had now, but perhaps when it is needed
+        except ValueError:  # cannot be fetched now, but perhaps when it is needed
             if self.config.tokenizer or self.folder:
                 raise
             return {"model": str(folder), "tokenizer": ROBERTA}
         return {"model": str(folder)}
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
-        """One query at a time, unpadded: the answer cannot depend on what else is asked."""
+        """As `QueryEncoder.encode`; one query at a time, so that embeddings do not depend on the batch."""
         check_readable(self, queries)
         import torch
 
@@ -158,7 +159,7 @@ class Clap(QueryEncoder):
         return QueryEmbedding(rows.clone())
 
     def row(self, query: Query) -> Tensor:
-        """(1, d), of unit norm."""
+        """The embedding (1, d) of one query, of unit norm."""
         import torch
         import torch.nn.functional as F
 
@@ -168,34 +169,37 @@ class Clap(QueryEncoder):
             return self.text(query.text)
         if isinstance(query, AudioQuery):
             rate = self.network[1].sampling_rate
-            heard = [read_recording(item, rate, MAX_SECONDS) for item in query.examples]
-            mean = torch.cat([self.audio(samples) for samples in heard]).mean(dim=0, keepdim=True)
+            recordings = [read_recording(item, rate, MAX_SECONDS) for item in query.examples]
+            rows = [self.audio(samples) for samples in recordings]
+            mean = torch.cat(rows).mean(dim=0, keepdim=True)
             return F.normalize(mean, dim=-1)
         raise unreadable(self, query)
 
     def text(self, text: str) -> Tensor:
+        """The embedding (1, d) of a text, cut to the network's number of positions."""
         model, _ = self.network
         positions = model.config.text_config.max_position_embeddings
-        # RoBERTa counts positions from one past its padding token's number.
-        most = positions - model.config.text_config.pad_token_id - 1
-        tokens = self.tokenizer(text, truncation=True, max_length=most, return_tensors="pt")
-        found: Tensor = model.get_text_features(tokens["input_ids"].to(self.device)).pooler_output
-        return found.cpu()
+        # RoBERTa counts positions from one past its padding token's id.
+        max_tokens = positions - model.config.text_config.pad_token_id - 1
+        tokens = self.tokenizer(text, truncation=True, max_length=max_tokens, return_tensors="pt")
+        pooled: Tensor = model.get_text_features(tokens["input_ids"].to(self.device)).pooler_output
+        return pooled.cpu()
 
     def audio(self, samples: NDArray[Any]) -> Tensor:
-        """samples: (t,) at 48 kHz, t from 1 to ten seconds' worth."""
+        """The embedding (1, d) of a recording: samples (t,) at 48 kHz, 1 <= t <= ten seconds."""
         import torch
 
         model, extractor = self.network
         features = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="pt")
-        # Not the extractor's is_longer: fused models see a mark on clips that are not, drawn at random.
+        # Not the extractor's is_longer, which fused models set at random on clips that are not longer.
         longer = torch.zeros(1, 1, dtype=torch.bool, device=self.device)
         spectrogram = features["input_features"].float().to(self.device)
-        found: Tensor = model.get_audio_features(spectrogram, is_longer=longer).pooler_output
-        return found.cpu()
+        pooled: Tensor = model.get_audio_features(spectrogram, is_longer=longer).pooler_output
+        return pooled.cpu()
 
 
 def projection_width(folder: Path) -> int:
+    """Width of the embeddings by a folder's config.json; ValueError if it is not a CLAP model."""
     path = folder / DESCRIPTION
     try:
         return int(json.loads(path.read_text("utf-8"))["projection_dim"])
@@ -206,7 +210,7 @@ def projection_width(folder: Path) -> int:
 
 
 def pretrained(load: Callable[..., Any], name: str, **options: Any) -> Any:
-    """From a folder, from the hub's cache, or fetched; one line where it cannot be had."""
+    """`load` from a folder, the hub's cache or the hub; ValueError if it cannot be loaded."""
     from ..files.hub import check_reachable
 
     try:
@@ -226,22 +230,23 @@ def pretrained(load: Callable[..., Any], name: str, **options: Any) -> Any:
 
 
 def load_tokenizer(name: str, **options: Any) -> Any:
+    """A tokenizer of transformers; OSError if its files are missing."""
     from transformers import AutoTokenizer
 
-    found = AutoTokenizer.from_pretrained(name, **options)
-    # Without its files transformers makes an empty one, in silence.
-    if len(found) <= len(found.all_special_ids):
+    tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    # Without its files transformers silently creates an empty one.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise OSError("its tokenizer's files are missing")
-    return found
+    return tokenizer
 
 
 @contextmanager
 def no_progress_bar() -> Iterator[None]:
-    """transformers shows one for the instant that reading a file takes."""
+    """A context without transformers' progress bars."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
-    with warnings.catch_warnings(action="ignore"):  # of settings in the environment
+    with warnings.catch_warnings(action="ignore"):  # about settings in the environment
         logging.disable_progress_bar()
     try:
         yield
@@ -251,4 +256,5 @@ def no_progress_bar() -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type if that is empty."""
     return next(iter(str(error).splitlines()), type(error).__name__)

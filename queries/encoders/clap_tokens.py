@@ -1,7 +1,7 @@
-"""CLAP with the states of its words, and with ears that gradients pass: for bi-modal weak supervision.
+"""CLAP with token states and a differentiable audio encoder, for bi-modal weak supervision.
 
-Mahmud et al. (2024) query by all of it: the text's vector, the states of RoBERTa's 77 positions, and, in
-training, how near a separated sound lies to the text.
+Mahmud et al. (2024) query by the text's vector and the states of RoBERTa's 77 positions; in training they
+use the similarity of separated sounds and texts.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ FLOOR = 1e-10  # of powers, under the logarithm
 
 @configuration
 class Config:
-    """As of `clap`; token_dim: width of the text network's states; num_tokens: to which every text is padded,
-    and the paddings' states are attended to as well."""
+    """model, checkpoint, tokenizer: as of `clap`. token_dim: width of the text network's states. num_tokens:
+    length to which texts are padded; the states of padding are attended to as well."""
 
     model: str = "laion/clap-htsat-unfused"
     checkpoint: str = ""
@@ -36,11 +36,12 @@ class Config:
 
 
 def build(config: Config) -> ClapTokens:
+    """See `ClapTokens`."""
     return ClapTokens(config)
 
 
 class ClapTokens(QueryEncoder):
-    """Reads text. pooled as `clap` has it; tokens (b, num_tokens, token_dim), all of them real."""
+    """Reads text: pooled as by `clap`, and tokens (b, num_tokens, token_dim), none of them masked."""
 
     modalities: frozenset[type] = frozenset({TextQuery})
     unit_norm = True
@@ -65,9 +66,9 @@ class ClapTokens(QueryEncoder):
         return model.requires_grad_(False)
 
     def carry(self, folder: Path) -> dict[str, Any]:
-        """Write what lies in files here into `folder`; the settings of one that takes it from there."""
-        own = {"token_dim": self.token_dim, "num_tokens": self.config.num_tokens}
-        return self.clap.carry(folder) | own
+        """As `QueryEncoder.carry`."""
+        settings = {"token_dim": self.token_dim, "num_tokens": self.config.num_tokens}
+        return self.clap.carry(folder) | settings
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """pooled (len(queries), dim), of unit norm; tokens (len(queries), num_tokens, token_dim)."""
@@ -86,25 +87,27 @@ class ClapTokens(QueryEncoder):
                 return_tensors="pt",
             ).to(self.device)
             with torch.no_grad():
-                found = model.text_model(text["input_ids"], text["attention_mask"])
-                vector = model.text_projection(found.pooler_output)
+                output = model.text_model(text["input_ids"], text["attention_mask"])
+                vector = model.text_projection(output.pooler_output)
             pooled.append(torch.nn.functional.normalize(vector, dim=-1).cpu())
-            tokens.append(found.last_hidden_state.cpu())
+            tokens.append(output.last_hidden_state.cpu())
         states = torch.cat(tokens)
         return QueryEmbedding(
             torch.cat(pooled), states, torch.ones(states.shape[:2], dtype=torch.bool)
         )
 
     def release(self) -> None:
+        """As `QueryEncoder.release`."""
         super().release()
         self.clap.release()
 
     def similarity_scale(self) -> float:
+        """As `SoundEncoder.similarity_scale`."""
         return float(self.network.logit_scale_a.exp())
 
     def embed_sound(self, waveform: Tensor) -> Tensor:
-        """(n, t) at 48 kHz to unit vectors (n, dim): what `clap` makes of a recording, ten seconds of it at
-        most, a shorter one repeated as often as it fits, then followed by silence."""
+        """Audio (n, t) at 48 kHz to unit vectors (n, dim), as by `clap`: at most ten seconds, shorter
+        audio is repeated as often as it fits and padded with silence."""
         import torch
 
         features = self.log_mel(padded(waveform, 10 * self.sample_rate))
@@ -113,7 +116,7 @@ class ClapTokens(QueryEncoder):
         return torch.nn.functional.normalize(sound, dim=-1)
 
     def log_mel(self, waveform: Tensor) -> Tensor:
-        """(n, t) to decibels (n, frames, 64), as CLAP's feature extractor has them."""
+        """Audio (n, t) to log mel energies in dB (n, frames, 64), as by CLAP's feature extractor."""
         import torch
 
         spec = torch.stft(
@@ -129,7 +132,7 @@ class ClapTokens(QueryEncoder):
 
     @cached_property
     def filters(self) -> Tensor:
-        """(bins, 64), the extractor's own."""
+        """The feature extractor's mel filters, (bins, 64)."""
         import torch
 
         slaney = torch.from_numpy(self.clap.network[1].mel_filters_slaney).float()
@@ -137,7 +140,7 @@ class ClapTokens(QueryEncoder):
 
 
 def padded(waveform: Tensor, num_samples: int) -> Tensor:
-    """(n, t) to (n, num_samples): cut, or repeated as often as it fits and followed by zeros."""
+    """Audio (n, t) to (n, num_samples): cut, or repeated as often as it fits and padded with zeros."""
     import torch.nn.functional as F
 
     repeated = waveform.repeat(1, max(1, num_samples // waveform.shape[-1]))[:, :num_samples]

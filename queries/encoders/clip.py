@@ -33,7 +33,7 @@ from ..settings import configuration
 if TYPE_CHECKING:
     from torch import Tensor
 
-# The paper's evaluation averages these; one stands there twice.
+# Averaged in the paper's evaluation; one is there twice.
 ENSEMBLE = (
     "a photo of {}.",
     "a photo of the small {}.",
@@ -64,12 +64,16 @@ class Config:
 
 
 def build(config: Config) -> Clip:
+    """See `Clip`."""
     return Clip(config)
 
 
 class Clip(QueryEncoder):
-    """Embeddings of one query do not depend on what else is asked; of several frames or templates it
-    is the mean. Loads its network at the first call of encode."""
+    """CLIP's embeddings of texts and pictures; for several frames or templates their mean.
+
+    Embeddings do not depend on the batch. The network is loaded at the first call of encode.
+    Raises ValueError for unknown models and missing weights.
+    """
 
     modalities: frozenset[type] = frozenset({TextQuery, ImageQuery})
 
@@ -84,6 +88,7 @@ class Clip(QueryEncoder):
         self.fingerprint = self.identify(architecture)
 
     def identify(self, architecture: bytes) -> str:
+        """A fingerprint of architecture, weights and prompts. architecture: open_clip's JSON."""
         weights = self.config.weights
         if self.weights_path:
             weights = file_sha256(self.weights_path)
@@ -111,7 +116,7 @@ class Clip(QueryEncoder):
                 name,
                 load_weights=False,
                 pretrained_text=False,
-                force_quick_gelu=tag.get("quick_gelu", False),  # a warning is all it would give
+                force_quick_gelu=tag.get("quick_gelu", False),  # open_clip would only warn
             )
             load_file(model, path)
             tokenizer = open_clip.get_tokenizer(name)
@@ -122,13 +127,13 @@ class Clip(QueryEncoder):
         return model.eval().to(self.device), tokenizer, transform
 
     def tagged_file(self, name: str, tag: dict[str, Any]) -> Path:
-        """The file of weights that a tag means: OpenAI's own where it lies, else the hub's."""
+        """The weights of a tag: OpenAI's file if it is in their package's cache, else the hub's."""
         from ..files.hub import hub_file
 
         if self.config.weights == "openai" and name in OPENAI_MODELS:
-            kept = Path.home() / ".cache" / "clip" / OPENAI_FILE
-            if kept.is_file() and file_sha256(kept) == OPENAI_SHA256:
-                return kept
+            cached = Path.home() / ".cache" / "clip" / OPENAI_FILE
+            if cached.is_file() and file_sha256(cached) == OPENAI_SHA256:
+                return cached
         repository, file = os.path.split(tag["hf_hub"])
         try:
             return hub_file(repository, *([file] if file else HUB_FILES))
@@ -139,6 +144,7 @@ class Clip(QueryEncoder):
             ) from error
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        """As `QueryEncoder.encode`."""
         check_readable(self, queries)
         import torch
 
@@ -149,7 +155,7 @@ class Clip(QueryEncoder):
         return QueryEmbedding(rows.clone())
 
     def row(self, query: Query) -> Tensor:
-        """(d,), the mean over prompts or frames."""
+        """The embedding (d,) of one query, the mean over prompts or frames."""
         import torch
 
         from ..media import read_picture
@@ -157,19 +163,20 @@ class Clip(QueryEncoder):
         if isinstance(query, TextQuery):
             model, tokenizer, _ = self.network
             texts = [prompt.replace("{}", query.text) for prompt in self.prompts]
-            found = model.encode_text(tokenizer(texts).to(self.device))
+            rows = model.encode_text(tokenizer(texts).to(self.device))
         elif isinstance(query, ImageQuery):
             pictures = [read_picture(frame) for frame in query.frames]
             model, _, transform = self.network
-            seen = torch.stack([transform(shown) for shown in pictures])
-            found = model.encode_image(seen.to(self.device))
+            images = torch.stack([transform(picture) for picture in pictures])
+            rows = model.encode_image(images.to(self.device))
         else:
             raise unreadable(self, query)
-        mean: Tensor = found.float().mean(dim=0).cpu()
+        mean: Tensor = rows.float().mean(dim=0).cpu()
         return mean
 
 
 def templates(prompts: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The templates of the setting `prompts`; ValueError for one without {}."""
     if prompts == "ensemble":
         return ENSEMBLE
     chosen = (prompts,) if isinstance(prompts, str) else prompts
@@ -183,7 +190,7 @@ def templates(prompts: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def architecture_path(model: str) -> Path:
-    """open_clip's description of a network, found without the seconds that importing it takes."""
+    """The JSON file of a model in open_clip, found without importing it, which takes seconds."""
     if model.endswith(".json"):
         path = Path(model)
         if not path.is_file():
@@ -199,6 +206,7 @@ def architecture_path(model: str) -> Path:
 
 
 def embedding_width(architecture: bytes, model: str) -> int:
+    """Width of the embeddings by open_clip's JSON; ValueError if it is malformed. model: for the message."""
     try:
         return int(json.loads(architecture)["embed_dim"])
     except (ValueError, KeyError, TypeError) as error:
@@ -206,7 +214,7 @@ def embedding_width(architecture: bytes, model: str) -> int:
 
 
 def known_tag(name: str, weights: str) -> dict[str, Any]:
-    """open_clip's facts about a tag of weights."""
+    """open_clip's entry for a tag of weights; ValueError for an unknown tag."""
     import open_clip
 
     tags = open_clip.list_pretrained_tags_by_model(name)
@@ -219,7 +227,10 @@ def known_tag(name: str, weights: str) -> dict[str, Any]:
 
 
 def load_file(model: Any, path: Path) -> None:
-    """Strictly: a state dict in PyTorch's format or safetensors, or OpenAI's archive of ViT-B/32."""
+    """Load weights strictly from PyTorch's format, safetensors, or OpenAI's archive of ViT-B/32.
+
+    Raises ValueError for other TorchScript files, whose code would have to be run, and for damaged ones.
+    """
     import torch
 
     from ..files.weights import load_weights, read_state_dict
@@ -240,7 +251,7 @@ def load_file(model: Any, path: Path) -> None:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the file holds TorchScript."""
+    """Whether the file contains TorchScript code."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -248,6 +259,7 @@ def is_archive(path: Path) -> bool:
 
 
 def file_sha256(path: Path) -> str:
+    """A file's SHA-256; ValueError if it does not exist."""
     if not path.is_file():
         raise ValueError(f"CLIP weights {path}: no such file")
     with path.open("rb") as file:
@@ -256,7 +268,7 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without open_clip's notes on the root logger, as that it loads no weights."""
+    """A context that suppresses open_clip's log messages, such as that it loads no weights."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

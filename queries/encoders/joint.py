@@ -1,7 +1,7 @@
-"""Words and sounds in one space: a small encoder of our own, offline, for text and recordings.
+"""A small joint encoder of text and audio that comes with the package.
 
-Text: the sentence encoder, then a projection. Sound: a convolutional tower. Both give unit vectors,
-learned so that a recording lies near the wordings of its kind (CLAP: Elizalde et al. 2023).
+Text: a sentence encoder and a projection. Audio: a convolutional network. Trained contrastively, so that a
+recording's unit vector is close to those of its descriptions (CLAP: Elizalde et al. 2023).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MIN_LOG_SCALE, MAX_LOG_SCALE = 0.0, math.log(100)
 
 @configuration
 class Config:
-    """folder: a checkpoint made by a recipe with [audio_encoder]; None for the one that comes along."""
+    """folder: a checkpoint trained by a recipe with [audio_encoder]; None for the shipped one."""
 
     folder: str | None = None
 
@@ -57,6 +57,7 @@ class NetworkConfig:
 
 
 def build(config: Config) -> JointEncoder:
+    """See `JointEncoder`."""
     return JointEncoder(Path(config.folder) if config.folder else SHIPPED, config)
 
 
@@ -71,10 +72,11 @@ class JointNetwork(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def text(self, pooled: Tensor) -> Tensor:
+        """Sentence embeddings (b, text_dim) to unit vectors (b, dim)."""
         return F.normalize(self.project(pooled), dim=-1)
 
     def scale(self) -> Tensor:
-        """Inverse temperature of similarities, kept from running away as CLIP does."""
+        """Inverse temperature of similarities, clamped as in CLIP."""
         return self.log_scale.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE).exp()
 
 
@@ -103,6 +105,7 @@ class JointEncoder(QueryEncoder):
     @cached_property
     @torch.inference_mode(False)  # gradients may pass through it later
     def network(self) -> JointNetwork:
+        """The trained network, frozen, on the device."""
         network = JointNetwork(self.network_config)
         path = self.folder / "model.safetensors"
         weights = {key: value.float() for key, value in read_state_dict(path).items()}
@@ -110,6 +113,7 @@ class JointEncoder(QueryEncoder):
         return network.eval().requires_grad_(False).to(self.device)
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        """As `QueryEncoder.encode`; pooled of unit norm."""
         check_readable(self, queries)
         rows = [self.vector(query) for query in queries]
         return QueryEmbedding(torch.stack(rows) if rows else torch.zeros(0, self.dim))
@@ -130,6 +134,7 @@ class JointEncoder(QueryEncoder):
 
     @property
     def sample_rate(self) -> int:
+        """Of the audio input, in Hz."""
         return self.network_config.sample_rate
 
     def similarity_scale(self) -> float:
@@ -145,5 +150,5 @@ class JointEncoder(QueryEncoder):
         num_parts = -(-waveform.shape[-1] // round(SEGMENT_SECONDS * self.sample_rate))
         size = waveform.shape[-1] // num_parts
         parts = waveform[:, : num_parts * size].unflatten(-1, (num_parts, size))
-        heard = self.network.audio(parts.flatten(0, 1)).unflatten(0, (-1, num_parts))
-        return F.normalize(heard.mean(dim=1), dim=-1)
+        vectors = self.network.audio(parts.flatten(0, 1)).unflatten(0, (-1, num_parts))
+        return F.normalize(vectors.mean(dim=1), dim=-1)

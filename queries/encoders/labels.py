@@ -1,4 +1,4 @@
-"""Labels of a closed list as queries: one-hot vectors, for separators that learn a table of them."""
+"""Labels of a closed list as one-hot vectors, for separators that learn an embedding table."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from ..settings import configuration
 
 @configuration
 class Config:
-    """labels: the list, in the order of the separator's table; differing in more than case."""
+    """labels: in the order of the separator's table, different also without regard to case."""
 
     labels: tuple[str, ...]
 
 
 def build(config: Config) -> Labels:
+    """See `Labels`."""
     return Labels(config)
 
 
 class Labels(QueryEncoder):
-    """A query is the label it spells, in any case; anything else is refused, not guessed at."""
+    """Reads texts that equal a label in any case; others raise ValueError."""
 
     modalities: frozenset[type] = frozenset({TextQuery})
 
@@ -36,6 +37,7 @@ class Labels(QueryEncoder):
         self.fingerprint = f"labels-{hashlib.sha256(listed).hexdigest()[:16]}"
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        """As `QueryEncoder.encode`; pooled is one-hot, (len(queries), number of labels)."""
         check_readable(self, queries)
         import torch
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HUB_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MAX_TOKENS = 256
-MANY = 64  # sentences at a time
+BATCH_SIZE = 64
 
 
 @configuration
@@ -31,6 +31,7 @@ class Config:
 
 
 def build(config: Config) -> MiniLM:
+    """See `MiniLM`."""
     return MiniLM(config)
 
 
@@ -46,7 +47,7 @@ def packaged_folder() -> Path | None:
 
 
 def check_weights(folder: Path) -> None:
-    """Refuse files that are not the original's: other weights would silently mean other queries."""
+    """Raise ValueError unless the folder's weights are the original ones, by their SHA-256."""
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise ValueError(f"{folder}: no model.safetensors here; give the folder of {HUB_NAME}")
@@ -62,7 +63,7 @@ def check_weights(folder: Path) -> None:
 class MiniLM(QueryEncoder):
     """Mean-pooled, unit-norm token states (Reimers & Gurevych 2019; Wang et al. 2020).
 
-    Loads its network at the first call of encode: identifying it costs nothing.
+    The network is loaded at the first call of encode.
     """
 
     dim = 384
@@ -93,12 +94,12 @@ class MiniLM(QueryEncoder):
         return folder or hub_snapshot()
 
     def words(self) -> frozenset[str]:
-        """The lower-case words that are whole to it, most of English; loads no network."""
+        """The lower-case words that are single tokens, most of English; loads no network."""
         content = json.loads((self.folder() / "tokenizer.json").read_text("utf-8"))
         return frozenset(word for word in content["model"]["vocab"] if word.isalpha())
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
-        """One query at a time, unpadded: the answer cannot depend on what else is asked."""
+        """As `QueryEncoder.encode`; one query at a time, so that embeddings do not depend on the batch."""
         check_readable(self, queries)
         import torch
 
@@ -114,7 +115,7 @@ class MiniLM(QueryEncoder):
         return QueryEmbedding(pooled=torch.cat(rows).clone())
 
     def encode_many(self, texts: Sequence[str]) -> Tensor:
-        """(len(texts), dim): as `encode`, but those of equal length together, for books of phrases."""
+        """Embeddings (len(texts), dim) of texts, batched by length; equals `encode` but for rounding."""
         import torch
 
         tokenizer, bert = self.network
@@ -125,14 +126,14 @@ class MiniLM(QueryEncoder):
         pooled = torch.empty(len(texts), self.dim)
         with torch.inference_mode():
             for rows in lengths.values():
-                for part in torch.tensor(rows).split(MANY):
+                for part in torch.tensor(rows).split(BATCH_SIZE):
                     tokens = torch.tensor([ids[row] for row in part], device=self.device)
                     pooled[part] = torch.nn.functional.normalize(bert(tokens).mean(dim=1)).cpu()
         return pooled
 
 
 def hub_snapshot() -> Path:
-    """The model's folder in the hub's cache, fetched when a network allows."""
+    """The model's folder in the hub's cache, downloaded if need be; ValueError if that fails."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

@@ -1,7 +1,6 @@
-"""Queries as an audio tagger hears them: Cnn14 of PANNs (Kong et al. 2020), the query net of USS.
+"""Queries by an audio tagger: Cnn14 of PANNs (Kong et al. 2020), the query network of USS.
 
-An example recording becomes what the tagger makes of it; a class of AudioSet, asked for by its name,
-the answer of a tagger that is certain of it and of nothing else.
+An example recording becomes the tagger's output; the name of an AudioSet class becomes its one-hot vector.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from ..settings import configuration
 WIDTHS = {"probabilities": NUM_CLASSES, "embedding": WIDTH}
 LABELS_FILE = "class_labels_indices.csv"  # as AudioSet and PANNs name it
 SEGMENT_SAMPLES = 2 * SAMPLE_RATE  # what USS is trained on
-FRAME_SAMPLES, SILENT = SAMPLE_RATE // 10, 0.02  # frames that never pass this level are left out
+FRAME_SAMPLES, SILENT = SAMPLE_RATE // 10, 0.02  # frames with a lower peak are removed
 MAX_SECONDS = 600.0  # of an example
 
 
@@ -55,6 +54,7 @@ class Config:
 
 
 def build(config: Config) -> Panns:
+    """See `Panns`."""
     return Panns(config)
 
 
@@ -78,6 +78,7 @@ class Panns(QueryEncoder):
 
     @cached_property
     def network(self) -> Cnn14:
+        """The tagger, on the device."""
         return load_cnn14(self.path).to(self.device)
 
     @property
@@ -87,7 +88,7 @@ class Panns(QueryEncoder):
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Names of the classes in the order of their probabilities."""
+        """Names of the classes in the order of the tagger's outputs."""
         if self.labels_path.is_file():
             return read_labels(self.labels_path)
         if self.config.labels:
@@ -97,8 +98,8 @@ class Panns(QueryEncoder):
         return tuple(node.name for node in class_nodes())
 
     def tag(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """Every two seconds of (t,), t >= 1, at 32 kHz in [-1, 1]: embeddings (s, 2048) and
-        probabilities (s, 527). What the last segment lacks is the recording from its start."""
+        """Segments of two seconds of audio (t,), t >= 1, at 32 kHz in [-1, 1], to embeddings (s, 2048) and
+        probabilities (s, 527). The last segment is filled up from the recording's beginning."""
         num_segments = -(-len(waveform) // SEGMENT_SAMPLES)
         repeats = -(-num_segments * SEGMENT_SAMPLES // len(waveform))
         whole = waveform.repeat(repeats)[: num_segments * SEGMENT_SAMPLES]
@@ -108,14 +109,14 @@ class Panns(QueryEncoder):
         embeddings, probabilities = zip(*answers, strict=True)
         return torch.cat(embeddings).cpu().clone(), torch.cat(probabilities).cpu().clone()
 
-    def hear(self, waveform: Tensor) -> Tensor:
-        """An example (t,) at 32 kHz as a query (dim,): mean over its segments, silence left out (USS)."""
+    def embed_recording(self, waveform: Tensor) -> Tensor:
+        """Audio (t,) at 32 kHz to a query (dim,): mean over segments without silence, as in USS."""
         embeddings, probabilities = self.tag(without_silence(waveform))
         chosen = probabilities if self.config.output == "probabilities" else embeddings
         return chosen.mean(dim=0)
 
     def carry(self, folder: Path) -> dict[str, str]:
-        """Write what it needs into `folder`; the settings of one that takes it from there."""
+        """As `QueryEncoder.carry`."""
         path = folder / "cnn14.safetensors"
         save_file(self.network.state_dict(), path)
         if self.labels_path.is_file():
@@ -123,25 +124,32 @@ class Panns(QueryEncoder):
         return {"checkpoint": str(path), "output": self.config.output}
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
-        """Several examples of one query weigh alike, whatever their lengths."""
+        """As `QueryEncoder.encode`; the examples of a query have equal weights, whatever their lengths."""
         check_readable(self, queries)
         return QueryEmbedding(torch.stack([self.vector(query) for query in queries]))
 
     def vector(self, query: Query) -> Tensor:
+        """The embedding (dim,) of one query; ValueError for kinds and class names that are not read."""
         if isinstance(query, TextQuery) and TextQuery in self.modalities:
             row = torch.tensor(self.class_number(query.text))
             return F.one_hot(row, self.dim).float()
         if not isinstance(query, AudioQuery):
             raise unreadable(self, query)
-        heard = [read_recording(example, SAMPLE_RATE, MAX_SECONDS) for example in query.examples]
-        return torch.stack([self.hear(torch.from_numpy(each)) for each in heard]).mean(dim=0)
+        vectors = [
+            self.embed_recording(
+                torch.from_numpy(read_recording(example, SAMPLE_RATE, MAX_SECONDS))
+            )
+            for example in query.examples
+        ]
+        return torch.stack(vectors).mean(dim=0)
 
     def class_number(self, name: str) -> int:
+        """Index of a class by its name in any case; ValueError with suggestions for other names."""
         names = [label.casefold() for label in self.labels]
-        asked = name.casefold().strip()
-        if asked in names:
-            return names.index(asked)
-        near = [label for label in self.labels if asked in label.casefold()] or self.labels
+        lower = name.casefold().strip()
+        if lower in names:
+            return names.index(lower)
+        near = [label for label in self.labels if lower in label.casefold()] or self.labels
         raise ValueError(
             f"{name!r} is not one of AudioSet's {len(names)} classes, such as {', '.join(near[:5])}; "
             "name one of them, or give an example recording"
@@ -155,7 +163,7 @@ def digest(path: Path) -> str:
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """AudioSet's class_labels_indices.csv: columns index, mid, display_name."""
+    """Names from AudioSet's class_labels_indices.csv (index, mid, display_name); ValueError if malformed."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     try:
@@ -168,7 +176,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def without_silence(waveform: Tensor) -> Tensor:
-    """(t,) at 32 kHz without the tenths of a second that stay silent; all where none is louder."""
+    """Audio (t,) at 32 kHz without silent tenths of a second; unchanged if all are silent."""
     frames = waveform.split(FRAME_SAMPLES)
     loud = [frame for frame in frames if frame.abs().max() > SILENT]
     return torch.cat(loud) if loud else waveform

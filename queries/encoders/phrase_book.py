@@ -1,4 +1,4 @@
-"""Queries as degrees over sound classes, in words by a phrase book: for separators with a list of classes."""
+"""Queries as degrees over sound classes, read by a phrase book, for separators with a list of classes."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ VECTORS_FILE = "phrases.safetensors"
 
 @configuration
 class Config:
-    """classes: the labels, in the order of the separator's classes, "other" follows them unnamed; all of the
-    book's if there are none. folder: a book as a checkpoint carries it. phrases: a book in TOML files, or by
-    the names of those that the package ships; several add up. Without a book, words are not read."""
+    """classes: labels in the order of the separator's classes, without "other"; by default all of the book.
+    folder: a book stored in a checkpoint. phrases: a book as TOML files or names of shipped ones, which are
+    joined. Without a book, text is not read."""
 
     classes: tuple[str, ...] = ()
     folder: str | None = None
@@ -46,13 +46,14 @@ class Config:
 
 
 def build(config: Config) -> PhraseBook:
+    """See `PhraseBook`."""
     return PhraseBook(config)
 
 
 class PhraseBook(QueryEncoder):
     """pooled: (b, num_classes + 1), a degree in [0, 1] for each class and for "other".
 
-    Sentences are embedded by MiniLM, once each: the cache is its own, so none is needed around it.
+    Sentences are embedded by MiniLM with a cache, so no CachedEncoder is needed around it.
     """
 
     remembers = True
@@ -76,6 +77,7 @@ class PhraseBook(QueryEncoder):
         self.fingerprint = f"phrase_book-{self.book.digest() if self.book else listed}"
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        """As `QueryEncoder.encode`; pooled in [0, 1]. ValueError for texts not in Latin script."""
         import torch
 
         rows = [self.degrees(query) for query in queries]
@@ -83,7 +85,7 @@ class PhraseBook(QueryEncoder):
         return QueryEmbedding(torch.from_numpy(pooled))
 
     def degrees(self, query: Query) -> NDArray[np.float32]:
-        """(dim,), in [0, 1]."""
+        """Degrees (dim,) of one query, in [0, 1]; ValueError for unknown classes."""
         import torch
 
         if isinstance(query, MixedQuery):
@@ -102,11 +104,12 @@ class PhraseBook(QueryEncoder):
         return 1 - degrees if query.complement else degrees
 
     def read(self, query: TextQuery) -> Reading:
-        """What the words mean here. ValueError for a script that the sentence encoder cannot read."""
+        """The classes that the words are mapped to. ValueError for texts that are not in Latin script."""
         return self.reader.read(query.text)
 
     @cached_property
     def reader(self) -> Reader:
+        """Maps texts to classes by the book."""
         from ..reading.reader import Reader
 
         assert self.book
@@ -114,7 +117,7 @@ class PhraseBook(QueryEncoder):
 
     @cached_property
     def likeness(self) -> Likeness:
-        """As the checkpoint carries it, or anew: minutes for thousands of phrases."""
+        """The classifier, from the checkpoint or fitted, which takes minutes for thousands of phrases."""
         from ..reading.likeness import Likeness, fit
 
         assert self.book
@@ -125,14 +128,15 @@ class PhraseBook(QueryEncoder):
 
     @cached_property
     def sentences(self) -> Sentences:
+        """The sentence encoder."""
         return Sentences()
 
     def release(self) -> None:
-        """Let the sentence encoder's network go; a text that is not known loads it again."""
+        """Free the sentence encoder's network; a text that is not cached loads it again."""
         self.sentences.release()
 
     def carry(self, folder: Path) -> dict[str, Any]:
-        """Write the book with its embeddings into a checkpoint's folder; the settings that read it."""
+        """As `QueryEncoder.carry`: writes the book with its embeddings."""
         if not self.book:
             return asdict(self.config)
         plain = json.dumps(self.book.plain(), ensure_ascii=False)
@@ -142,6 +146,7 @@ class PhraseBook(QueryEncoder):
 
 
 def book_of(config: Config) -> Book | None:
+    """The book of a configuration, or None; ValueError if its file is missing or damaged."""
     if config.folder:
         path = Path(config.folder) / BOOK_FILE
         try:
@@ -158,7 +163,7 @@ def book_of(config: Config) -> Book | None:
 
 
 class Sentences:
-    """Embeds texts by MiniLM through the cache on disk; knows which words it has whole."""
+    """Embeds texts by MiniLM, cached on disk, and knows its vocabulary."""
 
     def __init__(self) -> None:
         from ..cache import CachedEncoder
@@ -169,21 +174,24 @@ class Sentences:
         self.cached = CachedEncoder(self.minilm)
 
     def vectors(self, texts: list[str]) -> NDArray[np.float32]:
-        """(b, d), unit norm."""
+        """Embeddings (b, d) of unit norm."""
         queries = [TextQuery(text) for text in texts]
-        found: NDArray[np.float32] = self.cached.encode(queries).pooled.numpy()
-        return found
+        vectors: NDArray[np.float32] = self.cached.encode(queries).pooled.numpy()
+        return vectors
 
     def all_vectors(self, texts: list[str]) -> NDArray[np.float32]:
-        """Of thousands, uncached, several at a time: equal but for rounding."""
+        """As `vectors` but for rounding, batched and uncached, for thousands of texts."""
         return self.minilm.encode_many(texts).numpy()
 
     def is_word(self, word: str) -> bool:
+        """Whether a lower-case word is a single token of MiniLM."""
         return word in self.vocabulary
 
     @cached_property
     def vocabulary(self) -> frozenset[str]:
+        """MiniLM's words."""
         return self.minilm.words()
 
     def release(self) -> None:
+        """Free MiniLM's network."""
         self.cached.release()

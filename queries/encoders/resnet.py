@@ -1,8 +1,8 @@
 """Pictures as features of a ResNet-18: the queries of "The sound of pixels" (Zhao et al. 2018).
 
-Its last stage does not halve the picture again but is dilated, so that 224 x 224 become 14 x 14 features,
-of which each channel's largest counts. Several frames are averaged. As in the comparison of Dong et al.
-(2023), whose code also gives it pictures normalised as CLIP's.
+The last stage is dilated instead of strided, so that 224 x 224 pixels give 14 x 14 features, and each
+channel's maximum is used. Several frames are averaged. As in the comparison of Dong et al. (2023), pictures
+are normalised as for CLIP.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Config:
 
 
 def build(config: Config) -> ResNet:
+    """See `ResNet`."""
     return ResNet(config)
 
 
@@ -75,6 +76,7 @@ class ResNet(QueryEncoder):
         return nn.Sequential(*list(network.children())[:-2]).eval().to(self.device)
 
     def stored_weights(self) -> dict[str, Any]:
+        """The state dict, from a file or torchvision's download; ValueError if it cannot be had."""
         from torchvision.models import ResNet18_Weights
 
         from ..files.weights import read_state_dict
@@ -107,8 +109,8 @@ class ResNet(QueryEncoder):
 
 
 def dilate(convolution: nn.Conv2d) -> None:
-    """See as far as before at twice the resolution: in the authors' way, strides of 2 become 1 and the
-    other 3 x 3 kernels skip every other place."""
+    """Keep the receptive field at twice the resolution, as the authors do: strides of 2 become 1, and other
+    3 x 3 kernels are dilated by 2."""
     if convolution.stride == (2, 2):
         convolution.stride = (1, 1)
     elif convolution.kernel_size == (3, 3):
@@ -116,7 +118,7 @@ def dilate(convolution: nn.Conv2d) -> None:
 
 
 def prepared(frame: Media) -> Tensor:
-    """The middle of a picture, its shorter side 224 long: (3, 224, 224)."""
+    """A picture resized to 224 on its shorter side, centre-cropped and normalised: (3, 224, 224)."""
     from torchvision.transforms import functional as pictures
     from torchvision.transforms.functional import InterpolationMode
 

@@ -24,7 +24,7 @@ OTHER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens
 @configuration
 class Config:
     """model: a name on the hub, or a folder with the encoder's weights (safetensors) and tokenizer.
-    dim: width of its states. max_tokens: words beyond are cut off; FlowSep was trained with 50."""
+    dim: width of its states. max_tokens: longer texts are cut; FlowSep was trained with 50."""
 
     model: str = "google/flan-t5-large"
     dim: int = 1024
@@ -32,11 +32,12 @@ class Config:
 
 
 def build(config: Config) -> T5:
+    """See `T5`."""
     return T5(config)
 
 
 class T5(QueryEncoder):
-    """One state a token, as the encoder gives it; pooled is their mean. Loads at the first query."""
+    """The encoder's state of each token; pooled is their mean. Loaded at the first query."""
 
     modalities: frozenset[type] = frozenset({TextQuery})
 
@@ -70,7 +71,7 @@ class T5(QueryEncoder):
         return tokenizer, encoder.eval().to(self.device)
 
     def carry(self, folder: Path) -> dict[str, Any]:
-        """Copy an encoder that lies in a folder into this one; settings of an encoder that reads it there."""
+        """As `QueryEncoder.carry`: copies a local encoder; one on the hub stays there."""
         source = Path(self.config.model)
         if not source.is_dir():  # a name on the hub, which means the same anywhere
             return dataclasses.asdict(self.config)
@@ -80,10 +81,9 @@ class T5(QueryEncoder):
         return dataclasses.asdict(self.config) | {"model": str(folder)}
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
-        """pooled (b, dim); tokens (b, k, dim), zeros with a False mask after a query's own.
+        """pooled (b, dim); tokens (b, k, dim), zeros where token_mask is False.
 
-        One query at a time, unpadded: the states are those of the padded text, and do not depend on
-        what else is asked.
+        One query at a time, so that states do not depend on the batch; they equal those of padded texts.
         """
         check_readable(self, queries)
         import torch
@@ -98,14 +98,13 @@ class T5(QueryEncoder):
                 ids = torch.tensor([text["input_ids"]], device=self.device)
                 states.append(encoder(input_ids=ids).last_hidden_state[0].cpu())
         tokens = pad_sequence(states, batch_first=True).clone()  # no inference tensor leaves
-        lengths = torch.tensor([len(own) for own in states])
+        lengths = torch.tensor([len(tokens_of_query) for tokens_of_query in states])
         mask = torch.arange(tokens.shape[1]) < lengths[:, None]
-        pooled = torch.stack([own.mean(dim=0) for own in states])
+        pooled = torch.stack([tokens_of_query.mean(dim=0) for tokens_of_query in states])
         return QueryEmbedding(pooled.clone(), tokens, mask)
 
     def nothing(self) -> Tensor:
-        """(max_tokens, dim): the states of an empty text with all its padding, as FlowSep's training
-        had them where it hid the query."""
+        """States (max_tokens, dim) of an empty text with its padding: FlowSep's null query."""
         import torch
 
         tokenizer, encoder = self.network
@@ -118,7 +117,7 @@ class T5(QueryEncoder):
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 over the files that decide the states, first 16 digits."""
+    """The first 16 digits of a SHA-256 over the files that determine the states."""
     digest = hashlib.sha256()
     names = [name for name in IDENTIFYING if (folder / name).is_file()]
     if "model.safetensors" not in names:

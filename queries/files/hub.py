@@ -1,4 +1,4 @@
-"""Files of models on the Hugging Face hub: from its cache, else fetched, else one line soon."""
+"""Files on the Hugging Face hub: from its cache or downloaded, with a quick error if offline."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def hub_file(repository: str, *names: str) -> Path:
-    """The first of these files that the hub's cache holds, else the first that the hub sends.
+    """The first of these files that is in the hub's cache, else the first that the repository has.
 
-    Raises ValueError where neither has it, or no network is there: at once, while the hub's own
-    library would try again for half a minute.
+    Raises ValueError if there is none or no network; at once, whereas the hub's library retries for half a
+    minute.
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError
@@ -28,7 +28,7 @@ def hub_file(repository: str, *names: str) -> Path:
 
 
 def check_reachable(repository: str, name: str) -> None:
-    """Raise EntryNotFoundError if the repository lacks the file, ValueError if the hub says nothing."""
+    """Raise EntryNotFoundError if the repository lacks the file, ValueError if the hub cannot be reached."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -36,6 +36,6 @@ def check_reachable(repository: str, name: str) -> None:
         get_hf_file_metadata(hf_hub_url(repository, name))
     except EntryNotFoundError:
         raise
-    except Exception as error:  # whatever the library under the hub's library raises
+    except Exception as error:  # of any HTTP library below huggingface_hub
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{repository} cannot be fetched ({reason})") from error

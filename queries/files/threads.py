@@ -1,4 +1,4 @@
-"""Work on many items in threads that a failure or an interruption stops at once."""
+"""Ordered parallel work in threads that stops soon after a failure or an interruption."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AHEAD = 4  # items begun or waiting, for each thread
+AHEAD = 4  # items in progress or waiting, for each thread
 
 
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], num_jobs: int
 ) -> Generator[tuple[Item, Result], None, None]:
-    """(item, work(item)) in the order of `items`, from that many threads.
+    """Yield (item, work(item)) in the order of `items`, computed by num_jobs threads.
 
-    What `work` raises is raised in its item's turn. Then, or when the caller closes this, nothing more
-    is begun, and it ends with the items under way; at most AHEAD * num_jobs are handed out at a time.
+    An exception of `work` is raised in its item's turn. Then, or when the generator is closed, no further
+    item is started. At most AHEAD * num_jobs items are taken from `items` in advance.
     """
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     with ThreadPoolExecutor(num_jobs) as pool:

@@ -1,4 +1,4 @@
-"""Reading weights that others released, without running what a file may hold besides."""
+"""Reading weights released by others, without executing code in the file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-ENVELOPES = ("state_dict", "model")  # around the weights, as Lightning and PANNs have it
+ENVELOPES = ("state_dict", "model")  # keys that contain the weights, in Lightning and PANNs
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Names of weights with their tensors, from a PyTorch checkpoint or a safetensors file.
+    """Tensors by name, from a PyTorch checkpoint or a safetensors file.
 
-    Raises ValueError with one line for a file that is damaged, holds code, or something else.
+    Raises ValueError for a file that is missing or damaged, contains code, or is no state dict.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -25,14 +25,14 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         with torch.serialization.safe_globals(numpy_scalars()):
-            # Mapped, so that what nobody asks for (optimisers, other networks) takes no memory.
+            # Memory-mapped, so that unused entries (optimisers, other networks) take no memory.
             mapped = zipfile.is_zipfile(path)
             weights = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except SafetensorError as error:
         raise ValueError(f"{path}: damaged ({error}); fetch it again") from error
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
-    except Exception as error:  # in our words: torch's own advise to run what the file holds
+    except Exception as error:  # torch's own message suggests unsafe loading
         raise ValueError(
             f"{path}: cannot be read as weights alone ({type(error).__name__}); it is damaged, no "
             "PyTorch checkpoint, or holds code, which is never run"
@@ -49,18 +49,18 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def numpy_scalars() -> list[Any]:
-    """What NumPy's numbers are pickled by: states of optimisers hold some, as in LAION's CLAP."""
+    """Globals that pickled NumPy scalars need; optimiser states contain some, as in LAION's CLAP."""
     import numpy as np
 
     scalar = np.float64(0).__reduce__()[0]
-    # Before and after NumPy 2.0.
+    # Their names before and after NumPy 2.0.
     names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     types = [type(np.dtype(kind)) for kind in ("f4", "f8", "i8")]
     return [*((scalar, name) for name in names), np.dtype, *types]
 
 
 class Unfilled(TorchFunctionMode):
-    """`with Unfilled():` builds layers without drawing their first parameters, as others will be loaded."""
+    """A context in which layers are built without initialising parameters, for weights loaded afterwards."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -74,7 +74,10 @@ class Unfilled(TorchFunctionMode):
 
 
 def check_weights(module: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Every key, every shape, every number finite; ValueError says what is wrong with the source."""
+    """Raise ValueError unless keys, shapes and kinds of numbers match the module and all are finite.
+
+    source: file or folder, for the message.
+    """
     for key, value in weights.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f"{source}: weights {key} are not finite; fetch the checkpoint again")
@@ -97,6 +100,6 @@ def check_weights(module: torch.nn.Module, weights: dict[str, Tensor], source: s
 
 
 def load_weights(module: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """What check_weights lets pass."""
+    """Load weights strictly, after `check_weights`."""
     check_weights(module, weights, source)
     module.load_state_dict(weights, strict=True)

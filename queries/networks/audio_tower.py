@@ -1,4 +1,4 @@
-"""A small network from a recording to a unit vector, for embeddings shared with text.
+"""A small network that embeds recordings as unit vectors, in a space shared with text.
 
     waveform -> log mel bands over time -> convolutions -> mean over bands -> attention over time -> vector
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 WINDOW_SAMPLES, HOP_SAMPLES = 1280, 640
 NUM_BANDS, LOWEST_HZ = 64, 40.0
 MIN_FRAMES = 64  # shorter recordings are repeated: a second and a quarter at 32 kHz
-FLOOR = 1e-7  # -70 dB under the mean counts as nothing
+FLOOR = 1e-7  # 70 dB below the mean counts as silence
 
 
 class ConvBlock(nn.Module):
@@ -30,6 +30,7 @@ class ConvBlock(nn.Module):
         self.second_norm = nn.BatchNorm2d(num_out)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(b, num_in, k, n) to (b, num_out, k // 2, n // 2)."""
         hidden = F.relu(self.first_norm(self.first(hidden)))
         hidden = F.relu(hidden + self.second_norm(self.second(hidden)))
         return F.avg_pool2d(hidden, 2)
@@ -43,7 +44,7 @@ class AudioTower(nn.Module):
 
     def __init__(self, sample_rate: int, channels: tuple[int, ...], dim: int) -> None:
         super().__init__()
-        import torchaudio  # here, for those who only ask in words
+        import torchaudio  # imported here, since text queries do not need it
 
         mel = torchaudio.functional.melscale_fbanks(
             WINDOW_SAMPLES // 2 + 1, LOWEST_HZ, sample_rate / 2, NUM_BANDS, sample_rate
@@ -74,6 +75,7 @@ class AudioTower(nn.Module):
         return torch.stack([overall, contrast], dim=1)
 
     def forward(self, waveform: Tensor) -> Tensor:
+        """Audio (b, t) to unit vectors (b, dim)."""
         hidden = (
             self.blocks(self.features(waveform)).mean(dim=2).transpose(1, 2)
         )  # (b, n, channels)
@@ -83,4 +85,5 @@ class AudioTower(nn.Module):
 
 
 def relative_log(energy: Tensor, level: Tensor) -> Tensor:
+    """Log energy relative to a level, floored at FLOOR and scaled to about [-1.5, 3]."""
     return torch.log10(energy / (level + 1e-20) + FLOOR) / 2 + 2

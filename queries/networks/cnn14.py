@@ -27,8 +27,10 @@ FRONT_END = ("spectrogram_extractor.", "logmel_extractor.")  # stored there, com
 
 
 def load_cnn14(path: Path, prefix: str = IN_USS) -> Cnn14:
-    """With weights as PANNs released them, or out of a checkpoint of USS, where the prefix stands before
-    their names; strict, for answers."""
+    """Cnn14 with PANNs' released weights, or those in a checkpoint of USS, whose names begin with `prefix`.
+
+    Loaded strictly, frozen, in evaluation mode. Raises ValueError if they do not fit.
+    """
     weights = read_state_dict(path)
     in_uss = {
         key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)
@@ -42,7 +44,7 @@ def load_cnn14(path: Path, prefix: str = IN_USS) -> Cnn14:
 
 
 def widths(weights: Mapping[str, Tensor], path: Path) -> tuple[int, ...]:
-    """Of the six blocks. A relative with four, Cnn10, pools otherwise: its weights are refused."""
+    """Channels of the six blocks; ValueError for relatives with fewer, as Cnn10, which pool differently."""
     names = [f"conv_block{block}.conv2.weight" for block in range(1, 7)]
     missing = [name for name in names if name not in weights]
     if missing:
@@ -51,9 +53,9 @@ def widths(weights: Mapping[str, Tensor], path: Path) -> tuple[int, ...]:
 
 
 def check_front_end(weights: Mapping[str, Tensor], network: Cnn14, path: Path) -> None:
-    """The spectrogram is stored as weights, and computed here: it has to be this one.
+    """Raise ValueError if the stored spectrogram differs from the one computed here.
 
-    PANNs released relatives of Cnn14 at other rates, whose other weights would fit.
+    PANNs released relatives of Cnn14 at other sample rates, whose remaining weights would fit.
     """
     window = weights.get("spectrogram_extractor.stft.conv_real.weight")
     mel = weights.get("logmel_extractor.melW")
@@ -66,7 +68,7 @@ def check_front_end(weights: Mapping[str, Tensor], network: Cnn14, path: Path) -
 
 
 class ConvBlock(nn.Module):
-    """Two convolutions with batch norms and ReLU, then an average pool: (b, c, n, k) to half of n and k."""
+    """Two 3 x 3 convolutions with batch norms and ReLU."""
 
     def __init__(self, num_in: int, num_out: int) -> None:
         super().__init__()
@@ -76,15 +78,13 @@ class ConvBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(num_out)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(b, num_in, n, k) to (b, num_out, n, k); pooling follows outside."""
         hidden = F.relu(self.bn1(self.conv1(hidden)))
         return F.relu(self.bn2(self.conv2(hidden)))
 
 
 class Cnn14(nn.Module):
-    """For answers, not for training: without dropout.
-
-    channels: of the blocks; the last is also the embedding's width.
-    """
+    """Cnn14 for inference, without dropout. channels: of the blocks; the last is the embedding's width."""
 
     mel: Tensor
     window: Tensor
@@ -127,7 +127,7 @@ class Cnn14(nn.Module):
         return 10 * (power @ self.mel).clamp_min(1e-10).log10()
 
     def frames(self, waveform: Tensor) -> Tensor:
-        """(b, t) to what the last block makes, mean over frequency: (b, WIDTH, n // 32)."""
+        """Audio (b, t) to the last block's output, averaged over frequency: (b, WIDTH, n // 32)."""
         log_mel = self.log_mel(waveform)
         hidden = self.bn0(log_mel.transpose(1, 2)[..., None]).permute(0, 3, 2, 1)
         for block in range(1, self.num_blocks + 1):

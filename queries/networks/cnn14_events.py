@@ -1,8 +1,8 @@
-"""Cnn14_DecisionLevelMax of PANNs (Kong et al. 2020, arXiv 1912.10211, sec. III): Cnn14 that says when.
+"""Cnn14_DecisionLevelMax of PANNs (Kong et al. 2020, arXiv 1912.10211, sec. III): sound event detection.
 
-The parts and their names are the tagger's, with weights of their own: it decides at every step of 0.32 s and
-takes the maximum of that, where the tagger pools what it hears and decides once. USS cuts its training data
-where this detector is surest of a clip's label (Kong et al. 2023, arXiv 2305.07447).
+Layers and names are those of Cnn14 with other weights: it classifies every step of 0.32 s and takes the
+maximum, whereas the tagger pools features and classifies once. USS cuts its training data where this
+detector's probability of a clip's label is highest (Kong et al. 2023, arXiv 2305.07447).
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ PIECE_SAMPLES = (
 
 
 def load_detector(path: Path) -> Cnn14:
-    """With weights as PANNs released them (Cnn14_DecisionLevelMax_mAP=0.385.pth), or out of a checkpoint of
-    USS. Nothing in a file tells them from a tagger's, whose names and shapes are the same."""
+    """The detector with PANNs' weights (Cnn14_DecisionLevelMax_mAP=0.385.pth) or those in a USS checkpoint.
+
+    A file does not show whether its weights are the detector's or the tagger's: names and shapes are equal.
+    """
     return load_cnn14(path, IN_USS)
 
 
@@ -45,23 +47,24 @@ def framewise(detector: Cnn14, waveform: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def activity(detector: Cnn14, waveform: Tensor) -> Tensor:
-    """A recording (t,) of any length, t >= 1, to (n, 527), 100 frames a second; n as for `framewise`."""
+    """Probabilities (n, 527), 100 frames a second, for a recording (t,), t >= 1; n as for `framewise`."""
     pieces = list(waveform.split(PIECE_SAMPLES))
     if len(pieces) > 1 and len(pieces[-1]) < MIN_SAMPLES:
         pieces[-2:] = [torch.cat(pieces[-2:])]
     num_frames = [len(piece) // HOP_SAMPLES for piece in pieces]
     num_frames[-1] += 1
-    heard = [
+    probabilities = [
         framewise(detector, F.pad(piece, (0, max(0, MIN_SAMPLES - len(piece))))[None])[0, :num]
         for piece, num in zip(pieces, num_frames, strict=True)
     ]
-    return torch.cat(heard)
+    return torch.cat(probabilities)
 
 
 def anchor_start(probabilities: Tensor) -> int:
-    """Of one class (n,), the first frame of the two seconds around the highest mean of two seconds.
+    """First frame of the two seconds with the highest mean probability of one class, (n,).
 
-    Ends count as going on; a segment begins and ends within the recording, or at 0 where that is shorter.
+    Beyond its ends the recording counts as constant; the segment lies within it, or starts at 0 if it is
+    shorter.
     """
     half = ANCHOR_FRAMES // 2
     padded = F.pad(probabilities[None, None], (half, half), mode="replicate")

@@ -1,8 +1,8 @@
-"""A phrase book: dozens of wordings for each class of sound, and for families of classes.
+"""Phrase books: dozens of wordings for each sound class and for families of classes.
 
-As TOML, for people: [labels.CLASS] name = …, phrases = […]; [other] phrases = […], sounds that are none of
-the classes; and in the same file or another, [families.NAME] name = …, members = [classes], phrases = […].
-As a folder, for checkpoints: book.json and phrases.safetensors, which holds the phrases' embeddings.
+As TOML, to edit: [labels.CLASS] name = …, phrases = […]; [other] phrases = […] for sounds of no class; and in
+the same file or another [families.NAME] name = …, members = [classes], phrases = […].
+As a folder, in checkpoints: book.json, and phrases.safetensors with the phrases' embeddings.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ OTHER = "other"
 
 @dataclass(frozen=True)
 class Entry:
-    """A class, a family of classes, or what is none of them. name: one short description; members: of a
-    family, its classes, else empty."""
+    """A class, a family of classes, or "other". name: a short description. members: labels of a family's
+    classes, else empty."""
 
     name: str
     phrases: tuple[str, ...]
@@ -32,8 +32,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Book:
-    """classes by their labels, in the order of a query's degrees; families by theirs; other: wordings for
-    sounds that are none of the classes."""
+    """classes: by label, in the order of a query's degrees. families: by label. other: wordings for sounds
+    outside the classes. Raises ValueError without classes, and for families of unknown classes."""
 
     classes: Mapping[str, Entry]
     families: Mapping[str, Entry]
@@ -51,23 +51,23 @@ class Book:
                 raise ValueError(f"family {label!r} of the phrase book: {fault}")
 
     def entries(self) -> list[Entry]:
-        """All, in this order: the classes, the families, other."""
+        """All entries: the classes, then the families, then "other"."""
         return [*self.classes.values(), *self.families.values(), Entry(OTHER, self.other)]
 
     def phrases(self) -> tuple[list[str], list[int]]:
-        """Every phrase once an entry, names among them, and its entry's number."""
+        """All phrases and names, without repetitions within an entry, and the index of each one's entry."""
         texts: list[str] = []
         owners: list[int] = []
         for number, entry in enumerate(self.entries()):
-            own = dict.fromkeys(
+            distinct = dict.fromkeys(
                 [entry.name, *entry.phrases] if entry.name != OTHER else entry.phrases
             )
-            texts += own
-            owners += [number] * len(own)
+            texts += distinct
+            owners += [number] * len(distinct)
         return texts, owners
 
     def plain(self) -> dict[str, Any]:
-        """As values for JSON; `book_from` reads them."""
+        """The book as values for JSON, read by `book_from`."""
         tables = {"labels": self.classes, "families": self.families}
         plain: dict[str, Any] = {
             table: {label: asdict(entry) for label, entry in entries.items()}
@@ -76,11 +76,14 @@ class Book:
         return plain | {OTHER: {"phrases": list(self.other)}}
 
     def digest(self) -> str:
-        """The same for the same content, from whichever file it was read."""
+        """Hash of the content, whatever file it was read from."""
         return hashlib.sha256(json.dumps(self.plain()).encode()).hexdigest()[:16]
 
     def only(self, classes: Sequence[str]) -> Book:
-        """These classes in this order, and what is left of families. Phrases of the others are other."""
+        """A book of these classes, in this order, and families of them; other phrases move to "other".
+
+        Raises ValueError for a class that is not in the book.
+        """
         if unknown := [label for label in classes if label not in self.classes]:
             raise ValueError(f"class {unknown[0]!r} is not in the phrase book")
         families = {
@@ -95,8 +98,10 @@ class Book:
 
 
 def read_book(names: Sequence[str]) -> Book:
-    """From TOML files, or from those that the package ships, by name. What several say of the same class or
-    family adds up."""
+    """Read TOML files, or shipped books by name; phrases of the same class or family are joined.
+
+    Raises ValueError for files that are missing or malformed.
+    """
     tables: dict[str, Any] = {"labels": {}, "families": {}, OTHER: {"phrases": []}}
     for name in names:
         book = tables_of(read_toml(name), name)
@@ -113,6 +118,7 @@ def read_book(names: Sequence[str]) -> Book:
 
 
 def read_toml(name_or_path: str) -> dict[str, Any]:
+    """The content of a TOML file, or of a shipped book by name; ValueError if it cannot be read."""
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = BOOKS_DIR / f"{name_or_path}.toml"
@@ -126,7 +132,7 @@ def read_toml(name_or_path: str) -> dict[str, Any]:
 
 
 def book_from(content: Any, source: str) -> Book:
-    """From plain values, as TOML and JSON hold them. source: the file, for what goes wrong."""
+    """A book from plain values, as read from TOML or JSON. source: the file, for messages of ValueErrors."""
     tables = tables_of(content, source)
     classes, families = (
         {label: Entry(**entry) for label, entry in tables[table].items()}
@@ -139,7 +145,7 @@ def book_from(content: Any, source: str) -> Book:
 
 
 def tables_of(content: Any, source: str) -> dict[str, Any]:
-    """The tables with every key there and of its type, or one clear error."""
+    """The tables with all keys present and of the right type; ValueError otherwise."""
     try:
         tables: dict[str, Any] = {
             table: {
@@ -162,6 +168,7 @@ def tables_of(content: Any, source: str) -> dict[str, Any]:
 
 
 def as_texts(values: Any) -> tuple[str, ...]:
+    """A list of non-empty texts as a tuple; ValueError for anything else."""
     if not isinstance(values, list | tuple) or not all(
         isinstance(value, str) and value.strip() for value in values
     ):

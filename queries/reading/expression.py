@@ -1,4 +1,4 @@
-"""What a text asks for: sounds in words, joined by "and", "without" and "everything but"."""
+"""Parsed queries: names of sounds, joined by "and", "without" and "everything but"."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Degrees = NDArray[np.float32]  # (num_classes + 1,) in [0, 1]; the last is that 
 
 @dataclass(frozen=True)
 class Atom:
-    """Words that name one sound, or one family of sounds."""
+    """Words that name one sound or one family of sounds."""
 
     text: str
 
@@ -25,9 +25,12 @@ class Everything:
 
 @dataclass(frozen=True)
 class Union:
-    """Several sounds as one target. whole: the same as it was written, which may yet be one name, as
-    "bow and arrow"; shared: the parts with the end of the last one added, as "acoustic guitar" and
-    "electric guitar" of "acoustic and electric guitar"; empty where nothing can be shared."""
+    """Several sounds as one target.
+
+    whole: the original text, which may be a single name, as "bow and arrow". shared: the parts with the end
+    of the last one appended, as "acoustic guitar" and "electric guitar" for "acoustic and electric guitar";
+    empty if there is none.
+    """
 
     parts: tuple[Expression, ...]
     whole: str = ""
@@ -53,7 +56,10 @@ Expression = Atom | Everything | Union | Complement | Difference
 
 
 def evaluate(expression: Expression, degrees_of: Callable[[str], Degrees], size: int) -> Degrees:
-    """Degrees (size,) by fuzzy set operations (Zadeh 1965): maximum, minimum, and 1 less the degree."""
+    """Degrees (size,) in [0, 1] by fuzzy set operations (Zadeh 1965): maximum, minimum and 1 - degree.
+
+    degrees_of: degrees (size,) of an atom's text.
+    """
     match expression:
         case Atom(text):
             return degrees_of(text)
@@ -69,7 +75,7 @@ def evaluate(expression: Expression, degrees_of: Callable[[str], Degrees], size:
 
 
 def atoms(expression: Expression) -> Iterator[str]:
-    """The texts of all atoms, from left to right."""
+    """Texts of all atoms, from left to right."""
     match expression:
         case Atom(text):
             yield text
@@ -84,7 +90,7 @@ def atoms(expression: Expression) -> Iterator[str]:
 
 
 def spelled(expression: Expression, name: Callable[[str], str]) -> str:
-    """In words, each atom by its name: "everything but (a dog barking + a cat meowing)"."""
+    """In words, as "everything but (a dog barking + a cat meowing)". name: of an atom's text."""
     match expression:
         case Atom(text):
             return name(text)
@@ -101,5 +107,6 @@ def spelled(expression: Expression, name: Callable[[str], str]) -> str:
 
 
 def bracketed(expression: Expression, name: Callable[[str], str]) -> str:
+    """As `spelled`, in brackets if it has several parts."""
     text = spelled(expression, name)
     return text if isinstance(expression, Atom | Everything) else f"({text})"

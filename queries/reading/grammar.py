@@ -1,11 +1,11 @@
-"""From a sentence to what it asks for: the rules, all of them.
+"""Parsing a text query into an expression, by these rules in order:
 
-1. A text that is a phrase of the book means that ("bow and arrow", "country guitar, no amp").
-2. "remove …", "no …", "not …", "without …", "everything but …": all except that.
-3. Frames are taken off: "please isolate …", "the sound of …", "… in the background".
-4. "… without …", "… but not …", "… except …": the first less the second.
-5. "…, … and …", "… or …": all of them as one target.
-6. What is left names a sound.
+1. A text that is a phrase of the book stands for that phrase ("bow and arrow", "country guitar, no amp").
+2. "remove …", "no …", "not …", "without …", "everything but …": the complement.
+3. Carrier phrases are removed: "please isolate …", "the sound of …", "… in the background".
+4. "… without …", "… but not …", "… except …": the difference.
+5. "…, … and …", "… or …": the union, as one target.
+6. What remains names a sound.
 """
 
 from __future__ import annotations
@@ -38,23 +38,26 @@ BLANKS, DASH = re.compile(r"\s+"), re.compile(r"\s-+\s")
 
 
 def parse(text: str, is_phrase: IsPhrase) -> Expression:
-    """text: any case, at least one word. is_phrase: whether words stand in the phrase book as they are."""
+    """Parse a text of at least one word, in any case. is_phrase: whether a text is a phrase of the book."""
     return sentence(tidy(text), is_phrase)
 
 
 def tidy(text: str) -> str:
-    """Lower case, plain quotes and dashes, single spaces, no full stop or quotes around it."""
+    """The text in lower case, with plain quotes and dashes, single spaces, and no punctuation around it."""
     plain = text.lower().translate(PLAIN_SIGNS)
     plain = BLANKS.sub(" ", plain).strip(" \t.!?,;:\"'()[]…")
     return DASH.sub(", ", plain)
 
 
 def sentence(text: str, is_phrase: IsPhrase) -> Expression:
+    """The expression of a tidy text or of a part of it."""
     bare = text
     while True:
         if is_phrase(bare):
             return Atom(bare)
-        if removed := removal(bare, is_phrase):  # first: "get" is a frame, "get rid of" is not
+        if removed := removal(
+            bare, is_phrase
+        ):  # first, since "get" is a carrier phrase but "get rid of" is not
             return removed
         shorter = without_frame(bare)
         if shorter == bare:
@@ -72,25 +75,25 @@ def sentence(text: str, is_phrase: IsPhrase) -> Expression:
 
 
 def without_frame(text: str) -> str:
-    """One opening or ending less, where something is left."""
+    """The text without one opening or ending, if something is left; otherwise unchanged."""
     for opening in OPENINGS:
-        if found := re.match(rf"(?:{opening})(?:\s*,\s*|\s+|$)", text):
-            rest = text[found.end() :].strip(" ,")
+        if match := re.match(rf"(?:{opening})(?:\s*,\s*|\s+|$)", text):
+            rest = text[match.end() :].strip(" ,")
             if rest and not re.match(r"(out|away|off|for|from|of) ", rest):
                 return rest
     for ending in ENDINGS:
-        if found := re.search(rf"(?:^|\s|(?=,))(?:{ending})$", text):
-            rest = text[: found.start()].strip(" ,")
+        if match := re.search(rf"(?:^|\s|(?=,))(?:{ending})$", text):
+            rest = text[: match.start()].strip(" ,")
             if rest and not re.fullmatch(rf"{EVERYTHING}|{REMOVE}", rest):
                 return rest
     return text
 
 
 def removal(text: str, is_phrase: IsPhrase) -> Expression | None:
-    """Everything but what is named, or None where the text does not begin by taking something away."""
+    """The complement of what a text says to remove, or None if it is no such text."""
     for around in REMOVE_AROUND:
-        if found := re.fullmatch(around, text):
-            return less(Everything(), sentence(found[1], is_phrase))
+        if match := re.fullmatch(around, text):
+            return less(Everything(), sentence(match[1], is_phrase))
     begun = re.match(rf"(?:{EVERYTHING}) (?:{LESS}|{WEAK_LESS}) |(?:{REMOVE})(?: |(?<=non)-)", text)
     if not begun:
         return None
@@ -103,40 +106,41 @@ def removal(text: str, is_phrase: IsPhrase) -> Expression | None:
 
 
 def difference(text: str, is_phrase: IsPhrase) -> Expression | None:
-    """One sound without another, or None where the text has no such word."""
+    """One sound without another, or None if the text has no such word."""
     for words in (rf"(?:, ?| )(?:{LESS}) ", rf", ?(?:{WEAK_LESS}) "):
-        if (found := re.search(words, text)) and found.start():
-            base = sentence(text[: found.start()].strip(" ,"), is_phrase)
-            rest = without_repeats(text[found.end() :].strip(" ,"))
+        if (match := re.search(words, text)) and match.start():
+            base = sentence(text[: match.start()].strip(" ,"), is_phrase)
+            rest = without_repeats(text[match.end() :].strip(" ,"))
             return less(base, sentence(rest, is_phrase))
     return None
 
 
 def without_repeats(removed: str) -> str:
-    """ "drums, no bass" after a "no" is "drums, bass"."""
+    """A list of removed sounds without repeated negations: "drums, no bass" becomes "drums, bass"."""
     return re.sub(r"(,| and| or| nor| &) (no|not|without|remove) ", r"\1 ", removed)
 
 
 def less(base: Expression, removed: Expression) -> Expression:
+    """`base` without `removed`, in its simplest form."""
     if not isinstance(base, Everything):
         return Difference(base, removed)
     return removed.part if isinstance(removed, Complement) else Complement(removed)
 
 
 def union(text: str, is_phrase: IsPhrase) -> Expression:
-    """The sounds of a list as one, or the one that is left."""
+    """The union of the sounds in a list, or an atom if there is one sound."""
     pieces = [piece for piece in re.split(JOINT, text) if piece]
     if len(pieces) < 2:
         return Atom(re.sub(r"^(both|either|also) ", "", pieces[0]) if pieces else text)
     texts = joined_names(text, pieces, is_phrase)
     parts: list[Expression] = []
-    for read in (sentence(piece, is_phrase) for piece in texts):
-        parts += read.parts if isinstance(read, Union) else (read,)
+    for part in (sentence(piece, is_phrase) for piece in texts):
+        parts += part.parts if isinstance(part, Union) else (part,)
     return Union(tuple(parts), text, with_shared_end(texts, is_phrase))
 
 
 def joined_names(text: str, pieces: Sequence[str], is_phrase: IsPhrase) -> list[str]:
-    """The pieces, but neighbours that the book knows as one name, as "bow and arrow", together."""
+    """The pieces of a list, with neighbours joined that are one phrase of the book, as "bow and arrow"."""
     starts, end = [], 0
     for piece in pieces:
         starts.append(text.index(piece, end))
@@ -156,8 +160,10 @@ def joined_names(text: str, pieces: Sequence[str], is_phrase: IsPhrase) -> list[
 
 
 def with_shared_end(texts: Sequence[str], is_phrase: IsPhrase) -> tuple[Expression, ...]:
-    """ "a man", "a woman talking" as "a man talking", "a woman talking": what follows the first word of the
-    last part may belong to all. Empty where nothing follows."""
+    """The parts with the end of the last one appended to all; empty if that has nothing after its first word.
+
+    "a man", "a woman talking" become "a man talking", "a woman talking".
+    """
     words = texts[-1].split()
     article = words[0] in ARTICLES
     if len(texts) < 2 or len(words) - article < 2:

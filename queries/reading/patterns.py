@@ -1,6 +1,6 @@
-"""The words that a query has besides names of sounds, as regular expressions of lower-case text."""
+"""Words of a query other than names of sounds, as regular expressions of lower-case text."""
 
-# Politeness and commands before the sound, which say nothing of which sound. Tried until none fits.
+# Politeness and commands before the sound; removed until none matches.
 OPENINGS = (
     r"(hey|hi|hello|ok|okay|so|well|now|um|uh|er)",
     r"(please|pls|plz|kindly|thanks)",
@@ -30,7 +30,7 @@ OPENINGS = (
     r"of(?= )",
     r"hearing",
 )
-# And after it.
+# The same after the sound.
 ENDINGS = (
     r",? ?(please|pls|plz|thanks|thank you|thx|cheers|mate|will you|would you)",
     r",? ?(and|but|with)? ?(nothing|not anything|no ?thing) (else|more)( at all)?",
@@ -60,16 +60,16 @@ EVERYTHING = (
     r"(recording|mix|mixture|audio|file|clip|soundtrack|sound|scene|soundscape|tape))( else)?"
 )
 NOTHING = r"nothing|none|silence"
-# Between a sound and what is taken from it.
+# Between a sound and what is removed from it.
 LESS = (
     r"but (?:not|no|without|never)(?: for)?|but ?for|and (?:not|no|without)|"
     r"with (?:no|none of|out|the exception of)|without|w/o|except(?:ing)?(?: for| that)?|excluding|"
     r"exclusive of|apart from|aside from|other than|besides|minus|save for|sans|barring|"
     r"not counting|not including|leaving out|rather than|instead of|not|no"
 )
-# These mean other things too: they count only after "everything" or a comma.
+# These are ambiguous and count only after "everything" or a comma.
 WEAK_LESS = r"but|save|less|bar|beside|never"
-# Before what is taken from everything.
+# Before what is removed from everything.
 REMOVE = (
     r"(?:remove|removing|cut|mute|muting|silence|suppress|eliminate|erase|delete|drop|discard|exclude|"
     r"omit|skip|cancel|subtract|attenuate|kill|ditch|lose|reject|ignore|block|wipe|scrub|"

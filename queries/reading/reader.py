@@ -1,4 +1,4 @@
-"""Reads texts by a phrase book: grammar, spelling, and a kernel regression over the phrases."""
+"""Maps texts to classes by a phrase book: grammar, spelling correction, and classification of embeddings."""
 
 from __future__ import annotations
 
@@ -25,17 +25,21 @@ from .likeness import Likeness, Vectors
 from .reading import AtomReading, Familiarity, Reading
 from .spelling import Speller, check_script
 
-NONE_BELOW, ALL_ABOVE = 0.3, 0.7  # of the likeliest entry's odds: others get degree 0, or 1
-KNOWN_FROM = 0.60  # cosine to the nearest phrase; the next two as well
+NONE_BELOW, ALL_ABOVE = 0.3, 0.7  # relative to the likeliest entry: degree 0 below, 1 above
+# Cosines to the nearest phrase.
+KNOWN_FROM = 0.60
 NEAR_FROM = 0.50
-BETTER_BY = 0.15  # as much more familiar a text must be with its spelling corrected
-WHOLE_BY = 0.1  # as much nearer a list must be as one name than in parts
-SHARED_BY = 0.05
+BETTER_BY = 0.15  # gain required to accept a corrected spelling
+WHOLE_BY = 0.1  # gain required to read a list as a single name
+SHARED_BY = 0.05  # gain required to share the end of a list's last part
 
 
 class Reader:
-    """book and the likeness of sentences to its phrases, in the order of `Book.phrases`. embed: texts to unit
-    vectors (b, d). is_word: whether a lower-case word is one of the language."""
+    """Maps texts to degrees over a book's classes.
+
+    likeness: of the book's phrases, in the order of `Book.phrases`. embed: texts to unit vectors (b, d).
+    is_word: whether a lower-case word belongs to the language.
+    """
 
     def __init__(
         self,
@@ -63,7 +67,7 @@ class Reader:
         self.speller = Speller(texts, is_word)
 
     def read(self, text: str) -> Reading:
-        """ValueError for a script that the encoder cannot read."""
+        """The reading of a text. Raises ValueError if it is not in Latin script or has no words."""
         plain, notes = check_script(text), []
         if plain != text.strip():
             notes.append("signs that are no letters are left out")
@@ -106,15 +110,17 @@ class Reader:
         return made
 
     def is_phrase(self, text: str) -> bool:
+        """Whether the text is a phrase of the book, but for case, spaces, quotes and the article."""
         return key(text) in self.exact
 
     def read_atom(self, text: str) -> AtomReading:
+        """The reading of words that name one sound."""
         if self.is_phrase(text):
             return self.by_heart(text)
         return self.by_likeness(text, self.embed([text])[0])
 
     def by_heart(self, text: str) -> AtomReading:
-        """A phrase of the book, read as the entry it stands under, or as all of them."""
+        """The reading of a phrase of the book: all entries that contain it."""
         owners = sorted(self.exact[key(text)])
         if len(owners) > 1:
             owners = [owner for owner in owners if self.entry_labels[owner] != OTHER]
@@ -123,6 +129,7 @@ class Reader:
         return self.atom(text, owners, self.members[owners].max(axis=0), 1.0, Familiarity.KNOWN)
 
     def by_likeness(self, text: str, vector: Vectors) -> AtomReading:
+        """The reading of any words by their embedding, vector (d,) of unit norm."""
         odds, nearest = self.likeness.odds(vector)
         known, other = odds[:-1], odds[-1]
         relative = known / known.max()
@@ -130,10 +137,10 @@ class Reader:
         degrees = (kept[:, None] * self.members[:-1]).max(axis=0)
         similarity = float(nearest[:-1].max())
         owners = [int(owner) for owner in np.argsort(-relative) if kept[owner] > 0]
-        likelier = known.sum() >= other  # than what is none of the classes
-        if likelier and similarity >= KNOWN_FROM:
+        likely_known = known.sum() >= other
+        if likely_known and similarity >= KNOWN_FROM:
             familiarity = Familiarity.KNOWN
-        elif similarity >= (NEAR_FROM if likelier else KNOWN_FROM):
+        elif similarity >= (NEAR_FROM if likely_known else KNOWN_FROM):
             familiarity = Familiarity.NEAR
         else:
             familiarity = Familiarity.UNKNOWN
@@ -150,6 +157,10 @@ class Reader:
         familiarity: Familiarity,
         near: NDArray[np.float32] | None = None,
     ) -> AtomReading:
+        """An AtomReading from the indices of entries, likeliest first, and degrees (num_classes + 1,).
+
+        near: 1 for each class that the words are similar to; by default those with a degree.
+        """
         if familiarity is Familiarity.UNKNOWN:
             degrees = self.members[-1]
         names = [self.entries[owner].name for owner in owners[:3]]
@@ -160,8 +171,9 @@ class Reader:
         return AtomReading(text, degrees, labels, name, similarity, familiarity, alike)
 
     def note_on(self, atom: AtomReading) -> str:
+        """A note for the user on words that are not known; empty for known words."""
         if atom.familiarity is Familiarity.NEAR:
-            return f"{atom.text!r} is no sound that this model knows: the nearest is {atom.name}"
+            return f"{atom.text!r} is not a sound that this model knows: the nearest is {atom.name}"
         if atom.familiarity is Familiarity.UNKNOWN:
             return (
                 f"{atom.text!r} is unlike every sound that this model knows: taken for what none of "
@@ -171,14 +183,17 @@ class Reader:
 
 
 def key(text: str) -> str:
-    """Equal for phrases that differ in case, spaces, quotes and the article."""
+    """The text in a form that is equal for phrases that differ in case, spaces, quotes or the article."""
     plain = tidy(text)
     first, _, rest = plain.partition(" ")
     return rest if rest and first in ("a", "an", "the", "some") else plain
 
 
 def resolved(expression: Expression, similarity: Callable[[str], float]) -> Expression:
-    """Unions read as one name, or with their end shared, where that is more familiar than in parts."""
+    """The expression with unions read as a single name, or with a shared end, where that is more similar.
+
+    similarity: of words to the nearest phrase of the book.
+    """
     match expression:
         case Union(parts, whole, shared):
             parts = tuple(resolved(part, similarity) for part in parts)
@@ -196,4 +211,5 @@ def resolved(expression: Expression, similarity: Callable[[str], float]) -> Expr
 
 
 def least(parts: Iterable[Expression], similarity: Callable[[str], float]) -> float:
+    """The smallest similarity of all atoms; 1 if there are none."""
     return min((similarity(text) for part in parts for text in atoms(part)), default=1.0)

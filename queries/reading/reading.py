@@ -1,4 +1,4 @@
-"""What a text query means to a model with a phrase book."""
+"""The reading of a text query: the classes that a model with a phrase book maps it to."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SHOWN_CLASSES = 4  # in one line
 
 
 class Familiarity(Enum):
-    """KNOWN: words for a class or a family. NEAR: none of them, but like one, as a wolf is like a dog.
-    UNKNOWN: unlike them all, or like what is none of them."""
+    """KNOWN: words for a class or family. NEAR: similar to a class or family, as a wolf to a dog.
+    UNKNOWN: unlike all of them, or similar to phrases for "other"."""
 
     KNOWN = "known"
     NEAR = "near"
@@ -25,9 +25,12 @@ class Familiarity(Enum):
 
 @dataclass(frozen=True)
 class AtomReading:
-    """One sound's words, read. degrees: (num_classes + 1,); entries: labels of the classes and families
-    they are read as, likeliest first; name: of the first, in words; similarity: cosine to the nearest
-    phrase of a class or family; near: of the classes that they are read as, those that they are like."""
+    """The reading of words for one sound.
+
+    degrees: (num_classes + 1,) in [0, 1]. entries: labels of the classes and families that they are mapped
+    to, likeliest first. name: of these, in words. similarity: cosine to the nearest phrase of a class or
+    family. near: labels of the classes in `degrees` that the words are similar to.
+    """
 
     text: str
     degrees: Degrees = field(compare=False)  # follow from the rest
@@ -40,11 +43,14 @@ class AtomReading:
 
 @dataclass(frozen=True)
 class Reading:
-    """text: as it was asked. understood: the same in the model's own words. classes: (label, degree in
-    (0, 1]) by falling degree, "other" among them; of "everything but" these are most. families: labels of
-    those that are named. complement: whether all is asked for but something. similarity: of the least
-    familiar part, cosine to the nearest phrase of the book. known: whether every part is read as a class or
-    family that the model knows. notes: whatever was guessed, corrected or not understood."""
+    """The reading of a text query.
+
+    text: the query. understood: the same in the book's words. classes: (label, degree in (0, 1]) by
+    decreasing degree, perhaps with "other". families: labels of the families that are named. complement:
+    whether it means everything but something. similarity: cosine of the least similar part to its nearest
+    phrase. known: whether every part is a class or family of the book. notes: for the user, on what was
+    guessed, corrected or not understood.
+    """
 
     text: str
     understood: str
@@ -59,8 +65,10 @@ class Reading:
     labels: tuple[str, ...] = field(repr=False)  # of the classes, "other" last
 
     def degrees(self, unknown: Callable[[AtomReading], Degrees] | None = None) -> Degrees:
-        """(num_classes + 1,). unknown: gives those of words that are not known, in place of the nearest
-        classes or "other"."""
+        """Degrees (num_classes + 1,) in [0, 1], the last one for "other".
+
+        unknown: degrees of words that are not known, instead of the nearest classes or "other".
+        """
 
         def degrees_of(text: str) -> Degrees:
             atom = self.atoms[text]
@@ -71,7 +79,7 @@ class Reading:
         return evaluate(self.expression, degrees_of, len(self.labels)).astype(np.float32)
 
     def plain(self) -> dict[str, Any]:
-        """As values for JSON."""
+        """The reading as values for JSON."""
         return {
             "text": self.text,
             "understood": self.understood,
@@ -84,15 +92,15 @@ class Reading:
         }
 
     def line(self) -> str:
-        """For people, in one line."""
+        """The reading in one line of text."""
         if self.complement:
-            what = f"{len(self.classes)} of {len(self.labels)} classes"
+            classes = f"{len(self.classes)} of {len(self.labels)} classes"
         else:
             shown = [
                 label if degree > 0.995 else f"{label} {degree:.2f}"
                 for label, degree in self.classes[:SHOWN_CLASSES]
             ]
             more = len(self.classes) - SHOWN_CLASSES
-            what = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+            classes = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
         notes = "".join(f"; {note}" for note in self.notes)
-        return f"{self.text!r} is read as {self.understood} ({what or 'no class'}){notes}"
+        return f"{self.text!r} is read as {self.understood} ({classes or 'no class'}){notes}"
