@@ -1,8 +1,8 @@
-"""From a sentence embedding to the kinds of sound that a separator knows.
+"""Mapping sentence embeddings to the sound classes that a separator was trained on.
 
-A separator trained on few kinds of sound forgets how to read if it may bend the sentence embedding
-to its own use: unseen wordings then name the wrong sound, more so the longer it trains. So reading is
-not trained at all. It is attention over a phrase book: a query means what the phrases like it mean.
+A learned mapping of the embedding overfits to the few classes in training: unseen wordings then select the
+wrong class, the more so the longer it is trained. So the mapping is not trained: it is attention over a
+phrase book, and a query gets the classes of the phrases that it is similar to.
 """
 
 import math
@@ -11,15 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SHARPNESS = 30.0  # inverse temperature of the attention; 20 to 60 read unseen wordings equally well
+SHARPNESS = (
+    30.0  # inverse temperature of the attention; 20 to 60 work equally well on unseen wordings
+)
 
 
 class ConceptReader(nn.Module):
-    """Reads a query as a probability for each known kind of sound, and for "something else".
+    """Maps a query to a probability for each class and for "something else".
 
-    phrases: (p, d), unit norm, in half precision to keep checkpoints small. concepts: (p,), each
-    phrase's kind, num_concepts for "something else".
-    Both are buffers, so the optimiser leaves them alone; the book may grow after training.
+    phrases: (p, d), unit norm, in half precision to keep checkpoints small. concepts: (p,), the class of each
+    phrase, num_concepts for "something else". Both are buffers, not trained; the book may grow afterwards.
     """
 
     phrases: Tensor
@@ -32,7 +33,7 @@ class ConceptReader(nn.Module):
         self.register_buffer("concepts", torch.zeros(num_phrases, dtype=torch.long))
 
     def learn(self, phrases: Tensor, concepts: Tensor) -> None:
-        """Take over a phrase book: embeddings (p, d) and kinds (p,)."""
+        """Set the phrase book: embeddings (p, d), of any norm, and classes (p,)."""
         assert phrases.shape == self.phrases.shape  # copy_ would repeat a single phrase
         assert concepts.shape == self.concepts.shape
         self.phrases.copy_(F.normalize(phrases, dim=-1))
@@ -48,7 +49,7 @@ class ConceptReader(nn.Module):
         return attention @ F.one_hot(self.concepts, self.num_concepts + 1).to(attention)
 
     def nearest(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Kind and cosine of the most similar phrase that names a known kind: (b, d) to two (b,)."""
+        """Class and cosine of the most similar phrase that names a class: (b, d) to two (b,)."""
         known = self.concepts < self.num_concepts
         similarity = F.normalize(pooled, dim=-1) @ self.phrases[known].to(pooled).T
         best = similarity.max(dim=-1)

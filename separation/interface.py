@@ -88,9 +88,9 @@ class Capabilities:
 
 @runtime_checkable
 class Separator(Protocol):
-    """A network that takes queried sounds out of mixtures; an nn.Module that names this as its other parent.
+    """A network that extracts queried sounds from mixtures; an nn.Module that also inherits from this.
 
-    All that anybody may ask of a separator is declared here, with defaults where most separators agree.
+    This is the whole contract, with defaults where most separators agree.
 
     sample_rate: Hz. num_channels: channels it takes, or None for any.
     query_dim: width of QueryEmbedding.pooled, 0 where it reads no queries.
