@@ -9,9 +9,10 @@ from tiny import QUERY_DIM, noise, unit_vectors
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
-from qsep.separation.inference import memory
+from qsep.separation.inference import memory, ratio_masks
 from qsep.separation.inference.chunks import Geometry, separate_chunks
 from qsep.separation.inference.memory import limits_of
+from qsep.separation.inference.ratio_masks import RatioMasks
 from qsep.separation.interface import Separated, Separator
 
 
@@ -117,3 +118,29 @@ def test_many_channels_are_separated_in_groups(monkeypatch: pytest.MonkeyPatch) 
     assert max(rows for rows, _, _ in single.asked) == 3
     assert found.shape == (6, 7, 3001)
     torch.testing.assert_close(separated(several, channels=7), found, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("rule", [None, RatioMasks(0, True, 5), RatioMasks(2, True, 10)])
+def test_many_queries_are_separated_in_groups_and_give_the_same(
+    monkeypatch: pytest.MonkeyPatch, rule: RatioMasks | None
+) -> None:
+    cut = Geometry(step=400, context=40, fade=10)
+    mixture = noise(2, 1777)
+    queries = QueryEmbedding(unit_vectors(13, QUERY_DIM, seed=4).abs())
+
+    def found(separator: Hungry) -> Tensor:
+        blocks = mixture.split(700, dim=-1)
+        return torch.cat(list(separate_chunks(separator, blocks, queries, cut, rule)), dim=-1)
+
+    monkeypatch.setattr(memory, "MAX_TARGETS", 1000)
+    together = found(Hungry(10**9))
+    monkeypatch.setattr(memory, "MAX_TARGETS", 6)
+    monkeypatch.setattr(ratio_masks, "MAX_SPECTRA", 4)
+    in_groups = Hungry(10**9)
+    torch.testing.assert_close(found(in_groups), together, rtol=0, atol=1e-7)
+    assert {num_queries for _, num_queries, _ in in_groups.asked} == {3, 1}
+    assert together.shape == (13 - (rule.num_negatives if rule else 0), 2, 1777)
+    if rule:  # as of the whole recording at once
+        rows = queries.map(lambda entry: entry.expand(2, *entry.shape))
+        estimates = Hungry(10**9).separate(mixture[:, None], rows).target[:, :, 0].transpose(0, 1)
+        torch.testing.assert_close(together, rule(mixture, estimates), rtol=0, atol=1e-6)

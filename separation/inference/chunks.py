@@ -13,12 +13,13 @@ from qsep.queries.interface import QueryEmbedding
 
 from ..audio.reader import BLOCK_SAMPLES as BLOCK_SAMPLES
 from ..interface import Separator
-from .memory import device_of, in_groups, is_out_of_memory, limits_of, use_less
+from .memory import at_once, device_of, in_groups, is_out_of_memory, limits_of, use_less
 from .progress import part
 from .ratio_masks import RatioMasks
 
 CHUNK_SECONDS, MIN_SECONDS = 30.0, 2.0
 FULL_TARGETS = 4  # queries times channels up to which chunks have their full length
+MANY_TARGETS = 64  # above it chunks are shorter than their context
 
 
 # From the first sample and the number of samples, at the separator's rate, to activity (num_samples,).
@@ -60,7 +61,9 @@ def geometry(
         stride, context = math.lcm(stride, rule.hop_samples), context + 2 * rule.hop_samples
     if chunk_seconds is None:
         affordable = CHUNK_SECONDS * min(1.0, FULL_TARGETS / num_targets)
-        num_contexts = 4 if num_targets <= FULL_TARGETS else 1
+        num_contexts = 4.0 if num_targets <= FULL_TARGETS else 1.0
+        if num_targets > MANY_TARGETS:
+            num_contexts = 0.5
         default = max(affordable, MIN_SECONDS, num_contexts * context / separator.sample_rate)
         chunk_seconds = separator.capabilities.chunk_seconds or default
     step = max(1, round(chunk_seconds * separator.sample_rate / stride)) * stride
@@ -140,8 +143,9 @@ class Chunks:
 
     def _use_less(self) -> bool:
         """Reduce what is separated at once; False if it cannot be reduced further."""
-        num_channels = len(self._waiting[0]) if self.separator.num_channels == 1 else 1
-        tried = limits_of(self.separator).rows or max(len(self.queries.pooled), num_channels)
+        size = len(self.queries.pooled), len(self._waiting[0])
+        queries, channels = at_once(self.separator, *size)
+        tried = max(queries, channels) if self.separator.num_channels == 1 else queries
         min_step = max(1, self.cut.context // 2 // self._unit) * self._unit
         return use_less(self.separator, tried, self.cut.step, min_step)
 
@@ -164,11 +168,17 @@ class Chunks:
             queries = replace(queries, activity=track)
         num_new = min(cut.step, mixture.shape[-1] - lead)
         rate = self.separator.sample_rate
+        # A rule looks a window further than what is given out; more of the targets is not kept.
+        around = 2 * self.rule.hop_samples if self.rule is not None else 0
+        first = max(0, lead - around)
+        kept = slice(first, lead + cut.step + cut.fade + around)
+        if last:
+            kept = slice(first, None)
         with part(start / rate, num_new / rate):
-            target = in_groups(self.separator, mixture, queries)
+            target = in_groups(self.separator, mixture, queries, kept)
         if self.rule is not None:
-            target = self.rule(mixture, target)
-        target = target[..., lead:]
+            target = self.rule(mixture[:, kept], target)
+        target = target[..., lead - first :]
         if self._tail is not None:
             target = faded_in(target, self._tail.to(target.device), cut.fade)
         if last:

@@ -17,6 +17,8 @@ from ..interface import Separator
 log = logging.getLogger("qsep")
 
 MAX_CHANNELS = 64  # of one network pass; recordings with more channels are separated in groups
+MAX_TARGETS = 16  # of one network pass: queries times channels
+EVERYTHING = slice(None)
 PHRASES = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
@@ -87,29 +89,44 @@ def device_of(separator: Separator) -> torch.device:
     return next((tensor.device for tensor in weights), torch.device("cpu"))
 
 
-def in_groups(separator: Separator, mixture: Tensor, queries: QueryEmbedding) -> Tensor:
-    """mixture (c, t), queries (s, ...) to targets (s, c, t), in groups that respect the limits.
+def at_once(separator: Separator, num_queries: int, num_channels: int) -> tuple[int, int]:
+    """How many queries and how many channels are separated in one pass of the network."""
+    limit = limits_of(separator).rows
+    channels = num_channels
+    if separator.num_channels in (None, 1):
+        channels = min(channels, MAX_CHANNELS)
+    if limit and separator.num_channels == 1:
+        channels = min(channels, limit)
+    queries = limit or max(1, MAX_TARGETS // channels)
+    return min(num_queries, queries), channels
 
-    A single-channel separator is applied to each channel; one of any number of channels takes up to
-    MAX_CHANNELS together, which share their masks. Raises ValueError if the separator takes another number.
+
+def in_groups(
+    separator: Separator, mixture: Tensor, queries: QueryEmbedding, kept: slice = EVERYTHING
+) -> Tensor:
+    """mixture (c, t), queries (s, ...) to targets (s, c, t'), in groups that respect the limits.
+
+    kept: the part of the samples that is returned. A single-channel separator is applied to each channel; one
+    of any number of channels takes up to MAX_CHANNELS together, which share their masks. MAX_TARGETS, queries
+    times channels, are separated at once, or fewer where memory ran out.
+    Raises ValueError if the separator takes another number of channels.
     """
     num_queries, num_channels = len(queries.pooled), len(mixture)
     if separator.num_channels not in (None, 1, num_channels):
         raise ValueError(
             f"the recording has {num_channels} channels, this model takes {separator.num_channels}"
         )
-    rows = limits_of(separator).rows
-    max_channels = num_channels if separator.num_channels not in (None, 1) else MAX_CHANNELS
-    if rows and separator.num_channels == 1:
-        max_channels = min(max_channels, rows)
+    max_queries, max_channels = at_once(separator, num_queries, num_channels)
     queries = queries.to(mixture.device)
-    if num_channels <= max_channels and (rows is None or num_queries <= rows):
-        return separate_channels(separator, mixture, queries)  # no copy
-    targets = mixture.new_empty(num_queries, *mixture.shape)
-    for chosen in groups(num_queries, rows or num_queries):
+    if num_channels <= max_channels and num_queries <= max_queries:
+        return separate_channels(separator, mixture, queries)[..., kept]  # no copy
+    num_samples = len(range(*kept.indices(mixture.shape[-1])))
+    targets = mixture.new_empty(num_queries, num_channels, num_samples)
+    for chosen in groups(num_queries, max_queries):
         group = queries.map(lambda entry, chosen=chosen: entry[chosen])  # type: ignore[misc]
         for part in groups(num_channels, max_channels):
-            targets[chosen, part] = separate_channels(separator, mixture[part], group)
+            found = separate_channels(separator, mixture[part], group)
+            targets[chosen, part] = found[..., kept]
     return targets
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..signal.stft import istft, stft
 
+MAX_SPECTRA = 8  # of estimates or targets, in memory at once
 HOP_SECONDS = 0.02  # half a window; adjusted to fit the separator's stride
 # The odds that a bin belongs to neither the target nor a negative. A lower value gives the target more of
 # the bins that no estimate covers. Of values from 0.05 to 1, 0.5 is best on average over mixtures of two and
@@ -40,15 +41,25 @@ class RatioMasks:
 
     def __call__(self, mixture: Tensor, estimates: Tensor) -> Tensor:
         """mixture: (c, t); estimates: (s + m, c, t). Returns targets (s, c, t)."""
-        window = 2 * self.hop_samples
+        window, num_samples = 2 * self.hop_samples, mixture.shape[-1]
         spec = stft(mixture, window, self.hop_samples)
-        masks = ratio_masks(stft(estimates, window, self.hop_samples), spec)
+        # A few at a time: spectra are larger than waveforms, and masks are not.
+        masks = torch.cat(
+            [
+                ratio_masks(stft(some, window, self.hop_samples), spec)
+                for some in estimates.split(MAX_SPECTRA)
+            ]
+        )
         if self.num_negatives:
             num_targets = len(masks) - self.num_negatives
             masks = without(masks[:num_targets], masks[num_targets:])
         if self.exclusive:
             masks = exclusive_masks(masks)
-        return istft(masks[:, None] * spec, window, self.hop_samples, mixture.shape[-1])
+        targets = [
+            istft(some[:, None] * spec, window, self.hop_samples, num_samples)
+            for some in masks.split(MAX_SPECTRA)
+        ]
+        return torch.cat(targets)
 
 
 def ratio_masks(estimates_spec: Tensor, mixture_spec: Tensor) -> Tensor:

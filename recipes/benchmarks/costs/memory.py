@@ -8,11 +8,13 @@ An hour of stereo takes 700 MB of disk for each file that is written.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from importlib import resources
 from pathlib import Path
 
 from qsep.separation import DEFAULT_MODEL
@@ -28,6 +30,7 @@ def main() -> None:
     parser.add_argument("-m", "--model", default=DEFAULT_MODEL)
     parser.add_argument("--seconds", type=int, nargs="+", default=[10, 3600])
     parser.add_argument("--channels", type=int, default=2)
+    parser.add_argument("--queries", type=int, default=1, help="at most 150")
     parser.add_argument("options", nargs="*", help="after --: options of qsep separate")
     arguments = parser.parse_args()
     for seconds in arguments.seconds:
@@ -35,12 +38,20 @@ def main() -> None:
             name = f"{seconds}.wav"
             recording = noise_file(Path(folder) / name, seconds, SAMPLE_RATE, arguments.channels)
             separate_command = command(arguments.model, recording, Path(folder) / "out")
-            megabytes, run_seconds = peak_of([*separate_command, *arguments.options])
+            more = more_queries(arguments.queries - 1)
+            megabytes, run_seconds = peak_of([*separate_command, *more, *arguments.options])
         print(
-            f"{seconds} s of {arguments.channels} channels at {SAMPLE_RATE} Hz: peak {megabytes:.0f} MB, "
-            f"{run_seconds:.0f} s",
+            f"{seconds} s of {arguments.channels} channels at {SAMPLE_RATE} Hz, {arguments.queries} queries: "
+            f"peak {megabytes:.0f} MB, {run_seconds:.0f} s",
             flush=True,
         )
+
+
+def more_queries(num: int) -> list[str]:
+    """Options that ask for so many of the sounds that the default model knows, besides the usual one."""
+    config = resources.files("qsep.separation") / "checkpoints" / DEFAULT_MODEL / "config.json"
+    classes = json.loads(config.read_text("utf-8"))["separator"]["config"]["classes"]
+    return [word for name in classes[:num] for word in ("-q", name.replace("_", " "))]
 
 
 def peak_of(command: list[str]) -> tuple[float, float]:
