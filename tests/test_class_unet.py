@@ -39,6 +39,18 @@ def test_a_complement_s_mask_is_what_the_query_leaves(separator: Any) -> None:
     torch.testing.assert_close(masks[:, 0], 1 - masks[:, 1], atol=1e-6, rtol=0)
 
 
+def test_everything_but_a_class_is_the_residual_of_the_class(separator: Any) -> None:
+    mixture, dog = noise(2, 3, 1601), torch.eye(6)[None, :1].repeat(2, 1, 1)
+    queries = QueryEmbedding(torch.cat([dog, 1 - dog], dim=1))
+    with torch.inference_mode():
+        separated = separator.separate(mixture, queries)
+    # 1e-6: float32
+    torch.testing.assert_close(
+        separated.target[:, 1], separated.residual[:, 0], atol=1e-6, rtol=1e-5
+    )
+    assert separated.target[:, 0].std() > 0.01 * mixture.std()
+
+
 def test_half_a_degree_is_half_the_posterior(separator: Any) -> None:
     masks = probabilities(separator, [0, 1, 0, 0, 0, 0], [0, 0.5, 0, 0, 0, 0])
     torch.testing.assert_close(masks[:, 0] / 2, masks[:, 1], atol=1e-6, rtol=0)

@@ -1,4 +1,4 @@
-"""Four kinds of synthetic sounds, for training without recordings (smoke.toml) and the demo scene.
+"""Five kinds of synthetic sounds, for training without recordings (smoke.toml) and the demo scene.
 
 Waveforms are (t,) float32. All variation comes from a generator.
 """
@@ -70,6 +70,17 @@ def bass_drum(generator: np.random.Generator, num_samples: int, sample_rate: int
     return repeated(generator, [hit], num_samples, generator.uniform(0.2, 0.8) * sample_rate)
 
 
+def snare_drum(generator: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
+    """Two modes of a membrane and the noise of the wires under it, 0.3 to 1 s apart."""
+    size = round(0.4 * sample_rate)
+    low_hz = generator.uniform(170, 230)
+    skin = ring(size, sample_rate, np.array([low_hz, 1.59 * low_hz]), np.array([0.2, 0.15]))
+    decay = np.exp(-np.log(1000) * np.arange(size) / (generator.uniform(0.2, 0.4) * sample_rate))
+    wires = band_noise(generator, size, sample_rate, 1500, 9000) * decay
+    hit = 0.5 * skin + generator.uniform(0.5, 1) * wires
+    return repeated(generator, [hit], num_samples, generator.uniform(0.3, 1) * sample_rate)
+
+
 def rain(generator: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
     """Band noise, and single drops: bubbles that ring for some milliseconds (Franz 1959)."""
     low_hz, high_hz = generator.uniform(150, 600), generator.uniform(2000, 9000)
@@ -111,6 +122,7 @@ KINDS: dict[str, Kind] = {
     "clock_tick": clock_tick,
     "flute": flute,
     "rain": rain,
+    "snare_drum": snare_drum,
 }
 
 

@@ -2,7 +2,7 @@
 
     python -m qsep.recipes.demo.listen [FOLDER]
 
-The scene is a sum of parts: rain and flute are synthesised again, and speech is the difference.
+The scene is a sum of parts: all but the speech are synthesised again, and speech is the difference.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from qsep.evaluation.metrics.sdr import sdr
 from qsep.separation.audio.file_names import DEFAULT_NAMING
 from qsep.separation.storage.temporary import write_atomically
 
-from .make_scene import SCENE_FILE, parts
+from .make_scene import SCENE_FILE, SCENE_KINDS
+from .make_scene import parts as synthesized_parts
 
 Waveform = NDArray[np.float64]
 
@@ -36,26 +37,37 @@ POOR = "poor"
 
 @dataclass(frozen=True)
 class Expected:
-    """A query of the demo, the part of the scene that it names, and what that sounds like."""
+    """A query of the demo, the parts of the scene that it names, and what they sound like."""
 
     query: str
-    kind: str
+    parts: tuple[str, ...]
     sounds_like: str
 
 
 EXPECTED = (
-    Expected("a person talking", "speech", "a synthetic voice, two sentences, no rain behind them"),
-    Expected("a flute", "flute", "a flute alone, a little to the left"),
-    Expected("rain", "rain", "quiet, steady rain, no voice and no flute in it"),
+    Expected(
+        "a person talking", ("speech",), "a synthetic voice, two sentences, no rain behind it"
+    ),
+    Expected("a flute", ("flute",), "a flute alone, a little to the left"),
+    Expected("rain", ("rain",), "quiet, steady rain, no voice and no flute in it"),
+    Expected("the drums", ("bass_drum", "snare_drum"), "a bass drum and a snare drum: a family"),
+    Expected(
+        "everything but the voice",
+        ("flute", "rain", "bass_drum", "snare_drum"),
+        "flute, drums and rain, nobody speaking: a complement",
+    ),
 )
 
 
 def scene_parts() -> tuple[Waveform, dict[str, Waveform], int]:
     """The scene (2, t), its parts (2, t) by kind, which sum to it, and the sample rate in Hz."""
     scene, sample_rate = soundfile.read(SCENE_FILE, always_2d=True)
-    synthetic = parts(sample_rate, kinds=("rain", "flute"))
-    waveforms = {kind: waveform.astype(np.float64) for kind, waveform in synthetic.items()}
-    return scene.T, waveforms | {"speech": scene.T - sum(waveforms.values())}, sample_rate
+    synthetic = [kind for kind in SCENE_KINDS if kind != "speech"]
+    parts = {
+        kind: waveform.astype(np.float64)
+        for kind, waveform in synthesized_parts(sample_rate, kinds=synthetic).items()
+    }
+    return scene.T, parts | {"speech": scene.T - sum(parts.values())}, sample_rate
 
 
 def in_words(sdr_db: float) -> str:
@@ -74,16 +86,20 @@ def describe(folder: Path) -> list[str]:
     Raises OSError if a result is missing.
     """
     scene, truth, sample_rate = scene_parts()
-    lines, rows = [f"{SCENE_FILE}: the scene, a voice and a flute in the rain"], [("scene", scene)]
+    lines, rows = (
+        [f"{SCENE_FILE}: the scene, a voice, a flute and drums in the rain"],
+        [("scene", scene)],
+    )
     for expected in EXPECTED:
-        file, part = result_file(folder, expected.query), truth[expected.kind]
+        file = result_file(folder, expected.query)
+        part = np.sum([truth[kind] for kind in expected.parts], axis=0)
         result = soundfile.read(file, always_2d=True)[0].T
         before, after = (float(sdr(each, part).mean()) for each in (scene, result))
         lines += [
             f"{file}: {expected.sounds_like}",
             f"    {in_words(after)}: SDR {after:.1f} dB, {after - before:+.1f} dB over the scene itself",
         ]
-        rows += [(f"{expected.kind}: the part", part), (f"{expected.kind}: the result", result)]
+        rows += [(f"{expected.query}: the part", part), (f"{expected.query}: the result", result)]
     draw(rows, sample_rate, folder / PICTURE)
     return [*lines, f"{folder / PICTURE}: spectrograms, each part above its result"]
 

@@ -25,7 +25,7 @@ SCENE_FILE = Path(__file__).with_name("scene.flac")
 SAMPLE_RATE = 44100  # stereo at another rate than the model's, so that the demo shows both
 SECONDS = 10.0
 SEED = 34  # gives dull rain, which compresses well
-SCENE_KINDS = ("speech", "rain", "flute")
+SCENE_KINDS = ("speech", "rain", "flute", "bass_drum", "snare_drum")
 SENTENCES = (  # start in seconds, text
     (0.9, "It has been raining since the early morning."),
     (5.4, "Somebody is playing the flute beside the window."),
@@ -46,7 +46,8 @@ PLACEMENTS = {
     "rain": Placement(-40, 0.0),
     "clock_tick": Placement(-30, -0.6),
     "flute": Placement(-22, -0.4),
-    "bass_drum": Placement(-16, 0.0),
+    "bass_drum": Placement(-18, 0.0),
+    "snare_drum": Placement(-24, 0.3),
 }
 
 

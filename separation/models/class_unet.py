@@ -10,6 +10,8 @@ A query is a fuzzy set of classes, so a family is the union of its members, "eve
 complement, and classes compete for each bin: what is surely a dog is not a cat. The second mask adapts
 to this recording: bins like those that were surely taken follow them (deep attractors: Chen, Luo and
 Mesgarani, "Deep attractor network for single-microphone speaker separation", 2017, sec. 2).
+A query for more than half of all classes is a complement: the others are separated, and their residual is
+what was asked for.
 
 Masks are real, so the mixture's phase stays. Only ratios of energies enter the network: scaling the
 input scales the output. The view is finite, so long recordings may be cut without a trace.
@@ -30,7 +32,13 @@ from ..interface import LossOutput, MixtureBatch, Separated, Separator
 from ..networks.unets.residual_unet import TIME_STRIDE, UNet, unet_reach_frames
 from ..objectives.means import mean_where
 from ..objectives.snr import thresholded_snr_loss
-from ..signal.band_energies import RELATIVE_FLOOR, SURROUNDINGS_FRAMES, band_planes, surroundings
+from ..signal.band_energies import (
+    RELATIVE_FLOOR,
+    SURROUNDINGS_FRAMES,
+    band_planes,
+    gather_bands,
+    surroundings,
+)
 from ..signal.bands import band_weights
 from ..signal.precision import full_precision
 from ..signal.spectra import real_product, squared_magnitude
@@ -80,6 +88,7 @@ class Config:
 
 
 def build(config: Config) -> ClassUNet:
+    """The separator of a config, with random weights."""
     return ClassUNet(config)
 
 
@@ -115,12 +124,12 @@ class ClassUNet(nn.Module, Separator):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def spectrum(self, waveform: Tensor) -> Tensor:
+        """Complex spectrogram (..., f, n) of a waveform (..., t)."""
         return stft(waveform, self.config.window_samples, self.config.hop_samples)
 
     def gather(self, power: Tensor) -> Tensor:
         """Sum over the bins of each band: (..., f, n) to (..., k, n)."""
-        with full_precision(power):
-            return (power.transpose(-2, -1) @ self.bands).transpose(-2, -1)
+        return gather_bands(power, self.bands)
 
     def features(self, energy: Tensor, shift: int = 0) -> tuple[Tensor, Tensor]:
         """energy (b, k, n) to class features (b, d, k / 2, n' / 2) and, of all bands and frames, refining
@@ -200,12 +209,15 @@ class ClassUNet(nn.Module, Separator):
         spec = self.spectrum(mixture)
         energy = self.gather(squared_magnitude(spec).mean(dim=1))
         degrees = queries.pooled.clamp(0, 1)
+        complement = degrees.sum(dim=-1, keepdim=True) > self.query_dim / 2  # (b, s, 1)
+        degrees = torch.where(complement, 1 - degrees, degrees)
         shifts = self.config.shifts
         masks = [
             self.masks(energy, degrees, index * TIME_STRIDE // shifts)[1].sigmoid()
             for index in range(shifts)
         ]
         mask = torch.stack(masks).mean(dim=0) ** self.config.mask_exponent
+        mask = torch.where(complement[..., None], 1 - mask, mask)
         bin_mask = (mask.mT @ self.bands.T).mT
         masked = bin_mask[:, :, None] * spec[:, None]
         window, hop = self.config.window_samples, self.config.hop_samples
