@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,11 +56,10 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from qsep.queries.interface import Constraints, Query
     from qsep.separation.api import Model
     from qsep.separation.light.model import LightModel
 
-    from ...inference.bulk.separating import ModelChoice, SeparateWork
+    from ...inference.bulk.separating import SeparateWork
 
 logger = logging.getLogger("qsep")
 
@@ -102,14 +102,10 @@ def separate(
     Writes STEM.QUERY.wav (and STEM.QUERY.residual.wav, or STEM.residual.wav if exclusive) in the recording's
     own sample rate, channels, length and sample format; target and residual sum to the recording.
     """
-    from qsep.separation.audio.file_names import DEFAULT_NAMING
-
-    from ...inference.batch import check_jobs, separate_files
     from ...inference.bulk.separating import ModelChoice, SeparateWork
     from ...inference.output import Output, bulk_naming, place_from
-    from ...inference.pipes import PIPE, Pipes, passed_through
+    from ...inference.pipes import PIPE
     from .queries import constraints_from, queries_from, words_last
-    from .readings import check_queries
 
     inputs, words = words_last(inputs or [], bool(query or query_image or query_audio))
     queries = queries_from(query or words, query_image or [], query_audio or [], mix_weight)
@@ -126,73 +122,85 @@ def separate(
     quiet = quiet or out == PIPE
     if quiet:
         logger.setLevel(logging.ERROR)
-    if bulk.are_wanted(inputs):
-        naming = bulk_naming(out, name, file_format)
-        output = Output(out, residual, naming, overwrite, json_output, quiet)
-        choice = ModelChoice(model, device, runtime, precision, candidates, judge)
-        work = SeparateWork(choice, tuple(queries), constraints, output, strict, min_similarity)
-        separate_in_bulk(work, inputs, bulk)
-        return
     inputs = list(dict.fromkeys(inputs))
+    in_bulk = bulk.are_wanted(inputs)
     num_results = len(queries) + residual if exclusive else len(queries) * (1 + residual)
-    folder, naming = place_from(out, name, file_format, len(inputs) * num_results)
-    consumed: bytes | None = b""
-    loaded: Model | None = None
-    choice = ModelChoice(model, device, runtime, precision, candidates, judge)
-    through = inputs == [PIPE] and folder == PIPE and num_results == 1 and naming == DEFAULT_NAMING
-    if through and find_spec("torch"):
-        loaded = choice.load()
-        described = [*queries, *constraints.negatives]
-        check_queries(loaded, described, strict, min_similarity, False)
-        consumed = passed_through(loaded, queries[0], constraints)
-        if consumed is None:
+    if in_bulk:
+        folder, naming = out, bulk_naming(out, name, file_format)
+    else:
+        folder, naming = place_from(out, name, file_format, len(inputs) * num_results)
+    work = SeparateWork(
+        ModelChoice(model, device, runtime, precision, candidates, judge),
+        tuple(queries),
+        constraints,
+        Output(folder, residual, naming, overwrite, json_output, quiet),
+        strict,
+        min_similarity,
+    )
+    if in_bulk:
+        separate_in_bulk(work, inputs, bulk)
+    else:
+        separate_inputs(work, inputs, num_results)
+
+
+def separate_inputs(work: SeparateWork, inputs: Sequence[Path], num_results: int) -> None:
+    """Separate a few recordings, or standard input; exit with SOME_FAILED if some failed.
+
+    num_results: of each recording. Raises ValueError for everything that is refused before any work.
+    """
+    from qsep.separation.audio.file_names import DEFAULT_NAMING
+
+    from ...inference.batch import check_jobs, separate_files
+    from ...inference.pipes import PIPE, Pipes, passed_through
+
+    output, consumed = work.output, b""
+    model: Model | LightModel | None = None
+    from_pipe_to_pipe = list(inputs) == [PIPE] and output.folder == PIPE and num_results == 1
+    if from_pipe_to_pipe and output.naming == DEFAULT_NAMING and find_spec("torch"):
+        model = streaming = work.model.load()
+        check_work(work, streaming)
+        unread = passed_through(streaming, work.queries[0], work.constraints)
+        if unread is None:
             return
-    with Pipes(inputs, folder, num_results, consumed or b"") as pipes:
-        output = Output(pipes.out, residual, naming, overwrite, json_output, quiet)
-        results = check_jobs(pipes.inputs, queries, output, exclusive)
-        separator = loaded or load_model(choice, queries, constraints)
-        described = [*queries, *constraints.negatives]
-        check_queries(separator, described, strict, min_similarity, not (json_output or quiet))
-        if not separate_files(separator, pipes.inputs, queries, results, output, constraints):
+        consumed = unread
+    with Pipes(inputs, output.folder, num_results, consumed) as pipes:
+        output = replace(output, folder=pipes.out)
+        results = check_jobs(pipes.inputs, work.queries, output, work.constraints.exclusive)
+        model = model or load_model(work)
+        if not separate_files(model, pipes.inputs, work.queries, results, output, work.constraints):
             sys.exit(SOME_FAILED)
 
 
 def separate_in_bulk(work: SeparateWork, inputs: Sequence[Path], options: BulkOptions) -> None:
     """Separate many recordings, with a manifest; exit with SOME_FAILED if some failed."""
     from ...inference.batch import print_result
-    from .readings import check_queries
 
-    output = work.output
-    jobs = jobs_for(inputs, output, options)
+    jobs = jobs_for(inputs, work.output, options)
     for job in jobs:
         if not work.queries_of(job):
             raise ValueError(
                 f"{job.path} has no query in the list: add one there, or give -q for all"
             )
     model = work.model.load()
-    described = [*work.queries, *work.constraints.negatives]
-    show = not (output.json or output.quiet)
-    check_queries(model, described, work.strict, work.min_similarity, show)
+    check_work(work, model)
     run_in_bulk(
         *(work, jobs, lambda: work.runner(model), work.settings(model)),
         about={"model": model.name, "queries": [query.name for query in work.queries]},
-        output=output,
+        output=work.output,
         options=options,
         command="separate",
         say=print_result,
     )
 
 
-def load_model(
-    choice: ModelChoice, queries: Sequence[Query], constraints: Constraints
-) -> Model | LightModel:
-    """The model, without PyTorch where that does all that is asked for; with --verbose, says which it is and
-    how long loading took."""
+def load_model(work: SeparateWork) -> Model | LightModel:
+    """The model, one without PyTorch if that suffices; with --verbose, says what is used."""
     from qsep.separation.light.choice import light_model
 
+    choice = work.model
     with timed("loading the model took"):
         model: Model | LightModel | None = light_model(
-            *(choice.name, queries, constraints, choice.device, choice.runtime),
+            *(choice.name, work.queries, work.constraints, choice.device, choice.runtime),
             *(choice.precision, choice.candidates),
         )
         model = model or choice.load()
@@ -200,4 +208,14 @@ def load_model(
         "%s from %s, on %s at %d Hz",
         *(model.name, model.source, model.device, model.separator.sample_rate),
     )
+    check_work(work, model)
     return model
+
+
+def check_work(work: SeparateWork, model: Model | LightModel) -> None:
+    """Refuse or warn about queries that the model does not accept or know, see `check_queries`."""
+    from .readings import check_queries
+
+    described = [*work.queries, *work.constraints.negatives]
+    show = not (work.output.json or work.output.quiet)
+    check_queries(model, described, work.strict, work.min_similarity, show)
