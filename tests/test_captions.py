@@ -71,7 +71,7 @@ def damaged(folder: Path) -> dict[str, str]:
         "or convert it to WAV or FLAC",
         "3.wav": "holds no audio: record or export it again",
         "4.wav": "holds a NaN or infinite sample at 1.000 s: repair it or export it again",
-        "5.m4a": "training reads WAV, FLAC, Ogg and MP3: --sample-rate makes WAV of it",
+        "5.m4a": "training reads WAV, FLAC, Ogg and MP3: add --sample-rate to convert it",
     }
 
 

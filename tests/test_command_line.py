@@ -20,7 +20,7 @@ def test_the_version_is_said(qsep: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("separate",), "missing argument"),
+        (("separate",), "no recording: name one"),
         (("separate", "a.wav", "--louder"), "no such option"),
         (("seperate", "a.wav"), "no such command"),
         (("separate", "a.wav", "-q", "rain", "--candidates", "0"), "--candidates"),

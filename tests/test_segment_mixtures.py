@@ -239,7 +239,7 @@ def test_a_list_that_cannot_be_used_is_refused(
         ({"max_sources": 1}, "mix.max_sources is 1; expected 2 or more"),
         ({"rule": "uss", "max_sources": 3}, "mix.max_sources is 3; expected 2"),
         ({"max_sources": 5}, "train.batch_size 4 is less than mix.max_sources"),
-        ({"rule": "exact", "max_sources": 7}, "mixtures of 7 captions, of 6"),
+        ({"rule": "exact", "max_sources": 7}, "mixtures need 7 different captions, not 6"),
     ],
 )
 def test_settings_that_cannot_be_met_are_refused(
