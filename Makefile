@@ -85,6 +85,7 @@ docs: $(BIN)/.test
 requirements:
 	$(COMPILE) --all-extras -o requirements/test.txt --upgrade
 	$(COMPILE) --extra train --constraint requirements/test.txt -o requirements/main.txt --upgrade
+	$(COMPILE) --extra serve --constraint requirements/test.txt -o requirements/serve.txt --upgrade
 
 clean:
 	rm -rf $(VENV) .docs site .types build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache demo-output

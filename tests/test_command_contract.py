@@ -55,6 +55,7 @@ COMMANDS = {
     "--query-image --residual "
     "--format --from --no-residual --ray --runtime --shard --skip-existing --span --strict --no-strict "
     "--workers -m -o -q",
+    "serve": "--device --host --keep-minutes --max-megabytes --max-seconds --model --port -m",
     "train": "RECIPE [OVERRIDES...] --accelerator --devices --out -o",
 }
 

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ["evaluation", "qsep", "queries", "recipes", "separation"]
-PINNED = ["main", "test"]
+PINNED = ["main", "serve", "test"]
 NOT_SHIPPED = {".pyc", ".pt", ".tmp"}  # caches, optimiser states, unfinished files
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 

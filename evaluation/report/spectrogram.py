@@ -20,13 +20,21 @@ def level_db(waveform: NDArray[np.floating], sample_rate: int) -> NDArray[np.flo
     padded = np.pad(np.asarray(waveform, dtype=np.float64), WINDOW // 2)
     starts = np.linspace(0, len(padded) - WINDOW, COLUMNS).round().astype(int)
     frames = padded[starts[:, None] + np.arange(WINDOW)] * np.hanning(WINDOW)
-    power = np.square(np.abs(np.fft.rfft(frames)))
-    top_mel = 2595 * np.log10(1 + sample_rate / 2 / 700)
-    edges_hz = 700 * (10 ** (np.linspace(0, top_mel, ROWS + 1) / 2595) - 1)
+    rows = mel_rows(np.square(np.abs(np.fft.rfft(frames))), sample_rate)
+    levels: NDArray[np.float64] = 10 * np.log10(np.maximum(rows, 1e-20))
+    return levels
+
+
+def mel(hz: float) -> float:
+    return float(2595 * np.log10(1 + hz / 700))
+
+
+def mel_rows(power: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
+    """Spectra (n, WINDOW / 2 + 1) to mean power (ROWS, n); rows equally spaced in mel from the top down."""
+    edges_hz = 700 * (10 ** (np.linspace(0, mel(sample_rate / 2), ROWS + 1) / 2595) - 1)
     bins = (edges_hz * WINDOW / sample_rate).round().astype(int)
     rows = [power[:, low : max(low + 1, high)].mean(axis=1) for low, high in pairwise(bins)]
-    levels: NDArray[np.float64] = 10 * np.log10(np.maximum(np.stack(rows[::-1]), 1e-20))
-    return levels
+    return np.stack(rows[::-1])
 
 
 def png(levels: NDArray[np.float64], loudest: float) -> bytes:

@@ -24,6 +24,7 @@ from .options import USAGE
 from .recipes import recipes_app
 from .separate.auto import auto
 from .separate.command import separate
+from .serve import serve
 from .train import train
 
 UsageError: Any = typer.BadParameter.__base__  # click's, which some versions of typer include
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Separate the sounds that a query names from a recording; train separators; score them.",
 )
-for command in (auto, separate, train, evaluate, report, doctor):
+for command in (auto, separate, train, evaluate, report, doctor, serve):
     app.command()(command)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")

@@ -1,0 +1,53 @@
+"""`qsep serve`: a thin shell, as main.py; imports wait until needed."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from .options import DeviceOption
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Where to listen; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where to listen; 0 takes a free one.")
+    ] = 7860,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A model to choose, the first by default. Repeatable; default: all that are here.",
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    max_seconds: Annotated[float, typer.Option(min=1, help="Of a recording.")] = 600.0,
+    max_megabytes: Annotated[int, typer.Option(min=1, help="Of an uploaded file.")] = 100,
+    keep_minutes: Annotated[
+        float, typer.Option(min=1, help="Delete recordings and results after so long.")
+    ] = 60.0,
+) -> None:
+    """Open a page on which recordings are separated, and the same for programs over HTTP.
+
+    Runs until it is interrupted. Nothing leaves this machine, and temporary files are removed.
+    """
+    if find_spec("gradio") is None or find_spec("matplotlib") is None:
+        raise ValueError("the page needs more packages: pip install 'qsep[serve]'")
+    from ..serve.choice import by_name, finders_among, models_here
+    from ..serve.jobs import Limits
+    from ..serve.server import Address, serving
+
+    models = by_name(model or models_here())
+    address, limits = Address(host, port), Limits(max_seconds, max_megabytes)
+    with serving(address, models, finders_among(models), device, limits, keep_minutes) as url:
+        print(f"qsep: {url} (Ctrl-C ends it)", flush=True)
+        if not address.is_local:
+            print("qsep: anybody who reaches this machine can use it", file=sys.stderr)
+        threading.Event().wait()

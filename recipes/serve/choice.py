@@ -1,0 +1,50 @@
+"""Which models a server offers: what is on this machine, so that no visitor starts a download."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from qsep.separation import DEFAULT_MODEL
+from qsep.separation.api import checkpoint_folder, shipped_models
+from qsep.separation.checkpoint import read_config, stored_classes
+from qsep.separation.published.installed import installed_folder
+from qsep.separation.published.registry import published_models
+
+USUAL_FINDER = "sounds21"  # as `qsep auto` has it
+
+
+def models_here() -> list[str]:
+    """Those that come with the package, the default first, then published ones that were fetched."""
+    shipped = [name for name in shipped_models() if name != DEFAULT_MODEL]
+    fetched = [
+        model.name
+        for model in published_models().values()
+        if model.separates and installed_folder(model.name)
+    ]
+    return [DEFAULT_MODEL, *shipped, *fetched]
+
+
+def by_name(models: Sequence[str]) -> dict[str, str]:
+    """What `load` takes by what visitors see: no folders of this machine. ValueError for equal names."""
+    named: dict[str, str] = {}
+    for model in models:
+        is_path = model not in shipped_models() and Path(model).exists()
+        name = Path(model).resolve().name if is_path else model
+        if named.setdefault(name, model) != model:
+            raise ValueError(f"{named[name]} and {model} are both called {name}: rename one")
+    return named
+
+
+def finders_among(models: Mapping[str, str]) -> list[str]:
+    """Names of those that find sounds by themselves, having a list of them; the usual one first."""
+    found = [name for name, model in models.items() if knows_sounds(model)]
+    return sorted(found, key=lambda name: name != USUAL_FINDER)
+
+
+def knows_sounds(model: str) -> bool:
+    if (
+        model not in shipped_models() and Path(model).is_file()
+    ):  # a released file: not without loading it
+        return False
+    return bool(stored_classes(read_config(checkpoint_folder(model))))

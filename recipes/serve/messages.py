@@ -1,0 +1,55 @@
+"""What goes wrong, said to people elsewhere: one line that names no folder of this machine."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..cli.errors import one_line
+
+log = logging.getLogger("qsep")
+
+# An absolute path, of which the last part stays; a colon before it is a URL's or a drive's.
+PATH = re.compile(r"(?<![\w:/.])(?:~|[A-Za-z]:)?[\\/](?:[^\s\\/'\",;]+[\\/])+([^\s\\/'\",;]*)")
+
+
+def without_folders(text: str, folders: Sequence[Path] = ()) -> str:
+    """The text with files called by their names alone. folders: those whose names may hold blanks."""
+    for folder in folders:
+        text = text.replace(f"{folder}/", "").replace(str(folder), "the server's folder")
+    return PATH.sub(r"\1", text)
+
+
+def message_of(error: Exception, folders: Sequence[Path] = ()) -> str:
+    """For who asked. What nobody foresaw is logged here with its traceback, and only its kind is told."""
+    if isinstance(error, (ValueError, OSError, MemoryError)):
+        return without_folders(one_line(error), folders)
+    log.error("a job failed", exc_info=error)
+    return f"something went wrong here ({type(error).__name__}): the server's log says where"
+
+
+class _Collector(logging.Handler):
+    """Keeps the warnings of the thread that made it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.thread, self.messages = threading.get_ident(), list[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self.thread:
+            self.messages.append(record.getMessage())
+
+
+@contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """The list grows by what this thread warns of while the block runs."""
+    collector = _Collector()
+    log.addHandler(collector)
+    try:
+        yield collector.messages
+    finally:
+        log.removeHandler(collector)
