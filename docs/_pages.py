@@ -1,4 +1,4 @@
-"""Pages that follow from the code: one for each model and each recipe, their lists, and CONTRIBUTING.
+"""Pages that follow from other files: each model, each recipe, their lists, CONTRIBUTING, the notebook.
 
 A hook of mkdocs. Nothing is imported from qsep, so the site builds without torch.
 """
@@ -6,11 +6,15 @@ A hook of mkdocs. Nothing is imported from qsep, so the site builds without torc
 from __future__ import annotations
 
 import ast
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
+
+sys.path.insert(0, str(Path(__file__).parent))  # mkdocs loads a hook by its file alone
+from _notebook import notebook_page
 
 ROOT = Path(__file__).parent.parent
 MODELS, RECIPES = ROOT / "separation" / "models", ROOT / "recipes" / "configs"
@@ -19,7 +23,8 @@ MODELS, RECIPES = ROOT / "separation" / "models", ROOT / "recipes" / "configs"
 def on_files(files: Files, config: Any) -> Files:
     pages = model_pages() | recipe_pages()
     pages["contributing.md"] = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-    for path, content in pages.items():
+    pages["tutorial.md"], pictures = notebook_page(Path(__file__).with_name("tutorial.ipynb"))
+    for path, content in (pages | pictures).items():
         files.append(File.generated(config, path, content=content))
     return files
 

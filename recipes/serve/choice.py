@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qsep.separation import DEFAULT_MODEL
 from qsep.separation.api import checkpoint_folder, shipped_models
-from qsep.separation.checkpoint import read_config, stored_classes
+from qsep.separation.storage.checkpoint import read_config, stored_classes
 from qsep.separation.published.installed import installed_folder
 from qsep.separation.published.registry import published_models
 

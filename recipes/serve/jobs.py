@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qsep.queries.interface import Constraints, Query, TextQuery, shortened
-from qsep.separation.api import ABSENT_DB, Model, load
-from qsep.separation.audio.file_names import result_names
-from qsep.separation.audio.reader import AudioReader
-from qsep.separation.inference.chunks import BLOCK_SAMPLES
+from qsep.separation.api import Model, load, separate_file
+from qsep.separation.audio.file_names import DEFAULT_NAMING
+from qsep.separation.audio.reader import BLOCK_SAMPLES, AudioReader
 
-from ..inference.level_words import level_in_words
+from ..inference.level_words import ABSENT_DB, level_in_words
 from .messages import collected_warnings, without_folders
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ class Jobs:
             for query in (*queries, *constraints.negatives):
                 model.warn_if_unfamiliar(query)
             heard = self.limited(progress)
-            rows = model.separate_file(path, queries, out, True, heard, constraints)
+            rows = separate_file(model, path, queries, out, True, heard, constraints)
             sounds = [
                 Sound(
                     row["query"],
@@ -146,6 +145,7 @@ class Jobs:
     ) -> Answer:
         """Find what is in the recording and take each sound out. model: one of `finders`, "" the first."""
         from ..inference.auto import Task, separate_sounds
+        from ..inference.output import Output
 
         path = self.checked(recording)
         if not self.finders:
@@ -156,7 +156,7 @@ class Jobs:
                 f"{shortened(model)!r} finds nothing by itself: {one_of(self.finders)}"
             )
         with self._one_at_a_time, collected_warnings() as warnings, self.new_folder() as out:
-            task = Task(out, ("leaf",), overwrite=False)
+            task = Task(Output(out), ("leaf",))
             heard = self.limited(progress)
             summary = separate_sounds(self.finder(model), path, [path], task, heard)
             task.summary(path).unlink()  # names folders of this machine; the zip has its own
@@ -253,7 +253,7 @@ def check_names(stem: str, queries: Sequence[Query]) -> None:
     """ValueError where two results would be one file."""
     owners: dict[str, str] = {}
     for query in queries:
-        (name,) = result_names(stem, query.name, residual=False)
+        (name,) = DEFAULT_NAMING.result_names(stem, query.name, residual=False)
         if (other := owners.setdefault(name, query.name)) != query.name:
             raise ValueError(f"{other!r} and {query.name!r} would be one file: ask for one of them")
 

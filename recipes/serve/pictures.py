@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from qsep.evaluation.report.spectrogram import WINDOW, mel, mel_rows
 from qsep.queries.interface import Span
-from qsep.separation.audio.reader import AudioReader
-from qsep.separation.inference.chunks import BLOCK_SAMPLES
+from qsep.separation.audio.reader import BLOCK_SAMPLES, AudioReader
 
 WIDTH, HEIGHT = 1280, 360  # pixels
 LEFT, RIGHT, TOP, BOTTOM = 112, 24, 14, 76  # margins, so that a place in the picture is a time
