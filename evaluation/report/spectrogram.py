@@ -26,6 +26,7 @@ def level_db(waveform: NDArray[np.floating], sample_rate: int) -> NDArray[np.flo
 
 
 def mel(hz: float) -> float:
+    """Frequency in Hz to mel."""
     return float(2595 * np.log10(1 + hz / 700))
 
 

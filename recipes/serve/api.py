@@ -25,6 +25,7 @@ def uploaded(recording: Any, folder: Path) -> Path | None:
 
 
 def as_words(name: str, value: Any) -> list[str]:
+    """A list of strings, without repetitions; ValueError for anything else."""
     words = [value] if isinstance(value, str) else value
     if not isinstance(words, list) or not all(isinstance(each, str) for each in words):
         raise ValueError(f"{name}: expected a list of words, as ['a dog barking']")
@@ -32,6 +33,7 @@ def as_words(name: str, value: Any) -> list[str]:
 
 
 def as_count(value: Any) -> int:
+    """A whole number; ValueError for anything else."""
     if isinstance(value, int):
         return value
     raise ValueError("candidates: expected a whole number")

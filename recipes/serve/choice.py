@@ -7,9 +7,9 @@ from pathlib import Path
 
 from qsep.separation import DEFAULT_MODEL
 from qsep.separation.api import checkpoint_folder, shipped_models
-from qsep.separation.storage.checkpoint import read_config, stored_classes
 from qsep.separation.published.installed import installed_folder
 from qsep.separation.published.registry import published_models
+from qsep.separation.storage.checkpoint import read_config, stored_classes
 
 USUAL_FINDER = "sounds21"  # as `qsep auto` has it
 
@@ -43,6 +43,7 @@ def finders_among(models: Mapping[str, str]) -> list[str]:
 
 
 def knows_sounds(model: str) -> bool:
+    """Whether a model has a list of sounds, as its checkpoint says without being loaded."""
     if (
         model not in shipped_models() and Path(model).is_file()
     ):  # a released file: not without loading it

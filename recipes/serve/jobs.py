@@ -54,6 +54,7 @@ class Request:
     candidates: int = 1
 
     def constraints(self) -> Constraints:
+        """What else is asked of all sounds; ValueError for a span that is none."""
         return Constraints(self.not_wanted, [self.span] if self.span.strip() else [])
 
 
@@ -70,10 +71,12 @@ class Sound:
 
     @property
     def level(self) -> str:
+        """The level in words."""
         return level_in_words(self.level_db)
 
     @property
     def likely_absent(self) -> bool:
+        """Whether the sound is so quiet that it is probably not in the recording."""
         return self.level_db < ABSENT_DB
 
 
@@ -182,6 +185,7 @@ class Jobs:
         return recording
 
     def check_length(self, recording: Path) -> None:
+        """ValueError for a recording longer than the limit; AudioError for one that cannot be read."""
         with AudioReader(recording, quiet=True) as reader:
             most = self.limits.seconds * reader.sample_rate
             num_samples = reader.claimed_samples
@@ -195,12 +199,14 @@ class Jobs:
             raise ValueError(self.too_long(recording.name))
 
     def too_long(self, name: str) -> str:
+        """The message for a recording longer than the limit."""
         return (
             f"{name} is longer than {self.limits.seconds:g} s: send a part of it, "
             "or use qsep separate, which has no limit"
         )
 
     def check_words(self, words: Sequence[str]) -> None:
+        """ValueError for too many sounds or too long words."""
         if len(words) > self.limits.sounds:
             raise ValueError(f"{len(words)} sounds at once: at most {self.limits.sounds}")
         for each in words:
@@ -210,6 +216,7 @@ class Jobs:
                 )
 
     def model(self, name: str, candidates: int = 1) -> Model:
+        """A loaded model by the name that people see; ValueError for a name or number that is not offered."""
         name = name or next(iter(self.models))
         if name not in self.models:
             raise ValueError(f"no model {shortened(name)!r} here: {one_of(list(self.models))}")
@@ -219,6 +226,7 @@ class Jobs:
         return model.best_of_n(candidates)
 
     def finder(self, name: str) -> NodeSeparator:
+        """A loaded model that finds sounds by itself."""
         from qsep.separation.detection.nodes import NodeSeparator
 
         return NodeSeparator(self.load(name))
@@ -246,6 +254,7 @@ class Jobs:
         return heard
 
     def notes(self, warnings: Sequence[str]) -> list[str]:
+        """The different warnings, without folders."""
         return [without_folders(warning, [self.folder]) for warning in dict.fromkeys(warnings)]
 
 
@@ -259,6 +268,7 @@ def check_names(stem: str, queries: Sequence[Query]) -> None:
 
 
 def one_of(names: Sequence[str]) -> str:
+    """The way out of a wrong choice."""
     return f"choose {' or '.join(names)}"
 
 

@@ -108,6 +108,7 @@ def quiet() -> dict[str, Any]:
 
 
 def heavy() -> dict[str, Any]:
+    """Of events that compute: one at a time on the device."""
     return {"api_visibility": "private", "concurrency_limit": 1, "concurrency_id": DEVICE}
 
 
@@ -173,11 +174,13 @@ class Page:
         return click
 
     def example(self) -> tuple[str, str]:
+        """The example recording, as if it had been uploaded, and sounds to ask for."""
         folder = self.jobs.folder / "example"
         folder.mkdir(exist_ok=True)
         return str(shutil.copyfile(SCENE_FILE, folder / SCENE_FILE.name)), EXAMPLE_SOUNDS
 
     def separate(self) -> Callable[..., Any]:
+        """What the button Separate calls, with a progress bar."""
         import gradio as gr
 
         def run(
@@ -201,6 +204,7 @@ class Page:
         return run
 
     def find(self) -> Callable[..., Any]:
+        """What the button Find calls, with a progress bar."""
         import gradio as gr
 
         def run(
@@ -218,6 +222,7 @@ class Page:
     def attempt(
         self, recording: str | None, work: Callable[[Path | None], Answer]
     ) -> tuple[Answer | None, str]:
+        """The answer with its pictures, and what the status line says; None and a message where it failed."""
         try:
             answer = work(Path(recording) if recording else None)
             draw_parts(answer)
@@ -226,6 +231,7 @@ class Page:
         return answer, summary_html(answer)
 
     def folders(self, recording: str | None) -> list[Path]:
+        """Folders whose names no message may hold."""
         return [*([Path(recording).parent] if recording else []), self.jobs.folder]
 
 
@@ -281,10 +287,12 @@ def draw_parts(answer: Answer) -> None:
 
 
 def picture_of(file: Path) -> Path:
+    """Where the spectrogram of a file of an answer lies."""
     return file.with_suffix(".png")
 
 
 def sound_html(sound: Sound) -> str:
+    """Name, level and reading of a sound."""
     level = f"{sound.level_db:.1f} dB of the recording: {sound.level}"
     kind = "absent" if sound.likely_absent else "level"
     about = f"<p>{html.escape(sound.about)}</p>" if sound.about else ""
@@ -300,4 +308,5 @@ def summary_html(answer: Answer) -> str:
 
 
 def error_html(text: str) -> str:
+    """A message that screen readers read out at once."""
     return f'<div role="alert" class="error"><p>{html.escape(text)}</p></div>'

@@ -32,6 +32,7 @@ class Levels:
 
     @property
     def loudest(self) -> float:
+        """The loudest level, dB."""
         return float(self.decibels.max())
 
 

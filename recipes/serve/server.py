@@ -28,6 +28,7 @@ class Address:
 
     @property
     def is_local(self) -> bool:
+        """Whether only this machine can connect."""
         return self.host in LOCAL
 
 
