@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 SECONDS = 180.0  # to wait at most: the machine may be busy
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--mute-audio")
@@ -128,8 +126,3 @@ OPERABLE = {
     *("button", "checkbox", "combobox", "link", "searchbox", "slider", "spinbutton", "switch"),
     *("tab", "textbox", "Audio", "image"),
 }
-
-needs_page = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="no chromium and chromedriver on PATH"),
-]

@@ -1,0 +1,251 @@
+"""The page of `qsep serve` in a real headless Chromium, and its interface for programs."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from command import record
+from page_driver import CHROMIUM, DRIVER, PageDriver, served
+
+from qsep.recipes.demo.make_scene import SCENE_FILE
+
+pytest.importorskip("gradio", reason="pip install 'qsep[serve]'")
+pytestmark = pytest.mark.slow  # a server, a browser and several separations: two minutes
+
+SECONDS = 3.0
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with served("-m", "sounds150", "-m", "sounds21", "--max-megabytes", "1") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first seconds of the demo's scene: a voice and a flute."""
+    path = tmp_path_factory.mktemp("scene") / "street corner.wav"
+    waveform, rate = soundfile.read(SCENE_FILE, dtype="int16")
+    soundfile.write(path, waveform[: round(SECONDS * rate)], rate)
+    return path
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def page(url: str, downloads: Path) -> Iterator[PageDriver]:
+    if not CHROMIUM or not DRIVER:
+        pytest.skip("no chromium and chromedriver on PATH")
+    pytest.importorskip("selenium", reason="pip install selenium")
+    driver = PageDriver(url, downloads)
+    yield driver
+    driver.driver.quit()
+
+
+@pytest.fixture
+def client(url: str) -> Any:
+    gradio_client = pytest.importorskip("gradio_client")
+    return gradio_client.Client(url, verbose=False)
+
+
+def test_upload_ask_listen_and_download(page: PageDriver, scene: Path, downloads: Path) -> None:
+    page.upload(scene)
+    page.one("#spectrogram img")
+    page.write("#sounds textarea", "a flute\nthe voice")
+    page.one("#separate").click()
+    page.wait_for_status("Done: 2 sounds.")
+    players = "return [...document.querySelectorAll('audio[src]')].map(a => a.duration || 0)"
+    page.wait(lambda: len(page.run(players)) == 4 and all(page.run(players)))
+    assert page.run(players) == pytest.approx([SECONDS] * 4, abs=1e-3)
+    page.run("window.player = document.querySelector('audio[src]'); player.play()")
+    page.wait(lambda: page.run("return player.currentTime > 0.05"))
+    text = page.one("body").text
+    assert "'a flute' is read as a flute playing" in text
+    assert " dB of the recording: " in text
+    page.button("Download all as a zip").click()
+    archives = page.wait(lambda: list(downloads.glob("*.zip")))
+    with zipfile.ZipFile(archives[0]) as packed:
+        assert len([name for name in packed.namelist() if name.endswith(".wav")]) == 4
+    pictures = "return [...document.querySelectorAll('img')].map(i => [i.alt, i.naturalWidth])"
+    named = {alt: width for alt, width in page.run(pictures) if alt.startswith("Spectrogram of")}
+    assert {"Spectrogram of Target: a flute", "Spectrogram of Rest without a flute"} <= set(named)
+    assert set(named.values()) == {1280}
+
+
+def test_two_clicks_on_the_spectrogram_are_a_span_that_is_drawn(
+    page: PageDriver, scene: Path
+) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    page.upload(scene)
+    picture = page.one("#spectrogram img")
+    before = picture.get_attribute("src")
+    value = "return document.querySelector('#span textarea, #span input').value"
+    for share in (0.7, 0.3):
+        offset = (share - 0.5) * picture.size["width"]
+        chain = ActionChains(page.driver)
+        chain.move_to_element_with_offset(picture, int(offset), 0).click().perform()
+        page.wait(lambda: page.run(value).strip("-") and page.run(value).count("-") == 1)
+        page.wait(lambda: page.one("#spectrogram img").get_attribute("src") != before)
+    page.wait(lambda: not page.run(value).endswith("-"))
+    start, end = map(float, page.run(value).split("-"))
+    # Margins of 112 and 24 of 1280 pixels.
+    expected = [SECONDS * (share * 1280 - 112) / (1280 - 112 - 24) for share in (0.3, 0.7)]
+    assert [start, end] == pytest.approx(expected, abs=SECONDS / 100)
+    page.button("Whole recording").click()
+    page.wait(lambda: page.run(value) == "")
+
+
+def test_everything_is_found_with_a_timeline(page: PageDriver, scene: Path) -> None:
+    page.upload(scene)
+    page.one("#spectrogram img")
+    page.driver.find_element("xpath", "//button[@role='tab'][.='Find everything']").click()
+    page.one("#find").click()
+    page.wait_for_status("Done: ")
+    page.wait(lambda: page.all("img[alt^='Timeline of the sounds']"))
+    assert "probability 0." in page.one("body").text
+    page.driver.find_element("xpath", "//button[@role='tab'][.='Ask for sounds']").click()
+
+
+def test_wrong_files_and_questions_are_answered_in_the_page(
+    page: PageDriver, tmp_path: Path, scene: Path
+) -> None:
+    wrong = tmp_path / "notes.wav"
+    wrong.write_text("no sound at all\n" * 100)
+    page.upload(wrong)
+    said = page.wait_for_status("notes.wav is not audio")
+    assert "/" not in said.replace("WAV or FLAC", "")
+    page.upload(scene)
+    page.one("#spectrogram img")
+    page.write("#sounds textarea", "   ")
+    page.one("#separate").click()
+    page.wait_for_status("say which sound to take out, as: a dog barking")
+    assert page.all("#status [role=alert]")
+
+
+def test_too_large_a_file_is_refused_in_words(page: PageDriver, tmp_path: Path) -> None:
+    large = tmp_path / "large.wav"
+    soundfile.write(large, np.zeros(600_000), 44100)  # 1.2 MB
+    page.upload(large)
+    page.wait(lambda: "maximum" in page.one("body").text.lower())
+
+
+def test_nothing_comes_from_elsewhere(page: PageDriver, url: str) -> None:
+    page.driver.get(url)
+    page.wait(lambda: page.all("#separate"))
+    urls = page.requests()
+    assert len(urls) > 5
+    assert [each for each in urls if not each.startswith((url, "data:", "blob:"))] == []
+
+
+def test_everything_that_can_be_operated_has_a_name_and_is_reached_by_keys(
+    page: PageDriver, scene: Path
+) -> None:
+    page.upload(scene)
+    page.one("#spectrogram img")
+    names = page.names()
+    assert [role for role, name in names if not name.strip()] == []
+    assert ("textbox", "Sounds to take out, one a line") in names
+    assert ("button", "Separate") in names
+    active = "return document.activeElement.closest('#sounds, #span, #separate, #find')?.id"
+    reached = []
+    page.run("document.querySelector('#sounds textarea').focus()")
+    from selenium.webdriver.common.keys import Keys
+
+    for _ in range(12):
+        reached.append(page.run(active))
+        page.driver.switch_to.active_element.send_keys(Keys.TAB)
+    assert [each for each in dict.fromkeys(reached) if each] == ["sounds", "span", "separate"]
+
+
+def test_the_page_fits_a_telephone(page: PageDriver) -> None:
+    page.resize(390, 844)
+    assert page.run("return document.documentElement.scrollWidth") <= 390
+    page.resize(1100, 1400)
+
+
+def test_the_python_client_separates_and_finds(client: Any, scene: Path) -> None:
+    from gradio_client import handle_file
+
+    assert client.predict(api_name="/models")["separate"] == ["sounds150", "sounds21"]
+    answer = client.predict(
+        recording=handle_file(scene), sounds=["a flute"], span="0.5-2", api_name="/separate"
+    )
+    (sound,) = answer["sounds"]
+    target, rate = soundfile.read(sound["target"], dtype="int16")
+    rest = soundfile.read(sound["rest"], dtype="int16")[0]
+    assert np.array_equal(target + rest, soundfile.read(scene, dtype="int16")[0])
+    assert not target[: round(0.5 * rate)].any()
+    assert zipfile.is_zipfile(answer["zip"])
+    found = client.predict(recording=handle_file(scene), api_name="/find")
+    assert "a flute" in {each["name"] for each in found["sounds"]}
+
+
+def test_the_python_client_is_told_what_is_wrong(client: Any, tmp_path: Path) -> None:
+    from gradio_client import handle_file
+    from gradio_client.exceptions import AppError
+
+    short = record(tmp_path / "short.wav")
+    for wrong, message in (
+        ({"sounds": []}, "say which sound to take out, as: a dog barking"),
+        (
+            {"sounds": ["a dog"], "model": "other"},
+            "no model 'other' here: choose sounds150 or sounds21",
+        ),
+    ):
+        with pytest.raises(AppError) as raised:
+            client.predict(recording=handle_file(short), api_name="/separate", **wrong)
+        assert str(raised.value) == message
+
+
+def post(url: str, body: dict[str, Any]) -> str:
+    """The event stream's end, of a call by HTTP alone."""
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        event = json.load(answer)["event_id"]
+    with urllib.request.urlopen(f"{url.replace('/v2', '')}/{event}", timeout=120) as stream:
+        return str(stream.read().decode())
+
+
+def test_by_http_no_other_file_of_the_machine_is_read(url: str, tmp_path: Path) -> None:
+    secret = record(tmp_path / "secret.wav")
+    for meta in ({}, {"meta": {"_type": "gradio.FileData"}}):
+        body = {"recording": {"path": str(secret), **meta}, "sounds": ["a dog"]}
+        ended = post(f"{url}gradio_api/call/v2/separate", body)
+        assert "event: error" in ended
+        assert "complete" not in ended
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(f"{url}gradio_api/file={secret}", timeout=60)
+    assert raised.value.code in (403, 404)
+
+
+def test_the_server_leaves_no_files_behind(tmp_path: Path) -> None:
+    program = (
+        "import os, sys\n"
+        "from qsep.recipes.serve.server import Address, serving\n"
+        "with serving(Address(port=0), {'sounds21': 'sounds21'}, ['sounds21'], 'cpu') as url:\n"
+        "    print(len(os.listdir(sys.argv[1])))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert done.stdout.strip() == "1", done.stderr
+    assert list(tmp_path.iterdir()) == []
