@@ -13,6 +13,7 @@ from qsep.queries.reading.book import Book, Entry
 from qsep.queries.reading.expression import Atom, Expression, Union
 from qsep.queries.reading.reader import Reader, resolved
 from qsep.queries.reading.reading import Familiarity
+from qsep.queries.reading.spelling import Speller
 
 BOOK = Book(
     {"dog": Entry("a dog", ("hound",)), "cat": Entry("a cat", ("kitten",))},
@@ -82,6 +83,21 @@ def test_a_spelling_is_corrected_where_that_is_015_more_familiar(
     """Corrected, the word is a phrase of the book: 1."""
     found = reader(kiten=([0.8, 0.1, 0.1], [cosine, 0, 0])).read("kiten")
     assert found.understood == understood
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("violyn", "violin"),  # six letters, one edit
+        ("vyolyn", None),  # six, two
+        ("trumpette", "trumpets"),  # nine, two
+        ("drumpette", None),  # nine, three
+    ],
+)
+def test_words_of_more_than_six_letters_are_corrected_by_two_edits(
+    written: str, meant: str | None
+) -> None:
+    assert Speller(["violin", "trumpets"], lambda word: False).corrected(written) == meant
 
 
 FAMILIARITY = {"bow": 0.7, "arrow": 0.6, "bow and arrow": 0.0, "bow hunting": 0.7}

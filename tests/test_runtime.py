@@ -44,7 +44,10 @@ GRAPH_RUNTIMES = [
     )
     for name in ("openvino", "onnx")
 ]
-KINDS = ["band_unet", "clipsep", "clipsep:middle", "convtasnet", "resunet30", "flowsep"]
+KINDS = [
+    *("band_unet", "clipsep", "clipsep:middle", "convtasnet", "resunet30"),
+    pytest.param("flowsep", marks=pytest.mark.slow),  # four networks, half a minute to trace
+]
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +219,7 @@ def test_one_graph_serves_any_number_of_items(name: str, empty_cache: Path) -> N
     assert len(list(empty_cache.iterdir())) == 1
 
 
+@pytest.mark.slow  # FlowSep again
 @pytest.mark.parametrize("name", GRAPH_RUNTIMES)
 def test_guidance_and_channels_take_no_graph_of_their_own(name: str, empty_cache: Path) -> None:
     separator = tiny_separator("flowsep", sampling={"num_steps": 2, "guidance": 2.0})
