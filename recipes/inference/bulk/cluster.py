@@ -7,6 +7,7 @@ died and assigns its recordings again; existing results are replaced by equal on
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -34,9 +35,15 @@ def on_cluster(
 
     if not ray.is_initialized():
         try:
-            ray.init(address=address, log_to_driver=False, include_dashboard=False)
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                include_dashboard=False if address == "local" else None,
+                logging_level=logging.ERROR,
+            )
         except ConnectionError as error:
             raise ValueError(f"--ray {address}: no cluster answers there: {error}") from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its plans and progress
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # lost blocks are reported below
