@@ -55,8 +55,8 @@ class LightSentences:
         return self.vectors(texts)
 
     def is_word(self, word: str) -> bool:
-        """Whether a lower-case word is one of the language."""
-        return word in self.vocabulary
+        """Whether a lower-case word is one of the language; without the encoder every word is."""
+        return packaged_folder() is None or word in self.vocabulary
 
     @cached_property
     def vocabulary(self) -> frozenset[str]:
