@@ -65,7 +65,7 @@ function show({ target, rest }) {
   const rate = about.sample_rate;
   const level = 10 * Math.log10(energy(target) / energy(channels));
   part("target-name").textContent = asked;
-  const doubt = level < ABSENT_DB ? ": probably not there" : "";
+  const doubt = level >= ABSENT_DB ? "" : ": probably not there"; // also of silence in silence, NaN
   part("level").textContent = level > -200 ? `${level.toFixed(1)} dB of the recording${doubt}` : `silence${doubt}`;
   for (const [id, samples] of [["target", target], ["rest", rest]]) {
     part(`${id}-file`).href = play(id, wav(samples, rate));
