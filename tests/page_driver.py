@@ -124,5 +124,5 @@ class PageDriver:
 
 OPERABLE = {
     *("button", "checkbox", "combobox", "link", "searchbox", "slider", "spinbutton", "switch"),
-    *("tab", "textbox", "Audio", "image"),
+    *("tab", "textbox"),
 }
