@@ -126,7 +126,8 @@ class Separator(Protocol):
         """This separator with its masks used otherwise at test, by the same weights.
 
         hard: masks rounded to 0 and 1. noise: "off", "all" (noise masks united with the queried
-        mask), or "best" (a separator for each noise mask, of which the caller keeps the best).
+        mask), or "best": several separators, of which the caller keeps the best (one for each noise
+        mask; of PITSep, by its mask and by the complement).
         Raises ValueError for what its masks cannot do.
         """
         if hard:

@@ -253,6 +253,24 @@ def test_noise_activity_is_the_mean_of_the_summed_masks() -> None:
     torch.testing.assert_close(noise_excess(logits, 0.25), torch.tensor([0.0, 0.75]))
 
 
+@pytest.mark.parametrize("batch_penalty", [False, True])
+@pytest.mark.parametrize("gamma", [0.3, 0.5])
+def test_the_penalty_on_noise_pushes_items_or_the_whole_batch(
+    gamma: float, batch_penalty: bool
+) -> None:
+    """Items of activity 0.1 and 0.7, whose mean 0.4 lies between the two gammas."""
+    levels = torch.tensor([0.1, 0.7])
+    per_head = (levels / 2)[:, None, None, None].expand(2, 2, K, N)
+    logits = per_head.logit().clone().requires_grad_()
+    noise_excess(logits, gamma, batch_penalty).mean().backward()
+    # d mean / d logit: each of the 2 items' K x N bins and 2 heads, by the slope of the sigmoid
+    slope = per_head * (1 - per_head) / (2 * K * N)
+    pushed = levels > gamma
+    if batch_penalty:
+        pushed = (levels.mean() > gamma).expand(2)
+    torch.testing.assert_close(logits.grad, slope * pushed[:, None, None, None])
+
+
 def test_gamma_moves_linearly_and_stays() -> None:
     config = NoiseConfig(gamma=0.1, gamma_start=0.5, gamma_steps=10)
     found = [float(gamma_at(torch.tensor(step), config)) for step in (0, 5, 10, 99)]

@@ -123,7 +123,7 @@ def test_the_command_line_converts_and_separates_with_either(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda w: w.pop("module.net_clap.fc.bias"), "project.bias is missing"),
+        (lambda w: w.pop("module.net_clap.fc.bias"), "module.net_clap.fc.bias is missing"),
         (lambda w: w.pop("module.net_clap.fc.weight"), "module.net_clap.fc.weight are missing"),
         (lambda w: w.update({"module.extra.weight": torch.ones(1)}), "module.extra.weight are not"),
         (

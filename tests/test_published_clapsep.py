@@ -180,8 +180,11 @@ def test_a_converted_folder_needs_nothing_else(release: Release, tmp_path: Path)
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda w: w.pop("decoder_model.film.norm.bias"), "decoder.bottom.norm.bias is missing"),
-        (lambda w: w.pop("audio_branch.bn0.bias"), "encoder.norm.bias is missing"),
+        (
+            lambda w: w.pop("decoder_model.film.norm.bias"),
+            "decoder_model.film.norm.bias is missing",
+        ),
+        (lambda w: w.pop("audio_branch.bn0.bias"), "audio_branch.bn0.bias is missing"),
         (lambda w: w.update({"extra.weight": torch.ones(1)}), "extra.weight are not part of"),
         (
             lambda w: w.update({"decoder_model.phase_net.0.weight": torch.ones(1)}),

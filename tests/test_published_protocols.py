@@ -89,7 +89,7 @@ def test_uncentred_si_sdr_keeps_means() -> None:
 def audiosep_folder(folder: Path, name: str, captions: Sequence[str]) -> list[tuple[float, float]]:
     """data/NAME, with a list of mixtures that ask for these; the scores of each."""
     found, rows = [], []
-    columns = {"vggsound": 6, "clotho": 5}.get(name, 4)
+    columns = {"vggsound": 6, "audiocaps": 5, "clotho": 5}.get(name, 4)
     for index, caption in enumerate(captions):
         target = noise(2 * index, 700 + index)
         mixture = target + noise(2 * index + 1, 700 + index)
@@ -117,6 +117,26 @@ def test_audiosep_averages_over_items(tmp_path: Path, name: str) -> None:
         "SDRi": pytest.approx(np.mean([f[0] for f in found]), **CLOSE),
         "SI-SDR": pytest.approx(np.mean([f[1] for f in found]), **CLOSE),
     }
+
+
+def test_audiosep_reads_the_authors_list_of_audiocaps(tmp_path: Path) -> None:
+    """idx, caption, labels, source, noise; a list of all 4,820 rows has the set's plain name."""
+    ids = ["0", "17", *(str(number) for number in range(1000, 5818))]
+    for index in ids:
+        for kind in ("mixture", "segment"):
+            path = tmp_path / f"data/audiocaps/{kind}-{index}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    rows = [(n, f"A man talks, then {n} dogs bark", "Speech;Dog", f"Y{n}", f"Z{n}") for n in ids]
+    header = ("idx", "caption", "labels", "source", "noise")
+    path = write_csv(tmp_path / "metadata/audiocaps_eval.csv", header, *rows)
+    items = load_items("audiosep", tmp_path, settings={"set": "audiocaps"})
+    assert items.name == "AudioSep AudioCaps"
+    assert items.ids[1] == "data/audiocaps/mixture-17.wav"
+    assert items.item_queries[1].query == "A man talks, then 17 dogs bark"
+    write_csv(path, header[:4], rows[0][:4])
+    with pytest.raises(ValueError, match="row 2: 4 cells, expected 5"):
+        load_items("audiosep", tmp_path, settings={"set": "audiocaps"})
 
 
 def test_audiosep_averages_music_over_instruments(tmp_path: Path) -> None:

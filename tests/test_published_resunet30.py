@@ -361,7 +361,7 @@ FILM = "ss_model.film.encoder_block1->conv_block1->beta1.weight"
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda w: w.pop("ss_model.base.bn0.bias"), "norm.bias is missing"),
+        (lambda w: w.pop("ss_model.base.bn0.bias"), "ss_model.base.bn0.bias is missing"),
         (lambda w: w.pop(FILM), "beta1.weight are missing"),
         (lambda w: w.update({FILM: torch.ones(2, 300)}), "made for queries of width 300"),
         (lambda w: w.update({"ss_model.base.bn0.weight": torch.ones(257)}), "257 frequency bins"),

@@ -84,6 +84,25 @@ def test_a_long_recording_in_chunks_has_no_seams(separator: Any) -> None:
     assert error < 1e-8  # -80 dB; a hard cut of the published kind is at -20 here
 
 
+def test_exact_takes_two_seconds_at_a_time_with_hard_cuts_in_chunks_too() -> None:
+    """As the authors of USS do: the last two seconds filled up with zeros."""
+    exact, whole = tiny_separator("resunet30", exact=True), tiny_separator("resunet30")
+    segment = 2 * whole.sample_rate
+    mixture, queries = noise(1, 2, 2 * segment + 777), asked(1, 3)
+    parts = [*mixture.split(segment, dim=-1)]
+    parts[-1] = torch.nn.functional.pad(parts[-1], (0, segment - 777))
+    expected = torch.cat([target(whole, part, queries) for part in parts], dim=-1)
+    expected = expected[..., : mixture.shape[-1]]
+    assert torch.equal(target(exact, mixture, queries), expected)
+    cut = Geometry(exact.stride_samples, exact.context_samples, exact.stride_samples)
+    blocks = mixture[0].split(4321, dim=-1)
+    joined = torch.cat(
+        list(separate_chunks(exact, blocks, QueryEmbedding(queries.pooled[0]), cut)), dim=-1
+    )
+    # 1e-5: the crossfade of two equal signals
+    torch.testing.assert_close(joined, expected[0], atol=1e-5, rtol=0)
+
+
 def test_a_window_that_cannot_be_halved_at_every_level_is_refused() -> None:
     with pytest.raises(ValueError, match="window_samples is 2000; expected a multiple of 128"):
         build_separator("resunet30", {"window_samples": 2000})

@@ -42,7 +42,7 @@ SETS = {
     ),
     "music": Set("MUSIC", 5004, 4, partial(mean_of_classes, columns=COLUMNS, within=np.mean)),
     "esc50": Set("ESC-50", 2000, 4, over_items),
-    "audiocaps": Set("AudioCaps", 4820, 4, over_items),
+    "audiocaps": Set("AudioCaps", 4820, 5, over_items),
     "clotho": Set("Clotho", 5225, 5, over_items),
 }
 LABELLED = ("vggsound", "music", "esc50")  # the others' queries are captions, not labels
@@ -71,7 +71,10 @@ def load(
 
 
 def pair_of(set: str, row: list[str]) -> Pair:
-    """The pair of a list's row: VGGSound lists files, other sets the ID of segment-ID and mixture-ID."""
+    """The pair of a list's row: VGGSound lists files, other sets the ID of segment-ID and mixture-ID.
+
+    The columns after an ID and its caption are those that the mixtures were made from; no score needs them.
+    """
     if set == "vggsound":
         _, mixture, source, query, *_ = row
     else:

@@ -67,9 +67,9 @@ def load(
     """Items of MUSIC+ or VGGSound-Clean+.
 
     lists: music or vggsound, at the authors' paths; or give the two lists as manifest and interferers.
-    masks: soft, or hard (rounded at 0.5). noise: use of CLIPSep-NIT's noise masks, off, all or best (see
-    clipsep_masks). backend: qsep or museval. missing: refuse, or skip to leave out items with missing files,
-    as the authors' code does; the draws of other items stay the same.
+    masks: soft, or hard (rounded at 0.5). noise: use of CLIPSep-NIT's noise masks, off, all or best, or for
+    PITSep best: an oracle (see clipsep_masks). backend: qsep or museval. missing: refuse, or skip to leave
+    out items with missing files, as the authors' code does; the draws of other items stay the same.
     Raises ValueError for a bad setting or list, FileNotFoundError for missing files.
     """
     names = SETS[choose("lists", lists, tuple(SETS))]
@@ -104,7 +104,12 @@ def load(
         make=lambda index: render(numbers[index], *pairs[numbers[index]], data, condition),
         measure=partial(measure, backend=BACKENDS[backend]),
         average=average,
-        set_up=partial(with_masks, hard=masks == "hard", noise=noise, num_scored=NUM_SCORED),
+        set_up=partial(
+            with_masks,
+            hard=masks == "hard",
+            noise=noise,
+            score=partial(sdr_of, backend=BACKENDS[backend]),
+        ),
         settings=(backend,),
     )
 
@@ -175,6 +180,12 @@ def cut(path: Path, num_frames: int) -> Waveform:
         )
     centre = int((num_frames // 2 - 0.5) / FRAMES_PER_SECOND * SAMPLE_RATE)
     return cut_around(audio[0], centre, NUM_SAMPLES, path)
+
+
+def sdr_of(item: Item, estimate: NDArray[np.float64], backend: Backend) -> float:
+    """BSSEval's SDR of the estimate (t,) in dB; minus infinity if a signal is silent."""
+    score = measure(item, estimate, backend).get("bss_sdr")
+    return float("-inf") if score is None else score
 
 
 def measure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,24 +74,31 @@ class Unfilled(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def check_weights(module: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
+def check_weights(
+    module: torch.nn.Module,
+    weights: dict[str, Tensor],
+    source: str,
+    stored_name: Callable[[str], str] = str,
+) -> None:
     """Raise ValueError unless keys, shapes and kinds of numbers match the module and all are finite.
 
-    source: file or folder, for the message.
+    For the message: source, the file or folder; stored_name, the name of a weight there.
     """
     for key, value in weights.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise ValueError(f"{source}: weights {key} are not finite; fetch the checkpoint again")
+            raise ValueError(
+                f"{source}: weights {stored_name(key)} are not finite; fetch the checkpoint again"
+            )
     expected = module.state_dict()
-    faults = [f"{key} is missing" for key in expected if key not in weights]
-    faults += [f"{key} is not part of it" for key in weights if key not in expected]
+    faults = [f"{stored_name(key)} is missing" for key in expected if key not in weights]
+    faults += [f"{stored_name(key)} is not part of it" for key in weights if key not in expected]
     faults += [
-        f"{key} is {tuple(weights[key].shape)}, expected {tuple(value.shape)}"
+        f"{stored_name(key)} is {tuple(weights[key].shape)}, expected {tuple(value.shape)}"
         for key, value in expected.items()
         if key in weights and weights[key].shape != value.shape
     ]
     faults += [
-        f"{key} is {weights[key].dtype}, expected {value.dtype}"
+        f"{stored_name(key)} is {weights[key].dtype}, expected {value.dtype}"
         for key, value in expected.items()
         if key in weights and value.is_floating_point() and not weights[key].is_floating_point()
     ]
@@ -99,7 +107,12 @@ def check_weights(module: torch.nn.Module, weights: dict[str, Tensor], source: s
         raise ValueError(f"{source}: weights do not fit the model: {faults[0]}{more}")
 
 
-def load_weights(module: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
+def load_weights(
+    module: torch.nn.Module,
+    weights: dict[str, Tensor],
+    source: str,
+    stored_name: Callable[[str], str] = str,
+) -> None:
     """Load weights strictly, after `check_weights`."""
-    check_weights(module, weights, source)
+    check_weights(module, weights, source, stored_name)
     module.load_state_dict(weights, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,15 @@ from qsep.separation import DEFAULT_MODEL
 
 from .completion import model_names, protocol_names
 from .errors import one_line
-from .options import NUM_CPUS, SOME_FAILED, DeviceOption, PrecisionOption, RuntimeOption, as_pairs
+from .options import (
+    NUM_CPUS,
+    SOME_FAILED,
+    DeviceOption,
+    PrecisionOption,
+    RuntimeOption,
+    SetOption,
+    as_pairs,
+)
 
 if TYPE_CHECKING:
     from qsep.evaluation.metrics.perceptual import EncoderEmbedder
@@ -96,6 +105,7 @@ def evaluate(
     out: OutOption = None,
     manifest: ManifestOption = None,
     model: EstimatorOption = DEFAULT_MODEL,
+    model_settings: SetOption = None,
     condition: ConditionOption = "plain",
     device: DeviceOption = "auto",
     runtime: RuntimeOption = "torch",
@@ -121,7 +131,7 @@ def evaluate(
     embedder = load_embedder(embedding) if embedding else None  # first: it may be refused
     items = load_items(protocol, data, manifest, condition, pairs)
     summary = run(
-        load_estimator(model, device, runtime, precision),
+        load_estimator(model, device, runtime, precision, model_settings or []),
         items,
         out or Path("scores", f"{protocol}-{Path(model).resolve().name}-{condition}"),
         overwrite,
@@ -135,17 +145,26 @@ def evaluate(
         sys.exit(SOME_FAILED)
 
 
-def load_estimator(model: str, device: str, runtime: str, precision: str) -> Model | str:
-    """The model, or the name of a baseline, which is its own estimator."""
+def load_estimator(
+    model: str, device: str, runtime: str, precision: str, settings: Sequence[str] = ()
+) -> Model | str:
+    """The model with these settings changed, or the name of a baseline, which is its own estimator.
+
+    Raises ValueError for settings of a baseline.
+    """
     from qsep.evaluation.estimators.ideal_masks import ESTIMATORS
 
+    from ..inference.model_settings import changes_of
+
     if model in ESTIMATORS:
+        if settings:
+            raise ValueError(f"--set {settings[0]}: the baseline {model} has no settings")
         return model
     from qsep.separation.api import load
 
     # A protocol may query absent or unknown sounds on purpose: no warnings about them.
     logging.getLogger("qsep").setLevel(logging.ERROR)
-    return load(model, device, runtime, precision)
+    return load(model, device, runtime, precision, changes_of(settings))
 
 
 def load_embedder(description: str) -> EncoderEmbedder:

@@ -23,6 +23,15 @@ ModelOption = Annotated[
         "folder, ORG/NAME[@REVISION] on the Hugging Face hub, or a released checkpoint file.",
     ),
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A setting of the model that differs from the stored one, as separator.exact=true or "
+        "encoder.prompts=ensemble. Repeatable.",
+    ),
+]
 RecipeArgument = Annotated[
     str,
     typer.Argument(

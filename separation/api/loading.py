@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,6 +29,7 @@ def load(
     device: str = "auto",
     runtime: str = "torch",
     precision: str = "fp32",
+    settings: Mapping[str, dict[str, Any]] | None = None,
 ) -> Model:
     """Load a model, ready to separate.
 
@@ -34,29 +39,39 @@ def load(
     device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
     runtime: computes the separator's networks: "torch", or on the CPU "openvino" or "onnx", for which
     they are exported at first use. precision: "fp32", or "bf16" if the CPU has instructions for it.
+    settings: of "separator" and "encoder" that differ from the stored or converted ones, as
+    {"separator": {"exact": True}}.
     The networks are rewritten for inference, so their weights must not be changed afterwards.
 
     Raises ValueError if the model is unknown or damaged, or the device or runtime cannot be used.
     """
     check_runtime(runtime, precision, device)
+    changes = dict(settings or {})
     if model not in shipped_models() and Path(model).is_file():
         path = Path(model)
-        separator, encoder, config = load_published(path)
+        separator, encoder, config = load_published(path, changes)
         weights, stored_weights = file_fingerprint(path), ""  # converted: not the stored ones
     else:
         path = checkpoint_folder(model)
-        separator, encoder, config = load_checkpoint(path, mapped=runtime != "torch")
+        separator, encoder, config = load_checkpoint(path, runtime != "torch", changes)
         weights = stored_weights = weights_fingerprint(path)
     chosen = choose_device(device if runtime == "torch" else "cpu")
     separator.to(chosen)  # type: ignore[attr-defined]
     fingerprint = f"{weights}-{config['encoder']['fingerprint']}"
     if chosen.type == "cpu" or precision != "fp32":  # measured on CPUs only
         accelerate(separator, runtime, precision, stored_weights)
+    if changes.get("separator"):
+        fingerprint += f"-{digest_of(changes['separator'])}"
     if (runtime, precision) != ("torch", "fp32"):
         fingerprint += f"-{runtime}-{precision}"
     cached = encoder if encoder.remembers else CachedEncoder(encoder)
     name = str(model) if is_hub_name(str(model)) and not Path(model).exists() else path.name
     return Model(separator, with_examples(separator, cached), name, fingerprint, path)
+
+
+def digest_of(settings: dict[str, Any]) -> str:
+    """The first 8 digits of the SHA-256 of settings, whatever their order."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def shipped_models() -> list[str]:

@@ -132,7 +132,8 @@ class CLIPSepNIT(LogFrequencySeparator):
         noise = self.noise_logits(features, mean_of_queried(projected, queried))
         costs = noise_invariant(logits, noise, target, weight, queried, config)
         united = mean_of_queried(costs, queried)
-        total = united + config.weight * noise_excess(noise, gamma_at(step, config))
+        excess = noise_excess(noise, gamma_at(step, config), config.batch_penalty)
+        total = united + config.weight * excess
         if config.warmup_steps:
             total = torch.where(step <= config.warmup_steps, without_noise, total)
         activity = noise_activity(noise)

@@ -10,8 +10,9 @@ mixture - target, is not a separated sound, and metrics that compare waveforms d
 
 Some settings differ from the published system where that is worse for users; `exact` restores it: each
 10.24 s are separated independently, the mixture's latent is sampled from its posterior, there is no
-guidance; in training queries are dropped for whole batches, and only the mixture is turned down where
-it clips.
+guidance; the target has the level that the networks work at, with the mixture's peak at 0.5, where
+otherwise it has the mixture's (times its peak over 0.5); in training queries are dropped for whole batches,
+and only the mixture is turned down where it clips.
 """
 
 from __future__ import annotations
@@ -205,7 +206,8 @@ class FlowSep(nn.Module, Separator):
             (self.codec.decode(latent[..., window, :]) for window in windows),
             self.overlap * self.stride,
         )
-        return self.codec.vocode(decoded, num_samples) * (level.peak / PEAK)[:, None]
+        target = self.codec.vocode(decoded, num_samples)
+        return target if self.config.exact else target * (level.peak / PEAK)[:, None]
 
     def generate(self, start: Tensor, mixture: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """mixture latents (b, c, d, n, k), token states (b, s, l, q) with mask, to latents of the

@@ -10,7 +10,8 @@ returned, and which of them is the target has to be decided afterwards.
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +28,11 @@ from ..objectives.permutation_invariant import permutation_invariant
 
 @configuration
 class Config:
-    """num_sources: outputs for every mixture; the rest as of CLIPSep."""
+    """num_sources: outputs for every mixture; complement: at use, give what each mask leaves instead of
+    what it takes; the rest as of CLIPSep."""
 
     num_sources: int = 2
+    complement: bool = False
     num_features: int = 32
     channels: tuple[int, ...] = (64, 128, 256, 512, 512, 512, 512)
     spectrogram: SpectrogramConfig = field(default_factory=SpectrogramConfig)
@@ -51,6 +54,14 @@ class PITSep(LogFrequencySeparator):
         self.apply(initialise)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def with_masks(self, hard: bool, noise: str) -> list[Self]:
+        """See `Separator.with_masks`. "best": by the first mask and by its complement."""
+        if noise == "all":
+            raise ValueError("noise=all: only CLIPSep-NIT has noise masks")
+        config, weights = self.hard_masks(hard), self.state_dict()
+        choices = (False, True) if noise == "best" else (config.complement,)
+        return [self.reconfigured(replace(config, complement=c), weights) for c in choices]
+
     def logits(self, log_magnitude: Tensor) -> Tensor:
         """log_magnitude (b, k, n) to mask logits (b, num_sources, k, n), float32."""
         return self.masks(self.unet(log_magnitude[:, None])).float()
@@ -65,9 +76,12 @@ class PITSep(LogFrequencySeparator):
             raise ValueError(
                 f"{num_queries} queries, but this model separates {self.config.num_sources} sources"
             )
-        return self.spectrogram.separate(
-            mixture, lambda log_magnitude: self.logits(log_magnitude)[:, :num_queries].sigmoid()
-        )
+        sign = -1 if self.config.complement else 1  # 1 - sigmoid(z) = sigmoid(-z)
+
+        def masks_of(log_magnitude: Tensor) -> Tensor:
+            return (sign * self.logits(log_magnitude)[:, :num_queries]).sigmoid()
+
+        return self.spectrogram.separate(mixture, masks_of)
 
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator

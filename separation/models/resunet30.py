@@ -29,18 +29,22 @@ from ..signal.stft import hann_istft, hann_stft
 SLOPE = 0.01  # of the leaky ReLUs
 MOMENTUM = 0.01  # of the batch norms
 FLOOR = 1e-5  # of magnitudes
+EXACT_SECONDS = 2  # of USS's segments, in training as at use
 
 
 @configuration
 class Config:
     """sample_rate in Hz; window_samples / 2 must be a multiple of 2 to the number of levels. channels:
-    of the encoder's levels; each halves frequency, and all but the last halve time."""
+    of the encoder's levels; each halves frequency, and all but the last halve time. exact: separate each
+    two seconds independently, the last filled up with zeros, as the authors of USS do with examples (there
+    is a seam every two seconds); otherwise a recording is separated as a whole."""
 
     query_dim: int = 512
     sample_rate: int = 32000
     window_samples: int = 2048
     hop_samples: int = 320
     channels: tuple[int, ...] = (32, 64, 128, 256, 384, 384)
+    exact: bool = False
 
     def __post_init__(self) -> None:
         divisor = 2 ** (len(self.channels) + 1)
@@ -169,6 +173,9 @@ class ResUNet30(nn.Module, Separator):
         self.stride_samples = self.unet.stride * config.hop_samples
         reach_frames = unet_reach_frames(len(config.channels))
         self.context_samples = reach_frames * config.hop_samples + config.window_samples
+        self.segment_samples = EXACT_SECONDS * config.sample_rate
+        if config.exact:
+            self.stride_samples = self.context_samples = self.segment_samples
 
     def spectrum(self, mixture: Tensor) -> Tensor:
         """(b, c, t) to (b, c, f, n), mirrored at the ends; recordings too short for that are padded
@@ -200,14 +207,25 @@ class ResUNet30(nn.Module, Separator):
         could be shared: memory does not grow with their number, and the result for one does not depend
         on the others.
         """
+        if self.config.exact:
+            num_samples = mixture.shape[-1]
+            padded = F.pad(mixture, (0, -num_samples % self.segment_samples))
+            segments = padded.split(self.segment_samples, dim=-1)
+            target = torch.cat([self.targets(segment, queries) for segment in segments], dim=-1)
+            target = target[..., :num_samples]
+        else:
+            target = self.targets(mixture, queries)
+        return Separated(target, mixture[:, None] - target)
+
+    def targets(self, mixture: Tensor, queries: QueryEmbedding) -> Tensor:
+        """mixture (b, c, t), queries.pooled (b, s, d) to targets (b, s, c, t), in one piece."""
         targets = []
         for spec, queries_of_mixture in zip(self.spectrum(mixture), queries.pooled, strict=True):
             magnitude = rms(spec[None])
             for query in queries_of_mixture:
                 masked = self.mask(magnitude, query[None]) * spec
                 targets.append(self.waveform(masked, mixture.shape[-1]))
-        target = torch.stack(targets).unflatten(0, queries.pooled.shape[:2])
-        return Separated(target, mixture[:, None] - target)
+        return torch.stack(targets).unflatten(0, queries.pooled.shape[:2])
 
     def waveform(self, spec: Tensor, num_samples: int) -> Tensor:
         """Inverse STFT: (..., f, n) to (..., t), t = num_samples."""

@@ -25,8 +25,9 @@ class NoiseConfig:
     gamma: mean activity of the summed noise masks that costs nothing; weight: penalty on more. gamma
     goes linearly from gamma_start to gamma over gamma_steps. There are no noise masks in the first
     warmup_steps. margin_weight, margin: the first regulariser of the authors' code, where it is off: a
-    noise mask alone has to be worse than the union by the margin. keep_noise: unite noise masks with
-    the queried mask at use too.
+    noise mask alone has to be worse than the union by the margin. batch_penalty: compare the batch's mean
+    activity with gamma, as the authors' code does, instead of each item's, as the paper has it. keep_noise:
+    unite noise masks with the queried mask at use too.
     """
 
     num_heads: int = 2
@@ -37,6 +38,7 @@ class NoiseConfig:
     warmup_steps: int = 0
     margin_weight: float = 0.0
     margin: float = 0.1
+    batch_penalty: bool = False
     keep_noise: bool = False
 
     def __post_init__(self) -> None:
@@ -60,9 +62,18 @@ def noise_activity(noise_logits: Tensor) -> Tensor:
     return noise_logits.float().sigmoid().sum(dim=1).mean(dim=(-2, -1))
 
 
-def noise_excess(noise_logits: Tensor, gamma: Tensor | float) -> Tensor:
-    """Activity beyond gamma, per item, (b,). (The authors compare the batch's mean with gamma.)"""
-    return torch.relu(noise_activity(noise_logits) - gamma)
+def noise_excess(
+    noise_logits: Tensor, gamma: Tensor | float, batch_penalty: bool = False
+) -> Tensor:
+    """Activity beyond gamma, (b,): of each item, or with batch_penalty of the batch's mean, the same for all.
+
+    The first pushes every item above gamma down, whatever the others are; the second pushes all items, those
+    below gamma too, once their mean is above it.
+    """
+    activity = noise_activity(noise_logits)
+    if batch_penalty:
+        activity = activity.mean(dim=0, keepdim=True).expand_as(activity)
+    return torch.relu(activity - gamma)
 
 
 def noise_invariant(

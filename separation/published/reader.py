@@ -38,7 +38,7 @@ def load_published(
     converted = read_converted(path).changed(changes or {})
     with Unfilled():
         separator = build_separator(converted.kind, converted.settings)
-    load_weights(separator, converted.weights, str(path))
+    load_weights(separator, converted.weights, str(path), converted.released_name)
     encoder = build_encoder(converted.encoder_kind, converted.encoder_settings)
     check_width(separator, encoder, str(path))
     provenance = converted.provenance | {

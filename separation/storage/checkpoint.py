@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from qsep.queries.files.weights import Unfilled, check_weights
 from qsep.queries.interface import QueryEncoder
 
-from ..components import build_encoder, build_separator
+from ..components import build_encoder, build_separator, merged
 from ..interface import Separator
 from .results import replace_folder
 from .temporary import temporary_folder
@@ -187,21 +187,26 @@ def renamed(settings: Any) -> Any:
 
 
 def load_checkpoint(
-    folder: Path, mapped: bool = False
+    folder: Path, mapped: bool = False, changes: Mapping[str, dict[str, Any]] | None = None
 ) -> tuple[Separator, QueryEncoder, dict[str, Any]]:
     """Load a separator in evaluation mode, float32, its query encoder, and the content of config.json.
 
     mapped: leave the weights in the file until they are used, for separators computed by another runtime.
-    Their memory alignment then differs, which may change rounding.
+    Their memory alignment then differs, which may change rounding. changes: settings of "separator" and
+    "encoder" that replace the stored ones.
     Raises ValueError for anything missing, damaged, not finite or not fitting the configuration.
     """
     config = read_config(folder)
+    for part, settings in (changes or {}).items():
+        config[part]["config"] = merged(config[part]["config"], settings)
     try:
         encoder = stored_encoder(folder, config)
         with Unfilled():
             separator = build_separator(config["separator"]["kind"], config["separator"]["config"])
     except (ValueError, TypeError) as error:  # TypeError: a setting of another type
         raise ValueError(f"{folder / 'config.json'}: {error}") from error
+    if changes and changes.get("encoder"):
+        config["encoder"]["fingerprint"] = encoder.fingerprint
     if encoder.fingerprint != config["encoder"]["fingerprint"]:
         raise ValueError(
             f"{folder}: made for queries by {config['encoder']['fingerprint']}, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -22,14 +22,9 @@ def convert_model(
     """Convert a checkpoint file that others released into a checkpoint folder."""
     from qsep.separation.published.reader import convert_to_folder
 
-    from ...training.config import override_value
+    from ...inference.model_settings import changes_of
 
-    changes: dict[str, Any] = {}
-    for setting in settings or []:
-        override_value(changes, setting)
-    if unknown := sorted(changes.keys() - {"separator", "encoder"}):
-        raise ValueError(f"{unknown[0]}: settings are separator.KEY=VALUE or encoder.KEY=VALUE")
-    convert_to_folder(file, out, changes)
+    convert_to_folder(file, out, changes_of(settings or []))
     print(f"checkpoint: {out}")
 
 

@@ -19,6 +19,7 @@ from ..options import (
     OverwriteOption,
     PrecisionOption,
     RuntimeOption,
+    SetOption,
 )
 from ..timing import timed
 from .bulk import (
@@ -80,6 +81,7 @@ def separate(
     out: OutOption = Path("."),
     residual: ResidualOption = False,
     model: ModelOption = DEFAULT_MODEL,
+    settings: SetOption = None,
     device: DeviceOption = "auto",
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "fp32",
@@ -130,7 +132,7 @@ def separate(
     else:
         folder, naming = place_from(out, name, file_format, len(inputs) * num_results)
     work = SeparateWork(
-        ModelChoice(model, device, runtime, precision, candidates, judge),
+        ModelChoice(model, device, runtime, precision, candidates, judge, tuple(settings or ())),
         tuple(queries),
         constraints,
         Output(folder, residual, naming, overwrite, json_output, quiet),
@@ -199,10 +201,12 @@ def load_model(work: SeparateWork) -> Model | LightModel:
 
     choice = work.model
     with timed("loading the model took"):
-        model: Model | LightModel | None = light_model(
-            *(choice.name, work.queries, work.constraints, choice.device, choice.runtime),
-            *(choice.precision, choice.candidates),
-        )
+        model: Model | LightModel | None = None
+        if not choice.settings:
+            model = light_model(
+                *(choice.name, work.queries, work.constraints, choice.device, choice.runtime),
+                *(choice.precision, choice.candidates),
+            )
         model = model or choice.load()
     logger.info(
         "%s from %s, on %s at %d Hz",

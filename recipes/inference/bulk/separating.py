@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A model by its name in the command, and how to run it."""
+    """A model by its name in the command, and how to run it. settings: see `changes_of`."""
 
     name: str
     device: str = "auto"
@@ -29,13 +29,17 @@ class ModelChoice:
     precision: str = "fp32"
     candidates: int = 1
     judge: str = "embedding"
+    settings: tuple[str, ...] = ()
 
     def load(self) -> Model:
         """The model, on its device; the runtime "auto" is PyTorch."""
         from qsep.separation.api import load
 
+        from ..model_settings import changes_of
+
         runtime = "torch" if self.runtime == "auto" else self.runtime
-        model = load(self.name, self.device, runtime, self.precision)
+        changes = changes_of(self.settings)
+        model = load(self.name, self.device, runtime, self.precision, changes)
         return model.best_of_n(self.candidates, self.judge)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .converted import Converted
+from .converted import Converted, released_names
 from .fourier import check_fourier
 
 PREFIX = "module."  # of distributed training
@@ -63,7 +63,8 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
     holds_clap = any(key.startswith(CLAP) for key in theirs)
     encoder = query_encoder(settings["token_dim"], holds_clap, path)
     provenance = {"recipe": "bi-modal weakly supervised separation", "seed": None, "step": None}
-    return Converted("bimodal", settings, "clap_tokens", encoder, ours, provenance)
+    released = released_names(modules, PREFIX)
+    return Converted("bimodal", settings, "clap_tokens", encoder, ours, provenance, released)
 
 
 def settings_of(theirs: Mapping[str, Tensor], path: Path) -> dict[str, Any]:

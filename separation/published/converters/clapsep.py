@@ -17,7 +17,7 @@ from torch import Tensor
 
 from qsep.queries.files.weights import read_state_dict
 
-from .converted import Converted
+from .converted import Converted, renamed_keys
 from .fourier import check_fourier
 
 # Files with tuned weights only contain some biases of the frozen CLAP too, but none of its text network.
@@ -78,16 +78,18 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
         weights, path, needs_audio=f"{AUDIO}bn0.weight" not in of_separator
     )
     theirs = frozen | of_separator
-    ours = {}
+    ours, released = {}, {}
     for key, value in theirs.items():
         if not any(re.search(pattern, key) for pattern in UNUSED):
-            ours[renamed(key, path)] = value
+            name = renamed(key, path)
+            ours[name], released[name] = value, key
     try:
         settings = settings_of(theirs)
     except KeyError as error:
         raise ValueError(f"{path}: weights {error.args[0]} are missing") from error
     provenance = {"recipe": "CLAPSep", "seed": None, "step": None}
-    return Converted("clapsep", settings, "clap", encoder, ours, provenance)
+    names = renamed_keys(released)
+    return Converted("clapsep", settings, "clap", encoder, ours, provenance, names)
 
 
 def renamed(key: str, path: Path) -> str:

@@ -1,7 +1,8 @@
 """Checkpoints of CLIPSep's code: best_model.pt, and train-args.json that describes it.
 
 The authors' classes are settings here: clip with --fusion late, early or middle, and label_only are
-`clipsep`; clipsepnit (formerly clippit4) is `clipsep_nit`; pit is `pitsep`.
+`clipsep`, and so is sop, queried by the features of a ResNet-18; clipsepnit (formerly clippit4) is
+`clipsep_nit`; pit is `pitsep`.
 """
 
 from __future__ import annotations
@@ -13,20 +14,18 @@ from typing import Any
 
 from torch import Tensor
 
-from .converted import Converted
+from .converted import Converted, released_names
 
 PREFIX = "module."  # of torch.nn.DataParallel
 KINDS = {
     "clip": "clipsep",
     "label_only": "clipsep",
+    "sop": "clipsep",
     "clipsepnit": "clipsep_nit",
     "clippit4": "clipsep_nit",
     "pit": "pitsep",
 }
-REASONS = {
-    "sop": "its queries are ImageNet features, which have no encoder here",
-    "bert": "its queries are sentence vectors that were never published",
-}
+REASONS = {"bert": "its queries are sentence vectors that were never published"}
 
 
 def recognises(weights: Mapping[str, Tensor]) -> bool:
@@ -43,7 +42,7 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
     kind = KINDS[model]
     num_levels = args.get("layers", 7)
     modules = published_modules(kind, fusion, num_levels)
-    ours = {}
+    ours, released = {}, released_names(modules, PREFIX)
     for key, value in weights.items():
         module, _, name = key.removeprefix(PREFIX).rpartition(".")
         if not key.startswith(PREFIX) or module not in modules:
@@ -61,6 +60,7 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
         encoder_settings,
         ours,
         {"recipe": f"CLIPSep ({model}, {fusion} fusion)", "seed": args.get("seed"), "step": None},
+        released,
     )
 
 
@@ -115,16 +115,19 @@ def settings_of(kind: str, args: dict[str, Any], encoder: dict[str, Any]) -> dic
         names = {"reg2_coef": "weight", "reg2_epsilon": "gamma", "pit_warmup_steps": "warmup_steps"}
         names |= {"reg_coef": "margin_weight", "reg_epsilon": "margin"}
         settings["noise"] = {ours: args[theirs] for theirs, ours in names.items() if theirs in args}
+        settings["noise"]["batch_penalty"] = True  # as in the code that trained it
     else:
         settings["num_sources"] = args.get("n_mix", 2)
     return settings
 
 
 def query_encoder(model: str, args: dict[str, Any], path: Path) -> tuple[str, dict[str, Any]]:
-    """Kind and settings of the encoder; CLIP is OpenAI's ViT-B/32, without normalisation. ValueError if
-    the label map is missing or wrong."""
+    """Kind and settings of the encoder; CLIP is OpenAI's ViT-B/32, without normalisation, the ResNet-18
+    of sop torchvision's. ValueError if the label map is missing or wrong."""
     if model == "pit":
         return "minilm", {}  # PIT ignores its queries
+    if model == "sop":
+        return "resnet", {}
     if model != "label_only":
         return "clip", {}
     name = Path(str(args.get("label_map_filename"))).name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,8 @@ from ...components import merged
 @dataclass(frozen=True)
 class Converted:
     """kind and settings of the separator and of its query encoder; weights by the names used here;
-    provenance: recipe, seed and step of the training run, None where the release does not say."""
+    provenance: recipe, seed and step of the training run, None where the release does not say.
+    released_name: the name in the released file of a weight that is named as here, for messages."""
 
     kind: str
     settings: dict[str, Any]
@@ -22,6 +23,7 @@ class Converted:
     encoder_settings: dict[str, Any]
     weights: dict[str, Tensor]
     provenance: dict[str, Any]
+    released_name: Callable[[str], str] = str
 
     def changed(self, changes: Mapping[str, dict[str, Any]]) -> Converted:
         """With changed settings of "separator" and "encoder"."""
@@ -30,3 +32,34 @@ class Converted:
             settings=merged(self.settings, changes.get("separator", {})),
             encoder_settings=merged(self.encoder_settings, changes.get("encoder", {})),
         )
+
+
+def released_names(modules: Mapping[str, str | None], prefix: str) -> Callable[[str], str]:
+    """`Converted.released_name` of a converter that renames whole modules.
+
+    modules: names here by released names without the prefix; None for modules that are not used.
+    """
+    theirs = {ours: module for module, ours in modules.items() if ours}
+
+    def released_name(key: str) -> str:
+        module, _, name = key.rpartition(".")
+        return f"{prefix}{theirs[module]}.{name}" if module in theirs else key
+
+    return released_name
+
+
+def renamed_keys(released: Mapping[str, str]) -> Callable[[str], str]:
+    """`Converted.released_name` of a converter that renames key by key.
+
+    released: names in the file by names here. A weight that is not in the file gets the name that follows
+    from another weight of its module.
+    """
+    modules = {
+        ours.rpartition(".")[0]: theirs.rpartition(".")[0] for ours, theirs in released.items()
+    }
+
+    def released_name(key: str) -> str:
+        module, _, name = key.rpartition(".")
+        return released.get(key) or (f"{modules[module]}.{name}" if module in modules else key)
+
+    return released_name

@@ -25,7 +25,7 @@ from ...components import from_settings
 from ...models.flowsep import Config, FlowSep
 from ...networks.mel.bigvgan import half_band
 from ...networks.unets.velocity_unet import UNetConfig
-from .converted import Converted
+from .converted import Converted, renamed_keys
 
 UNET, AVERAGES = "model.diffusion_model.", "model_ema."
 FIRST_STAGE, TEXT = "first_stage_model.", "cond_stage_models.0.model."
@@ -89,6 +89,7 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
         expected = FlowSep(config).state_dict()
     averaged = any(key.startswith(f"{AVERAGES}diffusion_model") for key in weights)
     used = {"scale_factor"}
+    released = {"codec.scale": "scale_factor"}
     for key in expected.keys() - ours.keys() - {"null"}:
         theirs = published_name(key, config)
         used.add(theirs)
@@ -97,7 +98,7 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
             used.add(theirs)
         if theirs not in weights:
             raise ValueError(f"{path}: weights {theirs} of FlowSep are missing")
-        ours[key] = weights[theirs]
+        ours[key], released[key] = weights[theirs], theirs
     for key in weights.keys() - used:
         if key.startswith(f"{FIRST_STAGE}vocoder.") and key.endswith(".filter"):
             check_filter(weights[key], key, path)
@@ -116,7 +117,7 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
     if "null" not in ours:
         ours["null"] = T5(T5Config(**encoder)).nothing()
     provenance = {"recipe": "FlowSep", "seed": None, "step": None}
-    return Converted("flowsep", settings, "t5", encoder, ours, provenance)
+    return Converted("flowsep", settings, "t5", encoder, ours, provenance, renamed_keys(released))
 
 
 def with_autoencoder(weights: Mapping[str, Tensor], path: Path) -> Mapping[str, Tensor]:

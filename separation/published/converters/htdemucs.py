@@ -105,7 +105,15 @@ def convert(package: Mapping[str, Any], path: Path) -> Converted:
     weights = {f"network.{key}": as_float(key, value, path) for key, value in state.items()}
     provenance = {"recipe": "Hybrid Transformer Demucs", "seed": None, "step": None}
     labels = {"labels": settings["stems"]}
-    return Converted("htdemucs", settings, "labels", labels, weights, provenance)
+    return Converted(
+        "htdemucs",
+        settings,
+        "labels",
+        labels,
+        weights,
+        provenance,
+        lambda key: key.removeprefix("network."),
+    )
 
 
 def settings_of(arguments: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:

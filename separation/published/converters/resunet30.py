@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .converted import Converted
+from .converted import Converted, released_names
 from .fourier import check_fourier
 
 PREFIX = "ss_model."
@@ -63,7 +63,10 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
     encoder_kind, encoder_settings = query_encoder(weights, settings["query_dim"], path)
     recipe = "ResUNet30 of AudioSep" if encoder_kind == "clap" else "ResUNet30 of USS"
     provenance = {"recipe": recipe, "seed": None, "step": None}
-    return Converted("resunet30", settings, encoder_kind, encoder_settings, ours, provenance)
+    released = released_names(modules, PREFIX)
+    return Converted(
+        "resunet30", settings, encoder_kind, encoder_settings, ours, provenance, released
+    )
 
 
 def settings_of(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
