@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from qsep.separation.storage.csv_cells import inert, plain
 from qsep.separation.storage.temporary import write_atomically
 
 from .scores import COLUMNS, NUMBERS, Row
@@ -40,13 +41,14 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 def as_line(row: Row) -> str:
     """A row as a line of items.csv."""
     file = io.StringIO(newline="")
-    csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+    cells = inert(row.get(column) for column in COLUMNS)
+    csv.writer(file, lineterminator="\n").writerow(cells)
     return file.getvalue()
 
 
 def parse(cells: Mapping[str, str]) -> Row:
     """A row from the text of its cells; empty numbers become None. ValueError for text in their place."""
-    row: Row = dict(cells)
+    row: Row = {name: plain(cell) for name, cell in cells.items()}
     row |= {name: float(cells[name]) if cells.get(name) else None for name in NUMBERS}
     row["num_sources"] = int(cells["num_sources"]) if cells["num_sources"] else None
     return row

@@ -62,6 +62,16 @@ def make_private(folder: Path) -> None:
     """Create a folder that other users cannot read, since queries are stored as plain text."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
+    # Of an earlier version; the mode of a folder that QSEP_CACHE names is its owner's business.
+    state = folder.stat()
+    ours = os.name != "nt" and state.st_uid == os.getuid() and "QSEP_CACHE" not in os.environ
+    if ours and state.st_mode & 0o077:
+        folder.chmod(0o700)
+
+
+def make_private_file(path: Path) -> None:
+    """Create a file, unless it exists, that other users cannot read, whatever its folder allows."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 class CachedEncoder(QueryEncoder):
@@ -193,6 +203,7 @@ class CachedEncoder(QueryEncoder):
         """Store rows by their queries; logs a warning if the file cannot be written."""
         try:
             make_private(self.path.parent)
+            make_private_file(self.path)
             with closing(sqlite3.connect(self.path, timeout=5)) as database, database:
                 database.execute(
                     "CREATE TABLE IF NOT EXISTS embeddings (fingerprint TEXT, query TEXT, "

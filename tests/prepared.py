@@ -1,13 +1,13 @@
 """Folders of prepared videos, as `qsep data prepare` makes them, out of noise and coloured squares."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from PIL import Image
 
-from qsep.recipes.data.index import VideoClip, write_index
+from qsep.recipes.data.index import VideoClip, index_text
 
 
 def prepared_clip(folder: Path, name: str, label: str, num_frames: int, rate: int) -> VideoClip:
@@ -35,3 +35,7 @@ def prepared_folder(
         ]
         write_index(folder / f"{split}.csv", clips)
     return folder
+
+
+def write_index(path: Path, clips: Iterable[VideoClip]) -> None:
+    path.write_text(index_text(clips), encoding="utf-8")

@@ -12,7 +12,6 @@ import soundfile
 import torch
 from tiny import StubConfig, StubEncoder, tiny_separator
 
-from qsep.evaluation.report.write import inert
 from qsep.queries import cache
 from qsep.queries.cache import CachedEncoder
 from qsep.queries.files.weights import check_weights, read_state_dict
@@ -23,6 +22,7 @@ from qsep.recipes.data.wording import book_of_labels
 from qsep.separation.api import Model, separate_file
 from qsep.separation.api.files import MAX_QUERIES
 from qsep.separation.inference.chunks import geometry
+from qsep.separation.storage.csv_cells import inert, plain
 
 STUB = StubEncoder(StubConfig(dim=384))
 
@@ -190,3 +190,9 @@ def test_no_cell_of_a_report_is_a_formula() -> None:
         *("'=1+1", "'@a", "'+b", "'-c"),
         *("dog", -1.5, 3),
     ]
+
+
+def test_cells_of_items_read_back_as_they_were() -> None:
+    texts = ["=1+1", "'=1", "''-c", "'quoted'", "a=b", "-3 dB", "dog"]
+    assert [plain(cell) for cell in inert(texts)] == texts
+    assert not any(cell.startswith(("=", "+", "-", "@")) for cell in inert(texts))

@@ -13,9 +13,10 @@ import pytest
 import soundfile
 from command import Run, content
 from PIL import Image
+from prepared import write_index
 
 from qsep.queries.files.threads import AHEAD
-from qsep.recipes.data.index import VideoClip, read_index, write_index
+from qsep.recipes.data.index import VideoClip, read_index
 from qsep.recipes.data.prepare import videos as preparing
 from qsep.recipes.data.prepare.one_video import VideoError, centre_square, find_videos
 from qsep.recipes.data.prepare.videos import Prepared, prepare, split
@@ -36,7 +37,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Videos are pretended to have as many frames as their names say after a dash; "bad" ones are broken."""
     found: list[str] = []
 
-    def extract(video: Path, audio: Path, frames: Path, staging: Path) -> int:
+    def extract(video: Path, audio: Path, frames: Path, staging: Path, results: object) -> int:
         assert staging.is_dir()
         found.append(video.name)
         if "bad" in video.stem:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from prepared import prepared_folder
+from prepared import prepared_folder, write_index
 
 from qsep.queries.interface import ImageQuery, MixedQuery, TextQuery
-from qsep.recipes.data.index import VideoClip, read_index, write_index
+from qsep.recipes.data.index import VideoClip, read_index
 from qsep.recipes.data.mixtures.videos import (
     QueryChooser,
     VideoMixConfig,

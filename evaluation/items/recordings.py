@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from qsep.separation.storage.listed_paths import check_inside
+
 NUM_SHOWN = 10
 
 
@@ -53,8 +55,12 @@ def listed(names: list[str]) -> str:
 
 
 def check_files(names: Iterable[str], folder: Path, remedy: str = "") -> None:
-    """Raise FileNotFoundError, in one line, unless all names are files in the folder."""
+    """Raise FileNotFoundError, in one line, unless all names are files in the folder.
+
+    ValueError for names that leave the folder, unless that is allowed (see `check_inside`).
+    """
     required = sorted(set(names))
+    check_inside(required, "the list")
     missing = [name for name in required if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(

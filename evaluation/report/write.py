@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qsep.separation.storage.csv_cells import inert
 from qsep.separation.storage.results import Results
 
 from ..metrics.statistics import Statistics
@@ -38,7 +39,6 @@ from .tables import (
 )
 
 NUM_WORST = 10
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 CSV_COLUMNS = (
     *("run", "manifest", "condition", "group_by", "group", "metric"),
     *("count", "mean", "median", "low", "high"),
@@ -150,14 +150,6 @@ def as_csv(runs: Sequence[Run]) -> str:
             inert((*identity, "minus", second, paired.metric, *_numbers(paired.values)))
         )
     return file.getvalue()
-
-
-def inert(cells: Sequence[Any]) -> list[Any]:
-    """The cells, with an apostrophe before text that a spreadsheet would run as a formula."""
-    return [
-        f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_SIGNS) else cell
-        for cell in cells
-    ]
 
 
 def _statistics(run: Run) -> Iterator[tuple[str, Any, str, Statistics]]:

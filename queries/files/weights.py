@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))  # how such files begin
 ENVELOPES = ("state_dict", "model")  # keys that contain the weights, in Lightning and PANNs
 
 
@@ -33,10 +35,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path}: damaged ({error}); fetch it again") from error
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
-    except Exception as error:  # torch's own message suggests unsafe loading
+    except Exception as error:
         raise ValueError(
-            f"{path}: cannot be read as weights alone ({type(error).__name__}); it is damaged, no "
-            "PyTorch checkpoint, or holds code, which is never run"
+            f"{path}: cannot be read as weights alone: {refusal(path, error)}"
         ) from error
     for envelope in ENVELOPES:
         if isinstance(weights, dict) and isinstance(weights.get(envelope), dict):
@@ -47,6 +48,23 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not named:
         raise ValueError(f"{path}: no state dict; expected names of weights with their tensors")
     return weights
+
+
+def refusal(path: Path, error: Exception) -> str:
+    """Why a file in PyTorch's format is refused, and what to do; error: raised by torch.load.
+
+    Torch's own messages quote its internals, and advise loading that runs code.
+    """
+    if code := re.search(r"(?:GLOBAL|global:?) ([\w.]+\.\w+)", str(error)):
+        return (
+            f"it holds code ({code[1]}), which is never run; give a file of weights alone, such as a "
+            "state dict or safetensors"
+        )
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start not in (b"PK", *PICKLES):
+        return "it is no PyTorch checkpoint; give the file of weights as it was released"
+    return "it is damaged or cut off; fetch it again"
 
 
 def numpy_scalars() -> list[Any]:

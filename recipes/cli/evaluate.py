@@ -17,6 +17,7 @@ from .errors import one_line
 from .options import (
     NUM_CPUS,
     SOME_FAILED,
+    AllowOutsideOption,
     DeviceOption,
     PrecisionOption,
     RuntimeOption,
@@ -116,12 +117,14 @@ def evaluate(
     keep_audio: KeepAudioOption = 10,
     backend: BackendOption = None,
     binary: BinaryOption = False,
+    allow_outside: AllowOutsideOption = False,
     overwrite: Annotated[bool, typer.Option(help="Discard what the folder holds.")] = False,
 ) -> None:
     """Score a model under a named protocol: one row per item in items.csv, means in summary.json."""
     from qsep.evaluation.protocols import load_items
     from qsep.evaluation.report.write import text_table
     from qsep.evaluation.run import evaluate as run
+    from qsep.separation.storage.listed_paths import outside_allowed
 
     pairs = as_pairs(settings or [])
     if backend:
@@ -129,7 +132,8 @@ def evaluate(
     if binary:
         pairs["masks"] = "hard"
     embedder = load_embedder(embedding) if embedding else None  # first: it may be refused
-    items = load_items(protocol, data, manifest, condition, pairs)
+    with outside_allowed(allow_outside):
+        items = load_items(protocol, data, manifest, condition, pairs)
     summary = run(
         load_estimator(model, device, runtime, precision, model_settings or []),
         items,

@@ -46,6 +46,13 @@ OverridesArgument = Annotated[
     ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")]
+AllowOutsideOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-outside",
+        help="Let lists name files outside their folders, by .. or absolute paths.",
+    ),
+]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace existing files.")]
 RuntimeOption = Annotated[
     str,

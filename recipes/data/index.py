@@ -6,12 +6,14 @@ CSV without a header: audio file, folder of frames, number of frames, label.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from qsep.evaluation.items.recordings import read_list
-from qsep.separation.storage.temporary import write_atomically
+from qsep.separation.storage.csv_cells import inert
+from qsep.separation.storage.listed_paths import check_inside
 
 FRAMES_PER_SECOND = 1
 MIN_FRAMES = 4  # the middle frame has neighbours on both sides
@@ -32,12 +34,14 @@ def read_index(
 ) -> tuple[VideoClip, ...]:
     """The clips of folder/SPLIT.csv, in its order. labels: those wanted; None for all.
 
-    Raises ValueError for a missing or malformed file, and if no clip has a label wanted.
+    Raises ValueError for a missing or malformed file, files outside the folder (see `check_inside`), and if
+    no clip has a label wanted.
     """
     path = folder / f"{split}.csv"
     if not path.is_file():
         raise ValueError(f"{path}: no such file; `qsep data prepare` makes it from your videos")
     clips = [clip_of(row, path) for row in read_list(path)[0]]
+    check_inside((file for clip in clips for file in (clip.audio, clip.frames)), path)
     if labels is not None:
         clips = [clip for clip in clips if clip.label in labels]
     if not clips:
@@ -61,12 +65,10 @@ def clip_of(row: list[str], path: Path) -> VideoClip:
     return clip
 
 
-def write_index(path: Path, clips: Iterable[VideoClip]) -> None:
-    """Write an index file."""
-
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerows((clip.audio, clip.frames, clip.num_frames, clip.label) for clip in clips)
-
-    write_atomically(path, write)
+def index_text(clips: Iterable[VideoClip]) -> str:
+    """The content of an index file."""
+    file = io.StringIO(newline="")
+    csv.writer(file, lineterminator="\n").writerows(
+        inert((clip.audio, clip.frames, clip.num_frames, clip.label)) for clip in clips
+    )
+    return file.getvalue()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qsep.queries.cache import default_cache_path
+from qsep.queries.cache import default_cache_path, make_private
 
 from .registry import PublishedFile, published_models
 from .transfer import DownloadError, Remote, explained, offline, probe, transfer
@@ -216,6 +216,7 @@ def one_at_a_time(key: str, name: str) -> Iterator[None]:
     """Lets one process at a time run the block for a key; others wait, and then find its results."""
     from filelock import FileLock, Timeout
 
+    make_private(cache_folder())
     folder = cache_folder() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"{digest_of(key)}.lock")

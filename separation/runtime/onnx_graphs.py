@@ -12,8 +12,9 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from qsep.queries.cache import default_cache_path
 
 from ..networks.exportable import Exportable
+from ..storage.temporary import temporary_folder, visit
 from . import rewrite
 from .rewrite import fused, transposed
 
@@ -107,7 +109,7 @@ class GraphRunner:
         """Export and check the graph; keep it in the folder if that can be written."""
         log.warning("exporting a network at its first use; large ones take minutes")
         with scratch_folder(folder.parent) as scratch:
-            staging = Path(scratch) / folder.name
+            staging = scratch / folder.name
             staging.mkdir()
             export(self.network, inputs, varying, staging / GRAPH)
             graph = self.start(str(staging / GRAPH), self.precision)
@@ -151,13 +153,13 @@ def weights_digest(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def scratch_folder(folder: Path) -> TemporaryDirectory[str]:
+def scratch_folder(folder: Path) -> AbstractContextManager[Path]:
     """A temporary folder inside `folder`, or in the system's if that cannot be written."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return TemporaryDirectory(prefix=".making-", dir=folder, ignore_cleanup_errors=True)
+        visit(folder)
     except OSError:
-        return TemporaryDirectory(ignore_cleanup_errors=True)
+        return temporary_folder(Path(gettempdir()))
+    return temporary_folder(folder if os.access(folder, os.W_OK) else Path(gettempdir()))
 
 
 def remove_unused(folder: Path) -> None:

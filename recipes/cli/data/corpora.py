@@ -133,7 +133,7 @@ def check_data(
 
     Exit code 1 if a problem makes the corpus unfit, as the same content in train and dev does.
     """
-    from qsep.separation.storage.temporary import write_atomically
+    from qsep.separation.storage.results import Results
 
     from ...data.corpus.checking import check_corpus
     from ...data.corpus.folder import report_text
@@ -143,7 +143,7 @@ def check_data(
         checked = check_corpus(data, jobs, progress)
     if report:
         text = report_text(checked.faults)
-        write_atomically(report, lambda file: file.write_text(text, encoding="utf-8"))
+        Results(report.parent, "data check", shared=True).write_text(report.name, text)
     print(f"{checked.num_recordings} recordings")
     print_faults(Counter(fault.fault for fault in checked.faults), report)
     if not checked.sound:
@@ -166,7 +166,7 @@ def count_data(
     jobs: JobsOption = NUM_CPUS,
 ) -> None:
     """Count clips, groups and minutes by label, family, source and licence."""
-    from qsep.separation.storage.temporary import write_atomically
+    from qsep.separation.storage.results import Results
 
     from ...data.corpus.checking import read_corpus
     from ...data.corpus.counting import count, page_of, text_of
@@ -182,7 +182,7 @@ def count_data(
     print(text_of(counts))
     if out:
         page = page_of(data.resolve().name, counts)
-        write_atomically(out, lambda file: file.write_text(page, encoding="utf-8"))
+        Results(out.parent, "data stats", shared=True).write_text(out.name, page)
 
 
 def mix_data(

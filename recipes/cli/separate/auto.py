@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..options import SOME_FAILED, DeviceOption, ModelOption, OverwriteOption
-from .bulk import (
+from ..options import (
+    SOME_FAILED,
     AllowOutsideOption,
+    DeviceOption,
+    ModelOption,
+    OverwriteOption,
+)
+from .bulk import (
     BulkOptions,
     FromOption,
     RayOption,

@@ -27,10 +27,6 @@ FromOption = Annotated[
         "CSV or JSONL with `input` and optionally `query`; - reads text from standard input.",
     ),
 ]
-AllowOutsideOption = Annotated[
-    bool,
-    typer.Option("--allow-outside", help="Allow --from to name files outside the list's folder."),
-]
 SkipExistingOption = Annotated[
     bool, typer.Option("--skip-existing", help="Skip recordings whose results exist.")
 ]

@@ -14,6 +14,7 @@ from qsep.separation import DEFAULT_MODEL
 
 from ..options import (
     SOME_FAILED,
+    AllowOutsideOption,
     DeviceOption,
     ModelOption,
     OverwriteOption,
@@ -23,7 +24,6 @@ from ..options import (
 )
 from ..timing import timed
 from .bulk import (
-    AllowOutsideOption,
     BulkOptions,
     FromOption,
     RayOption,

@@ -21,6 +21,7 @@ import soundfile
 import soxr
 
 from qsep.separation.audio.file_names import slug
+from qsep.separation.storage.csv_cells import inert
 from qsep.separation.storage.results import Results
 
 from .faults import DOUBTFUL, FATAL, Examined, Fault, examine
@@ -178,7 +179,7 @@ def report_text(faults: Sequence[Fault]) -> str:
 def table_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as CSV with a header."""
     file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(inert(row.get(column, "") for column in columns) for row in rows)
     return file.getvalue()

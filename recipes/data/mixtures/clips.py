@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from qsep.separation.audio.reader import AudioError, read_mono
-from qsep.separation.storage.results import is_inside
+from qsep.separation.storage.listed_paths import check_inside
 
 from ..corpus.shards import INDEX, read_shards
 
@@ -31,7 +31,7 @@ def read_clip_list(folder: Path, split: str, labels: Sequence[str] | None = None
     """The clips of one split in folder/clips.csv (columns file, label, split and optionally group).
 
     labels: those wanted; None for all. Raises ValueError for a missing list, column, recording or label, an
-    empty split, and files outside the folder.
+    empty split, and files outside the folder (see `check_inside`).
     """
     path = folder / "clips.csv"
     if not path.is_file():
@@ -48,8 +48,7 @@ def read_clip_list(folder: Path, split: str, labels: Sequence[str] | None = None
             for r in rows
             if r["split"] == split
         ]
-    if outside := [clip.file for clip in clips if not is_inside(clip.file)]:
-        raise ValueError(f"{path}: {outside[0]} is outside its folder: copy or link it there")
+    check_inside((clip.file for clip in clips), path)
     if labels is not None:
         clips = [clip for clip in clips if clip.label in labels]
         absent = sorted(set(labels) - {clip.label for clip in clips})

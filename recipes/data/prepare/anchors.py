@@ -22,9 +22,10 @@ from qsep.queries.encoders.panns import digest
 from qsep.queries.media import media_file, read_recording
 from qsep.queries.networks.cnn14 import HOP_SAMPLES, SAMPLE_RATE, Cnn14
 from qsep.queries.networks.cnn14_events import ANCHOR_FRAMES, activity, anchor_start, load_detector
+from qsep.separation.storage.results import Results
 
 from ..mixtures.segments import read_captions
-from .caption_lists import SPLITS, Fault, Item, write_list
+from .caption_lists import SPLITS, Fault, Item, list_text
 from .videos import write_report
 
 LOG_FILE = ".anchors.jsonl"
@@ -58,7 +59,8 @@ def mine(
 
     detector_path: weights of PANNs' Cnn14_DecisionLevelMax. min_probability: anchors with a lower mean
     probability are left out. progress: called with (recordings done, recordings in all). A repeated run
-    continues an interrupted one. Raises ValueError for missing lists or weights.
+    continues an interrupted one. Raises ValueError for missing lists or weights, and if `out` is not ours
+    (see `Results`).
     """
     if out.resolve() == folder.resolve():
         raise ValueError(
@@ -71,9 +73,9 @@ def mine(
         raise ValueError(
             f"{detector_path}: no such file: give the weights of Cnn14_DecisionLevelMax"
         )
+    results = Results(out, "data anchors")
     detector = load_detector(detector_path)
-    out.mkdir(parents=True, exist_ok=True)
-    log = AnchorLog(out / LOG_FILE, digest(detector_path))
+    log = AnchorLog(results.grow(LOG_FILE), digest(detector_path))
     faults: list[Fault] = []
     num_items, num_done = sum(map(len, lists.values())), 0
     mined: dict[str, list[Item]] = {split: [] for split in SPLITS}
@@ -93,10 +95,10 @@ def mine(
             if progress:
                 progress(num_done, num_items)
     for split, anchors in mined.items():
-        write_list(out / f"{split}.json", anchors)
-    write_report(out / "report.csv", faults)
+        results.write_text(f"{split}.json", list_text(anchors))
+    report = write_report(results, faults)
     counts = {split: len(anchors) for split, anchors in mined.items()}
-    return Mined(counts, dict(Counter(fault[1] for fault in faults)), out / "report.csv")
+    return Mined(counts, dict(Counter(fault[1] for fault in faults)), report)
 
 
 def read_items(folder: Path, split: str) -> list[Item]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qsep.separation.storage.temporary import write_atomically
+from qsep.separation.storage.results import Results
 
 from ..mixtures.segments import read_captions
 from .overlaps import read_origins
@@ -56,18 +56,20 @@ def join(folders: Sequence[Path], out: Path, exclude: Sequence[Path] = ()) -> Wr
     """Join the lists of several folders in `out`, without copying recordings.
 
     Recordings in a dev or test list of any folder, or named in `exclude`, are left out of train.
-    Raises ValueError for repeated folders, malformed lists, and too few recordings.
+    Raises ValueError for repeated folders, malformed lists, too few recordings, and if `out` is not ours (see
+    `Results`).
     """
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise ValueError("a folder is given twice: give each once")
     if out.resolve() in {folder.resolve() for folder in folders}:
         raise ValueError(f"{out}: its lists would be replaced: choose another folder with -o")
+    results = Results(out, "data join")
     lists: Lists = {split: [] for split in SPLITS}
     for folder in folders:
         for split in SPLITS:
             if split == "train" or (folder / f"{split}.json").is_file():
                 lists[split] += moved(folder, split, out)
-    return write_lists(out, lists, [], exclusions(exclude), "the folders")
+    return write_lists(results, lists, [], exclusions(exclude), "the folders")
 
 
 def moved(folder: Path, split: str, out: Path) -> list[Item]:
@@ -83,18 +85,17 @@ def exclusions(paths: Sequence[Path]) -> dict[str, str]:
 
 
 def write_lists(
-    out: Path, lists: Lists, faults: list[Fault], reasons: Mapping[str, str], source: str
+    results: Results, lists: Lists, faults: list[Fault], reasons: Mapping[str, str], source: str
 ) -> Written:
     """Write the lists and report.csv, and check that training can read them.
 
     reasons: not to train on a recording, by origin. source: for messages. Raises ValueError if there are too
     few recordings to train on.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    out = results.folder
     lists, excluded = without_overlaps(lists, reasons)
     faults = faults + [(str(located(out, wav)), kind, why) for wav, kind, why in excluded]
-    report = out / "report.csv"
-    write_report(report, faults)
+    report = write_report(results, faults)
     held_out: list[Item] = []
     if len(lists["dev"]) < MIN_CLIPS:
         train, held_out = held_out_of(lists["train"])
@@ -106,7 +107,7 @@ def write_lists(
             f"{2 * MIN_CLIPS}; {report} says why others cannot be used"
         )
     for split in SPLITS:
-        write_list(out / f"{split}.json", lists[split])
+        results.write_text(f"{split}.json", list_text(lists[split]))
         read_captions(out, split, min_clips=0 if split == "test" else MIN_CLIPS)
     clips = {split: len(lists[split]) for split in SPLITS}
     problems = Counter(kind for _, kind, _ in faults)
@@ -148,9 +149,8 @@ def hashed(item: Item) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def write_list(path: Path, items: Sequence[Item]) -> None:
-    """Write a list with one item per line, sorted by file."""
+def list_text(items: Sequence[Item]) -> str:
+    """The content of a list, with one item per line, sorted by file."""
     ordered = sorted(items, key=lambda item: (item["wav"], item["caption"]))
     lines = ",\n".join(json.dumps(item, ensure_ascii=False) for item in ordered)
-    text = f'{{"data": [\n{lines}\n]}}\n'
-    write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+    return f'{{"data": [\n{lines}\n]}}\n'

@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from qsep.separation.storage.results import Results
+
 from . import sources
 from .caption_lists import SPLITS, Fault, Item, Lists, Written, exclusions, relative, write_lists
 from .listing import Listed
 from .recordings import Care, check_all
 from .tree import Finder, walk
 
+COMMAND = "data captions"  # in the folder's listing
 PROBLEMS = {
     "missing": "listed, but the recording does not exist",
     "unlisted": "a recording that is in none of the lists",
@@ -46,9 +49,11 @@ def prepare_captions(
     """Write the lists into `out`; a repeated run continues an interrupted one.
 
     num_jobs: recordings checked or converted in parallel. progress: called with (recordings done, in all).
-    Raises ValueError for unknown data sets and settings, missing lists, and too few recordings.
+    Raises ValueError for unknown data sets and settings, missing lists, too few recordings, and if `out` is
+    not ours (see `Results`).
     """
     sources.check(request.dataset, request.settings)
+    results = Results(out, COMMAND)
     reasons = exclusions(request.exclude)
     tree = walk(request.folder, request.lists, leave_out=tuple(out.glob("audio-*")))
     if not tree.recordings:
@@ -57,9 +62,8 @@ def prepare_captions(
     finder = Finder(tree, {clip.part for clip in listing.clips}, listing.unwanted)
     paths_of, faults = locate(listing.clips, finder)
     faults += [(str(path), "unlisted", "") for path in finder.unused]
-    out.mkdir(parents=True, exist_ok=True)
     paths = sorted(set(paths_of.values()))
-    checked = check_all(tree.folder, paths, out, care, num_jobs, progress)
+    checked = check_all(tree.folder, paths, results, care, num_jobs, progress)
     lists: Lists = {split: [] for split in SPLITS}
     for clip, path in paths_of.items():
         file, state = checked[path]
@@ -67,7 +71,7 @@ def prepare_captions(
             faults.append((str(path), "unreadable", state.problem))
         else:
             lists[clip.split].append(item_of(clip, relative(file, out), state.seconds))
-    return write_lists(out, lists, faults, reasons | listing.excluded, str(request.folder))
+    return write_lists(results, lists, faults, reasons | listing.excluded, str(request.folder))
 
 
 def locate(clips: Sequence[Listed], finder: Finder) -> tuple[dict[Listed, Path], list[Fault]]:

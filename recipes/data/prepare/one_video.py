@@ -8,16 +8,18 @@ import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from qsep.separation.audio.ffmpeg import INSTALL_FFMPEG
 from qsep.separation.audio.reader import AudioError, length_and_rate
+from qsep.separation.storage.temporary import temporary_folder
 
 from ..index import FRAMES_PER_SECOND
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from qsep.separation.storage.results import Results
 
 SAMPLE_RATE = 16000
 PICTURE_SIZE = 224  # input of CLIP's ViT-B/32 and of ResNets
@@ -51,16 +53,16 @@ def find_videos(folder: Path) -> list[Path]:
     return sorted(videos)
 
 
-def extract(video: Path, audio: Path, frames: Path, staging: Path) -> int:
+def extract(video: Path, audio: Path, frames: Path, staging: Path, results: Results) -> int:
     """Write audio (16 kHz, mono, 16 bits) and frames (1 per second, 224 x 224); return the number of frames.
 
     Nothing is done if both exist: the folder of frames is written last, and atomically. staging: a folder for
-    temporary files on the same disk. Raises VideoError for what ffmpeg cannot read, OSError for a full disk.
+    temporary files on the same disk. results: lists the audio, and what it holds must be ours; frames are
+    replaced only with their audio. Raises VideoError for what ffmpeg cannot read, OSError for a full disk.
     """
     if audio.is_file() and frames.is_dir():
         return num_pictures(frames)
-    with TemporaryDirectory(dir=staging) as temporary:
-        workplace = Path(temporary)
+    with temporary_folder(staging) as workplace:
         run_ffmpeg(video, workplace)
         try:
             length_and_rate(workplace / "audio.wav")
@@ -74,8 +76,11 @@ def extract(video: Path, audio: Path, frames: Path, staging: Path) -> int:
             save_picture(picture, pictures / picture.name)
         audio.parent.mkdir(parents=True, exist_ok=True)
         frames.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(frames, ignore_errors=True)
-        os.replace(workplace / "audio.wav", audio)
+        if frames.is_dir():
+            raise VideoError(f"{frames} is there without its audio: delete it")
+        names = results.name_of(frames), results.name_of(audio)
+        results.claim(*names)  # neither is a link, or somebody else's
+        results.commit(workplace / "audio.wav", audio)
         os.replace(pictures, frames)
     return num_pictures(frames)
 

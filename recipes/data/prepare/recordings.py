@@ -14,7 +14,7 @@ import soundfile
 from qsep.queries.files.threads import in_order
 from qsep.separation.audio.reader import AudioError, AudioReader
 from qsep.separation.audio.resample import StreamResampler
-from qsep.separation.storage.temporary import write_atomically
+from qsep.separation.storage.results import Results
 
 from .tree import CONVERTIBLE
 
@@ -56,11 +56,12 @@ def check(path: Path, thorough: bool) -> Checked:
     return Checked(round(num_samples / reader.sample_rate, 3))
 
 
-def convert(path: Path, target: Path, sample_rate: int) -> Checked:
+def convert(path: Path, results: Results, name: str, sample_rate: int) -> Checked:
     """Write the mean of the first two channels, which training uses, as a 16-bit WAV file, unless it exists.
 
-    sample_rate: in Hz. Raises OSError if the target cannot be written.
+    name: of the file among the results. sample_rate: in Hz. Raises OSError if the target cannot be written.
     """
+    target = results.folder / name
     if target.is_file():
         return check(target, thorough=False)
 
@@ -76,7 +77,7 @@ def convert(path: Path, target: Path, sample_rate: int) -> Checked:
             file.write(resampler.flush()[0])
 
     try:
-        write_atomically(target, write)
+        results.write(name, write)
     except AudioError as error:
         return Checked(0, str(error).removeprefix(f"{path} "))
     except soundfile.SoundFileError as error:  # the reader's own are AudioErrors
@@ -87,14 +88,14 @@ def convert(path: Path, target: Path, sample_rate: int) -> Checked:
 def check_all(
     folder: Path,
     paths: Sequence[Path],
-    out: Path,
+    results: Results,
     care: Care,
     num_jobs: int,
     progress: Callable[[float, float], object] | None,
 ) -> dict[Path, tuple[Path, Checked]]:
     """For each recording below `folder`, the file to train on and the result of its check.
 
-    Recordings that the log in `out` has, and that have not changed since, are not checked again.
+    Recordings that the log among the results has, and that have not changed since, are not checked again.
     num_jobs: recordings in parallel. progress: called with (recordings done, recordings in all).
     """
 
@@ -102,14 +103,16 @@ def check_all(
         if care.sample_rate is None:
             return path
         below = path.relative_to(folder)
-        return (out / f"audio-{care.sample_rate}" / below).with_name(f"{below.stem}.wav")
+        folder_of_rate = results.folder / f"audio-{care.sample_rate}"
+        return (folder_of_rate / below).with_name(f"{below.stem}.wav")
 
     def examine(path: Path) -> Checked:
         if care.sample_rate is None:
             return check(path, care.thorough)
-        return convert(path, target(path), care.sample_rate)
+        return convert(path, results, results.name_of(target(path)), care.sample_rate)
 
-    logged = read_log(out / LOG_FILE)
+    log_path = results.grow(LOG_FILE)
+    logged = read_log(log_path)
     done: dict[Path, Checked] = {}
     for path in paths:
         checked = logged.get(key_of(path, care))
@@ -117,7 +120,7 @@ def check_all(
             done[path] = checked
     rest = [path for path in paths if path not in done]
     with (
-        (out / LOG_FILE).open("a", encoding="utf-8") as log,
+        log_path.open("a", encoding="utf-8") as log,
         closing(in_order(examine, rest, num_jobs)) as examined,
     ):
         for num_done, (path, checked) in enumerate(examined, start=1):

@@ -7,6 +7,7 @@ of VGGSound (Chen et al. 2020) need more than 8 and are split 90/10.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import random
 from collections import Counter
@@ -16,11 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qsep.queries.files.threads import in_order
-from qsep.separation.storage.temporary import temporary_folder, write_atomically
+from qsep.separation.storage.csv_cells import inert
+from qsep.separation.storage.results import Results
+from qsep.separation.storage.temporary import temporary_folder
 
-from ..index import VideoClip, read_index, write_index
+from ..index import VideoClip, index_text, read_index
 from .one_video import VideoError, extract, find_videos, require_tools
 
+COMMAND = "data prepare"  # in the folder's listing
 SHUFFLE_SEED = 1234
 YOUTUBE_ID_LENGTH = 11
 PROBLEMS = {
@@ -91,12 +95,13 @@ def prepare(
     dataset: "music" or "vggsound". listing: VGGSound's vggsound.csv (default: the one in the folder) or
     MUSIC's JSON (default: none; missing videos are then not reported). held_out: index files whose videos
     go to the test split. num_jobs: videos in parallel. progress: called with (videos done, videos in all).
-    Raises ValueError if no video is usable; report.csv says why.
+    Raises ValueError if no video is usable; report.csv says why; and if `out` is not ours (see `Results`).
     """
     rules = RULES.get(dataset)
     if rules is None:
         raise ValueError(f"{dataset!r} is not a known data set: expected {' or '.join(RULES)}")
     require_tools()
+    results = Results(out, COMMAND)
     videos = find_videos(folder)
     if not videos:
         raise ValueError(f"{folder}: no videos in it")
@@ -105,10 +110,8 @@ def prepare(
         plan = plan_music(videos, listing, tested)
     else:
         plan = plan_vggsound(videos, listing or folder / "vggsound.csv", tested)
-    out.mkdir(parents=True, exist_ok=True)
-    clips = extract_all(plan, out, rules, num_jobs, progress)
-    report = out / "report.csv"
-    write_report(report, plan.faults)
+    clips = extract_all(plan, results, rules, num_jobs, progress)
+    report = write_report(results, plan.faults)
     if not clips:
         raise ValueError(f"{folder}: none of {len(videos)} videos can be used; {report} says why")
     held = [clips[name] for name in sorted(clips) if plan.jobs[name].test]
@@ -116,7 +119,7 @@ def prepare(
     train, val = split(rest, rules.validation_share)
     index = {"train": train, "val": val} | ({"test": held} if held else {})
     for name, rows in index.items():
-        write_index(out / f"{name}.csv", rows)
+        results.write_text(f"{name}.csv", index_text(rows))
     problems = Counter(problem for _, problem, _ in plan.faults)
     return Prepared({name: len(rows) for name, rows in index.items()}, dict(problems), report)
 
@@ -184,7 +187,7 @@ def read_vggsound(path: Path) -> dict[str, tuple[str, str]]:
 
 def extract_all(
     plan: Plan,
-    out: Path,
+    results: Results,
     rules: Rules,
     num_jobs: int,
     progress: Callable[[float, float], object] | None,
@@ -193,14 +196,15 @@ def extract_all(
     clips: dict[str, VideoClip] = {}
 
     def frames_of(job: Job) -> int | VideoError:
-        audio, frames = out / f"audio/{job.name}.wav", out / "preprocessed" / job.name
+        audio = results.folder / f"audio/{job.name}.wav"
+        frames = results.folder / "preprocessed" / job.name
         try:
-            return extract(job.video, audio, frames, staging)
+            return extract(job.video, audio, frames, staging, results)
         except VideoError as error:
             return error
 
     with (
-        temporary_folder(out) as staging,
+        temporary_folder(results.folder) as staging,
         closing(in_order(frames_of, plan.jobs.values(), num_jobs)) as extracted,
     ):
         for num_done, (job, result) in enumerate(extracted, start=1):
@@ -232,14 +236,12 @@ def split(
     return shuffled[:num_train], shuffled[num_train:]
 
 
-def write_report(path: Path, faults: Iterable[tuple[str, str, str]]) -> None:
-    """Write a CSV report of (file or name, problem, remark), sorted by problem."""
+def write_report(results: Results, faults: Iterable[tuple[str, str, str]]) -> Path:
+    """Write report.csv, of (file or name, problem, remark), sorted by problem; returns its path."""
     by_problem = sorted((problem, name, remark) for name, problem, remark in faults)
-
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(("file", "problem", "remark"))
-            rows.writerows((name, problem, remark) for problem, name, remark in by_problem)
-
-    write_atomically(path, write)
+    file = io.StringIO(newline="")
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(("file", "problem", "remark"))
+    rows.writerows(inert((name, problem, remark)) for problem, name, remark in by_problem)
+    text = file.getvalue().encode("utf-8", "backslashreplace")
+    return results.write("report.csv", lambda temporary: temporary.write_bytes(text))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qsep.queries.files.weights import refusal
 from qsep.separation.storage.checkpoint import explained
 from qsep.separation.storage.results import Results
 from qsep.separation.storage.temporary import write_atomically
@@ -79,7 +80,8 @@ def load_state(results: Results) -> dict[str, Any] | None:
                 os.replace(results.folder / other, results.folder / f"{other}.damaged")
             return state
         except Exception as error:  # damaged files raise errors of many kinds
-            reason = str(error).partition("\n")[0]
+            known = isinstance(error, ValueError)
+            reason = error if known else refusal(path, error)
             log.warning("%s is damaged (%s); trying the previous one", path, reason)
             damaged.append(name)
     if damaged:
