@@ -15,7 +15,7 @@ from public_sets import audiocaps
 
 from qsep.evaluation.protocols import load_items
 from qsep.evaluation.rows import as_line, read_rows
-from qsep.evaluation.scores import COLUMNS
+from qsep.evaluation.scores import COLUMNS, NUMBERS
 from qsep.queries.cache import make_private, make_private_file
 from qsep.queries.files.weights import read_state_dict
 from qsep.recipes.data.index import read_index
@@ -69,14 +69,14 @@ def test_evaluation_takes_lists_that_name_other_folders_only_when_told(
 def test_rows_of_items_hold_no_formula_and_read_back(tmp_path: Path) -> None:
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {name: "" for name in ("id", "query", "label") if name in row}
-    row |= {"id": "=1+1", "query": "-a dog", "label": "'@b", "num_sources": 2, "snr_db": -3.0}
+    row |= {"id": "=1+1", "query": "-a dog", "label": "'@b", "num_sources": 2, NUMBERS[0]: -3.0}
     path = tmp_path / "items.csv"
     path.write_text(",".join(COLUMNS) + "\n" + as_line(row))
     with path.open(newline="") as file:
         cells = next(csv.DictReader(file))
-    assert (cells["id"], cells["query"], cells["snr_db"]) == ("'=1+1", "'-a dog", "-3.0")
+    assert (cells["id"], cells["query"], cells[NUMBERS[0]]) == ("'=1+1", "'-a dog", "-3.0")
     (found,) = read_rows(path)
-    assert [found[name] for name in ("id", "query", "label", "snr_db")] == [
+    assert [found[name] for name in ("id", "query", "label", NUMBERS[0])] == [
         *("=1+1", "-a dog", "'@b"),
         -3.0,
     ]

@@ -93,7 +93,8 @@ def test_exact_takes_two_seconds_at_a_time_with_hard_cuts_in_chunks_too() -> Non
     parts[-1] = torch.nn.functional.pad(parts[-1], (0, segment - 777))
     expected = torch.cat([target(whole, part, queries) for part in parts], dim=-1)
     expected = expected[..., : mixture.shape[-1]]
-    assert torch.equal(target(exact, mixture, queries), expected)
+    # 1e-5: rounding, which depends on memory layouts
+    torch.testing.assert_close(target(exact, mixture, queries), expected, atol=1e-5, rtol=0)
     cut = Geometry(exact.stride_samples, exact.context_samples, exact.stride_samples)
     blocks = mixture[0].split(4321, dim=-1)
     joined = torch.cat(

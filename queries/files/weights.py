@@ -55,15 +55,15 @@ def refusal(path: Path, error: Exception) -> str:
 
     Torch's own messages quote its internals, and advise loading that runs code.
     """
-    if code := re.search(r"(?:GLOBAL|global:?) ([\w.]+\.\w+)", str(error)):
-        return (
-            f"it holds code ({code[1]}), which is never run; give a file of weights alone, such as a "
-            "state dict or safetensors"
-        )
     with path.open("rb") as file:
         start = file.read(2)
     if start not in (b"PK", *PICKLES):
         return "it is no PyTorch checkpoint; give the file of weights as it was released"
+    if code := re.search(r"GLOBAL (\S+) (?:was not|whose)", str(error)):
+        return (
+            f"it holds code, which is never run ({code[1]}); give a file of weights alone, such as a "
+            "state dict or safetensors"
+        )
     return "it is damaged or cut off; fetch it again"
 
 
