@@ -25,7 +25,7 @@ COMMANDS = {
     "data check": "DATA --report --jobs",
     "data folder": "SOURCE --out -o --file-column --label-column --group-column --split-column "
     "--audio --dev --test --split-by --seed --jobs",
-    "data mix": "MANIFEST DATA --out -o --jobs",
+    "data mix": "MANIFEST DATA --allow-outside --out -o --jobs",
     "data open-sounds": "SOURCES --out -o --jobs",
     "data shard": "DATA --out -o --megabytes --seed",
     "data stats": "DATA --out -o --listen --jobs",
@@ -33,7 +33,8 @@ COMMANDS = {
     "data prepare": "DATASET FOLDER --held-out --jobs --list --out -o",
     "doctor": "",
     "evaluate": "PROTOCOL [SETTINGS...] --backend --baselines --no-baselines --binary --condition "
-    "--data --device --embedding --keep-audio --manifest --model --out --overwrite --no-overwrite "
+    "--allow-outside --set --data --device --embedding --keep-audio --manifest --model --out "
+    "--overwrite --no-overwrite "
     "--precision --runtime --workers -m -o",
     "models convert": "FILE [SETTINGS...] --out -o",
     "models get": "NAMES... --from",
@@ -53,10 +54,10 @@ COMMANDS = {
     "--no-exclusive --json --judge --min-similarity --mix-weight --model --name --negative "
     "--not-span --out --overwrite --no-overwrite --precision --query --quiet --query-audio "
     "--query-image --residual "
-    "--format --from --no-residual --ray --runtime --shard --skip-existing --span --strict --no-strict "
+    "--set --format --from --no-residual --ray --runtime --shard --skip-existing --span --strict --no-strict "
     "--workers -m -o -q",
     "serve": "--device --host --keep-minutes --max-megabytes --max-seconds --model --port -m",
-    "train": "RECIPE [OVERRIDES...] --accelerator --devices --out -o",
+    "train": "RECIPE [OVERRIDES...] --accelerator --allow-outside --devices --out -o",
 }
 
 

@@ -8,6 +8,7 @@ repeats the uninterrupted one exactly.
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,6 +33,9 @@ from .output.model_card import model_card
 from .output.state import Ema, save_state
 from .query_batch import encode_batch
 from .sampler import StepSampler, leave_signals_to_parent, step_generator
+
+# Of PyTorch's errors where /dev/shm is too small: its own words, and the name of a file there.
+NO_SHARED_MEMORY = ("shared memory", "write to file </torch_")
 
 
 class Stop:
@@ -229,6 +233,19 @@ class Run:
             self.results.write("loss.png", lambda picture: plot_curves(self.log.path, picture))
 
 
+def passed_on(batches: Iterable[MixtureBatch], num_workers: int) -> Iterator[MixtureBatch]:
+    """The batches; ValueError with the remedy if workers lack the shared memory to pass them on."""
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if not num_workers or not any(sign in str(error) for sign in NO_SHARED_MEMORY):
+            raise
+        raise ValueError(
+            f"train.num_workers={num_workers}: workers pass batches on through /dev/shm, which is too "
+            "small here: use train.num_workers=0, or enlarge it (docker run --shm-size=1g)"
+        ) from error
+
+
 def train(
     recipe: Recipe,
     content: dict[str, Any],
@@ -247,7 +264,7 @@ def train(
     """
     run = Run(recipe, content, out, accelerator, devices)
     stop = stop or Stop()
-    for batch in run.batches():
+    for batch in passed_on(run.batches(), recipe.train.num_workers):
         if stop.signal or run.step == stop_after:
             break
         run.learn(batch)

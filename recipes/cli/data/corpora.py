@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..options import NUM_CPUS, SOME_FAILED
+from ..options import NUM_CPUS, SOME_FAILED, AllowOutsideOption
 from .problems import print_problems
 
 if TYPE_CHECKING:
@@ -197,19 +197,22 @@ def mix_data(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder to write, with a subfolder per mixture.")
     ],
+    allow_outside: AllowOutsideOption = False,
     jobs: JobsOption = NUM_CPUS,
 ) -> None:
     """Render the mixtures of a manifest as ID/mixture.wav, target.wav, rest.wav and query.txt."""
     from qsep.evaluation.protocols import load_items
+    from qsep.separation.storage.listed_paths import outside_allowed
 
     from ...data.corpus.rendering import render_folders
     from ...inference.batch import progress_bar
 
     protocol, _, name = manifest.partition("-")
-    if protocol in ("sounds21", "sounds150") and not Path(manifest).is_file():
-        items = load_items(protocol, data, Path(name))
-    else:
-        items = load_items("sounds150", data, Path(manifest))
+    with outside_allowed(allow_outside):
+        if protocol in ("sounds21", "sounds150") and not Path(manifest).is_file():
+            items = load_items(protocol, data, Path(name))
+        else:
+            items = load_items("sounds150", data, Path(manifest))
     with progress_bar(manifest) as progress:
         ids = render_folders(items, out, jobs, progress)
     print(f"{out}: {len(ids)} mixtures")
