@@ -7,9 +7,10 @@ import pytest
 
 from qsep.recipes.training.loop import passed_on
 
-# As PyTorch 2.11 raises them under a /dev/shm of 64 kB.
+# Of PyTorch 2.11 under a /dev/shm of 64 kB, and of its handler of a worker's death.
 MESSAGES = (
-    "unable to write to file </torch_123_456_0>: No space left on device (28)",
+    "unable to allocate shared memory(shm) for file </torch_431_3842907432_0>: Resource temporarily "
+    "unavailable (11)",
     "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers "
     "are out of shared memory. Please try to raise your shared memory limit.",
 )

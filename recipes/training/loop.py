@@ -34,7 +34,7 @@ from .output.state import Ema, save_state
 from .query_batch import encode_batch
 from .sampler import StepSampler, leave_signals_to_parent, step_generator
 
-# Of PyTorch's errors where /dev/shm is too small: its own words, and the name of a file there.
+# In errors of PyTorch where /dev/shm is too small: its words, and the name of a file there.
 NO_SHARED_MEMORY = ("shared memory", "write to file </torch_")
 
 
