@@ -174,10 +174,10 @@ def test_at_another_rate_recordings_become_mono_wav_files_in_the_folder(tmp_path
 
 
 def test_a_full_disk_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, write: object) -> None:
+    def full(results: object, name: str, write: object) -> None:
         raise soundfile.LibsndfileError(2)
 
-    monkeypatch.setattr(recordings, "write_atomically", full)
+    monkeypatch.setattr(recordings.Results, "write", full)
     folder = public_sets.esc50(tmp_path / "in")
     with pytest.raises(OSError, match="is the disk full"):
         prepare("esc50", folder, tmp_path / "out", care=Care(16000))

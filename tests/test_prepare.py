@@ -340,6 +340,9 @@ def test_a_second_run_does_only_what_is_left(tmp_path: Path, film: Callable[...,
     before = content(out)
     (out / "audio/erhu/a.wav").write_bytes(b"kept")  # there already, and left as it is
     shutil.rmtree(out / "preprocessed/erhu/b")  # half of it lost: made anew
-    (out / "audio/erhu/b.wav").write_bytes(b"lost")
     assert prepare("music", tmp_path / "in", out) == first
     assert content(out) == before | {"audio/erhu/a.wav": b"kept"}
+    shutil.rmtree(out / "preprocessed/erhu/b")
+    (out / "audio/erhu/b.wav").write_bytes(b"changed by somebody")
+    assert prepare("music", tmp_path / "in", out).problems == {"broken": 3}
+    assert (out / "audio/erhu/b.wav").read_bytes() == b"changed by somebody"

@@ -53,7 +53,7 @@ def prepare_captions(
     not ours (see `Results`).
     """
     sources.check(request.dataset, request.settings)
-    results = Results(out, COMMAND)
+    results = Results(out, COMMAND, shared=out.resolve() == request.folder.resolve())
     reasons = exclusions(request.exclude)
     tree = walk(request.folder, request.lists, leave_out=tuple(out.glob("audio-*")))
     if not tree.recordings:

@@ -79,7 +79,10 @@ def extract(video: Path, audio: Path, frames: Path, staging: Path, results: Resu
         if frames.is_dir():
             raise VideoError(f"{frames} is there without its audio: delete it")
         names = results.name_of(frames), results.name_of(audio)
-        results.claim(*names)  # neither is a link, or somebody else's
+        try:
+            results.claim(*names)
+        except ValueError as error:  # a link, or not what an earlier run wrote
+            raise VideoError(str(error)) from error
         results.commit(workplace / "audio.wav", audio)
         os.replace(pictures, frames)
     return num_pictures(frames)
