@@ -95,13 +95,13 @@ class QuerySettings:
     """Settings of a separator that follow from the query encoder and the phrase book that it is trained with.
 
     A separator's Config takes those that it, or a Config nested in it, declares as fields of these names.
-    query_dim: width of the embeddings. classes: sound classes whose degrees the embeddings are. concepts:
-    names in the phrase book; num_phrases: number of its phrases.
+    query_dim: width of the embeddings. classes: sound classes whose degrees the embeddings are. class_names:
+    of the phrase book; num_phrases: number of its phrases.
     """
 
     query_dim: int
     classes: tuple[str, ...]
-    concepts: tuple[str, ...]
+    class_names: tuple[str, ...]
     num_phrases: int
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from qsep.queries.interface import Query, QueryEmbedding, SoundEncoder
 
 if TYPE_CHECKING:
-    from .concepts import ConceptReader
+    from .phrase_classifier import PhraseClassifier
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Separator(Protocol):
     listener: SoundEncoder | None = None
 
     @property
-    def phrase_book(self) -> ConceptReader | None:
+    def phrase_book(self) -> PhraseClassifier | None:
         """The phrases by which its weights know the classes; None where it has none."""
         return None
 

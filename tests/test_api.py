@@ -171,10 +171,10 @@ def test_a_query_unlike_all_phrases_is_warned_of_with_the_nearest_kind(
     embedding = model.embed([TextQuery("a dog")]).pooled[0]
     phrases = torch.eye(7, 6)
     phrases[6] = embedding  # the book says kind 6 % 4 = 2
-    separator.reader.learn(phrases, torch.tensor([3, 3, 3, 3, 3, 3, 2]))
+    separator.reader.store(phrases, torch.tensor([3, 3, 3, 3, 3, 3, 2]))
     model.separate(noise(997), "a dog")
     assert caplog.messages == []
-    separator.reader.learn(torch.cat([phrases[:6], -embedding[None]]), separator.reader.concepts)
+    separator.reader.store(torch.cat([phrases[:6], -embedding[None]]), separator.reader.classes)
     with caplog.at_level(logging.WARNING, "qsep"):
         model.separate(noise(997), "a dog")
     (message,) = caplog.messages
@@ -190,7 +190,7 @@ def test_a_query_is_known_from_a_cosine_of_055_to_the_nearest_phrase(
     query = model.embed([TextQuery("a dog")]).pooled[0]
     across = torch.linalg.svd(query[None]).Vh[1]  # a unit vector at right angles to the query
     phrase = cosine * query + (1 - cosine**2) ** 0.5 * across
-    reader.learn(torch.cat([phrase[None], -query.expand(6, -1)]), torch.zeros(7, dtype=torch.long))
+    reader.store(torch.cat([phrase[None], -query.expand(6, -1)]), torch.zeros(7, dtype=torch.long))
     found = model.familiarity("a dog")
     assert found is not None
     assert (found.known, found.similarity) == (known, pytest.approx(cosine, abs=1e-3))
@@ -199,12 +199,12 @@ def test_a_query_is_known_from_a_cosine_of_055_to_the_nearest_phrase(
 def test_familiarity_is_the_cosine_to_the_nearest_phrase(model: Model) -> None:
     separator: Any = model.separator
     queries, books = model.embed([TextQuery("rain")]).pooled, separator.reader.phrases.float()
-    known = separator.reader.concepts < 3
+    known = separator.reader.classes < 3
     found = model.familiarity("rain")
     assert found is not None
     best = (queries @ books.T)[0].masked_fill(~known, -2)
     assert found.similarity == pytest.approx(best.max().item(), abs=1e-3)  # a book in float16
-    assert found.kind == ("dog", "rain", "violin")[separator.reader.concepts[best.argmax()]]
+    assert found.kind == ("dog", "rain", "violin")[separator.reader.classes[best.argmax()]]
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])

@@ -17,10 +17,10 @@ from qsep.recipes.benchmarks.quality.backbones import (
     Row,
     as_csv,
     as_table,
+    averaged_over_seeds,
     entrants,
     plot,
     row_of,
-    seeds_together,
 )
 from qsep.recipes.training.config import read_recipe
 from qsep.separation.components import build_separator
@@ -101,7 +101,7 @@ def two_separators(tmp_path: Path) -> list[Row]:
 def test_seeds_are_averaged_item_by_item_before_the_interval(
     rows: list[Row], tmp_path: Path
 ) -> None:
-    found = seeds_together(rows, tmp_path)
+    found = averaged_over_seeds(rows, tmp_path)
     assert list(found) == [("small", "dev-2", "tiger"), ("small", "dev-2", "bsrnn")]
     assert found["small", "dev-2", "bsrnn"] == describe([2.0, 2.0, 7.0])
     assert (found["small", "dev-2", "tiger"].low, found["small", "dev-2", "tiger"].high) == (5, 5)

@@ -154,9 +154,9 @@ def test_queries_read_in_advance_let_the_encoder_go_unless_it_may_judge(tmp_path
     vars(encoder)["network"] = "large"
     cached = CachedEncoder(encoder, tmp_path / "cache.sqlite")
     model = Model(tiny_separator("flow_unet"), cached, "tiny")
-    model.best_of_n(2).learn_queries([query])
+    model.best_of_n(2).prepare_queries([query])
     assert "network" in vars(encoder)
-    model.learn_queries([query])
+    model.prepare_queries([query])
     assert "network" not in vars(encoder)
     assert encoder.asked == [["rain"]]
 

@@ -151,8 +151,8 @@ def test_a_setting_unknown_here_is_refused(folder: Path) -> None:
 
 
 def test_a_setting_that_is_missing_is_refused(folder: Path) -> None:
-    change_config(folder, lambda config: config["separator"]["config"].pop("concepts"))
-    assert "missing 1 required positional argument: 'concepts'" in refusal(folder)
+    change_config(folder, lambda config: config["separator"]["config"].pop("class_names"))
+    assert "missing 1 required positional argument: 'class_names'" in refusal(folder)
 
 
 def test_a_setting_of_another_type_is_refused(folder: Path) -> None:

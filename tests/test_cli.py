@@ -79,7 +79,7 @@ def test_models_info_says_what_the_encoder_reads_or_why_it_is_not_usable(
     qsep: Run, tiny_model: Path, folder: Path
 ) -> None:
     config = json.loads((tiny_model / "config.json").read_text())
-    del config["separator"]["config"]["concepts"]  # no phrase book
+    del config["separator"]["config"]["class_names"]  # no phrase book
 
     def info(**encoder: Any) -> str:
         shutil.copytree(tiny_model, folder / "other", dirs_exist_ok=True)
@@ -116,7 +116,7 @@ def test_doctor_lists_versions_and_places(qsep: Run, folder: Path) -> None:
     assert f"embedding cache: {folder.parent / 'cache' / 'embeddings.sqlite'}" in lines
 
 
-LEARNED = ("concepts", "num_phrases", "query_dim")  # settings that come from the phrase book
+LEARNED = ("class_names", "num_phrases", "query_dim")  # settings that come from the phrase book
 NETWORK = {key: value for key, value in SETTINGS["band_unet"].items() if key not in LEARNED}
 RECIPE = """
 [encoder]

@@ -251,7 +251,7 @@ def test_uss_asks_each_segment_by_its_own_probabilities_with_other_classes_set_t
 
 
 def test_a_node_of_a_model_that_is_asked_in_words_is_the_sum_of_its_active_sounds() -> None:
-    ours = model(concepts=list(KINDS), num_phrases=len(KINDS) + 1)
+    ours = model(class_names=list(KINDS), num_phrases=len(KINDS) + 1)
     separator = NodeSeparator(ours, threshold=0.5)
     found = activity([0.0], [0.9], [0.6], [0.7], [0.0])
     groups = found.groups([1, "leaf"])

@@ -139,7 +139,7 @@ def test_a_trained_encoder_reads_text_and_recordings_into_one_space(
 def test_in_training_wordings_are_read_with_noise_of_norm_03() -> None:
     """Of 2,000 dimensions the norm is within a few per cent of its mean."""
     config = NetworkConfig(text_dim=2000, dim=5, sample_rate=RATE, channels=(4, 5, 6))
-    model = JointModel(config, num_concepts=2, num_phrases=3)
+    model = JointModel(config, num_classes=2, num_phrases=3)
     seen: list[Tensor] = []
     model.network.project.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     batch, _ = mixture_batch(3001)

@@ -90,7 +90,7 @@ def trained(learned: str, num_steps: int) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         separator = build_separator("band_unet", SETTINGS["band_unet"] | {learned: True})
-    separator.reader.learn(torch.eye(7, QUERY_DIM), torch.tensor([0, 1, 2, 3, 3, 3, 3]))
+    separator.reader.store(torch.eye(7, QUERY_DIM), torch.tensor([0, 1, 2, 3, 3, 3, 3]))
     optimizer = torch.optim.AdamW(separator.train().parameters(), lr=1e-2)
     for step in range(num_steps):
         batch = tones(4, seed=step)

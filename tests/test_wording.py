@@ -62,9 +62,9 @@ def test_no_wording_stands_twice_under_its_label() -> None:
     }
 
 
-def test_concepts_number_the_wordings_by_label_and_the_others_last(tmp_path: Path) -> None:
+def test_phrases_are_numbered_by_label_and_those_of_other_sounds_last(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
-    texts, indices = load_phrase_book(str(tmp_path / "tiny.toml")).concepts()
+    texts, indices = load_phrase_book(str(tmp_path / "tiny.toml")).indexed_phrases()
     assert dict(zip(texts, indices, strict=True)) == {
         "rain": 0,
         "the sound of rain": 0,

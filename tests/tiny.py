@@ -34,7 +34,7 @@ CLIPSEP: dict[str, Any] = {
 # for queries of width QUERY_DIM, and no random numbers in its loss. "file:variant" is another of it.
 SETTINGS: dict[str, dict[str, Any]] = {
     "band_unet": {
-        "concepts": ["dog", "rain", "violin"],
+        "class_names": ["dog", "rain", "violin"],
         "num_phrases": 7,
         "query_dim": QUERY_DIM,
         "sample_rate": RATE,
@@ -322,9 +322,9 @@ def tiny_separator(kind: str = "band_unet", seed: int = 0, **changes: Any) -> An
         settle(separator)
     if separator.phrase_book is not None:
         num_phrases, query_dim = separator.phrase_book.phrases.shape
-        num_kinds = separator.phrase_book.num_concepts + 1
-        separator.phrase_book.learn(
-            unit_vectors(num_phrases, query_dim, seed=seed), torch.arange(num_phrases) % num_kinds
+        num_rows = separator.phrase_book.num_classes + 1
+        separator.phrase_book.store(
+            unit_vectors(num_phrases, query_dim, seed=seed), torch.arange(num_phrases) % num_rows
         )
     return separator.eval()
 

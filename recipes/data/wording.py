@@ -35,7 +35,7 @@ class PhraseBook:
     phrases: dict[str, tuple[str, ...]]
     other: tuple[str, ...]
 
-    def concepts(self) -> tuple[list[str], list[int]]:
+    def indexed_phrases(self) -> tuple[list[str], list[int]]:
         """All phrases, and for each the index of its label, or len(labels) for those of `other`."""
         texts: list[str] = []
         indices: list[int] = []

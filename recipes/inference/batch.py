@@ -121,7 +121,7 @@ def separate_files(
     all_done = True
     for path in inputs:
         try:
-            model.learn_queries([*queries, *constraints.negatives])
+            model.prepare_queries([*queries, *constraints.negatives])
             with progress_bar(path.name, output.quiet) as progress, timed(f"{path.name} took"):
                 rows = files.separate_file(
                     model,

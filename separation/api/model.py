@@ -187,7 +187,7 @@ class Model:
         """
         return self.encoder.encode([decodable(query) for query in queries])
 
-    def learn_queries(self, queries: Sequence[Query]) -> None:
+    def prepare_queries(self, queries: Sequence[Query]) -> None:
         """Encode queries ahead of use and free the encoder's network, to save memory.
 
         For callers that will use no other queries. Does nothing if the encoder keeps no embeddings, or is

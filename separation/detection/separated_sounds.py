@@ -135,9 +135,9 @@ class Listener:
         self.joint: JointEncoder = build(Config())
         with torch.inference_mode():
             embeddings = self.joint.network.text(book.phrases.float().cpu())
-            concepts = book.concepts.cpu()
+            classes = book.classes.cpu()
             class_means = [
-                embeddings[concepts == number].mean(dim=0) for number in range(len(model.classes))
+                embeddings[classes == number].mean(dim=0) for number in range(len(model.classes))
             ]
             self.class_embeddings = F.normalize(torch.stack(class_means), dim=-1)  # (k, d)
 

@@ -106,7 +106,7 @@ class LightModel:
         """As `degrees`."""
         return self.degrees(queries)
 
-    def learn_queries(self, queries: Sequence[Query]) -> None:
+    def prepare_queries(self, queries: Sequence[Query]) -> None:
         """Read these, then free the sentence encoder."""
         self.degrees(queries)
         self.encoder.release()

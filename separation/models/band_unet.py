@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
-from ..concepts import ConceptReader, disturb
 from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separator
 from ..networks.unets.residual_unet import TIME_STRIDE, UNet, unet_reach_frames
 from ..objectives.means import mean_where
 from ..objectives.snr import thresholded_snr_loss
+from ..phrase_classifier import PhraseClassifier, add_noise
 from ..signal.band_energies import SURROUNDINGS_FRAMES, band_planes, gather_bands
 from ..signal.bands import band_weights
 from ..signal.precision import full_precision
@@ -38,7 +38,8 @@ from ..signal.stft import istft, stft
 
 @configuration
 class Config:
-    """sample_rate in Hz; concepts: short names of the sound classes that the phrase book tells apart.
+    """sample_rate in Hz; class_names: short descriptions of the sound classes that the phrase book
+    tells apart.
 
     query_noise: norm of the noise added to unit-norm query embeddings in training. absent_weight:
     weight in the loss of queries for absent sounds; at 1 the network first learns silence for every
@@ -52,7 +53,7 @@ class Config:
     network that has heard its training sounds many times.
     """
 
-    concepts: tuple[str, ...]
+    class_names: tuple[str, ...]
     num_phrases: int
     query_dim: int = 384
     sample_rate: int = 32000
@@ -99,25 +100,27 @@ class BandUNet(nn.Module, Separator):
         num_bins = config.window_samples // 2 + 1
         weights = band_weights(num_bins, config.num_bands, config.sample_rate)
         self.register_buffer("bands", weights, persistent=False)
-        self.reader = ConceptReader(config.query_dim, len(config.concepts), config.num_phrases)
-        self.classes = config.concepts
+        self.reader = PhraseClassifier(
+            config.query_dim, len(config.class_names), config.num_phrases
+        )
+        self.classes = config.class_names
         self.capabilities = Capabilities(negatives=config.negatives, spans=config.spans)
         self.unet = UNet(
             *(config.channels, config.blocks, config.mask_features, config.channel_dropout),
             num_inputs=3 + config.spans,
         )
         self.concept_masks = nn.Linear(
-            len(config.concepts) + 1, config.mask_features + 1, bias=False
+            len(config.class_names) + 1, config.mask_features + 1, bias=False
         )
         if config.negatives:
             self.negative_masks = nn.Linear(
-                len(config.concepts) + 1, config.mask_features + 1, bias=False
+                len(config.class_names) + 1, config.mask_features + 1, bias=False
             )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
-    def phrase_book(self) -> ConceptReader:
-        """The frozen reader of queries."""
+    def phrase_book(self) -> PhraseClassifier:
+        """The classifier of queries, not trained."""
         return self.reader
 
     def spectrum(self, waveform: Tensor) -> Tensor:
@@ -247,7 +250,7 @@ class BandUNet(nn.Module, Separator):
             target_energy[present] = squared_magnitude(source_spec).mean(dim=1).sum(dim=(1, 2))
             mixture_energy = energy.sum(dim=(1, 2))[:, None].expand_as(target_energy)
             pooled = F.normalize(torch.where(queried[..., None], queries.pooled, 0), dim=-1)
-            pooled = disturb(pooled, self.config.query_noise, generator)
+            pooled = add_noise(pooled, self.config.query_noise, generator)
         mask = self.masks(energy, replace(queries, pooled=pooled), generator)
         change = mask * (mask * energy[:, None] - 2 * correlation)
         error = (change.sum(dim=(2, 3)) + target_energy).clamp_min(0)

@@ -31,7 +31,6 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..components import from_settings
-from ..concepts import ConceptReader, disturb
 from ..flow_matching import (
     SOLVERS,
     check_solver,
@@ -54,6 +53,7 @@ from ..networks.unets.residual_unet import TIME_STRIDE
 from ..networks.unets.velocity_head import VelocityHead, head_reach_frames
 from ..objectives.flow_matching import FlowConfig, draw_items
 from ..objectives.means import mean_of_queried
+from ..phrase_classifier import PhraseClassifier, add_noise
 from ..signal.band_energies import RELATIVE_FLOOR, band_planes, surroundings
 from ..signal.precision import full_precision
 from ..signal.spectra import real_product, squared_magnitude
@@ -105,9 +105,9 @@ class Config:
             )
 
     @property
-    def concepts(self) -> tuple[str, ...]:
+    def class_names(self) -> tuple[str, ...]:
         """The analysis' sound classes."""
-        return self.analysis.concepts
+        return self.analysis.class_names
 
 
 def build(config: Config) -> FlowUNet:
@@ -152,7 +152,7 @@ class FlowUNet(nn.Module, Separator):
         super().__init__()
         self.config = config
         self.analysis = BandUNet(config.analysis)
-        self.reading = len(config.analysis.concepts) + 1
+        self.reading = len(config.analysis.class_names) + 1
         self.head = VelocityHead(
             config.analysis.mask_features, self.reading, config.channels, config.blocks
         )
@@ -160,7 +160,7 @@ class FlowUNet(nn.Module, Separator):
         self.sample_rate = self.analysis.sample_rate
         self.num_channels = None
         self.capabilities = Capabilities(generative=True)
-        self.classes = config.analysis.concepts
+        self.classes = config.analysis.class_names
         self.query_dim = self.analysis.query_dim
         hop = config.analysis.hop_samples
         self.stride_samples = config.noise_frames * hop
@@ -178,8 +178,8 @@ class FlowUNet(nn.Module, Separator):
         return self
 
     @property
-    def phrase_book(self) -> ConceptReader:
-        """The frozen reader of queries."""
+    def phrase_book(self) -> PhraseClassifier:
+        """The classifier of queries, not trained."""
         return self.analysis.phrase_book
 
     def scene(self, mixture: Tensor) -> Scene:
@@ -317,7 +317,7 @@ class FlowUNet(nn.Module, Separator):
             start = torch.view_as_complex(draws.noise.to(batch.mixture) * 0.5**0.5)
             start = start[items, None].expand(end.shape)
             pooled = F.normalize(torch.where(queried[..., None], queries.pooled, 0), dim=-1)
-            pooled = disturb(pooled, self.config.analysis.query_noise, generator)[items, sources]
+            pooled = add_noise(pooled, self.config.analysis.query_noise, generator)[items, sources]
         tau = draws.tau.to(batch.mixture)[items]
         if self.config.teacher and self.training:
             tau = grid_times(len(batch.ids), self.config.num_steps, generator).to(tau)[items]

@@ -33,6 +33,7 @@ ENCODER_FOLDER = "encoder"
 # Former names of settings in config.json, old to new.
 RENAMED = {
     "looks": "shifts",
+    "concepts": "class_names",
     "critic": "discriminator",
     "critic_start": "discriminator_start",
     "critic_weight": "discriminator_weight",
@@ -239,7 +240,9 @@ def stored_classes(config: dict[str, Any]) -> tuple[str, ...]:
     settings = settings.get(
         "analysis", settings
     )  # flow_unet: those of the network that it starts from
-    return tuple(settings.get("classes") or settings.get("concepts") or ())  # concepts: band_unet
+    return tuple(
+        settings.get("classes") or settings.get("class_names") or ()
+    )  # class_names: band_unet
 
 
 def check_width(separator: Separator, encoder: QueryEncoder, source: str) -> None:

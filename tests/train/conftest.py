@@ -58,7 +58,7 @@ def run(material: Path) -> Iterator[Callable[..., Path]]:
         encoder = StubEncoder()
         return "stub", encoder, CachedEncoder(encoder, material / "cache.sqlite")
 
-    learned = ("concepts", "num_phrases", "query_dim")
+    learned = ("class_names", "num_phrases", "query_dim")
     separator = {k: v for k, v in SETTINGS["band_unet"].items() if k not in learned}
     content: dict[str, Any] = {
         "separator": {"kind": "band_unet", **separator, "query_noise": 0.3},

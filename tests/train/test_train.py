@@ -98,7 +98,7 @@ def test_the_checkpoint_holds_the_averaged_weights(whole: dict[str, Any], finish
     config = json.loads((finished / "model" / "config.json").read_text())
     assert config["provenance"]["step"] == STEPS
     assert config["provenance"]["content"]["train"]["batch_size"] == 4
-    assert config["separator"]["config"]["concepts"] == [f"a {label}" for label in LABELS]
+    assert config["separator"]["config"]["class_names"] == [f"a {label}" for label in LABELS]
 
 
 def test_kernels_may_be_stored_in_half_precision_while_the_run_keeps_all_digits(

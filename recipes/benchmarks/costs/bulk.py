@@ -27,7 +27,7 @@ import soundfile
 SAMPLE_RATE, FILES_A_FOLDER, QUERY = 16000, 100, "rain"
 BAD = {"empty.wav": b"", "noise.wav": bytes(range(256)) * 9, "page.mp3": b"<html>gone</html>"}
 SEPARATOR = {
-    "concepts": ["dog", "rain"],
+    "class_names": ["dog", "rain"],
     "num_phrases": 4,
     "query_dim": 384,
     "sample_rate": SAMPLE_RATE,

@@ -128,5 +128,5 @@ def accepted_queries(folder: Path, config: dict[str, Any]) -> str:
         modalities = stored_encoder(folder, config).modalities
     except ValueError as error:
         return f"{encoder}, which cannot be used here: {error}"
-    kinds = readable(modalities, bool(config["separator"]["config"].get("concepts")))
+    kinds = readable(modalities, bool(config["separator"]["config"].get("class_names")))
     return f"{' and '.join(sorted(kind.kind for kind in kinds))}, {encoder}"  # type: ignore[attr-defined]

@@ -104,7 +104,7 @@ class SeparateWork:
         results = Results(self.output.folder, "separate", shared=True)
         settings = self.settings(model)
         if self.queries:
-            model.learn_queries([*self.queries, *self.constraints.negatives])
+            model.prepare_queries([*self.queries, *self.constraints.negatives])
 
         def run(job: Job) -> list[Row]:
             def separate(path: Path) -> list[Row]:

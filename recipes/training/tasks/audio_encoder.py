@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from qsep.queries.encoders.joint import JointNetwork, NetworkConfig
 from qsep.queries.interface import QueryEmbedding, QueryEncoder
-from qsep.separation.concepts import ConceptReader, disturb
 from qsep.separation.interface import LossOutput, MixtureBatch
 from qsep.separation.objectives.contrastive import soft_contrastive_loss
+from qsep.separation.phrase_classifier import PhraseClassifier, add_noise
 
 from ...data.mixtures.interface import Mixtures
 from ...data.wording import PhraseBook
@@ -28,27 +28,27 @@ def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> JointTask:
     """The task of a recipe; the encoder's embeddings of text are the network's input."""
     config = model_settings(recipe, KIND, NetworkConfig, text_dim=encoder.dim)
     torch.manual_seed(recipe.train.seed)
-    model = JointModel(config, len(book.names), len(book.concepts()[0]))
+    model = JointModel(config, len(book.names), len(book.indexed_phrases()[0]))
     store_phrases(model.reader, book, encoder)
     return JointTask(model)
 
 
 class JointModel(nn.Module):
-    """The network, and a phrase book's reader, which tells which wordings mean the same sound."""
+    """The network, and a classifier of phrases, which tells which wordings mean the same sound."""
 
-    def __init__(self, config: NetworkConfig, num_concepts: int, num_phrases: int) -> None:
+    def __init__(self, config: NetworkConfig, num_classes: int, num_phrases: int) -> None:
         super().__init__()
         self.config = config
         self.sample_rate = config.sample_rate
         self.network = JointNetwork(config)
-        self.reader = ConceptReader(config.text_dim, num_concepts, num_phrases)
+        self.reader = PhraseClassifier(config.text_dim, num_classes, num_phrases)
 
-    def kinds(self) -> Tensor:
-        """Unit vectors (num_concepts, dim): the mean of each kind's phrases in the joint space."""
+    def class_vectors(self) -> Tensor:
+        """Unit vectors (num_classes, dim): the mean of each class's phrases in the joint space."""
         vectors = self.network.text(self.reader.phrases.float())
         means = [
-            vectors[self.reader.concepts == concept].mean(dim=0)
-            for concept in range(self.reader.num_concepts)
+            vectors[self.reader.classes == number].mean(dim=0)
+            for number in range(self.reader.num_classes)
         ]
         return nn.functional.normalize(torch.stack(means), dim=-1)
 
@@ -77,18 +77,18 @@ class JointTask(Task):
         audible = batch.sources.abs().amax(dim=(-2, -1)) > 0
         pooled = queries.pooled[audible]
         audio = model.network.audio(batch.sources[audible].mean(dim=1))
-        text = model.network.text(disturb(pooled, TEXT_NOISE, generator))
-        concepts = model.reader(pooled)
-        loss = soft_contrastive_loss(audio, text, concepts @ concepts.T, model.network.scale())
+        text = model.network.text(add_noise(pooled, TEXT_NOISE, generator))
+        classes = model.reader(pooled)
+        loss = soft_contrastive_loss(audio, text, classes @ classes.T, model.network.scale())
         return LossOutput(loss, {"contrastive": loss.detach()})
 
     @torch.no_grad()  # measures, does not learn
     def score(
         self, model: JointModel, encoder: QueryEncoder, data: Mixtures, num_items: int
     ) -> dict[str, float]:
-        """Zero-shot accuracy in [0, 1]: the share of sources nearest to the mean of their kind's phrases."""
+        """Zero-shot accuracy in [0, 1]: the share of sources nearest to the mean of their class's phrases."""
         device = model.reader.phrases.device
-        kinds = model.kinds()
+        class_vectors = model.class_vectors()
         correct: list[Tensor] = []
         for draw in range(num_items):
             batch = data.collate([data[draw]])
@@ -96,7 +96,7 @@ class JointTask(Task):
             pooled = encode_batch(encoder, batch.queries).pooled[audible].to(device)
             truth = model.reader(pooled)[:, :-1].argmax(dim=-1)
             audio = model.network.audio(batch.sources[audible].mean(dim=1).to(device))
-            correct.append((audio @ kinds.T).argmax(dim=-1) == truth)
+            correct.append((audio @ class_vectors.T).argmax(dim=-1) == truth)
         return {"accuracy": torch.cat(correct).float().mean().item()}
 
     def weights(self, model: JointModel) -> dict[str, Tensor]:
@@ -104,7 +104,7 @@ class JointTask(Task):
         return model.network.state_dict()
 
     def phrase_book(self, model: JointModel) -> nn.Module | None:
-        """The model's reader."""
+        """The model's phrase classifier."""
         return model.reader
 
     def load(self, model: JointModel, weights: dict[str, Tensor]) -> None:

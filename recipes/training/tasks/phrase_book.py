@@ -6,16 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEncoder, TextQuery
-from qsep.separation.concepts import ConceptReader
+from qsep.separation.phrase_classifier import PhraseClassifier
 
 from ...data.wording import PhraseBook
 
 
-def store_phrases(reader: ConceptReader, book: PhraseBook, encoder: QueryEncoder) -> None:
-    """Embed the book's phrases and store them in the model's reader."""
-    texts, concepts = book.concepts()
+def store_phrases(classifier: PhraseClassifier, book: PhraseBook, encoder: QueryEncoder) -> None:
+    """Embed the book's phrases and store them in the model's classifier."""
+    texts, classes = book.indexed_phrases()
     embeddings = encoder.encode([TextQuery(text) for text in texts]).pooled
-    reader.learn(embeddings, torch.tensor(concepts))
+    classifier.store(embeddings, torch.tensor(classes))
 
 
 def restore(model: nn.Module, book: nn.Module | None, weights: dict[str, Tensor]) -> None:

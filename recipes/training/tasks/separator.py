@@ -33,8 +33,8 @@ def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> SeparatorT
     known = QuerySettings(
         query_dim=encoder.dim,
         classes=encoder.config.classes if isinstance(encoder.config, PhraseBookConfig) else (),
-        concepts=book.names,
-        num_phrases=len(book.concepts()[0]),
+        class_names=book.names,
+        num_phrases=len(book.indexed_phrases()[0]),
     )
     torch.manual_seed(recipe.train.seed)
     separator = build_separator(kind, with_query_settings(kind, settings, known))

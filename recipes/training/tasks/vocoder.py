@@ -63,7 +63,7 @@ def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> VocoderTas
 class VocoderModel(nn.Module):
     """FlowSep's vocoder with its front end: waveforms to log-mel spectrograms and back.
 
-    Raises ValueError if the vocoder's rates do not make up the hop of the log-mels.
+    Raises ValueError if the product of the vocoder's rates is not the hop of the log-mels.
     """
 
     def __init__(self, config: Config) -> None:
@@ -72,7 +72,7 @@ class VocoderModel(nn.Module):
         self.vocoder = cast(BigVGAN, weight_normed(BigVGAN(config.vocoder, config.mel.num_bands)))
         if self.vocoder.hop_samples != config.mel.hop_samples:
             raise ValueError(
-                f"vocoder.rates make {self.vocoder.hop_samples} samples of a frame; mel.hop_samples is "
+                f"the product of vocoder.rates is {self.vocoder.hop_samples}; expected mel.hop_samples, "
                 f"{config.mel.hop_samples}"
             )
 
