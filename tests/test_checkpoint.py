@@ -106,6 +106,7 @@ def test_weights_stay_in_their_file_if_asked_for_alone(tmp_path: Path) -> None:
         ("[]", "damaged (list indices must be integers or slices, not str)"),
         ("{}", "damaged ('format' is missing)"),
         ('{"format": 1}', "damaged ('separator' is missing)"),
+        ('{"format": "1"}', "damaged (format is '1', not a number)"),
         ('{"format": 9}', "format 9, this qsep reads 1; update qsep"),
     ],
 )

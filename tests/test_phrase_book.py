@@ -175,6 +175,15 @@ def test_a_word_unlike_all_is_what_no_class_explains(encoder: PhraseBook) -> Non
     np.testing.assert_array_equal(reading.degrees(lambda atom: present), present)
 
 
+def test_a_long_query_is_shown_by_its_beginning_and_its_unread_end_is_noted(
+    encoder: PhraseBook,
+) -> None:
+    reading = encoder.read(TextQuery(" ".join(["engine"] * 1500)))
+    assert "of its 1500 words at most the first 250 are read" in reading.notes
+    assert len(reading.line()) < 600  # three times 80 characters of 10,000
+    assert not [n for n in encoder.read(TextQuery("an engine running")).notes if "words" in n]
+
+
 def test_what_is_known_is_the_same_whatever_is_unknown(encoder: PhraseBook) -> None:
     reading = encoder.read(TextQuery("dog"))
     np.testing.assert_array_equal(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from ..interface import shortened
 from .book import OTHER, Book
 from .expression import (
     Atom,
@@ -31,6 +32,7 @@ KNOWN_FROM = 0.60
 NEAR_FROM = 0.50
 BETTER_BY = 0.15  # gain required to accept a corrected spelling
 WHOLE_BY = 0.1  # gain required to read a list as a single name
+MAX_WORDS = 250  # about what the sentence encoder reads, 256 pieces of words
 SHARED_BY = 0.05  # gain required to share the end of a list's last part
 
 
@@ -71,6 +73,8 @@ class Reader:
         plain, notes = check_script(text), []
         if plain != text.strip():
             notes.append("signs that are no letters are left out")
+        if (num_words := len(plain.split())) > MAX_WORDS:
+            notes.append(f"of its {num_words} words at most the first {MAX_WORDS} are read")
         read_atom = functools.cache(self.read_atom)
 
         def similarity(words: str) -> float:
@@ -164,7 +168,9 @@ class Reader:
         if familiarity is Familiarity.UNKNOWN:
             degrees = self.members[-1]
         names = [self.entries[owner].name for owner in owners[:3]]
-        name = " or ".join(names) if familiarity is not Familiarity.UNKNOWN else f"{text!r}"
+        name = (
+            " or ".join(names) if familiarity is not Familiarity.UNKNOWN else f"{shortened(text)!r}"
+        )
         labels = tuple(self.entry_labels[owner] for owner in owners)
         like = near if near is not None else degrees
         alike = tuple(label for label, value in zip(self.labels, like, strict=True) if value)
@@ -173,10 +179,10 @@ class Reader:
     def note_on(self, atom: AtomReading) -> str:
         """A note for the user on words that are not known; empty for known words."""
         if atom.familiarity is Familiarity.NEAR:
-            return f"{atom.text!r} is not a sound that this model knows: the nearest is {atom.name}"
+            return f"{shortened(atom.text)!r} is not a sound that this model knows: the nearest is {atom.name}"
         if atom.familiarity is Familiarity.UNKNOWN:
             return (
-                f"{atom.text!r} is unlike every sound that this model knows: taken for what none of "
+                f"{shortened(atom.text)!r} is unlike every sound that this model knows: taken for what none of "
                 "them explains"
             )
         return ""

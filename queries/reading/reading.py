@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..interface import shortened
 from .expression import Degrees, Expression, evaluate
 
 SHOWN_CLASSES = 4  # in one line
@@ -103,4 +104,4 @@ class Reading:
             more = len(self.classes) - SHOWN_CLASSES
             classes = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
         notes = "".join(f"; {note}" for note in self.notes)
-        return f"{self.text!r} is read as {self.understood} ({classes or 'no class'}){notes}"
+        return f"{shortened(self.text)!r} is read as {self.understood} ({classes or 'no class'}){notes}"

@@ -7,6 +7,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from ..interface import shortened
+
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 MIN_LETTERS = 3  # of words that are corrected
 ENDINGS = ("s", "es", "ies", "ed", "ing", "er", "ers", "ly", "y")
@@ -19,11 +21,14 @@ def check_script(text: str) -> str:
     if foreign:
         script = unicodedata.name(foreign[0], "UNKNOWN").split()[0].capitalize()
         raise ValueError(
-            f"{text!r}: this model reads English in Latin letters, not {script} ({foreign[0]}); "
+            f"{shortened(text)!r}: this model reads English in Latin letters, not {script} "
+            f"({foreign[0]}); "
             "ask in English, as 'a dog barking'"
         )
     if not letters:
-        raise ValueError(f"{text!r} has no words; say which sound to separate, as 'a dog barking'")
+        raise ValueError(
+            f"{shortened(text)!r} has no words; say which sound to separate, as 'a dog barking'"
+        )
     readable = [sign for sign in text if sign.isascii() or is_latin(sign) or not is_symbol(sign)]
     return "".join(readable).strip()
 

@@ -160,6 +160,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder}: not a checkpoint folder (no config.json in it)")
     try:
         config: dict[str, Any] = renamed(json.loads(path.read_text("utf-8")))
+        if type(config["format"]) is not int:
+            raise TypeError(f"format is {config['format']!r}, not a number")
         if config["format"] != FORMAT_VERSION:
             raise ValueError(f"format {config['format']!r}, this qsep reads {FORMAT_VERSION}")
         for part, keys in REQUIRED.items():

@@ -39,15 +39,17 @@ def refuse_unknown(
     model: Model | LightModel, query: Query, strict: bool, min_similarity: float | None
 ) -> None:
     """Raise ValueError for an unknown query, if strict, and for one less similar than min_similarity."""
+    from qsep.queries.interface import shortened
+
     known, similarity, nearest = familiarity(model, query)
     if strict and not known:
         raise ValueError(
-            f"{query.name!r} is unlike every sound that the model knows (nearest: {nearest}); "
+            f"{shortened(query.name)!r} is unlike every sound that the model knows (nearest: {nearest}); "
             "rephrase it, or leave --strict out"
         )
     if min_similarity is not None and similarity < min_similarity:
         raise ValueError(
-            f"{query.name!r} has a similarity of {similarity:.2f} to what the model knows "
+            f"{shortened(query.name)!r} has a similarity of {similarity:.2f} to what the model knows "
             f"(nearest: {nearest}), less than {min_similarity:g}; rephrase it, or lower --min-similarity"
         )
 
