@@ -178,11 +178,12 @@ class Reader:
 
     def note_on(self, atom: AtomReading) -> str:
         """A note for the user on words that are not known; empty for known words."""
+        text = shortened(atom.text)
         if atom.familiarity is Familiarity.NEAR:
-            return f"{shortened(atom.text)!r} is not a sound that this model knows: the nearest is {atom.name}"
+            return f"{text!r} is not a sound that this model knows: the nearest is {atom.name}"
         if atom.familiarity is Familiarity.UNKNOWN:
             return (
-                f"{shortened(atom.text)!r} is unlike every sound that this model knows: taken for what none of "
+                f"{text!r} is unlike every sound that this model knows: taken for what none of "
                 "them explains"
             )
         return ""

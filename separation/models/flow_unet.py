@@ -76,8 +76,8 @@ class Config:
     has heard its training sounds many times.
 
     In training: absent_weight: weight in the loss of queries for absent sounds. frozen_analysis: only
-    the velocity head is trained. teacher: a checkpoint folder of this kind whose paths of teacher_steps
-    steps are learned with num_steps steps ("reflow", Liu et al. 2023).
+    the velocity head is trained. teacher: a checkpoint folder of this kind, or the name of a shipped
+    one, whose paths of teacher_steps steps are learned with num_steps steps ("reflow", Liu et al. 2023).
     """
 
     analysis: band_unet.Config
@@ -347,10 +347,13 @@ class FlowUNet(nn.Module, Separator):
 
 
 def load_teacher(folder: Path) -> FlowUNet:
-    """The separator of a checkpoint folder, frozen, in evaluation mode. ValueError if it is of another
-    kind."""
+    """The separator of a checkpoint folder or, where there is none of that name, of a shipped model; frozen,
+    in evaluation mode. ValueError if it is of another kind."""
+    from ..api import CHECKPOINTS_DIR
     from ..storage.checkpoint import read_config, read_weights
 
+    if not folder.is_dir() and (CHECKPOINTS_DIR / folder.name).is_dir():
+        folder = CHECKPOINTS_DIR / folder.name
     description = read_config(folder)["separator"]
     if description["kind"] != Path(__file__).stem:
         raise ValueError(
