@@ -361,6 +361,11 @@ class QueryEncoder(Protocol):
         """The audio tagger whose output the embeddings are; None for other encoders."""
         return None
 
+    @property
+    def joint_encoder(self) -> QueryEncoder | None:
+        """The encoder that compares text with audio: itself if it reads both; None if there is none."""
+        return self if {AudioQuery, TextQuery} <= self.modalities else None
+
     def carry(self, folder: Path) -> dict[str, Any]:
         """Write the encoder's own files, if it has any, into a checkpoint's folder.
 

@@ -34,7 +34,7 @@ def matching_error(velocity: Tensor, start: Tensor, end: Tensor, sigma_min: floa
     return (velocity - path_velocity(start, end, sigma_min)).square().flatten(1).mean(dim=1)
 
 
-# Times to learn at.
+# Times at which a network is trained.
 
 
 def uniform_times(num: int, generator: torch.Generator) -> Tensor:
@@ -50,8 +50,10 @@ def logit_normal_times(
 
 
 def grid_times(num: int, num_steps: int, generator: torch.Generator) -> Tensor:
-    """(num,), of 0, 1/num_steps, …: where num_steps Euler steps ask, so that a flow learned from pairs
-    at these times alone is distilled to as many steps (Liu et al., for one step)."""
+    """(num,), of 0, 1/num_steps, …: the times at which num_steps Euler steps evaluate the velocity.
+
+    A flow trained on pairs at these times alone is distilled to as many steps (Liu et al., for one step).
+    """
     return torch.randint(num_steps, (num,), generator=generator) / num_steps
 
 
@@ -68,7 +70,7 @@ def step_times(num_steps: int, shift: float = 1.0) -> list[float]:
 
 
 def euler(velocity: Velocity, x_t: Tensor, tau: float, after: float) -> Tensor:
-    """One evaluation of the velocity a step, of first order."""
+    """One evaluation of the velocity in each step, first order."""
     return x_t + (after - tau) * velocity(x_t, tau)
 
 
@@ -107,15 +109,20 @@ def integrate(
 
 
 def guided(with_query: Tensor, without: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance of velocities: 1 is the query's own velocity, more exaggerates what the query
-    changes. Ho & Salimans (2022), eq. 6, with w = scale - 1."""
+    """Classifier-free guidance: scale 1 gives the velocity with the query, more exaggerates what it changes.
+
+    All velocities are (b, ...). Ho & Salimans (2022), eq. 6, with w = scale - 1.
+    """
     return without + scale * (with_query - without)
 
 
-@torch.no_grad()  # the ends are data for the next flow
+@torch.no_grad()  # the ends are training data of the next flow
 def reflow_pairs(
     velocity: Velocity, start: Tensor, times: Sequence[float], solver: Solver = euler
 ) -> tuple[Tensor, Tensor]:
-    """(start, the end that the velocity carries it to): learned again from such pairs, the paths no longer
-    cross and straighten, until few steps suffice (Liu et al., "reflow")."""
+    """Pairs (start, end), each (b, ...), to train the next flow: the end is `integrate`'s.
+
+    Paths of a flow trained on such pairs no longer cross and are straighter, so that fewer steps suffice
+    (Liu et al., "reflow").
+    """
     return start, integrate(velocity, start, times, solver)

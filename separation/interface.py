@@ -117,10 +117,16 @@ class Separator(Protocol):
         return None
 
     def class_shares(self, mixture: Tensor) -> Tensor | None:
-        """How much of a mixture (b, c, t) each class is: energies (b, len(classes) + 1, n), the last row of
-        what is no class, in n equal parts of it; their sum is the mixture's energy. None where the separator
-        does not tell classes apart."""
+        """Energy of each class in n equal parts of a mixture (b, c, t): (b, len(classes) + 1, n).
+
+        The last row is of sounds of no class; the sum of all is the mixture's energy. None if the separator
+        does not tell classes apart.
+        """
         return None
+
+    def report(self, index: int) -> dict[str, Any]:
+        """Facts for reports about the separation of query `index`, as values for JSON; mostly none."""
+        return {}
 
     def with_masks(self, hard: bool, noise: str) -> list[Self]:
         """This separator with its masks used otherwise at test, by the same weights.

@@ -29,7 +29,7 @@ from .initial_weights.start import resume, start
 from .learner import Learner
 from .output.curves import plot_curves
 from .output.log import RunLog
-from .output.model_card import model_card
+from .output.model_card import model_card, training_recordings
 from .output.state import Ema, save_state
 from .query_batch import encode_batch
 from .sampler import StepSampler, leave_signals_to_parent, step_generator
@@ -221,7 +221,7 @@ class Run:
             provenance,
             self.task.part,
         )
-        card = model_card(description, self.recipe)
+        card = model_card(description, self.recipe, training_recordings(self.recipe))
         dtype = torch.float16 if self.config.half_kernels else torch.float32
         weights = self.task.weights(self.ema.model)
         with temporary_folder(self.out) as scratch:

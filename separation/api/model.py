@@ -28,7 +28,7 @@ from qsep.queries.reading.reading import Reading
 from ..audio.arrays import as_channels, as_rate, energy, level_db, like
 from ..audio.examples import decodable
 from ..audio.reader import BLOCK_SAMPLES, AudioReader
-from ..inference.best_of_n import BestOfN, explained
+from ..inference.best_of_n import BestOfN
 from ..inference.constraints import separate_constrained
 from ..inference.stream import Stream
 from ..inference.unexplained import resolve_unknown
@@ -344,7 +344,7 @@ class Model:
 
     def explained(self, separator: Separator, index: int) -> dict[str, Any]:
         """Which candidates the separator of `choosing_separator` kept for a query, as values for JSON."""
-        return explained(separator, index)
+        return separator.report(index)
 
 
 def as_query(query: QueryLike) -> Query:

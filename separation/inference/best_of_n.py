@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qsep.queries.interface import AudioQuery, Query, QueryEmbedding, QueryEncoder, TextQuery
+from qsep.queries.interface import AudioQuery, Query, QueryEmbedding, QueryEncoder
 
 from ..components import build_encoder
 from ..interface import (
@@ -26,7 +26,6 @@ from ..interface import (
     Separator,
 )
 from ..signal.stft import stft
-from .examples import DescribedExamples
 
 WINDOW_SECONDS = 0.032
 JUDGES = ("embedding", "consistency")
@@ -94,11 +93,7 @@ def judging_encoder(encoder: QueryEncoder) -> QueryEncoder:
     The model's own if it embeds text and audio in one space, as CLAP does; otherwise the joint encoder that
     comes with the package.
     """
-    if isinstance(encoder, DescribedExamples):
-        return encoder.joint
-    if {AudioQuery, TextQuery} <= encoder.modalities:
-        return encoder
-    joint: QueryEncoder = build_encoder("joint", {})
+    joint: QueryEncoder = encoder.joint_encoder or build_encoder("joint", {})
     return joint
 
 
@@ -190,13 +185,7 @@ class BestOfNSeparator(nn.Module, Separator):
         )
         return candidates[chosen, torch.arange(len(chosen))]
 
-
-def explained(separator: object, index: int) -> dict[str, Any]:
-    """For reports: number of candidates, judge, and the choice in each chunk for query `index`.
-
-    Empty for separators other than BestOfNSeparator.
-    """
-    if not isinstance(separator, BestOfNSeparator):
-        return {}
-    chunks = [choices[index] for choices in separator.choices]
-    return {"candidates": {"num": separator.num, "judge": separator.scorer.name, "chunks": chunks}}
+    def report(self, index: int) -> dict[str, Any]:
+        """Number of candidates, judge, and the choice in each chunk for query `index`."""
+        chunks = [choices[index] for choices in self.choices]
+        return {"candidates": {"num": self.num, "judge": self.scorer.name, "chunks": chunks}}

@@ -58,6 +58,11 @@ class DescribedExamples(QueryEncoder):
         """The joint encoder of text and audio that comes with the package."""
         return build(Config())
 
+    @property
+    def joint_encoder(self) -> JointEncoder:
+        """The same: `encode` gives recordings in the space of the text embeddings, not in a joint one."""
+        return self.joint
+
     @cached_property
     def joint_phrases(self) -> Tensor:
         """The phrases in the joint space: (p, dim of that space), unit norm."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from qsep.separation.storage.model_card import citation_section, use_section, wi
 from ..config import Recipe
 
 
-def model_card(description: dict[str, Any], recipe: Recipe) -> str:
+def model_card(description: dict[str, Any], recipe: Recipe, recordings: Sequence[str]) -> str:
     """The card in Markdown with the hub's header: classes, usage, data, scores, limits, attribution.
 
-    description: the checkpoint's config.json.
+    description: the checkpoint's config.json. recordings: from `training_recordings`.
     """
     model, provenance = description[recipe.part], description["provenance"]
     queried = ""
@@ -37,13 +38,8 @@ def model_card(description: dict[str, Any], recipe: Recipe) -> str:
     for heading in ("data", "scores", "limits", "licence"):
         if text := recipe.card.get(heading):
             lines += ["", f"## {heading.capitalize()}", "", text.strip()]
-    if recipe.data.sounds in ("recordings", "classes"):
-        lines += [
-            "",
-            "## Recordings",
-            "",
-            *attribution(Path(recipe.data.folder), recipe.data.split),
-        ]
+    if recordings:
+        lines += ["", "## Recordings", "", *recordings]
     lines += ["", citation_section().rstrip()]
     return with_header(
         "\n".join(lines) + "\n",
@@ -57,6 +53,13 @@ def model_card(description: dict[str, Any], recipe: Recipe) -> str:
 def licence_id(text: str) -> str:
     """The SPDX identifier that a licence's text begins with, in lower case: apache-2.0 of "Apache-2.0, …"."""
     return text.strip().partition(",")[0].partition(" ")[0].strip(".;").lower()
+
+
+def training_recordings(recipe: Recipe) -> list[str]:
+    """`attribution` of the recordings that a recipe trains on; empty for other material."""
+    if recipe.data.sounds not in ("recordings", "classes"):
+        return []
+    return attribution(Path(recipe.data.folder), recipe.data.split)
 
 
 def attribution(folder: Path, split: str) -> list[str]:
