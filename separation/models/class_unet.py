@@ -2,19 +2,19 @@
 
     mixture -> STFT -> band energies relative to their surroundings -> U-Net -> features (b, d, k, n)
     features -> a logit for each class, and one for "other", for every second band and frame: their
-                softmax says which class is heard there
+                softmax is the probability of each class there
     query: a degree in [0, 1] for each class -> odds of the wanted classes against the others -> mask
     mask -> mean features of what it takes and of what it leaves -> a second, adapted mask
 
 A query is a fuzzy set of classes, so a family is the union of its members, "everything but" is the
-complement, and classes compete for each bin: what is surely a dog is not a cat. The second mask adapts
-to this recording: bins like those that were surely taken follow them (deep attractors: Chen, Luo and
+complement, and classes compete for each bin: their probabilities sum to 1. The second mask adapts to
+this recording: bins with features like those of the first mask's are taken too (deep attractors: Chen, Luo and
 Mesgarani, "Deep attractor network for single-microphone speaker separation", 2017, sec. 2).
-A query for more than half of all classes is a complement: the others are separated, and their residual is
-what was asked for.
+A query for more than half of all classes is a complement: the others are separated, and the target is their
+residual.
 
-Masks are real, so the mixture's phase stays. Only ratios of energies enter the network: scaling the
-input scales the output. The view is finite, so long recordings may be cut without a trace.
+Masks are real, so the mixture's phase is kept. Only ratios of energies enter the network, so scaling the
+input scales the output. The receptive field is finite, so chunks of a long recording give the same result.
 """
 
 from __future__ import annotations
