@@ -8,8 +8,8 @@
 
 A query is a fuzzy set of classes, so a family is the union of its members, "everything but" is the
 complement, and classes compete for each bin: their probabilities sum to 1. The second mask adapts to
-this recording: bins with features like those of the first mask's are taken too (deep attractors: Chen, Luo and
-Mesgarani, "Deep attractor network for single-microphone speaker separation", 2017, sec. 2).
+this recording: bins with features like those of the first mask's are taken too (deep attractors: Chen,
+Luo and Mesgarani, "Deep attractor network for single-microphone speaker separation", 2017, sec. 2).
 A query for more than half of all classes is a complement: the others are separated, and the target is their
 residual.
 
