@@ -56,7 +56,7 @@ COMMANDS = {
     "--query-image --residual "
     "--set --format --from --no-residual --ray --runtime --shard --skip-existing --span --strict --no-strict "
     "--workers -m -o -q",
-    "serve": "--device --host --keep-minutes --max-megabytes --max-seconds --model --port -m",
+    "serve": "--device --host --keep-minutes --max-megabytes --max-seconds --model --port --static -m",
     "train": "RECIPE [OVERRIDES...] --accelerator --allow-outside --devices --out -o",
 }
 

@@ -18,9 +18,11 @@ import soundfile
 import torch
 from browser import Page, find_browser
 from tiny import RATE, tiny_separator
+from typer.testing import CliRunner
 
 from qsep.queries.encoders import phrase_book
 from qsep.queries.interface import QueryEmbedding, TextQuery
+from qsep.recipes.cli.main import app
 from qsep.recipes.page import onnxruntime_web
 from qsep.recipes.page.write import STATIC, words_of, write_page
 from qsep.separation.storage.checkpoint import describe, save_checkpoint
@@ -240,3 +242,18 @@ def test_what_goes_wrong_is_said_on_the_page(page: Page, tmp_path: Path) -> None
     page.wait_for("!document.querySelector('#results').hidden", 120)
     assert text(page, "level") == "silence: probably not there"
     assert page.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_serve_static_writes_the_same_page_of_one_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    written: list[tuple[str, Path]] = []
+    monkeypatch.setattr(
+        "qsep.recipes.page.write.write_page", lambda model, folder: written.append((model, folder))
+    )
+    runner = CliRunner()
+    assert runner.invoke(app, ["serve", "--static", str(tmp_path / "page")]).exit_code == 0
+    assert written == [("sounds150", tmp_path / "page")]
+    two = runner.invoke(app, ["serve", "--static", str(tmp_path / "page"), "-m", "a", "-m", "b"])
+    assert "give -m once" in str(two.exception)
+    assert len(written) == 1

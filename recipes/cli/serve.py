@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from qsep.separation import DEFAULT_MODEL
 
 from .options import DeviceOption
 
@@ -33,11 +36,27 @@ def serve(
     keep_minutes: Annotated[
         float, typer.Option(min=1, help="Delete recordings and results after so long.")
     ] = 60.0,
+    static: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write instead a page for any file server, on which the model runs in the visitor's browser "
+            "(as `qsep models export --page`).",
+        ),
+    ] = None,
 ) -> None:
     """Open a page on which recordings are separated, and the same for programs over HTTP.
 
     Runs until it is interrupted. Nothing leaves this machine, and temporary files are removed.
     """
+    if static is not None:
+        from ..page.write import write_page
+
+        if len(model or []) > 1:
+            raise ValueError("--static writes a page for one model: give -m once")
+        write_page(model[0] if model else DEFAULT_MODEL, static)
+        print(f"{static}: serve it, for example with 'python -m http.server -d {static}'")
+        return
     if find_spec("gradio") is None or find_spec("matplotlib") is None:
         raise ValueError("the page needs more packages: pip install 'qsep[serve]'")
     from ..serve.choice import by_name, finders_among, models_here
