@@ -92,7 +92,7 @@ def test_models_info_says_what_the_encoder_reads_or_why_it_is_not_usable(
     assert info(kind="joint") == "audio and text, by joint (f)"
     assert info(kind="resnet") == "image, by resnet (f)"
     assert info(kind="panns", config={"checkpoint": "gone.pth"}).startswith(
-        "by panns (f), which is not usable here: gone.pth: no such file"
+        "by panns (f), which cannot be used here: gone.pth: no such file"
     )
 
 

@@ -76,7 +76,7 @@ def test_readings_as_json_are_one_object_a_line(qsep: Run, model: Path) -> None:
 def test_models_without_a_book_say_so(qsep: Run, tiny_model: Path) -> None:
     outcome = qsep("models", "read", "dog", "-m", tiny_model)
     assert outcome.code == 2
-    assert "does not read words as classes" in outcome.error
+    assert "does not read queries as classes" in outcome.error
 
 
 def test_separating_says_how_the_words_are_read(qsep: Run, model: Path, folder: Path) -> None:

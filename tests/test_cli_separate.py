@@ -232,11 +232,10 @@ def test_an_unfamiliar_query_is_warned_of(
     ("arguments", "message"),
     [
         (("no.wav", "-q", "rain"), "no.wav does not exist: check the name"),
-        ((".", "-q", "rain"), ". is a folder: name the recordings in it, as ./*.wav"),
         (("a.wav",), "no query: say which sound to extract, as -q 'a dog barking'"),
         (("a.wav", "-q", ""), "the query is empty; say which sound"),
         (("a.wav", "-q", "rain", "-q", " \t"), "the query is empty; say which sound"),
-        (("a.wav", "-q", "rain", "-o", "b.wav"), "b.wav is a file: give -o a folder"),
+        (("a.wav", "-q", "rain", "-o", "b.wav"), "b.wav exists: add --overwrite or choose another"),
         (("a.wav", "-q", "rain", "-o", "b.wav/out"), "b.wav"),
         (("a.wav", "-q", "flute"), "a.flute.wav exists: add --overwrite or choose another"),
         (("a.wav", "-q", "Rain", "-q", "rain"), "'Rain' and 'rain' would both be written to"),
@@ -346,14 +345,14 @@ def test_an_interrupt_in_the_middle_leaves_no_partial_file(
 ) -> None:
     record(folder / "a.wav")
     unfinished: list[str] = []
-    original = api.Model.stream
+    original = api.Model.separate_blocks
 
-    def stream(self: api.Model, *arguments: Any) -> Iterator[Any]:
+    def separate_blocks(self: api.Model, *arguments: Any) -> Iterator[Any]:
         yield from original(self, *arguments)
         unfinished.extend(path.suffix for path in (folder / "out").iterdir())
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(api.Model, "stream", stream)
+    monkeypatch.setattr(api.Model, "separate_blocks", separate_blocks)
     done = qsep("separate", "a.wav", "-q", "rain", "--residual", "-o", "out", "-m", tiny_model)
     assert done.code == 128 + number
     assert done.err == "qsep: interrupted\n"

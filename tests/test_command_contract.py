@@ -42,7 +42,7 @@ COMMANDS = {
     "models list": "--json --published",
     "models push": "FOLDER NAME --message --private",
     "models export": "[NAME] --out -o --sentences --no-sentences --half --graph-only --overwrite "
-    "--no-overwrite",
+    "--no-overwrite --page --onnxruntime-web",
     "models remove": "NAMES...",
     "models read": "WORDS... --json --model -m",
     "recipes check": "RECIPE [OVERRIDES...]",
