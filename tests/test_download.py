@@ -219,7 +219,7 @@ def test_each_refusal_of_a_server_is_one_line_with_its_remedy(
 def test_a_model_behind_conditions_names_its_page(hub: LocalHub) -> None:
     file, path = published("hub", hub)
     hub.faults[path] = Fault(status=403, error_code="GatedRepo")
-    assert "ask for access at https://huggingface.co/somebody/model, run" in refusal(file)
+    assert "request it at https://huggingface.co/somebody/model, run" in refusal(file)
 
 
 def test_the_token_is_shown_to_the_hub_alone(

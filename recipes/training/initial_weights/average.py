@@ -1,0 +1,78 @@
+"""Averages the weights of checkpoints of one network that were trained from each other.
+
+    python -m qsep.recipes.training.initial_weights.average FOLDER=0.5 FOLDER=0.5 -o FOLDER
+
+Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves accuracy without
+increasing inference time" (2022), eq. 1. All but the weights is copied from the last folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from qsep.separation.storage.checkpoint import read_weights
+from qsep.separation.storage.temporary import write_atomically
+
+WEIGHTS = "model.safetensors"
+
+
+def average(states: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
+    """Sum of the floating-point tensors times the shares, in the last state's dtypes; its other tensors as
+    they are.
+
+    states: of one network; shares: one for each, not negative, normalised to a sum of 1. Raises ValueError
+    for states of different networks and for shares that sum to 0.
+    """
+    total = sum(shares)
+    if min(shares) < 0 or total <= 0:
+        raise ValueError(
+            f"shares are {', '.join(map(str, shares))}; expected none below 0, and one above"
+        )
+    last = states[-1]
+    shapes = {key: value.shape for key, value in last.items()}
+    if any({key: value.shape for key, value in state.items()} != shapes for state in states):
+        raise ValueError("the folders hold weights of different networks")
+    result = {}
+    for key, value in last.items():
+        if value.is_floating_point():
+            terms = [
+                state[key].double() * (share / total)
+                for state, share in zip(states, shares, strict=True)
+            ]
+            value = torch.stack(terms).sum(dim=0).to(value.dtype)
+        result[key] = value.contiguous()
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("checkpoints", nargs="+", metavar="FOLDER=SHARE")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="a new folder")
+    options = parser.parse_args(arguments)
+    pairs = [text.rpartition("=") for text in options.checkpoints]
+    try:
+        folders, shares = (
+            [Path(folder) for folder, _, _ in pairs],
+            [float(share) for _, _, share in pairs],
+        )
+        weights = average([read_weights(folder / WEIGHTS) for folder in folders], shares)
+        if options.out.exists():
+            raise ValueError(f"{options.out} exists: choose a new folder")
+        shutil.copytree(folders[-1], options.out)
+        write_atomically(options.out / WEIGHTS, lambda path: save_file(weights, path))
+    except (ValueError, OSError) as error:
+        sys.exit(f"qsep: error: {error}")
+    print(options.out)
+
+
+if __name__ == "__main__":
+    main()

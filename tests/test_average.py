@@ -1,0 +1,42 @@
+"""Averages of weights: by hand, and of a network that computes what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from qsep.recipes.training.initial_weights.average import average, main
+
+
+def test_floats_are_weighted_and_the_rest_is_the_last_one_s(tmp_path: Path) -> None:
+    for name, value, count in (("a", 1.0, 7), ("b", 4.0, 9)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(f'"{name}"')
+        tensors = {"w": torch.full((2, 3), value).half(), "n": torch.tensor(count)}
+        save_file(tensors, tmp_path / name / "model.safetensors")
+    main([f"{tmp_path / 'a'}=1", f"{tmp_path / 'b'}=2", "-o", str(tmp_path / "out")])
+    result = load_file(tmp_path / "out" / "model.safetensors")
+    assert torch.equal(result["w"], torch.full((2, 3), 3.0).half())  # (1 + 2 * 4) / 3
+    assert result["n"] == 9
+    assert (tmp_path / "out" / "config.json").read_text() == '"b"'
+    with pytest.raises(SystemExit, match="exists: choose a new folder"):
+        main([f"{tmp_path / 'a'}=1", "-o", str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize(
+    ("second", "shares", "message"),
+    [
+        ({"w": torch.zeros(3)}, (1.0, 1.0), "different networks"),
+        ({"v": torch.zeros(2)}, (1.0, 1.0), "different networks"),
+        ({"w": torch.zeros(2)}, (1.0, -1.0), "shares are 1.0, -1.0"),
+        ({"w": torch.zeros(2)}, (0.0, 0.0), "shares are 0.0, 0.0"),
+    ],
+)
+def test_what_has_no_average_is_refused(
+    second: dict[str, torch.Tensor], shares: tuple[float, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        average([{"w": torch.ones(2)}, second], shares)
