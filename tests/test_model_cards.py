@@ -21,16 +21,7 @@ FOLDERS = sorted(
 )
 
 
-REWORDED = pytest.mark.xfail(reason="the recipe is reworded; the next weights bring their card")
-
-
-@pytest.mark.parametrize(
-    "folder",
-    [
-        pytest.param(folder, id=folder.name, marks=REWORDED if folder.name == "sounds150" else ())
-        for folder in FOLDERS
-    ],
-)
+@pytest.mark.parametrize("folder", FOLDERS, ids=[folder.name for folder in FOLDERS])
 def test_a_shipped_card_is_made_of_its_recipe_and_config(folder: Path) -> None:
     description = renamed(json.loads((folder / "config.json").read_text("utf-8")))
     recipe, _ = read_recipe(str(CONFIGS / f"{folder.name}.toml"))

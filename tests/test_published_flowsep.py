@@ -289,7 +289,7 @@ FIRST = "first_stage_model.vocoder."
             lambda weights: weights[f"{FIRST}resblocks.0.activations.0.upsample.filter"].mul_(2),
             "not the filter",
         ),
-        (lambda weights: weights["scale_factor"].fill_(torch.nan), "codec.scale are not finite"),
+        (lambda weights: weights["scale_factor"].fill_(torch.nan), "scale_factor are not finite"),
     ],
 )
 def test_weights_that_are_not_all_there_or_not_understood_are_refused(

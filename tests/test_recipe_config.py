@@ -32,7 +32,7 @@ def test_recipes_that_start_from_shipped_models_find_them_from_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("flow-small", "flow-small-2", "own", "sounds150"):
+    for name in ("flow-small", "flow-small-2", "own", "sounds150-base"):
         recipe, _ = read_recipe(name)
         folders = start_folders(recipe.train)
         assert folders

@@ -45,7 +45,7 @@ def test_copy_is_the_file_itself_and_overwrites_nothing(qsep: Run, folder: Path)
     assert (folder / "mine.toml").read_bytes() == (CONFIGS_DIR / "smoke.toml").read_bytes()
     again = qsep("recipes", "copy", "smoke", "mine.toml")
     assert again.code == 2
-    assert "mine.toml is there" in again.err
+    assert "mine.toml exists" in again.err
 
 
 def test_check_passes_what_can_be_trained_and_names_what_is_wrong(qsep: Run, folder: Path) -> None:
