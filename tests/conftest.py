@@ -22,9 +22,10 @@ def qsep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     monkeypatch.setattr(minilm.MiniLM, "encode", lambda self, queries: STUB.encode(queries))
     for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_VERBOSITY"):
         monkeypatch.setenv(name, os.environ.get(name, "error"))
+    monkeypatch.setenv("QSEP_DEBUG", "")  # so that it is as before when the test ends
 
     def run(*arguments: str | Path) -> Outcome:
-        monkeypatch.delenv("QSEP_DEBUG", raising=False)
+        os.environ.pop("QSEP_DEBUG", None)
         monkeypatch.setattr(sys, "argv", ["qsep", *map(str, arguments)])
         capsys.readouterr()
         with process_state_restored(), pytest.raises(SystemExit) as stopped:

@@ -35,14 +35,14 @@ def test_wrong_use_is_one_line_like_any_other_error(
 
 
 def test_debug_may_stand_anywhere_before_two_dashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(DEBUG, raising=False)
+    monkeypatch.setenv(DEBUG, "")  # so that it is as before when the test ends
+    monkeypatch.delenv(DEBUG)
     assert take_switches(["separate", "--", "--debug"]) == ["separate", "--", "--debug"]
     assert DEBUG not in os.environ
     assert take_switches(["separate", "--debug", "a", "--", "--debug"]) == [
         *("separate", "a", "--", "--debug")
     ]
     assert os.environ[DEBUG] == "1"
-    monkeypatch.delenv(DEBUG)
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_a_recipe_may_name_the_labels_that_it_wants(videos: Path) -> None:
         (
             "textsep",
             "augment.filter_probability=0.5",
-            r"videos stay as recorded; leave \[augment\] out",
+            r"videos are not augmented; leave \[augment\] out",
         ),
         ("textsep", "mix.level_db=3.0", r"\[mix\]: unknown setting 'level_db'"),
         ("textsep", "mix.num_sources=5", r"train\.csv: 4 clips are too few for mixtures of 5"),
