@@ -41,7 +41,7 @@ help:
 
 demo: $(BIN)/.main
 	$(BIN)/qsep separate recipes/demo/scene.flac -q "a person talking" -q "a flute" -q "rain" \
-	    -q "the drums" -q "everything but the voice" -o demo-output --overwrite
+	    -q "the drums" -q "everything but the drums" -o demo-output --overwrite
 	$(BIN)/python -m qsep.recipes.demo.listen demo-output
 
 # Workers begin with runs of neighbouring tests, so that the fixtures of a file are mostly built once,

@@ -43,7 +43,7 @@ class Placement:
 # Rain is in the centre, for equal channels halve the file.
 PLACEMENTS = {
     "speech": Placement(-21, 0.2),
-    "rain": Placement(-40, 0.0),
+    "rain": Placement(-34, 0.0),
     "clock_tick": Placement(-30, -0.6),
     "flute": Placement(-22, -0.4),
     "bass_drum": Placement(-18, 0.0),
