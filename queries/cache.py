@@ -164,9 +164,8 @@ class CachedEncoder(QueryEncoder):
         """The rows of these queries that are on disk and undamaged, by their keys."""
         rows: dict[bytes, bytes] = {}
         try:
-            if (
-                not self.path.is_file() or self.path.stat().st_size == 0
-            ):  # 0: another process is creating it
+            # A size of 0: another process is creating it.
+            if not self.path.is_file() or self.path.stat().st_size == 0:
                 return {}
             with closing(sqlite3.connect(self.path, timeout=5)) as database:
                 for key, query in queries.items():

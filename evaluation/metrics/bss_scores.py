@@ -24,9 +24,8 @@ def import_museval() -> Any:
     Raises ValueError if it is not installed.
     """
     if not (shutil.which("ffmpeg") and shutil.which("ffprobe")):
-        sys.modules.setdefault(
-            "stempeg", ModuleType("stempeg")
-        )  # museval imports it, and it needs ffmpeg
+        # museval imports it, and it needs ffmpeg.
+        sys.modules.setdefault("stempeg", ModuleType("stempeg"))
     try:
         import museval
     except ImportError as error:

@@ -110,9 +110,8 @@ def correlations(references: Array, estimates: Array, num_lags: int) -> tuple[Ar
     summed = np.zeros((num_references, len(signals), block + 1), dtype=np.complex128)
     for first in range(0, num_blocks, BLOCKS_AT_ONCE):
         last = min(first + BLOCKS_AT_ONCE, num_blocks)
-        part = signals[
-            :, first * block : (last + 1) * block
-        ]  # with one more block, the last one's successor
+        # With one more block, the last one's successor.
+        part = signals[:, first * block : (last + 1) * block]
         padded = np.zeros((len(signals), (last + 1 - first) * block))
         padded[:, : part.shape[-1]] = part
         blocks = padded.reshape(len(signals), -1, block)

@@ -57,9 +57,8 @@ def multi_resolution_distance(estimate: Any, reference: Any) -> Tensor:
 def log_magnitude(waveform: Tensor, window_samples: int, hop_samples: int) -> Tensor:
     """Natural logarithm of the magnitudes, (..., t) to (..., f, n), at least ln MAGNITUDE_FLOOR."""
     spec = hann_stft(waveform, window_samples, hop_samples)
-    return (
-        (spec.abs() / (window_samples / 2)).clamp_min(MAGNITUDE_FLOOR).log()
-    )  # a Hann window sums to half its length
+    # A Hann window sums to half its length.
+    return (spec.abs() / (window_samples / 2)).clamp_min(MAGNITUDE_FLOOR).log()
 
 
 def norm(mag: Tensor) -> Tensor:

@@ -47,11 +47,6 @@ FEATURES = {  # of LAION's training; transformers' own defaults begin at 0 Hz
 }
 
 
-def is_laion(weights: Mapping[str, Tensor]) -> bool:
-    """Whether the weights contain CLAP in LAION's layout."""
-    return any(prefix + MARK in weights for prefix in PREFIXES)
-
-
 def convert(weights: Mapping[str, Tensor], source: str | Path) -> Any:
     """A transformers.ClapModel with these weights, loaded strictly, in evaluation mode.
 

@@ -76,9 +76,8 @@ class AudioTower(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Audio (b, t) to unit vectors (b, dim)."""
-        hidden = (
-            self.blocks(self.features(waveform)).mean(dim=2).transpose(1, 2)
-        )  # (b, n, channels)
+        hidden = self.blocks(self.features(waveform))  # (b, channels, bands, n)
+        hidden = hidden.mean(dim=2).transpose(1, 2)  # (b, n, channels)
         weight = self.attention(hidden).softmax(dim=1)
         pooled = torch.cat([(weight * hidden).sum(dim=1), hidden.amax(dim=1)], dim=-1)
         return F.normalize(self.project(pooled).float(), dim=-1)

@@ -15,15 +15,13 @@ from torch import Tensor
 
 from .cnn14 import HOP_SAMPLES, MIN_SAMPLES, SAMPLE_RATE, Cnn14, load_cnn14
 
-IN_USS = (
-    "anchor_segment_detector.sed_model."  # before the names of its weights in a checkpoint of USS
-)
+# Before the names of its weights in a checkpoint of USS.
+IN_USS = "anchor_segment_detector.sed_model."
 STEP_FRAMES = 32  # five poolings
 FRAME_RATE = SAMPLE_RATE // HOP_SAMPLES
 ANCHOR_FRAMES = 2 * FRAME_RATE  # of an anchor segment, and of the smoothing, which takes one more
-PIECE_SAMPLES = (
-    10 * SAMPLE_RATE
-)  # what it is trained on; longer recordings are heard in such pieces
+# What it is trained on; longer recordings are processed in such pieces.
+PIECE_SAMPLES = 10 * SAMPLE_RATE
 
 
 def load_detector(path: Path) -> Cnn14:

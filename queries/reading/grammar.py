@@ -55,9 +55,8 @@ def sentence(text: str, is_phrase: IsPhrase) -> Expression:
     while True:
         if is_phrase(bare):
             return Atom(bare)
-        if removed := removal(
-            bare, is_phrase
-        ):  # first, since "get" is a carrier phrase but "get rid of" is not
+        # First, since "get" is a carrier phrase but "get rid of" is not.
+        if removed := removal(bare, is_phrase):
             return removed
         shorter = without_frame(bare)
         if shorter == bare:

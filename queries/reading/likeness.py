@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 
-SHARPNESS = (
-    30.0  # of the kernel: inverse temperature of cosines; 20 to 45 work equally on unseen wordings
-)
+# Of the kernel: inverse temperature of cosines; 20 to 45 work equally on unseen wordings.
+SHARPNESS = 30.0
 SCALE = 10.0  # of the linear classifier's input, so that its weights are about 1
 DECAY = 3e-5  # of its weights
 ITERATIONS = 60

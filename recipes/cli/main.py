@@ -54,9 +54,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     for number in ENDING:
-        signal.signal(
-            number, lambda number, frame: sys.exit(128 + number)
-        )  # SystemExit runs clean-up code
+        # SystemExit runs clean-up code.
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     logging.basicConfig(format="qsep: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         code = app(take_switches(sys.argv[1:]), prog_name="qsep", standalone_mode=False)

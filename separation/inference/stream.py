@@ -80,9 +80,8 @@ class Stream:
                     f"the stream has {self.num_channels} channels, the block {len(samples)}"
                 )
             self._num_in += samples.shape[-1]
-            self._take_in(
-                self._stream.push(np.array(samples))
-            )  # a copy: callers reuse their blocks
+            # A copy: callers reuse their blocks.
+            self._take_in(self._stream.push(np.array(samples)))
         return self._next(max(0, self._num_in - self.latency_samples) - self._num_out, block)
 
     def finish(self) -> Any:

@@ -14,9 +14,8 @@ from qsep.queries.reading.reading import AtomReading, Familiarity, Reading
 from ..detection.class_sounds import present_classes
 from ..interface import Separator
 
-PRESENT_DB = (
-    -20.0
-)  # a class whose target is at least this loud, relative to the mixture, is present
+# A class whose target is at least this loud, relative to the mixture, is present.
+PRESENT_DB = -20.0
 
 
 def degrees_in(

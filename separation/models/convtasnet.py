@@ -120,9 +120,8 @@ class ConvTasNet(nn.Module, Separator):
 
     def target(self, mixture: Tensor, pooled: Tensor) -> Tensor:
         """mixture (b, c, t), pooled (b, s, q) to targets (b, s, c, t)."""
-        with torch.autocast(
-            mixture.device.type, enabled=False
-        ):  # bfloat16 has only 8 bits of precision
+        # bfloat16 has only 8 bits of precision.
+        with torch.autocast(mixture.device.type, enabled=False):
             features = self.encode(mixture)
         masks = self.masks(features.mean(dim=1), pooled)
         with torch.autocast(mixture.device.type, enabled=False):

@@ -28,9 +28,8 @@ from .items import Item, batch_of, epoch_order
 
 log = logging.getLogger("qsep")
 
-MARGIN = (
-    3 * FRAMES_PER_SECOND
-)  # frames at either end that are never the centre of a training segment
+# Frames at either end that are never the centre of a training segment.
+MARGIN = 3 * FRAMES_PER_SECOND
 MODALITIES = ("text", "image", "mixed")
 
 

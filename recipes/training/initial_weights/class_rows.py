@@ -13,9 +13,8 @@ from torch import Tensor
 from ..config import TrainConfig, start_folders
 
 ROWS = "class_logits"  # the classifier of separation/models/class_unet.py
-NEW_ODDS = (
-    0.05  # initial odds of a new class against "other", so that it takes little from the old ones
-)
+# Initial odds of a new class against "other", so that it takes little from the old ones.
+NEW_ODDS = 0.05
 
 
 def starting_classes(config: TrainConfig) -> tuple[str, ...]:

@@ -68,9 +68,8 @@ class SeparatorTask(Task):
         discriminator: Any,
     ) -> LossOutput:
         """The separator's loss, plus the retention loss if there is one; see Task.loss."""
-        model.listener = (
-            self.listener
-        )  # set here, so that averages of the model are made without it
+        # Set here, so that averages of the model are made without it.
+        model.listener = self.listener
         constrained = conditioned(queries, batch, model.capabilities, generator)
         output: LossOutput = model.loss(batch, constrained, generator)
         if self.retention is None:

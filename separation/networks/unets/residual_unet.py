@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from ..blocks.conv_norm import ResidualBlock, conv_norm
 
-FIRST_DEEP_LEVEL = (
-    2  # from here on channels are dropped in training: these levels tell sounds apart
-)
+# From here on channels are dropped in training: these levels tell sounds apart.
+FIRST_DEEP_LEVEL = 2
 TIME_STRIDE = 16  # frames a step at the lowest level
 
 

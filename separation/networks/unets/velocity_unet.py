@@ -47,10 +47,7 @@ class VelocityUNet(nn.Module):
     """
 
     varying_axes: tuple[int, ...] = ()  # see networks/exportable.py; windows are of one length
-    narrow_inputs: tuple[int, ...] = (
-        0,
-        1,
-    )  # see networks/exportable.py; few bands
+    narrow_inputs: tuple[int, ...] = (0, 1)  # see networks/exportable.py; few bands
 
     def __init__(self, config: UNetConfig, latent_channels: int, context_dim: int) -> None:
         super().__init__()

@@ -312,9 +312,8 @@ def empty_text(weights: Mapping[str, Tensor], num_tokens: int) -> Tensor:
     )
     with torch.device("meta"):
         encoder = T5EncoderModel(config).eval()
-    text.setdefault(
-        "encoder.embed_tokens.weight", text["shared.weight"]
-    )  # the same, by another name
+    # The same weights under another name.
+    text.setdefault("encoder.embed_tokens.weight", text["shared.weight"])
     encoder.load_state_dict({key: text[key] for key in encoder.state_dict()}, assign=True)
     tokens = torch.tensor([[END] + [PADDING] * (num_tokens - 1)])
     with torch.inference_mode():
