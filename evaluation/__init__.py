@@ -1,7 +1,8 @@
 """Evaluating separators: protocols, metrics, reports."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from qsep.queries.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .interface import Estimator, Item, ItemSet
@@ -36,9 +37,4 @@ __all__ = [
     "si_sdr",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import an exported name at its first use (PEP 562)."""
-    if name in _EXPORTS:
-        return getattr(import_module(_EXPORTS[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(__name__, _EXPORTS)

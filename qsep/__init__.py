@@ -73,5 +73,7 @@ def __getattr__(name: str) -> Any:
         except ModuleNotFoundError as error:
             if error.name not in ("torch", "torchaudio"):
                 raise
-            raise ImportError(f"qsep.{name} needs PyTorch: pip install 'qsep[torch]'") from error
+            from qsep.separation import NEEDS_TORCH
+
+            raise ImportError(f"qsep.{name} {NEEDS_TORCH}") from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,8 @@
 """The `qsep` command, training, data preparation, benchmarks."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from qsep.queries.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .training.config import Recipe, read_recipe
@@ -19,9 +20,4 @@ __all__ = [
     "train",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import an exported name at its first use (PEP 562)."""
-    if name in _EXPORTS:
-        return getattr(import_module(_EXPORTS[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(__name__, _EXPORTS)

@@ -1,9 +1,12 @@
 """Separating what a query names from a recording."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from qsep.queries.lazy import lazy_exports
 
 DEFAULT_MODEL = "sounds150"  # the shipped checkpoint that is used where none is named
+DEFAULT_DETECTOR = "sounds21"  # the one whose classes are detected where none is named
+NEEDS_TORCH = "needs PyTorch: pip install 'qsep[torch]'"  # ends the message where it is missing
 
 if TYPE_CHECKING:
     from .api import Model, Result, load
@@ -40,8 +43,4 @@ __all__ = [
     "save_checkpoint",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _EXPORTS:
-        return getattr(import_module(_EXPORTS[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(__name__, _EXPORTS)

@@ -12,6 +12,7 @@ import torch
 from tiny import RATE, StubConfig, StubEncoder, noise, tiny_separator
 
 from qsep.queries.interface import QueryEmbedding, TextQuery
+from qsep.separation import shipped
 from qsep.separation.api import Model, load, loading, separate_file
 from qsep.separation.audio.reader import AudioError
 from qsep.separation.storage.checkpoint import describe, save_checkpoint
@@ -305,7 +306,7 @@ def test_a_folder_is_loaded_and_gives_what_its_network_gave(folder: Path, model:
 def test_a_shipped_name_means_the_shipped_model_whatever_lies_in_the_working_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(loading, "CHECKPOINTS_DIR", folder.parent)
+    monkeypatch.setattr(shipped, "CHECKPOINTS_DIR", folder.parent)
     (tmp_path / "elsewhere" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert loading.checkpoint_folder("model") == folder
@@ -316,7 +317,7 @@ def test_a_shipped_name_means_the_shipped_model_whatever_lies_in_the_working_fol
 def test_an_unknown_name_is_refused_with_those_shipped(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "CHECKPOINTS_DIR", folder.parent)
+    monkeypatch.setattr(shipped, "CHECKPOINTS_DIR", folder.parent)
     expected = r"\Aoboe: no such model\. Included are model; published are [^\n]*\Z"
     with pytest.raises(ValueError, match=expected):
         load("oboe")

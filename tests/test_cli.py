@@ -15,7 +15,7 @@ import soundfile
 from command import Run, content, names, record
 from tiny import SETTINGS
 
-from qsep.separation.api import loading
+from qsep.separation import shipped
 from qsep.separation.published.registry import published_models
 
 MANIFEST = (
@@ -59,11 +59,11 @@ def test_no_arguments_show_the_help(qsep: Run) -> None:
 def test_models_list_shows_the_shipped_ones(
     qsep: Run, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "CHECKPOINTS_DIR", tiny_model.parent)
+    monkeypatch.setattr(shipped, "CHECKPOINTS_DIR", tiny_model.parent)
     done = qsep("models", "list")
-    heading, shipped, *published = [line.split() for line in done.out.splitlines()]
+    heading, first, *published = [line.split() for line in done.out.splitlines()]
     assert (done.code, heading) == (0, ["name", "here", "size", "licence", "knows"])
-    assert (shipped[:2], shipped[-4:]) == (["tiny", "yes"], ["3", "kinds", "of", "sound"])
+    assert (first[:2], first[-4:]) == (["tiny", "yes"], ["3", "kinds", "of", "sound"])
     assert [row[0] for row in published] == list(published_models())
 
 

@@ -197,10 +197,10 @@ def test_the_sentence_encoder_s_graph_gives_what_torch_gives(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_the_default_model_s_graph_fits_its_weights_and_gives_what_torch_gives() -> None:
     from qsep.separation import DEFAULT_MODEL
-    from qsep.separation.api.loading import CHECKPOINTS_DIR
+    from qsep.separation.shipped import shipped_folder
     from qsep.separation.storage.checkpoint import load_checkpoint
 
-    folder = CHECKPOINTS_DIR / DEFAULT_MODEL
+    folder = shipped_folder(DEFAULT_MODEL)
     description = json.loads((folder / "config.json").read_text("utf-8"))["separator"]
     light = GraphSeparator(folder, description)
     separator, encoder, _ = load_checkpoint(folder)

@@ -7,13 +7,11 @@ from pathlib import Path
 
 def model_names(incomplete: str) -> list[str]:
     """Shipped and published models whose names begin so."""
-    import qsep.separation
     from qsep.separation.published.registry import published_models
+    from qsep.separation.shipped import shipped_models
 
-    checkpoints = Path(qsep.separation.__file__).parent / "checkpoints"
-    shipped = sorted(path.parent.name for path in checkpoints.glob("*/config.json"))
     published = [model.name for model in published_models().values() if model.separates]
-    return [name for name in (*shipped, *published) if name.startswith(incomplete)]
+    return [name for name in (*shipped_models(), *published) if name.startswith(incomplete)]
 
 
 def recipe_names(incomplete: str) -> list[str]:

@@ -36,7 +36,7 @@ def report() -> Iterator[str]:
     """The lines of the report; for missing parts each says how to install them."""
     from qsep.queries.cache import default_cache_path
     from qsep.separation.audio.ffmpeg import fault
-    from qsep.separation.light.model import CHECKPOINTS_DIR
+    from qsep.separation.shipped import shipped_models
 
     yield f"python {platform.python_version()} on {platform.platform()}"
     for name in (*PACKAGES, *OPTIONAL):
@@ -54,8 +54,7 @@ def report() -> Iterator[str]:
         yield f"ffmpeg cannot be used: {reason}"
     else:
         yield "ffmpeg found"
-    models = sorted(path.parent.name for path in CHECKPOINTS_DIR.glob("*/config.json"))
-    yield f"models: {', '.join(models) or f'none: {REINSTALL}'}"
+    yield f"models: {', '.join(shipped_models()) or f'none: {REINSTALL}'}"
     yield f"embedding cache: {default_cache_path()}"
 
 

@@ -10,6 +10,8 @@ import sys
 import traceback
 from typing import Any
 
+from qsep.separation import NEEDS_TORCH
+
 DEBUG = "QSEP_DEBUG"  # an environment variable, so that worker processes inherit it
 ENDING = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -30,7 +32,7 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "out of memory: close other programs, or choose a smaller model"
     if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "torchaudio"):
-        return "this needs PyTorch: pip install 'qsep[torch]'"
+        return f"this {NEEDS_TORCH}"
     kind = type(error).__name__
     return f"{kind}{f': {text}' if text else ''} (--debug shows the traceback)"
 

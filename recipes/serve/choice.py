@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qsep.separation import DEFAULT_MODEL
+from qsep.separation import DEFAULT_DETECTOR, DEFAULT_MODEL
 from qsep.separation.api import checkpoint_folder, shipped_models
 from qsep.separation.published.installed import installed_folder
 from qsep.separation.published.registry import published_models
 from qsep.separation.storage.checkpoint import read_config, stored_classes
-
-USUAL_FINDER = "sounds21"  # as `qsep auto` has it
 
 
 def models_here() -> list[str]:
@@ -39,13 +37,11 @@ def by_name(models: Sequence[str]) -> dict[str, str]:
 def finders_among(models: Mapping[str, str]) -> list[str]:
     """Names of those that find sounds by themselves, having a list of them; the usual one first."""
     found = [name for name, model in models.items() if knows_sounds(model)]
-    return sorted(found, key=lambda name: name != USUAL_FINDER)
+    return sorted(found, key=lambda name: name != DEFAULT_DETECTOR)
 
 
 def knows_sounds(model: str) -> bool:
     """Whether a model has a list of sounds, as its checkpoint says without being loaded."""
-    if (
-        model not in shipped_models() and Path(model).is_file()
-    ):  # a released file: not without loading it
-        return False
+    if model not in shipped_models() and Path(model).is_file():
+        return False  # a released file, which would have to be loaded
     return bool(stored_classes(read_config(checkpoint_folder(model))))

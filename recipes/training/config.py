@@ -10,6 +10,7 @@ from typing import Any
 
 from qsep.queries.settings import configuration
 from qsep.separation.components import from_settings, merged
+from qsep.separation.shipped import shipped_folder
 
 CONFIGS_DIR = Path(__file__).parents[1] / "configs"
 QUERIED = ("separator", "audio_encoder")  # parts that a recipe trains with queries
@@ -124,12 +125,9 @@ class Recipe:
 
 def start_folders(config: TrainConfig) -> list[Path]:
     """The folders of train.start_from; a name that is not a folder here is a shipped model's."""
-    from qsep.separation.api import CHECKPOINTS_DIR
-
     names = (config.start_from,) if isinstance(config.start_from, str) else config.start_from
-    shipped = {name: CHECKPOINTS_DIR / name for name in names if Path(name).name == name}
     return [
-        shipped[name] if name in shipped and not Path(name).is_dir() else Path(name)
+        shipped_folder(name) if Path(name).name == name and not Path(name).is_dir() else Path(name)
         for name in names
         if name
     ]

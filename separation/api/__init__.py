@@ -1,17 +1,19 @@
 """The Python interface: load a model, separate a recording or a file, save the result."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from qsep.queries.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from ..shipped import CHECKPOINTS_DIR, shipped_models
     from .files import separate_file
-    from .loading import CHECKPOINTS_DIR, checkpoint_folder, load, models, shipped_models
+    from .loading import checkpoint_folder, load, models
     from .model import Familiarity, Model
     from .result import Result
 
 # Imported at first use, so that importing the package stays quick.
 _EXPORTS = {
-    "CHECKPOINTS_DIR": ".loading",
+    "CHECKPOINTS_DIR": "..shipped",
     "Familiarity": ".model",
     "Model": ".model",
     "Result": ".result",
@@ -19,7 +21,7 @@ _EXPORTS = {
     "load": ".loading",
     "models": ".loading",
     "separate_file": ".files",
-    "shipped_models": ".loading",
+    "shipped_models": "..shipped",
 }
 __all__ = [
     "CHECKPOINTS_DIR",
@@ -33,8 +35,4 @@ __all__ = [
     "shipped_models",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _EXPORTS:
-        return getattr(import_module(_EXPORTS[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(__name__, _EXPORTS)

@@ -18,10 +18,9 @@ from ..published.installed import get_model, hub_folder, is_hub_name
 from ..published.reader import load_published
 from ..published.registry import no_such_model, published_models
 from ..runtime.accelerate import accelerate, check_runtime
+from ..shipped import shipped_folder, shipped_models
 from ..storage.checkpoint import file_fingerprint, load_checkpoint, weights_fingerprint
 from .model import Model
-
-CHECKPOINTS_DIR = Path(__file__).parents[1] / "checkpoints"
 
 
 def load(
@@ -74,11 +73,6 @@ def digest_of(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def shipped_models() -> list[str]:
-    """Names of the checkpoints that come with the package, sorted."""
-    return sorted(path.parent.name for path in CHECKPOINTS_DIR.glob("*/config.json"))
-
-
 def models() -> list[str]:
     """Names that `load` accepts: shipped models, then published ones, which it downloads."""
     published = [model.name for model in published_models().values() if model.separates]
@@ -92,7 +86,7 @@ def checkpoint_folder(model: str | Path) -> Path:
     Raises ValueError for an unknown name and DownloadError if a model cannot be fetched.
     """
     if model in shipped_models():
-        return CHECKPOINTS_DIR / str(model)
+        return shipped_folder(str(model))
     if Path(model).is_dir():
         return Path(model)
     name = str(model)

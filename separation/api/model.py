@@ -230,10 +230,7 @@ class Model:
         Returns the target and the residual in the type and shape of the input.
         Raises ValueError (AudioError for files) if an input cannot be used or the output is not finite.
         """
-        given = [query] if isinstance(query, str | Query) else list(query)
-        if not given:
-            raise ValueError("no query given; say which sound to separate, e.g. 'a dog barking'")
-        queries = [as_query(item) for item in given]
+        queries = as_queries(query)
         readings = [self.read(item) for item in queries]
         for item, reading in zip(queries, readings, strict=True):
             self._warn(item, reading)
@@ -300,10 +297,7 @@ class Model:
         chunk_seconds: how much is separated at once, for models that look ahead: shorter means sooner, and
         more computation. Raises ValueError if an input cannot be used.
         """
-        given = [query] if isinstance(query, str | Query) else list(query)
-        if not given:
-            raise ValueError("no query given; say which sound to separate, e.g. 'a dog barking'")
-        queries = [as_query(item) for item in given]
+        queries = as_queries(query)
         for item in (*queries, *constraints.negatives):
             self.warn_if_unfamiliar(item)
         rate = self.separator.sample_rate if sample_rate is None else as_rate(sample_rate)
@@ -350,3 +344,11 @@ class Model:
 def as_query(query: QueryLike) -> Query:
     """The query itself, or text as a TextQuery; ValueError for empty text."""
     return TextQuery(query) if isinstance(query, str) else query
+
+
+def as_queries(query: QueryLike | Sequence[QueryLike]) -> list[Query]:
+    """One query or several as a list; ValueError for an empty list and for empty text."""
+    queries = [query] if isinstance(query, str | Query) else list(query)
+    if not queries:
+        raise ValueError("no query given; say which sound to separate, e.g. 'a dog barking'")
+    return [as_query(item) for item in queries]

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from qsep.queries.interface import Constraints, Query
 
+from .. import NEEDS_TORCH
 from .model import LightModel, beyond, light_folder
-
-MISSING = "needs PyTorch: pip install 'qsep[torch]'"
 
 
 def light_model(
@@ -49,7 +48,7 @@ def light_model(
             reason = f"{words!r} is unlike every sound that {model} knows; to find what those leave"
     if not reason or installed:
         return None if reason else loaded
-    raise ValueError(f"{reason} {MISSING}")
+    raise ValueError(f"{reason} {NEEDS_TORCH}")
 
 
 def seems_to_have_gpu() -> bool:

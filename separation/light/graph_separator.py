@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..storage.damage import damage_explained
+
 GRAPH, WEIGHTS = "graph.onnx", "model.safetensors"
 METADATA = "qsep"  # the key of what a graph says about itself, as JSON
 
@@ -75,15 +77,10 @@ def num_threads() -> int:
 
 def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
     """The floating-point weights of a checkpoint, as float32."""
-    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    try:
+    with damage_explained(path):
         stored = load_file(path)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: missing; fetch the checkpoint again") from None
-    except SafetensorError as error:
-        raise ValueError(f"{path}: damaged ({error}); fetch the checkpoint again") from error
     return {
         name: value.astype(np.float32)
         for name, value in stored.items()

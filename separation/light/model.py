@@ -19,20 +19,18 @@ from qsep.queries.reading.reading import Familiarity, Reading
 
 from ..api.files import NO_CONSTRAINTS
 from ..inference.time_spans import within_spans
+from ..shipped import shipped_folder, shipped_models
 from .graph_separator import GRAPH, GraphSeparator
 from .sentences import LightSentences
 from .stream import separate_blocks
 
 log = logging.getLogger("qsep")
 
-CHECKPOINTS_DIR = Path(__file__).parents[1] / "checkpoints"
-
 
 def light_folder(model: str) -> Path | None:
     """The checkpoint folder of a model that can be run without PyTorch, None for others and where ONNX
     Runtime is not installed."""
-    folder = CHECKPOINTS_DIR / model if model.isidentifier() else Path(model)
-    folder = folder if folder.is_dir() else Path(model)
+    folder = shipped_folder(model) if model in shipped_models() else Path(model)
     runs = (folder / GRAPH).is_file() and find_spec("onnxruntime") is not None
     return folder if runs else None
 

@@ -54,6 +54,7 @@ from ..networks.unets.velocity_head import VelocityHead, head_reach_frames
 from ..objectives.flow_matching import FlowConfig, draw_items
 from ..objectives.means import mean_of_queried
 from ..phrase_classifier import PhraseClassifier, add_noise
+from ..shipped import shipped_folder
 from ..signal.band_energies import RELATIVE_FLOOR, band_planes, surroundings
 from ..signal.precision import full_precision
 from ..signal.spectra import real_product, squared_magnitude
@@ -349,11 +350,10 @@ class FlowUNet(nn.Module, Separator):
 def load_teacher(folder: Path) -> FlowUNet:
     """The separator of a checkpoint folder or, where there is none of that name, of a shipped model; frozen,
     in evaluation mode. ValueError if it is of another kind."""
-    from ..api import CHECKPOINTS_DIR
     from ..storage.checkpoint import read_config, read_weights
 
-    if not folder.is_dir() and (CHECKPOINTS_DIR / folder.name).is_dir():
-        folder = CHECKPOINTS_DIR / folder.name
+    if not folder.is_dir() and shipped_folder(folder.name).is_dir():
+        folder = shipped_folder(folder.name)
     description = read_config(folder)["separator"]
     if description["kind"] != Path(__file__).stem:
         raise ValueError(

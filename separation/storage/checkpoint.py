@@ -24,6 +24,7 @@ from qsep.queries.interface import QueryEncoder
 
 from ..components import build_encoder, build_separator, merged
 from ..interface import Separator
+from .damage import damage_explained
 from .results import replace_folder
 from .temporary import temporary_folder
 
@@ -239,12 +240,9 @@ def stored_encoder(folder: Path, config: dict[str, Any]) -> QueryEncoder:
 def stored_classes(config: dict[str, Any]) -> tuple[str, ...]:
     """Labels of the classes that a checkpoint's separator was trained on; empty if it has none."""
     settings = config["separator"]["config"]
-    settings = settings.get(
-        "analysis", settings
-    )  # flow_unet: those of the network that it starts from
-    return tuple(
-        settings.get("classes") or settings.get("class_names") or ()
-    )  # class_names: band_unet
+    settings = settings.get("analysis", settings)  # flow_unet: of the network that it starts from
+    classes = settings.get("classes") or settings.get("class_names")  # class_names: band_unet
+    return tuple(classes or ())
 
 
 def check_width(separator: Separator, encoder: QueryEncoder, source: str) -> None:
@@ -258,13 +256,8 @@ def check_width(separator: Separator, encoder: QueryEncoder, source: str) -> Non
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors of a safetensors file by name, mapped from the file; ValueError if missing or damaged."""
-    try:
-        weights = load_file(path)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: missing; fetch the checkpoint again") from None
-    except SafetensorError as error:
-        raise ValueError(f"{path}: damaged ({error}); fetch the checkpoint again") from error
-    return weights
+    with damage_explained(path):
+        return load_file(path)
 
 
 def weights_fingerprint(folder: Path) -> str:

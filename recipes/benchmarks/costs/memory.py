@@ -14,10 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib import resources
 from pathlib import Path
 
 from qsep.separation import DEFAULT_MODEL
+from qsep.separation.shipped import shipped_folder
 
 from .speed import command, noise_file
 
@@ -49,7 +49,7 @@ def main() -> None:
 
 def more_queries(num: int) -> list[str]:
     """Options that ask for so many of the sounds that the default model knows, besides the usual one."""
-    config = resources.files("qsep.separation") / "checkpoints" / DEFAULT_MODEL / "config.json"
+    config = shipped_folder(DEFAULT_MODEL) / "config.json"
     classes = json.loads(config.read_text("utf-8"))["separator"]["config"]["classes"]
     return [word for name in classes[:num] for word in ("-q", name.replace("_", " "))]
 

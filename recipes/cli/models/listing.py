@@ -66,13 +66,13 @@ def as_row(line: Line) -> str:
 
 def shipped_lines() -> list[Line]:
     """The models that come with the package."""
-    from qsep.separation.api import CHECKPOINTS_DIR, shipped_models
+    from qsep.separation.shipped import shipped_folder, shipped_models
     from qsep.separation.storage.checkpoint import read_config, stored_classes
     from qsep.separation.storage.model_card import licence_of, title_of
 
     lines = []
     for name in shipped_models():
-        folder = CHECKPOINTS_DIR / name
+        folder = shipped_folder(name)
         config, card = read_config(folder), (folder / "README.md").read_text("utf-8")
         classes = stored_classes(config)
         lines.append(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qsep.separation import DEFAULT_DETECTOR
+
 from ..options import (
     SOME_FAILED,
     AllowOutsideOption,
@@ -38,7 +40,7 @@ def auto(
         typer.Argument(help="Recordings to search, or folders of them.", metavar="INPUT..."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("."),
-    model: ModelOption = "sounds21",
+    model: ModelOption = DEFAULT_DETECTOR,
     tagger: Annotated[
         Path | None,
         typer.Option(
