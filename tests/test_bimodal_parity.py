@@ -19,7 +19,6 @@ from torch import Tensor
 from qsep.queries.files.weights import Unfilled, load_weights
 from qsep.queries.interface import QueryEmbedding
 from qsep.separation.components import build_separator
-from qsep.separation.networks.masks.magnitude_masks import rms_magnitude
 from qsep.separation.objectives.weak_supervision import (
     agreement,
     consistency,
@@ -27,6 +26,7 @@ from qsep.separation.objectives.weak_supervision import (
     weighted_l1,
 )
 from qsep.separation.published.converters import bimodal
+from qsep.separation.signal.spectra import rms_magnitude
 
 RECORDED = Recorded("bimodal")
 RATE = 16000

@@ -20,8 +20,9 @@ from qsep.separation.components import from_settings
 from qsep.separation.models.clapsep import Config
 from qsep.separation.networks.clapsep.decoder import CLAPSepDecoder
 from qsep.separation.networks.clapsep.htsat import HTSAT, HTSATConfig
-from qsep.separation.networks.masks.magnitude_masks import MagnitudeMasks, rms_magnitude
+from qsep.separation.networks.masks.magnitude_masks import MagnitudeMasks
 from qsep.separation.published.converters.clapsep import renamed
+from qsep.separation.signal.spectra import rms_magnitude
 
 RECORDED = Recorded("clapsep")
 RATE = 32000

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding, SoundEncoder
 from qsep.separation.interface import MixtureBatch
-from qsep.separation.networks.masks.magnitude_masks import rms_magnitude
 from qsep.separation.objectives.weak_supervision import (
     WeakSupervisionConfig,
     agreement,
     consistency,
     mix_and_separate,
 )
+from qsep.separation.signal.spectra import rms_magnitude
 
 E = math.e
 

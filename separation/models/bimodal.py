@@ -22,7 +22,7 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
-from ..networks.masks.magnitude_masks import MagnitudeMasks, SegmentConfig, rms_magnitude
+from ..networks.masks.magnitude_masks import MagnitudeMasks, SegmentConfig
 from ..networks.masks.query_masks import QueryMasks, only_queried
 from ..networks.unets.attention_unet import AttentionUNet
 from ..objectives.weak_supervision import (
@@ -31,6 +31,7 @@ from ..objectives.weak_supervision import (
     consistency,
     mix_and_separate,
 )
+from ..signal.spectra import rms_magnitude
 
 
 @configuration

@@ -25,10 +25,11 @@ from qsep.queries.settings import configuration
 from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separator
 from ..networks.clapsep.decoder import CLAPSepDecoder
 from ..networks.clapsep.htsat import HTSAT, HTSATConfig
-from ..networks.masks.magnitude_masks import MagnitudeMasks, SegmentConfig, rms_magnitude
+from ..networks.masks.magnitude_masks import MagnitudeMasks, SegmentConfig
 from ..networks.masks.query_masks import only_queried
 from ..objectives.means import mean_of_queried
 from ..objectives.snr import negative_si_snr, negative_snr
+from ..signal.spectra import rms_magnitude
 
 RESAMPLER_SAMPLES = 32  # the receptive field of torchaudio's resampler is shorter
 

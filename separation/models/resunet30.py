@@ -24,6 +24,7 @@ from qsep.queries.settings import configuration
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
 from ..networks.masks.query_masks import only_queried
 from ..objectives.means import mean_of_queried
+from ..signal.spectra import rms_magnitude
 from ..signal.stft import hann_istft, hann_stft
 
 SLOPE = 0.01  # of the leaky ReLUs
@@ -221,7 +222,7 @@ class ResUNet30(nn.Module, Separator):
         """mixture (b, c, t), queries.pooled (b, s, d) to targets (b, s, c, t), in one piece."""
         targets = []
         for spec, queries_of_mixture in zip(self.spectrum(mixture), queries.pooled, strict=True):
-            magnitude = rms(spec[None])
+            magnitude = rms_magnitude(spec[None])
             for query in queries_of_mixture:
                 masked = self.mask(magnitude, query[None]) * spec
                 targets.append(self.waveform(masked, mixture.shape[-1]))
@@ -241,18 +242,13 @@ class ResUNet30(nn.Module, Separator):
         item = used.nonzero()[:, 0]
         with torch.no_grad():  # spectra of recordings have no weights to learn
             spec = self.spectrum(batch.mixture)
-            magnitude = rms(spec)
+            magnitude = rms_magnitude(spec)
         mask = self.mask(magnitude[item], only_queried(queries, queried).pooled[used])
         estimate = self.waveform(mask[:, None] * spec[item], batch.mixture.shape[-1])
         error = torch.zeros_like(queries.pooled[..., 0])
         error[used] = (estimate - batch.sources[used]).abs().mean(dim=(-2, -1))
         total = mean_of_queried(error, queried)
         return LossOutput(total, {"l1": total.detach()})
-
-
-def rms(spec: Tensor) -> Tensor:
-    """Root mean square magnitude over channels: (b, c, f, n) to (b, f, n)."""
-    return torch.linalg.vector_norm(spec.abs(), dim=1) * spec.shape[1] ** -0.5
 
 
 def initialise(module: nn.Module) -> None:

@@ -1,10 +1,38 @@
 """Long recordings for networks that take a segment at a time: overlapping segments, crossfaded."""
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+OVERLAP = 1 / 4  # of neighbouring segments of frames
+
+
+class SegmentGeometry(NamedTuple):
+    """How a recording is cut for a network of spectra of one length, and how far an output sample sees."""
+
+    segment_samples: int
+    step_frames: int
+    stride_samples: int
+    context_samples: int
+
+
+def segment_geometry(segment_frames: int, window_samples: int, hop_samples: int) -> SegmentGeometry:
+    """For segments that overlap by OVERLAP, of an STFT with these windows.
+
+    A sample is covered by frames up to half a window away; their segments reach segment_frames - 1 frames
+    farther, and the last of those sees half a window more.
+    """
+    step_frames = segment_frames - int(OVERLAP * segment_frames)
+    reach_samples = (segment_frames - 1) * hop_samples
+    return SegmentGeometry(
+        segment_frames * hop_samples - 1,
+        step_frames,
+        step_frames * hop_samples,
+        reach_samples + window_samples,
+    )
 
 
 def segment_starts(num_frames: int, size: int, step: int) -> list[int]:

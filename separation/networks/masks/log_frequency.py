@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from qsep.queries.settings import configuration
 
 from ...interface import MixtureBatch, Separated, Separator
-from ...signal.segments import over_segments
+from ...signal.segments import over_segments, segment_geometry
+from ...signal.spectra import rms_magnitude
 from ...signal.stft import hann_istft, hann_stft
 from ...signal.warp import unwarp, warp
 
 FLOOR = 1e-10  # added to magnitudes before the logarithm
-OVERLAP = 1 / 4  # of neighbouring segments; one second at the published sizes
 
 
 @configuration
@@ -58,14 +58,12 @@ class LogFrequency:
 
     def __init__(self, config: SpectrogramConfig) -> None:
         self.config = config
-        self.segment_samples = config.segment_frames * config.hop_samples - 1
-        self.step_frames = config.segment_frames - int(OVERLAP * config.segment_frames)
-        self.stride_samples = self.step_frames * config.hop_samples
-        # A sample is covered by frames up to half a window away; their segments reach segment_frames - 1
-        # frames farther, and the last of those sees half a window more.
-        self.context_samples = (
-            config.segment_frames - 1
-        ) * config.hop_samples + config.window_samples
+        geometry = segment_geometry(
+            config.segment_frames, config.window_samples, config.hop_samples
+        )
+        self.segment_samples, self.step_frames = geometry.segment_samples, geometry.step_frames
+        self.stride_samples = geometry.stride_samples
+        self.context_samples = geometry.context_samples
 
     def spectrum(self, waveform: Tensor) -> Tensor:
         """(..., t) to the complex STFT (..., f, n)."""
@@ -73,8 +71,7 @@ class LogFrequency:
 
     def rows(self, spec: Tensor) -> Tensor:
         """Spectra (..., c, f, n) to root mean square magnitudes over channels (..., k, n)."""
-        magnitude = torch.linalg.vector_norm(spec.abs(), dim=-3) * spec.shape[-3] ** -0.5
-        return warp(magnitude, self.config.num_rows)
+        return warp(rms_magnitude(spec), self.config.num_rows)
 
     @torch.no_grad()  # spectra of recordings have no weights to learn
     def magnitudes(self, batch: MixtureBatch) -> Magnitudes:

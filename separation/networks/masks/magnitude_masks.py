@@ -10,17 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from qsep.queries.settings import configuration
 
 from ...interface import Separated
-from ...signal.segments import over_segments
+from ...signal.segments import over_segments, segment_geometry
+from ...signal.spectra import rms_magnitude
 from ...signal.stft import hann_istft, hann_stft
-
-OVERLAP = 1 / 4  # of neighbouring segments
 
 
 @configuration
@@ -43,13 +41,12 @@ class MagnitudeMasks:
 
     def __init__(self, config: SegmentConfig) -> None:
         self.config = config
-        self.segment_samples = config.segment_frames * config.hop_samples - 1
-        self.step_frames = config.segment_frames - int(OVERLAP * config.segment_frames)
-        self.stride_samples = self.step_frames * config.hop_samples
-        # A sample is covered by frames up to half a window away; their segments reach segment_frames - 1
-        # frames farther, and the last of those sees half a window more.
-        reach_frames = config.segment_frames - 1
-        self.context_samples = reach_frames * config.hop_samples + config.window_samples
+        geometry = segment_geometry(
+            config.segment_frames, config.window_samples, config.hop_samples
+        )
+        self.segment_samples, self.step_frames = geometry.segment_samples, geometry.step_frames
+        self.stride_samples = geometry.stride_samples
+        self.context_samples = geometry.context_samples
 
     def spectrum(self, waveform: Tensor) -> Tensor:
         """(..., t) to (..., f, n), n = 1 + t // hop_samples."""
@@ -83,8 +80,3 @@ class MagnitudeMasks:
         mask = over_segments(frames, config.segment_frames, self.step_frames, masks_of)
         target = self.waveform(mask[:, :, None] * spec[:, None], mixture.shape[-1])
         return Separated(target, mixture[:, None] - target)
-
-
-def rms_magnitude(spec: Tensor) -> Tensor:
-    """Root mean square magnitude over channels: (..., c, f, n) to (..., f, n)."""
-    return torch.linalg.vector_norm(spec.abs(), dim=-3) * spec.shape[-3] ** -0.5
