@@ -9,11 +9,12 @@ import pytest
 import soundfile
 from without_torch import run_without_torch
 
-from qsep.queries.interface import AudioQuery, Constraints, TextQuery
+from qsep.queries.constraints import Constraints
+from qsep.queries.interface import AudioQuery, TextQuery
 from qsep.separation import DEFAULT_MODEL
 from qsep.separation.light.choice import light_model
 from qsep.separation.light.model import LightModel, beyond, light_folder
-from qsep.separation.light.stream import overlap_add, separate_blocks, shortened
+from qsep.separation.light.stream import OverlapAdd, separate_blocks, shortened
 
 MAIN = "from qsep.recipes.cli.main import main; main()"
 SCENE = Path(__file__).parents[1] / "recipes" / "demo" / "scene.flac"
@@ -53,7 +54,9 @@ QUERIES = np.array([[0.5, 0.25], [1, -1], [0, 2]], np.float32)
 def test_parts_meet_without_a_trace(num_samples: int, block: int) -> None:
     waveform = recording(2, num_samples)
     separator = Neighbours()
-    parts = list(overlap_add(separator, cut(waveform, block), QUERIES))  # type: ignore[arg-type]
+    core = OverlapAdd(separator, QUERIES)  # type: ignore[arg-type]
+    parts = [part for samples in cut(waveform, block) for part in core.push(samples)]
+    parts += core.finish()
     expected = Neighbours().separate(waveform, QUERIES)
     np.testing.assert_allclose(np.concatenate(parts, axis=-1), expected, atol=1e-6)
     assert max(separator.lengths) <= 20 + 40 + 10 + 20  # context, step, crossfade, context

@@ -15,7 +15,8 @@ from tiny import (
     tiny_separator,
 )
 
-from qsep.queries.interface import Constraints, TextQuery
+from qsep.queries.constraints import Constraints
+from qsep.queries.interface import TextQuery
 from qsep.separation.api import Model
 from qsep.separation.audio.resample import StreamResampler, lateness
 
@@ -126,9 +127,9 @@ def test_what_is_kept_does_not_grow_with_the_recording() -> None:
     block, kept = noise(1000).numpy(), []
     for _ in range(60):
         stream.push(block)
-        core = stream._stream.core
-        waiting = sum(part.shape[-1] for part in core._waiting)
-        mixtures = sum(part.shape[-1] for part in stream._stream._mixtures)
+        aligned = stream._stream._aligned
+        waiting = sum(part.shape[-1] for part in aligned.core.core._waiting)
+        mixtures = sum(part.shape[-1] for part in aligned._mixtures)
         kept.append(waiting + mixtures + sum(part.shape[-1] for part in stream._ready))
     assert max(kept[30:]) <= max(kept[:30]) + len(block)
 

@@ -29,8 +29,8 @@ from qsep.queries.interface import TextQuery
 
 from ..api import Model
 from ..audio.resample import StreamResampler
+from ..inference.aligned import take
 from ..inference.chunks import geometry, separate_chunks
-from ..inference.recording import take
 from ..signal.stft import stft
 from .activity import Activity
 from .hierarchy import sounds_of_classes

@@ -10,12 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qsep.queries.interface import Constraints, QueryEmbedding
+from qsep.queries.constraints import Constraints
+from qsep.queries.interface import QueryEmbedding
 
 from ..interface import Separator
+from .aligned import Pair
 from .chunks import Activity, geometry
 from .ratio_masks import RatioMasks, fitting_hop
-from .recording import Pair, separate_stream
+from .recording import separate_stream
 from .time_spans import allowed, gains, within_spans
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -14,12 +12,10 @@ from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding
 
-from ..audio.resample import StreamResampler, lateness
 from ..interface import Separator
+from .aligned import AlignedStream, Pair, run
 from .chunks import Activity, Chunks, Geometry, geometry
 from .ratio_masks import RatioMasks
-
-Pair = tuple[NDArray[np.floating], NDArray[np.float32]]
 
 
 class Core(Protocol):
@@ -39,11 +35,31 @@ class Core(Protocol):
         ...
 
 
-class RecordingStream:
-    """Separates one recording for s queries: `push` its blocks, then `finish`.
+class TensorCore:
+    """A `Core` of tensors as `aligned.Core`, of arrays."""
 
-    Both yield aligned pairs of mixture (c, t') and targets (s, c, t'). The mixture's samples are returned
-    unchanged, so that what resampling and precision lose stays in the residual, mixture - target.
+    def __init__(self, core: Core) -> None:
+        self.core = core
+
+    def push(self, block: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """See `aligned.Core`."""
+        # A copy, because the array may be read-only or have negative strides.
+        yield from map(as_array, self.core.push(torch.from_numpy(block.copy())))
+
+    def finish(self) -> Iterator[NDArray[np.float32]]:
+        """See `aligned.Core`."""
+        yield from map(as_array, self.core.finish())
+
+
+def as_array(targets: Tensor) -> NDArray[np.float32]:
+    """The targets as an array."""
+    array: NDArray[np.float32] = targets.cpu().numpy()
+    return array
+
+
+class RecordingStream:
+    """Separates one recording for s queries: `push` its blocks, then `finish`; see `AlignedStream`.
+
     Causal separators carry their state from block to block and need no chunks.
 
     sample_rate: of the recording, in Hz. cut: by default `geometry`. rule, activity: see `Chunks`.
@@ -60,53 +76,20 @@ class RecordingStream:
         activity: Activity | None = None,
     ) -> None:
         self.num_queries = len(queries.pooled) - (rule.num_negatives if rule else 0)
-        self.num_channels = num_channels
-        self.core = core_of(separator, num_channels, queries, cut, rule, activity)
-        model_rate = separator.sample_rate
-        self._forward = StreamResampler(sample_rate, model_rate, num_channels)
-        self._backward = StreamResampler(model_rate, sample_rate, self.num_queries * num_channels)
-        self._mixtures: deque[NDArray[np.floating]] = deque()
-        self._num_in = self._num_out = 0
-
-    @property
-    def latency_samples(self) -> int:
-        """Upper bound, at the recording's rate, on the input samples whose targets have not been returned."""
-        rate, model_rate = self._forward.input_rate, self._forward.output_rate
-        late = self.core.latency_samples + lateness(model_rate, rate)
-        return -(-late * rate // model_rate) + lateness(rate, model_rate)
+        core = core_of(separator, num_channels, queries, cut, rule, activity)
+        self._aligned = AlignedStream(
+            *(TensorCore(core), sample_rate, separator.sample_rate),
+            *(self.num_queries, num_channels),
+        )
+        self.latency_samples = self._aligned.latency_samples(core.latency_samples)
 
     def push(self, block: NDArray[np.floating]) -> Iterator[Pair]:
         """Take the next samples (c, t), not to be changed afterwards; yield the pairs that are ready."""
-        self._mixtures.append(block)
-        self._num_in += block.shape[-1]
-        # A copy, because the caller's array may be read-only or have negative strides.
-        samples = torch.from_numpy(self._forward.process(block).copy())
-        for target in self.core.push(samples):
-            yield from self._returned(target)
+        return self._aligned.push(block)
 
     def finish(self) -> Iterator[Pair]:
         """End the recording; yield the remaining pairs. Output lengths sum to input lengths."""
-        if not self._num_in:
-            return
-        for target in self.core.push(torch.from_numpy(self._forward.flush())):
-            yield from self._returned(target)
-        for target in self.core.finish():
-            yield from self._returned(target)
-        if self._num_out < self._num_in:
-            yield self._paired(self._backward.flush(self._num_in))
-
-    def _returned(self, target: Tensor) -> Iterator[Pair]:
-        """Resample targets (s, c, t) to the recording's rate; yield what is ready."""
-        flat = target.flatten(0, 1).cpu().numpy()
-        # Resampled there and back, the end is a few samples too long; the last flush trims it.
-        ready = self._backward.process(flat)[:, : self._num_in - self._num_out]
-        if ready.size:  # soxr holds the first samples back until more arrive
-            yield self._paired(ready)
-
-    def _paired(self, flat: NDArray[np.float32]) -> Pair:
-        targets = flat.reshape(self.num_queries, self.num_channels, -1)
-        self._num_out += targets.shape[-1]
-        return take(self._mixtures, targets.shape[-1]), targets
+        return self._aligned.finish()
 
 
 def core_of(
@@ -137,25 +120,9 @@ def separate_stream(
     activity: Activity | None = None,
 ) -> Iterator[Pair]:
     """From blocks (c, t) of a recording to pairs of mixture and targets: see `RecordingStream`."""
-    blocks = iter(blocks)
-    opening = next(blocks, None)
-    if opening is None:
-        return
-    num_channels = len(opening)
-    stream = RecordingStream(separator, sample_rate, num_channels, queries, cut, rule, activity)
-    for block in chain([opening], blocks):
-        yield from stream.push(block)
-    yield from stream.finish()
-
-
-def take(parts: deque[NDArray[np.floating]], num_samples: int) -> NDArray[np.floating]:
-    """Remove the first num_samples >= 1 from a queue of (..., t) arrays and return them as one array."""
-    pieces = []
-    while num_samples > 0:
-        part = parts.popleft()
-        if part.shape[-1] > num_samples:
-            parts.appendleft(part[..., num_samples:])
-            part = part[..., :num_samples]
-        pieces.append(part)
-        num_samples -= part.shape[-1]
-    return np.concatenate(pieces, axis=-1)
+    return run(
+        blocks,
+        lambda num_channels: RecordingStream(
+            separator, sample_rate, num_channels, queries, cut, rule, activity
+        ),
+    )

@@ -11,14 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qsep.queries.interface import Constraints, QueryEmbedding
+from qsep.queries.constraints import Constraints
+from qsep.queries.interface import QueryEmbedding
 
 from ..audio.arrays import as_channels
 from ..interface import Separator
+from .aligned import Pair, take
 from .chunks import MIN_SECONDS, Geometry, geometry
 from .constraints import has_spans, plan
 from .ratio_masks import RatioMasks
-from .recording import Pair, RecordingStream, take
+from .recording import RecordingStream
 from .time_spans import allowed, check_spans, gains
 
 
