@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qsep.queries.constraints import Constraints, Span
     from qsep.queries.interface import (
         AudioQuery,
         ClassQuery,
-        Constraints,
         ImageQuery,
         MixedQuery,
         Query,
-        Span,
         TextQuery,
     )
     from qsep.separation.api import Model, Result, load, models
@@ -38,11 +37,11 @@ _EXPORTS = {
     "models": "qsep.separation.api",
     "AudioQuery": "qsep.queries.interface",
     "ClassQuery": "qsep.queries.interface",
-    "Constraints": "qsep.queries.interface",
+    "Constraints": "qsep.queries.constraints",
     "ImageQuery": "qsep.queries.interface",
     "MixedQuery": "qsep.queries.interface",
     "Query": "qsep.queries.interface",
-    "Span": "qsep.queries.interface",
+    "Span": "qsep.queries.constraints",
     "TextQuery": "qsep.queries.interface",
 }
 __all__ = [

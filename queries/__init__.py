@@ -6,28 +6,27 @@ from .lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .cache import CachedEncoder
+    from .constraints import Constraints, Span
     from .interface import (
         AudioQuery,
-        Constraints,
         ImageQuery,
         MixedQuery,
         Query,
         QueryEmbedding,
         QueryEncoder,
-        Span,
         TextQuery,
     )
 
 # Imported at first use, so that importing the package stays quick.
 _EXPORTS = {
     "AudioQuery": ".interface",
-    "Constraints": ".interface",
+    "Constraints": ".constraints",
     "ImageQuery": ".interface",
     "MixedQuery": ".interface",
     "Query": ".interface",
     "QueryEmbedding": ".interface",
     "QueryEncoder": ".interface",
-    "Span": ".interface",
+    "Span": ".constraints",
     "TextQuery": ".interface",
     "CachedEncoder": ".cache",
 }

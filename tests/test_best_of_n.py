@@ -12,7 +12,8 @@ from tiny import QUERY_DIM, RATE, StubEncoder, noise, rng, tiny_separator, unit_
 from torch import Tensor
 
 from qsep.queries.cache import CachedEncoder
-from qsep.queries.interface import AudioQuery, Constraints, Query, QueryEmbedding, TextQuery
+from qsep.queries.constraints import Constraints
+from qsep.queries.interface import AudioQuery, Query, QueryEmbedding, TextQuery
 from qsep.queries.media import read_recording
 from qsep.separation.api import Model
 from qsep.separation.inference.best_of_n import BestOfNSeparator, ByConsistency, ByEmbedding

@@ -12,7 +12,8 @@ import torch
 from command import Run, names, record
 from tiny import RATE, StubEncoder, noise, tiny_separator
 
-from qsep.queries.interface import Constraints, Span, TextQuery
+from qsep.queries.constraints import Constraints, Span
+from qsep.queries.interface import TextQuery
 from qsep.separation.api import Model, separate_file
 from qsep.separation.inference.ratio_masks import RatioMasks, fitting_hop
 from qsep.separation.inference.time_spans import FADE_SECONDS, allowed, gains

@@ -10,7 +10,8 @@ import torch
 from tiny import StubConfig, StubEncoder, noise, tiny_separator, tiny_tagger
 
 from qsep.queries.audioset import audioset
-from qsep.queries.interface import Constraints, QueryEmbedding, TextQuery
+from qsep.queries.constraints import Constraints
+from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.separation.api import CHECKPOINTS_DIR, Model
 from qsep.separation.detection import separated_sounds
 from qsep.separation.detection.activity import Activity

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from command import Run, names, record
 
-from qsep.queries.interface import Span
+from qsep.queries.constraints import Span
 from qsep.recipes.demo import listen
 from qsep.recipes.inference.level_words import level_in_words
 

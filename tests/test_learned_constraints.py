@@ -10,7 +10,8 @@ from tiny import QUERY_DIM, RATE, SETTINGS, mixture_batch, noise, rng, tiny_sepa
 from torch import Tensor
 
 from qsep.evaluation.metrics.sdr import si_sdr
-from qsep.queries.interface import Constraints, QueryEmbedding, TextQuery
+from qsep.queries.constraints import Constraints
+from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.recipes.data.mixtures.constraints import activity, conditioned
 from qsep.separation.components import build_separator
 from qsep.separation.inference.constraints import separate_constrained

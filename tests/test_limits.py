@@ -14,8 +14,9 @@ from tiny import StubConfig, StubEncoder, tiny_separator
 
 from qsep.queries import cache
 from qsep.queries.cache import CachedEncoder
+from qsep.queries.constraints import Constraints, Span
 from qsep.queries.files.weights import check_weights, read_state_dict
-from qsep.queries.interface import Constraints, Span, TextQuery, shortened
+from qsep.queries.interface import TextQuery, shortened
 from qsep.recipes.data.mixtures.augment import AugmentConfig
 from qsep.recipes.data.mixtures.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds
 from qsep.recipes.data.wording import book_of_labels

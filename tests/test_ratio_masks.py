@@ -10,7 +10,8 @@ import torch
 from tiny import QUERY_DIM, RATE, kind_of, noise, rng, tiny_separator, unit_vectors
 from torch import Tensor, nn
 
-from qsep.queries.interface import Constraints, QueryEmbedding
+from qsep.queries.constraints import Constraints
+from qsep.queries.interface import QueryEmbedding
 from qsep.separation.inference.chunks import geometry, separate_chunks
 from qsep.separation.inference.constraints import separate_constrained
 from qsep.separation.inference.ratio_masks import (

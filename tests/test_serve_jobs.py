@@ -13,8 +13,8 @@ import pytest
 import soundfile
 from command import STUB, Run, record
 
+from qsep.queries.constraints import Span
 from qsep.queries.encoders import minilm
-from qsep.queries.interface import Span
 from qsep.recipes.inference.level_words import level_in_words
 from qsep.recipes.serve.api import Api, uploaded
 from qsep.recipes.serve.choice import by_name, finders_among, models_here

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qsep.queries.interface import Constraints, Query
+from qsep.queries.constraints import Constraints
+from qsep.queries.interface import Query
 from qsep.separation.audio.file_names import DEFAULT_NAMING
 from qsep.separation.storage.results import Results
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from qsep.queries.interface import Constraints, Query
+    from qsep.queries.constraints import Constraints
+    from qsep.queries.interface import Query
     from qsep.separation.api import Model
 
 PIPE = Path("-")

@@ -15,7 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qsep.queries.interface import Constraints, Query, TextQuery, shortened
+from qsep.queries.constraints import Constraints
+from qsep.queries.interface import Query, TextQuery, shortened
 from qsep.separation.api import Model, load, separate_file
 from qsep.separation.audio.file_names import DEFAULT_NAMING
 from qsep.separation.audio.reader import BLOCK_SAMPLES, AudioReader

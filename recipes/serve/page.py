@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qsep.queries.interface import Span
+from qsep.queries.constraints import Span
 
 from ..demo.make_scene import SCENE_FILE
 from .api import Api

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsep.evaluation.report.spectrogram import WINDOW, mel, mel_rows
-from qsep.queries.interface import Span
+from qsep.queries.constraints import Span
 from qsep.separation.audio.reader import BLOCK_SAMPLES, AudioReader
 
 WIDTH, HEIGHT = 1280, 360  # pixels

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsep.queries.interface import Constraints, Query
+from qsep.queries.constraints import Constraints
+from qsep.queries.interface import Query
 
 from ..audio.file_names import DEFAULT_NAMING, Naming
 from ..audio.reader import BLOCK_SAMPLES, AudioReader

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qsep.queries.constraints import Constraints
 from qsep.queries.interface import (
     ClassQuery,
-    Constraints,
     Query,
     QueryEmbedding,
     QueryEncoder,

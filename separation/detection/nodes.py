@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qsep.queries.interface import ClassQuery, Constraints, Query, TextQuery
+from qsep.queries.constraints import Constraints
+from qsep.queries.interface import ClassQuery, Query, TextQuery
 from qsep.queries.networks.cnn14 import load_cnn14
 
 from ..api import Model

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from qsep.queries.interface import Constraints, Span
+from qsep.queries.constraints import Constraints, Span
 
 FADE_SECONDS = 0.01
 TOLERANCE_SECONDS = 0.1  # that a span may end after the recording, since players round times

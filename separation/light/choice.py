@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from qsep.queries.interface import Constraints, Query
+from qsep.queries.constraints import Constraints
+from qsep.queries.interface import Query
 
 from .. import NEEDS_TORCH
 from .model import LightModel, beyond, light_folder

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsep.queries.constraints import Constraints
 from qsep.queries.encoders.phrase_book import Config, PhraseBook
-from qsep.queries.interface import ClassQuery, Constraints, Query, TextQuery
+from qsep.queries.interface import ClassQuery, Query, TextQuery
 from qsep.queries.reading.reading import Familiarity, Reading
 
 from ..api.files import NO_CONSTRAINTS

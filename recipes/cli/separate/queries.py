@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from qsep.queries.constraints import Constraints
 from qsep.queries.interface import (
     AudioQuery,
-    Constraints,
     ImageQuery,
     MixedQuery,
     Plain,

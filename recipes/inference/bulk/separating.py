@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qsep.queries.interface import Constraints, Query, TextQuery
+from qsep.queries.constraints import Constraints
+from qsep.queries.interface import Query, TextQuery
 from qsep.separation.storage.results import Results
 
 from ..output import Output
