@@ -140,7 +140,13 @@ def test_too_large_a_file_is_refused_in_words(page: PageDriver, tmp_path: Path) 
     large = tmp_path / "large.wav"
     soundfile.write(large, np.zeros(600_000), 44100)  # 1.2 MB
     page.upload(large)
-    page.wait(lambda: "maximum" in page.one("body").text.lower())
+
+    def refusal() -> str:
+        text = str(page.one("body").text).lower()
+        return text if "maximum" in text else ""
+
+    assert page.wait(refusal)
+    assert not page.all("#spectrogram img")
 
 
 def test_nothing_comes_from_elsewhere(page: PageDriver, url: str) -> None:

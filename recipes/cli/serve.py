@@ -50,12 +50,12 @@ def serve(
     Runs until it is interrupted. Nothing leaves this machine, and temporary files are removed.
     """
     if static is not None:
-        from ..page.write import write_page
+        from ..page.write import how_to_serve, write_page
 
         if len(model or []) > 1:
             raise ValueError("--static writes a page for one model: give -m once")
         write_page(model[0] if model else DEFAULT_MODEL, static)
-        print(f"{static}: serve it, for example with 'python -m http.server -d {static}'")
+        print(how_to_serve(static))
         return
     if find_spec("gradio") is None or find_spec("matplotlib") is None:
         raise ValueError("the page needs more packages: pip install 'qsep[serve]'")

@@ -52,6 +52,11 @@ def write_page(
         replace_folder(staging, folder, "page")
 
 
+def how_to_serve(folder: Path) -> str:
+    """What to do with a written page."""
+    return f"{folder}: serve it, for example with 'python -m http.server -d {folder}'"
+
+
 def export_graph(model: str, path: Path) -> None:
     """The separator alone, with its weights."""
     from qsep.separation.export.files import export_files

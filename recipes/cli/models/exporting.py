@@ -61,10 +61,10 @@ def export_model(
     from qsep.separation.export.files import export_files, names_of
 
     if page is not None:
-        from ...page.write import write_page
+        from ...page.write import how_to_serve, write_page
 
         write_page(name, page, onnxruntime_web)
-        print(f"{page}: serve it, for example with 'python -m http.server -d {page}'")
+        print(how_to_serve(page))
         return
     planned = names_of(out, sentences and not graph_only)
     for path in planned:
