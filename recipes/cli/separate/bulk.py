@@ -59,6 +59,12 @@ class BulkOptions:
     workers: int = 1
     ray: str | None = None
 
+    def part(self) -> tuple[int, int] | None:
+        """The numbers (I, N) of --shard, None for all; ValueError for another text."""
+        from ...inference.bulk.jobs import parse_shard
+
+        return parse_shard(self.shard) if self.shard else None
+
     def are_wanted(self, inputs: Sequence[Path]) -> bool:
         """Whether this is a bulk run, which has a manifest: any option of it, or a folder."""
         return self != BulkOptions() or any(path.is_dir() for path in inputs)
@@ -67,12 +73,12 @@ class BulkOptions:
 def jobs_for(inputs: Sequence[Path], output: Output, options: BulkOptions) -> list[Job]:
     """The jobs of files, folders and list that belong to the chosen part; ValueError if there are none."""
     from ...inference.batch import check_writable
-    from ...inference.bulk.jobs import in_shard, jobs_of, merged, parse_shard
+    from ...inference.bulk.jobs import in_shard, jobs_of, merged
     from ...inference.bulk.lists import read_list
 
     if Path("-") in (output.folder, *inputs):
         raise ValueError("- is one recording: folders, lists and their options need files and -o")
-    shard = parse_shard(options.shard) if options.shard else None
+    shard = options.part()
     check_writable(output.folder)
 
     def jobs() -> Iterator[Job]:
@@ -121,14 +127,12 @@ def run_in_bulk(
     from qsep.separation.storage.results import Results
 
     from ...inference.bulk.cluster import on_cluster
-    from ...inference.bulk.jobs import parse_shard
     from ...inference.bulk.manifest import Manifest
     from ...inference.bulk.processes import in_processes, in_this_process
     from ...inference.bulk.run import Plan, Totals, run_jobs, say_totals
 
     results = Results(output.folder, command, shared=True)
-    shard = parse_shard(options.shard) if options.shard else None
-    manifest = Manifest(results, settings, shard)
+    manifest = Manifest(results, settings, options.part())
     remaining = Plan(work, manifest, jobs, output.overwrite, options.skip_existing).remaining()
     totals = Totals(skipped=len(jobs) - len(remaining))
     if remaining:

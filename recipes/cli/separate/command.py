@@ -218,7 +218,7 @@ def load_model(work: SeparateWork) -> Model | LightModel:
 
 def check_work(work: SeparateWork, model: Model | LightModel) -> None:
     """Refuse or warn about queries that the model does not accept or know, see `check_queries`."""
-    from .readings import check_queries
+    from ...inference.readings import check_queries
 
     described = [*work.queries, *work.constraints.negatives]
     show = not (work.output.json or work.output.quiet)

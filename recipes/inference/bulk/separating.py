@@ -12,6 +12,7 @@ from qsep.queries.interface import Query, TextQuery
 from qsep.separation.storage.results import Results
 
 from ..output import Output
+from ..readings import refuse_unknown
 from .jobs import Job
 from .manifest import Row, outputs_of
 from .work import Runner, attempt, digest_of
@@ -86,14 +87,6 @@ class SeparateWork:
         form = [output.residual, asdict(output.naming)]
         return digest_of([model.fingerprint, examples, self.constraints.plain(), form])
 
-    def refuse_unknown(self, model: Model, queries: Sequence[Query]) -> None:
-        """ValueError for words that the model does not know, or knows too little."""
-        from ...cli.separate.readings import refuse_unknown
-
-        if self.strict or self.min_similarity is not None:
-            for query in queries:
-                refuse_unknown(model, query, self.strict, self.min_similarity)
-
     def start(self) -> Runner:
         """See `Work.start`."""
         return self.runner(self.model.load())
@@ -111,7 +104,7 @@ class SeparateWork:
             def separate(path: Path) -> list[Row]:
                 queries = self.remaining_queries(job)
                 if job.queries:
-                    self.refuse_unknown(model, queries)
+                    refuse_unknown(model, queries, self.strict, self.min_similarity)
                 rows = files.separate_file(
                     model,
                     path,

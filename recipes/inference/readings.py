@@ -26,9 +26,7 @@ def check_queries(
     print_readings: print what each known query is read as.
     """
     model.embed(queries)
-    if strict or min_similarity is not None:
-        for query in queries:
-            refuse_unknown(model, query, strict, min_similarity)
+    refuse_unknown(model, queries, strict, min_similarity)
     for query in queries:
         model.warn_if_unfamiliar(query)
     if print_readings:
@@ -36,22 +34,29 @@ def check_queries(
 
 
 def refuse_unknown(
-    model: Model | LightModel, query: Query, strict: bool, min_similarity: float | None
+    model: Model | LightModel,
+    queries: Sequence[Query],
+    strict: bool,
+    min_similarity: float | None,
 ) -> None:
     """Raise ValueError for an unknown query, if strict, and for one less similar than min_similarity."""
     from qsep.queries.interface import shortened
 
-    known, similarity, nearest = familiarity(model, query)
-    if strict and not known:
-        raise ValueError(
-            f"{shortened(query.name)!r} is unlike every sound that the model knows (nearest: {nearest}); "
-            "rephrase it, or leave --strict out"
-        )
-    if min_similarity is not None and similarity < min_similarity:
-        raise ValueError(
-            f"{shortened(query.name)!r} has a similarity of {similarity:.2f} to what the model knows "
-            f"(nearest: {nearest}), less than {min_similarity:g}; rephrase it, or lower --min-similarity"
-        )
+    if not strict and min_similarity is None:
+        return
+    for query in queries:
+        known, similarity, nearest = familiarity(model, query)
+        name = shortened(query.name)
+        if strict and not known:
+            raise ValueError(
+                f"{name!r} is unlike every sound that the model knows (nearest: {nearest}); "
+                "rephrase it, or leave --strict out"
+            )
+        if min_similarity is not None and similarity < min_similarity:
+            raise ValueError(
+                f"{name!r} has a similarity of {similarity:.2f} to what the model knows (nearest: "
+                f"{nearest}), less than {min_similarity:g}; rephrase it, or lower --min-similarity"
+            )
 
 
 def familiarity(model: Model | LightModel, query: Query) -> tuple[bool, float, str]:
