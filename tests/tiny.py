@@ -353,8 +353,11 @@ def tiny_tagger() -> Any:
     for parameter in tagger.parameters():
         if parameter.dim() > 1:
             parameter.data.mul_(2.5)  # PyTorch's start keeps a third of the variance at each layer
-    tagger.bn0.running_mean -= 40  # dB, as of trained ones
-    tagger.bn0.running_var *= 400
+    mean, variance = tagger.bn0.running_mean, tagger.bn0.running_var
+    assert mean is not None
+    assert variance is not None
+    mean -= 40  # dB, as of trained ones
+    variance *= 400
     return tagger
 
 
@@ -372,6 +375,12 @@ def mixture_batch(
     ids = [f"item {item}" for item in range(4)]
     batch = MixtureBatch(sources.sum(dim=1), sources, queries, RATE, ids)
     return batch, QueryEmbedding(unit_vectors(4, 3, QUERY_DIM, seed=seed + 1))
+
+
+def text_of(query: Query | None) -> str:
+    """The words of a query that has to be in words."""
+    assert isinstance(query, TextQuery)
+    return query.text
 
 
 @dataclass(frozen=True)
@@ -393,10 +402,11 @@ class StubEncoder(QueryEncoder):
         self.asked: list[list[str]] = []
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
-        self.asked.append([query.text for query in queries])
+        words = [text_of(query) for query in queries]
+        self.asked.append(words)
         rows = []
-        for query in queries:
-            digest = hashlib.sha256(f"{self.fingerprint}:{query.text}".encode()).digest()
+        for text in words:
+            digest = hashlib.sha256(f"{self.fingerprint}:{text}".encode()).digest()
             draw = np.random.default_rng(list(digest)).standard_normal(self.dim)
             rows.append(draw / np.linalg.norm(draw))
         return QueryEmbedding(torch.from_numpy(np.array(rows, dtype=np.float32)))

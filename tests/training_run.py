@@ -11,6 +11,7 @@ from torch import Tensor
 
 from qsep.recipes.data.mixtures.mix_and_separate import MixAndSeparate
 from qsep.recipes.training import loop
+from qsep.recipes.training.sampler import step_generator
 
 LABELS = ("hum", "hiss", "beep")
 STEPS = 6
@@ -38,12 +39,11 @@ def entries(folder: Path) -> list[dict[str, Any]]:
 
 def at_step(step: int, action: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Do something in the middle of a step: when the loop asks for its generator."""
-    original = loop.step_generator
 
     def generator(seed: int, current: int, rank: int) -> torch.Generator:
         if current == step:
             action()
-        return original(seed, current, rank)
+        return step_generator(seed, current, rank)
 
     monkeypatch.setattr(loop, "step_generator", generator)
 

@@ -36,6 +36,6 @@ def keys_of(path: Path, constants: bool = True) -> dict[str, Any]:
 
 def write(name: str, arrays: Arrays, document: Mapping[str, Any]) -> None:
     """NAME.npz and NAME.json, one key a line, as `Recorded` reads them."""
-    np.savez_compressed(FOLDER / f"{name}.npz", **arrays)
+    np.savez_compressed(FOLDER / f"{name}.npz", allow_pickle=False, **arrays)
     text = json.dumps(document, separators=(",", ":")).replace("]],", "]],\n")
     (FOLDER / f"{name}.json").write_text(text + "\n")

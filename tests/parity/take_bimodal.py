@@ -9,11 +9,12 @@ out: tests/parity/filling.py makes them again.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from parity.keeping import Arrays, keys_of, parts_of, write
 
-KEPT = {  # files, their arrays, and of each which part
+KEPT: dict[str, dict[str, Any]] = {  # files, their arrays, and of each which part
     "mask": {
         "out.logits": np.s_[..., ::7, ::5],
         "out.waveform": np.s_[::7],

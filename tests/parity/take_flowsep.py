@@ -8,11 +8,12 @@ came out, what tests/test_flowsep_parity.py compares: every third row or so of w
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from parity.keeping import Arrays, keys_of, parts_of, write
 
-KEPT = {  # files, their arrays, and of each which part
+KEPT: dict[str, dict[str, Any]] = {  # files, their arrays, and of each which part
     "mel": {"out.log_mel": np.s_[::3]},
     "mel_plain": {"out.log_mel_bands_by_frames": np.s_[:]},
     "vae": {

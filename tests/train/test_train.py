@@ -15,6 +15,7 @@ from training_run import LABELS, STEPS, differences, entries, state_of
 
 from qsep.queries.interface import QueryEmbedding
 from qsep.recipes.training import loop
+from qsep.recipes.training.build import build_book, build_data
 from qsep.recipes.training.config import TrainConfig, recipe_from
 from qsep.recipes.training.learner import Learner
 from qsep.recipes.training.tasks.validation import validate
@@ -48,7 +49,7 @@ def test_the_query_encoder_computes_where_the_training_does(
     run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     placed = []
-    original = loop.build_query_encoder
+    original = vars(loop)["build_query_encoder"]  # the stub that `run` put there
 
     def kept(recipe: Any) -> Any:
         placed.append(original(recipe))
@@ -179,7 +180,7 @@ def test_validation_of_the_scaled_mixture_shows_its_level_and_no_improvement(
         "train": {"steps": 1},
     }
     recipe = recipe_from(content, "tiny")
-    data = loop.build_data(recipe, loop.build_book(recipe), RATE, validation=True)
+    data = build_data(recipe, build_book(recipe), RATE, validation=True)
     found = validate(Echo(0.1), StubEncoder(), data, 4)
     assert found["si_sdr_i"] == pytest.approx(0, abs=1e-3)  # float32
     assert found["absent_db"] == pytest.approx(-20, abs=1e-3)
