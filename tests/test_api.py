@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tiny import RATE, StubConfig, StubEncoder, noise, tiny_separator
+from tiny import RATE, StubConfig, StubEncoder, noise, text_of, tiny_separator
 
 from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.separation import shipped
@@ -74,12 +74,12 @@ def test_results_have_the_form_of_the_input(
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_target_and_residual_sum_to_the_input(model: Model, dtype: type) -> None:
+def test_target_and_residual_sum_to_the_input(model: Model, dtype: type[np.floating]) -> None:
     audio = noise(2, 997).numpy().astype(dtype)
     result = model.separate(audio, "a dog", sample_rate=44100)
     # one rounding of values under 0.5
     np.testing.assert_allclose(
-        result.target + result.residual, audio, atol=np.finfo(dtype).eps / 2, rtol=0
+        result.target + result.residual, audio, atol=float(np.finfo(dtype).eps) / 2, rtol=0
     )
 
 
@@ -103,7 +103,7 @@ def test_several_queries_share_one_analysis(model: Model, monkeypatch: pytest.Mo
     monkeypatch.setattr(model.separator, "separate", counted)
     results = model.separate(audio, ["a dog", TextQuery("rain")])
     assert calls == [(1, 2, 6)]
-    assert [result.query.text for result in results] == ["a dog", "rain"]
+    assert [text_of(result.query) for result in results] == ["a dog", "rain"]
     for result in results:
         alone = model.separate(audio, result.query)
         np.testing.assert_allclose(result.target, alone.target, atol=1e-6)  # float32 sums
@@ -153,14 +153,15 @@ def test_what_is_not_audio_is_refused(model: Model, audio: Any, fault: str) -> N
 @pytest.mark.parametrize("rate", [0, -44100, 44100.5, np.nan, np.inf])
 def test_what_is_not_a_sample_rate_is_refused(model: Model, rate: float) -> None:
     with pytest.raises(ValueError, match=f"expected a sample rate in whole Hz.*, got {rate}"):
-        model.separate(noise(997), "a dog", sample_rate=rate)  # type: ignore[arg-type]
+        model.separate(noise(997), "a dog", sample_rate=rate)  # type: ignore[call-overload]  # on purpose
 
 
 def test_a_sample_rate_may_be_any_whole_number(model: Model) -> None:
     audio = noise(997).numpy()
     expected = model.separate(audio, "a dog", sample_rate=44100)
-    for rate in (44100.0, np.int32(44100)):
-        result = model.separate(audio, "a dog", sample_rate=rate)  # type: ignore[arg-type]
+    loose: Any = (44100.0, np.int32(44100))  # not an int, but from arithmetic they come
+    for rate in loose:
+        result = model.separate(audio, "a dog", sample_rate=rate)
         assert type(result.sample_rate) is int
         np.testing.assert_array_equal(result.target, expected.target)
 
@@ -194,7 +195,8 @@ def test_a_query_is_known_from_a_cosine_of_055_to_the_nearest_phrase(
     reader.store(torch.cat([phrase[None], -query.expand(6, -1)]), torch.zeros(7, dtype=torch.long))
     found = model.familiarity("a dog")
     assert found is not None
-    assert (found.known, found.similarity) == (known, pytest.approx(cosine, abs=1e-3))
+    assert found.known == known
+    assert found.similarity == pytest.approx(cosine, abs=1e-3)
 
 
 def test_familiarity_is_the_cosine_to_the_nearest_phrase(model: Model) -> None:

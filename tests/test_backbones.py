@@ -57,7 +57,7 @@ TIGER = {"kind": "bands", "window_samples": 640, "hop_samples": 160, "scheme": "
 TIGER |= {"width": 128, "readout": "linear", "shares": 2}
 # 62 bands of Lu et al. (2023), table 1, in bins
 ROFORMER_BANDS = [2] * 24 + [4] * 12 + [12] * 8 + [24] * 8 + [48] * 8 + [128, 129]
-PUBLISHED = {
+PUBLISHED: dict[str, tuple[tuple[Any, ...], float, float]] = {  # arguments, parameters, rounding
     # Xu et al. (2025), table 2: 0.82 M
     "tiger": ((TIGER, {"kind": "tiger"}, 16000, 4), 0.82e6, 0.005e6),
     # Wang et al. (2023), table 1: 105 M, one stem, two channels
@@ -204,7 +204,7 @@ def test_a_band_split_is_each_bands_norm_and_matrix() -> None:
         rows = spec[:, :, bins].flatten(1, 2)
         normed = nn.functional.group_norm(rows, 1, eps=1e-8)
         linear = split.maps[group]
-        expected = linear.weight[member] @ normed + linear.bias[member]  # type: ignore[index, operator]
+        expected = linear.weight[member] @ normed + linear.bias[member]  # type: ignore[index]
         torch.testing.assert_close(found[:, :, number], expected, atol=1e-6, rtol=1e-5)
 
 
@@ -318,9 +318,8 @@ def test_cross_attention_reads_tokens_that_are_real_and_no_others() -> None:
 
 
 def test_what_outputs_lack_of_the_mixture_is_given_to_both_in_equal_parts() -> None:
-    settings = {"consistent": False, "segment_seconds": 1.0}
     plain, consistent = (
-        tiny_separator("queried", **(settings | {"consistent": value})) for value in (False, True)
+        tiny_separator("queried", consistent=value, segment_seconds=1.0) for value in (False, True)
     )
     mixture, asked = noise(2, 1, 300), QueryEmbedding(unit_vectors(2, 3, 6))
     with torch.inference_mode():

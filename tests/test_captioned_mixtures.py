@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 from parity.filling import glide
+from tiny import text_of
 
 from qsep.queries.encoders.joint import JointEncoder
 from qsep.queries.interface import TextQuery
@@ -104,7 +105,7 @@ def test_two_mixtures_of_two_sounds_and_their_four_parts_by_name() -> None:
             assert labels == heard(batch.sources[item, whole, 0])
             caption = batch.queries[item][whole]
             assert isinstance(caption, TextQuery)
-            texts = [batch.queries[item][part].text for part in parts]  # type: ignore[union-attr]
+            texts = [text_of(batch.queries[item][part]) for part in parts]
             assert sound_phrases(caption.text) == texts
             names |= labels
         assert len(names) == 4  # no label twice in an item
@@ -164,13 +165,14 @@ def test_every_kind_of_sounds21_has_wordings_left() -> None:
 
 
 def test_recordings_heard_alone_are_in_no_mixture() -> None:
-    by_label = {"bell": list(range(20)), "dog": list(range(5)), "hum": [0, 1]}
-    alone, together = divided(by_label, 0.1)  # type: ignore[arg-type]
+    takes = {"bell": 20, "dog": 5, "hum": 2}
+    by_label = {label: [np.array(take) for take in range(num)] for label, num in takes.items()}
+    alone, together = divided(by_label, 0.1)
     assert {label: len(found) for label, found in alone.items()} == {"bell": 2, "dog": 1, "hum": 1}
     for label, recordings in by_label.items():
         assert sorted([*alone[label], *together[label]]) == recordings
-    assert divided(by_label, 1.0) == (by_label, by_label)  # type: ignore[arg-type]
-    assert divided(by_label, 0.0) == ({}, by_label)  # type: ignore[arg-type]
+    assert divided(by_label, 1.0) == (by_label, by_label)
+    assert divided(by_label, 0.0) == ({}, by_label)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +259,7 @@ def test_phrases_of_a_better_parser_take_the_place_of_the_rules(captions: Path) 
         for index in range(2):
             if queries[index] == TextQuery(whole):
                 slots = (part_of == index).nonzero()[:, 0].tolist()
-                parts |= {queries[slot].text for slot in slots}  # type: ignore[union-attr]
+                parts |= {text_of(queries[slot]) for slot in slots}
     assert parts == {"an engine", "a horn"}
 
 
@@ -319,7 +321,7 @@ def test_the_recipe_on_sounds21_learns_from_parts_and_its_judge_is_its_encoder(
     book = build_book(recipe)
     task = build_task(recipe, book, cached)
     data = build_data(recipe, book, 8000, validation=False)
-    batch = data.collate([data[0], data[1]])  # type: ignore[list-item, arg-type]
+    batch = data.collate([data[0], data[1]])
     queries = encode_batch(cached, batch.queries)
     generator = torch.Generator().manual_seed(0)
     task.model.train()

@@ -4,13 +4,14 @@ import csv
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from qsep.queries.interface import ClassQuery, QueryEmbedding
+from qsep.queries.interface import ClassQuery, Query, QueryEmbedding
 from qsep.recipes.data.mixtures.classes import ClassMixConfig, ClassMixtures, ClassSounds
 from qsep.recipes.data.mixtures.clips import Take
 from qsep.recipes.training.build import classes
@@ -19,10 +20,10 @@ from qsep.recipes.training.initial_weights.class_rows import NEW_ODDS, with_clas
 from qsep.recipes.training.loop import train
 from qsep.recipes.training.tasks.retention import Retention
 from qsep.separation.interface import MixtureBatch
-from qsep.separation.models.class_unet import Config, build
+from qsep.separation.models.class_unet import ClassUNet, Config, build
 from qsep.separation.storage.checkpoint import read_weights
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "sample_rate": 8000,
     "window_samples": 320,
     "hop_samples": 160,
@@ -35,12 +36,12 @@ SMALL = {
 }
 
 
-def model_of(*names: str) -> torch.nn.Module:
+def model_of(*names: str) -> ClassUNet:
     torch.manual_seed(len(names))
     return build(Config(classes=names, **SMALL)).eval()
 
 
-def grown(model: torch.nn.Module, *names: str) -> torch.nn.Module:
+def grown(model: ClassUNet, *names: str) -> ClassUNet:
     wider = model_of(*names)
     wider.load_state_dict(with_class_rows(model.state_dict(), model.config.classes, names))
     return wider
@@ -79,7 +80,9 @@ def test_a_class_that_would_be_lost_is_named() -> None:
 def batch_of(num: int) -> MixtureBatch:
     generator = torch.Generator().manual_seed(3)
     sources = torch.randn(num, 2, 1, 3360, generator=generator)
-    queries = [[ClassQuery(["dog"]), ClassQuery(["owl"])] for _ in range(num)]
+    queries: list[list[Query | None]] = [
+        [ClassQuery(["dog"]), ClassQuery(["owl"])] for _ in range(num)
+    ]
     return MixtureBatch(sources.sum(dim=1), sources, queries, 8000, [str(i) for i in range(num)])
 
 
@@ -113,8 +116,9 @@ def test_favoured_classes_are_in_as_many_mixtures_as_asked_for() -> None:
     rng = np.random.default_rng(5)
     noise = [Take(rng.integers(-9000, 9000, 4000).astype(np.int16), "g")]
     names = [f"old{i:02d}" for i in range(30)] + ["mine"]
-    settings = {"segment_samples": 1600, "num_queries": 6, "favoured_probability": 0.7}
-    config = ClassMixConfig(favoured=("mine",), **settings)
+    config = ClassMixConfig(
+        segment_samples=1600, num_queries=6, favoured=("mine",), favoured_probability=0.7
+    )
     mixtures = ClassMixtures(
         ClassSounds(dict.fromkeys(names, noise), config, 8000), config, 8000, 1
     )
@@ -135,9 +139,9 @@ def data(tmp_path: Path) -> Path:
     for label in ("owl", "squeak"):
         for split in ("train", "dev"):
             for number in range(2):
-                file = f"{label}-{split}-{number}.wav"
-                soundfile.write(folder / file, rng.uniform(-0.3, 0.3, 9000), 8000)
-                rows.append({"file": file, "label": label, "split": split})
+                name = f"{label}-{split}-{number}.wav"
+                soundfile.write(folder / name, rng.uniform(-0.3, 0.3, 9000), 8000)
+                rows.append({"file": name, "label": label, "split": split})
     with (folder / "clips.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -145,8 +149,13 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def recipe(folder: Path, **train: object) -> dict[str, object]:
-    settings = {"steps": 2, "batch_size": 2, "num_workers": 0, "precision": "32-true"}
+def recipe(folder: Path, **train: Any) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "steps": 2,
+        "batch_size": 2,
+        "num_workers": 0,
+        "precision": "32-true",
+    }
     settings |= {"validate_every": 2, "save_every": 2, "warmup_steps": 1, "log_every": 1}
     model = {key: list(v) if isinstance(v, tuple) else v for key, v in SMALL.items()}
     return {
@@ -165,13 +174,13 @@ def recipe(folder: Path, **train: object) -> dict[str, object]:
 
 def test_a_run_that_goes_on_keeps_the_classes_and_adds_its_own(data: Path, tmp_path: Path) -> None:
     first = recipe(data)
-    first["data"] |= {"labels": ["owl", "squeak"]}  # type: ignore[operator]
+    first["data"] |= {"labels": ["owl", "squeak"]}
     start = train(recipe_from(first, "first"), first, tmp_path / "first", "cpu")
     assert start is not None
     text = (data / "clips.csv").read_text()
     (data / "clips.csv").write_text(text.replace(",squeak,", ",my_kettle,"))
     second = recipe(data, start_from=str(start), retain_weight=1.0)
-    second["data"] |= {"replay": "synthetic"}  # type: ignore[operator]
+    second["data"] |= {"replay": "synthetic"}
     parsed = recipe_from(second, "second")
     assert classes(parsed) == ("owl", "squeak", "my_kettle")
     folder = train(parsed, second, tmp_path / "second", "cpu")

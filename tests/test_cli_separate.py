@@ -363,12 +363,16 @@ def test_an_interrupt_in_the_middle_leaves_no_partial_file(
 # A process of its own
 
 
-def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
     path = os.pathsep.join(part for part in sys.path if part)
     command = [sys.executable, "-m", "qsep.recipes", *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.Popen(command, text=True, env=environment, **pipes, **options)
+    return subprocess.Popen(
+        command,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 @pytest.fixture

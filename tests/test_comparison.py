@@ -49,7 +49,8 @@ def runs(tmp_path: Path) -> list[Run]:
 
 
 def test_differences_are_taken_item_by_item(runs: list[Run]) -> None:
-    found = difference(*runs, "si_sdr_i")
+    good, poor = runs
+    found = difference(good, poor, "si_sdr_i")
     assert found is not None
     # 1, 2 and -3 dB; 1e-4: float32 tones
     assert (found.values.count, found.num_better) == (3, 2)
@@ -69,7 +70,8 @@ def test_the_verdict_names_the_better_run(
 ) -> None:
     for name, value in (("first", first_db), ("second", 10.0)):
         evaluate(PerItem(name, dict.fromkeys(Items().ids, value)), Items(), tmp_path / name)
-    found = difference(*read_runs([tmp_path / "first", tmp_path / "second"]), metric)
+    first, second = read_runs([tmp_path / "first", tmp_path / "second"])
+    found = difference(first, second, metric)
     assert found is not None
     assert found.verdict == f"{better} is better"
     assert found.num_better == (3 if better == "first" else 0)
@@ -77,7 +79,8 @@ def test_the_verdict_names_the_better_run(
 
 def test_runs_of_other_mixtures_have_no_difference(tmp_path: Path, runs: list[Run]) -> None:
     evaluate(Scaled(), Items(manifest_sha256="other"), tmp_path / "other")
-    assert difference(runs[0], *read_runs([tmp_path / "other"]), "si_sdr_i") is None
+    (other,) = read_runs([tmp_path / "other"])
+    assert difference(runs[0], other, "si_sdr_i") is None
 
 
 def test_runs_of_one_model_are_told_apart_by_folder(tmp_path: Path) -> None:

@@ -216,7 +216,8 @@ def test_settings_are_reported_in_their_order(tmp_path: Path) -> None:
     summary = evaluate("mixture", suite(Noises(), "snr-sweep"), tmp_path)
     order = ["-10 dB", "-5 dB", "0 dB", "5 dB", "10 dB"]
     assert list(summary.settings) == order
-    assert list(groups(*read_runs([tmp_path]), "sdr", by_setting)) == order
+    (run,) = read_runs([tmp_path])
+    assert list(groups(run, "sdr", by_setting)) == order
     # The mixture's SDR is the level itself; 1e-4 dB: float32 waveforms.
     means = [values["sdr"].mean for values in summary.settings.values()]
     assert means == pytest.approx([-10, -5, 0, 5, 10], abs=1e-4)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import QUERY_DIM, RATE, mixture_batch, noise, rng, tiny_separator, unit_vectors
+from tiny import QUERY_DIM, RATE, mixture_batch, noise, rng, text_of, tiny_separator, unit_vectors
 from torch import Tensor, nn
 
 from qsep.evaluation.metrics.sdr import si_sdr
@@ -147,7 +147,7 @@ def items(seed: int) -> MixAndSeparate:
 
 def embeddings(batch: MixtureBatch) -> QueryEmbedding:
     """One-hot; every slot of these items asks for some label."""
-    texts = [[query.text for query in row if query] for row in batch.queries]
+    texts = [[text_of(query) for query in row if query] for row in batch.queries]
     return QueryEmbedding(
         torch.tensor(
             [[[float(label == text) for label in LABELS] for text in row] for row in texts]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
-from tiny import QUERY_DIM, RATE, noise, tiny_separator, unit_vectors
+from tiny import QUERY_DIM, RATE, StubSeparator, noise, tiny_separator, unit_vectors
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
@@ -22,7 +22,7 @@ from qsep.separation.interface import Separated, Separator
 RATES = [8000, 11025, 32000, 44100, 48000, 96000, 192000]
 
 
-class Rule(nn.Module, Separator):
+class Rule(StubSeparator):
     """A separator that applies a function (b, c, t) to (b, c, t), the first query's result once, the
     second's twice, and so on. longest: the most samples it was ever given."""
 
@@ -61,14 +61,14 @@ def asked(num: int = 3) -> QueryEmbedding:
     return QueryEmbedding(unit_vectors(num, QUERY_DIM, seed=9))
 
 
-def in_chunks(separator: nn.Module, mixture: Tensor, cut: Geometry, block: int = 61) -> Tensor:
+def in_chunks(separator: Separator, mixture: Tensor, cut: Geometry, block: int = 61) -> Tensor:
     return torch.cat(
         list(separate_chunks(separator, mixture.split(block, dim=-1), asked(), cut)), dim=-1
     )
 
 
 def in_stream(
-    separator: nn.Module,
+    separator: Separator,
     mixture: np.ndarray,
     rate: int,
     block: int = 1000,

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Iterator
+from typing import Any, Self
 
 import pytest
 import torch
-from tiny import QUERY_DIM, noise, unit_vectors
+from tiny import QUERY_DIM, StubSeparator, noise, unit_vectors
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
@@ -13,10 +14,10 @@ from qsep.separation.inference import memory, ratio_masks
 from qsep.separation.inference.chunks import Geometry, separate_chunks
 from qsep.separation.inference.memory import limits_of
 from qsep.separation.inference.ratio_masks import RatioMasks
-from qsep.separation.interface import Separated, Separator
+from qsep.separation.interface import Separated
 
 
-class Hungry(nn.Module, Separator):
+class Hungry(StubSeparator):
     """Gives the mixture back, times the number of the query's first nonzero entry and shifted by one sample.
     Raises torch's error for more than `most` samples times rows; where its weights seem to lie on a GPU,
     always."""
@@ -33,8 +34,8 @@ class Hungry(nn.Module, Separator):
             yield nn.Parameter(torch.zeros(1, device="meta"))
         yield from super().parameters(recurse)
 
-    def to(self, device: str) -> "Hungry":
-        assert device == "cpu"
+    def to(self, *destination: Any, **options: Any) -> Self:
+        assert destination == ("cpu",)
         self.on_gpu = False
         return self
 

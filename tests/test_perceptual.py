@@ -1,5 +1,7 @@
 """qsep.evaluation.metrics.perceptual against closed forms and SciPy's matrix square root."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -50,11 +52,13 @@ class Hearing(StubEncoder):
 
     modalities = frozenset({TextQuery, AudioQuery})
 
-    def encode(self, queries: list[Query]) -> QueryEmbedding:
-        if isinstance(queries[0], TextQuery):
+    def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
+        (query,) = queries
+        if not isinstance(query, AudioQuery):
             return super().encode(queries)
-        media = queries[0].examples[0]
-        return QueryEmbedding(torch.tensor([[media.source.mean(), float(media.sample_rate)]]))
+        (recording,) = query.examples
+        assert isinstance(recording.source, np.ndarray)
+        return QueryEmbedding(torch.tensor([[recording.source.mean(), recording.sample_rate]]))
 
 
 def test_any_encoder_that_hears_is_an_embedding() -> None:
@@ -62,7 +66,9 @@ def test_any_encoder_that_hears_is_an_embedding() -> None:
     heard = embedder.embed_audio(np.array([0.5, 1.0, 0.0], dtype=np.float32), 8000)
     assert heard.tolist() == [0.5, 8000.0]
     expected = StubEncoder(fingerprint="ears").encode([TextQuery("rain")]).pooled[0]
-    assert np.array_equal(embedder.embed_text("rain"), expected.double().numpy())
+    in_words = embedder.embed_text("rain")
+    assert in_words is not None
+    assert np.array_equal(in_words, expected.double().numpy())
     assert embedder.fingerprint == "ears"
 
 

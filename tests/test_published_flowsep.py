@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 from command import Run, record
-from test_t5 import DIM, save_tiny_t5
 from tiny import noise
+from tiny_encoders import T5_DIM as DIM
+from tiny_encoders import save_tiny_t5
 from torch import Tensor
 
 from qsep.queries.interface import TextQuery
@@ -173,12 +174,13 @@ def test_it_separates_as_the_original_with_the_averaged_weights(
     ours, theirs = found.state_dict(), original.state_dict()  # type: ignore[attr-defined]
     assert all(torch.equal(ours[key], theirs[key]) for key in ours.keys() - {"null"})
     embedding = encoder.encode([TextQuery("a dog barks")]).map(lambda part: part[None])
+    models: tuple[Any, ...] = (found, original)
     latent, given = noise(8, 4, 16, scale=1.0), noise(1, 1, 8, 4, 16, seed=1, scale=1.0)
     with torch.no_grad():
-        pairs = [
-            model.generate(latent, given, *model.context(embedding)) for model in (found, original)
-        ]
-    assert torch.equal(*pairs)
+        mine, reference = (
+            model.generate(latent, given, *model.context(embedding)) for model in models
+        )
+    assert torch.equal(mine, reference)
 
 
 def test_without_averages_the_last_weights_are_taken(release: Release, original: Any) -> None:
@@ -202,7 +204,7 @@ def test_converted_with_other_settings_it_has_them_and_the_same_weights(
     release: Release, tmp_path: Path
 ) -> None:
     path = release()
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "separator": {"sampling": {"num_steps": 3, "guidance": 2.5}},
         "encoder": {"max_tokens": 7},
     }
@@ -210,7 +212,7 @@ def test_converted_with_other_settings_it_has_them_and_the_same_weights(
     separator, encoder, _ = load_checkpoint(tmp_path / "ours")
     sampling = separator.config.sampling
     assert (sampling.num_steps, sampling.guidance, sampling.solver) == (3, 2.5, "euler")
-    assert encoder.config.max_tokens == 7  # type: ignore[attr-defined]
+    assert encoder.config.max_tokens == 7
     expected = load_published(path)[0].state_dict()  # type: ignore[attr-defined]
     found = separator.state_dict()  # type: ignore[attr-defined]
     assert all(torch.equal(found[key], value) for key, value in expected.items())

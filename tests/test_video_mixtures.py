@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from prepared import prepared_folder, write_index
+from tiny import text_of
 
 from qsep.queries.interface import ImageQuery, MixedQuery, TextQuery
 from qsep.recipes.data.index import VideoClip, read_index
@@ -234,9 +235,11 @@ def test_each_items_modality_is_drawn_by_its_odds() -> None:
 
 
 def test_a_phrase_book_lends_its_wordings(folder: Path) -> None:
-    phrases = {label: (f"a {label}", f"some {label}") for label in LABELS}
+    phrases: dict[str, tuple[str, ...]] = {
+        label: (f"a {label}", f"some {label}") for label in LABELS
+    }
     data = mixtures(folder, book=PhraseBook(LABELS, LABELS, phrases, ()))
-    asked = {query.text for draw in range(40) for query in data[draw][1]}
+    asked = {text_of(query) for draw in range(40) for query in data[draw][1]}
     assert asked == {f"{article} {label}" for article in ("a", "some") for label in LABELS}
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from command import Run
 from prepared import prepared_folder
+from tiny import text_of
 
 from qsep.queries.interface import ImageQuery, TextQuery
 from qsep.recipes.data.mixtures.videos import VideoMixConfig
@@ -140,7 +141,11 @@ def test_a_recipe_trains_on_a_prepared_folder(
     separator, loaded, config = load_checkpoint(folder / "run/model")
     assert separator.sample_rate == RATE
     assert config["encoder"]["kind"] == read_recipe(name)[0].encoder["kind"]
-    kinds = {"text": {TextQuery}, "image": {ImageQuery}, "hybrid": {TextQuery, ImageQuery}}
+    kinds: dict[str, set[type]] = {
+        "text": {TextQuery},
+        "image": {ImageQuery},
+        "hybrid": {TextQuery, ImageQuery},
+    }
     assert kinds[SHOWN[name]] <= loaded.modalities
 
 
@@ -157,7 +162,7 @@ def test_a_recipe_may_name_the_labels_that_it_wants(videos: Path) -> None:
     _, encoder, _ = build_query_encoder(recipe)
     assert encoder.config.labels == ("rain", "violin")
     data = build_data(recipe, build_book(recipe), RATE, validation=False)
-    asked = {query.text for draw in range(9) for query in data[draw][1]}
+    asked = {text_of(query) for draw in range(9) for query in data[draw][1]}
     assert asked == {"rain", "violin"}
 
 

@@ -1,5 +1,7 @@
 """Building networks whose weights will be loaded."""
 
+from typing import Any
+
 import pytest
 import torch
 from tiny import tiny_separator
@@ -10,6 +12,8 @@ from qsep.queries.files.weights import Unfilled, load_weights
 
 class Shifted(nn.Module):
     """A parameter, and a buffer that no checkpoint holds."""
+
+    ones: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,7 +26,7 @@ def test_only_parameters_stay_unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[int, ...]] = []
     uniform = torch.Tensor.uniform_
 
-    def draw(tensor: torch.Tensor, *bounds: float, **settings: object) -> torch.Tensor:
+    def draw(tensor: torch.Tensor, *bounds: float, **settings: Any) -> torch.Tensor:
         drawn.append(tuple(tensor.shape))
         return uniform(tensor, *bounds, **settings)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from qsep.queries.interface import Query, QueryEmbedding, QueryEncoder, TextQuery
 from qsep.separation.components import build_separator
-from qsep.separation.interface import MixtureBatch
+from qsep.separation.interface import LossOutput, MixtureBatch, Separator
 
 QUERY_DIM = 6
 RATE = 8000
@@ -388,6 +388,18 @@ class StubConfig:
     """dim: width of the embeddings."""
 
     dim: int = QUERY_DIM
+
+
+class StubSeparator(nn.Module, Separator):
+    """A separator that is neither configured nor trained; its subclasses say how it separates."""
+
+    config: Any = None
+    query_dim = QUERY_DIM
+
+    def loss(
+        self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
+    ) -> LossOutput:
+        raise NotImplementedError
 
 
 class StubEncoder(QueryEncoder):
