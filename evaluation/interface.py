@@ -20,7 +20,8 @@ class Item:
     not in the mixture. label: the group that the item's scores are averaged in. sample_rate: in Hz.
     others: labels of the sounds in rest, empty if the protocol does not know them. setting: the variant of
     the item, for conditions with several. example: a picture or a recording that replaces the query in
-    words. rest_sources: the sounds of rest one by one, for protocols whose metrics need them.
+    words. target_sources, rest_sources: the sounds of target and rest one by one, for protocols whose
+    metrics need them.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Item:
     setting: str = ""
     example: Query | None = None
     rest_sources: tuple[NDArray[np.float32], ...] = ()
+    target_sources: tuple[NDArray[np.float32], ...] = ()
 
 
 class ItemQuery(NamedTuple):

@@ -16,13 +16,13 @@ SDRS = ("si_sdr", "si_sdr_i", "sdr", "sdr_i")
 SPECTRAL = ("lsd_db", "mr_distance")
 EMBEDDED = ("text_score", "audio_score")  # only where an evaluation has an audio embedding
 # Scores of publications, each only under its protocol: BSSEval 4 (see bss_eval.py), over the whole signal
-# and as the median of frames, BSSEval 3, and SI-SDR without removing means.
+# and as the median of frames, BSSEval 3, SI-SDR without removing means, and class-aware SDR improvement.
 BSS = ("bss_sdr", "bss_isr", "bss_sir", "bss_sar")
 BSS3 = ("bss3_sdr", "bss3_sir", "bss3_sar")
 FRAMES = ("frames_sdr", "frames_isr", "frames_sir", "frames_sar")
 # No SAR of the mixture: it is the sum of the references, so its artefacts are rounding errors alone.
 MIXTURE_BSS = tuple(f"mixture.{name}" for name in ("bss_sdr", "bss_isr", "bss_sir", "bss3_sdr"))
-PUBLISHED = (*BSS, *BSS3, *FRAMES, "uncentred_si_sdr")
+PUBLISHED = (*BSS, *BSS3, *FRAMES, "uncentred_si_sdr", "capi_sdr_i")
 METRICS = (*SDRS, "sa_sdr", *SPECTRAL, *EMBEDDED, "leakage_db", *PUBLISHED)
 LOWER_IS_BETTER = frozenset({"leakage_db", *SPECTRAL})
 # Scores of the same item without the model, or with another query: see baselines.py.

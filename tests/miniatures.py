@@ -1,6 +1,7 @@
 """The smallest data on which each evaluation protocol runs, in the form that the protocol asks for."""
 
 import csv
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +76,14 @@ def dcase2024(folder: Path) -> Mapping[str, dict[str, Any]]:
     return {}
 
 
+def dcase2026(folder: Path) -> Mapping[str, dict[str, Any]]:
+    for seed, name in enumerate(("a_0", "a_1")):
+        sound(folder / f"soundscape/{name}.wav", seed, 32000, channels=4)
+    for seed, name in enumerate(("a_0_0_AlarmClock", "a_0_1_Speech", "a_0_2_AlarmClock")):
+        sound(folder / f"oracle_target/{name}.wav", seed, 32000)
+    return {}
+
+
 def esc50(folder: Path) -> Mapping[str, dict[str, Any]]:
     header = ("filename", "fold", "target", "category", "esc10", "src_file", "take")
     rows = []
@@ -87,6 +96,23 @@ def esc50(folder: Path) -> Mapping[str, dict[str, Any]]:
         rows.append((name, number // 2 + 1, number % 2, category, "True", 7, "A"))
     table(folder / "meta/esc50.csv", header, *rows)
     return {}
+
+
+def hive(folder: Path) -> Mapping[str, dict[str, Any]]:
+    cut = {"chunk_start_second": 0, "chunk_end_second": 0.2, "crop_start_second": 0.01}
+    cut |= {"crop_end_second": 0.11}
+    entries = []
+    for number, labels in enumerate((("Dog", "Rain"), ("Rain", "Flute", "Dog"))):
+        sources = []
+        for label in labels:
+            sound(folder / f"ESC50/{label}.wav", len(label), 8000)
+            sources.append(
+                {"path": f"ESC50/{label}.wav", "label": label, "applied_weight": 0.5} | cut
+            )
+        entry = {"mix_id": number, "sample_rate": 8000, "target_duration": 0.1, "sources": sources}
+        entries.append(entry | {"global_normalization_factor": 0.9})
+    (folder / "list.json").write_text(json.dumps(entries))
+    return {"plain": {"manifest": folder / "list.json"}}
 
 
 def musdb18(folder: Path) -> Mapping[str, dict[str, Any]]:
@@ -170,7 +196,9 @@ MINIATURES = {
     "bimodal": Miniature(bimodal, {"NUM_SAMPLES": 2000}),
     "clipsep": Miniature(clipsep, {"NUM_SAMPLES": 4095, "NUM_SCORED": 4080}),
     "dcase2024": Miniature(dcase2024),
+    "dcase2026": Miniature(dcase2026),
     "esc50": Miniature(esc50),
+    "hive": Miniature(hive),
     "musdb18": Miniature(musdb18, {"SAMPLE_RATE": 8000}),
     "own": Miniature(own, {"SECONDS": 0.05}),
     "sounds150": Miniature(corpus),

@@ -44,6 +44,7 @@ NAMES = {
     "frames_sir": "BSSEval SIR, median of frames [dB]",
     "frames_sar": "BSSEval SAR, median of frames [dB]",
     "uncentred_si_sdr": "SI-SDR, means kept [dB]",
+    "capi_sdr_i": "CAPI-SDRi of a class [dB]",
 }
 # One table each, so that a table is no wider than a page.
 SCORE_TABLES = {
@@ -53,6 +54,7 @@ SCORE_TABLES = {
     "BSSEval version 4": BSS,
     "BSSEval version 4, medians of frames": FRAMES,
     "BSSEval version 3": (*BSS3, "uncentred_si_sdr"),
+    "Class-aware scores": ("capi_sdr_i",),
 }
 MAIN_TABLE, FRECHET_TABLE = "Scores", "Other scores"
 BASELINE_NAMES = {
