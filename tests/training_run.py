@@ -1,6 +1,7 @@
 """What a run of the training loop leaves behind, and how it is disturbed."""
 
 import json
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,3 +58,11 @@ def spoil_steps(steps: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
         return (sources * torch.nan if draw // 4 in steps else sources), queries, item_id
 
     monkeypatch.setattr(MixAndSeparate, "__getitem__", item)
+
+
+def exit_code_in_child(target: Callable[..., Any], *arguments: Any) -> int | None:
+    """Call target(*arguments) in a forked process, for a signal to end instead of this one."""
+    child = multiprocessing.get_context("fork").Process(target=target, args=arguments)
+    child.start()
+    child.join(120)
+    return child.exitcode

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -11,7 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from training_run import STEPS, at_step, differences, entries, spoil_steps, state_of
+from training_run import (
+    STEPS,
+    at_step,
+    differences,
+    entries,
+    exit_code_in_child,
+    spoil_steps,
+    state_of,
+)
 
 from qsep.recipes.training.config import TrainConfig
 from qsep.recipes.training.output.state import load_state
@@ -40,10 +47,7 @@ def test_a_killed_run_goes_on_from_its_last_save(
 ) -> None:
     with monkeypatch.context() as patched:
         at_step(5, lambda: os.kill(os.getpid(), signal.SIGKILL), patched)
-        child = multiprocessing.get_context("fork").Process(target=run, args=(tmp_path / "killed",))
-        child.start()
-        child.join(120)
-    assert child.exitcode == -signal.SIGKILL
+        assert exit_code_in_child(run, tmp_path / "killed") == -signal.SIGKILL
     assert state_of(tmp_path / "killed")["step"] == 4
     assert max(entry["step"] for entry in entries(tmp_path / "killed")) == 5
     assert differences(state_of(run(tmp_path / "killed")), whole) == []
@@ -62,7 +66,7 @@ def test_a_signal_ends_the_run_after_the_step_with_a_save(
 ) -> None:
     with monkeypatch.context() as patched:
         at_step(2, lambda: os.kill(os.getpid(), number), patched)
-        run(tmp_path / "stopped")
+        assert exit_code_in_child(run, tmp_path / "stopped") == 0
     assert state_of(tmp_path / "stopped")["step"] == 3
     assert (tmp_path / "stopped" / "model" / "model.safetensors").is_file()
     assert differences(state_of(run(tmp_path / "stopped")), whole) == []
@@ -75,9 +79,12 @@ def test_a_second_signal_interrupts_at_once(
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
 
+    def interrupted() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+
     at_step(3, twice, monkeypatch)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path)
+    assert exit_code_in_child(interrupted) == 0
     assert state_of(tmp_path)["step"] == 2
 
 
