@@ -17,9 +17,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from qsep.separation.interface import MixtureBatch
-from qsep.separation.storage.checkpoint import carry_encoder, describe, save_checkpoint
 from qsep.separation.storage.results import Results
-from qsep.separation.storage.temporary import temporary_folder
 
 from ..cli.errors import ENDING
 from ..data.mixtures.interface import Mixtures
@@ -27,10 +25,10 @@ from .build import build_book, build_data, build_query_encoder, build_task, chec
 from .config import Recipe
 from .initial_weights.start import resume, start
 from .learner import Learner
+from .output.checkpoints import write_checkpoint
 from .output.curves import plot_curves
 from .output.log import RunLog
-from .output.model_card import model_card, training_recordings
-from .output.state import Ema, save_state
+from .output.state import Best, Ema, save_state
 from .query_batch import encode_batch
 from .sampler import StepSampler, leave_signals_to_parent, step_generator
 
@@ -84,7 +82,8 @@ class Run:
         if state is None and self.config.start_from:
             start(self.config, self.task, self.ema)
         self.step: int = state["step"] if state else 0
-        self.saved_step = -1
+        self.best = Best.of(state)
+        self.saved_step = self.step if state else -1
         self.skipped = 0
         self.model = Learner(self.task.model, self.config, self.fabric)
         self.discriminator: Learner | None = None
@@ -97,6 +96,8 @@ class Run:
         self.ema.model.to(self.fabric.device)
         self.validation = self.data(validation=True)
         self.log = RunLog(self.results, content, self.step, self.fabric.is_global_zero)
+        if state:  # the run may have been killed after its state was written and before these were
+            self.write_checkpoints()
 
     def data(self, validation: bool) -> Mixtures:
         """The training or the validation mixtures at the model's sample rate."""
@@ -183,9 +184,11 @@ class Run:
         """Log and validate, if they are due."""
         if self.due(self.config.log_every):
             self.log.write(self.step, self.config.steps, lr=self.model.rate)
-        if self.due(self.config.validate_every):
+        if self.recipe.data.num_validation and self.due(self.config.validate_every):
             if self.fabric.is_global_zero:
-                self.log.note(self.step, self.score())
+                scores = self.score()
+                self.log.note(self.step, scores)
+                self.best = self.best.or_better(self.step, self.task.merit(scores))
             self.fabric.barrier()
 
     def score(self) -> dict[str, float]:
@@ -194,7 +197,7 @@ class Run:
         return self.task.score(self.ema.model, self.cached, self.validation, num_items)
 
     def save(self) -> None:
-        """Write the run's state and the checkpoint out/model, once at most for each step.
+        """Write the run's state, the checkpoints and the curves, once at most for each step.
 
         Writing the same step again would replace the previous state, which is kept as a fallback.
         """
@@ -204,31 +207,30 @@ class Run:
         state = {"step": self.step, "seed": self.config.seed, "model": self.task.model.state_dict()}
         state |= {"ema": self.ema.model.state_dict()}
         state |= {"optimizer": self.model.optimizer.state_dict()}
+        state |= {"best": {"step": self.best.step, "merit": self.best.merit}}
         if self.discriminator:
             state |= {"discriminator": self.discriminator.network.state_dict()}
             state |= {"discriminator_optimizer": self.discriminator.optimizer.state_dict()}
         save_state(self.results, state)
-        content = {table: values for table, values in self.content.items() if table != "card"}
-        provenance: dict[str, Any] = {"recipe": self.recipe.name, "content": content}
-        provenance |= {"seed": self.config.seed, "step": self.step}
+        self.write_checkpoints()
+
+    def write_checkpoints(self) -> None:
+        """Write the averaged weights to out/model, and to out/best if they score best; plot the curves."""
+        if not self.fabric.is_global_zero:
+            return
+        provenance: dict[str, Any] = {"seed": self.config.seed, "step": self.step}
         if self.log.changes:
             provenance["changes"] = self.log.changes
-        description = describe(
-            self.task.kind,
-            self.ema.model,
-            self.encoder_kind,
-            self.encoder,
-            provenance,
-            self.task.part,
-        )
-        card = model_card(description, self.recipe, training_recordings(self.recipe))
-        dtype = torch.float16 if self.config.half_kernels else torch.float32
-        weights = self.task.weights(self.ema.model)
-        with temporary_folder(self.out) as scratch:
-            encoder_files = None
-            if self.encoder and self.encoder.belongs_to_model:
-                encoder_files = carry_encoder(description, self.encoder, scratch)
-            save_checkpoint(self.out / "model", description, weights, card, dtype, encoder_files)
+        for name in ("model", "best") if self.best.step == self.step else ("model",):
+            write_checkpoint(
+                self.out / name,
+                self.recipe,
+                self.content,
+                self.task,
+                self.ema.model,
+                (self.encoder_kind, self.encoder),
+                provenance,
+            )
         if self.log.path.stat().st_size:
             self.results.write("loss.png", lambda picture: plot_curves(self.log.path, picture))
 
@@ -269,7 +271,7 @@ def train(
             break
         run.learn(batch)
         run.report()
-        if run.step % recipe.train.save_every == 0:
+        if run.step % recipe.train.save_every == 0 or run.best.step == run.step:
             run.save()
     run.save()
     run.fabric.barrier()

@@ -90,11 +90,13 @@ def run(material: Path) -> Iterator[Callable[..., Path]]:
         folder: Path,
         stop_after: int | None = None,
         separator: dict[str, Any] | None = None,
+        data: dict[str, Any] | None = None,
         **settings: Any,
     ) -> Path:
         chosen = copy.deepcopy(content)
         chosen["train"] |= settings
         chosen["separator"] |= separator or {}
+        chosen["data"] |= data or {}
         with process_state_restored():
             loop.train(recipe_from(chosen, "tiny"), chosen, folder, "cpu", stop_after=stop_after)
         return folder

@@ -35,7 +35,7 @@ def test_a_resumed_run_ends_bit_equal_to_an_uninterrupted_one(
     run(tmp_path / "parts", stop_after=3, num_workers=num_workers)
     assert state_of(tmp_path / "parts")["step"] == 3
     parts = state_of(run(tmp_path / "parts", num_workers=num_workers))
-    assert parts.keys() == {"step", "seed", "model", "ema", "optimizer"}
+    assert parts.keys() == {"step", "seed", "model", "ema", "optimizer", "best"}
     assert differences(parts, whole) == []
 
 
@@ -267,6 +267,7 @@ def test_a_finished_run_stays_as_it_is_when_started_again(
 def test_a_run_leaves_no_temporary_files(finished: Path) -> None:
     assert sorted(path.name for path in finished.iterdir()) == [
         ".qsep.jsonl",
+        "best",
         "log.jsonl",
         "loss.png",
         "model",

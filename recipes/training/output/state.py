@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,23 @@ class Ema:
         """Restore the model's batch statistics after a skipped step, which may have left NaN in them."""
         for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             buffer.copy_(average)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The validation with the highest merit so far: its step, -1 if there was none, and its merit."""
+
+    step: int = -1
+    merit: float = -math.inf
+
+    @staticmethod
+    def of(state: dict[str, Any] | None) -> Best:
+        """The one in a run's state; none in states of versions that kept none."""
+        return Best(**state["best"]) if state and "best" in state else Best()
+
+    def or_better(self, step: int, merit: float) -> Best:
+        """This one, or the validation at `step` if its merit is higher."""
+        return Best(step, merit) if merit > self.merit else self
 
 
 def save_state(results: Results, state: dict[str, Any]) -> None:

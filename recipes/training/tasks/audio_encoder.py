@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -98,6 +99,10 @@ class JointTask(Task):
             audio = model.network.audio(batch.sources[audible].mean(dim=1).to(device))
             correct.append((audio @ class_vectors.T).argmax(dim=-1) == truth)
         return {"accuracy": torch.cat(correct).float().mean().item()}
+
+    def merit(self, scores: Mapping[str, float]) -> float:
+        """The zero-shot accuracy."""
+        return scores["accuracy"]
 
     def weights(self, model: JointModel) -> dict[str, Tensor]:
         """The network's weights, without the phrase book."""

@@ -7,6 +7,7 @@ Their perceptual loss, by a network trained on photographs, is left out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 
 import torch
@@ -134,6 +135,10 @@ class AutoencoderTask(Task):
             made = model.vae.decode(model.vae.encode(log_mel).mean)
             errors.append((log_mel - made).abs().mean())
         return {"validation_mel_l1": torch.stack(errors).mean().item()}
+
+    def merit(self, scores: Mapping[str, float]) -> float:
+        """The error of the log-mels, negated."""
+        return -scores["validation_mel_l1"]
 
     def weights(self, model: AutoencoderModel) -> dict[str, Tensor]:
         """Weights by FlowSep's names; a latent scale of 0 makes FlowSep measure it."""

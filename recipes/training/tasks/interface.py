@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -59,6 +59,10 @@ class Task(Protocol):
         self, model: Any, encoder: QueryEncoder, data: Mixtures, num_items: int
     ) -> dict[str, float]:
         """Validation scores by name, over the first num_items of the data."""
+        ...
+
+    def merit(self, scores: Mapping[str, float]) -> float:
+        """What the best checkpoint is chosen by, from validation scores: more is better."""
         ...
 
     def weights(self, model: Any) -> dict[str, Tensor]:

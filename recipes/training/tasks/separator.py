@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -83,6 +84,10 @@ class SeparatorTask(Task):
     ) -> dict[str, float]:
         """SI-SDR improvement and leakage on the validation mixtures, see `validate`."""
         return validate(model, encoder, data, num_items)
+
+    def merit(self, scores: Mapping[str, float]) -> float:
+        """The SI-SDR improvement."""
+        return scores["si_sdr_i"]
 
     def weights(self, model: Any) -> dict[str, Tensor]:
         """All weights of the separator."""

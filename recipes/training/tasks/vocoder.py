@@ -5,6 +5,7 @@ Lee et al., "BigVGAN" (2023), sec. 2 and appendix A, after Kong et al., "HiFi-GA
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 from typing import cast
 
@@ -148,6 +149,10 @@ class VocoderTask(Task):
             real, made = model(data.collate([data[draw]]).to(device), generator)
             errors.append(model.mel_error(real, made).mean())
         return {"validation_mel_l1": torch.stack(errors).mean().item()}
+
+    def merit(self, scores: Mapping[str, float]) -> float:
+        """The error of the log-mels, negated."""
+        return -scores["validation_mel_l1"]
 
     def weights(self, model: VocoderModel) -> dict[str, Tensor]:
         """Weights by FlowSep's names, with weight norm removed."""

@@ -1,0 +1,118 @@
+"""The checkpoint with the best validation score is kept beside the newest one."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from training_run import STEPS, differences, state_of
+
+from qsep.recipes.training import loop
+from qsep.recipes.training.output.state import Best
+from qsep.recipes.training.tasks.autoencoder import AutoencoderTask
+from qsep.recipes.training.tasks.separator import SeparatorTask
+from qsep.separation.storage.checkpoint import read_config
+
+pytest.importorskip("lightning_fabric", reason="training needs pip install qsep[train]")
+
+SCORES = {1: -3.0, 2: 4.0, 3: 4.0, 4: 1.0, 5: 2.0, 6: -7.0}  # of the validation after each step
+
+
+@pytest.fixture
+def scored(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """As `run`, validated after every step and saved after the third and the last, with SCORES."""
+
+    def score(whole_run: loop.Run) -> dict[str, float]:
+        return {"si_sdr_i": SCORES[whole_run.step]}
+
+    monkeypatch.setattr(loop.Run, "score", score)
+    return lambda folder, **settings: run(
+        folder, **({"validate_every": 1, "save_every": 3} | settings)
+    )
+
+
+def weights_of(checkpoint: Path) -> dict[str, Any]:
+    return load_file(checkpoint / "model.safetensors")
+
+
+def step_of(checkpoint: Path) -> int:
+    step: int = read_config(checkpoint)["provenance"]["step"]
+    return step
+
+
+def test_best_holds_the_weights_of_the_step_that_scored_highest_first(
+    scored: Any, tmp_path: Path
+) -> None:
+    scored(tmp_path / "whole")
+    scored(tmp_path / "two", stop_after=2)
+    assert (step_of(tmp_path / "whole" / "model"), step_of(tmp_path / "whole" / "best")) == (
+        STEPS,
+        2,
+    )
+    best, then = weights_of(tmp_path / "whole" / "best"), weights_of(tmp_path / "two" / "model")
+    assert differences(best, then) == []
+    assert differences(best, weights_of(tmp_path / "whole" / "model")) != []
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 4])
+def test_a_resumed_run_keeps_the_same_best(scored: Any, tmp_path: Path, stop_after: int) -> None:
+    scored(tmp_path / "whole")
+    scored(tmp_path / "parts", stop_after=stop_after)
+    scored(tmp_path / "parts")
+    best = [weights_of(tmp_path / name / "best") for name in ("whole", "parts")]
+    assert differences(*best) == []
+    assert state_of(tmp_path / "parts")["best"] == {"step": 2, "merit": 4.0}
+
+
+def test_a_run_killed_between_its_state_and_its_checkpoints_writes_them_on_resume(
+    scored: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patched:
+        original = loop.save_state
+
+        def save(results: Any, state: dict[str, Any]) -> None:
+            original(results, state)
+            if state["step"] == 2:
+                die()
+
+        patched.setattr(loop, "save_state", save)
+        child = get_context("fork").Process(target=scored, args=(tmp_path / "killed",))
+        child.start()
+        child.join(120)
+    assert child.exitcode == -signal.SIGKILL
+    assert step_of(tmp_path / "killed" / "best") == 1
+    scored(tmp_path / "killed")
+    scored(tmp_path / "whole")
+    assert step_of(tmp_path / "killed" / "best") == 2
+    best = [weights_of(tmp_path / name / "best") for name in ("whole", "killed")]
+    assert differences(*best) == []
+
+
+def test_without_validation_mixtures_nothing_is_validated_and_none_is_best(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(loop.Run, "score")
+    run(tmp_path, data={"num_validation": 0})
+    assert (tmp_path / "model").is_dir()
+    assert not (tmp_path / "best").exists()
+
+
+def test_a_score_that_is_not_a_number_is_never_best() -> None:
+    best = Best().or_better(1, float("nan"))
+    assert best == Best()
+    assert best.or_better(2, -1e9) == Best(2, -1e9)
+
+
+def test_separators_are_chosen_by_improvement_and_autoencoders_by_the_smallest_error() -> None:
+    improvements = [{"si_sdr_i": value, "absent_db": -value} for value in (3.0, 5.0)]
+    errors = [{"validation_mel_l1": value} for value in (3.0, 5.0)]
+    separator, autoencoder = object.__new__(SeparatorTask), object.__new__(AutoencoderTask)
+    assert separator.merit(improvements[0]) < separator.merit(improvements[1])
+    assert autoencoder.merit(errors[0]) > autoencoder.merit(errors[1])
