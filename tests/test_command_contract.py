@@ -57,7 +57,7 @@ COMMANDS = {
     "--set --format --from --no-residual --ray --runtime --shard --skip-existing --span --strict --no-strict "
     "--workers -m -o -q",
     "serve": "--device --host --keep-minutes --max-megabytes --max-seconds --model --port --static -m",
-    "train": "RECIPE [OVERRIDES...] --accelerator --allow-outside --devices --out -o",
+    "train": "RECIPE [OVERRIDES...] --accelerator --allow-outside --devices --max-time --out -o",
 }
 
 

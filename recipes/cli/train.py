@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from .errors import say_error
 from .options import AllowOutsideOption, OverridesArgument, RecipeArgument
 
 
@@ -23,23 +24,43 @@ def train(
     ] = ...,  # type: ignore[assignment]
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     devices: Annotated[int, typer.Option(help="How many accelerators to use.")] = 1,
+    max_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HH:MM",
+            help="Save and leave before so many hours:minutes, or minutes, have passed, with exit code 75.",
+        ),
+    ] = None,
     allow_outside: AllowOutsideOption = False,
 ) -> None:
-    """Train a separator by a recipe, or continue an interrupted run exactly where it stopped."""
+    """Train a separator by a recipe, or continue an interrupted run exactly where it stopped.
+
+    Exit codes: 0 the last step is reached; 75 out of time (--max-time) and saved, 128 + N ended by signal N
+    and saved, 1 failed while running, as with a full disk: the same command continues; 3 diverged; 2 the
+    recipe, data or folder cannot be used.
+    """
     if find_spec("lightning_fabric") is None or find_spec("matplotlib") is None:
         raise ValueError("training needs more packages: pip install 'qsep[train]'")
     from qsep.separation.storage.listed_paths import outside_allowed
 
     from ..training.config import read_recipe
-    from ..training.loop import Stop
     from ..training.loop import train as run
+    from ..training.stopping import DIVERGED, FAILED, OUT_OF_TIME, DivergedError, Stop, seconds_of
 
+    stop = Stop(seconds_of(max_time) if max_time else None)
     parsed, content = read_recipe(recipe, overrides)
-    stop = Stop()
-    with outside_allowed(allow_outside):
-        folder = run(parsed, content, out, accelerator, devices, stop=stop)
-    if stop.signal:
-        print("qsep: stopped and saved; run the same command to continue", file=sys.stderr)
-        sys.exit(128 + stop.signal)
-    if folder is not None:
-        print(f"checkpoint: {folder}")
+    try:
+        with outside_allowed(allow_outside):
+            folder = run(parsed, content, out, accelerator, devices, stop=stop)
+    except Exception as error:
+        if not stop.begun:
+            raise
+        say_error(error)
+        sys.exit(DIVERGED if isinstance(error, DivergedError) else FAILED)
+    if folder is None:  # the first of several processes speaks for all
+        return
+    if stop.signal or stop.out_of_time:
+        why = "stopped" if stop.signal else "out of time"
+        print(f"qsep: {why} and saved; run the same command to continue", file=sys.stderr)
+        sys.exit(128 + stop.signal if stop.signal else OUT_OF_TIME)
+    print(f"checkpoint: {folder}")

@@ -7,10 +7,8 @@ repeats the uninterrupted one exactly.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -19,7 +17,6 @@ from torch.utils.data import DataLoader
 from qsep.separation.interface import MixtureBatch
 from qsep.separation.storage.results import Results
 
-from ..cli.errors import ENDING
 from ..data.mixtures.interface import Mixtures
 from .build import build_book, build_data, build_query_encoder, build_task, check_data
 from .config import Recipe
@@ -31,26 +28,10 @@ from .output.log import RunLog
 from .output.state import Best, Ema, save_state
 from .query_batch import encode_batch
 from .sampler import StepSampler, leave_signals_to_parent, step_generator
+from .stopping import DivergedError, Stop
 
 # In errors of PyTorch where /dev/shm is too small: its words, and the name of a file there.
 NO_SHARED_MEMORY = ("shared memory", "write to file </torch_")
-
-
-class Stop:
-    """Handler of SIGINT and SIGTERM: the first signal ends the run after its step, the second interrupts it.
-
-    signal: the number of the signal, 0 if none came, or if the run reached its last step.
-    """
-
-    def __init__(self) -> None:
-        self.signal = 0
-        for number in ENDING:
-            signal.signal(number, self)
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Note the signal; the next one interrupts."""
-        self.signal = number
-        signal.signal(number, signal.default_int_handler)
 
 
 class Run:
@@ -166,12 +147,12 @@ class Run:
         return step_generator(self.config.seed, self.step, self.fabric.global_rank)
 
     def skip(self) -> None:
-        """Skip a step whose loss or gradient is not finite; ValueError after skip_limit steps in a row."""
+        """Skip a step whose loss or gradient is not finite; DivergedError after skip_limit in a row."""
         self.skipped += 1
         self.ema.restore_buffers(self.task.model)
         self.log.say(self.step, f"loss is not finite; step skipped ({self.skipped} in a row)")
         if self.skipped >= self.config.skip_limit:
-            raise ValueError(
+            raise DivergedError(
                 f"the loss was not finite {self.skipped} steps in a row, the last one step "
                 f"{self.step}; lower train.learning_rate"
             )
@@ -260,21 +241,21 @@ def train(
     """Run the recipe in folder `out`, or resume the run there.
 
     content: the recipe's tables, for provenance. stop_after: end after this step as if interrupted. stop:
-    its `signal` tells afterwards whether a signal ended the run before its last step. Returns the
-    checkpoint's folder on the first device, None on others. Raises ValueError for a recipe or folder that
-    cannot be used, and for skip_limit steps in a row whose loss is not finite.
+    tells when to end before the last step, and afterwards whether it did; by default at a signal. Returns
+    the checkpoint's folder on the first device, None on others. Raises ValueError for a recipe or folder that
+    cannot be used, and its kind DivergedError for skip_limit steps in a row whose loss is not finite.
     """
     run = Run(recipe, content, out, accelerator, devices)
-    stop = stop or Stop()
-    for batch in passed_on(run.batches(), recipe.train.num_workers):
-        if stop.signal or run.step == stop_after:
-            break
-        run.learn(batch)
-        run.report()
-        if run.step % recipe.train.save_every == 0 or run.best.step == run.step:
-            run.save()
-    run.save()
-    run.fabric.barrier()
-    if run.step >= recipe.train.steps:
-        stop.signal = 0
+    with stop or Stop() as stop:
+        for batch in passed_on(run.batches(), recipe.train.num_workers):
+            if stop.due(run.fabric) or run.step == stop_after:
+                break
+            run.learn(batch)
+            run.report()
+            if run.step % recipe.train.save_every == 0 or run.best.step == run.step:
+                run.save()
+        run.save()
+        run.fabric.barrier()
+        if run.step >= recipe.train.steps:
+            stop.finished()
     return out / "model" if run.fabric.is_global_zero else None

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from command import process_state_restored
 from tiny import RATE, SETTINGS, StubEncoder
 from training_run import LABELS, STEPS, state_of
 
 from qsep.queries.cache import CachedEncoder
 from qsep.recipes.training import loop
 from qsep.recipes.training.config import recipe_from
+from qsep.recipes.training.stopping import Stop
 
 BOOK = "\n".join(
     [f'[labels.{label}]\nname = "a {label}"\nphrases = ["{label}", "{label}s"]' for label in LABELS]
@@ -91,14 +91,15 @@ def run(material: Path) -> Iterator[Callable[..., Path]]:
         stop_after: int | None = None,
         separator: dict[str, Any] | None = None,
         data: dict[str, Any] | None = None,
+        stop: Stop | None = None,
         **settings: Any,
     ) -> Path:
         chosen = copy.deepcopy(content)
         chosen["train"] |= settings
         chosen["separator"] |= separator or {}
         chosen["data"] |= data or {}
-        with process_state_restored():
-            loop.train(recipe_from(chosen, "tiny"), chosen, folder, "cpu", stop_after=stop_after)
+        recipe = recipe_from(chosen, "tiny")
+        loop.train(recipe, chosen, folder, "cpu", stop_after=stop_after, stop=stop)
         return folder
 
     with pytest.MonkeyPatch.context() as patched:

@@ -72,12 +72,21 @@ def test_a_signal_ends_the_run_after_the_step_with_a_save(
     assert differences(state_of(run(tmp_path / "stopped")), whole) == []
 
 
+def test_a_run_gives_signals_back_to_whoever_handled_them(
+    run: Callable[..., Path], tmp_path: Path
+) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    run(tmp_path, stop_after=1)
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
 def test_a_second_signal_interrupts_at_once(
     run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def twice() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
 
     def interrupted() -> None:
         with pytest.raises(KeyboardInterrupt):

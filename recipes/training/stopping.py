@@ -1,0 +1,95 @@
+"""When a run ends before its last step: at a signal, or when its time is up; and the exit codes that tell."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from types import FrameType
+from typing import Any, Self
+
+import torch
+
+from ..cli.errors import ENDING
+
+FAILED, DIVERGED, OUT_OF_TIME = 1, 3, 75  # exit codes; 75 is EX_TEMPFAIL of sysexits.h: try again
+MAX_SLACK_SECONDS = 30.0
+MAX_SLACK_SHARE = 0.05
+
+
+class DivergedError(ValueError):
+    """The loss was not finite for too many steps in a row."""
+
+
+def seconds_of(text: str) -> float:
+    """Seconds of a time limit in minutes, or in hours:minutes as 02:50; ValueError for anything else."""
+    if match := re.fullmatch(r"(\d+):([0-5]\d)", text):
+        seconds = 60.0 * (60 * int(match[1]) + int(match[2]))
+    elif re.fullmatch(r"\d+(\.\d+)?", text):
+        seconds = 60.0 * float(text)
+    else:
+        seconds = 0.0
+    if not seconds:
+        raise ValueError(f"--max-time {text!r}: expected hours:minutes, as 02:50, or minutes")
+    return seconds
+
+
+class Stop:
+    """Tells a run when to end after a step. A context: inside, SIGINT, SIGTERM and SIGHUP are noted.
+
+    The first signal ends the run after its step; after it and at the context's end, signals do what they did
+    before. With max_seconds, counted from the construction, the run ends while there is still time to save:
+    the longest step so far, with what was validated and saved after it, is expected twice more.
+
+    signal: the number of the signal, 0 if none came or the run reached its last step. out_of_time: whether
+    the time ended the run. begun: whether the context was entered.
+    """
+
+    def __init__(self, max_seconds: float | None = None) -> None:
+        self.signal, self.out_of_time, self.begun = 0, False, False
+        self.deadline: float | None = None
+        if max_seconds is not None:
+            slack = min(MAX_SLACK_SECONDS, MAX_SLACK_SHARE * max_seconds)
+            self.deadline = time.monotonic() + max_seconds - slack
+        self.step_began = 0.0
+        self.longest_step = 0.0
+        self.handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self.begun = True
+        self.step_began = time.monotonic()
+        self.handlers = {number: signal.signal(number, self) for number in ENDING}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.restore_handlers()
+
+    def restore_handlers(self) -> None:
+        """Give the signals back to whoever handled them before."""
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+        self.handlers = {}
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Note the signal."""
+        self.signal = number
+        self.restore_handlers()
+
+    def due(self, fabric: Any) -> bool:
+        """Whether to end now, asked between steps; the same on all devices of the Lightning Fabric."""
+        now = time.monotonic()
+        self.longest_step = max(self.longest_step, now - self.step_began)
+        self.step_began = now
+        if self.deadline is not None and now + 2 * self.longest_step > self.deadline:
+            self.out_of_time = True
+        if (
+            fabric.world_size > 1
+        ):  # a signal reaches the processes at different moments, or only one of them
+            noted = torch.tensor([self.signal, int(self.out_of_time)], device=fabric.device)
+            number, late = fabric.all_reduce(noted, reduce_op="max").tolist()
+            self.signal, self.out_of_time = int(number), bool(late)
+        return bool(self.signal) or self.out_of_time
+
+    def finished(self) -> None:
+        """Forget signals and time: the run has reached its last step."""
+        self.signal, self.out_of_time = 0, False

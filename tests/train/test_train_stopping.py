@@ -1,0 +1,147 @@
+"""Runs that end in time, and the exit codes that tell a scheduler what happened."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from command import Run
+from training_run import differences, state_of
+
+from qsep.recipes.training import loop, stopping
+from qsep.recipes.training.stopping import DivergedError, Stop, seconds_of
+
+pytest.importorskip("lightning_fabric", reason="training needs pip install qsep[train]")
+
+ALONE: Any = SimpleNamespace(world_size=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("02:50", 10200), ("0:01", 60), ("90", 5400), ("0.5", 30), ("100:00", 36e4)],
+)
+def test_time_limits_are_hours_and_minutes_or_minutes(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "00:00", "2:5", "1:60", "-5", "2h", "1:00:00", "nan"])
+def test_other_time_limits_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected hours:minutes"):
+        seconds_of(text)
+
+
+class Clock:
+    """A time that the test sets."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(stopping, "time", SimpleNamespace(monotonic=clock))
+    return clock
+
+
+def test_time_is_kept_for_two_of_the_longest_steps(clock: Clock) -> None:
+    stop = Stop(max_seconds=1000)  # 30 of them for what lies outside the steps
+    clock.now += 100
+    with stop:
+        decisions = []
+        for seconds in (10, 50, 10, *[100] * 7):
+            clock.now += seconds
+            decisions.append((clock.now - 1000, stop.due(ALONE)))
+    ended = [moment for moment, ends in decisions if ends]
+    assert ended[0] == 870  # 770 + 2 * 100 is just in time; 870 + 2 * 100 is later than 970
+    assert stop.out_of_time
+
+
+def test_without_a_limit_time_does_not_end_a_run(clock: Clock) -> None:
+    with Stop() as stop:
+        clock.now += 1e9
+        assert not stop.due(ALONE)
+
+
+def test_a_run_that_is_out_of_time_is_saved_and_continues_bit_by_bit(
+    run: Callable[..., Path], whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter([0.0, 0.0, *[0.001] * 3, *[3600.0] * 9])
+    monkeypatch.setattr(stopping, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    stop = Stop(max_seconds=60)
+    run(tmp_path, stop=stop)
+    monkeypatch.setattr(stopping, "time", time)
+    assert (stop.out_of_time, state_of(tmp_path)["step"]) == (True, 3)
+    assert differences(state_of(run(tmp_path)), whole) == []
+
+
+def test_all_devices_end_when_one_of_them_notes_a_signal(clock: Clock) -> None:
+    """all_reduce by max, as of another process that has noted SIGTERM."""
+
+    def with_another(values: Any, reduce_op: str) -> Any:
+        assert reduce_op == "max"
+        return values.maximum(values.new_tensor([signal.SIGTERM, 0]))
+
+    with Stop() as stop:
+        assert stop.due(SimpleNamespace(world_size=2, device="cpu", all_reduce=with_another))
+    assert stop.signal == signal.SIGTERM
+
+
+def ends_with(effect: Callable[[Stop], object]) -> Any:
+    """A stand-in for the training loop, at work when `effect` happens."""
+
+    def train(*arguments: Any, stop: Stop) -> Path:
+        with stop:
+            effect(stop)
+        return Path("run/model")
+
+    return train
+
+
+def fail(error: Exception) -> Callable[[Stop], object]:
+    def effect(stop: Stop) -> None:
+        raise error
+
+    return effect
+
+
+@pytest.mark.parametrize(
+    ("effect", "code", "says"),
+    [
+        (lambda stop: None, 0, ""),
+        (
+            lambda stop: setattr(stop, "out_of_time", True),
+            75,
+            "out of time and saved; run the same",
+        ),
+        (lambda stop: os.kill(os.getpid(), signal.SIGTERM), 143, "stopped and saved; run the same"),
+        (lambda stop: os.kill(os.getpid(), signal.SIGINT), 130, "stopped and saved; run the same"),
+        (fail(DivergedError("not finite")), 3, "error: not finite"),
+        (
+            fail(OSError(28, "No space left on device", "training.pt")),
+            1,
+            "error: training.pt: No sp",
+        ),
+    ],
+)
+def test_exit_codes_tell_how_a_run_ended(
+    qsep: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, effect: Any, code: int, says: str
+) -> None:
+    monkeypatch.setattr(loop, "train", ends_with(effect))
+    outcome = qsep("train", "smoke", "-o", "run")
+    assert outcome.code == code
+    assert outcome.err.removeprefix("qsep: ")[: len(says)] == says
+
+
+@pytest.mark.parametrize(
+    "words", [("smoke", "--max-time", "soon"), ("smoke", "train.stepz=3"), ("no-such-recipe",)]
+)
+def test_bad_input_has_exit_code_2(qsep: Run, folder: Path, words: tuple[str, ...]) -> None:
+    assert qsep("train", *words, "-o", "run").code == 2
+    assert not (folder / "run").exists()
