@@ -234,7 +234,7 @@ def test_a_run_without_a_finite_loss_gives_up_and_keeps_the_last_good_state(
 ) -> None:
     spoil_steps({3, 4, 5}, monkeypatch)
     with pytest.raises(ValueError, match=r"not finite 3 steps in a row, .*train\.learning_rate"):
-        run(tmp_path, save_every=3)
+        run(tmp_path, save_every=3, validate_every=6)
     assert state_of(tmp_path)["step"] == 3
 
 
