@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -46,6 +46,31 @@ class ItemQuery(NamedTuple):
     others: tuple[str, ...] = ()
 
 
+Scores = Mapping[str, float | None]
+Figures = Mapping[str, float]
+
+
+def _unchanged(estimator: Estimator) -> Estimator:
+    return estimator
+
+
+@dataclass(frozen=True)
+class Publication:
+    """How a protocol's publication scores; by default it adds nothing to the scores of every run.
+
+    measure: scores of an item and its estimate (t,), float64, as columns of scores.PUBLISHED or MIXTURE_BSS;
+    an undefined score is None. average: the figures that the publication reports, by name, from rows of
+    items.csv. set_up: the estimator as the publication uses it.
+    """
+
+    measure: Callable[[Item, NDArray[np.float64]], Scores] = lambda item, estimate: {}
+    average: Callable[[Sequence[Mapping[str, Any]]], Figures] = lambda rows: {}
+    set_up: Callable[[Estimator], Estimator] = _unchanged
+
+
+NO_PUBLICATION = Publication()
+
+
 class ItemSet(Protocol):
     """The items of a protocol, rendered one at a time, so that one that cannot be rendered fails alone."""
 
@@ -84,6 +109,11 @@ class ItemSet(Protocol):
         """For each label the families that its scores also count towards; empty if there are none."""
         ...
 
+    @property
+    def publication(self) -> Publication:
+        """The scores of the protocol's publication, beside those of every run."""
+        ...
+
     def render(self, index: int) -> Item:
         """The item whose id is ids[index]; raises if it cannot be made."""
         ...
@@ -100,6 +130,11 @@ class Estimator(Protocol):
     @property
     def fingerprint(self) -> str:
         """Differs whenever estimates could differ."""
+        ...
+
+    @property
+    def model(self) -> TextSeparator | None:
+        """The model that separates items by their queries alone; None for other estimators."""
         ...
 
     def __call__(self, item: Item) -> Any:
@@ -123,4 +158,8 @@ class TextSeparator(Protocol):
 
     def separate(self, audio: Any, query: Any, /, sample_rate: int | None = None) -> Any:
         """Separate audio (t,), float32; returns an object whose `target` is an array or tensor, (t,)."""
+        ...
+
+    def with_masks(self, hard: bool, noise: str) -> Sequence[TextSeparator]:
+        """The model with its masks used otherwise, see qsep.separation.interface.Separator.with_masks."""
         ...

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .baselines import draw_query, score_baselines
-from .estimators.model import ModelEstimator
 from .interface import Estimator, ItemSet
-from .items.published import PublishedItems
 from .metrics.perceptual import AudioEmbedder, distance_of_run, embedded_scores
 from .scores import Row, checked, score
 
@@ -36,7 +34,7 @@ class Measuring:
         estimate = checked(item, self.estimator(item))
         row = score(item, estimate)
         if self.baselines and item.target.any():
-            queried = self.estimator if isinstance(self.estimator, ModelEstimator) else None
+            queried = self.estimator if self.estimator.model else None
             random_query = (
                 draw_query(item.id, item.label, self.items.item_queries) if queried else None
             )
@@ -45,14 +43,13 @@ class Measuring:
             row |= embedded_scores(
                 self.embedder, item, estimate, self.embeddings(index), self.commit
             )
-        if isinstance(self.items, PublishedItems):
-            published = self.items.measure(item, estimate.numpy())
-            if unknown := sorted(published.keys() - row.keys()):
-                raise ValueError(
-                    f"{self.items.name} measures {unknown[0]!r}, which is not a column of items.csv; "
-                    "add it to PUBLISHED in evaluation/scores.py"
-                )
-            row |= published
+        published = self.items.publication.measure(item, estimate.numpy())
+        if unknown := sorted(published.keys() - row.keys()):
+            raise ValueError(
+                f"{self.items.name} measures {unknown[0]!r}, which is not a column of items.csv; "
+                "add it to PUBLISHED in evaluation/scores.py"
+            )
+        row |= published
         return row
 
     def embeddings(self, index: int) -> Path:

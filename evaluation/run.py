@@ -13,8 +13,6 @@ from qsep.separation.storage.results import Results
 from .baselines import baseline_rows
 from .estimators.model import as_estimator
 from .interface import Estimator, ItemSet, TextSeparator
-from .items.conditions import Suite
-from .items.published import PublishedItems
 from .measuring import Measuring
 from .metrics.perceptual import AudioEmbedder
 from .metrics.statistics import Statistics, describe_families, describe_groups, describe_rows
@@ -87,8 +85,7 @@ def evaluate(
     """
     if workers < 1 or keep_audio < 0:
         raise ValueError(f"expected workers >= 1 and keep_audio >= 0, got {workers}, {keep_audio}")
-    plain = items.base if isinstance(items, Suite) else items
-    estimator = as_estimator(plain.set_up(model) if isinstance(plain, PublishedItems) else model)
+    estimator = items.publication.set_up(as_estimator(model))
     identity = RunIdentity(
         estimator.name,
         estimator.fingerprint,
@@ -175,7 +172,7 @@ def summarise(
         baselines={name: describe_rows(scores, SDRS) for name, scores in baselines.items()},
         num_silent={signal: sum(signal in row["silent"] for row in ordered) for signal in SILENT},
         frechet_distance=distance,
-        published=items.average(ordered) if isinstance(items, PublishedItems) else {},
+        published=items.publication.average(ordered),
         families=describe_families(ordered, METRICS, items.families),
     )
 

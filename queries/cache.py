@@ -23,11 +23,13 @@ from .interface import (
     Query,
     QueryEmbedding,
     QueryEncoder,
+    SoundEncoder,
     TextQuery,
     unreadable,
 )
 
 if TYPE_CHECKING:
+    from .encoders.minilm import MiniLM
     from .networks.cnn14 import Cnn14
     from .reading.reading import Reading
 
@@ -91,6 +93,11 @@ class CachedEncoder(QueryEncoder):
         self.config = encoder.config
         self.token_dim, self.unit_norm = encoder.token_dim, encoder.unit_norm
         self.belongs_to_model = encoder.belongs_to_model
+        self.classes, self.class_names, self.book = (
+            encoder.classes,
+            encoder.class_names,
+            encoder.book,
+        )
         self.remembers = True
         self.probabilities = encoder.probabilities
         self.modalities = encoder.modalities
@@ -128,6 +135,16 @@ class CachedEncoder(QueryEncoder):
     def tagger(self) -> Cnn14 | None:
         """The encoder's."""
         return self.encoder.tagger
+
+    @property
+    def sound_encoder(self) -> SoundEncoder | None:
+        """The encoder's."""
+        return self.encoder.sound_encoder
+
+    @property
+    def sentence_encoder(self) -> MiniLM | None:
+        """The encoder's."""
+        return self.encoder.sentence_encoder
 
     def carry(self, folder: Path) -> dict[str, Any]:
         """As the encoder's."""

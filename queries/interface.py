@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from .encoders.minilm import MiniLM
     from .media import Media
     from .networks.cnn14 import Cnn14
+    from .reading.book import Book
     from .reading.reading import Reading
 
 
@@ -225,7 +227,8 @@ class QueryEncoder(Protocol):
     unit_norm: whether all its embeddings are of unit norm. token_dim: width of its tokens, 0 for none.
     device: of its network; to be set before the first query.
     belongs_to_model: whether checkpoints of models trained with it contain it.
-    class_names: if embeddings are degrees over classes, their descriptions, as "a dog barking"; else empty.
+    classes: labels of the classes over which embeddings are degrees, else empty. class_names: descriptions of
+    them, as "a dog barking". book: the phrases by which text is read as classes, if it is.
     remembers: whether it caches embeddings itself, so that a CachedEncoder around it is useless.
     probabilities: whether its embeddings are an audio tagger's probabilities of AudioSet's classes.
     """
@@ -238,7 +241,9 @@ class QueryEncoder(Protocol):
     token_dim: int = 0
     device: torch.device | str = "cpu"
     belongs_to_model: bool = False
+    classes: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+    book: Book | None = None
     remembers: bool = False
     probabilities: bool = False
 
@@ -259,6 +264,16 @@ class QueryEncoder(Protocol):
     def joint_encoder(self) -> QueryEncoder | None:
         """The encoder that compares text with audio: itself if it reads both; None if there is none."""
         return self if {AudioQuery, TextQuery} <= self.modalities else None
+
+    @property
+    def sound_encoder(self) -> SoundEncoder | None:
+        """The encoder itself, uncached, if it also embeds sound differentiably; None for other encoders."""
+        return None
+
+    @property
+    def sentence_encoder(self) -> MiniLM | None:
+        """The text encoder behind the phrase book, for exports; None for encoders without a phrase book."""
+        return None
 
     def carry(self, folder: Path) -> dict[str, Any]:
         """Write the encoder's own files, if it has any, into a checkpoint's folder.
@@ -281,12 +296,12 @@ def check_readable(encoder: QueryEncoder, queries: Sequence[Query]) -> None:
 
 @runtime_checkable
 class SoundEncoder(Protocol):
-    """A query encoder that embeds audio and text in one space, differentiably with respect to the audio.
+    """A query encoder that embeds audio and text in one space, differentiably with respect to the audio."""
 
-    sample_rate: of its audio input, in Hz.
-    """
-
-    sample_rate: int
+    @property
+    def sample_rate(self) -> int:
+        """Of its audio input, in Hz."""
+        ...
 
     def embed_sound(self, waveform: Tensor) -> Tensor:
         """Audio (n, t) at sample_rate, t >= 1, to unit vectors (n, dim), close to those of matching texts."""

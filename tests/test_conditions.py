@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qsep.evaluation.interface import Item, ItemQuery, ItemSet
+from qsep.evaluation.estimators.ideal_masks import named_estimator
+from qsep.evaluation.interface import NO_PUBLICATION, Item, ItemQuery, ItemSet, Publication
 from qsep.evaluation.items import conditions
 from qsep.evaluation.items.conditions import SUITES, suite
 from qsep.evaluation.items.published import PublishedItems
@@ -35,6 +36,7 @@ class Noises:
         ItemQuery(f"the {x}", x, ("sea_waves",)) for x in LABELS
     )
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    publication: Publication = NO_PUBLICATION
 
     def render(self, index: int) -> Item:
         rng = np.random.default_rng(index)
@@ -204,9 +206,11 @@ def test_a_protocols_way_of_setting_up_a_model_holds_under_conditions(tmp_path: 
         ids=plain.ids,
         item_queries=plain.item_queries,
         make=plain.render,
-        measure=lambda item, estimate: pytest.fail("this is not what was published"),
-        average=lambda rows: {"figure": 1.0},
-        set_up=lambda model: "irm",
+        publication=Publication(
+            measure=lambda item, estimate: pytest.fail("this is not what was published"),
+            average=lambda rows: pytest.fail("nor are these its figures"),
+            set_up=lambda estimator: named_estimator("irm"),
+        ),
     )
     summary = evaluate("mixture", suite(items, "clipped"), tmp_path)
     assert (summary.run.model, summary.num_scored) == ("irm", len(LABELS))

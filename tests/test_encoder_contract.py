@@ -19,6 +19,7 @@ from tiny_encoders import (
 )
 
 import qsep.queries.encoders
+from qsep.queries.cache import CachedEncoder
 from qsep.queries.interface import (
     AudioQuery,
     ClassQuery,
@@ -103,6 +104,32 @@ def test_it_states_what_the_protocol_asks(encoder: Any) -> None:
     assert encoder.fingerprint
     assert encoder.modalities
     assert encoder.modalities <= set(KINDS)
+
+
+def test_its_classes_have_a_description_and_a_degree_each(encoder: Any) -> None:
+    assert len(encoder.class_names) == len(encoder.classes)
+    if encoder.classes:
+        assert encoder.dim == len(encoder.classes) + 1  # the last is of all other sounds
+        label = encoder.classes[1]
+        expected = [0, 1] + [0] * (encoder.dim - 2)
+        assert encoder.encode([ClassQuery([label])]).pooled.tolist() == [expected]
+
+
+def test_a_cache_around_it_declares_what_it_declares(encoder: Any, tmp_path: Path) -> None:
+    cached = CachedEncoder(encoder, tmp_path / "cache.sqlite")
+    for name in ("classes", "class_names", "book", "sound_encoder", "sentence_encoder", "tagger"):
+        assert getattr(cached, name) is getattr(encoder, name), name
+
+
+def test_its_sound_encoder_embeds_audio_beside_text(encoder: Any) -> None:
+    sounds = encoder.sound_encoder
+    if sounds is None:
+        return
+    noise = np.random.default_rng(4).standard_normal((2, RATE)).astype(np.float32)
+    vectors = sounds.embed_sound(torch.from_numpy(0.1 * noise))
+    assert vectors.shape == (2, encoder.dim)
+    # 1e-5: float32 norms
+    torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(2), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

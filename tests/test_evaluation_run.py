@@ -14,7 +14,7 @@ import torch
 from command import names
 
 from qsep.evaluation.estimators.ideal_masks import IdealMask, UnprocessedMixture
-from qsep.evaluation.interface import Item, ItemQuery
+from qsep.evaluation.interface import NO_PUBLICATION, Item, ItemQuery, Publication
 from qsep.evaluation.report.write import text_table
 from qsep.evaluation.run import evaluate
 from qsep.evaluation.scores import COLUMNS
@@ -31,6 +31,7 @@ class Items:
     condition: str = "plain"
     ids: tuple[str, ...] = ("one", "two", "three")
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    publication: Publication = NO_PUBLICATION
 
     @property
     def item_queries(self) -> list[ItemQuery]:
@@ -58,6 +59,7 @@ class Scaled:
     fails_on: str = ""
     seen: list[str] = field(default_factory=list)
     gain: float = 1.0
+    model: None = None
 
     def __call__(self, item: Item) -> np.ndarray:
         if item.id == self.fails_on:
@@ -79,6 +81,7 @@ class ManyItems:
         ItemQuery(f"query {i % 3}", f"label_{i % 3}", ("other",)) for i in range(11)
     )
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    publication: Publication = NO_PUBLICATION
 
     def render(self, index: int) -> Item:
         if index == 3:
@@ -107,6 +110,9 @@ class WordModel:
         taps = torch.linspace(-0.3, 0.5, 8 * 3 * (6 + len(query))).reshape(8, 1, -1)
         spread = torch.nn.functional.conv1d(torch.from_numpy(audio)[None], taps, padding="same")
         return SimpleNamespace(target=spread.mean(dim=0))
+
+    def with_masks(self, hard: bool, noise: str) -> list["WordModel"]:
+        return [self]
 
 
 class PeakEmbedder:

@@ -24,7 +24,7 @@ museval = import_museval()
 class Leaky:
     """An estimator that leaves a third of the rest, and more noise the longer the query is."""
 
-    name, fingerprint = "leaky", "1"
+    name, fingerprint, model = "leaky", "1", None
 
     def __call__(self, item: Item) -> np.ndarray:
         return estimate(item.target, item.rest, item.query)

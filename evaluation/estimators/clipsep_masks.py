@@ -6,7 +6,6 @@ oracle, since the target decides which mask is used.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsep.separation.api import Model
-
-from ..interface import Item
+from ..interface import Estimator, Item, TextSeparator
+from .model import ModelEstimator
 
 Score = Callable[[Item, NDArray[np.float64]], float]
 # What CLIPSep-NIT's noise masks do at test time. off: nothing, as published. all: joined to the queried
@@ -25,55 +23,42 @@ Score = Callable[[Item, NDArray[np.float64]], float]
 NOISE = ("off", "all", "best")
 
 
-def with_masks(model: Any, hard: bool, noise: str, score: Score) -> Any:
-    """The model with other masks; for noise "best" an estimator that chooses among several models.
+def with_masks(estimator: Estimator, hard: bool, noise: str, score: Score) -> Estimator:
+    """The estimator with its model's masks used otherwise; for noise "best" one that chooses among masks.
 
-    model: any estimator; one that is no Model, and a model that the options do not change, is returned
-    as it is. hard: round masks to 0 or 1. noise: one of NOISE. score: of an item and its estimate
-    (t,), float64; the highest decides what is best. Raises ValueError for options that the model does not
-    have.
+    An estimator without a model, and one that the options do not change, is returned as it is. hard: round
+    masks to 0 or 1. noise: one of NOISE. score: of an item and its estimate (t,), float64; the highest
+    decides what is best. Raises ValueError for options that the model does not have.
     """
-    if not isinstance(model, Model):
-        return model
-    separators = model.separator.with_masks(hard, noise)
-    if separators == [model.separator]:
-        return model
-    options = f"{'hard' if hard else 'soft'} masks, noise masks {noise}"
-    if noise == "best":
-        options += ": an oracle"
-    models = []
-    for separator in separators:
-        changed = copy.copy(model)
-        changed.separator = separator
-        changed.name = f"{model.name} ({options})"
-        changed.fingerprint = f"{model.fingerprint}-{options}"
-        models.append(changed)
-    return BestNoise(tuple(models), score) if noise == "best" else models[0]
+    if estimator.model is None:
+        return estimator
+    models = estimator.model.with_masks(hard, noise)
+    if list(models) == [estimator.model]:
+        return estimator
+    estimators = tuple(ModelEstimator(model) for model in models)
+    return BestNoise(estimators, score) if noise == "best" else estimators[0]
 
 
 @dataclass(frozen=True)
 class BestNoise:
     """An estimator: of several models' estimates, the one with the best score. An oracle."""
 
-    models: tuple[Any, ...]
+    estimators: tuple[ModelEstimator, ...]
     score: Score
+    model: TextSeparator | None = None  # its estimates depend on the target too
 
     @property
     def name(self) -> str:
-        """The first model's name."""
-        return self.models[0].name
+        """The first model's name, which names the options."""
+        return self.estimators[0].name
 
     @property
     def fingerprint(self) -> str:
         """The first model's fingerprint, which names the options."""
-        return self.models[0].fingerprint
+        return self.estimators[0].fingerprint
 
     def __call__(self, item: Item) -> Any:
         """The target (t,) with the best score."""
-        query = item.example or item.query
-        targets = [
-            model.separate(item.mixture, query, sample_rate=item.sample_rate).target
-            for model in self.models
-        ]
+        targets = [estimator(item) for estimator in self.estimators]
         scores = [self.score(item, np.asarray(target, np.float64)) for target in targets]
         return targets[scores.index(max(scores))]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..interface import Estimator, Item
+from ..interface import Estimator, Item, TextSeparator
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class UnprocessedMixture:
 
     name: str = "mixture"
     fingerprint: str = "mixture"
+    model: TextSeparator | None = None
 
     def __call__(self, item: Item) -> Tensor:
         """The mixture (t,)."""
@@ -35,6 +36,7 @@ class IdealMask:
     name: str
     window_samples: int = 2048
     hop_samples: int = 512
+    model: TextSeparator | None = None
 
     @property
     def fingerprint(self) -> str:

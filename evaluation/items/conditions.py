@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qsep.separation.signal.mixing import gain_for_snr
 
-from ..interface import Item, ItemQuery, ItemSet
+from ..interface import Item, ItemQuery, ItemSet, Publication
 
 Waveform = NDArray[np.float32]
 TEMPLATES = (  # none of them is used in training, see recipes/data/wording.py
@@ -83,6 +83,11 @@ class Suite:
     def families(self) -> Mapping[str, tuple[str, ...]]:
         """Same as the base's."""
         return self.base.families
+
+    @property
+    def publication(self) -> Publication:
+        """The base's way of setting up an estimator; its scores are not those of changed items."""
+        return Publication(set_up=self.base.publication.set_up)
 
     def render(self, index: int) -> Item:
         """The base's item under the condition; ValueError if it cannot be put under it."""

@@ -25,7 +25,7 @@ import numpy as np
 
 from qsep.queries.interface import AudioQuery
 
-from ..interface import Item, ItemQuery
+from ..interface import NO_PUBLICATION, Item, ItemQuery, Publication
 from .manifest import MixtureRow, check_recordings, parse_manifest
 from .rendering import SAMPLE_RATE, render_mixture
 
@@ -112,6 +112,7 @@ class CorpusItems:
     settings: tuple[str, ...]
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
+    publication: Publication = NO_PUBLICATION
 
     @property
     def ids(self) -> list[str]:

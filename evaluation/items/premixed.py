@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from qsep.queries.interface import Query
 from qsep.separation.audio.reader import read_mono
 
-from ..interface import Item, ItemQuery
+from ..interface import Figures, Item, ItemQuery, Publication
 from ..metrics.sdr import uncentred_si_sdr
-from .published import Figures, PublishedItems
+from .published import PublishedItems
 from .recordings import check_files, combined_hash, read_list
 
 
@@ -40,7 +40,7 @@ def premixed(
 ) -> PublishedItems:
     """The items of these pairs, read as mono at sample_rate in Hz; ids are the mixtures' file names.
 
-    Each also gets the score uncentred_si_sdr. average: as in PublishedItems. example: a query that replaces
+    Each also gets the score uncentred_si_sdr. average: as in Publication. example: a query that replaces
     the words of a pair. Raises FileNotFoundError if files are missing.
     """
     check_files((file for pair in pairs for file in (pair.mixture, pair.source)), data)
@@ -70,8 +70,7 @@ def premixed(
         ids=tuple(pair.mixture for pair in pairs),
         item_queries=tuple(ItemQuery(pair.query, pair.label) for pair in pairs),
         make=make,
-        measure=uncentred,
-        average=average,
+        publication=Publication(uncentred, average),
     )
 
 

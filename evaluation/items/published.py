@@ -9,22 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..interface import Item, ItemQuery
-
-Scores = Mapping[str, float | None]
-Figures = Mapping[str, float]
+from ..interface import Item, ItemQuery, Publication
 
 
 @dataclass(frozen=True)
 class PublishedItems:
     """An ItemSet of a published protocol. manifest_sha256: of the lists that define it.
 
-    make: the item of an index. measure: scores of an item and its estimate (t,), float64, as columns of
-    scores.PUBLISHED or MIXTURE_BSS; an undefined score is None. average: the figures that the publication
-    reports, by name, from rows of items.csv. set_up: the model as the publication uses it. settings: other
-    settings that scores depend on.
+    make: the item of an index. settings: other settings that scores depend on.
     """
 
     name: str
@@ -33,9 +26,7 @@ class PublishedItems:
     ids: tuple[str, ...]
     item_queries: tuple[ItemQuery, ...]
     make: Callable[[int], Item]
-    measure: Callable[[Item, NDArray[np.float64]], Scores]
-    average: Callable[[Sequence[Mapping[str, Any]]], Figures]
-    set_up: Callable[[Any], Any] = lambda model: model
+    publication: Publication
     settings: tuple[str, ...] = ()
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..interface import Figures
 from ..items.premixed import Pair, class_folders, class_names, premixed
-from ..items.published import Figures, PublishedItems, choose, mean_of, mean_of_classes
+from ..items.published import PublishedItems, choose, mean_of, mean_of_classes
 from ..items.recordings import read_list, without_header
 
 CONDITIONS = ("plain",)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from qsep.separation.audio.reader import read_mono
 
-from ..interface import Item, ItemQuery
+from ..interface import Item, ItemQuery, Publication
 from ..items.published import PublishedItems, choose
 from ..items.recordings import check_files, combined_hash, cut_around, read_list
 from ..metrics.bss_eval import bss_eval_sources
@@ -77,8 +77,7 @@ def load(
         ids=tuple(ids),
         item_queries=tuple(item_query(mixtures[row], source) for row, source in pairs),
         make=make,
-        measure=measure,
-        average=average,
+        publication=Publication(measure, average),
     )
 
 

@@ -22,7 +22,7 @@ from qsep.queries.interface import ImageQuery
 from qsep.separation.audio.reader import AudioReader
 
 from ..estimators.clipsep_masks import NOISE, with_masks
-from ..interface import Item, ItemQuery
+from ..interface import Item, ItemQuery, Publication
 from ..items.published import PublishedItems, choose, present
 from ..items.recordings import check_files, combined_hash, cut_around, read_list
 from ..metrics.bss_scores import BACKENDS, NAMES, Backend, first_source
@@ -102,13 +102,15 @@ def load(
         ids=tuple(f"{number:04d}" for number in numbers),
         item_queries=tuple(item_query(*pairs[number]) for number in numbers),
         make=lambda index: render(numbers[index], *pairs[numbers[index]], data, condition),
-        measure=partial(measure, backend=BACKENDS[backend]),
-        average=average,
-        set_up=partial(
-            with_masks,
-            hard=masks == "hard",
-            noise=noise,
-            score=partial(sdr_of, backend=BACKENDS[backend]),
+        publication=Publication(
+            partial(measure, backend=BACKENDS[backend]),
+            average,
+            partial(
+                with_masks,
+                hard=masks == "hard",
+                noise=noise,
+                score=partial(sdr_of, backend=BACKENDS[backend]),
+            ),
         ),
         settings=(backend,),
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from qsep.separation.audio.reader import read_mono
 
-from ..interface import Item, ItemQuery
+from ..interface import Item, ItemQuery, Publication
 from ..items.premixed import uncentred
 from ..items.published import PublishedItems, mean_of
 from ..items.recordings import check_files, read_list, without_header
@@ -57,8 +57,7 @@ def load(
         ids=tuple(f"{index:04d}" for index in range(len(mixes))),
         item_queries=tuple(ItemQuery(mix.caption, "") for mix in mixes),
         make=lambda index: render(f"{index:04d}", mixes[index], data),
-        measure=uncentred,
-        average=partial(mean_of, columns=COLUMNS),
+        publication=Publication(uncentred, partial(mean_of, columns=COLUMNS)),
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from qsep.separation.audio.reader import read_mono
 
-from ..interface import Item, ItemQuery
+from ..interface import Item, ItemQuery, Publication
 from ..items.published import PublishedItems, choose, mean_of
 from ..items.recordings import check_files, read_list, without_header
 
@@ -60,8 +60,7 @@ def load(
         ids=tuple(f"{clip.fold}/{Path(clip.file).stem}" for clip in clips),
         item_queries=tuple(item_query(*pair) for pair in pairs),
         make=lambda index: render(*pairs[index], data),
-        measure=lambda item, estimate: {},
-        average=average,
+        publication=Publication(average=average),
     )
 
 

@@ -9,6 +9,7 @@ averaged first, as USS does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from qsep.separation.audio.reader import read_mono
 
-from ..interface import Item, ItemQuery
+from ..interface import Item, ItemQuery, Publication
 from ..items.published import PublishedItems, choose, present
 from ..items.recordings import check_files, combined_hash
 from ..metrics.bss_scores import BACKENDS, Backend, as_score
@@ -53,8 +54,7 @@ def load(
         ids=tuple(f"{track}/{source}" for track, source in pairs),
         item_queries=tuple(item_query(source) for _, source in pairs),
         make=lambda index: render(*pairs[index], data),
-        measure=lambda item, estimate: measure(item, estimate, BACKENDS[backend]),
-        average=average,
+        publication=Publication(partial(measure, backend=BACKENDS[backend]), average),
         settings=(backend,),
     )
 

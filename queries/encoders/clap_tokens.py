@@ -11,7 +11,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..interface import Query, QueryEmbedding, QueryEncoder, TextQuery, check_readable
+from ..interface import (
+    Query,
+    QueryEmbedding,
+    QueryEncoder,
+    SoundEncoder,
+    TextQuery,
+    check_readable,
+)
 from ..settings import configuration
 from .clap import Clap
 from .clap import Config as ClapConfig
@@ -100,6 +107,11 @@ class ClapTokens(QueryEncoder):
         """As `QueryEncoder.release`."""
         super().release()
         self.clap.release()
+
+    @property
+    def sound_encoder(self) -> SoundEncoder:
+        """The encoder itself."""
+        return self
 
     def similarity_scale(self) -> float:
         """As `SoundEncoder.similarity_scale`."""

@@ -23,6 +23,7 @@ from ..interface import (
     Query,
     QueryEmbedding,
     QueryEncoder,
+    SoundEncoder,
     TextQuery,
     check_readable,
     unreadable,
@@ -136,6 +137,11 @@ class JointEncoder(QueryEncoder):
     def sample_rate(self) -> int:
         """Of the audio input, in Hz."""
         return self.network_config.sample_rate
+
+    @property
+    def sound_encoder(self) -> SoundEncoder:
+        """The encoder itself."""
+        return self
 
     def similarity_scale(self) -> float:
         """The inverse temperature of similarities that it was trained with."""

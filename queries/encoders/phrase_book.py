@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..reading.likeness import Likeness
     from ..reading.reader import Reader
     from ..reading.reading import Reading
+    from .minilm import MiniLM
 
 VECTORS_FILE = "phrases.safetensors"
 
@@ -130,6 +131,11 @@ class PhraseBook(QueryEncoder):
     def sentences(self) -> Sentences:
         """The sentence encoder."""
         return Sentences()
+
+    @property
+    def sentence_encoder(self) -> MiniLM | None:
+        """MiniLM, if there is a book."""
+        return self.sentences.minilm if self.book else None
 
     def release(self) -> None:
         """Free the sentence encoder's network; a text that is not cached loads it again."""

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qsep.queries.encoders.phrase_book import PhraseBook
 from qsep.queries.reading.book import OTHER, Book
 from qsep.separation.storage.results import replace_folder
 from qsep.separation.storage.temporary import temporary_folder
@@ -37,7 +36,7 @@ def write_page(
 
     checkpoint = checkpoint_folder(model)
     encoder = stored_encoder(checkpoint, read_config(checkpoint))
-    if not isinstance(encoder, PhraseBook) or not encoder.book:
+    if encoder.book is None:
         raise ValueError(
             f"{model} does not read words as classes: the page needs a model that does"
         )

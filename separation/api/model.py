@@ -90,6 +90,26 @@ class Model:
         chosen.candidates.check(self.separator)
         return chosen
 
+    def with_masks(self, hard: bool, noise: str) -> list[Model]:
+        """Models with the masks of `Separator.with_masks`; the model itself where nothing changes.
+
+        Raises ValueError for what the separator's masks cannot do.
+        """
+        separators = self.separator.with_masks(hard, noise)
+        if separators == [self.separator]:
+            return [self]
+        options = f"{'hard' if hard else 'soft'} masks, noise masks {noise}"
+        if noise == "best":
+            options += ": an oracle"
+        models = []
+        for separator in separators:
+            changed = copy.copy(self)
+            changed.separator = separator
+            changed.name = f"{self.name} ({options})"
+            changed.fingerprint = f"{self.fingerprint}-{options}"
+            models.append(changed)
+        return models
+
     @classmethod
     def from_pretrained(
         cls,

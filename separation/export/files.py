@@ -7,8 +7,8 @@ import logging
 import shutil
 from pathlib import Path
 
-from qsep.queries.encoders.phrase_book import PhraseBook
-from qsep.queries.interface import QueryEncoder
+from qsep.queries.encoders.minilm import MiniLM
+from qsep.queries.reading.book import Book
 
 from ..api.loading import checkpoint_folder
 from ..light.graph_separator import WEIGHTS
@@ -51,21 +51,19 @@ def export_files(
     write_whole(graph, path, half)
     if not sentences:
         return [path]
-    if not isinstance(encoder, PhraseBook) or not encoder.book:
+    if encoder.book is None or encoder.sentence_encoder is None:
         log.warning("%s does not read words as classes: only its separator was exported", model)
         return [path]
-    return [path, *export_words(encoder, names_of(path)[1:], half)]
+    words = export_words(encoder.book, encoder.sentence_encoder, names_of(path)[1:], half)
+    return [path, *words]
 
 
-def export_words(encoder: QueryEncoder, paths: list[Path], half: bool) -> list[Path]:
-    """A phrase book's sentence encoder, tokenizer and book; returns the paths."""
-    assert isinstance(encoder, PhraseBook)
-    assert encoder.book
+def export_words(book: Book, minilm: MiniLM, paths: list[Path], half: bool) -> list[Path]:
+    """A phrase book, its sentence encoder and the tokenizer; returns the paths."""
     graph_path, tokenizer_path, book_path = paths
-    minilm = encoder.sentences.minilm
     write_whole(sentence_graph(minilm), graph_path, half)
     source = minilm.folder() / TOKENIZER
     write_atomically(tokenizer_path, lambda file: shutil.copyfile(source, file))
-    text = json.dumps(encoder.book.plain(), ensure_ascii=False) + "\n"
+    text = json.dumps(book.plain(), ensure_ascii=False) + "\n"
     write_atomically(book_path, lambda file: file.write_text(text, "utf-8"))
     return paths

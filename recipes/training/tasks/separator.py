@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qsep.queries.cache import CachedEncoder
-from qsep.queries.encoders.phrase_book import Config as PhraseBookConfig
 from qsep.queries.interface import QueryEmbedding, QueryEncoder, SoundEncoder
 from qsep.separation.components import QuerySettings, build_separator, with_query_settings
 from qsep.separation.interface import LossOutput, MixtureBatch
@@ -33,7 +31,7 @@ def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> SeparatorT
     kind = settings.pop("kind")
     known = QuerySettings(
         query_dim=encoder.dim,
-        classes=encoder.config.classes if isinstance(encoder.config, PhraseBookConfig) else (),
+        classes=encoder.classes,
         class_names=book.names,
         num_phrases=len(book.indexed_phrases()[0]),
     )
@@ -41,9 +39,7 @@ def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> SeparatorT
     separator = build_separator(kind, with_query_settings(kind, settings, known))
     if separator.phrase_book is not None:
         store_phrases(separator.phrase_book, book, encoder)
-    original = encoder.encoder if isinstance(encoder, CachedEncoder) else encoder
-    listener = original if isinstance(original, SoundEncoder) else None
-    task = SeparatorTask(kind, separator, listener)
+    task = SeparatorTask(kind, separator, encoder.sound_encoder)
     if recipe.train.retain_weight:
         task.retention = retention_of(task, recipe.train)
     return task
