@@ -50,7 +50,7 @@ def write(path: Path, waveform: np.ndarray, rate: int = 32000) -> None:
 class Answers:
     """An estimator with an answer to some queries of some soundscapes, and silence to the others."""
 
-    name, fingerprint = "answers", "1"
+    name, fingerprint, model = "answers", "1", None
 
     def __init__(self, answers: Mapping[str, np.ndarray]) -> None:
         self.answers = answers

@@ -87,7 +87,7 @@ def write(path: Path, waveform: np.ndarray, rate: int = RATE) -> None:
 class Leaky:
     """An estimator that leaves a tenth of the rest."""
 
-    name, fingerprint = "leaky", "1"
+    name, fingerprint, model = "leaky", "1", None
 
     def __call__(self, item: Item) -> np.ndarray:
         return item.target + 0.1 * item.rest

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from qsep.separation.audio.reader import AudioReader
 
-from ..interface import Item, ItemQuery
+from ..interface import Item, ItemQuery, Publication
 from ..items.published import PublishedItems, choose
 from ..items.recordings import combined_hash
 from ..metrics.class_aware import class_sdr_i
@@ -97,8 +97,9 @@ def load(
         ids=tuple(ids),
         item_queries=tuple(item_query(label, soundscapes[name]) for name, label in pairs),
         make=lambda index: render(ids[index], *pairs[index], soundscapes[pairs[index][0]], data),
-        measure=partial(measure, threshold_db=threshold_db),
-        average=partial(average, counts=counts),
+        publication=Publication(
+            partial(measure, threshold_db=threshold_db), partial(average, counts=counts)
+        ),
         settings=(str(threshold_db),),
     )
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from qsep.separation.audio.reader import length_and_rate, read_from
 
-from ..interface import Item, ItemQuery
+from ..interface import Item, ItemQuery, Publication
 from ..items.published import PublishedItems, choose, mean_of
 from ..items.recordings import check_files
 
@@ -95,8 +95,7 @@ def load(
         ids=ids,
         item_queries=tuple(item_query(mixture, i) for mixture, i in places),
         make=lambda index: render(ids[index], *places[index], data),
-        measure=lambda item, estimate: {},
-        average=average,
+        publication=Publication(average=average),
     )
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qsep.evaluation.interface import Item, ItemQuery, ItemSet
+from qsep.evaluation.interface import Item, ItemQuery, ItemSet, Publication
 from qsep.evaluation.metrics.statistics import describe
 from qsep.evaluation.protocols import load_items
 from qsep.evaluation.rows import read_rows
@@ -91,6 +91,11 @@ class Thinned:
     def families(self) -> Mapping[str, tuple[str, ...]]:
         """Same as the set's."""
         return self.items.families
+
+    @property
+    def publication(self) -> Publication:
+        """Same as the set's."""
+        return self.items.publication
 
     def render(self, index: int) -> Item:
         """Item number n * index of the set."""
