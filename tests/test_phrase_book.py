@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 from numpy.typing import NDArray
 
@@ -12,7 +13,7 @@ from qsep.queries.encoders import phrase_book
 from qsep.queries.encoders.phrase_book import Config, PhraseBook, build
 from qsep.queries.interface import AudioQuery, ClassQuery, MixedQuery, TextQuery
 from qsep.queries.reading.book import read_book
-from qsep.queries.reading.likeness import DECAY, SCALE, SHARPNESS, fit, unit
+from qsep.queries.reading.likeness import DECAY, SCALE, SHARPNESS, Likeness, fit, unit
 from qsep.queries.reading.reader import KNOWN_FROM, NEAR_FROM, key
 from qsep.queries.reading.spelling import Speller, check_script
 from qsep.separation.inference.unexplained import degrees_in
@@ -138,6 +139,15 @@ def test_odds_are_the_geometric_mean_of_kernel_and_classifier(encoder: PhraseBoo
     assert nearest[0] == pytest.approx(max(embed(["dog", "bark", "a dog barking"]) @ vector))
 
 
+def test_a_phrase_nearer_by_a_tenth_of_a_cosine_has_four_and_a_half_times_the_odds() -> None:
+    """By hand: weights exp(30 cosine), and the square root of their ratio, as the classifier is even."""
+    phrases = np.array([[1, 0], [0.9, np.sqrt(1 - 0.9**2)]], np.float32)
+    even = np.zeros((2, 2), np.float32)
+    odds, nearest = Likeness(phrases, np.arange(2), even, even[0]).odds(phrases[0])
+    assert odds[0] / odds[1] == pytest.approx(np.exp(1.5), rel=1e-4)  # float32 cosines
+    np.testing.assert_allclose(nearest, [1, 0.9], rtol=1e-6)
+
+
 def test_the_classifier_is_a_logistic_regression_at_its_optimum() -> None:
     rng = np.random.default_rng(1)
     owners = [0, 1, 2, 0, 1, 2, 2, 1, 0, 0, 1, 2]
@@ -151,6 +161,14 @@ def test_the_classifier_is_a_logistic_regression_at_its_optimum() -> None:
     slope = SCALE * error.T @ inputs + 2 * DECAY * likeness.weights / SCALE
     assert np.abs(slope).max() < 5e-3  # from 0.5 at weights of zero, after ITERATIONS steps
     assert np.abs(error.sum(axis=0)).max() < 1e-3
+
+
+def test_decay_bounds_the_weights_of_classes_that_one_phrase_each_tells_apart() -> None:
+    """Of two phrases at right angles all weights are a or -a, in loss log(1 + exp(-20 a)) + 4 a^2 3e-5."""
+    likeness = fit(np.eye(2, dtype=np.float32), [0, 1], 2)
+    size = scipy.optimize.brentq(lambda a: 20 / (1 + np.exp(20 * a)) - 8 * 3e-5 * a, 0.1, 2)
+    expected = 10 * size * np.array([[1, -1], [-1, 1]])  # the inputs were 10 times unit vectors
+    np.testing.assert_allclose(likeness.weights, expected, rtol=0.02)  # where L-BFGS stops
 
 
 def test_a_likely_class_gets_degree_one_and_its_neighbours_none(encoder: PhraseBook) -> None:
@@ -305,6 +323,16 @@ def test_vectors_of_another_book_are_refused(encoder: PhraseBook, tmp_path: Path
         build(Config(folder=str(tmp_path))).read(TextQuery("dog"))
 
 
+def test_a_classifier_of_other_entries_is_refused(encoder: PhraseBook, tmp_path: Path) -> None:
+    encoder.carry(tmp_path)
+    book = json.loads((tmp_path / "book.json").read_text())
+    bow = book["labels"].pop("bow")  # its phrases stay, so that their number is the same
+    book["labels"]["cat"]["phrases"] += [bow["name"], *bow["phrases"]]
+    (tmp_path / "book.json").write_text(json.dumps(book))
+    with pytest.raises(ValueError, match="17 phrases, a classifier of 6 entries for 5"):
+        build(Config(folder=str(tmp_path))).read(TextQuery("dog"))
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
@@ -354,7 +382,7 @@ def test_phrases_are_equal_but_for_case_article_and_stops(text: str) -> None:
     assert key(text) == "dog"
 
 
-LEVELS = {"dog": -3.0, "cat": -31.0, "piano": -8.0, "bow": -90.0}
+LEVELS = {"dog": -3.0, "cat": -20.5, "piano": -19.5, "bow": -90.0}  # there from -20 dB on
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,12 @@ class Likeness:
         except (OSError, KeyError, SafetensorError) as error:
             raise ValueError(f"{path}: damaged ({error}); fetch the checkpoint again") from error
         embeddings, weights, bias = parts
-        if len(embeddings) != len(owners) or len(weights) != len(bias) != max(owners) + 1:
-            raise ValueError(f"{path}: {len(embeddings)} embeddings for {len(owners)} phrases")
+        num_entries = max(owners) + 1
+        if len(embeddings) != len(owners) or not len(weights) == len(bias) == num_entries:
+            raise ValueError(
+                f"{path}: {len(embeddings)} embeddings for {len(owners)} phrases, "
+                f"a classifier of {len(bias)} entries for {num_entries}"
+            )
         return cls(unit(embeddings), np.array(owners), weights, bias)
 
 
