@@ -7,10 +7,9 @@ are made. Exits with 1 where one survives, or no longer fits the code.
 
 from __future__ import annotations
 
-import compileall
+import importlib
 import multiprocessing
 import os
-import py_compile
 import shutil
 import sys
 import tomllib
@@ -23,6 +22,11 @@ ROOT = Path(__file__).parents[1]
 LIST = Path(__file__).with_suffix(".toml")
 LIMIT_SECONDS = 600  # a mutant that hangs is noticed, too
 PASSED, FAILED = 0, 1  # pytest's exit codes; others mean that the tests could not run
+# Loaded once for all the processes that are forked: a mutant's tests take less time than these imports.
+PRELOADED = (
+    "lightning_fabric onnxruntime pytest rich.progress safetensors.torch scipy.signal soundfile soxr "
+    "tokenizers torch torchaudio typer"
+).split()
 
 
 @dataclass(frozen=True)
@@ -58,16 +62,21 @@ def copy_of(root: Path, place: Path) -> Path:
     shutil.copytree(root, copy, ignore=kept_out)
     shutil.copytree(root / "qsep", copy, ignore=kept_out, dirs_exist_ok=True)
     shutil.rmtree(copy / "qsep")
-    # Bytecode that is known by its source's hash: a mutant may have the size and time of what it replaces.
-    by_hash = py_compile.PycInvalidationMode.CHECKED_HASH
-    compileall.compile_dir(copy, quiet=2, invalidation_mode=by_hash)
     return copy
 
 
-def work(copy: Path, tests: Sequence[str], log: Path) -> None:
-    """In a process of its own: run the tests in the copy, and leave with pytest's exit code."""
+def work(copy: Path, tests: Sequence[str], log: Path, bytecode: bool) -> None:
+    """In a process of its own: run the tests in the copy, and leave with pytest's exit code.
+
+    bytecode: whether to write it. The run without mutants does, for the others to read; no mutant's may stay.
+    """
     import pytest
 
+    sys.dont_write_bytecode = not bytecode
+    os.environ |= {
+        "PYTHONDONTWRITEBYTECODE": "" if bytecode else "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # the tests need none, and loading takes seconds
+    }
     os.chdir(copy)
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)
@@ -75,11 +84,14 @@ def work(copy: Path, tests: Sequence[str], log: Path) -> None:
     sys.exit(pytest.main(["-x", "-p", "no:cacheprovider", "--rootdir", str(copy), *tests]))
 
 
-def run_tests(copy: Path, tests: Sequence[str], log: Path) -> int:
-    """pytest's exit code; FAILED also where the tests do not end within LIMIT_SECONDS."""
-    process = multiprocessing.get_context("fork").Process(target=work, args=(copy, tests, log))
+def run_tests(
+    copy: Path, tests: Sequence[str], log: Path, bytecode: bool, limit_seconds: float | None
+) -> int:
+    """pytest's exit code; FAILED also where the tests do not end within the limit. bytecode: see `work`."""
+    arguments = copy, tests, log, bytecode
+    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
     process.start()
-    process.join(LIMIT_SECONDS)
+    process.join(limit_seconds)
     if process.is_alive():
         process.kill()
         process.join()
@@ -95,10 +107,12 @@ def judged(mutant: Mutant, copy: Path, log: Path) -> str:
         text = mutant.text(copy)
     except ValueError as error:
         return f"outdated: {error}"
-    before = path.read_text("utf-8")
+    before, state = path.read_text("utf-8"), path.stat()
     path.write_text(text, "utf-8")
-    code = run_tests(copy, [mutant.tests], log)
+    os.utime(path, (0, 0))  # another time than that of the file whose bytecode is there
+    code = run_tests(copy, [mutant.tests], log, bytecode=False, limit_seconds=LIMIT_SECONDS)
     path.write_text(before, "utf-8")
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))  # its bytecode is valid again
     named = {PASSED: "survived", FAILED: "killed"}
     return named.get(code) or f"broken: pytest ended with {code}, see\n{log.read_text()}"
 
@@ -110,18 +124,17 @@ def judge(mutants: Sequence[Mutant], root: Path = ROOT) -> Iterable[tuple[Mutant
         copy, log = copy_of(root, place), place / "log"
         sys.path.insert(0, str(place))
         os.environ["PYTHONPATH"] = str(place)
-        if run_tests(copy, sorted({mutant.tests for mutant in mutants}), log) != PASSED:
+        tests = sorted({mutant.tests for mutant in mutants})
+        if run_tests(copy, tests, log, bytecode=True, limit_seconds=None) != PASSED:
             raise ValueError(f"the tests fail without any mutant:\n{log.read_text()}")
         for mutant in mutants:
             yield mutant, judged(mutant, copy, log)
 
 
 def main(words: Sequence[str]) -> int:
-    os.environ["PYTHONDONTWRITEBYTECODE"], sys.dont_write_bytecode = "1", True
     os.environ["OMP_NUM_THREADS"] = "1"
-    import scipy.signal  # noqa: F401  # loaded once for all the processes that are forked
-    import torch  # noqa: F401
-
+    for name in PRELOADED:
+        importlib.import_module(name)
     chosen = [
         mutant
         for mutant in read_mutants()
