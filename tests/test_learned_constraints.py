@@ -50,6 +50,15 @@ def test_a_negative_is_the_query_of_another_source_that_sounds() -> None:
     assert seen == expected
 
 
+def test_half_of_the_queries_get_a_negative() -> None:
+    batch, queries = mixture_batch()
+    complete = [0, 3]  # items of which all three sources sound
+    told = [conditioned(queries, batch, BOTH, rng(seed)).negative for seed in range(200)]
+    drawn = [each.pooled[complete].any(dim=-1) for each in told if each is not None]
+    # 1,200 draws, whose mean has a standard deviation of 0.0144
+    assert torch.stack(drawn).double().mean().item() == pytest.approx(0.5, abs=0.06)
+
+
 def test_activity_is_one_from_150_ms_before_a_sound_to_150_ms_after_it() -> None:
     sources = torch.zeros(2, 3, 2, 8003)
     sources[1, 2, 1, 4000:4400] = 0.1  # one block of 50 ms at 8 kHz

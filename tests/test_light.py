@@ -13,6 +13,7 @@ from qsep.queries.constraints import Constraints
 from qsep.queries.interface import AudioQuery, TextQuery
 from qsep.separation import DEFAULT_MODEL
 from qsep.separation.light.choice import light_model
+from qsep.separation.light.graph_separator import GraphSeparator
 from qsep.separation.light.model import LightModel, beyond, light_folder
 from qsep.separation.light.stream import OverlapAdd, separate_blocks, shortened
 
@@ -62,6 +63,23 @@ def test_parts_meet_without_a_trace(num_samples: int, block: int) -> None:
     assert max(separator.lengths) <= 20 + 40 + 10 + 20  # context, step, crossfade, context
 
 
+class Counting(Neighbours):
+    """Gives in every sample the number of the part, from 1."""
+
+    def separate(self, mixture: np.ndarray, queries: np.ndarray) -> np.ndarray:
+        self.lengths.append(mixture.shape[-1])
+        return np.full((len(queries), *mixture.shape), len(self.lengths), np.float32)
+
+
+def test_parts_fade_linearly_into_each_other() -> None:
+    core = OverlapAdd(Counting(), QUERIES[:1])  # type: ignore[arg-type]
+    parts = [*core.push(recording(1, 120)), *core.finish()]
+    expected = np.repeat([1.0, 2.0, 3.0], 40)
+    for start in (40, 80):  # 10 samples, each in the middle of its tenth of the way
+        expected[start : start + 10] -= 1 - (np.arange(10) + 0.5) / 10
+    np.testing.assert_allclose(np.concatenate(parts, axis=-1)[0, 0], expected, atol=1e-6)
+
+
 def test_the_mixture_comes_back_untouched_and_in_step_at_another_rate() -> None:
     waveform = recording(2, 5000)
     pairs = list(separate_blocks(Neighbours(), cut(waveform, 333), 11025, QUERIES))  # type: ignore[arg-type]
@@ -96,6 +114,15 @@ def test_other_models_runtimes_and_unknown_words_are_left_to_torch() -> None:
     assert light_model(DEFAULT_MODEL, words, none, "cpu", precision="bf16") is None
     assert light_model(DEFAULT_MODEL, [TextQuery("my tax return")], none, "cpu") is None
     assert light_model(DEFAULT_MODEL, words, none, "cpu") is not None
+
+
+def test_a_graph_of_another_network_is_refused() -> None:
+    folder = light_folder(DEFAULT_MODEL)
+    assert folder is not None
+    description = json.loads((folder / "config.json").read_text("utf-8"))["separator"]
+    description["config"]["mask_exponent"] = 7.0
+    with pytest.raises(ValueError, match=r"graph\.onnx does not fit .*it is of another network"):
+        GraphSeparator(folder, description)
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,11 @@ def test_other_rates_come_after_a_fixed_latency_too(rate: int, kind: str) -> Non
     "constraint", [{"spans": ["0.2-0.7"]}, {"negatives": ["wind"]}, {"exclusive": True}]
 )
 def test_constraints_hold_as_of_files(constraint: dict[str, Any]) -> None:
-    ours = model()
-    mixture, constraints = noise(2, RATE + 5).numpy(), Constraints(**constraint)
+    ours, constraints = model(), Constraints(**constraint)
     stream = ours.stream([RAIN, DOG], None, 2, constraints, 0.3)
+    mixture = noise(
+        2, stream.latency_samples + RATE + 5
+    ).numpy()  # so that there are several chunks
     found = pushed(stream, mixture)
     whole = ours.separate(mixture, [RAIN, DOG], constraints=constraints)
     np.testing.assert_allclose(found, [each.target for each in whole], atol=2e-6, rtol=0)

@@ -49,8 +49,11 @@ def test_of_other_machines_what_is_a_day_old_is_removed(tmp_path: Path) -> None:
     for path in old:
         path.touch()
         os.utime(path, (0, time.time() - 25 * 3600))
+    younger = tmp_path / ".qsep-elsewhere-2-7-00ff.part"
+    younger.touch()
+    os.utime(younger, (0, time.time() - 23 * 3600))
     remove_leftovers(tmp_path)
-    assert not any(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [younger]
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
