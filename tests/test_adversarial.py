@@ -156,7 +156,7 @@ def test_weight_norm_changes_nothing_and_is_taken_off_without_a_trace() -> None:
     with torch.no_grad():
         torch.testing.assert_close(normed(log_mel), plain(log_mel))
         for parameter in normed.parameters():
-            parameter += noise(*parameter.shape, seed=parameter.numel())
+            parameter.add_(noise(*parameter.shape, seed=parameter.numel()))
         plain.load_state_dict(plain_state(normed))
         torch.testing.assert_close(plain(log_mel), normed(log_mel))
     assert any("original0" in key for key in normed.state_dict())

@@ -13,6 +13,7 @@ from tiny import tiny_separator, tiny_tagger
 
 from qsep.queries.audioset import audioset
 from qsep.separation.audio import target_files
+from qsep.separation.audio.sample_format import split
 from qsep.separation.published.converters.resunet30 import published_modules
 
 ANY = ("--threshold", "1e-6")  # random networks hear everything a little
@@ -128,7 +129,6 @@ def test_what_fails_midway_leaves_nothing_and_stops_no_other(
 ) -> None:
     record(folder / "a.wav", 9000)
     record(folder / "b.wav", 9000)
-    split = target_files.split
 
     def fail_once(*arguments: Any) -> Any:
         monkeypatch.setattr(target_files, "split", split)

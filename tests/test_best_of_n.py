@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from qsep.queries.cache import CachedEncoder
 from qsep.queries.constraints import Constraints
-from qsep.queries.interface import AudioQuery, Query, QueryEmbedding, TextQuery
+from qsep.queries.interface import AudioQuery, Query, QueryEmbedding, QueryEncoder, TextQuery
 from qsep.queries.media import read_recording
 from qsep.separation.api import Model
 from qsep.separation.inference.best_of_n import BestOfNSeparator, ByConsistency, ByEmbedding
@@ -81,10 +82,11 @@ def test_consistency_is_the_share_of_energy_no_louder_than_the_mixture() -> None
     assert 0.99 < scores[2, 0] < 1
 
 
-class Hears:
+class Hears(QueryEncoder):
     """Recordings and words in the plane: words have an angle, recordings the ratio of two samples."""
 
     modalities: frozenset[type] = frozenset({TextQuery, AudioQuery})
+    config: Any = None
     dim, fingerprint, unit_norm = 2, "hears", True
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:

@@ -212,7 +212,8 @@ def test_memory_is_bounded_and_forgets_what_was_asked_for_longest_ago(tmp_path: 
 
 
 def test_threads_encode_one_after_the_other(tmp_path: Path) -> None:
-    inside, most = [], []
+    inside: list[None] = []
+    most: list[int] = []
 
     class Slow(StubEncoder):
         def encode(self, queries: Sequence[Query]) -> QueryEmbedding:

@@ -23,6 +23,7 @@ from qsep.recipes.data.prepare.tree import youtube_keys
 from qsep.recipes.data.wording import book_of_labels
 from qsep.recipes.training.build import build_data
 from qsep.recipes.training.config import read_recipe
+from qsep.separation.storage.results import Results
 
 PLAIN = Care()
 
@@ -177,7 +178,7 @@ def test_a_full_disk_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def full(results: object, name: str, write: object) -> None:
         raise soundfile.LibsndfileError(2)
 
-    monkeypatch.setattr(recordings.Results, "write", full)
+    monkeypatch.setattr(Results, "write", full)
     folder = public_sets.esc50(tmp_path / "in")
     with pytest.raises(OSError, match="is the disk full"):
         prepare("esc50", folder, tmp_path / "out", care=Care(16000))

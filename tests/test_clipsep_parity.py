@@ -333,5 +333,5 @@ def test_a_training_step_has_the_recorded_loss_gradients_and_batch_statistics(
         rel = 1e-3 if system == "clipsep" else 5e-3
         assert gradient.norm().item() == pytest.approx(float(RECORDED.values(key)), rel=rel), key
     for statistic in ("mean", "var"):
-        expected = RECORDED.values(f"{system}/loss/out.train_bn0_running_{statistic}")
-        torch.testing.assert_close(after[f"{network}unet.norm.running_{statistic}"], expected)
+        statistics = RECORDED.values(f"{system}/loss/out.train_bn0_running_{statistic}")
+        torch.testing.assert_close(after[f"{network}unet.norm.running_{statistic}"], statistics)

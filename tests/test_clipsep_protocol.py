@@ -97,11 +97,12 @@ def soft_mask(model: Model, mixture: np.ndarray, label: str) -> np.ndarray:
     queries = model.encoder.encode([TextQuery(label)])
     queries = type(queries)(queries.pooled[None])
     magnitude = torch.from_numpy(np.array(rows).T[None]).float() + 1e-10
+    separator: Any = model.separator
     with torch.no_grad():
-        if model.separator.query_dim:
-            logits = model.separator.logits(magnitude.log(), queries)
+        if separator.query_dim:
+            logits = separator.logits(magnitude.log(), queries)
         else:
-            logits = model.separator.logits(magnitude.log())
+            logits = separator.logits(magnitude.log())
         mask = logits.sigmoid()[0, 0].numpy()
     places = (2 * np.log(10 * np.linspace(-1, 1, 513) + 11) / np.log(21) - 1 + 1) / 2 * 23
     return np.array([np.interp(places, np.arange(24), column) for column in mask.T]).T
@@ -226,20 +227,24 @@ def test_noise_masks_are_united_only_when_asked(data: Path, tmp_path: Path) -> N
         items = load_items("clipsep", data, tmp_path / "one.csv", "plain", given)
         return run(model, items, tmp_path / model.name / noise).overall["bss_sdr"].mean
 
+    def network_of(model: Model) -> torch.nn.Module:
+        assert isinstance(model.separator, torch.nn.Module)
+        return model.separator
+
     alone = []
     for head in range(2):
         own = model_of("clipsep_nit", noise={"num_heads": 1, "keep_noise": True})
-        weights = model.separator.state_dict()
+        weights = network_of(model).state_dict()
         kept = {k: v for k, v in weights.items() if not k.startswith("noise_heads")}
         for name in ("weight", "bias"):
             kept[f"noise_heads.0.{name}"] = weights[f"noise_heads.{head}.{name}"]
-        own.separator.load_state_dict(kept)
+        network_of(own).load_state_dict(kept)
         own.name = f"head {head}"
         alone.append(sdr_of(own, "all"))
     assert sdr_of(model, "best") == pytest.approx(max(alone), abs=2e-6)  # rounded to 1e-6
     assert abs(alone[0] - alone[1]) > 1e-4
     off = model_of("clipsep_nit", noise={"num_heads": 2, "keep_noise": False})
-    off.separator.load_state_dict(model.separator.state_dict())
+    network_of(off).load_state_dict(network_of(model).state_dict())
     off.name = "off"
     assert sdr_of(model, "off") == sdr_of(off, "off") != sdr_of(model, "all")
 
@@ -273,7 +278,7 @@ def test_frames_are_asked_with_under_image(data: Path, tmp_path: Path) -> None:
             name = f"{num_frames // 2 + offset:06d}.jpg"
             Image.new("RGB", (8, 6), colour).save(data / "frames" / str(index) / name)
     item = items_of(data, "image").render(1)
-    frames = item.example.frames  # type: ignore[union-attr]
+    frames = item.example.frames
     assert [frame.name for frame in frames] == ["000001", "000002", "000003"]
 
 

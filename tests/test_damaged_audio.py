@@ -201,7 +201,7 @@ def test_a_file_that_was_cut_is_read_to_its_end_with_a_warning(
     path = encoded(tmp_path, f"a.{ending}", 10 * RATE)
     if ending == "m4a":
         whole = tmp_path / "b.m4a"
-        command = [
+        command: list[str | Path] = [
             "ffmpeg",
             "-v",
             "error",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soxr
 import torch
 from tiny import StubConfig, StubEncoder, noise, tiny_separator, tiny_tagger
 
@@ -160,9 +161,9 @@ def test_a_probability_is_made_of_level_and_share_and_paused_where_the_kind_is_q
     assert level[0] == pytest.approx(float(10 * (power - mixture.square().sum().log10())), abs=1e-4)
     assert level[1] == level[2] == -torch.inf  # 40 dB under the mixture is not listened to
     assert share.tolist() == [pytest.approx(0, abs=1e-4), -torch.inf, -torch.inf]
-    expected = torch.sigmoid(BIAS + LEVEL * level[0])
+    expected = float(torch.sigmoid(BIAS + LEVEL * level[0]))
     found = listener.probabilities(window, RATE)
-    np.testing.assert_allclose(found, [[expected, 0], [0, 0], [0, 0]], atol=1e-6)
+    np.testing.assert_allclose(found, [[expected, 0.0], [0.0, 0.0], [0.0, 0.0]], atol=1e-6)
 
 
 def test_kinds_that_claim_the_same_bins_share_them_by_power_and_likelihood() -> None:
@@ -176,7 +177,7 @@ def test_kinds_that_claim_the_same_bins_share_them_by_power_and_likelihood() -> 
     _, share = listener.features(Window(0, mixture + high, estimates))
     likelihoods = []
     for number in range(3):
-        resampled = separated_sounds.soxr.resample(estimates[number, 0].numpy(), RATE, 32000)
+        resampled = soxr.resample(estimates[number, 0].numpy(), RATE, 32000)
         heard = listener.joint.sound(torch.from_numpy(resampled))
         odds = listener.joint.network.scale() * (listener.class_embeddings @ heard)
         likelihoods.append(float(odds.softmax(dim=0)[number]))

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,6 @@ import huggingface_hub.constants as hub_settings
 import pytest
 from local_hub import COMMIT, Fault, LocalHub, local_hub, use
 
-from qsep.separation.published import transfer
 from qsep.separation.published.download import (
     cache_folder,
     fetch,
@@ -253,7 +253,7 @@ def test_too_little_room_is_said_before_anything_is_sent(
     hub: LocalHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     file, path = published("zenodo", hub)
     assert "make room, or set HF_HOME and QSEP_CACHE" in refusal(file)
     assert hub.gets(path) == []

@@ -48,7 +48,7 @@ def computed(graph: Path, cases: dict[str, dict[str, np.ndarray]]) -> dict[str, 
     flat = {
         f"{case}/{name}": value for case, given in cases.items() for name, value in given.items()
     }
-    np.savez(folder / "given.npz", **flat)
+    np.savez(folder / "given.npz", allow_pickle=False, **flat)
     code, _, errors = run_without_torch(
         RUN, graph, folder / "given.npz", folder / "found.npz", folder=folder
     )
@@ -83,8 +83,10 @@ class Scaled(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv = nn.Sequential(nn.Conv1d(1, 3, 5, padding=2), nn.BatchNorm1d(3))
-        self.conv[1].running_mean.normal_(generator=rng(3))
+        norm = nn.BatchNorm1d(3)
+        assert norm.running_mean is not None
+        norm.running_mean.normal_(generator=rng(3))
+        self.conv = nn.Sequential(nn.Conv1d(1, 3, 5, padding=2), norm)
 
     def forward(self, waveform: Tensor) -> Tensor:
         made: Tensor = self.conv(waveform).sum(dim=1).sigmoid()

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants as settings
 import numpy as np
@@ -32,7 +33,7 @@ def hub_for_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield hub
 
 
-def header(card: bytes) -> dict[str, object]:
+def header(card: bytes) -> dict[str, Any]:
     return dict(yaml.safe_load(card.decode().split("---\n")[1]))
 
 
@@ -191,7 +192,7 @@ def test_a_card_tells_the_hub_its_licence_its_tags_and_its_scores() -> None:
     assert facts["license"] == "apache-2.0"
     assert facts["tags"] == ["audio", "sound-separation", "band_unet"]
     assert facts["metrics"] == ["si-sdr-improvement"]
-    (index,) = facts["model-index"]  # type: ignore[misc]
+    (index,) = facts["model-index"]
     assert index["name"] == "Street"
     assert index["results"][0]["metrics"][0]["value"] == 10.42
     assert without_header(card) == "# Street\n\nBody\n"

@@ -3,6 +3,7 @@
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +14,14 @@ from tiny import mixture_batch, noise, rng, unit_vectors
 from torch import Tensor
 
 from qsep.queries.encoders.joint import Config, NetworkConfig, build
-from qsep.queries.interface import AudioQuery, ImageQuery, QueryEmbedding, TextQuery
+from qsep.queries.interface import AudioQuery, ImageQuery, Query, QueryEmbedding, TextQuery
 from qsep.queries.networks.audio_tower import AudioTower
 from qsep.recipes.training.config import recipe_from
 from qsep.recipes.training.tasks.audio_encoder import JointModel, JointTask
 from qsep.separation.objectives.contrastive import soft_contrastive_loss
 
 RATE = 8000
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "audio_encoder": {"kind": "joint", "sample_rate": RATE, "channels": [8, 12, 16], "dim": 10},
     "encoder": {"kind": "minilm"},
     "data": {
@@ -122,7 +123,7 @@ def test_a_trained_encoder_reads_text_and_recordings_into_one_space(
     encoder = build(Config(folder=str(trained)))
     samples = np.random.default_rng(3).uniform(-0.5, 0.5, 3 * RATE).astype("float32")
     soundfile.write(tmp_path / "noise.wav", samples, RATE, subtype="FLOAT")
-    asked = [
+    asked: list[Query] = [
         TextQuery("rain"),
         AudioQuery(tmp_path / "noise.wav"),
         AudioQuery(samples, sample_rate=RATE),

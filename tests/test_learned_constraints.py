@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qsep.evaluation.metrics.sdr import si_sdr
 from qsep.queries.constraints import Constraints
-from qsep.queries.interface import QueryEmbedding, TextQuery
+from qsep.queries.interface import Query, QueryEmbedding, TextQuery
 from qsep.recipes.data.mixtures.constraints import activity, conditioned
 from qsep.separation.components import build_separator
 from qsep.separation.inference.constraints import separate_constrained
@@ -83,8 +83,8 @@ def tones(num: int, seed: int) -> MixtureBatch:
         sources[item, late[item], : int(0.4 * num_samples)] = 0
         sources[item, 1 - late[item], int(0.6 * num_samples) :] = 0
     sources = sources[:, :, None]
-    queries = [[TextQuery("low"), TextQuery("high")] for _ in range(num)]
-    return MixtureBatch(sources.sum(dim=1), sources, [*map(list, queries)], RATE, ["?"] * num)
+    queries: list[list[Query | None]] = [[TextQuery("low"), TextQuery("high")] for _ in range(num)]
+    return MixtureBatch(sources.sum(dim=1), sources, queries, RATE, ["?"] * num)
 
 
 def vaguely(batch: MixtureBatch, learned: str, swapped: bool = False) -> QueryEmbedding:

@@ -57,8 +57,10 @@ def test_evaluation_takes_lists_that_name_other_folders_only_when_told(
     path = table(tmp_path / "list.csv", *rows)
     with pytest.raises(ValueError, match=LINE):
         load_items("dcase2024", tmp_path / "data", path)
-    arguments = ("evaluate", "dcase2024", "--data", tmp_path / "data", "--manifest", path)
-    arguments = (*arguments, "-m", "mixture", "--no-baselines", "--workers", "1")
+    arguments = (
+        *("evaluate", "dcase2024", "--data", tmp_path / "data", "--manifest", path),
+        *("-m", "mixture", "--no-baselines", "--workers", "1"),
+    )
     refused = qsep(*arguments, "-o", tmp_path / "refused")
     assert (refused.code, "add --allow-outside" in refused.error) == (2, True)
     assert not (tmp_path / "refused").exists()

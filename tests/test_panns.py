@@ -10,7 +10,7 @@ from tiny import noise, tiny_tagger
 from tiny_encoders import save_tiny_panns
 
 from qsep.queries.encoders.panns import Config, Panns, build, read_labels, without_silence
-from qsep.queries.interface import AudioQuery, ImageQuery, TextQuery
+from qsep.queries.interface import AudioQuery, ImageQuery, Query, TextQuery
 
 RATE = 32000
 
@@ -55,7 +55,11 @@ def test_several_examples_weigh_alike_whatever_their_lengths(folder: Path) -> No
 
 def test_several_queries_are_one_row_each(folder: Path) -> None:
     panns = encoder(folder)
-    queries = [example(9000, seed=1), TextQuery("Sound 3, quiet"), example(9000, seed=2)]
+    queries: list[Query] = [
+        example(9000, seed=1),
+        TextQuery("Sound 3, quiet"),
+        example(9000, seed=2),
+    ]
     found = panns.encode(queries).pooled
     assert found.shape == (3, 527)
     for row, query in enumerate(queries):

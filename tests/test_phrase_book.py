@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qsep.queries.encoders import phrase_book
 from qsep.queries.encoders.phrase_book import Config, PhraseBook, build
-from qsep.queries.interface import AudioQuery, ClassQuery, MixedQuery, TextQuery
+from qsep.queries.interface import AudioQuery, ClassQuery, MixedQuery, Query, TextQuery
 from qsep.queries.reading.book import read_book
 from qsep.queries.reading.likeness import DECAY, SCALE, SHARPNESS, Likeness, fit, unit
 from qsep.queries.reading.reader import KNOWN_FROM, NEAR_FROM, key
@@ -227,7 +227,7 @@ def test_a_reading_says_what_was_made_of_the_words(encoder: PhraseBook) -> None:
 
 
 def test_class_queries_are_taken_by_the_letter(encoder: PhraseBook) -> None:
-    queries = [
+    queries: list[Query] = [
         ClassQuery({"cat": 0.5, "bow": 1.0}),
         ClassQuery(["dog"], other=0.25, complement=True),
         MixedQuery(TextQuery("dog"), TextQuery("cat"), weights=(3, 1)),

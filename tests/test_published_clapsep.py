@@ -118,6 +118,10 @@ def transforms() -> dict[str, Tensor]:
 
 @pytest.fixture(name="release")
 def releaser(tmp_path: Path, clap: dict[str, Tensor]) -> Release:
+    return release_into(tmp_path, clap)
+
+
+def release_into(folder: Path, clap: dict[str, Tensor]) -> Release:
     """Writes a Lightning checkpoint, and the tokenizer; slim: what was tuned alone, and LAION's file."""
 
     def write(slim: bool = False, change: Change | None = None) -> Path:
@@ -129,14 +133,14 @@ def releaser(tmp_path: Path, clap: dict[str, Tensor]) -> Release:
             # Chosen by parts of their names, so that the frozen network's come along.
             frozen = {key: value for key, value in clap.items() if key.endswith(tuned)}
             weights |= {f"clap_model.model.{key}": value for key, value in frozen.items()}
-            as_laion(clap, tmp_path / RELEASED_CLAP)
+            as_laion(clap, folder / RELEASED_CLAP)
         else:
             weights |= ears | {f"clap_model.model.{key}": value for key, value in clap.items()}
         if change:
             change(weights)
-        save_tokenizer(tmp_path / "roberta-base")
-        torch.save({"epoch": 9, "state_dict": weights}, tmp_path / "best_model.ckpt")
-        return tmp_path / "best_model.ckpt"
+        save_tokenizer(folder / "roberta-base")
+        torch.save({"epoch": 9, "state_dict": weights}, folder / "best_model.ckpt")
+        return folder / "best_model.ckpt"
 
     return write
 

@@ -14,7 +14,7 @@ from local_hub import local_hub, use
 from tiny import StubConfig, StubEncoder, kind_of, noise, rng, tiny_separator
 from torch import Tensor
 
-from qsep.queries.interface import QueryEmbedding
+from qsep.queries.interface import QueryEmbedding, QueryEncoder
 from qsep.separation.api import load
 from qsep.separation.published.converters.clipsep import published_modules
 from qsep.separation.published.reader import convert_to_folder, load_published
@@ -64,16 +64,17 @@ HARD = {"separator": {"spectrogram": {"hard_mask": True}}}
 @pytest.fixture(autouse=True)
 def clip_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stub 512 wide where a checkpoint asks for CLIP; other encoders are the real ones."""
+    from qsep.separation.components import build_encoder
     from qsep.separation.published import reader
     from qsep.separation.storage import checkpoint
 
-    built = checkpoint.build_encoder
-
-    def build_encoder(kind: str, settings: dict[str, Any]) -> Any:
-        return StubEncoder(StubConfig(dim=512)) if kind == "clip" else built(kind, {**settings})
+    def stubbed(kind: str, settings: dict[str, Any]) -> QueryEncoder:
+        if kind == "clip":
+            return StubEncoder(StubConfig(dim=512))
+        return build_encoder(kind, settings)
 
     for module in (checkpoint, reader):
-        monkeypatch.setattr(module, "build_encoder", build_encoder)
+        monkeypatch.setattr(module, "build_encoder", stubbed)
 
 
 def original(name: str) -> Any:

@@ -14,8 +14,8 @@ import pytest
 import torch
 from command import Run, names, record
 from local_hub import Fault, LocalHub, local_hub, use
-from test_published_clapsep import releaser as clapsep_releaser
-from test_published_clapsep import small_clap  # noqa: F401
+from released import Release
+from test_published_clapsep import release_into, small_clap  # noqa: F401
 from test_published_flowsep import original, releaser, text_folder  # noqa: F401
 from test_published_resunet30 import (  # noqa: F401
     audiosep,
@@ -35,7 +35,10 @@ from qsep.separation.storage.checkpoint import load_checkpoint
 from qsep.separation.storage.model_card import licence_of
 from qsep.separation.storage.results import LISTING
 
-clapsep = pytest.fixture(name="clapsep")(clapsep_releaser.__wrapped__)
+
+@pytest.fixture
+def clapsep(tmp_path: Path, clap: dict[str, torch.Tensor]) -> Release:
+    return release_into(tmp_path, clap)
 
 
 @pytest.fixture(name="hub")
@@ -156,7 +159,7 @@ def test_flowsep_comes_by_its_name(hub: LocalHub, release: Any) -> None:
 
 
 def test_clapsep_comes_by_its_name_from_a_space(
-    hub: LocalHub, clapsep: Any, tmp_path: Path
+    hub: LocalHub, clapsep: Release, tmp_path: Path
 ) -> None:
     """Its space has the checkpoint with the CLAP of its queries in it: LAION's file is not fetched."""
     path = publish(hub, "clapsep", clapsep().read_bytes())

@@ -14,7 +14,8 @@ from command import Run, record
 from tiny import StubConfig, StubEncoder, noise, tiny_separator, tiny_tagger, unit_vectors
 from torch import Tensor
 
-from qsep.queries.interface import AudioQuery, QueryEmbedding, TextQuery
+from qsep.queries.encoders.clap import Clap
+from qsep.queries.interface import AudioQuery, QueryEmbedding, QueryEncoder, TextQuery
 from qsep.separation.api import load
 from qsep.separation.published.converters.resunet30 import published_modules
 from qsep.separation.published.reader import convert_to_folder, load_published
@@ -30,16 +31,17 @@ Release = Callable[..., Path]
 @pytest.fixture(autouse=True)
 def clap_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stub 512 wide where a checkpoint asks for CLAP; other encoders are the real ones."""
+    from qsep.separation.components import build_encoder
     from qsep.separation.published import reader
     from qsep.separation.storage import checkpoint
 
-    built = checkpoint.build_encoder
-
-    def build_encoder(kind: str, settings: dict[str, Any]) -> Any:
-        return StubEncoder(StubConfig(dim=512)) if kind == "clap" else built(kind, {**settings})
+    def stubbed(kind: str, settings: dict[str, Any]) -> QueryEncoder:
+        if kind == "clap":
+            return StubEncoder(StubConfig(dim=512))
+        return build_encoder(kind, settings)
 
     for module in (checkpoint, reader):
-        monkeypatch.setattr(module, "build_encoder", build_encoder)
+        monkeypatch.setattr(module, "build_encoder", stubbed)
 
 
 @cache
@@ -350,6 +352,7 @@ def test_a_converted_folder_holds_the_tokenizer_and_names_no_place_outside(
         shutil.rmtree(tmp_path / gone)
     assert torch.equal(load_checkpoint(moved)[1].encode([TextQuery("a dog")]).pooled, expected)
     third = load_checkpoint(tmp_path / "third")[1]
+    assert isinstance(third, Clap)
     assert len(third.tokenizer("a dog")["input_ids"]) == 4
     for place in (moved, tmp_path / "third"):
         assert str(tmp_path) not in (place / "config.json").read_text()

@@ -108,7 +108,7 @@ def test_weights_are_brought_to_sum_to_one() -> None:
         (lambda: AudioQuery(TONE / 0 * 0, sample_rate=8000), "NaN"),
         (lambda: AudioQuery(__file__, sample_rate=8000), "the file's own"),
         (lambda: MixedQuery(), "one part or more"),
-        (lambda: MixedQuery(MixedQuery("a dog")), "none of them mixed"),
+        (lambda: MixedQuery(MixedQuery("a dog")), "none of them mixed"),  # type: ignore[arg-type]
         (lambda: MixedQuery("a", "b", weights=(1,)), "expected one each"),
         (lambda: MixedQuery("a", "b", weights=(1, -1)), "0 or more"),
         (lambda: MixedQuery("a", "b", weights=(0, 0)), "not all 0"),

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert examples
     for example in examples:
-        names = {"waveform": waveform}
+        names: dict[str, Any] = {"waveform": waveform}
         exec(example, names)  # our own text
         assert names["result"].target.shape == (2, 6400)
         assert names["dog"].target.shape == names["rain"].residual.shape == (4801,)

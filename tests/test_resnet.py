@@ -23,6 +23,8 @@ def network() -> nn.Module:
         resnet = models.resnet18()
         for module in resnet.modules():
             if isinstance(module, nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.running_var is not None
                 nn.init.normal_(module.running_mean, std=0.2)
                 nn.init.uniform_(module.running_var, 0.5, 1.5)
     return resnet.eval()

@@ -1,5 +1,7 @@
 """Networks rewritten for use compute what they did."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -128,8 +130,8 @@ def num_flops(network: nn.Module, inputs: Tensor) -> int:
 
 
 def test_the_way_up_takes_a_quarter_of_the_multiplications_by_weights_and_no_batch_norms() -> None:
-    network, _ = networks()["clipsep"]
-    rewritten = fused(network)
+    network: Any = networks()["clipsep"][0]
+    rewritten: Any = fused(network)
     for up, raising in zip(network.ups, rewritten.ups, strict=True):
         conv = next(layer for layer in up if isinstance(layer, nn.Conv2d))
         hidden = noise(1, conv.in_channels, 6, 8)

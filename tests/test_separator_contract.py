@@ -76,9 +76,9 @@ def test_it_states_what_the_protocol_asks(separator: Any, kind: str) -> None:
     assert isinstance(separator, Separator)
     assert separator.sample_rate == RATE
     assert separator.query_dim == (0 if kind in BLIND else QUERY_DIM)
-    assert dataclasses.is_dataclass(separator.config)
     with pytest.raises(dataclasses.FrozenInstanceError):
         separator.config.sample_rate = 1
+    assert dataclasses.is_dataclass(separator.config)
 
 
 def test_target_and_residual_sum_to_the_mixture(separator: Any) -> None:

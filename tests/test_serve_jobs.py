@@ -274,7 +274,7 @@ def test_the_interface_for_programs_answers_in_plain_values(jobs: Jobs, street: 
         ({"sounds": ["a"], "candidates": "many"}, "candidates: expected a whole number"),
     ):
         with pytest.raises(RuntimeError) as raised:
-            api.separate({"path": str(street)}, **wrong)  # type: ignore[arg-type]
+            api.separate({"path": str(street)}, **wrong)
         assert str(raised.value) == message
 
 

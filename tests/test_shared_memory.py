@@ -23,7 +23,7 @@ def batches(error: Exception) -> Iterator[Any]:
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_too_little_shared_memory_names_the_setting(message: str) -> None:
-    passing = passed_on(batches(RuntimeError(message)), num_workers=2)
+    passing: Iterator[Any] = passed_on(batches(RuntimeError(message)), num_workers=2)
     assert next(passing) == "first"
     with pytest.raises(ValueError, match=r"\Atrain.num_workers=2: .* use train.num_workers=0"):
         next(passing)

@@ -1,6 +1,7 @@
 """qsep.separation.objectives.snr: values worked by hand."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,9 +9,9 @@ import torch
 from qsep.separation.objectives.snr import negative_si_snr, negative_snr, thresholded_snr_loss
 
 
-def loss(error: float, target: float, mixture: float, **settings: float) -> float:
-    energies = (torch.tensor([value]) for value in (error, target, mixture))
-    return thresholded_snr_loss(*energies, **settings).item()
+def loss(error: float, target: float, mixture: float, **settings: Any) -> float:
+    energies = torch.tensor([[error], [target], [mixture]])
+    return thresholded_snr_loss(energies[0], energies[1], energies[2], **settings).item()
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,14 @@ def test_a_family_is_rendered_as_the_yardstick_does(recordings: Path) -> None:
     other = {"interferers": "a.wav;b.wav", "interferer_starts": "0;0.02"}
     other["interferer_labels"] = "rain;wind"
     manifest = write_manifest(recordings / "m.csv", FAMILY, {**louder, **other})
-    command = [sys.executable, BENCH, "render", manifest, recordings, recordings / "out"]
+    command: list[str | Path] = [
+        sys.executable,
+        BENCH,
+        "render",
+        manifest,
+        recordings,
+        recordings / "out",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     items = load(recordings, manifest)
     for index, item_id in enumerate(items.ids):
@@ -156,7 +163,7 @@ def test_manifests_name_listed_recordings_of_dev() -> None:
 def test_scores_of_families_equal_the_yardstick(recordings: Path) -> None:
     manifest = write_manifest(recordings / "m.csv", FAMILY)
     out, estimates = recordings / "out", recordings / "estimates"
-    run = [sys.executable, BENCH]
+    run: list[str | Path] = [sys.executable, BENCH]
     subprocess.run([*run, "render", manifest, recordings, out], check=True, capture_output=True)
     estimates.mkdir()
     mixture = (out / "m0" / "mixture.wav").read_bytes()

@@ -129,7 +129,7 @@ def test_what_is_kept_does_not_grow_with_the_recording() -> None:
     block, kept = noise(1000).numpy(), []
     for _ in range(60):
         stream.push(block)
-        aligned = stream._stream._aligned
+        aligned: Any = stream._stream._aligned
         waiting = sum(part.shape[-1] for part in aligned.core.core._waiting)
         mixtures = sum(part.shape[-1] for part in aligned._mixtures)
         kept.append(waiting + mixtures + sum(part.shape[-1] for part in stream._ready))

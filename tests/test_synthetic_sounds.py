@@ -23,8 +23,10 @@ def test_the_generator_alone_decides_the_sound() -> None:
     first = SyntheticSounds(("rain", "flute"), 8000)
     first.draw("rain", 500, np.random.default_rng(1))
     second = SyntheticSounds(("flute",), 8000)
-    draws = [sounds.draw("flute", 500, np.random.default_rng(2)) for sounds in (first, second)]
-    assert np.array_equal(*draws)
+    later, at_once = (
+        sounds.draw("flute", 500, np.random.default_rng(2)) for sounds in (first, second)
+    )
+    assert np.array_equal(later, at_once)
 
 
 def test_each_draw_is_another_sound() -> None:

@@ -108,7 +108,7 @@ def test_average_of_weights_follows_its_decay_and_copies_statistics() -> None:
         expected = decay * expected + (1 - decay) * float(value)
     assert float(ema.model.weight) == pytest.approx(expected, rel=1e-6)  # float32
     assert expected == pytest.approx(0.15 * (0.15 * (0.1 * 1 + 0.9 * 5) + 0.85 * 2) + 0.85 * 8)
-    assert float(ema.model.running_mean) == 80  # type: ignore[arg-type]
+    assert float(ema.model.running_mean) == 80
 
 
 def test_curves_are_a_png_with_a_panel_for_each_quantity(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from qsep.queries.interface import AudioQuery, Query, QueryEmbedding, TextQuery
+from qsep.queries.interface import AudioQuery, Query, QueryEmbedding, QueryEncoder, TextQuery
 from qsep.recipes.benchmarks.quality.zero_shot import labelled_recordings, zero_shot
 
 EAST, NORTH, WEST = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
@@ -14,9 +15,10 @@ NORTH_EAST = [0.6, 0.8]
 PLACES = {"dog": EAST, "hound": NORTH_EAST, "rain": NORTH, "drizzle": WEST}
 
 
-class Compass:
+class Compass(QueryEncoder):
     """Places words, and recordings by the letter that is in them, in the plane."""
 
+    config: Any = None
     dim = 2
     modalities: frozenset[type] = frozenset({TextQuery, AudioQuery})
     fingerprint = "compass"
