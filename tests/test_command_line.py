@@ -9,7 +9,8 @@ import pytest
 from command import Run
 
 import qsep as package
-from qsep.recipes.cli.errors import DEBUG, one_line, take_switches
+from qsep.recipes.cli.main import take_switches
+from qsep.recipes.errors import DEBUG, one_line
 
 
 def test_the_version_is_said(qsep: Run) -> None:

@@ -11,6 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ["queries", "separation", "evaluation", "recipes"]  # each may import those before it
+ROOMS = {  # subfolders of each, which may import those before them
+    "queries": ["files", "networks", "reading", "encoders"],
+    "separation": ["signal", "networks", "objectives", "models", "api"],
+    "evaluation": ["metrics", "items", "estimators", "protocols", "report"],
+    "recipes": ["data", "training", "inference", "page", "serve", "benchmarks", "cli"],
+}
 OPTIONAL = [  # imported where they are used, for each costs seconds or may be absent
     "asteroid",
     "gradio",
@@ -71,6 +77,27 @@ def breaches(folder: str, is_breach: Callable[[list[str], bool], bool]) -> list[
 def test_no_import_goes_against_the_arrow(folder: str) -> None:
     later = FOLDERS[FOLDERS.index(folder) + 1 :]
     assert breaches(folder, lambda name, _: name[0] == "qsep" and name[1] in later) == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_import_between_subfolders_goes_against_the_arrow(folder: str) -> None:
+    rooms = ROOMS[folder]
+    faults = []
+    for number, room in enumerate(rooms):
+        later = [["qsep", folder, other] for other in rooms[number + 1 :]]
+        assert files_of(f"{folder}/{room}")
+        faults += breaches(f"{folder}/{room}", lambda name, _, later=later: name[:3] in later)
+    assert faults == []
+
+
+def test_nothing_but_the_entry_point_imports_the_command_line() -> None:
+    outside = [path for path in files_of("recipes") if "cli" not in path.relative_to(ROOT).parts]
+    importing = [
+        path.name
+        for path in outside
+        if any(name.startswith("qsep.recipes.cli.") for _, name, _ in imports_of(path))
+    ]
+    assert importing == ["__main__.py"]
 
 
 @pytest.mark.parametrize("folder", [*FOLDERS, "tests"])

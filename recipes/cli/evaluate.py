@@ -12,8 +12,8 @@ import typer
 
 from qsep.separation import DEFAULT_MODEL
 
+from ..errors import one_line
 from .completion import model_names, protocol_names
-from .errors import one_line
 from .options import (
     NUM_CPUS,
     SOME_FAILED,

@@ -14,10 +14,11 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import DEBUG, say_error
+from ..signals import ENDING, EXIT_CODES
 from .bench import bench_app
 from .data.app import data_app
 from .doctor import doctor
-from .errors import ENDING, LEFT_BY_SIGNAL, say_error, take_switches, usage_line
 from .evaluate import evaluate, report
 from .models.app import models_app
 from .options import USAGE
@@ -66,13 +67,32 @@ def main() -> None:
             print(f"qsep: error: {usage_line(error)}", file=sys.stderr)
         sys.exit(USAGE)
     except SystemExit as stopped:
-        if stopped.code in LEFT_BY_SIGNAL:
+        if stopped.code in EXIT_CODES:
             print("qsep: interrupted", file=sys.stderr)
         raise
     except Exception as error:  # whatever a library raises becomes one line
         say_error(error)
         sys.exit(USAGE)
     sys.exit(code or 0)
+
+
+def usage_line(error: Any) -> str:
+    """A usage error of click in the style of the other errors: what is wrong, and where to look."""
+    text = " ".join(str(error.format_message()).split()).rstrip(".")
+    text = text[:1].lower() + text[1:]
+    command = error.ctx.command_path if error.ctx else "qsep"
+    return f"{text}: see {command} --help"
+
+
+def take_switches(arguments: list[str]) -> list[str]:
+    """Apply --debug and --verbose, at any position before a "--", and return the other arguments."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    if "--debug" in arguments[:end]:
+        os.environ[DEBUG] = "1"
+    if "--verbose" in arguments[:end]:
+        logging.getLogger("qsep").setLevel(logging.INFO)
+    switches = ("--debug", "--verbose")
+    return [word for word in arguments[:end] if word not in switches] + arguments[end:]
 
 
 def print_version(wanted: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .errors import say_error
+from ..errors import say_error
 from .options import AllowOutsideOption, OverridesArgument, RecipeArgument
 
 

@@ -15,9 +15,9 @@ from qsep.queries.interface import Query
 from qsep.separation.audio.file_names import DEFAULT_NAMING
 from qsep.separation.storage.results import Results
 
-from ..cli.errors import one_line, say_error
-from ..cli.timing import timed
+from ..errors import one_line, say_error
 from .output import Output
+from .timing import timed
 
 if TYPE_CHECKING:
     from qsep.separation.api import Model

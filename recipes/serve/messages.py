@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..cli.errors import one_line
+from ..errors import one_line
 
 log = logging.getLogger("qsep")
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from ..cli.errors import ENDING
+from ..signals import ENDING
 
 
 class StepSampler(Sampler[list[int]]):

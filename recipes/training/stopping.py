@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import torch
 
-from ..cli.errors import ENDING
+from ..signals import ENDING
 
 FAILED, DIVERGED, OUT_OF_TIME = 1, 3, 75  # exit codes; 75 is EX_TEMPFAIL of sysexits.h: try again
 MAX_SLACK_SECONDS = 30.0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qsep.separation import DEFAULT_MODEL
 
+from ...inference.timing import timed
 from ..options import (
     SOME_FAILED,
     AllowOutsideOption,
@@ -22,7 +23,6 @@ from ..options import (
     RuntimeOption,
     SetOption,
 )
-from ..timing import timed
 from .bulk import (
     BulkOptions,
     FromOption,

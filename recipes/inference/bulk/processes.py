@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from ...cli.errors import ENDING, one_line
+from ...errors import one_line
+from ...signals import ENDING
 from .jobs import Job
 from .manifest import Row
 from .work import Runner, Work, failed

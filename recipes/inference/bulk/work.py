@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...cli.errors import one_line, show_traceback
+from ...errors import one_line, show_traceback
 from .jobs import Job
 from .manifest import Row, sha256_of, state_of
 

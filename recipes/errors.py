@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
-import signal
 import sys
 import traceback
-from typing import Any
 
 from qsep.separation import NEEDS_TORCH
 
 DEBUG = "QSEP_DEBUG"  # an environment variable, so that worker processes inherit it
-ENDING = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
-LEFT_BY_SIGNAL = {128 + number for number in ENDING}  # exit codes
 
 
 def one_line(error: BaseException) -> str:
@@ -50,22 +43,3 @@ def show_traceback(error: BaseException) -> None:
     """Print the traceback of an error if --debug is given."""
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
-
-
-def usage_line(error: Any) -> str:
-    """A usage error of click in the style of the other errors: what is wrong, and where to look."""
-    text = " ".join(str(error.format_message()).split()).rstrip(".")
-    text = text[:1].lower() + text[1:]
-    command = error.ctx.command_path if error.ctx else "qsep"
-    return f"{text}: see {command} --help"
-
-
-def take_switches(arguments: list[str]) -> list[str]:
-    """Apply --debug and --verbose, at any position before a "--", and return the other arguments."""
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    if "--debug" in arguments[:end]:
-        os.environ[DEBUG] = "1"
-    if "--verbose" in arguments[:end]:
-        logging.getLogger("qsep").setLevel(logging.INFO)
-    switches = ("--debug", "--verbose")
-    return [word for word in arguments[:end] if word not in switches] + arguments[end:]
