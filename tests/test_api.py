@@ -142,6 +142,7 @@ def test_level_is_the_targets_energy_under_the_recordings(model: Model) -> None:
         (np.zeros(9, complex), "floating-point audio, full scale at 1, got complex128"),
         (np.array([0, np.nan]), "holds NaN or infinite samples"),
         (np.array([0, -np.inf], np.float32), "holds NaN or infinite samples"),
+        (np.array([0.0, -1.01e6]), r"the audio's peak is 1\.01e\+06; full scale is 1"),
         (np.zeros((997, 2)), r"c <= 64, got \(997, 2\); transpose an array \(t, c\)"),
     ],
 )

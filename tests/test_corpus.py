@@ -16,7 +16,7 @@ import soxr
 from qsep.queries.reading.book import read_book
 from qsep.recipes.data.corpus.checking import check_corpus
 from qsep.recipes.data.corpus.counting import count, page_of, text_of
-from qsep.recipes.data.corpus.fingerprints import find_matches, fingerprint
+from qsep.recipes.data.corpus.fingerprints import Fingerprint, find_matches, fingerprint
 from qsep.recipes.data.corpus.folder import SplitRule, make_corpus
 from qsep.recipes.data.corpus.measuring import facts_of, measure_all
 from qsep.recipes.data.corpus.open_sounds import rebuild
@@ -206,6 +206,20 @@ def test_fingerprints_find_a_coded_softer_later_copy_and_nothing_else() -> None:
     match, *rest = find_matches([fingerprint(w) for w in (others[0], original, others[1], copy)])
     assert (match.first, match.second) == (1, 3)
     assert rest == []
+
+
+@pytest.mark.parametrize(("num_different", "is_found"), [(790, True), (810, False)])
+def test_recordings_match_where_a_quarter_of_their_bits_differ_at_most(
+    num_different: int, is_found: bool
+) -> None:
+    """Of 3,200 bits in 100 frames, of which the first 20 are equal and make the pair a candidate."""
+    rng = np.random.default_rng(3)
+    words = rng.integers(0, 2**32, 100, dtype=np.uint32)
+    differing = np.zeros(3200, bool)
+    differing[rng.choice(np.arange(640, 3200), num_different, replace=False)] = True
+    other = words ^ np.packbits(differing).view(np.uint32)
+    matches = find_matches([Fingerprint(each, np.ones(100, bool)) for each in (words, other)])
+    assert [match[:2] for match in matches] == ([(0, 1)] if is_found else [])
 
 
 def test_what_is_heard_of_a_recording_is_what_was_put_into_it() -> None:

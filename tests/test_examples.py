@@ -1,6 +1,7 @@
 """Example recordings read as phrases of a model's book."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from qsep.queries.interface import (
 )
 from qsep.recipes.data.synthetic import synthesize
 from qsep.separation.api import load
-from qsep.separation.inference.examples import DescribedExamples
+from qsep.separation.inference.examples import ClassedExamples, DescribedExamples
 
 RATE = 32000
 
@@ -75,6 +76,16 @@ def test_words_and_recordings_mix_at_their_weights() -> None:
     word, sound = encoder.encode([TextQuery("a"), example()]).pooled
     mean = 0.75 * word + 0.25 * sound
     torch.testing.assert_close(encoder.encode([mixed]).pooled[0], mean / mean.norm())
+
+
+def test_classes_under_three_tenths_of_the_loudest_are_no_part_of_an_example(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shares = torch.tensor([0.16, 0.5, 0.14, 0.2])  # of the energy; the last is of no class
+    monkeypatch.setattr(ClassedExamples, "shares", lambda self, recording: shares)
+    separator: Any = None
+    degrees = ClassedExamples(Words(), separator).encode([example()]).pooled
+    torch.testing.assert_close(degrees, torch.tensor([[0.32, 1.0, 0.0, 0.0]]))
 
 
 def test_pictures_are_still_refused() -> None:
