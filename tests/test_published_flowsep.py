@@ -105,16 +105,20 @@ def releaser(
     return write
 
 
+@pytest.mark.parametrize("kept", ["nothing", "vocoder."])
 def test_parts_that_the_file_lacks_come_from_the_autoencoders_file_and_from_t5(
-    release: Release, tmp_path: Path
+    release: Release, tmp_path: Path, kept: str
 ) -> None:
-    """Whole and in parts it is the same model."""
+    """Whole and in parts it is the same model. kept: of the autoencoder, in the main file."""
     expected = load_published(release())[0].state_dict()  # type: ignore[attr-defined]
 
     def take_apart(weights: dict[str, Tensor]) -> None:
         start = flowsep.FIRST_STAGE
-        first_stage = [key for key in weights if key.startswith(start)]
-        vae = {key.removeprefix(start): weights.pop(key) for key in first_stage}
+        first_stage = {key: weights[key] for key in weights if key.startswith(start)}
+        vae = {key.removeprefix(start): value for key, value in first_stage.items()}
+        for key in first_stage:
+            if not key.startswith(start + kept):
+                del weights[key]
         torch.save({"state_dict": vae}, tmp_path / "vae.ckpt")
         for key in [key for key in weights if key.startswith(flowsep.TEXT)]:
             del weights[key]

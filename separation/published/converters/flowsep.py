@@ -123,7 +123,7 @@ def convert(weights: Mapping[str, Tensor], path: Path) -> Converted:
 def with_autoencoder(weights: Mapping[str, Tensor], path: Path) -> Mapping[str, Tensor]:
     """The weights with the autoencoder of vae.ckpt beside the file, if they have none."""
     beside = path.parent / AUTOENCODER_FILE
-    if any(key.startswith(FIRST_STAGE) for key in weights) or not beside.is_file():
+    if f"{FIRST_STAGE}post_quant_conv.weight" in weights or not beside.is_file():
         return weights
     return {
         **weights,
