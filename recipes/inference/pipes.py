@@ -9,9 +9,9 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,54 +25,39 @@ PIPE = Path("-")
 STDIN_STEM = "stdin"  # of results of a recording that has no name
 
 
-class Pipes:
-    """A context manager that replaces `-` by temporary files; inside, `inputs` and `out` are real paths.
+@contextmanager
+def real_paths(
+    inputs: Sequence[Path], out: Path, num_results: int, consumed: bytes = b""
+) -> Iterator[tuple[list[Path], Path]]:
+    """The inputs and the folder of results, with temporary files in place of `-`.
 
-    At the end, unless there was an error, the result is copied to standard output. Raises ValueError for more
-    than one input or result with `-o -`, and for `-` as an input if standard input is a terminal.
+    At the end, unless there was an error, the result is copied to standard output. num_results: number of
+    files that each input is separated into. consumed: what was read of standard input before. Raises
+    ValueError for more than one input or result with `-o -`, and for `-` as an input if standard input is a
+    terminal.
     """
-
-    def __init__(
-        self, inputs: Sequence[Path], out: Path, num_results: int, consumed: bytes = b""
-    ) -> None:
-        """out: folder of results or `-`. num_results: number of files that each input is separated into.
-        consumed: what was read of standard input before.
-        """
-        self._consumed = consumed
-        self.to_stdout = out == PIPE
-        if self.to_stdout and (len(inputs) != 1 or num_results != 1):
-            raise ValueError(
-                "-o - writes one sound to standard output: give one recording and one query, no "
-                "--residual; or -o a folder"
-            )
-        self._temporary = tempfile.TemporaryDirectory(prefix="qsep-")
-        folder = Path(self._temporary.name)
-        self._stdin = folder / STDIN_STEM
-        self.inputs = [self._stdin if path == PIPE else path for path in inputs]
-        self.out = folder / "out" if self.to_stdout else out
-
-    def __enter__(self) -> Pipes:
-        if self._stdin in self.inputs:
+    to_stdout = out == PIPE
+    if to_stdout and (len(inputs) != 1 or num_results != 1):
+        raise ValueError(
+            "-o - writes one sound to standard output: give one recording and one query, no "
+            "--residual; or -o a folder"
+        )
+    with tempfile.TemporaryDirectory(prefix="qsep-") as name:
+        piped_in, piped_out = Path(name, STDIN_STEM), Path(name, "out")
+        if PIPE in inputs:
             refuse_terminal()
-            with self._stdin.open("wb") as file:
-                file.write(self._consumed)
+            with piped_in.open("wb") as file:
+                file.write(consumed)
                 shutil.copyfileobj(sys.stdin.buffer, file)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None and self.to_stdout:
-                (result,) = (path for path in self.out.iterdir() if not path.name.startswith("."))
-                with result.open("rb") as file:
-                    shutil.copyfileobj(file, sys.stdout.buffer)
-                sys.stdout.buffer.flush()
-        finally:
-            self._temporary.cleanup()
+        yield (
+            [piped_in if path == PIPE else path for path in inputs],
+            piped_out if to_stdout else out,
+        )
+        if to_stdout:
+            (result,) = (path for path in piped_out.iterdir() if not path.name.startswith("."))
+            with result.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
 
 
 def refuse_terminal() -> None:

@@ -153,7 +153,7 @@ def separate_inputs(work: SeparateWork, inputs: Sequence[Path], num_results: int
     from qsep.separation.audio.file_names import DEFAULT_NAMING
 
     from ...inference.batch import check_jobs, separate_files
-    from ...inference.pipes import PIPE, Pipes, passed_through
+    from ...inference.pipes import PIPE, passed_through, real_paths
 
     output, consumed = work.output, b""
     model: Model | LightModel | None = None
@@ -165,11 +165,11 @@ def separate_inputs(work: SeparateWork, inputs: Sequence[Path], num_results: int
         if unread is None:
             return
         consumed = unread
-    with Pipes(inputs, output.folder, num_results, consumed) as pipes:
-        output = replace(output, folder=pipes.out)
-        results = check_jobs(pipes.inputs, work.queries, output, work.constraints.exclusive)
+    with real_paths(inputs, output.folder, num_results, consumed) as (recordings, folder):
+        output = replace(output, folder=folder)
+        results = check_jobs(recordings, work.queries, output, work.constraints.exclusive)
         model = model or load_model(work)
-        if not separate_files(model, pipes.inputs, work.queries, results, output, work.constraints):
+        if not separate_files(model, recordings, work.queries, results, output, work.constraints):
             sys.exit(SOME_FAILED)
 
 
