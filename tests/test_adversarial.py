@@ -32,13 +32,13 @@ REAL = torch.tensor([[2.0, 0.5, -1.0], [1.0, 3.0, 1.0]])
 MADE = torch.tensor([[-2.0, 0.0, 0.5], [-1.0, -1.0, -4.0]])
 
 
-def test_the_hinge_losses_are_those_worked_by_hand() -> None:
+def test_hinge_losses_match_a_hand_calculation() -> None:
     # First item: real lack 0, 0.5 and 2 to 1, made 0, 1 and 1.5 to -1; the second's are all beyond.
     assert hinge_discriminator(REAL, MADE).tolist() == pytest.approx([0.5 * (2.5 + 2.5) / 3, 0.0])
     assert hinge_made(MADE).tolist() == pytest.approx([0.5, 2.0])
 
 
-def test_the_least_squares_losses_are_those_worked_by_hand() -> None:
+def test_least_squares_losses_match_a_hand_calculation() -> None:
     # (1 + 0.25 + 4 + 4 + 0 + 0.25) / 3; (0 + 4 + 0 + 1 + 1 + 16) / 3
     assert least_squares_discriminator(REAL, MADE).tolist() == pytest.approx([9.5 / 3, 22 / 3])
     assert least_squares_made(MADE).tolist() == pytest.approx([10.25 / 3, 33 / 3])
@@ -90,7 +90,7 @@ def test_the_patch_discriminator_is_the_published_one() -> None:
     assert scores.shape == (2, (128 // 8 - 2) * (64 // 8 - 2))
 
 
-def test_the_patch_discriminator_judges_by_the_batch_at_hand() -> None:
+def test_the_patch_discriminator_normalises_by_batch_statistics() -> None:
     discriminator = PatchDiscriminator(PatchConfig(4, 2))
     assert list(discriminator.buffers()) == []
     log_mel = noise(3, 1, 16, 16)
@@ -112,7 +112,7 @@ def test_the_wave_discriminators_are_those_of_bigvgan() -> None:
     )
 
 
-def test_a_judgement_has_the_scores_of_each_discriminator_and_the_features_of_each_layer() -> None:
+def test_discriminators_return_one_score_each_and_the_features_of_every_layer() -> None:
     config = WaveDiscriminatorConfig((2, 3), (64,), (16,), (48,), 2)
     discriminators = WaveDiscriminators(config)
     found = discriminators(noise(2, 1, 320))
@@ -121,7 +121,7 @@ def test_a_judgement_has_the_scores_of_each_discriminator_and_the_features_of_ea
     assert torch.equal(found.features[5].flatten(1), found.scores[0])
 
 
-def test_a_period_discriminator_judges_each_place_of_the_period_by_itself() -> None:
+def test_a_period_discriminator_treats_each_phase_of_the_period_independently() -> None:
     discriminator = PeriodDiscriminator(3, 2)
     waveform = noise(1, 1, 300)
     other = waveform.clone()
@@ -150,7 +150,7 @@ def tiny_vocoder(seed: int) -> BigVGAN:
         return BigVGAN(VocoderConfig(8, (4, 2), (8, 4), (3,), (1, 2)), num_bands=5).eval()
 
 
-def test_weight_norm_changes_nothing_and_is_taken_off_without_a_trace() -> None:
+def test_weight_norm_can_be_added_and_removed_without_changing_the_output() -> None:
     log_mel = noise(2, 5, 7)
     plain, normed = tiny_vocoder(0), weight_normed(tiny_vocoder(0))
     with torch.no_grad():

@@ -68,7 +68,7 @@ def test_each_label_of_a_recording_gets_the_start_of_its_own_anchor(data: Path) 
     assert "labels" not in items[0]
 
 
-def test_what_has_been_heard_is_not_heard_again_unless_it_changed(
+def test_unchanged_recordings_are_not_analysed_again(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = mined(data)
@@ -117,7 +117,9 @@ def test_balanced_captions_come_equally_often(data: Path) -> None:
     assert len({id(mixtures.of_next_caption(draw)) for draw in range(18)}) == 8
 
 
-def test_the_command_counts_what_it_found_and_says_what_it_left_out(qsep: Run, data: Path) -> None:
+def test_the_command_prints_how_many_anchors_it_found_and_what_it_left_out(
+    qsep: Run, data: Path
+) -> None:
     options = ["-o", str(data / "out"), "--detector", str(data / "detector.pth")]
     found = qsep("data", "anchors", str(data / "lists"), *options)
     assert found.code == 0
@@ -135,7 +137,7 @@ def test_the_command_counts_what_it_found_and_says_what_it_left_out(qsep: Run, d
         ("lists", "out", "none.pth", "no such file: give the weights of Cnn14_DecisionLevelMax"),
     ],
 )
-def test_what_cannot_be_mined_is_refused(
+def test_invalid_input_is_refused(
     folder: str, out: str, detector: str, reason: str, data: Path, qsep: Run
 ) -> None:
     where = ["-o", str(data / out), "--detector", str(data / detector)]

@@ -45,7 +45,7 @@ def directly(model: Model, mixture: np.ndarray, text: str) -> np.ndarray:
     return found.target[0, 0].numpy()
 
 
-def test_separate_gives_the_separators_target_and_the_rest(model: Model) -> None:
+def test_separate_returns_the_separators_target_and_the_residual(model: Model) -> None:
     mixture = noise(2, 3001).numpy()
     result = model.separate(mixture, "a dog")
     np.testing.assert_allclose(result.target, directly(model, mixture, "a dog"), atol=1e-7)
@@ -55,7 +55,7 @@ def test_separate_gives_the_separators_target_and_the_rest(model: Model) -> None
 
 @pytest.mark.parametrize("shape", [(997,), (1, 997), (2, 997)])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_results_have_the_form_of_the_input(
+def test_results_have_the_type_and_shape_of_the_input(
     model: Model, shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
     audio = noise(*shape).to(dtype)
@@ -83,7 +83,7 @@ def test_target_and_residual_sum_to_the_input(model: Model, dtype: type[np.float
     )
 
 
-def test_the_input_is_left_alone_and_may_be_any_view(model: Model) -> None:
+def test_the_input_is_not_modified_and_may_be_a_view(model: Model) -> None:
     audio = noise(997).numpy()
     backwards = audio[::-1]
     backwards.flags.writeable = False
@@ -115,12 +115,12 @@ def test_a_list_of_one_query_gives_a_list(model: Model) -> None:
     assert len(results) == 1
 
 
-def test_no_query_is_refused(model: Model) -> None:
+def test_an_empty_list_of_queries_is_refused(model: Model) -> None:
     with pytest.raises(ValueError, match="no query given; say which sound"):
         model.separate(noise(997), [])
 
 
-def test_level_is_the_targets_energy_under_the_recordings(model: Model) -> None:
+def test_level_is_the_targets_energy_relative_to_the_recordings(model: Model) -> None:
     audio = noise(2, 997).numpy()
     result = model.separate(audio, "a dog")
     expected = 10 * np.log10(
@@ -146,13 +146,13 @@ def test_level_is_the_targets_energy_under_the_recordings(model: Model) -> None:
         (np.zeros((997, 2)), r"c <= 64, got \(997, 2\); transpose an array \(t, c\)"),
     ],
 )
-def test_what_is_not_audio_is_refused(model: Model, audio: Any, fault: str) -> None:
+def test_arrays_that_are_not_audio_are_refused(model: Model, audio: Any, fault: str) -> None:
     with pytest.raises(ValueError, match=rf"\A[^\n]*{fault}[^\n]*\Z"):
         model.separate(audio, "a dog")
 
 
 @pytest.mark.parametrize("rate", [0, -44100, 44100.5, np.nan, np.inf])
-def test_what_is_not_a_sample_rate_is_refused(model: Model, rate: float) -> None:
+def test_invalid_sample_rates_are_refused(model: Model, rate: float) -> None:
     with pytest.raises(ValueError, match=f"expected a sample rate in whole Hz.*, got {rate}"):
         model.separate(noise(997), "a dog", sample_rate=rate)  # type: ignore[call-overload]  # on purpose
 
@@ -167,7 +167,7 @@ def test_a_sample_rate_may_be_any_whole_number(model: Model) -> None:
         np.testing.assert_array_equal(result.target, expected.target)
 
 
-def test_a_query_unlike_all_phrases_is_warned_of_with_the_nearest_kind(
+def test_a_query_unlike_all_phrases_logs_a_warning_with_the_nearest_class(
     model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
     separator: Any = model.separator
@@ -249,7 +249,7 @@ def test_results_of_tensors_can_be_saved(model: Model, tmp_path: Path, dtype: to
 
 @pytest.mark.parametrize("rate", [8000, 11025, 44100, 192000])
 @pytest.mark.parametrize("num_samples", [1, 2, 3, 1237])
-def test_from_file_to_files_gives_what_separate_and_save_give(
+def test_separating_a_file_to_files_equals_separate_and_save(
     model: Model, tmp_path: Path, rate: int, num_samples: int
 ) -> None:
     source = tmp_path / "a.wav"
@@ -263,18 +263,18 @@ def test_from_file_to_files_gives_what_separate_and_save_give(
         assert row["seconds"] == num_samples / rate
 
 
-def test_a_file_brings_its_own_rate(model: Model, tmp_path: Path) -> None:
+def test_the_sample_rate_of_a_file_comes_from_the_file(model: Model, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(9), 44100)
     with pytest.raises(ValueError, match="sample_rate is the file's own"):
         model.separate(tmp_path / "a.wav", "a dog", sample_rate=44100)
 
 
-def test_a_file_that_is_not_there_is_named(model: Model, tmp_path: Path) -> None:
+def test_a_missing_file_is_named(model: Model, tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"none\.wav does not exist: check the name"):
         model.separate(str(tmp_path / "none.wav"), "a dog")
 
 
-def test_threads_get_the_results_of_one_after_the_other(folder: Path) -> None:
+def test_threads_get_the_results_of_sequential_calls(folder: Path) -> None:
     model = load(folder, device="cpu")
     audio = [noise(2, 3001, seed=seed).numpy() for seed in range(6)]
     words = ["a dog", "rain", "a violin", "a dog", "a bell", "rain"]
@@ -295,7 +295,7 @@ def test_threads_get_the_results_of_one_after_the_other(folder: Path) -> None:
         np.testing.assert_array_equal(found[index], expected)
 
 
-def test_a_folder_is_loaded_and_gives_what_its_network_gave(folder: Path, model: Model) -> None:
+def test_a_loaded_folder_gives_the_output_of_the_saved_network(folder: Path, model: Model) -> None:
     loaded = load(folder, device="cpu")
     audio = noise(2, 997).numpy()
     expected = model.separate(audio, "a dog").target
@@ -306,7 +306,7 @@ def test_a_folder_is_loaded_and_gives_what_its_network_gave(folder: Path, model:
     assert str(load(str(folder)).fingerprint).endswith("-stub")
 
 
-def test_a_shipped_name_means_the_shipped_model_whatever_lies_in_the_working_folder(
+def test_a_shipped_name_takes_precedence_over_files_in_the_working_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(shipped, "CHECKPOINTS_DIR", folder.parent)
@@ -327,6 +327,6 @@ def test_an_unknown_name_is_refused_with_those_shipped(
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "toaster"])
-def test_a_device_that_is_not_there_is_named(folder: Path, device: str) -> None:
+def test_an_unavailable_device_is_named(folder: Path, device: str) -> None:
     with pytest.raises(ValueError, match=rf"\Adevice '{device}' cannot be used \([^\n]*\Z"):
         load(folder, device=device)

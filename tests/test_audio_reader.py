@@ -82,16 +82,16 @@ def test_lossy_files_are_read_as_16_bits_deep(tmp_path: Path, noise: np.ndarray,
         assert reader.read().shape[1] == soundfile.read(path)[0].shape[0]
 
 
-def test_blocks_have_the_size_asked_for_and_the_last_the_rest(
-    tmp_path: Path, noise: np.ndarray
-) -> None:
+def test_blocks_have_the_requested_size_except_the_last(tmp_path: Path, noise: np.ndarray) -> None:
     with AudioReader(stored(tmp_path, "a.wav", noise, "FLOAT")) as reader:
         blocks = list(reader.blocks(1000))
     assert [block.shape for block in blocks] == [(3, 1000)] * 6 + [(3, 173)]
     np.testing.assert_array_equal(np.concatenate(blocks, axis=1), noise.astype(np.float32))
 
 
-def test_the_content_decides_and_not_the_extension(tmp_path: Path, noise: np.ndarray) -> None:
+def test_the_format_is_read_from_the_content_not_the_extension(
+    tmp_path: Path, noise: np.ndarray
+) -> None:
     path = stored(tmp_path, "a.flac", noise, "PCM_16")
     exact = soundfile.read(path)[0].T
     np.testing.assert_array_equal(read(path.rename(tmp_path / "a.mp3")), exact)
@@ -112,7 +112,7 @@ def without_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.parametrize("has_ffmpeg", [False, pytest.param(True, marks=needs_ffmpeg)])
-def test_what_is_not_audio_is_named_with_a_remedy(
+def test_a_file_that_is_not_audio_is_named_with_a_remedy(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -129,7 +129,7 @@ def test_what_is_not_audio_is_named_with_a_remedy(
     assert "\n" not in str(caught.value)
 
 
-def test_text_called_mp3_prints_nothing(
+def test_text_named_mp3_prints_no_library_messages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "text.mp3").write_bytes(b"dear diary\n" * 100)
@@ -153,7 +153,7 @@ def test_a_folder_is_named(tmp_path: Path) -> None:
         AudioReader(tmp_path)
 
 
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_named_pipe_is_refused_without_blocking(tmp_path: Path) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("this system has no named pipes")
     os.mkfifo(tmp_path / "pipe")
@@ -161,7 +161,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         AudioReader(tmp_path / "pipe")
 
 
-def test_a_file_that_may_not_be_read_is_named(
+def test_a_file_without_read_permission_is_named(
     tmp_path: Path, noise: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = stored(tmp_path, "a.wav", noise)
@@ -198,7 +198,7 @@ def test_a_file_cut_short_is_read_to_its_end_with_a_warning(
     assert f"{name}: the file ends earlier than its header says; {seconds}" in caplog.text
 
 
-def test_a_streamed_wav_without_a_known_size_is_whole(
+def test_a_wav_without_a_known_size_is_read_whole(
     tmp_path: Path, noise: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = stored(tmp_path, "a.wav", noise, "PCM_16")
@@ -209,7 +209,7 @@ def test_a_streamed_wav_without_a_known_size_is_whole(
     assert caplog.text == ""
 
 
-def test_a_damaged_flac_is_refused_with_the_place(tmp_path: Path) -> None:
+def test_a_damaged_flac_is_refused_with_the_position(tmp_path: Path) -> None:
     noise = np.random.default_rng(8).uniform(-1, 1, (2, 5 * RATE))
     path = cut(stored(tmp_path, "a.flac", noise), 0.6)
     with pytest.raises(AudioError, match=r"a\.flac is damaged after [23]\.\d s: copy it again"):
@@ -219,7 +219,7 @@ def test_a_damaged_flac_is_refused_with_the_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_sample_that_is_no_number_is_refused_with_its_time(
+def test_a_nan_sample_is_refused_with_its_time(
     tmp_path: Path, noise: np.ndarray, value: float
 ) -> None:
     noise[2, 4410] = value
@@ -254,7 +254,9 @@ def test_lossless_audio_through_ffmpeg_is_exact(
 
 
 @needs_ffmpeg
-def test_aac_through_ffmpeg_is_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aac_decoded_by_ffmpeg_is_close_to_the_original(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)[None]
     ffmpeg(stored(tmp_path, "a.wav", tone), tmp_path / "-a.m4a")
     monkeypatch.chdir(tmp_path)
@@ -283,7 +285,7 @@ def test_a_playlist_is_refused(tmp_path: Path, noise: np.ndarray) -> None:
 
 
 @needs_ffmpeg
-def test_leaving_early_ends_ffmpeg(tmp_path: Path, noise: np.ndarray) -> None:
+def test_closing_early_ends_ffmpeg(tmp_path: Path, noise: np.ndarray) -> None:
     long = np.tile(noise, 50)  # more than a pipe holds
     path = ffmpeg(stored(tmp_path, "a.wav", long), tmp_path / "a.mka", "-c:a", "pcm_s16le")
     with AudioReader(path) as reader:

@@ -34,7 +34,7 @@ def test_blocks_are_written_in_order_with_channels_in_place(
     assert rate == 11025
 
 
-def test_another_reader_finds_the_same_header_and_samples(
+def test_another_library_reads_the_same_header_and_samples(
     tmp_path: Path, waveform: np.ndarray
 ) -> None:
     with AudioWriter(tmp_path / "a.wav", 11025, 3, "PCM_16") as writer:
@@ -74,7 +74,7 @@ def test_a_file_beyond_32_bit_sizes_becomes_rf64(
 
 
 @pytest.mark.parametrize("interrupt", [RuntimeError, KeyboardInterrupt, SystemExit])
-def test_nothing_remains_after_an_interrupt(
+def test_an_interrupt_leaves_no_file(
     tmp_path: Path, waveform: np.ndarray, interrupt: type[BaseException]
 ) -> None:
     with pytest.raises(interrupt), AudioWriter(tmp_path / "a.wav", 11025, 3) as writer:
@@ -91,7 +91,9 @@ def test_an_interrupt_leaves_the_older_file_as_it_was(tmp_path: Path, waveform: 
     assert (tmp_path / "a.wav").read_bytes() == b"older"
 
 
-def test_the_final_name_appears_only_at_the_end(tmp_path: Path, waveform: np.ndarray) -> None:
+def test_the_file_appears_under_its_name_only_when_complete(
+    tmp_path: Path, waveform: np.ndarray
+) -> None:
     with AudioWriter(tmp_path / "a.wav", 11025, 3) as writer:
         writer.write(waveform)
         assert not (tmp_path / "a.wav").exists()
@@ -99,9 +101,7 @@ def test_the_final_name_appears_only_at_the_end(tmp_path: Path, waveform: np.nda
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are a matter of POSIX")
-def test_the_file_has_the_mode_that_other_new_files_have(
-    tmp_path: Path, waveform: np.ndarray
-) -> None:
+def test_the_file_has_the_default_permissions(tmp_path: Path, waveform: np.ndarray) -> None:
     with AudioWriter(tmp_path / "a.wav", 11025, 3) as writer:
         writer.write(waveform)
     (tmp_path / "other").touch()
@@ -110,7 +110,7 @@ def test_the_file_has_the_mode_that_other_new_files_have(
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_sample_that_is_no_number_is_refused_with_its_time(
+def test_a_nan_sample_is_refused_with_its_time(
     tmp_path: Path, waveform: np.ndarray, subtype: str, value: float
 ) -> None:
     broken = waveform.copy()
@@ -143,7 +143,7 @@ def small_disk() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("num_samples", [300, 1237], ids=["on close", "on write"])
-def test_a_full_disk_is_one_line_and_leaves_nothing(
+def test_a_full_disk_gives_one_line_and_leaves_no_file(
     tmp_path: Path, waveform: np.ndarray, num_samples: int
 ) -> None:
     with pytest.raises(AudioError, match=r"cannot write .*a\.wav: File too large: free space"):
@@ -153,7 +153,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("name", ["missing/a.wav", "", "file/a.wav"])
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> None:
+def test_an_unwritable_path_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(AudioError, match=r"cannot write .*choose another"):
         with AudioWriter(tmp_path / name, 11025, 3):
@@ -172,7 +172,7 @@ def test_clipped_samples_are_counted_and_reported_once(
     assert "a.wav: 3 samples beyond full scale were clipped (peak 1.30)" in caplog.text
 
 
-def test_floats_keep_what_is_beyond_full_scale(
+def test_float_files_keep_samples_beyond_full_scale(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with AudioWriter(tmp_path / "a.wav", 8000, 1, "FLOAT") as writer:
@@ -181,13 +181,13 @@ def test_floats_keep_what_is_beyond_full_scale(
     assert caplog.text == ""
 
 
-def test_another_shape_than_announced_is_refused(tmp_path: Path, waveform: np.ndarray) -> None:
+def test_a_block_of_another_shape_is_refused(tmp_path: Path, waveform: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"expected \(3, t\), got \(1237, 3\)"):
         with AudioWriter(tmp_path / "a.wav", 11025, 3) as writer:
             writer.write(waveform.T)
 
 
-def test_only_old_leftovers_of_killed_runs_are_removed(tmp_path: Path) -> None:
+def test_only_old_temporary_files_of_killed_runs_are_removed(tmp_path: Path) -> None:
     old, recent = tmp_path / ".qsep-1-0a.part", tmp_path / ".qsep-2-0b.part"
     for part in (old, recent):
         part.touch()

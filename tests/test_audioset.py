@@ -28,7 +28,7 @@ def test_levels_have_as_many_nodes_with_classes_as_in_the_original() -> None:
         assert len({node.path[:level] for node in class_nodes() if len(node.path) >= level}) == size
 
 
-def test_classes_are_numbered_as_their_taggers_do() -> None:
+def test_class_numbers_are_those_of_the_taggers() -> None:
     names = [node.name for node in class_nodes()]
     assert len(names) == 527
     known = {

@@ -82,12 +82,12 @@ def test_reverberation_falls_by_60_db_in_its_time(seed: int) -> None:
     assert slope == pytest.approx(-60 / seconds, rel=0.1)  # noise: hundreds of samples or more
 
 
-def test_nothing_drawn_leaves_the_sound_as_it_is() -> None:
+def test_without_drawn_augmentations_the_sound_is_unchanged() -> None:
     assert filter_and_place(noise(), np.random.default_rng(4), RATE, OFF) is not None
     assert np.array_equal(filter_and_place(noise(), np.random.default_rng(4), RATE, OFF), noise())
 
 
-def test_a_click_becomes_the_room() -> None:
+def test_a_click_becomes_the_rooms_impulse_response() -> None:
     click = np.zeros(20000, np.float32)
     click[100] = 1
     placed = filter_and_place(click, np.random.default_rng(5), RATE, ROOM)
@@ -98,7 +98,7 @@ def test_a_click_becomes_the_room() -> None:
     assert np.abs(placed[:100]).max() < 1e-6
 
 
-def test_the_tail_of_a_room_does_not_come_back_at_the_start() -> None:
+def test_the_reverberation_tail_does_not_wrap_around() -> None:
     click = np.zeros(3000, np.float32)
     click[-1] = 1
     placed = filter_and_place(click, np.random.default_rng(6), RATE, ROOM)
@@ -119,14 +119,14 @@ def test_a_microphone_scales_a_tone_by_its_response() -> None:
 
 @pytest.mark.parametrize("config", [OFF, COLOUR, ROOM, BOTH])
 @pytest.mark.parametrize("num_samples", [1, 7, 1000, 5003])
-def test_length_and_type_stay(config: AugmentConfig, num_samples: int) -> None:
+def test_length_and_dtype_are_kept(config: AugmentConfig, num_samples: int) -> None:
     changed = filter_and_place(noise(num_samples), np.random.default_rng(8), RATE, config)
     assert changed.shape == (num_samples,)
     assert changed.dtype == np.float32
     assert np.isfinite(changed).all()
 
 
-def test_the_generator_alone_decides() -> None:
+def test_the_result_depends_on_the_generator_alone() -> None:
     first = filter_and_place(noise(), np.random.default_rng(9), RATE, BOTH)
     again = filter_and_place(noise(), np.random.default_rng(9), RATE, BOTH)
     other = filter_and_place(noise(), np.random.default_rng(10), RATE, BOTH)
@@ -134,14 +134,14 @@ def test_the_generator_alone_decides() -> None:
     assert not np.allclose(first, other)
 
 
-def test_the_sound_given_is_not_written_to() -> None:
+def test_the_input_is_not_modified() -> None:
     sound = noise()
     filter_and_place(sound, np.random.default_rng(11), RATE, BOTH)
     change_speed(sound, 2.0)
     assert np.array_equal(sound, noise())
 
 
-def test_fast_length_is_the_least_of_its_kind_that_suffices() -> None:
+def test_fast_length_is_the_smallest_sufficient_fft_length() -> None:
     sizes = sorted({factor << power for power in range(13) for factor in (1, 3, 5)})
     expected = [next(size for size in sizes if size >= n) for n in range(1, 3000)]
     assert [fast_length(n) for n in range(1, 3000)] == expected

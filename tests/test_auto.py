@@ -56,9 +56,7 @@ def test_it_writes_each_sound_in_the_recordings_own_format_and_says_when(
     assert (folder / "out" / "a.auto.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_all_sounds_together_are_no_more_than_the_recording(
-    qsep: Run, tiny_model: Path, folder: Path
-) -> None:
+def test_targets_sum_to_at_most_the_recording(qsep: Run, tiny_model: Path, folder: Path) -> None:
     record(folder / "a.wav", 20000)
     assert qsep("auto", "a.wav", "-o", "out", "-m", tiny_model, *ANY).code == 0
     mixture = soundfile.read(folder / "a.wav")[0]
@@ -71,7 +69,7 @@ def test_all_sounds_together_are_no_more_than_the_recording(
     assert np.square(spectrum).sum() <= np.square(np.abs(np.fft.rfft(mixture))).sum()
 
 
-def test_silence_holds_nothing_which_is_said_and_no_failure(
+def test_silence_is_reported_to_hold_no_sounds_and_is_no_failure(
     qsep: Run, tiny_model: Path, folder: Path
 ) -> None:
     soundfile.write(folder / "a.wav", np.zeros((9000, 2)), 8000)
@@ -84,7 +82,7 @@ def test_silence_holds_nothing_which_is_said_and_no_failure(
     assert json.loads(done.out)["sounds"] == []
 
 
-def test_files_in_the_way_stay_as_they_are_without_overwrite(
+def test_existing_files_are_kept_without_overwrite(
     qsep: Run, tiny_model: Path, folder: Path
 ) -> None:
     record(folder / "a.wav", 9000)
@@ -124,7 +122,7 @@ def test_overwriting_removes_sounds_that_are_no_longer_found_and_nothing_else(
     assert summary(folder)["sounds"] == []
 
 
-def test_what_fails_midway_leaves_nothing_and_stops_no_other(
+def test_a_failing_recording_leaves_no_files_and_does_not_stop_the_others(
     qsep: Run, tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record(folder / "a.wav", 9000)
@@ -153,7 +151,7 @@ def test_what_fails_midway_leaves_nothing_and_stops_no_other(
         (("x/a.flac",), "x/a.flac does not exist"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_one_line(
+def test_invalid_requests_are_refused_in_one_line(
     qsep: Run, tiny_model: Path, folder: Path, options: tuple[str, ...], reason: str
 ) -> None:
     record(folder / "a.wav", 900)

@@ -11,7 +11,9 @@ from safetensors.torch import load_file, save_file
 from qsep.recipes.training.initial_weights.average import average, main
 
 
-def test_floats_are_weighted_and_the_rest_is_the_last_one_s(tmp_path: Path) -> None:
+def test_float_weights_are_averaged_and_other_entries_are_the_last_checkpoints(
+    tmp_path: Path,
+) -> None:
     for name, value, count in (("a", 1.0, 7), ("b", 4.0, 9)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(f'"{name}"')
@@ -35,7 +37,7 @@ def test_floats_are_weighted_and_the_rest_is_the_last_one_s(tmp_path: Path) -> N
         ({"w": torch.zeros(2)}, (0.0, 0.0), "shares are 0.0, 0.0"),
     ],
 )
-def test_what_has_no_average_is_refused(
+def test_checkpoints_that_cannot_be_averaged_are_refused(
     second: dict[str, torch.Tensor], shares: tuple[float, float], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -265,7 +265,7 @@ def test_products_of_rotated_rows_depend_on_the_distance_alone() -> None:
     torch.testing.assert_close(turned[0, 3, 2], expected)
 
 
-def test_recent_attention_sees_so_many_frames_and_no_later_one() -> None:
+def test_recent_attention_sees_a_fixed_number_of_past_frames_and_no_later_one() -> None:
     query, key, value = (noise(2, 8, 5, seed=seed, scale=1.0) for seed in range(3))
     found, _ = recent_attention(query, key, value, None, 3)
     for frame in range(8):
@@ -317,7 +317,7 @@ def test_cross_attention_reads_tokens_that_are_real_and_no_others() -> None:
     assert (masked - target(other, [True, True, True])).abs().max() > 1e-5
 
 
-def test_what_outputs_lack_of_the_mixture_is_given_to_both_in_equal_parts() -> None:
+def test_mixture_consistency_shares_the_error_equally_between_the_outputs() -> None:
     plain, consistent = (
         tiny_separator("queried", consistent=value, segment_seconds=1.0) for value in (False, True)
     )
@@ -337,7 +337,7 @@ def test_without_consistency_the_residual_is_the_networks_own() -> None:
     assert torch.equal(separated.residual, outputs[:, :, 1])
 
 
-def test_masks_of_target_and_residual_sum_to_one_where_that_is_said() -> None:
+def test_masks_of_target_and_residual_sum_to_one_where_configured() -> None:
     separator = tiny_separator("queried:tiger", consistent=False)
     mixture, asked = noise(2, 1, 300), QueryEmbedding(unit_vectors(2, 3, 6))
     with torch.inference_mode():
@@ -359,13 +359,13 @@ def test_masks_of_target_and_residual_sum_to_one_where_that_is_said() -> None:
         ({"analysis": {"kind": "bands", "scheme": "widths", "widths": [3, 4]}}, "sum to 7"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_incompatible_parts_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         separator = fresh(**changes)
         separator.separate(noise(1, 1, 100), QueryEmbedding(unit_vectors(1, 1, 6)))
 
 
-def test_the_loss_of_both_outputs_is_weighed() -> None:
+def test_the_losses_of_both_outputs_are_weighted() -> None:
     generator = rng(0)
     from tiny import mixture_batch
 

@@ -133,7 +133,7 @@ def test_dropped_channels_are_silent_and_the_others_keep_the_mean() -> None:
     assert abs(share - 0.25) < 4 * (0.25 * 0.75 / 280) ** 0.5  # four standard deviations
 
 
-def test_dropout_is_for_training_alone_and_the_generator_decides() -> None:
+def test_dropout_is_for_training_alone_and_depends_on_the_generator() -> None:
     plain, dropping = (
         tiny_separator(query_noise=0.0),
         tiny_separator(query_noise=0.0, channel_dropout=0.5),

@@ -32,7 +32,9 @@ def shares(share: float) -> Item:
         ("psm", 1.25, 1.0),
     ],
 )
-def test_masks_of_parts_of_one_sound_are_known(mask: str, share: float, expected: float) -> None:
+def test_ideal_masks_of_scaled_copies_of_one_sound_have_a_closed_form(
+    mask: str, share: float, expected: float
+) -> None:
     estimate = IdealMask(mask)(shares(share)).numpy()
     assert estimate == pytest.approx(expected * SOUND, abs=1e-6)  # float32 input
 
@@ -67,7 +69,9 @@ def test_baselines_score_as_runs_of_their_own(tmp_path: Path) -> None:
     assert summary.baselines["mixture"]["si_sdr_i"].high == 0
 
 
-def test_a_model_is_also_asked_for_another_sound_and_by_the_labels_name(tmp_path: Path) -> None:
+def test_a_model_is_also_scored_with_a_random_query_and_with_the_label_as_query(
+    tmp_path: Path,
+) -> None:
     model = WordModel()
     evaluate(model, ManyItems(), tmp_path, baselines=True)
     asked = [query for query, _ in model.heard]

@@ -59,7 +59,7 @@ def test_the_causal_entrants_have_less_than_40_ms_of_latency() -> None:
         assert separator.analysis.latency_samples / separator.sample_rate <= 0.040
 
 
-def test_names_and_budgets_that_are_not_there_are_refused() -> None:
+def test_unknown_names_and_budgets_are_refused() -> None:
     with pytest.raises(ValueError, match="no budget is called 'huge'; there are small, large"):
         entrants("huge")
     with pytest.raises(ValueError, match="no separator of small is called 'nothing'"):
@@ -123,7 +123,7 @@ def test_the_table_has_the_best_first_and_the_csv_a_line_a_seed(
     ]
 
 
-def test_the_plot_is_a_picture(rows: list[Row], tmp_path: Path) -> None:
+def test_the_plot_is_an_image(rows: list[Row], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib").use("Agg")
     plot(rows, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

@@ -41,6 +41,6 @@ def test_the_peak_of_a_process_is_its_own() -> None:
     assert more - less == pytest.approx(300_000_000 / 2**20, rel=0.05)
 
 
-def test_a_command_that_fails_has_no_peak() -> None:
+def test_a_failing_command_has_no_memory_peak() -> None:
     with pytest.raises(SystemExit, match="failed: "):
         peak_of([sys.executable, "-c", "raise SystemExit(3)"])

@@ -110,7 +110,7 @@ def test_an_embedding_judges_by_cosine_to_each_query() -> None:
     torch.testing.assert_close(judge(candidates[0, 0], candidates, RATE), expected)
 
 
-def test_a_model_draws_the_same_best_again_and_one_candidate_changes_nothing() -> None:
+def test_best_of_n_is_repeatable_and_one_candidate_changes_nothing() -> None:
     model = Model(tiny_separator("flow_unet"), StubEncoder(), "tiny", "weights")
     audio = noise(2, 3000).numpy()
     plain = model.separate(audio, "a dog").target
@@ -142,7 +142,7 @@ def test_the_choice_is_explained_in_json(qsep: Run, folder: Path) -> None:
         assert chunk["scores"][chunk["candidate"]] == max(chunk["scores"])
 
 
-def test_models_that_draw_nothing_and_unknown_judges_are_refused(
+def test_deterministic_models_and_unknown_judges_are_refused(
     qsep: Run, folder: Path, tiny_model: Path
 ) -> None:
     record(folder / "in.wav", 900, RATE)
@@ -152,7 +152,7 @@ def test_models_that_draw_nothing_and_unknown_judges_are_refused(
     assert [path.name for path in folder.glob("*.wav")] == ["in.wav"]
 
 
-def test_queries_read_in_advance_let_the_encoder_go_unless_it_may_judge(tmp_path: Path) -> None:
+def test_preparing_queries_frees_the_encoder_unless_it_is_the_judge(tmp_path: Path) -> None:
     encoder, query = StubEncoder(), TextQuery("rain")
     vars(encoder)["network"] = "large"
     cached = CachedEncoder(encoder, tmp_path / "cache.sqlite")
@@ -164,7 +164,7 @@ def test_queries_read_in_advance_let_the_encoder_go_unless_it_may_judge(tmp_path
     assert encoder.asked == [["rain"]]
 
 
-def test_words_are_read_once_for_all_chunks_windows_and_candidates(
+def test_text_is_encoded_once_for_all_chunks_windows_and_candidates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("qsep.separation.inference.chunks.CHUNK_SECONDS", 1.0)

@@ -100,7 +100,7 @@ def test_low_passed_references_as_16_bits_are_musevals() -> None:
     assert found == pytest.approx(theirs(references, estimates, 8000, 4000, 128), abs=1e-3)
 
 
-def test_batches_are_items_on_their_own() -> None:
+def test_items_of_a_batch_are_scored_independently() -> None:
     rng = np.random.default_rng(6)
     pairs = [scene(rng, (2, 1001, 1), 0.1) for _ in range(6)]
     references, estimates = (
@@ -165,7 +165,7 @@ def test_sources_version_is_mir_evals() -> None:
         (((2, 9), (2, 9)), 0, 1, "window of 1 sample"),
     ],
 )
-def test_impossible_arguments_are_refused(
+def test_invalid_arguments_are_refused(
     shapes: tuple[tuple[int, int], ...], window: float, hop: float, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

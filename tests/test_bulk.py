@@ -49,7 +49,7 @@ def test_a_tree_of_recordings_becomes_the_same_tree_of_results(
     assert of_tree == (tree.parent / "one" / "b.rain.wav").read_bytes()
 
 
-def test_the_manifest_says_what_was_made_of_what(qsep: Run, tiny_model: Path, tree: Path) -> None:
+def test_the_manifest_maps_recordings_to_results(qsep: Run, tiny_model: Path, tree: Path) -> None:
     import hashlib
 
     qsep("separate", "in", "-q", "rain", "--residual", "-o", "out", "-m", tiny_model)
@@ -72,7 +72,9 @@ def test_the_manifest_says_what_was_made_of_what(qsep: Run, tiny_model: Path, tr
         }
 
 
-def test_the_same_command_does_only_what_is_left(qsep: Run, tiny_model: Path, tree: Path) -> None:
+def test_repeating_the_command_separates_only_the_remaining_recordings(
+    qsep: Run, tiny_model: Path, tree: Path
+) -> None:
     command = ("separate", "in", "-q", "rain", "-o", "out", "-m", tiny_model)
     out = tree.parent / "out"
     qsep(*command)
@@ -88,7 +90,7 @@ def test_the_same_command_does_only_what_is_left(qsep: Run, tiny_model: Path, tr
     assert "0 recordings done, 0 failed, 4 done before" in qsep(*command).err
 
 
-def test_other_settings_replace_nothing_unless_told_to(
+def test_results_of_other_settings_are_replaced_only_on_request(
     qsep: Run, tiny_model: Path, tree: Path
 ) -> None:
     command = ("separate", "in", "-q", "rain", "-o", "out", "-m", tiny_model)
@@ -102,7 +104,7 @@ def test_other_settings_replace_nothing_unless_told_to(
     assert "3 recordings done" in replaced.err
 
 
-def test_files_of_others_are_left_alone(qsep: Run, tiny_model: Path, tree: Path) -> None:
+def test_files_of_other_programs_are_kept(qsep: Run, tiny_model: Path, tree: Path) -> None:
     out = tree.parent / "out"
     out.mkdir()
     (out / "a.rain.wav").write_text("mine")
@@ -113,7 +115,7 @@ def test_files_of_others_are_left_alone(qsep: Run, tiny_model: Path, tree: Path)
     assert (out / "a.rain.wav").read_text() == "mine"
 
 
-def test_a_bad_recording_is_one_line_and_the_rest_goes_on(
+def test_a_bad_recording_gives_one_line_and_the_others_are_separated(
     qsep: Run, tiny_model: Path, tree: Path
 ) -> None:
     (tree / "bad.wav").write_bytes(b"RIFF nothing of the kind")
@@ -168,9 +170,7 @@ def test_a_manifest_is_a_list_too(qsep: Run, tiny_model: Path, tree: Path) -> No
         ("l.txt", "a.wav\t \n", "line 1: an empty query"),
     ],
 )
-def test_what_is_wrong_with_a_list_is_said_with_its_line(
-    tmp_path: Path, name: str, text: str, message: str
-) -> None:
+def test_errors_in_a_list_name_the_line(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=message):
         list(read_list(tmp_path / name))
@@ -183,7 +183,7 @@ def test_paths_outside_the_list_keep_all_their_folders(tmp_path: Path) -> None:
     assert (job.path, job.folder, job.key) == ("/data/x/y.wav", "data/x", "data/x/y.wav")
 
 
-def test_results_of_recordings_of_one_name_do_not_meet(
+def test_recordings_of_equal_names_get_different_result_files(
     qsep: Run, tiny_model: Path, tree: Path
 ) -> None:
     record(tree / "a.flac", 300)
@@ -201,7 +201,7 @@ def test_results_in_the_folder_itself_are_not_separated_again(
     assert "0 recordings done, 0 failed, 3 done before" in qsep(*command).err
 
 
-def test_parts_of_a_run_overlap_nowhere_and_leave_nothing_out() -> None:
+def test_shards_partition_the_recordings() -> None:
     jobs = [Job(f"in/{number}.wav") for number in range(1000)]
     parts = [[job for job in jobs if in_shard(job, (number, 3))] for number in (1, 2, 3)]
     found = [job.path for part in parts for job in part]
@@ -243,7 +243,7 @@ def test_queries_of_one_recording_are_one_job() -> None:
         (("in", "-q", "a dog", "-q", "A dog"), "would both be written to"),
     ],
 )
-def test_wrong_use_is_refused_before_any_work(
+def test_usage_errors_are_reported_before_any_work(
     qsep: Run, tree: Path, tiny_model: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     (tree.parent / "empty").mkdir()
@@ -255,7 +255,9 @@ def test_wrong_use_is_refused_before_any_work(
     )
 
 
-def test_auto_walks_trees_and_goes_on_too(qsep: Run, tiny_model: Path, tree: Path) -> None:
+def test_auto_also_walks_folders_and_continues_after_failures(
+    qsep: Run, tiny_model: Path, tree: Path
+) -> None:
     (tree / "bad.wav").write_bytes(b"none")
     command = ("auto", "in", "-o", "out", "-m", tiny_model, "--threshold", "1e-6")
     done = qsep(*command)

@@ -20,9 +20,7 @@ from qsep.recipes.inference.bulk.processes import in_processes
 NUM_FILES = 25
 
 
-def test_a_run_that_was_killed_goes_on_where_it_was(
-    qsep: Run, tiny_model: Path, folder: Path
-) -> None:
+def test_a_killed_run_resumes(qsep: Run, tiny_model: Path, folder: Path) -> None:
     for number in range(NUM_FILES):
         (folder / "in").mkdir(exist_ok=True)
         record(folder / "in" / f"{number:02}.wav", 900 + number)
@@ -73,7 +71,7 @@ def test_results_of_several_processes_are_those_of_one(
     assert rows["one"] == rows["two"]
 
 
-def test_a_recording_whose_process_dies_is_tried_once_more(tmp_path: Path) -> None:
+def test_a_recording_whose_process_dies_is_retried_once(tmp_path: Path) -> None:
     jobs = files(tmp_path / "in", ["a", "once", "b", "always", "c"])
     (tmp_path / "out").mkdir()
     outcomes = dict(in_processes(Copying(str(tmp_path / "out")), jobs, 1))
@@ -87,12 +85,12 @@ def test_a_recording_whose_process_dies_is_tried_once_more(tmp_path: Path) -> No
     assert tries == {"a": "x", "always": "xx"}
 
 
-def test_work_that_cannot_start_is_refused_in_its_words(tmp_path: Path) -> None:
+def test_an_error_at_start_keeps_its_message(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^no folder$"):
         list(in_processes(Copying(str(tmp_path / "none")), [Job("a"), Job("b")], 2))
 
 
-def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qsep.recipes.inference.bulk.cluster.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'qsep\[ray\]'"):
         list(on_cluster(Copying("."), [Job("a")], "local", 1))
@@ -100,7 +98,7 @@ def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs ray: pip install 'qsep[ray]'")
-def test_a_cluster_loses_nothing_where_a_worker_is_killed(tmp_path: Path) -> None:
+def test_a_cluster_recovers_from_a_killed_worker(tmp_path: Path) -> None:
     import ray
 
     names = [f"{number:02}" for number in range(17)] + ["once"]

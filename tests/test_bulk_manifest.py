@@ -53,13 +53,13 @@ def test_a_recording_is_changed_by_its_content_and_not_by_its_time(recording: Pa
     assert not is_done(folder, recording)
 
 
-def test_a_result_that_was_cut_short_is_not_done(recording: Path) -> None:
+def test_a_truncated_result_does_not_count_as_done(recording: Path) -> None:
     folder = separated(recording)
     (folder / RESULT).write_text("resul")
     assert not is_done(folder, recording)
 
 
-def test_results_of_the_same_settings_may_be_written_again_and_no_others(recording: Path) -> None:
+def test_only_results_of_the_same_settings_may_be_overwritten(recording: Path) -> None:
     folder = separated(recording)
     assert opened(folder).may_replace(RESULT)
     assert not opened(folder, "others").may_replace(RESULT)
@@ -68,7 +68,7 @@ def test_results_of_the_same_settings_may_be_written_again_and_no_others(recordi
     assert not opened(folder, "others").may_replace("b.rain.wav")
 
 
-def test_a_line_that_was_cut_short_spoils_no_other(recording: Path) -> None:
+def test_a_truncated_line_does_not_affect_the_others(recording: Path) -> None:
     folder = separated(recording)
     with opened(folder).path.open("a") as file:
         file.write('{"key": "b.w')

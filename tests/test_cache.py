@@ -32,7 +32,7 @@ def cached(path: Path, fingerprint: str = "stub") -> tuple[StubEncoder, CachedEn
     return encoder, CachedEncoder(encoder, path)
 
 
-def test_embeddings_are_the_encoders_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_embeddings_are_the_encoders_in_the_order_of_the_queries(tmp_path: Path) -> None:
     asked = [RAIN, DOG, RAIN, BELL]
     expected = StubEncoder().encode(asked).pooled
     _, first = cached(tmp_path / "deep" / "cache.sqlite")
@@ -42,7 +42,7 @@ def test_embeddings_are_the_encoders_in_the_order_asked_for(tmp_path: Path) -> N
     assert torch.equal(second.encode(asked).pooled, expected)
 
 
-def test_a_query_asked_before_is_not_encoded_again(tmp_path: Path) -> None:
+def test_a_cached_query_is_not_encoded_again(tmp_path: Path) -> None:
     encoder, first = cached(tmp_path / "cache.sqlite")
     first.encode([DOG, RAIN])
     first.encode([RAIN, BELL, BELL])
@@ -67,7 +67,7 @@ class Heavy(StubEncoder):
         return super().encode(queries)
 
 
-def test_a_network_that_is_let_go_loads_again_for_a_new_query_alone(tmp_path: Path) -> None:
+def test_a_released_network_is_loaded_again_only_for_a_new_query(tmp_path: Path) -> None:
     encoder = Heavy()
     queries = CachedEncoder(encoder, tmp_path / "cache.sqlite")
     queries.release()  # nothing is loaded yet
@@ -92,14 +92,14 @@ def test_another_fingerprint_gets_its_own_embeddings(tmp_path: Path) -> None:
     assert encoder.asked == []
 
 
-def test_what_is_returned_may_be_written_to(tmp_path: Path) -> None:
+def test_returned_embeddings_may_be_modified(tmp_path: Path) -> None:
     _, cache = cached(tmp_path / "cache.sqlite")
     cache.encode([DOG]).pooled.zero_()
     assert torch.equal(cache.encode([DOG]).pooled, StubEncoder().encode([DOG]).pooled)
 
 
 @pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\0" + b"\xff" * 500])
-def test_a_damaged_file_costs_a_warning_and_no_result(
+def test_a_damaged_file_gives_a_warning_and_correct_embeddings(
     tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "cache.sqlite"
@@ -120,7 +120,7 @@ def test_a_row_of_another_width_is_encoded_again(tmp_path: Path) -> None:
     assert torch.equal(cache.encode([DOG]).pooled, StubEncoder().encode([DOG]).pooled)
 
 
-def test_a_file_that_another_process_is_making_is_no_reason_to_warn(
+def test_a_file_being_created_by_another_process_gives_no_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "cache.sqlite").touch()
@@ -128,7 +128,7 @@ def test_a_file_that_another_process_is_making_is_no_reason_to_warn(
     assert caplog.messages == []
 
 
-def test_a_folder_in_which_nothing_can_be_made_costs_a_warning_and_no_result(
+def test_an_unwritable_folder_gives_a_warning_and_correct_embeddings(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
@@ -151,7 +151,7 @@ for index in range(25):
 """
 
 
-def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_concurrent_writers_lose_no_rows(tmp_path: Path) -> None:
     path = tmp_path / "cache.sqlite"
     writers = [
         subprocess.Popen(
@@ -164,7 +164,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
         assert database.execute("SELECT count(*) FROM embeddings").fetchone() == (75,)
 
 
-def test_the_file_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_determines_the_cache_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QSEP_CACHE", "/a")
     monkeypatch.setenv("XDG_CACHE_HOME", "/b")
     assert default_cache_path() == Path("/a/embeddings.sqlite")
@@ -193,7 +193,7 @@ def test_pictures_are_not_kept_in_memory(tmp_path: Path) -> None:
     assert not torch.equal(cache.encode([ImageQuery(pictures[0])]).pooled, first)
 
 
-def test_memory_is_bounded_and_forgets_what_was_asked_for_longest_ago(tmp_path: Path) -> None:
+def test_memory_is_bounded_and_drops_the_least_recently_used(tmp_path: Path) -> None:
     row = 4 * StubEncoder().dim
     encoder = StubEncoder()
     cache = CachedEncoder(encoder, tmp_path / "no" / "cache.sqlite", max_bytes=2 * row)
@@ -211,7 +211,7 @@ def test_memory_is_bounded_and_forgets_what_was_asked_for_longest_ago(tmp_path: 
     assert cache.num_bytes == 2 * row
 
 
-def test_threads_encode_one_after_the_other(tmp_path: Path) -> None:
+def test_threads_encode_one_at_a_time(tmp_path: Path) -> None:
     inside: list[None] = []
     most: list[int] = []
 

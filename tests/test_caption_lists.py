@@ -19,7 +19,7 @@ def prepare(dataset: str, folder: Path, out: Path, *exclude: Path) -> Any:
     return prepare_captions(Request(dataset, folder, {}, None, exclude), out, Care())
 
 
-def test_too_little_to_train_on_leaves_no_lists_but_the_report(tmp_path: Path) -> None:
+def test_with_too_few_recordings_only_the_report_is_written(tmp_path: Path) -> None:
     folder = public_sets.vggsound(tmp_path / "in")
     (folder / "audio/abcdefghij0_000000.wav").unlink()
     with pytest.raises(
@@ -30,7 +30,7 @@ def test_too_little_to_train_on_leaves_no_lists_but_the_report(tmp_path: Path) -
     assert report(tmp_path / "out") == [("abcdefghij0", "missing", "train")]
 
 
-def test_a_hundredth_is_held_out_whatever_else_is_there() -> None:
+def test_one_percent_is_held_out_independently_of_other_recordings() -> None:
     train = [{"wav": f"{n}.wav", "origin": f"bbc:{n}"} for n in range(700)]
     rest, dev = held_out_of(train)
     assert (len(rest), len(dev)) == (693, 7)
@@ -71,7 +71,7 @@ def lists(tmp_path: Path) -> dict[str, Path]:
     return {path.stem: path for path in tmp_path.glob("*.*")} | {"ours": tmp_path / "ours"}
 
 
-def test_lists_of_what_not_to_train_on_come_in_many_forms(lists: dict[str, Path]) -> None:
+def test_exclusion_lists_are_read_in_several_forms(lists: dict[str, Path]) -> None:
     videos = {"youtube:abcdefghij0", "youtube:--PJHxphWEs"}
     sounds = {"freesound:64760", "freesound:1000"}
     for name in ("segments", "lines", "audiosep", "pairs"):
@@ -90,7 +90,7 @@ def test_lists_of_what_not_to_train_on_come_in_many_forms(lists: dict[str, Path]
         ("a.json", '{"data": [3]}', "not a list of recordings"),
     ],
 )
-def test_another_file_as_such_a_list_is_refused(
+def test_a_file_of_another_form_is_refused_as_a_list(
     tmp_path: Path, name: str, text: str, message: str
 ) -> None:
     (tmp_path / name).write_text(text)
@@ -100,7 +100,7 @@ def test_another_file_as_such_a_list_is_refused(
         read_origins(tmp_path)
 
 
-def test_what_a_list_excludes_is_in_train_and_dev_no_more_and_still_in_test(
+def test_excluded_recordings_leave_train_and_dev_but_stay_in_test(
     tmp_path: Path, lists: dict[str, Path]
 ) -> None:
     folder = public_sets.esc50(tmp_path / "in")

@@ -32,11 +32,11 @@ def test_a_phrase_is_one_phrase(phrase: str) -> None:
 
 
 @pytest.mark.parametrize("caption", ["", "...", "and", "  then, ", "silence"])
-def test_a_caption_that_names_nothing_is_returned_as_it_is(caption: str) -> None:
+def test_a_caption_that_names_no_sound_is_returned_unchanged(caption: str) -> None:
     assert len(sound_phrases(caption)) == 1
 
 
-def test_verbs_are_known_in_their_forms() -> None:
+def test_inflected_verbs_are_recognised() -> None:
     for form in ("barks", "clapping", "cries", "splashes", "idling", "buzzing", "chattering"):
         assert form in verb_forms(), form
     assert "claping" not in verb_forms()

@@ -111,7 +111,7 @@ def test_two_mixtures_of_two_sounds_and_their_four_parts_by_name() -> None:
         assert len(names) == 4  # no label twice in an item
 
 
-def test_without_phrases_captions_alone_are_asked_for() -> None:
+def test_without_phrases_only_captions_are_queries() -> None:
     data = mixtures(phrases=False)
     batch = data.collate([data[0], data[1]])
     assert batch.sources.shape[1] == 2
@@ -150,7 +150,7 @@ def test_levels_lie_around_a_tenth_of_full_scale() -> None:
     assert -18 < max(levels) < -17 + 0.1
 
 
-def test_wordings_that_a_caption_would_blur_are_left_out() -> None:
+def test_wordings_too_close_to_the_caption_are_left_out() -> None:
     kept = scenes().wordings
     assert kept["dog"] == ["a dog barking"]  # neither "barks and growls" nor "cat"
     assert kept["violin"] == ["a violin"]
@@ -158,13 +158,13 @@ def test_wordings_that_a_caption_would_blur_are_left_out() -> None:
     assert separable(["a man"]) == []
 
 
-def test_every_kind_of_sounds21_has_wordings_left() -> None:
+def test_every_class_of_sounds21_keeps_some_wordings() -> None:
     book = load_phrase_book("sounds21")
     for label in book.labels:
         assert len(separable(book.phrases[label])) >= 10, label
 
 
-def test_recordings_heard_alone_are_in_no_mixture() -> None:
+def test_recordings_used_alone_are_in_no_mixture() -> None:
     takes = {"bell": 20, "dog": 5, "hum": 2}
     by_label = {label: [np.array(take) for take in range(num)] for label, num in takes.items()}
     alone, together = divided(by_label, 0.1)
@@ -183,7 +183,7 @@ def test_recordings_heard_alone_are_in_no_mixture() -> None:
         ({"supervised_share": 0.5, "single_fraction": 0.0}, "needs single sounds"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(changes: dict[str, Any], reason: str) -> None:
+def test_invalid_settings_are_refused(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         CaptionedMixConfig(**changes)
 
@@ -228,7 +228,7 @@ def test_recordings_with_captions_are_taken_as_they_are(captions: Path) -> None:
     assert np.abs(loud).max() < 0.5 / 5
 
 
-def test_a_caption_of_too_many_sounds_is_asked_for_whole(captions: Path) -> None:
+def test_a_caption_of_too_many_sounds_is_one_query(captions: Path) -> None:
     recipe, _ = read_recipe("bimodal", [f"data.folder={captions}", "mix.segment_samples=4000"])
     data = build_data(recipe, build_book(recipe), RATE, validation=False)
     whole = "An engine idles, then a horn honks, a bell rings and birds chirp"
@@ -267,9 +267,7 @@ def test_phrases_of_a_better_parser_take_the_place_of_the_rules(captions: Path) 
     ("content", "reason"),
     [("[]", "expected captions with lists"), ('{"a": []}', "caption 'a' has no phrases")],
 )
-def test_a_file_of_phrases_that_is_none_is_refused(
-    content: str, reason: str, captions: Path
-) -> None:
+def test_an_invalid_phrases_file_is_refused(content: str, reason: str, captions: Path) -> None:
     (captions / "phrases.json").write_text(content)
     with pytest.raises(ValueError, match=reason):
         phrase_parser(captions)

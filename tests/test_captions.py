@@ -76,7 +76,7 @@ def damaged(folder: Path) -> dict[str, str]:
     }
 
 
-def test_recordings_that_cannot_be_trained_on_are_listed_with_the_reason(tmp_path: Path) -> None:
+def test_unusable_recordings_are_listed_with_the_reason(tmp_path: Path) -> None:
     folder = public_sets.fsd50k(tmp_path / "in")
     reasons = damaged(folder)
     with (folder / "FSD50K.ground_truth/dev.csv").open("a") as file:
@@ -95,7 +95,7 @@ def test_recordings_that_cannot_be_trained_on_are_listed_with_the_reason(tmp_pat
     ]
 
 
-def test_damage_in_the_middle_is_found_by_reading_all(tmp_path: Path) -> None:
+def test_damage_in_the_middle_is_found_by_reading_whole_files(tmp_path: Path) -> None:
     samples = np.zeros(4 * RATE, np.float32)
     samples[RATE] = np.inf
     soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
@@ -105,7 +105,7 @@ def test_damage_in_the_middle_is_found_by_reading_all(tmp_path: Path) -> None:
     )
 
 
-def test_lists_lead_to_the_recordings_where_they_are(tmp_path: Path) -> None:
+def test_lists_point_to_the_recordings_in_their_folders(tmp_path: Path) -> None:
     folder = public_sets.clotho(tmp_path / "disk/clotho")
     (tmp_path / "link").symlink_to(tmp_path / "disk")
     before = content(folder)
@@ -185,7 +185,7 @@ def test_a_full_disk_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert names(tmp_path / "out") == {".checked.jsonl"}
 
 
-def test_the_command_counts_recordings_and_what_is_wrong(qsep: Run, folder: Path) -> None:
+def test_the_command_counts_recordings_and_problems(qsep: Run, folder: Path) -> None:
     public_sets.audiocaps(folder / "in")
     outcome = qsep("data", "captions", "audiocaps", "in", "-o", "out", "--jobs", "2")
     assert outcome.code == 0
@@ -222,7 +222,7 @@ def test_the_command_counts_recordings_and_what_is_wrong(qsep: Run, folder: Path
         (("esc50", "in", "--exclude", "no.csv"), "no.csv: no such list"),
     ],
 )
-def test_a_wrong_order_is_refused_in_one_line(
+def test_a_usage_error_is_reported_in_one_line(
     qsep: Run, folder: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     public_sets.esc50(folder / "in")

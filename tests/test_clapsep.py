@@ -10,7 +10,7 @@ from qsep.separation.networks.clapsep.htsat import HTSATConfig
 from qsep.separation.networks.masks.magnitude_masks import SegmentConfig
 
 
-def test_what_is_wanted_comes_first_and_what_is_not_is_the_mean_of_those_told() -> None:
+def test_the_condition_is_the_query_followed_by_the_mean_of_its_negatives() -> None:
     pooled = torch.tensor([[[1.0, 2.0]]])
     negative = torch.tensor([[[[4.0, 0.0], [0.0, 0.0], [2.0, 2.0]]]])
     asked = QueryEmbedding(pooled, negative=QueryEmbedding(negative))
@@ -18,7 +18,7 @@ def test_what_is_wanted_comes_first_and_what_is_not_is_the_mean_of_those_told() 
     assert wanted_and_unwanted(QueryEmbedding(pooled)).tolist() == [[[1, 2, 0, 0]]]
 
 
-def test_a_sound_may_be_asked_for_by_what_it_is_not() -> None:
+def test_a_negative_alone_is_a_query() -> None:
     separator = tiny_separator("clapsep")
     assert separator.capabilities.negatives
     nothing = torch.zeros(1, 1, QUERY_DIM)
@@ -32,7 +32,7 @@ def test_a_sound_may_be_asked_for_by_what_it_is_not() -> None:
     assert (first - second).abs().max() > 1e-5
 
 
-def test_the_loss_reads_the_negatives_of_queries_that_are_asked() -> None:
+def test_the_loss_reads_the_negatives_of_queried_sources() -> None:
     separator, (batch, asked) = tiny_separator("clapsep"), mixture_batch()
     negative = unit_vectors(4, 3, 1, QUERY_DIM, seed=3)
     told = QueryEmbedding(asked.pooled, negative=QueryEmbedding(negative))
@@ -44,7 +44,7 @@ def test_the_loss_reads_the_negatives_of_queries_that_are_asked() -> None:
     assert (found - plain).abs().min() > 1e-6
 
 
-def test_a_third_of_those_with_a_negative_hear_nothing_else() -> None:
+def test_a_third_of_the_queries_with_a_negative_lose_the_positive() -> None:
     separator = tiny_separator("clapsep", negative_only=1 / 3)
     condition = unit_vectors(3000, 2 * QUERY_DIM, seed=4)
     condition[:1000, QUERY_DIM:] = 0
@@ -55,7 +55,9 @@ def test_a_third_of_those_with_a_negative_hear_nothing_else() -> None:
     assert torch.equal(found[:, QUERY_DIM:], condition[:, QUERY_DIM:])
 
 
-def test_its_ears_learn_by_changes_of_low_rank_alone_and_never_leave_evaluation_mode() -> None:
+def test_the_audio_encoder_is_trained_by_low_rank_updates_alone_and_stays_in_evaluation_mode() -> (
+    None
+):
     separator = tiny_separator("clapsep").train()
     assert separator.decoder.training
     assert not separator.encoder.norm.training
@@ -73,7 +75,7 @@ def test_its_ears_learn_by_changes_of_low_rank_alone_and_never_leave_evaluation_
     assert not frozen
 
 
-def test_hops_of_two_durations_and_segments_that_it_cannot_hear_are_refused() -> None:
+def test_mismatched_hops_and_unsupported_segments_are_refused() -> None:
     with pytest.raises(ValueError, match="expected hops of one duration"):
         Config(spectrogram=SegmentConfig(32000, 1024, 512, 600))
     with pytest.raises(ValueError, match="segment_frames is 1025; expected at most 1024"):
@@ -81,7 +83,7 @@ def test_hops_of_two_durations_and_segments_that_it_cannot_hear_are_refused() ->
     assert HTSATConfig().num_frames == 1024
 
 
-def test_a_mixture_longer_than_it_hears_at_once_is_not_learned_from() -> None:
+def test_training_refuses_mixtures_longer_than_the_network_takes() -> None:
     separator, (batch, asked) = tiny_separator("clapsep"), mixture_batch(num_samples=4200)
     with pytest.raises(ValueError, match=r"of 132 frames; expected at most 128: set mix"):
         separator.loss(batch, asked, rng(0))

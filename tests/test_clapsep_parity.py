@@ -162,7 +162,7 @@ def as_ours(theirs: Any, ours: HTSAT) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def test_its_ears_are_those_of_transformers_clap() -> None:
+def test_the_audio_encoder_is_that_of_transformers_clap() -> None:
     """The map after every stage, shifted windows among them; both get 1024 frames as they are."""
     ours, theirs = small_ears()
     load_weights(ours, as_ours(theirs, ours), "transformers")

@@ -51,7 +51,7 @@ def test_pairs_have_the_best_sdr_and_not_the_best_improvement() -> None:
 
 
 @pytest.mark.parametrize(("num_estimates", "num_references"), [(2, 3), (3, 2), (3, 3), (1, 2)])
-def test_it_is_the_best_of_all_pairings(num_estimates: int, num_references: int) -> None:
+def test_the_pairing_is_the_best_of_all(num_estimates: int, num_references: int) -> None:
     rng = np.random.default_rng(num_estimates)
     references = list(
         rng.standard_normal((num_references, 50)) * [[1], [2], [0.5]][:num_references]

@@ -47,7 +47,7 @@ def grown(model: ClassUNet, *names: str) -> ClassUNet:
     return wider
 
 
-def test_old_classes_keep_their_odds_against_each_other_and_new_ones_begin_faint() -> None:
+def test_old_classes_keep_their_relative_odds_and_new_ones_start_low() -> None:
     old = model_of("dog", "cat", "rain")
     new = grown(old, "bell", "dog", "cat", "rain", "owl")
     features = torch.randn(7, 8, generator=torch.Generator().manual_seed(1))
@@ -110,7 +110,7 @@ def test_retention_is_the_divergence_among_the_old_classes() -> None:
     assert found[[0, 4]].tolist() == pytest.approx((2.5 * expected).tolist(), rel=1e-3)
 
 
-def test_favoured_classes_are_in_as_many_mixtures_as_asked_for() -> None:
+def test_favoured_classes_are_in_the_configured_share_of_mixtures() -> None:
     rng = np.random.default_rng(5)
     noise = [Take(rng.integers(-9000, 9000, 4000).astype(np.int16), "g")]
     names = [f"old{i:02d}" for i in range(30)] + ["mine"]
@@ -170,7 +170,7 @@ def recipe(folder: Path, **train: Any) -> dict[str, Any]:
     }
 
 
-def test_a_run_that_goes_on_keeps_the_classes_and_adds_its_own(data: Path, tmp_path: Path) -> None:
+def test_a_run_from_a_model_keeps_its_classes_and_adds_new_ones(data: Path, tmp_path: Path) -> None:
     first = recipe(data)
     first["data"] |= {"labels": ["owl", "squeak"]}
     start = train(recipe_from(first, "first"), first, tmp_path / "first", "cpu")

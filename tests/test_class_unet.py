@@ -27,14 +27,14 @@ def probabilities(separator: Any, *degrees: list[float]) -> torch.Tensor:
     return separator.log_odds(class_features(separator), queries).sigmoid()
 
 
-def test_a_query_s_mask_is_the_sum_of_its_classes_posteriors(separator: Any) -> None:
+def test_the_mask_of_a_query_is_the_sum_of_its_classes_posteriors(separator: Any) -> None:
     masks = probabilities(separator, [1, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0], [1, 0, 1, 0, 0, 0])
     # 1e-6: float32
     torch.testing.assert_close(masks[:, 0] + masks[:, 1], masks[:, 2], atol=1e-6, rtol=0)
     assert masks.std() > 0.05
 
 
-def test_a_complement_s_mask_is_what_the_query_leaves(separator: Any) -> None:
+def test_the_mask_of_a_complement_is_one_minus_that_of_the_query(separator: Any) -> None:
     masks = probabilities(separator, [1, 0, 0, 1, 0, 0], [0, 1, 1, 0, 1, 1])
     torch.testing.assert_close(masks[:, 0], 1 - masks[:, 1], atol=1e-6, rtol=0)
 
@@ -66,7 +66,7 @@ def test_before_training_the_second_mask_is_the_first() -> None:
     assert torch.equal(first, second)
 
 
-def test_shares_of_the_classes_sum_to_the_mixture_s_energy(separator: Any) -> None:
+def test_shares_of_the_classes_sum_to_the_mixtures_energy(separator: Any) -> None:
     mixture = noise(2, 3, 1601)
     shares = separator.class_shares(mixture)
     energy = squared_magnitude(separator.spectrum(mixture)).mean(dim=1).sum(dim=(1, 2))

@@ -108,7 +108,7 @@ def test_models_info_of_no_model_is_one_line(qsep: Run, folder: Path, name: str)
     assert name in done.error
 
 
-def test_doctor_lists_versions_and_places(qsep: Run, folder: Path) -> None:
+def test_doctor_lists_versions_and_folders(qsep: Run, folder: Path) -> None:
     done = qsep("doctor")
     lines = done.out.splitlines()
     assert done.code == 0
@@ -250,7 +250,7 @@ def test_a_failed_item_of_an_evaluation_gives_exit_code_1(qsep: Run, folder: Pat
 
 
 @pytest.mark.usefixtures("data")
-def test_an_evaluation_does_not_replace_another_unless_told_to(qsep: Run, folder: Path) -> None:
+def test_an_evaluation_replaces_another_only_with_overwrite(qsep: Run, folder: Path) -> None:
     assert qsep(*EVALUATE, "--manifest", "m.csv", "-m", "mixture").code == 0
     before = content(folder / "out")
     refused = qsep(*EVALUATE, "--manifest", "m.csv", "-m", "irm")

@@ -140,7 +140,7 @@ def test_examples_share_the_weight_of_a_mix(folder: Path) -> None:
         ((), "say which sound to extract"),
     ],
 )
-def test_what_cannot_be_asked_costs_one_line_and_no_file(
+def test_invalid_queries_give_one_line_and_no_file(
     arguments: tuple[str, ...], complaint: str, qsep: Run, clap_model: Path, folder: Path
 ) -> None:
     before = content(folder)
@@ -158,7 +158,7 @@ def test_a_model_that_reads_no_pictures_says_so(qsep: Run, tiny_model: Path, fol
 
 
 @pytest.mark.usefixtures("examples")
-def test_a_query_asked_before_loads_no_encoder(
+def test_a_cached_query_loads_no_encoder(
     qsep: Run, clap_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ("separate", "a.wav", "-m", clap_model, "-q", "dog", "--query-audio", "howl.wav")

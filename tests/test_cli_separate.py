@@ -82,7 +82,7 @@ def test_residual_of_floats_is_the_input_less_the_target(
         ("a.wav", 8000, 1, 1, "PCM_16"),
     ],
 )
-def test_the_result_has_the_form_of_the_input(
+def test_the_result_has_the_format_of_the_input(
     qsep: Run,
     tiny_model: Path,
     folder: Path,
@@ -161,7 +161,7 @@ def test_a_name_that_is_not_text_is_shown_escaped(
     assert done.out.startswith("\\udcff.rain.wav  0.4 s, ")
 
 
-def test_overwrite_replaces_what_is_there(qsep: Run, tiny_model: Path, folder: Path) -> None:
+def test_overwrite_replaces_earlier_results(qsep: Run, tiny_model: Path, folder: Path) -> None:
     for num_samples in (2003, 3001):
         record(folder / "a.wav", num_samples)
         assert qsep("separate", "a.wav", "-q", "rain", "--overwrite", "-m", tiny_model).code == 0
@@ -189,7 +189,7 @@ def test_the_longest_name_of_a_file_system_is_separated(
     assert len(names(folder)) == 3
 
 
-def test_one_bad_file_stops_no_other_whatever_is_raised(
+def test_any_error_in_one_file_does_not_stop_the_others(
     qsep: Run, tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record(folder / "good.wav")
@@ -248,7 +248,7 @@ def test_an_unfamiliar_query_is_warned_of(
         (("x" * 300 + ".wav", "-q", "rain"), "File name too long"),
     ],
 )
-def test_wrong_use_is_one_line_and_changes_nothing(
+def test_a_usage_error_is_one_line_and_changes_nothing(
     qsep: Run, tiny_model: Path, folder: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     (folder / "sub").mkdir()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from qsep.queries.encoders import clip
 from qsep.queries.files import hub
-from qsep.queries.interface import AudioQuery, ImageQuery, TextQuery
+from qsep.queries.interface import ImageQuery, TextQuery
 from qsep.separation.components import build_encoder
 
 pytest.importorskip("open_clip")
@@ -123,9 +123,7 @@ def test_the_ensemble_is_the_mean_of_the_papers_templates(
     torch.testing.assert_close(found, expected, atol=EXACT, rtol=EXACT)
 
 
-def test_prompts_of_ones_own_wrap_the_text_as_it_is(
-    model: Any, config: Path, weights: Path
-) -> None:
+def test_custom_prompts_wrap_the_text_unchanged(model: Any, config: Path, weights: Path) -> None:
     query = TextQuery("{x} {} dog")
     found = encoder(config, weights, prompts="{}").encode([query]).pooled
     torch.testing.assert_close(found, text_by_hand(model, query.text), atol=EXACT, rtol=EXACT)
@@ -165,16 +163,11 @@ def test_normalised_embeddings_point_the_same_way(tiny: Any, config: Path, weigh
     torch.testing.assert_close(unit.encode(queries).pooled, expected, atol=EXACT, rtol=EXACT)
 
 
-def test_an_answer_does_not_depend_on_what_else_is_asked(tiny: Any) -> None:
+def test_an_embedding_does_not_depend_on_the_other_queries(tiny: Any) -> None:
     queries = [TextQuery("dog"), ImageQuery(pixels(40, 50)), TextQuery("a much longer wording")]
     together = tiny.encode(queries).pooled
     for query, row in zip(queries, together, strict=True):
         assert torch.equal(tiny.encode([query]).pooled[0], row)
-
-
-def test_recordings_are_refused(tiny: Any) -> None:
-    with pytest.raises(ValueError, match="reads image and text, not audio"):
-        tiny.encode([AudioQuery(np.ones(9), sample_rate=8000)])
 
 
 def test_the_default_is_clipseps_encoder() -> None:
@@ -204,7 +197,7 @@ def test_building_it_imports_no_large_library() -> None:
     assert done.stdout == "512 False\n"
 
 
-def test_the_fingerprint_changes_with_all_that_changes_answers(
+def test_the_fingerprint_changes_with_every_setting_that_changes_embeddings(
     config: Path, weights: Path, model: Any, tmp_path: Path
 ) -> None:
     other_weights, other_config = tmp_path / "other.pt", tmp_path / config.name
@@ -302,7 +295,7 @@ def test_weights_in_the_cache_of_openais_package_are_found(
         found.tagged_file("ViT-L-14", tag)
 
 
-def test_weights_that_cannot_be_had_cost_one_line_with_the_remedy(
+def test_unavailable_weights_give_one_line_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def unreachable(repository: str, *names: str) -> Path:
@@ -330,7 +323,7 @@ class Bomb:
     [b"", b"PK\x03\x04 cut short", pickle.dumps({"a": Bomb()}, protocol=2)],
     ids=["empty", "cut short", "code"],
 )
-def test_a_file_that_holds_no_weights_costs_one_line(
+def test_a_file_without_weights_gives_one_line(
     content: bytes, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -367,12 +360,12 @@ def test_weights_load_strictly(model: Any, config: Path, tmp_path: Path) -> None
         ({"prompts": 3}, "setting prompts is 3"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], complaint: str) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         build_encoder("clip", settings)
 
 
-def test_a_tag_that_nobody_knows_is_refused_with_those_that_are() -> None:
+def test_an_unknown_tag_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"'opneai' .* lists openai, laion400m_e31"):
         build_encoder("clip", {"weights": "opneai"}).encode([TextQuery("dog")])
 

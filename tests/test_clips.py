@@ -27,13 +27,13 @@ def test_a_split_is_read_by_label(folder: Path) -> None:
     assert found == {"rain": [100, 400], "flute": [200]}
 
 
-def test_samples_come_as_the_file_has_them(folder: Path) -> None:
+def test_samples_are_read_unchanged(folder: Path) -> None:
     (clip,) = ClipStore(folder, "dev", RATE).by_label["rain"]
     assert clip.dtype == np.float32
     assert np.array_equal(clip, np.full(300, 0.375, np.float32))
 
 
-def test_only_the_labels_asked_for_are_read(folder: Path) -> None:
+def test_only_the_requested_labels_are_read(folder: Path) -> None:
     (folder / "b.wav").unlink()  # not missed
     assert list(ClipStore(folder, "train", RATE, ("rain",)).by_label) == ["rain"]
 

@@ -123,9 +123,7 @@ def test_the_filling_rule_makes_the_recorders_weights() -> None:
 
 
 @pytest.mark.parametrize("system", ARGUMENTS)
-def test_every_published_weight_has_one_place_and_none_is_left_over(
-    system: str, built: Any
-) -> None:
+def test_every_published_weight_is_used_exactly_once(system: str, built: Any) -> None:
     found, document = built(system), RECORDED.document[system]
     published = {key.removeprefix("module."): shape for key, shape in document["keys"]}
     modules = published_modules(

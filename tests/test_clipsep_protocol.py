@@ -217,7 +217,7 @@ def test_the_mixture_as_model_scores_as_the_mixture(data: Path, tmp_path: Path) 
         assert [row[name] for row in rows] == [row[f"mixture.{name}"] for row in rows]
 
 
-def test_noise_masks_are_united_only_when_asked(data: Path, tmp_path: Path) -> None:
+def test_noise_masks_are_added_only_on_request(data: Path, tmp_path: Path) -> None:
     write_list(tmp_path / "one.csv", [("0.wav", "frames/0", NUM_FRAMES[0], "label 0")])
     settings = {"interferers": str(data / "second.csv")}
     model = model_of("clipsep_nit", noise={"num_heads": 2, "keep_noise": True})
@@ -268,7 +268,7 @@ def test_pitseps_better_mask_of_two_is_an_oracle(data: Path, tmp_path: Path) -> 
         evaluate(model, items_of(data, noise="all"), tmp_path / "all")
 
 
-def test_frames_are_asked_with_under_image(data: Path, tmp_path: Path) -> None:
+def test_the_image_condition_queries_by_video_frames(data: Path, tmp_path: Path) -> None:
     from PIL import Image
 
     for index, num_frames in enumerate(NUM_FRAMES[:NUM_CLIPS]):
@@ -282,7 +282,7 @@ def test_frames_are_asked_with_under_image(data: Path, tmp_path: Path) -> None:
     assert [frame.name for frame in frames] == ["000001", "000002", "000003"]
 
 
-def test_missing_files_are_named_at_once_or_left_aside(data: Path, tmp_path: Path) -> None:
+def test_missing_files_are_refused_or_skipped(data: Path, tmp_path: Path) -> None:
     rows = [("0.wav", "f", 8, "a"), ("gone.wav", "f", 8, "b"), ("2.wav", "f", 3, "c")]
     write_list(tmp_path / "some.csv", rows)
     settings = {"interferers": str(data / "second.csv")}
@@ -296,7 +296,7 @@ def test_missing_files_are_named_at_once_or_left_aside(data: Path, tmp_path: Pat
     assert np.array_equal(items.render(1).rest, mixed(data, 2)[1].astype(np.float32))
 
 
-def test_silent_clips_are_put_aside_and_counted(data: Path, tmp_path: Path) -> None:
+def test_silent_clips_are_left_out_and_counted(data: Path, tmp_path: Path) -> None:
     scipy.io.wavfile.write(tmp_path / "silent.wav", RATE, np.zeros(70000, np.int16))
     scipy.io.wavfile.write(tmp_path / "loud.wav", RATE, np.full(70000, 9, np.int16))
     write_list(tmp_path / "a.csv", [("loud.wav", "f", 4, "a"), ("loud.wav", "f", 4, "b")])

@@ -34,7 +34,7 @@ def test_recordings_of_any_length_get_a_hundred_frames_a_second(num_samples: int
     assert ((found > 0) & (found < 1)).all()
 
 
-def test_long_recordings_are_heard_in_pieces_of_ten_seconds() -> None:
+def test_long_recordings_are_analysed_in_segments_of_ten_seconds() -> None:
     waveform = noise(PIECE_SAMPLES + 64000, seed=2)
     found = activity(tiny_tagger(), waveform)
     first = activity(tiny_tagger(), waveform[:PIECE_SAMPLES])

@@ -83,7 +83,7 @@ def described(command: click.Command) -> str:
     return " ".join([*arguments, *options])
 
 
-def test_every_command_has_the_arguments_and_options_that_are_written_here() -> None:
+def test_commands_have_exactly_the_listed_arguments_and_options() -> None:
     found = {name: described(command) for name, command in commands(typer.main.get_command(app))}
     assert {name: sorted(text.split()) for name, text in found.items()} == {
         name: sorted(text.split()) for name, text in COMMANDS.items()
@@ -111,7 +111,7 @@ def test_separate_as_json_has_these_keys(qsep: Run, tiny_model: Path, folder: Pa
     assert sorted(failed) == ["error", "input"]
 
 
-def test_exit_code_is_two_for_what_is_asked_wrongly(qsep: Run, folder: Path) -> None:
+def test_usage_errors_exit_with_code_two(qsep: Run, folder: Path) -> None:
     record(folder / "a.wav")
     assert qsep("separate", "a.wav").code == 2
     assert qsep("separate", "a.wav", "--no-such-option").code == 2

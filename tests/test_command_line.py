@@ -13,7 +13,7 @@ from qsep.recipes.cli.main import take_switches
 from qsep.recipes.errors import DEBUG, one_line
 
 
-def test_the_version_is_said(qsep: Run) -> None:
+def test_the_version_is_printed(qsep: Run) -> None:
     done = qsep("--version")
     assert (done.code, done.out) == (0, f"qsep {package.__version__}\n")
 
@@ -27,7 +27,7 @@ def test_the_version_is_said(qsep: Run) -> None:
         (("separate", "a.wav", "-q", "rain", "--candidates", "0"), "--candidates"),
     ],
 )
-def test_wrong_use_is_one_line_like_any_other_error(
+def test_usage_errors_are_one_line_like_other_errors(
     qsep: Run, arguments: tuple[str, ...], message: str
 ) -> None:
     done = qsep(*arguments)

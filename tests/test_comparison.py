@@ -184,7 +184,7 @@ def elements(svg: str, tag: str) -> list[ElementTree.Element]:
     return list(ElementTree.fromstring(svg).iter(tag))
 
 
-def test_dots_and_lines_lie_where_the_axis_says() -> None:
+def test_dots_and_lines_match_the_axis() -> None:
     values = Statistics(5, 4.0, 4.5, -2.0, 9.0)
     svg = interval_plot({"a <b>": [values, None], "c": [None, Statistics(2, 0, 0, 0, 0)]}, "dB")
     ticks = {
@@ -205,7 +205,7 @@ def test_dots_and_lines_lie_where_the_axis_says() -> None:
     assert [group.attrib["class"] for group in elements(svg, "g")] == ["run0", "run1"]
 
 
-def test_a_histogram_stands_as_high_as_its_counts() -> None:
+def test_histogram_bars_are_as_high_as_their_counts() -> None:
     svg = histogram([[0.0, 0.1, 10.0], [10.0] * 6], "dB")
     assert "6 items" in {text.text for text in elements(svg, "text")}
     heights = []
@@ -221,7 +221,7 @@ def test_a_histogram_of_one_value_is_drawn() -> None:
     assert elements(histogram([[3.0, 3.0]], "dB"), "path")
 
 
-def test_a_tone_is_a_line_at_its_pitch_in_the_picture(tmp_path: Path) -> None:
+def test_a_tone_is_a_line_at_its_frequency_in_the_spectrogram(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image", reason="Pillow reads the picture")
     hz, rate = 1000.0, 16000
     levels = level_db(0.5 * np.sin(2 * np.pi * hz * np.arange(8000) / rate), rate)
@@ -236,6 +236,6 @@ def test_a_tone_is_a_line_at_its_pitch_in_the_picture(tmp_path: Path) -> None:
     assert pixels[5, 100:200].max() < 30
 
 
-def test_a_single_sample_and_silence_have_pictures() -> None:
+def test_a_single_sample_and_silence_have_spectrograms() -> None:
     for waveform in (np.ones(1), np.zeros(5)):
         assert level_db(waveform, 8000).shape == (ROWS, COLUMNS)

@@ -58,7 +58,7 @@ def snr_db(item: Item) -> float:
 
 
 @pytest.mark.parametrize("condition", list(SUITES))
-def test_items_are_whole_under_every_condition(condition: str) -> None:
+def test_parts_sum_to_the_mixture_under_every_condition(condition: str) -> None:
     items = suite(Noises(), condition)
     assert items.condition == condition
     assert len(set(items.ids)) == len(items.ids) > 0
@@ -91,7 +91,7 @@ def test_templates_are_not_trained_on() -> None:
     assert set(conditions.TEMPLATES) & set(FRAMES) == set()
 
 
-def test_negation_asks_for_the_rest() -> None:
+def test_negation_queries_the_rest() -> None:
     items = suite(Noises(), "negation")
     item, plain = items.render(3), Noises().render(1)
     assert item.query == "everything except the rain"
@@ -99,7 +99,7 @@ def test_negation_asks_for_the_rest() -> None:
     assert np.array_equal(item.rest, plain.target)
 
 
-def test_absent_asks_for_what_is_not_there() -> None:
+def test_absent_queries_a_label_that_is_not_in_the_mixture() -> None:
     for item, plain in zip(all_of(suite(Noises(), "absent")), all_of(Noises()), strict=True):
         assert item.label not in (plain.label, "sea_waves")
         assert item.query == f"the {item.label}"
@@ -115,7 +115,7 @@ def test_the_sweep_puts_the_target_at_each_level_over_the_rest() -> None:
     assert levels == pytest.approx([-10, -5, 0, 5, 10] * len(LABELS), abs=1e-4)  # float32
 
 
-def test_sources_are_targets_of_other_labels_each_as_strong() -> None:
+def test_num_sources_adds_targets_of_other_labels_at_0_db() -> None:
     items = all_of(suite(Noises(), "num-sources"))[:4]
     assert [len(item.others) for item in items] == [1, 2, 3, 4]
     for fewer, more in pairwise(items):
@@ -144,7 +144,7 @@ def test_without_relatives_the_condition_is_refused() -> None:
         suite(alone, "same-family")
 
 
-def test_families_have_members_in_the_form_that_is_looked_up() -> None:
+def test_family_members_are_lower_case_words() -> None:
     families = tomllib.loads(conditions.FAMILIES_FILE.read_text()).values()
     assert all(label == label.lower() and "_" not in label for f in families for label in f)
     assert all(len(members) > 1 for members in families)
@@ -186,7 +186,7 @@ def test_partners_of_another_rate_fail_by_name() -> None:
         suite(Mixed(), "same-family").render(0)
 
 
-def test_silence_cannot_be_put_at_a_level() -> None:
+def test_silence_cannot_be_set_to_an_snr() -> None:
     @dataclass(frozen=True)
     class Silent(Noises):
         def render(self, index: int) -> Item:
@@ -197,7 +197,7 @@ def test_silence_cannot_be_put_at_a_level() -> None:
         suite(Silent(), "snr-sweep").render(0)
 
 
-def test_a_protocols_way_of_setting_up_a_model_holds_under_conditions(tmp_path: Path) -> None:
+def test_conditions_keep_the_protocols_set_up_of_the_estimator(tmp_path: Path) -> None:
     plain = Noises()
     items = PublishedItems(
         name="published",

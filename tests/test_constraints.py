@@ -120,7 +120,7 @@ def test_a_span_outside_the_recording_is_refused_and_nothing_written(
     assert names(folder) == {"a.wav"}
 
 
-def test_players_round_the_end_of_a_recording(model: Model) -> None:
+def test_a_span_may_end_a_rounding_error_after_the_recording(model: Model) -> None:
     target = model.separate(noise(1, 7990), "a dog", constraints=Constraints(spans=["0-1"])).target
     assert target.shape == (1, 7990)
 
@@ -132,7 +132,7 @@ def estimates(model: Model, mixture: np.ndarray, words: Sequence[str]) -> np.nda
     return np.stack([result.target for result in model.separate(mixture, list(words))])
 
 
-def test_a_negative_is_separated_too_and_taken_off_by_the_rule(model: Model) -> None:
+def test_a_negative_is_separated_too_and_removed_by_ratio_masks(model: Model) -> None:
     mixture = noise(2, 3001).numpy()
     constraints = Constraints(["rain", TextQuery("wind"), "rain"], exclusive=True)
     found = model.separate(mixture, ["a dog", "a bell"], constraints=constraints)
@@ -170,7 +170,7 @@ def test_exclusive_results_and_their_one_residual_sum_to_the_input_exactly(
     assert not {"spans", "consistent"} & row.keys()
 
 
-def test_a_query_called_residual_does_not_meet_the_residual(
+def test_a_query_named_residual_does_not_collide_with_the_residual(
     qsep: Run, tiny_model: Path, folder: Path
 ) -> None:
     record(folder / "a.wav")
@@ -179,7 +179,7 @@ def test_a_query_called_residual_does_not_meet_the_residual(
     assert qsep("separate", "a.wav", *arguments).error.startswith(expected)
 
 
-def test_what_is_wanted_and_not_wanted_is_refused(
+def test_a_query_that_is_also_a_negative_is_refused(
     qsep: Run, tiny_model: Path, folder: Path
 ) -> None:
     record(folder / "a.wav")

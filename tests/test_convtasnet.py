@@ -118,12 +118,12 @@ def test_the_context_is_the_maskers_reach_with_the_levels_and_one_filter() -> No
     assert separator.context_samples - 8 <= farthest <= separator.context_samples
 
 
-def test_a_kernel_that_has_no_half_is_refused() -> None:
+def test_an_odd_kernel_is_refused() -> None:
     with pytest.raises(ValueError, match="kernel_samples is 15; expected an even number"):
         tiny_separator("convtasnet", kernel_samples=15)
 
 
-def test_without_asteroid_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_asteroid_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "asteroid.masknn", None)
     with pytest.raises(ValueError, match=r"pip install 'qsep\[asteroid\]'"):
         tiny_separator("convtasnet")
@@ -175,7 +175,7 @@ def scores(separator: Any) -> tuple[float, float]:
 
 
 @pytest.mark.slow
-def test_a_few_dozen_steps_lower_the_loss_and_take_sounds_out_of_unheard_mixtures() -> None:
+def test_a_few_dozen_steps_lower_the_loss_and_separate_unseen_mixtures() -> None:
     torch.manual_seed(0)
     separator = build_separator(
         "convtasnet",

@@ -74,9 +74,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_recordings_become_a_corpus_without_what_cannot_be_learned_from(
-    source: Path, tmp_path: Path
-) -> None:
+def test_unusable_recordings_are_left_out_of_the_corpus(source: Path, tmp_path: Path) -> None:
     made = make_corpus(read_folder(source), tmp_path / "data", HALF, 2)
     found = {(Path(row["file"]).name, row["fault"]) for row in rows_of(made.report)}
     assert {
@@ -164,7 +162,7 @@ def test_a_table_names_files_labels_groups_and_splits(tmp_path: Path) -> None:
         ("file,label\n", "no rows"),
     ],
 )
-def test_a_table_that_is_none_is_refused_with_its_fault(
+def test_an_invalid_table_is_refused_with_the_reason(
     tmp_path: Path, text: str, message: str
 ) -> None:
     (tmp_path / "list.csv").write_text(text)
@@ -222,7 +220,7 @@ def test_recordings_match_where_a_quarter_of_their_bits_differ_at_most(
     assert [match[:2] for match in matches] == ([(0, 1)] if is_found else [])
 
 
-def test_what_is_heard_of_a_recording_is_what_was_put_into_it() -> None:
+def test_facts_of_a_recording_match_its_synthesis() -> None:
     time = np.arange(2 * RATE) / RATE
     low, high = np.sin(2 * np.pi * 440 * time), 0.5 * np.sin(2 * np.pi * 9500 * time)
     tone = (0.25 * (low + high)).astype(np.float32)
@@ -238,9 +236,7 @@ def test_what_is_heard_of_a_recording_is_what_was_put_into_it() -> None:
     assert facts.level_db == pytest.approx(10 * np.log10(0.5 * 0.0390625), abs=0.05)
 
 
-def test_a_corpus_with_equal_content_in_two_splits_is_not_sound(
-    source: Path, tmp_path: Path
-) -> None:
+def test_a_corpus_with_equal_content_in_two_splits_is_invalid(source: Path, tmp_path: Path) -> None:
     make_corpus(read_folder(source), tmp_path / "data", HALF, 2)
     path = tmp_path / "data" / "clips.csv"
     rows = rows_of(path)

@@ -110,7 +110,7 @@ def test_without_ffmpeg_a_change_of_rate_is_refused(
 
 @pytest.mark.parametrize("claim", [0, 4000, 40000])
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
-def test_a_wav_whose_header_says_too_little_is_read_to_its_end(
+def test_a_wav_whose_header_states_too_small_a_size_is_read_to_its_end(
     tmp_path: Path, claim: int, subtype: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = stored(tmp_path / "a.wav", 20011, subtype)
@@ -137,7 +137,7 @@ def test_a_wav_whose_header_says_too_little_is_read_to_its_end(
         ("a.wav", b"data", "PCM_24", "BIG"),
     ],
 )
-def test_other_headers_that_say_too_little(
+def test_other_headers_with_too_small_a_size_are_read_to_the_end(
     tmp_path: Path, name: str, mark: bytes, subtype: str, endian: str
 ) -> None:
     path = tmp_path / name
@@ -156,7 +156,7 @@ def test_other_headers_that_say_too_little(
     np.testing.assert_array_equal(read(patched(path, position, size)), expected)
 
 
-def test_sizes_that_wrapped_around_are_not_believed(
+def test_sizes_that_overflowed_are_ignored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = stored(tmp_path / "a.wav", 20011)
@@ -175,7 +175,7 @@ def test_sizes_that_wrapped_around_are_not_believed(
     assert sum(block.shape[1] for block in end) == 1234
 
 
-def test_chunks_after_the_samples_are_no_samples(
+def test_riff_chunks_after_the_samples_are_ignored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = stored(tmp_path / "a.wav", 20011)
@@ -281,7 +281,7 @@ def wav_of(num_channels: int, rate: int) -> bytes:
         b"<!DOCTYPE html><title>Not found</title>",
     ],
 )
-def test_what_is_no_recording_is_named_in_one_line(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_recording_is_named_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "this.wav"
     path.write_bytes(content)
     with pytest.raises(AudioError) as caught:
@@ -291,7 +291,7 @@ def test_what_is_no_recording_is_named_in_one_line(tmp_path: Path, content: byte
 
 
 @pytest.mark.parametrize(("num_channels", "rate"), [(1, 1000), (1024, 8000), (3, 768_000)])
-def test_the_limits_themselves_are_read(tmp_path: Path, num_channels: int, rate: int) -> None:
+def test_files_at_the_limits_are_read(tmp_path: Path, num_channels: int, rate: int) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, noise(5003, num_channels), rate)
     with AudioReader(path) as reader:
@@ -303,7 +303,7 @@ def test_the_limits_themselves_are_read(tmp_path: Path, num_channels: int, rate:
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("a\nb"), struct.error("x"), KeyError(1)]
 )
-def test_whatever_a_library_raises_is_one_line_that_names_the_file(
+def test_any_library_error_is_one_line_that_names_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     path = stored(tmp_path / "a.wav", 3000)
@@ -318,7 +318,7 @@ def test_whatever_a_library_raises_is_one_line_that_names_the_file(
 
 
 @needs_ffmpeg
-def test_an_ffmpeg_that_does_not_run_is_blamed_itself(
+def test_a_broken_ffmpeg_is_named_in_the_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ffmpeg", "ffprobe"):

@@ -30,7 +30,7 @@ def test_the_committed_scene_takes_less_than_850_kilobytes() -> None:
     assert SCENE_FILE.stat().st_size < 850_000
 
 
-def test_before_anybody_speaks_the_committed_scene_is_the_sum_of_the_synthesised_parts() -> None:
+def test_before_the_speech_the_committed_scene_is_the_sum_of_the_synthesised_parts() -> None:
     # speech needs espeak-ng, which a test machine may lack; all else is ours
     silent = round((SENTENCES[0][0] - 0.05) * SAMPLE_RATE)
     scene = soundfile.read(SCENE_FILE, dtype="float32")[0].T
@@ -46,7 +46,7 @@ def test_a_part_does_not_depend_on_the_others() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(PLACEMENTS.keys() - {"speech"}))
-def test_every_candidate_for_the_scene_is_heard_without_clipping(kind: str) -> None:
+def test_every_candidate_for_the_scene_is_audible_and_does_not_clip(kind: str) -> None:
     waveform = parts(kinds=[kind])[kind]
     assert 0.01 < np.abs(waveform).max() < 0.7
 

@@ -39,7 +39,7 @@ def named(groups: list[Group]) -> dict[str, tuple[int, ...]]:
     return {group.name: group.members for group in groups}
 
 
-def test_kinds_belong_to_the_nth_node_above_them() -> None:
+def test_classes_belong_to_the_nth_node_above_them() -> None:
     assert named(groups_at(SOUNDS, 1)) == {
         "Animal": (0,),
         "Natural sounds": (1,),
@@ -59,7 +59,7 @@ def test_kinds_belong_to_the_nth_node_above_them() -> None:
     assert leaf.ancestors[0::3] == ("Music", "Violin, fiddle")
 
 
-def test_the_shipped_models_kinds_all_have_a_place() -> None:
+def test_all_classes_of_the_shipped_models_are_in_the_ontology() -> None:
     config = json.loads((CHECKPOINTS_DIR / "sounds21" / "config.json").read_text())
     sounds = sounds_of_classes(config["separator"]["config"]["concepts"])
     assert all(sound.path for sound in sounds)
@@ -86,7 +86,7 @@ def test_audiosets_levels_hold_all_classes_below_their_nodes() -> None:
     assert len(groups_at(sounds, 3)) == 251 + len(above)
 
 
-def test_a_class_above_an_active_one_adds_nothing() -> None:
+def test_an_ancestor_of_an_active_class_adds_nothing() -> None:
     sounds = sounds_of_audioset()
     active = [NUMBER[name] for name in ("Animal", "Dog", "Bark", "Cat", "Speech")]
     found = [sounds[number].name for number in most_specific(sounds, active)]
@@ -166,7 +166,7 @@ def test_a_probability_is_made_of_level_and_share_and_paused_where_the_kind_is_q
     np.testing.assert_allclose(found, [[expected, 0.0], [0.0, 0.0], [0.0, 0.0]], atol=1e-6)
 
 
-def test_kinds_that_claim_the_same_bins_share_them_by_power_and_likelihood() -> None:
+def test_classes_in_the_same_bins_share_them_by_power_and_likelihood() -> None:
     listener = separated_sounds.Listener(model())
     mixture = noise(1, 2 * RATE, seed=1)
     high = (noise(1, 2 * RATE, seed=2) * torch.arange(2 * RATE).remainder(2)).diff(
@@ -202,7 +202,7 @@ def test_recordings_of_any_length_get_a_timeline_and_silence_nothing(num_samples
     assert not silence.probabilities.any()
 
 
-def test_a_tagger_hears_every_two_seconds_and_zeros_after_the_end() -> None:
+def test_a_tagger_runs_on_two_second_segments_padded_with_zeros() -> None:
     stereo = noise(2, 150000, seed=3)
     blocks = np.array_split(stereo.numpy(), 5, axis=1)
     found = detect_tagged(tiny_tagger(), blocks, 32000, 0.2)
@@ -228,7 +228,7 @@ def uss() -> Any:
 
 
 @torch.inference_mode()
-def test_uss_asks_each_segment_by_its_own_probabilities_with_other_classes_set_to_zero() -> None:
+def test_uss_queries_each_segment_by_its_own_probabilities_with_other_classes_set_to_zero() -> None:
     separator, tagger = uss(), tiny_tagger()
     waveform = noise(2, 150000, seed=3, scale=0.2)
     dogs = groups_at(sounds_of_audioset(), 3)[0]
@@ -252,7 +252,7 @@ def test_uss_asks_each_segment_by_its_own_probabilities_with_other_classes_set_t
     assert (largest < threshold).sum() == 1
 
 
-def test_a_node_of_a_model_that_is_asked_in_words_is_the_sum_of_its_active_sounds() -> None:
+def test_a_node_of_a_model_queried_by_text_is_the_sum_of_its_active_sounds() -> None:
     ours = model(class_names=list(KINDS), num_phrases=len(KINDS) + 1)
     separator = NodeSeparator(ours, threshold=0.5)
     found = activity([0.0], [0.9], [0.6], [0.7], [0.0])
@@ -278,7 +278,7 @@ def test_a_tagger_is_found_in_a_folder(tmp_path: Path) -> None:
             tagger_file(tmp_path / name)
 
 
-def test_what_a_model_lacks_is_said() -> None:
+def test_the_error_says_what_a_model_lacks() -> None:
     nameless = Model(tiny_separator("clipsep"), StubEncoder(), "clipsep")
     with pytest.raises(
         ValueError, match="clipsep has no list of sounds to detect; give a detector with --tagger"
@@ -286,5 +286,5 @@ def test_what_a_model_lacks_is_said() -> None:
         NodeSeparator(nameless)
 
 
-def test_sounds_without_a_place_are_above_nothing() -> None:
+def test_classes_outside_the_ontology_have_no_descendants() -> None:
     assert most_specific([Sound("x"), Sound("y")], [0, 1]) == [0, 1]

@@ -87,14 +87,14 @@ def test_files_of_the_hub_lie_in_its_own_cache(hub: LocalHub, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_slow_server_gets_its_time(place: str, hub: LocalHub) -> None:
+def test_a_slow_server_does_not_time_out(place: str, hub: LocalHub) -> None:
     file, path = published(place, hub)
     hub.faults[path] = Fault(slow=7000)
     assert fetch(file).read_bytes() == WEIGHTS
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_dropped_connection_is_taken_up_where_it_broke(place: str, hub: LocalHub) -> None:
+def test_a_dropped_download_resumes_where_it_broke(place: str, hub: LocalHub) -> None:
     file, path = published(place, hub, SHA256)
     hub.faults[path] = Fault(cut_after=30_000, times=2)
     assert fetch(file).read_bytes() == WEIGHTS
@@ -106,7 +106,7 @@ def test_a_dropped_connection_is_taken_up_where_it_broke(place: str, hub: LocalH
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_an_interrupted_download_goes_on_at_the_next_attempt(
+def test_an_interrupted_download_resumes_at_the_next_attempt(
     place: str, hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, path = published(place, hub, SHA256)
@@ -129,14 +129,14 @@ def test_an_interrupted_download_goes_on_at_the_next_attempt(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_server_that_knows_no_ranges_sends_all_again(place: str, hub: LocalHub) -> None:
+def test_without_range_requests_the_download_starts_over(place: str, hub: LocalHub) -> None:
     file, path = published(place, hub, SHA256)
     hub.faults[path] = Fault(cut_after=40_000, times=1, ranges=False)
     assert fetch(file).read_bytes() == WEIGHTS
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_connection_that_always_drops_is_one_line(
+def test_a_connection_that_keeps_dropping_gives_one_line(
     place: str, hub: LocalHub, tmp_path: Path
 ) -> None:
     file, path = published(place, hub)
@@ -149,7 +149,7 @@ def test_a_connection_that_always_drops_is_one_line(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_other_content_than_known_is_refused_and_removed(
+def test_content_of_another_hash_is_refused_and_removed(
     place: str, hub: LocalHub, tmp_path: Path
 ) -> None:
     file, path = published(place, hub, SHA256)
@@ -216,15 +216,13 @@ def test_each_refusal_of_a_server_is_one_line_with_its_remedy(
     assert left_behind(tmp_path) == []
 
 
-def test_a_model_behind_conditions_names_its_page(hub: LocalHub) -> None:
+def test_a_gated_model_names_its_page(hub: LocalHub) -> None:
     file, path = published("hub", hub)
     hub.faults[path] = Fault(status=403, error_code="GatedRepo")
     assert "request it at https://huggingface.co/somebody/model, run" in refusal(file)
 
 
-def test_the_token_is_shown_to_the_hub_alone(
-    hub: LocalHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_token_is_sent_to_the_hub_alone(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     fetch(published("hub", hub)[0])
     assert {item.token for item in hub.seen} == {"Bearer hf_secret"}
@@ -236,7 +234,7 @@ def test_the_token_is_shown_to_the_hub_alone(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_offline_is_said_and_nobody_asked(
+def test_offline_mode_is_reported_without_a_request(
     place: str, hub: LocalHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, there = published("zenodo", hub)[0], published(place, hub)[0]
@@ -249,7 +247,7 @@ def test_offline_is_said_and_nobody_asked(
     assert hub.seen == []
 
 
-def test_too_little_room_is_said_before_anything_is_sent(
+def test_too_little_disk_space_is_reported_before_the_download(
     hub: LocalHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
@@ -259,9 +257,7 @@ def test_too_little_room_is_said_before_anything_is_sent(
     assert hub.gets(path) == []
 
 
-def test_a_file_of_a_folder_is_taken_from_there_if_it_is_the_right_one(
-    hub: LocalHub, tmp_path: Path
-) -> None:
+def test_a_local_file_is_used_if_its_hash_matches(hub: LocalHub, tmp_path: Path) -> None:
     (tmp_path / "brought" / "deep").mkdir(parents=True)
     brought = tmp_path / "brought" / "deep" / "model.ckpt"
     brought.write_bytes(WEIGHTS)
@@ -275,7 +271,7 @@ def test_a_file_of_a_folder_is_taken_from_there_if_it_is_the_right_one(
 
 
 @pytest.mark.parametrize("place", ["hub", "zenodo"])
-def test_ten_processes_fetch_once(place: str, hub: LocalHub, tmp_path: Path) -> None:
+def test_ten_processes_download_once(place: str, hub: LocalHub, tmp_path: Path) -> None:
     file, path = published(place, hub)
     hub.faults[path] = Fault(slow=2000)
     program = (

@@ -99,7 +99,7 @@ def queries_of(encoder: Any, kind: type) -> list[Query]:
     return list(QUERIES[kind])
 
 
-def test_it_states_what_the_protocol_asks(encoder: Any) -> None:
+def test_it_declares_what_the_protocol_requires(encoder: Any) -> None:
     assert encoder.dim > 0
     assert encoder.fingerprint
     assert encoder.modalities
@@ -115,7 +115,7 @@ def test_its_classes_have_a_description_and_a_degree_each(encoder: Any) -> None:
         assert encoder.encode([ClassQuery([label])]).pooled.tolist() == [expected]
 
 
-def test_a_cache_around_it_declares_what_it_declares(encoder: Any, tmp_path: Path) -> None:
+def test_a_cache_forwards_its_declarations(encoder: Any, tmp_path: Path) -> None:
     cached = CachedEncoder(encoder, tmp_path / "cache.sqlite")
     for name in ("classes", "class_names", "book", "sound_encoder", "sentence_encoder", "tagger"):
         assert getattr(cached, name) is getattr(encoder, name), name
@@ -135,7 +135,8 @@ def test_its_sound_encoder_embeds_audio_beside_text(encoder: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_of_query_is_encoded_or_refused_in_one_line(encoder: Any, kind: type) -> None:
     if kind not in encoder.modalities:
-        with pytest.raises(ValueError, match=r"the query encoder .* reads .*, not ") as refused:
+        message = rf"the query encoder .* reads .*, not {kind.kind}: "  # type: ignore[attr-defined]
+        with pytest.raises(ValueError, match=message) as refused:
             encoder.encode(list(QUERIES[kind]))
         assert "\n" not in str(refused.value)
         return
@@ -147,7 +148,7 @@ def test_each_kind_of_query_is_encoded_or_refused_in_one_line(encoder: Any, kind
     assert not torch.equal(pooled[0], pooled[1])
 
 
-def test_an_embedding_does_not_depend_on_what_else_is_asked(encoder: Any) -> None:
+def test_an_embedding_does_not_depend_on_the_other_queries(encoder: Any) -> None:
     asked = [
         query for kind in sorted(encoder.modalities, key=str) for query in queries_of(encoder, kind)
     ]
@@ -159,7 +160,7 @@ def test_an_embedding_does_not_depend_on_what_else_is_asked(encoder: Any) -> Non
     )
 
 
-def test_unit_norm_is_kept_where_it_is_promised(encoder: Any) -> None:
+def test_embeddings_have_unit_norm_where_declared(encoder: Any) -> None:
     asked = [
         query for kind in sorted(encoder.modalities, key=str) for query in queries_of(encoder, kind)
     ]
@@ -168,7 +169,7 @@ def test_unit_norm_is_kept_where_it_is_promised(encoder: Any) -> None:
         torch.testing.assert_close(norms, torch.ones_like(norms), atol=1e-5, rtol=0)  # float32 sums
 
 
-def test_tokens_are_as_wide_as_it_says(encoder: Any) -> None:
+def test_tokens_have_the_declared_width(encoder: Any) -> None:
     kind = min(encoder.modalities, key=str)
     embedding = encoder.encode(queries_of(encoder, kind))
     if encoder.token_dim == 0:
@@ -185,7 +186,7 @@ def test_a_released_network_is_loaded_again(encoder: Any) -> None:
     assert torch.equal(encoder.encode(asked).pooled, before)
 
 
-def test_what_a_checkpoint_carries_is_the_same_encoder(encoder: Any, tmp_path: Path) -> None:
+def test_an_encoder_carried_in_a_checkpoint_is_the_same(encoder: Any, tmp_path: Path) -> None:
     kind = type(encoder).__module__.rpartition(".")[2]
     asked = queries_of(encoder, min(encoder.modalities, key=str))
     carried = build_encoder(kind, encoder.carry(tmp_path))

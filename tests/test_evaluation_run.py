@@ -158,7 +158,7 @@ def test_labels_have_their_own_counts(tmp_path: Path) -> None:
     ]
 
 
-def test_a_model_is_asked_in_words_at_the_items_rate(tmp_path: Path) -> None:
+def test_a_model_gets_the_items_query_and_rate(tmp_path: Path) -> None:
     model = WordModel()
     summary = evaluate(model, Items(), tmp_path)
     assert model.heard == [("a tone", 32000)] * 3
@@ -211,7 +211,7 @@ def test_a_folder_of_another_run_is_refused(
     assert (tmp_path / "items.csv").read_text() == before
 
 
-def test_overwrite_starts_anew(tmp_path: Path) -> None:
+def test_overwrite_discards_the_earlier_run(tmp_path: Path) -> None:
     evaluate(Scaled(), Items(), tmp_path)
     summary = evaluate(Scaled(error=0.01, fingerprint="3"), Items(), tmp_path, overwrite=True)
     assert summary.overall["sdr"].mean == pytest.approx(40.0, abs=1e-3)
@@ -242,7 +242,7 @@ def test_a_failed_item_is_tried_again(tmp_path: Path) -> None:
     ("estimate", "message"),
     [(np.zeros(7), "shape (7,), expected (640,)"), (np.full(640, np.nan), "NaN")],
 )
-def test_an_impossible_estimate_is_a_failure(
+def test_an_invalid_estimate_fails_its_item(
     tmp_path: Path, estimate: np.ndarray, message: str
 ) -> None:
     class Broken(Scaled):
@@ -266,7 +266,7 @@ def test_mixture_improves_nothing_and_leaks_everything(tmp_path: Path) -> None:
     assert absent["leakage_db"].mean == 0.0
 
 
-def test_ideal_mask_of_sounds_that_take_turns_is_nearly_perfect() -> None:
+def test_ideal_mask_of_alternating_sounds_is_nearly_perfect() -> None:
     tone = np.cos(0.3 * np.arange(16384)).astype(np.float32)
     early = np.arange(16384) < 5000
     late = np.arange(16384) >= 9000  # no frame of 2048 samples sees both

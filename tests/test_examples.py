@@ -63,7 +63,7 @@ def described(phrases: torch.Tensor) -> DescribedExamples:
     return encoder
 
 
-def test_a_recording_is_the_mean_of_the_phrases_it_lies_near() -> None:
+def test_an_example_is_the_mean_of_its_nearest_phrases() -> None:
     found = described(torch.eye(3)).encode([TextQuery("a"), example()]).pooled
     assert found[0].tolist() == [0.0, 1.0, 0.0]
     weights = np.exp(2 * np.array([0.6, 0.8, 0.0]))  # the softmax up to its sum

@@ -129,7 +129,7 @@ def test_weights_keep_their_names_and_are_stored_as_they_are_or_in_half(tmp_path
 
 
 @pytest.mark.slow
-def test_a_separator_s_graph_gives_what_torch_gives_at_any_size(tmp_path: Path) -> None:
+def test_exported_separators_match_torch_at_any_size(tmp_path: Path) -> None:
     separator = tiny_separator("class_unet:shifted")
     write_whole(separator_graph(separator), tmp_path / "model.onnx")
     sizes = {
@@ -156,7 +156,7 @@ def test_a_separator_s_graph_gives_what_torch_gives_at_any_size(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["flow_unet", "convtasnet:unqueried"])
-def test_what_cannot_be_one_graph_is_refused(kind: str) -> None:
+def test_separators_that_are_not_one_graph_are_refused(kind: str) -> None:
     if kind == "convtasnet:unqueried":
         separator: Any = tiny_separator("class_unet")
         separator.query_dim = 0
@@ -180,7 +180,7 @@ def test_sentences_by_arrays_are_those_of_torch() -> None:
 
 
 @pytest.mark.slow
-def test_the_sentence_encoder_s_graph_gives_what_torch_gives(tmp_path: Path) -> None:
+def test_the_exported_sentence_encoder_matches_torch(tmp_path: Path) -> None:
     from qsep.separation.export.sentences import sentence_graph
 
     encoder = minilm.build(minilm.Config())
@@ -197,7 +197,7 @@ def test_the_sentence_encoder_s_graph_gives_what_torch_gives(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_the_default_model_s_graph_fits_its_weights_and_gives_what_torch_gives() -> None:
+def test_the_default_models_graph_fits_its_weights_and_matches_torch() -> None:
     from qsep.separation import DEFAULT_MODEL
     from qsep.separation.shipped import shipped_folder
     from qsep.separation.storage.checkpoint import load_checkpoint

@@ -60,7 +60,7 @@ def test_a_missing_recording_is_no_query(
     assert names(folder) == {"a.wav"}
 
 
-def test_mistakes_in_the_command_line_read_like_other_errors(qsep: Run, folder: Path) -> None:
+def test_usage_errors_read_like_other_errors(qsep: Run, folder: Path) -> None:
     assert qsep("report").error == "missing argument 'RUN...': see qsep report --help"
     wrong = qsep("separate", "a.wav", "--outt", "x").error
     assert wrong.startswith("no such option: --outt")
@@ -80,7 +80,7 @@ def test_verbose_says_what_is_used_and_how_long_it_took(
     assert "a.wav took" in caplog.text
 
 
-def test_doctor_says_what_brings_each_thing_that_is_missing(
+def test_doctor_says_how_to_install_what_is_missing(
     qsep: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(folder))
@@ -90,7 +90,7 @@ def test_doctor_says_what_brings_each_thing_that_is_missing(
     assert [line for line in missing if "install" not in line.partition(": ")[2]] == []
 
 
-def test_auto_writes_here_unless_told_where(qsep: Run, folder: Path) -> None:
+def test_auto_writes_to_the_working_folder_by_default(qsep: Run, folder: Path) -> None:
     record(folder / "a.wav", 24000, 16000)
     assert qsep("auto", "a.wav", "--json").code == 0
     assert "a.auto.json" in names(folder)

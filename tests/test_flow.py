@@ -47,7 +47,7 @@ def starts(num: int = 4001) -> Tensor:
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_the_exact_field_brings_noise_to_the_mean_and_the_variance(solver: str) -> None:
+def test_the_exact_velocity_brings_noise_to_the_mean_and_the_variance(solver: str) -> None:
     end = integrate(normal_field(), starts(), step_times(200), SOLVERS[solver])
     # 200 steps: Euler is off by a few thousandths; the sample's own mean and deviation by 1/sqrt(4001)
     assert end.mean().item() == pytest.approx(MEAN, abs=0.02)
@@ -72,7 +72,7 @@ def test_halving_the_step_divides_the_error_by_two_to_the_order(solver: str, ord
 
 
 @pytest.mark.parametrize(("solver", "evaluations"), [("euler", 1), ("midpoint", 2), ("heun", 2)])
-def test_a_step_asks_the_field_as_often_as_it_says(solver: str, evaluations: int) -> None:
+def test_a_step_evaluates_the_velocity_as_often_as_declared(solver: str, evaluations: int) -> None:
     asked: list[float] = []
 
     def field(place: Tensor, tau: float) -> Tensor:
@@ -85,7 +85,7 @@ def test_a_step_asks_the_field_as_often_as_it_says(solver: str, evaluations: int
     assert max(asked) <= 1
 
 
-def test_midpoint_and_heun_of_one_step_are_those_worked_by_hand() -> None:
+def test_one_step_of_midpoint_and_heun_matches_a_hand_calculation() -> None:
     # place' = place + tau, from 1 over a step of 1: midpoint 1 + (1.5 + 0.5), Heun 1 + (1 + (2 + 1)) / 2
     one = torch.ones(1, 1)
     assert midpoint(lambda place, tau: place + tau, one, 0.0, 1.0).item() == 3.0
@@ -106,7 +106,7 @@ def test_paths_lead_from_start_to_end_at_their_velocity(sigma_min: float) -> Non
     torch.testing.assert_close(ahead / 1e-3, path_velocity(start, end, sigma_min))
 
 
-def test_the_mean_velocity_of_paths_through_a_place_is_the_closed_form() -> None:
+def test_the_mean_velocity_of_paths_through_a_point_is_the_closed_form() -> None:
     """What least squares of velocities learns: regress them on places at one time."""
     start = starts(200_001)
     end = MEAN + DEVIATION * torch.randn(start.shape, generator=rng(8), dtype=torch.float64)
@@ -157,7 +157,7 @@ def test_logit_normal_times_have_normal_logits() -> None:
     assert logits.std().item() == pytest.approx(2.0, abs=0.05)
 
 
-def test_grid_times_are_where_euler_asks() -> None:
+def test_grid_times_are_those_of_eulers_evaluations() -> None:
     assert sorted(set(grid_times(1000, 4, rng(4)).tolist())) == step_times(4)[:-1]
 
 

@@ -119,7 +119,7 @@ def test_another_generator_draws_another_target_and_the_same_one_the_same() -> N
     assert (drawn(0) - drawn(1)).abs().max() > 1e-3
 
 
-def test_a_student_learns_where_its_teacher_arrives(tmp_path: Path) -> None:
+def test_a_student_learns_the_end_points_of_its_teacher(tmp_path: Path) -> None:
     """At tau = 0 one step from the start to the teacher's end is the velocity that costs nothing."""
     teacher = tiny_separator("flow_unet")
     torch.nn.init.normal_(
@@ -159,12 +159,12 @@ def test_a_student_learns_where_its_teacher_arrives(tmp_path: Path) -> None:
         ({"noise_frames": 24}, "24"),
     ],
 )
-def test_settings_that_cannot_be_are_named(change: dict[str, Any], named: str) -> None:
+def test_invalid_settings_are_named(change: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         build_separator("flow_unet", SETTINGS["flow_unet"] | change)
 
 
-def test_noise_comes_again_after_its_period() -> None:
+def test_noise_repeats_after_its_period() -> None:
     separator = tiny_separator("flow_unet")
     drawn = separator.noise(40, [torch.Generator().manual_seed(seed) for seed in (0, 1)])
     period = separator.config.noise_frames

@@ -77,14 +77,14 @@ def test_masked_tokens_are_not_read_and_their_number_does_not_matter() -> None:
     assert (expected[:, 0] - expected[:, 1]).abs().max() > 0.01 * expected.abs().max()
 
 
-def test_guidance_of_one_does_not_ask_for_the_hidden_query() -> None:
+def test_guidance_of_one_does_not_evaluate_the_hidden_query() -> None:
     separator, mixture = flowsep(), noise(1, 1, 900)
     expected = separate(separator, mixture, asked())
     separator.null.normal_(generator=rng(4))
     assert torch.equal(separate(separator, mixture, asked()), expected)
 
 
-def test_guidance_extrapolates_from_the_hidden_query_to_the_one_asked() -> None:
+def test_guidance_extrapolates_from_the_hidden_query_to_the_given_one() -> None:
     """One Euler step is linear in the velocity: v(null) + w (v(query) - v(null)), checked on latents."""
     latents = {}
     start, given = noise(3, 16, 4, scale=1.0), noise(1, 1, 3, 16, 4, seed=1, scale=1.0)
@@ -282,7 +282,7 @@ def test_exact_refuses_guidance() -> None:
         ({"mel": {"hop_samples": 128}}, "the product of vocoder.rates is 160"),
     ],
 )
-def test_settings_that_cannot_be_are_named(settings: dict[str, Any], reason: str) -> None:
+def test_invalid_settings_are_named(settings: dict[str, Any], reason: str) -> None:
     with torch.device("meta"), pytest.raises(ValueError, match=reason):
         build_separator("flowsep", settings)
 
@@ -343,7 +343,7 @@ def test_hidden_queries_are_not_read() -> None:
     assert torch.equal(*losses)
 
 
-def test_draws_of_an_item_are_its_own_and_unlike_the_others() -> None:
+def test_draws_of_items_are_independent_and_different() -> None:
     config = FlowConfig()
     together = draw_items(["a", "b", "c"], (50, 7), config, rng(1))
     alone = draw_items(["c"], (50, 7), config, rng(1))
@@ -357,7 +357,7 @@ def test_draws_of_an_item_are_its_own_and_unlike_the_others() -> None:
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_queries_are_hidden_as_often_as_asked_by_item_or_as_published_by_batch(exact: bool) -> None:
+def test_queries_are_hidden_at_the_set_rate_by_item_or_as_published_by_batch(exact: bool) -> None:
     config, generator = FlowConfig(query_dropout=0.3), rng(1)
     ids = [f"item {number}" for number in range(5)]
     drawn = torch.stack(

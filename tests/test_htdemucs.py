@@ -89,9 +89,7 @@ def test_the_released_size_and_every_name_of_its_weights() -> None:
     assert sum(weight.numel() for weight in plain.parameters()) == 41_473_616
 
 
-def test_converted_to_a_folder_it_is_asked_for_stems_by_name(
-    released: Path, tmp_path: Path
-) -> None:
+def test_a_converted_folder_is_queried_by_names_of_stems(released: Path, tmp_path: Path) -> None:
     from qsep.separation.api import load
 
     convert_to_folder(released, tmp_path / "model")
@@ -160,13 +158,13 @@ def test_half_precision_weights_are_read_as_float32(
     assert all(torch.equal(weights[key], value.float()) for key, value in state.items())
 
 
-def test_segments_that_change_nothing_add_up_to_the_recording() -> None:
+def test_unchanged_segments_add_up_to_the_recording() -> None:
     recording = noise(2, 3, 101)
     found = in_segments(lambda segment: segment[:, None], recording, 8)
     torch.testing.assert_close(found, recording[:, None], atol=1e-7, rtol=0)
 
 
-def test_of_two_queries_for_stems_the_targets_add_up() -> None:
+def test_targets_of_two_stems_add_up() -> None:
     from tiny import SETTINGS
 
     with torch.random.fork_rng(devices=[]):

@@ -37,7 +37,7 @@ def header(card: bytes) -> dict[str, Any]:
     return dict(yaml.safe_load(card.decode().split("---\n")[1]))
 
 
-def test_what_is_published_is_the_checkpoint_alone(
+def test_only_the_checkpoint_is_published(
     qsep: Run, hub: LocalHub, tiny_model: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "trained"
@@ -76,7 +76,7 @@ def test_a_published_model_separates_by_its_name_on_the_hub(
     assert written[0] == written[1] == written[2]
 
 
-def test_a_branch_is_asked_for_and_a_commit_that_is_here_is_not(
+def test_the_hub_is_asked_for_a_branch_but_not_for_a_cached_commit(
     hub: LocalHub, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push(tiny_model, "me/street")
@@ -93,7 +93,7 @@ def test_a_branch_is_asked_for_and_a_commit_that_is_here_is_not(
         load("me/other", "cpu")
 
 
-def test_without_an_answer_the_newest_here_is_taken(
+def test_without_a_network_the_newest_cached_version_is_used(
     hub: LocalHub, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push(tiny_model, "me/street")
@@ -121,7 +121,7 @@ def test_a_repository_without_our_checkpoint_says_so(hub: LocalHub) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
-def test_what_cannot_be_published_says_why(
+def test_the_error_says_why_a_model_cannot_be_published(
     qsep: Run, hub: LocalHub, tiny_model: Path, status: int
 ) -> None:
     hub.faults["/api/repos/create"] = Fault(status=status)
@@ -156,7 +156,7 @@ def test_saved_and_loaded_again_it_separates_alike(tiny_model: Path, tmp_path: P
     np.testing.assert_array_equal(found[0], found[1])
 
 
-def test_files_of_somebody_elses_model_are_not_replaced(tiny_model: Path, tmp_path: Path) -> None:
+def test_files_of_another_model_are_not_replaced(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text('{"model_type": "bert"}')
     model = load(tiny_model, "cpu")
@@ -167,7 +167,9 @@ def test_files_of_somebody_elses_model_are_not_replaced(tiny_model: Path, tmp_pa
     model.save_pretrained(tmp_path / "mine")  # its own it may
 
 
-def test_pushed_from_python_it_comes_back(hub: LocalHub, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_pushed_model_can_be_loaded_again(
+    hub: LocalHub, tiny_model: Path, tmp_path: Path
+) -> None:
     model = load(tiny_model, "cpu")
     assert model.save_pretrained(tmp_path / "a", push_to_hub=True, repo_id="me/a")
     assert model.push_to_hub("me/b")

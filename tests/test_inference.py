@@ -102,9 +102,7 @@ def test_chunks_joined_equal_the_whole(channels: int) -> None:
 
 @pytest.mark.parametrize("num_samples", [1, 4, 5, 19, 20, 21, 39, 40, 41, 60, 100, 997])
 @pytest.mark.parametrize("context", [0, 10])
-def test_a_separator_that_gives_back_its_input_does_so_in_chunks(
-    num_samples: int, context: int
-) -> None:
+def test_an_identity_separator_is_one_in_chunks_too(num_samples: int, context: int) -> None:
     mixture = noise(2, num_samples)
     joined = in_chunks(Rule(), mixture, Geometry(step=20, context=context, fade=5), block=7)
     for source in range(3):
@@ -184,7 +182,7 @@ def test_a_tone_comes_back_in_place_at_every_rate(rate: int) -> None:
     np.testing.assert_allclose(targets[1][:, middle], 2 * mixture[:, middle], atol=2e-5, rtol=0)
 
 
-def test_the_separator_hears_the_resampled_recording() -> None:
+def test_the_separator_gets_the_resampled_recording() -> None:
     heard: list[Tensor] = []
 
     def listen(mixture: Tensor) -> Tensor:
@@ -201,7 +199,7 @@ def test_the_separator_hears_the_resampled_recording() -> None:
 
 
 @pytest.mark.parametrize("step", [1, -1])
-def test_arrays_that_are_read_only_or_run_backwards_are_read_and_left_alone(step: int) -> None:
+def test_read_only_and_reversed_arrays_are_accepted_and_not_modified(step: int) -> None:
     mixture = noise(2, 997).numpy()
     mixture.flags.writeable = False
     cut = Geometry(step=20, context=0, fade=5)
@@ -213,7 +211,7 @@ def test_arrays_that_are_read_only_or_run_backwards_are_read_and_left_alone(step
 
 
 @pytest.mark.parametrize("rate", [32000, 44100])
-def test_what_is_held_does_not_grow_with_the_recording(rate: int) -> None:
+def test_memory_does_not_grow_with_the_recording(rate: int) -> None:
     cut = Geometry(step=1000, context=200, fade=100)
 
     def max_held(num_blocks: int) -> tuple[int, int]:

@@ -110,7 +110,9 @@ def test_with_feature_fusion_embeddings_are_laions(tmp_path: Path) -> None:
     assert difference(found, "plain") > 1e-3
 
 
-def test_what_is_carried_into_a_folder_answers_the_same(plain: State, tmp_path: Path) -> None:
+def test_an_encoder_carried_into_a_folder_gives_the_same_embeddings(
+    plain: State, tmp_path: Path
+) -> None:
     found = encoder(as_audiosep(plain, tmp_path / "audiosep.ckpt"))
     (tmp_path / "own").mkdir()
     settings = found.carry(tmp_path / "own")
@@ -119,7 +121,7 @@ def test_what_is_carried_into_a_folder_answers_the_same(plain: State, tmp_path: 
     assert difference(build_encoder("clap", settings), "plain") < LIMIT
 
 
-def test_a_tokenizer_that_cannot_be_had_is_left_for_later(
+def test_a_tokenizer_is_fetched_only_when_needed(
     plain: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(repository: str, name: str) -> None:

@@ -20,7 +20,7 @@ from qsep.separation.interface import Capabilities, MixtureBatch
 BOTH = Capabilities(negatives=True, spans=True)
 
 
-def test_nothing_is_drawn_for_separators_that_learned_no_conditions() -> None:
+def test_separators_without_learned_constraints_are_trained_without() -> None:
     batch, queries = mixture_batch()
     generator = rng(1)
     assert conditioned(queries, batch, tiny_separator().capabilities, generator) is queries
@@ -112,9 +112,7 @@ def trained(learned: str, num_steps: int) -> Any:
 
 
 @pytest.mark.parametrize(("learned", "num_steps"), [("negatives", 20), ("spans", 60)])
-def test_a_learned_condition_says_which_of_two_sounds_is_meant(
-    learned: str, num_steps: int
-) -> None:
+def test_a_learned_constraint_selects_one_of_two_sounds(learned: str, num_steps: int) -> None:
     separator, batch = trained(learned, num_steps), tones(5, seed=999)
 
     def gain_db(queries: QueryEmbedding) -> float:
@@ -127,7 +125,7 @@ def test_a_learned_condition_says_which_of_two_sounds_is_meant(
     assert gain_db(vaguely(batch, learned, swapped=True)) < -6
 
 
-def test_conditions_reach_the_network_that_learned_them_and_no_rule_does() -> None:
+def test_learned_constraints_go_to_the_network_in_place_of_the_rules() -> None:
     """At the network's rate, for a recording longer than a chunk: as if the network had had it whole."""
     separator = tiny_separator(negatives=True, spans=True)
     conditions = Constraints(negatives=["?", "??"], spans=[(0.5, 41.0)])
@@ -156,7 +154,7 @@ def track_changes(separator: Any, track: Tensor) -> Tensor:
         return separator.separate(noise(2, 1, 3001), queries).target
 
 
-def test_everywhere_active_is_the_same_as_nothing_said_of_time() -> None:
+def test_activity_of_ones_equals_no_activity() -> None:
     separator = tiny_separator(spans=True)
     said = track_changes(separator, torch.ones(2, 3, 3001))
     with torch.no_grad():

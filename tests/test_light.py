@@ -95,7 +95,7 @@ def test_parts_of_many_targets_are_shorter_but_not_than_a_context() -> None:
     assert shortened(400, num_targets=400, context=60, stride=10) == 60
 
 
-def test_what_only_torch_does_is_named() -> None:
+def test_options_that_need_torch_are_named() -> None:
     words = [TextQuery("rain")]
     sound = AudioQuery(np.zeros(9), sample_rate=8000)
     assert beyond(words, Constraints()) == ""
@@ -134,7 +134,7 @@ def test_a_graph_of_another_network_is_refused() -> None:
         (["auto", str(SCENE)], "this"),
     ],
 )
-def test_without_torch_what_needs_it_says_so_in_one_line(
+def test_without_torch_commands_that_need_it_say_so_in_one_line(
     tmp_path: Path, arguments: list[str], needs: str
 ) -> None:
     code, _, errors = run_without_torch(
@@ -162,7 +162,7 @@ def test_without_the_sentence_encoder_phrases_of_the_book_are_read(
 
 
 @pytest.mark.slow
-def test_files_are_those_of_torch(tmp_path: Path) -> None:
+def test_files_equal_those_of_torch(tmp_path: Path) -> None:
     from qsep.queries.interface import Query
     from qsep.separation.api import load, separate_file
 

@@ -32,7 +32,7 @@ def model() -> Model:
     return Model(tiny_separator(query_dim=384), STUB, "tiny")
 
 
-def test_one_negative_is_one_and_not_its_letters() -> None:
+def test_a_negative_given_as_a_string_is_one_negative() -> None:
     assert Constraints(negatives="rain").negatives == (TextQuery("rain"),)
     assert Constraints(negatives=TextQuery("rain")).negatives == (TextQuery("rain"),)  # type: ignore[arg-type]
     assert Constraints(negatives=["rain", "wind"]).negatives == (
@@ -42,23 +42,23 @@ def test_one_negative_is_one_and_not_its_letters() -> None:
 
 
 @pytest.mark.parametrize("spans", ["1-2", (1.0, 2.0), Span(1, 2), ["1-2"], [(1, 2)], (Span(1, 2),)])
-def test_one_span_is_one(spans: Any) -> None:
+def test_a_span_given_alone_is_one_span(spans: Any) -> None:
     assert Constraints(spans=spans).spans == (Span(1, 2),)
     assert Constraints(not_spans=spans).not_spans == (Span(1, 2),)
 
 
-def test_bytes_that_are_no_text_are_no_query() -> None:
+def test_a_query_that_is_not_text_is_refused() -> None:
     with pytest.raises(ValueError, match=r"the query 'caf.udce9 noise' is not text in UTF-8"):
         TextQuery("caf\udce9 noise")
 
 
-def test_long_texts_are_shown_by_their_beginning() -> None:
+def test_long_texts_are_shortened_in_messages() -> None:
     assert shortened("a" * 80) == "a" * 80
     assert shortened("a" * 10_000) == "a" * 79 + "…"
 
 
 @pytest.mark.parametrize("value", [1e18, -2e6])
-def test_what_is_louder_than_any_sound_is_refused(value: float) -> None:
+def test_arrays_with_an_absurd_peak_are_refused(value: float) -> None:
     audio = np.zeros(3000, np.float32)
     audio[7] = value
     with pytest.raises(ValueError, match=r"the audio's peak is .*; full scale is 1"):
@@ -79,7 +79,7 @@ def test_a_result_that_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch
         tiny.separate(np.ones(3000, np.float32) / 2, "rain")
 
 
-def test_weights_of_whole_numbers_in_the_place_of_floats_are_refused() -> None:
+def test_integer_weights_in_place_of_floats_are_refused() -> None:
     layer = torch.nn.Linear(3, 2)
     weights = {key: value.view(torch.int32) for key, value in layer.state_dict().items()}
     with pytest.raises(ValueError, match=r"weight is torch\.int32, expected torch\.float32"):
@@ -122,7 +122,7 @@ def test_more_targets_at_once_take_shorter_chunks() -> None:
 
 
 @pytest.mark.parametrize("damage", ["NULL", "zeroblob(1544)", "'text'", "x'00'", "bit"])
-def test_a_damaged_row_of_the_cache_is_as_none(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_row_of_the_cache_is_ignored(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "private" / "cache.sqlite"
     expected = CachedEncoder(STUB, path).encode([TextQuery("rain")]).pooled
     with sqlite3.connect(path) as database:
@@ -149,7 +149,7 @@ def test_without_a_home_nothing_is_kept_and_nothing_fails(monkeypatch: pytest.Mo
     assert cache.default_cache_path() == path
 
 
-def test_labels_of_ones_own_have_no_phrases_for_other_sounds() -> None:
+def test_custom_labels_have_no_phrases_for_other_sounds() -> None:
     book = book_of_labels(("hum", "hiss", "beep"))
     rng = np.random.default_rng(4)
     sounds = RecordedSounds(

@@ -75,7 +75,7 @@ def test_no_sample_depends_on_input_later_than_the_latency(variant: str) -> None
     assert not same[place:].any()
 
 
-def test_nothing_pushed_gives_nothing() -> None:
+def test_an_empty_stream_gives_no_output() -> None:
     live = LiveSeparator(
         causal("bands, complex mask"), QueryEmbedding(unit_vectors(2, QUERY_DIM)), 1
     )
@@ -88,7 +88,7 @@ def test_a_model_that_looks_ahead_is_refused() -> None:
         LiveSeparator(tiny_separator("queried"), QueryEmbedding(unit_vectors(1, QUERY_DIM)), 1)
 
 
-def test_a_running_level_is_the_weighted_mean_of_what_was_heard() -> None:
+def test_a_running_level_is_the_weighted_mean_of_past_frames() -> None:
     power = noise(2, 9).abs()
     first, state = running_level(power[:, :4], 0.8, None)
     second, _ = running_level(power[:, 4:], 0.8, state)

@@ -101,7 +101,7 @@ def test_a_bin_that_is_wholly_wrong_costs_a_hundred_times_its_weight() -> None:
     assert mask_bce(ones, 0 * ones, 0.3 * ones).item() == pytest.approx(30)
 
 
-def test_the_mean_over_sources_is_over_those_asked_for() -> None:
+def test_the_mean_over_sources_is_over_queried_ones() -> None:
     values = torch.tensor([[1.0, 2.0, 6.0], [5.0, torch.nan, 1.0], [2.0, 3.0, 4.0]])
     asked = torch.tensor([[True, False, True], [True, False, False], [False] * 3])
     assert mean_of_queried(values, asked).tolist() == [3.5, 5.0, 0.0]
@@ -226,7 +226,7 @@ def test_with_fewer_heads_than_sources_the_sources_that_gain_most_have_them() ->
     assert (found[:, 1] < 0.1 * without[:, 1]).all()
 
 
-def test_a_source_that_is_not_asked_for_leaves_its_noise_head_to_others() -> None:
+def test_an_unqueried_source_leaves_its_noise_head_to_others() -> None:
     target = binary(num_sources=2)
     logits = torch.full((B, 2, K, N), -4.0)
     heads = torch.stack([8 * target[:, 0] - 4, torch.full((B, K, N), -4.0)], dim=1)

@@ -60,7 +60,7 @@ def separated(separator: Hungry, queries: QueryEmbedding = QUERIES, channels: in
     return torch.cat(list(separate_chunks(separator, blocks, queries, CUT)), dim=-1)
 
 
-def test_fewer_queries_at_once_give_the_same(caplog: pytest.LogCaptureFixture) -> None:
+def test_fewer_queries_at_once_give_the_same_result(caplog: pytest.LogCaptureFixture) -> None:
     whole = separated(Hungry(10**9))
     hungry = Hungry(2 * 2 * 425)  # two channels of two queries in a chunk with its context
     with caplog.at_level(logging.WARNING, "qsep"):
@@ -75,7 +75,9 @@ def test_fewer_queries_at_once_give_the_same(caplog: pytest.LogCaptureFixture) -
     assert max(channels * num for channels, num, _ in hungry.asked[num_before:]) == 1
 
 
-def test_then_chunks_become_shorter_and_give_the_same(caplog: pytest.LogCaptureFixture) -> None:
+def test_then_chunks_become_shorter_and_give_the_same_result(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     whole = separated(Hungry(10**9))
     hungry = Hungry(140)
     with caplog.at_level(logging.WARNING, "qsep"):
@@ -88,7 +90,7 @@ def test_then_chunks_become_shorter_and_give_the_same(caplog: pytest.LogCaptureF
     ]
 
 
-def test_then_the_rest_is_computed_on_the_cpu(caplog: pytest.LogCaptureFixture) -> None:
+def test_then_the_remainder_is_computed_on_the_cpu(caplog: pytest.LogCaptureFixture) -> None:
     whole = separated(Hungry(10**9))
     hungry = Hungry(10**9, on_gpu=True)
     with caplog.at_level(logging.WARNING, "qsep"):
@@ -101,12 +103,12 @@ def test_then_the_rest_is_computed_on_the_cpu(caplog: pytest.LogCaptureFixture) 
     ]
 
 
-def test_where_nothing_is_left_the_error_says_what_to_do() -> None:
+def test_without_a_fallback_the_error_says_what_to_do() -> None:
     with pytest.raises(MemoryError, match="out of memory"):
         separated(Hungry(3))
 
 
-def test_other_errors_are_not_taken_for_want_of_memory() -> None:
+def test_other_errors_are_not_treated_as_lack_of_memory() -> None:
     assert memory.is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: 4 GB"))
     assert not memory.is_out_of_memory(RuntimeError("shapes do not match"))
     assert not memory.is_out_of_memory(ValueError("out of memory"))

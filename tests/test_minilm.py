@@ -74,14 +74,14 @@ def test_embeddings_are_float32_of_unit_norm(encoder: MiniLM) -> None:
 
 
 @needs_package
-def test_an_embedding_does_not_depend_on_what_else_is_asked(encoder: MiniLM) -> None:
+def test_an_embedding_does_not_depend_on_the_other_queries(encoder: MiniLM) -> None:
     together = encode(encoder, *SENTENCES)
     for row, sentence in zip(together, SENTENCES, strict=True):
         assert torch.equal(encode(encoder, sentence)[0], row)
 
 
 @needs_package
-def test_words_alike_in_meaning_lie_nearer_than_words_alike_in_letters(encoder: MiniLM) -> None:
+def test_similar_meanings_are_nearer_than_similar_spellings(encoder: MiniLM) -> None:
     hound, dog, hand = encode(encoder, "a hound barking", "a dog barking", "a hand braking")
     assert hound @ dog > 0.8 > hound @ hand + 0.2
 

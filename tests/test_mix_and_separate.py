@@ -90,7 +90,7 @@ def test_sources_of_a_mixture_have_different_labels() -> None:
         assert len(set(labels)) == len(labels) >= 2
 
 
-def test_a_present_sound_is_asked_for_in_words_of_its_label() -> None:
+def test_a_present_sound_is_queried_by_a_wording_of_its_label() -> None:
     for draw in range(40):
         sources, queries, _ = dataset()[draw]
         for source, query in zip(sources, queries, strict=True):
@@ -117,7 +117,7 @@ def test_an_absent_query_has_a_silent_source_and_names_no_sound_of_the_mixture()
     assert others > 0
 
 
-def test_a_noisy_source_holds_another_sound_at_its_level_that_nobody_names() -> None:
+def test_a_noisy_source_holds_another_unnamed_sound_at_its_level() -> None:
     data = dataset(num_sources_weights=(1.0,), noise_db=(-9.0, -6.0))
     for draw in range(30):
         sources, queries, _ = data[draw]
@@ -173,7 +173,7 @@ def test_numbers_of_sources_follow_the_odds() -> None:
     assert counts[4] == pytest.approx(150, abs=25)  # four standard deviations
 
 
-def test_at_most_max_absent_slots_ask_for_absent_sounds() -> None:
+def test_at_most_max_absent_queries_name_absent_sounds() -> None:
     for draw in range(20):
         sources, queries, _ = dataset(max_absent=1)[draw]
         num_present = int(sources.any(dim=-1).sum())
@@ -234,7 +234,7 @@ def test_faster_recordings_still_fill_the_segment(semitones: float) -> None:
         assert np.abs(drawn[-16:]).max() > 0.5
 
 
-def test_a_short_recording_lies_whole_somewhere_among_zeros() -> None:
+def test_a_short_recording_is_padded_with_zeros_at_a_drawn_offset() -> None:
     starts = set()
     for seed in range(20):
         placed = place(np.ones(10, np.float32), 50, np.random.default_rng(seed))
@@ -245,7 +245,7 @@ def test_a_short_recording_lies_whole_somewhere_among_zeros() -> None:
     assert max(starts) <= 40
 
 
-def test_a_stretch_is_cut_where_something_sounds() -> None:
+def test_segments_are_cut_where_the_recording_is_not_silent() -> None:
     recording = np.zeros(10000, np.float32)
     recording[7000:7100] = 1
     for seed in range(20):

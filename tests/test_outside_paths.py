@@ -26,7 +26,7 @@ LINE = r"\A[^\n]*outside its folder: link it there, or add --allow-outside\Z"
 
 
 @pytest.mark.parametrize("name", ["../a.wav", "/etc/a.wav", "x/../../a.wav"])
-def test_names_that_leave_a_lists_folder_need_a_word(name: str) -> None:
+def test_names_outside_a_lists_folder_need_an_option(name: str) -> None:
     with pytest.raises(ValueError, match=LINE):
         check_inside(["x/a.wav", name], "clips.csv")
     with outside_allowed():
@@ -48,7 +48,7 @@ def test_clip_lists_and_indices_of_videos_stay_in_their_folders(tmp_path: Path) 
             assert len(read(folder, "train")) == 1
 
 
-def test_evaluation_takes_lists_that_name_other_folders_only_when_told(
+def test_evaluation_reads_lists_that_name_other_folders_only_on_request(
     tmp_path: Path, qsep: Run
 ) -> None:
     MINIATURES["dcase2024"].make(tmp_path / "data")
@@ -90,7 +90,7 @@ class Trap:
 
 
 @pytest.mark.parametrize("name", ["song.wav", "table.csv", "code.pt", "legacy.pkl", "cut.pt"])
-def test_files_that_are_no_weights_are_refused_in_our_own_words(
+def test_files_without_weights_are_refused_in_one_line(
     name: str, tmp_path: Path, qsep: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -122,7 +122,7 @@ def test_files_that_are_no_weights_are_refused_in_our_own_words(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes of files are a matter of POSIX")
-def test_the_cache_is_closed_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_private_to_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def mode(path: Path) -> int:
         return stat.S_IMODE(path.stat().st_mode)
 

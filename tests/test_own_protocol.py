@@ -32,7 +32,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_recording_is_asked_for_once_beside_another_label(data: Path) -> None:
+def test_every_recording_is_queried_once_beside_another_label(data: Path) -> None:
     items = load(data)
     targets = [row.targets[0].path for row in items.rows]
     assert len(targets) == len(set(targets)) == 20 + 3 + 2  # of a label 20 at most
@@ -57,7 +57,7 @@ def test_the_same_folder_gives_the_same_items_and_another_one_others(data: Path)
     assert load_items("own", data).fingerprint != first
 
 
-def test_held_out_wordings_are_those_that_somebody_wrote(data: Path) -> None:
+def test_held_out_wordings_are_the_hand_written_ones(data: Path) -> None:
     with pytest.raises(ValueError, match=r"wordings\.toml: no such file"):
         load(data, condition="wordings")
     text = '[wordings]\nbell = ["ding"]\ndog = ["woof", "him"]\nmy_kettle = ["tea"]\n'

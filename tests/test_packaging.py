@@ -85,7 +85,7 @@ def test_the_wheel_names_its_licence_and_its_command(wheel: zipfile.ZipFile) -> 
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_each_folder_says_that_it_is_typed(folder: str) -> None:
+def test_each_folder_has_py_typed(folder: str) -> None:
     assert (ROOT / folder / "py.typed").is_file()
 
 
@@ -127,7 +127,7 @@ def test_users_get_ranges_and_not_pins_of_what_the_main_job_needs() -> None:
         *(f"requirements/{name}.txt" for name in PINNED),
     ],
 )
-def test_no_address_and_no_place_on_one_machine_is_named(path: str) -> None:
+def test_no_registry_and_no_local_path_is_named(path: str) -> None:
     text = (ROOT / path).read_text()
     named = re.findall(r"\S*://\S*|\b[\w-]+\.(?:org|com|io|net)\b|--\S*index\S* \S+", text)
     named += re.findall(r"(?<![\w.])/(?:home|root|tmp|work|Users|opt)/\S*", text)

@@ -71,7 +71,9 @@ def test_a_package_with_another_hash_is_refused(tmp_path: Path) -> None:
         onnxruntime_web.add_runtime(tmp_path, tmp_path / "missing.tgz")
 
 
-def test_without_npm_the_way_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_npm_the_error_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match=r"npm is not installed: give --onnxruntime-web FILE"):
         onnxruntime_web.add_runtime(tmp_path)
@@ -168,7 +170,7 @@ def text(page: Page, name: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_recording_is_separated_as_torch_does_it_and_nothing_leaves(
+def test_a_recording_is_separated_as_by_torch_without_uploads(
     page: Page, address: str, encoder: phrase_book.PhraseBook, tmp_path: Path
 ) -> None:
     waveform = np.random.default_rng(6).uniform(-0.4, 0.4, (9 * RATE + 77, 2))
@@ -202,9 +204,7 @@ def test_a_recording_is_separated_as_torch_does_it_and_nothing_leaves(
 
 
 @pytest.mark.slow
-def test_words_mean_what_the_command_takes_them_for(
-    page: Page, encoder: phrase_book.PhraseBook
-) -> None:
+def test_words_are_read_as_by_the_command(page: Page, encoder: phrase_book.PhraseBook) -> None:
     assert encoder.book
     phrases, _ = encoder.book.phrases()
     known = [phrase for entry in encoder.book.classes.values() for phrase in entry.phrases[:4]]
@@ -226,7 +226,7 @@ def test_words_mean_what_the_command_takes_them_for(
 
 
 @pytest.mark.slow
-def test_what_goes_wrong_is_said_on_the_page(page: Page, tmp_path: Path) -> None:
+def test_errors_are_shown_on_the_page(page: Page, tmp_path: Path) -> None:
     page.wait_for("document.querySelector('#status').textContent === 'Ready.'", 120)
     (tmp_path / "letter.txt").write_text("no sound")
     choose(page, tmp_path / "letter.txt")

@@ -10,7 +10,7 @@ from tiny import noise, tiny_tagger
 from tiny_encoders import save_tiny_panns
 
 from qsep.queries.encoders.panns import Config, Panns, build, read_labels, without_silence
-from qsep.queries.interface import AudioQuery, ImageQuery, Query, TextQuery
+from qsep.queries.interface import AudioQuery, Query, TextQuery
 
 RATE = 32000
 
@@ -44,7 +44,7 @@ def test_an_example_is_the_mean_over_its_two_second_segments_the_last_filled_fro
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)  # sums in another order
 
 
-def test_several_examples_weigh_alike_whatever_their_lengths(folder: Path) -> None:
+def test_examples_have_equal_weights_whatever_their_lengths(folder: Path) -> None:
     short, long = noise(16000, seed=5).numpy(), noise(150000, seed=6).numpy()
     panns = encoder(folder)
     both = panns.encode([AudioQuery(short, long, sample_rate=RATE)]).pooled[0]
@@ -67,7 +67,7 @@ def test_several_queries_are_one_row_each(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("num_samples", [1, 100, 3201])
-def test_the_shortest_examples_are_heard(num_samples: int, folder: Path) -> None:
+def test_the_shortest_examples_are_embedded(num_samples: int, folder: Path) -> None:
     found = encoder(folder).encode([example(num_samples)]).pooled
     assert ((found > 0) & (found < 1)).all()
 
@@ -93,7 +93,7 @@ def test_tenths_of_a_second_that_stay_silent_are_left_out() -> None:
     assert torch.equal(without_silence(torch.cat([faint, faint])), torch.cat([faint, faint]))
 
 
-def test_the_network_is_deaf_to_dropout_and_batches(folder: Path) -> None:
+def test_the_network_runs_without_dropout_and_batch_statistics(folder: Path) -> None:
     panns = encoder(folder)
     embeddings, tags = panns.tag(noise(64001))
     assert embeddings.shape == (2, 9)
@@ -102,7 +102,7 @@ def test_the_network_is_deaf_to_dropout_and_batches(folder: Path) -> None:
     assert embeddings.min() >= 0
 
 
-def test_a_class_is_the_answer_of_a_tagger_that_is_certain(folder: Path) -> None:
+def test_a_class_name_is_a_one_hot_embedding(folder: Path) -> None:
     found = encoder(folder).encode([TextQuery(" sound 526, QUIET ")]).pooled
     assert found.nonzero().tolist() == [[0, 526]]
     assert found.max() == 1
@@ -115,18 +115,12 @@ def test_another_word_is_refused_with_classes_that_hold_it(folder: Path) -> None
         encoder(folder).encode([TextQuery("quiet")])
 
 
-def test_the_embedding_is_asked_by_examples_alone(folder: Path) -> None:
+def test_the_embedding_output_reads_examples_alone(folder: Path) -> None:
     panns = encoder(folder, output="embedding")
     assert panns.dim == 2048
     assert panns.modalities == {AudioQuery}
     with pytest.raises(ValueError, match="reads audio, not text"):
         panns.encode([TextQuery("Sound 3, quiet")])
-
-
-def test_pictures_are_refused(folder: Path) -> None:
-    picture = ImageQuery(np.zeros((2, 3, 3), np.uint8))
-    with pytest.raises(ValueError, match="reads audio and text, not image"):
-        encoder(folder).encode([picture])
 
 
 def test_the_fingerprint_tells_weights_outputs_and_labels_apart(folder: Path) -> None:
@@ -193,7 +187,7 @@ def test_weights_of_something_else_are_refused(change: Any, reason: str, folder:
         encoder(folder).encode([example(9000)])
 
 
-def test_what_is_missing_or_unknown_is_named(tmp_path: Path) -> None:
+def test_missing_and_unknown_settings_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Cnn14\.pth: no such file; give Cnn14's weights"):
         encoder(tmp_path)
     with pytest.raises(ValueError, match="output is 'logits'; expected one of probabilities, "):

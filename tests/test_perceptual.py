@@ -61,7 +61,7 @@ class Hearing(StubEncoder):
         return QueryEmbedding(torch.tensor([[recording.source.mean(), recording.sample_rate]]))
 
 
-def test_any_encoder_that_hears_is_an_embedding() -> None:
+def test_any_encoder_of_audio_is_an_embedding() -> None:
     embedder = EncoderEmbedder(Hearing(fingerprint="ears"))
     heard = embedder.embed_audio(np.array([0.5, 1.0, 0.0], dtype=np.float32), 8000)
     assert heard.tolist() == [0.5, 8000.0]
@@ -79,6 +79,6 @@ def test_an_encoder_without_text_scores_no_text() -> None:
     assert EncoderEmbedder(Deaf()).embed_text("rain") is None
 
 
-def test_an_encoder_that_does_not_hear_is_refused() -> None:
+def test_an_encoder_without_audio_is_refused() -> None:
     with pytest.raises(ValueError, match="stub reads no recordings"):
         EncoderEmbedder(StubEncoder())

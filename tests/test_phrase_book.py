@@ -185,7 +185,7 @@ def test_a_word_like_a_class_is_a_guess_and_says_so(encoder: PhraseBook) -> None
     )
 
 
-def test_a_word_unlike_all_is_what_no_class_explains(encoder: PhraseBook) -> None:
+def test_a_word_unlike_all_classes_is_read_as_other(encoder: PhraseBook) -> None:
     reading = encoder.read(TextQuery("an engine running"))
     assert not reading.known
     assert reading.classes == (("other", 1.0),)
@@ -202,14 +202,14 @@ def test_a_long_query_is_shown_by_its_beginning_and_its_unread_end_is_noted(
     assert not [n for n in encoder.read(TextQuery("an engine running")).notes if "words" in n]
 
 
-def test_what_is_known_is_the_same_whatever_is_unknown(encoder: PhraseBook) -> None:
+def test_known_queries_do_not_depend_on_unknown_ones(encoder: PhraseBook) -> None:
     reading = encoder.read(TextQuery("dog"))
     np.testing.assert_array_equal(
         reading.degrees(lambda atom: np.ones(5, np.float32)), [1, 0, 0, 0, 0]
     )
 
 
-def test_a_reading_says_what_was_made_of_the_words(encoder: PhraseBook) -> None:
+def test_a_reading_describes_how_the_words_were_read(encoder: PhraseBook) -> None:
     reading = encoder.read(TextQuery("Please, everything but animls"))
     assert reading.plain() == {
         "text": "Please, everything but animls",
@@ -226,7 +226,7 @@ def test_a_reading_says_what_was_made_of_the_words(encoder: PhraseBook) -> None:
     assert "everything but animals" in reading.line()
 
 
-def test_class_queries_are_taken_by_the_letter(encoder: PhraseBook) -> None:
+def test_class_queries_are_exact(encoder: PhraseBook) -> None:
     queries: list[Query] = [
         ClassQuery({"cat": 0.5, "bow": 1.0}),
         ClassQuery(["dog"], other=0.25, complement=True),
@@ -301,7 +301,7 @@ def test_books_add_up(files: tuple[str, str], tmp_path: Path) -> None:
         (f"{BOOK}{FAMILIES.replace('cat', 'horse')}", "'horse' is no class"),
     ],
 )
-def test_what_is_not_a_phrase_book_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_not_a_phrase_book_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "odd.toml").write_text(text)
     with pytest.raises(ValueError, match=rf"odd\.toml: .*{message}"):
         build(Config(phrases=str(tmp_path / "odd.toml")))
@@ -395,14 +395,14 @@ LEVELS = {"dog": -3.0, "cat": -20.5, "piano": -19.5, "bow": -90.0}  # there from
         ("zipper and cat", [0, 1, 0, 1, 1]),
     ],
 )
-def test_unknown_words_ask_for_what_the_classes_that_are_there_leave(
+def test_unknown_words_query_everything_but_the_present_classes(
     encoder: PhraseBook, text: str, expected: list[int]
 ) -> None:
     found = degrees_in(encoder.read(TextQuery(text)), LEVELS)
     np.testing.assert_array_equal(found, np.array(expected, np.float32))
 
 
-def test_what_counts_as_there_can_be_chosen(encoder: PhraseBook) -> None:
+def test_the_threshold_of_presence_can_be_set(encoder: PhraseBook) -> None:
     reading = encoder.read(TextQuery("velcro"))
     assert degrees_in(reading, LEVELS, present_db=-5.0).tolist() == [0, 1, 1, 1, 1]
     assert degrees_in(reading, {}, present_db=-5.0).tolist() == [1, 1, 1, 1, 1]

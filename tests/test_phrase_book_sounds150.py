@@ -64,7 +64,7 @@ def test_every_kind_has_35_phrases_or_more_and_other_has_250() -> None:
     assert len(BOOK["other"]["phrases"]) >= 250
 
 
-def test_no_phrase_stands_twice_in_the_books() -> None:
+def test_no_phrase_is_repeated_in_the_books() -> None:
     counts = Counter(text for text, _ in owners())
     assert [text for text, count in counts.items() if count > 1] == []
 

@@ -23,7 +23,7 @@ def piped(monkeypatch: pytest.MonkeyPatch, folder: Path) -> io.BytesIO:
     return io.BytesIO()
 
 
-def test_the_wav_at_standard_output_is_the_one_that_a_folder_would_get(
+def test_the_wav_at_standard_output_equals_the_one_in_a_folder(
     qsep: Run,
     tiny_model: Path,
     folder: Path,
@@ -78,7 +78,7 @@ class Pipe(io.RawIOBase):
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 @pytest.mark.parametrize("stated", [True, False])
-def test_a_wav_goes_through_as_it_comes(
+def test_a_wav_is_streamed_through(
     qsep: Run,
     tiny_model: Path,
     folder: Path,
@@ -117,7 +117,7 @@ def test_a_wav_goes_through_as_it_comes(
     np.testing.assert_allclose(one, other, atol=1e-6 + step, rtol=0)
 
 
-def test_other_formats_wait_for_their_end(
+def test_other_formats_are_read_to_their_end_first(
     qsep: Run, tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record(folder / "a.flac", 3001)
@@ -135,7 +135,7 @@ def test_other_formats_wait_for_their_end(
 @pytest.mark.parametrize(
     ("keep", "message"), [(44 + 2000, "ended after 0.12 s"), (44, "holds no audio")]
 )
-def test_a_pipe_that_ends_early_is_said(
+def test_a_truncated_pipe_is_reported(
     qsep: Run,
     tiny_model: Path,
     folder: Path,

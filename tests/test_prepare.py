@@ -92,7 +92,7 @@ def test_music_is_labelled_by_its_folders_and_kept_over_5_frames(
     assert problems(done) == [(name, "short", remark) for name in short]
 
 
-def test_videos_that_musics_list_names_and_that_are_not_there_are_missing(
+def test_videos_on_musics_list_without_a_file_count_as_missing(
     tmp_path: Path, seen: list[str]
 ) -> None:
     touch(tmp_path, "in/erhu/a-9.mp4", "in/erhu/a-9.webm", "in/flute/a-9.mp4")
@@ -163,9 +163,7 @@ def test_clips_of_a_published_test_list_are_in_neither_train_nor_val(
     assert not {clip.audio for clip in rest} & set(test)
 
 
-def test_where_nothing_is_usable_the_error_says_where_it_is_listed(
-    tmp_path: Path, seen: list[str]
-) -> None:
+def test_without_usable_videos_the_error_names_the_report(tmp_path: Path, seen: list[str]) -> None:
     touch(tmp_path, "in/erhu/bad-9.mp4", "in/erhu/a-3.mp4")
     with pytest.raises(
         ValueError, match=r"none of 2 videos can be used; .*out/report\.csv says why"
@@ -198,7 +196,7 @@ def test_a_full_disk_stops_it_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
         ("abcdefghijk,3,dog\n", "got 'abcdefghijk,3,dog'"),
     ],
 )
-def test_another_list_than_vggsounds_is_refused(
+def test_a_list_that_is_not_vggsounds_is_refused(
     tmp_path: Path, seen: list[str], text: str, message: str
 ) -> None:
     touch(tmp_path, "in/a.mp4")
@@ -208,7 +206,7 @@ def test_another_list_than_vggsounds_is_refused(
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"videos": ["a"]}', "no json"])
-def test_another_list_than_musics_is_refused(tmp_path: Path, seen: list[str], text: str) -> None:
+def test_a_list_that_is_not_musics_is_refused(tmp_path: Path, seen: list[str], text: str) -> None:
     touch(tmp_path, "in/erhu/a-9.mp4")
     (tmp_path / "solo.json").write_text(text)
     with pytest.raises(ValueError, match=r"solo\.json: not one of MUSIC's lists of videos"):
@@ -244,7 +242,7 @@ def test_pictures_are_resized_and_cropped_as_torchvision_does(size: tuple[int, i
         ),
     ],
 )
-def test_a_wrong_order_is_refused_in_one_line(
+def test_a_usage_error_is_reported_in_one_line(
     qsep: Run, folder: Path, seen: list[str], arguments: tuple[str, str], message: str
 ) -> None:
     if arguments[1] == "in":
@@ -254,7 +252,7 @@ def test_a_wrong_order_is_refused_in_one_line(
     assert not (folder / "out").exists()
 
 
-def test_without_ffmpeg_one_line_says_how_to_get_it(
+def test_without_ffmpeg_one_line_says_how_to_install_it(
     qsep: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     touch(folder, "in/erhu/a.mp4")
@@ -264,9 +262,7 @@ def test_without_ffmpeg_one_line_says_how_to_get_it(
     assert outcome.error.startswith("ffmpeg is needed to read videos: install ffmpeg (apt")
 
 
-def test_the_command_counts_what_it_made_and_what_is_wrong(
-    qsep: Run, folder: Path, seen: list[str]
-) -> None:
+def test_the_command_counts_clips_and_problems(qsep: Run, folder: Path, seen: list[str]) -> None:
     touch(folder, "in/erhu/a-9.mp4", "in/erhu/b-7.mp4", "in/erhu/c-2.mp4", "in/erhu/d-3.mp4")
     outcome = qsep("data", "prepare", "music", "in", "-o", "out", "--jobs", "2")
     assert outcome.code == 0
@@ -326,7 +322,9 @@ def test_a_video_becomes_a_sound_and_a_picture_a_second(
 
 
 @needs_ffmpeg
-def test_a_second_run_does_only_what_is_left(tmp_path: Path, film: Callable[..., Path]) -> None:
+def test_a_second_run_processes_only_the_remaining_videos(
+    tmp_path: Path, film: Callable[..., Path]
+) -> None:
     for name in ("a", "b"):
         film(f"erhu/{name}.mkv", 7)
     (tmp_path / "in/erhu/cut.mp4").write_bytes(b"\0\0\0\x20ftypisom")

@@ -76,7 +76,7 @@ def test_it_declares_its_conditions_and_how_it_is_loaded(protocol: str) -> None:
     assert all(isinstance(p.default, str) for p in list(parameters.values())[3:])
 
 
-def test_it_says_what_it_asks_before_anything_is_rendered(
+def test_queries_are_known_before_anything_is_rendered(
     protocol: str, sets: dict[str, ItemSet]
 ) -> None:
     for items in sets.values():
@@ -90,7 +90,7 @@ def test_it_says_what_it_asks_before_anything_is_rendered(
     assert len(fingerprints) == len(sets)
 
 
-def test_items_are_what_was_announced_and_their_parts_sum_to_the_mixture(
+def test_rendered_items_match_their_queries_and_their_parts_sum_to_the_mixture(
     protocol: str, sets: dict[str, ItemSet]
 ) -> None:
     for items in sets.values():
@@ -126,7 +126,7 @@ def test_it_measures_columns_that_are_declared(protocol: str, sets: dict[str, It
         assert measured.keys() <= {*PUBLISHED, *MIXTURE_BSS}
 
 
-def test_a_run_that_began_before_a_metric_was_there_goes_on(
+def test_a_run_that_began_before_a_metric_existed_resumes(
     protocol: str, sets: dict[str, ItemSet], tmp_path: Path
 ) -> None:
     """Each of the columns measured is taken out of the first rows, as if it were new now."""

@@ -100,7 +100,7 @@ def test_fsd50k_takes_the_captions_of_dcase_and_else_its_most_specific_labels(
     assert fields(tmp_path, "test", "origin") == {"37199.wav": "freesound:37199"}
 
 
-def test_fsd50k_is_captioned_by_labels_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_fsd50k_is_captioned_by_labels_on_request(tmp_path: Path) -> None:
     prepare("fsd50k", public_sets.fsd50k(tmp_path), captions="labels")
     assert texts(tmp_path, "train")["64760.wav"] == ["Electric guitar"]
     assert texts(tmp_path, "dev")["17.wav"] == ["Accelerating, revving, vroom"]
@@ -183,7 +183,7 @@ def test_wavcaps_leaves_out_what_its_blacklists_name_of_test_sets(tmp_path: Path
     ]
 
 
-def test_of_wavcaps_single_parts_may_be_asked_for(tmp_path: Path) -> None:
+def test_single_parts_of_wavcaps_can_be_selected(tmp_path: Path) -> None:
     folder = public_sets.wavcaps(tmp_path)
     for name in ("2220", "2221", "2222"):
         record(folder / f"Zip_files/SoundBible/{name}.flac")

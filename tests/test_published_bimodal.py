@@ -80,7 +80,7 @@ def releaser(tmp_path: Path, clap: dict[str, Tensor], token_dim: int) -> Release
     return write
 
 
-def test_it_separates_as_the_original_asked_in_words(release: Release, token_dim: int) -> None:
+def test_it_separates_by_text_as_the_original(release: Release, token_dim: int) -> None:
     found, encoder, config = load_published(release())
     expected = original(token_dim)
     assert config["separator"]["kind"] == "bimodal"
@@ -138,7 +138,7 @@ def test_the_command_line_converts_and_separates_with_either(
         ),
     ],
 )
-def test_what_does_not_fit_is_named_in_one_line(
+def test_incompatible_files_are_named_in_one_line(
     change: Change, reason: str, release: Release
 ) -> None:
     check_refusal(release(change), reason)

@@ -146,7 +146,7 @@ def release_into(folder: Path, clap: dict[str, Tensor]) -> Release:
 
 
 @pytest.mark.parametrize("slim", [False, True])
-def test_it_separates_as_the_original_asked_in_words(
+def test_it_separates_by_text_as_the_original(
     slim: bool, release: Release, clap: dict[str, Tensor]
 ) -> None:
     found, encoder, config = load_published(release(slim))
@@ -202,13 +202,13 @@ def test_a_converted_folder_needs_nothing_else(release: Release, tmp_path: Path)
         ),
     ],
 )
-def test_what_does_not_fit_is_named_in_one_line(
+def test_incompatible_files_are_named_in_one_line(
     change: Change, reason: str, release: Release
 ) -> None:
     check_refusal(release(change=change), reason)
 
 
-def test_training_begins_with_the_ears_of_laions_clap(
+def test_training_starts_from_the_audio_encoder_of_laions_clap(
     clap: dict[str, Tensor], tmp_path: Path
 ) -> None:
     config = from_settings(HTSATConfig, settings(clap)["encoder"])

@@ -179,7 +179,7 @@ def test_the_older_name_of_nit_means_nit(release: Release) -> None:
     assert len(found.noise_heads) == 2  # type: ignore[attr-defined]
 
 
-def test_arguments_may_lie_beside_the_checkpoint(release: Release, tmp_path: Path) -> None:
+def test_arguments_are_read_from_beside_the_checkpoint(release: Release, tmp_path: Path) -> None:
     path = release()
     (path.parents[1] / "train-args.json").rename(path.parent / "train-args.json")
     assert load_published(path)[2]["separator"]["kind"] == "clipsep_nit"
@@ -211,7 +211,7 @@ def test_converted_to_a_folder_it_is_the_same_model(
     assert "best_model.pt" in (tmp_path / "ours" / "README.md").read_text()
 
 
-def test_fetched_by_hand_it_is_had_by_its_name(
+def test_a_file_downloaded_by_hand_is_loaded_by_its_name(
     qsep: Run, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As its archive unpacks: the weights one folder below the arguments."""
@@ -269,7 +269,7 @@ def test_settings_change_a_released_file_and_a_checkpoint_folder_alike(
     assert load(path, "cpu").fingerprint != load(path, "cpu", settings=HARD).fingerprint
 
 
-def test_nothing_that_exists_is_replaced(release: Release, tmp_path: Path) -> None:
+def test_existing_files_are_not_replaced(release: Release, tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     with pytest.raises(ValueError, match="thesis exists; give a folder that does not"):
         convert_to_folder(release(), tmp_path / "thesis")
@@ -335,7 +335,7 @@ def test_a_missing_label_map_is_named(release: Release) -> None:
         (lambda weights: weights.clear(), "not the weights of a system that qsep can convert"),
     ],
 )
-def test_weights_that_are_not_all_there_are_refused(
+def test_incomplete_weights_are_refused(
     change: Callable[[dict[Any, Any]], Any], reason: str, release: Release
 ) -> None:
     path = release()

@@ -197,7 +197,9 @@ def test_without_averages_the_last_weights_are_taken(release: Release, original:
     assert torch.equal(bias, original.unet.conv_in.bias + 1)
 
 
-def test_the_hidden_query_is_what_the_files_own_t5_says_of_an_empty_text(release: Release) -> None:
+def test_the_hidden_query_is_the_embedding_of_an_empty_text_by_the_files_t5(
+    release: Release,
+) -> None:
     found, encoder, _ = load_published(release())
     null = found.null  # type: ignore[attr-defined]
     assert null.shape == (50, DIM)
@@ -265,7 +267,7 @@ def test_a_converted_folder_carries_a_text_encoder_that_lies_in_a_folder(
         ("separator.exakt=true", "unknown setting 'exakt'"),
     ],
 )
-def test_settings_that_do_not_exist_are_named(
+def test_unknown_settings_are_named(
     setting: str, reason: str, qsep: Run, release: Release, tmp_path: Path
 ) -> None:
     done = qsep("models", "convert", release(), setting, "-o", tmp_path / "ours")
@@ -298,7 +300,7 @@ FIRST = "first_stage_model.vocoder."
         (lambda weights: weights["scale_factor"].fill_(torch.nan), "scale_factor are not finite"),
     ],
 )
-def test_weights_that_are_not_all_there_or_not_understood_are_refused(
+def test_incomplete_or_unknown_weights_are_refused(
     change: Callable[[dict[str, Any]], Any], reason: str, release: Release, original: Any
 ) -> None:
     scale = original.codec.scale.clone()

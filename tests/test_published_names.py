@@ -74,7 +74,7 @@ def publish(hub: LocalHub, name: str, content: bytes) -> str:
     return path
 
 
-def test_a_name_is_enough_from_the_first_time_on(
+def test_a_name_is_enough_from_the_first_use_on(
     hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = publish(hub, "uss", packed(uss(), tmp_path))
@@ -92,7 +92,7 @@ def test_a_name_is_enough_from_the_first_time_on(
     assert np.abs(results[0]).max() > 1e-4
 
 
-def test_several_at_once_fetch_and_convert_once(hub: LocalHub, tmp_path: Path) -> None:
+def test_concurrent_loads_download_and_convert_once(hub: LocalHub, tmp_path: Path) -> None:
     path = publish(hub, "uss", packed(uss(), tmp_path))
     with ThreadPoolExecutor(4) as pool:
         folders = {*pool.map(get_model, ["uss"] * 4)}
@@ -102,7 +102,9 @@ def test_several_at_once_fetch_and_convert_once(hub: LocalHub, tmp_path: Path) -
     assert load_checkpoint(made)[2]["provenance"]["published"] == "uss"
 
 
-def test_what_is_kept_is_a_checkpoint_folder_with_its_card(hub: LocalHub, tmp_path: Path) -> None:
+def test_the_converted_model_is_a_checkpoint_folder_with_its_card(
+    hub: LocalHub, tmp_path: Path
+) -> None:
     publish(hub, "uss", packed(uss(), tmp_path))
     folder = get_model("uss")
     assert folder == models_folder() / "uss"
@@ -210,7 +212,7 @@ def test_a_model_fetched_by_hand_is_taken_from_its_folder(
     assert qsep("models", "get", "uss", "--from", tmp_path / "none").code == 2
 
 
-def test_get_says_what_comes_from_where_by_which_licence(
+def test_get_prints_files_origins_and_licences(
     qsep: Run, hub: LocalHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     publish(hub, "uss", packed(uss(), tmp_path))
@@ -225,7 +227,7 @@ def test_get_says_what_comes_from_where_by_which_licence(
     assert (again.out, again.err) == (done.out, "")
 
 
-def test_the_list_says_what_each_knows_its_size_its_licence_and_whether_it_is_here(
+def test_the_list_shows_queries_size_licence_and_whether_it_is_downloaded(
     qsep: Run, hub: LocalHub, tmp_path: Path
 ) -> None:
     publish(hub, "uss", packed(uss(), tmp_path))
@@ -244,7 +246,7 @@ def test_the_list_says_what_each_knows_its_size_its_licence_and_whether_it_is_he
     assert hub.seen == []
 
 
-def test_info_tells_of_a_published_model_without_fetching_it(qsep: Run, hub: LocalHub) -> None:
+def test_info_describes_a_published_model_without_downloading_it(qsep: Run, hub: LocalHub) -> None:
     done = qsep("models", "info", "audiosep-hive")
     assert done.code == 0, done.err
     for fact in (

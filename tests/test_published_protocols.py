@@ -203,7 +203,7 @@ def test_uss_takes_medians_of_classes(tmp_path: Path) -> None:
     assert list(figures.values()) == pytest.approx(expected[:2], abs=CLOSE)
 
 
-def test_uss_asks_with_recordings_of_the_class(tmp_path: Path) -> None:
+def test_uss_queries_by_recordings_of_the_class(tmp_path: Path) -> None:
     class_folder(tmp_path / "data", "class", {"Cough": 2}, {"Cough": "Cough"})
     for name in ("b", "a"):
         write(tmp_path / "train" / "Cough" / f"{name}.wav", noise(3, 900), 32000)
@@ -280,7 +280,7 @@ def test_bimodal_averages_bss_eval_3_over_all_sources(
     assert list(figures.values()) == pytest.approx(np.mean(found, axis=0), abs=1e-3)
 
 
-def test_bimodal_leaves_mixtures_with_silence_aside(
+def test_bimodal_leaves_out_mixtures_with_silence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bimodal, "NUM_SAMPLES", 2000)
@@ -404,7 +404,7 @@ def test_musdb_takes_medians_of_frames_then_of_tracks(
         ("uss", "no folders such as class_id=0"),
     ],
 )
-def test_an_empty_folder_is_told_in_one_line(tmp_path: Path, name: str, message: str) -> None:
+def test_an_empty_folder_gives_one_line(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(FileNotFoundError, match=message) as told:
         load_items(name, tmp_path)
     assert "\n" not in str(told.value)

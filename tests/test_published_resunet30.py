@@ -167,7 +167,7 @@ def test_weights_alone_load_like_the_whole_checkpoint(release: Release, tmp_path
     assert all(torch.equal(weights[key], value) for key, value in expected.items())
 
 
-def test_its_own_tagger_hears_the_examples(release: Release) -> None:
+def test_examples_are_embedded_by_its_own_tagger(release: Release) -> None:
     example = noise(1, 64000, seed=3)[0].numpy()
     _, encoder, _ = load_published(release())
     found = encoder.encode([AudioQuery(example, sample_rate=32000)]).pooled[0]
@@ -217,9 +217,7 @@ def test_the_command_line_converts_and_separates_with_either(
 
 
 @pytest.mark.parametrize("rate", [8000, 44100])
-def test_any_rate_and_channels_and_a_tenth_of_a_second_come_out_sounding(
-    rate: int, release: Release
-) -> None:
+def test_any_rate_channels_and_a_tenth_of_a_second_give_sound(rate: int, release: Release) -> None:
     model = load(release(audiosep()), "cpu")
     recording = noise(2, rate // 10).numpy()
     result = model.separate(recording, "a dog barking", sample_rate=rate)
@@ -229,7 +227,7 @@ def test_any_rate_and_channels_and_a_tenth_of_a_second_come_out_sounding(
 
 
 @pytest.mark.parametrize(("weights", "name"), [(uss, "Cnn14_mAP=0.431.pth"), (audiosep, CLAP)])
-def test_an_encoder_that_the_file_lacks_is_taken_from_beside_it_or_asked_for(
+def test_a_missing_encoder_is_read_from_beside_the_file_or_named(
     weights: Any, name: str, release: Release, tmp_path: Path
 ) -> None:
     alone = {key: value for key, value in weights().items() if key.startswith("ss_model.")}
@@ -307,7 +305,7 @@ def write_tokenizer(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["direct", "folder"])
-def test_audioseps_own_clap_reads_the_words(
+def test_text_is_embedded_by_audioseps_own_clap(
     place: str, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()  # the real encoder

@@ -43,13 +43,13 @@ def test_only_the_first_seconds_are_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_recording(query.examples[0], RATE, 0.7), plain, atol=1e-7)
 
 
-def test_an_example_of_another_rate_is_not_longer_than_asked() -> None:
+def test_a_resampled_example_is_not_longer_than_the_maximum() -> None:
     """0.1001 s are 801 samples at 8 kHz, rounded up, and of these 6 times as many at 48 kHz one too many."""
     query = AudioQuery(np.linspace(-0.5, 0.5, 2000), sample_rate=8000)
     assert len(read_recording(query.examples[0], 48000, max_seconds=0.1001)) == 4805
 
 
-def test_it_stays_the_same_query(tmp_path: Path) -> None:
+def test_decoding_keeps_queries_equal(tmp_path: Path) -> None:
     query = AudioQuery(stored(tmp_path / "a.wav"))
     mixed = MixedQuery("rain", query, weights=[1, 3])
     assert decodable(query) == query
@@ -58,7 +58,7 @@ def test_it_stays_the_same_query(tmp_path: Path) -> None:
     assert decodable(TextQuery("rain")) == TextQuery("rain")
 
 
-def test_what_is_no_recording_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_no_recording_is_named(tmp_path: Path) -> None:
     path = tmp_path / "pointer.wav"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
     query = decodable(AudioQuery(path))

@@ -27,7 +27,7 @@ from qsep.separation.interface import Capabilities, Separated
 HOP = 128
 
 
-def test_a_share_is_the_odds_of_the_target_alone_among_all_that_can_be() -> None:
+def test_a_ratio_mask_is_the_targets_odds_against_all_sounds() -> None:
     """By counting: each estimate says yes or no by itself, two yes are impossible, none counts NEITHER."""
     share, negatives = torch.rand(2, 3, 4, generator=rng(1)), torch.rand(3, 3, 4, generator=rng(2))
     found = without(share, negatives)
@@ -49,7 +49,7 @@ def test_half_a_bin_against_no_negative_keeps_two_thirds() -> None:
     assert kept.item() == pytest.approx(2 / 3, rel=1e-6)
 
 
-def test_nothing_is_left_where_all_is_the_negatives_and_a_negative_only_takes() -> None:
+def test_a_negative_only_attenuates_and_silences_bins_that_are_all_its_own() -> None:
     share = torch.linspace(0, 0.9, 7)[None, None]
     none, whole = torch.zeros(1, 1, 7), torch.ones(1, 1, 7)
     assert (without(share, whole) < 2e-3).all()
@@ -59,7 +59,7 @@ def test_nothing_is_left_where_all_is_the_negatives_and_a_negative_only_takes() 
     assert torch.equal(without(0 * share, none), none)
 
 
-def test_shares_that_sum_to_one_at_most_stay_and_others_are_scaled_together() -> None:
+def test_masks_that_sum_to_at_most_one_are_kept_and_others_scaled() -> None:
     share = torch.rand(3, 5, 7, generator=rng(3))
     total, found = share.sum(dim=0), exclusive_masks(share)
     assert (total > 1).any()
@@ -69,7 +69,7 @@ def test_shares_that_sum_to_one_at_most_stay_and_others_are_scaled_together() ->
     torch.testing.assert_close(found / share, (1 / total.clamp_min(1)).expand(3, -1, -1))
 
 
-def test_silence_has_no_shares_and_channels_share_theirs() -> None:
+def test_masks_of_silence_are_zero_and_channels_share_a_mask() -> None:
     spec = torch.view_as_complex(noise(2, 5, 7, 2))
     spec[:, 1] = 0
     estimates = torch.stack([0.5 * spec, 3 * spec])
@@ -110,7 +110,7 @@ def test_the_rules_frames_fit_the_separators(rate: int, stride: int, hop: int) -
 
 
 @pytest.mark.parametrize("kind", ["band_unet", "clipsep", "convtasnet", "flowsep"])
-def test_a_recording_in_chunks_is_as_one_at_once(kind: str) -> None:
+def test_chunks_give_what_the_whole_gives(kind: str) -> None:
     separator = tiny_separator(kind)
     rule = RatioMasks(2, True, fitting_hop(RATE, separator.stride_samples))
     cut = geometry(separator, 1.0, rule)
@@ -146,7 +146,7 @@ class Rectifier(nn.Module):
         return Separated(target, mixture[:, None] - target)
 
 
-def test_chunks_see_the_rules_frames_on_both_sides_beyond_what_the_separator_asks() -> None:
+def test_chunks_have_the_rules_frames_beyond_the_separators_context_on_both_sides() -> None:
     """A sample of the rule's output depends on both frames over it, 2 hops to each side."""
     separator: Any = Rectifier()
     rule = RatioMasks(1, False, HOP)
@@ -159,7 +159,7 @@ def test_chunks_see_the_rules_frames_on_both_sides_beyond_what_the_separator_ask
 
 
 @pytest.mark.parametrize("kind", ["band_unet", "convtasnet"])
-def test_parts_of_the_mixture_are_consistent_as_they_are(kind: str) -> None:
+def test_parts_of_the_mixture_stay_unchanged(kind: str) -> None:
     separator, mixture = tiny_separator(kind), noise(2, 3001).numpy()
     queries = QueryEmbedding(unit_vectors(3, QUERY_DIM))
     plain, consistent = (
@@ -171,7 +171,7 @@ def test_parts_of_the_mixture_are_consistent_as_they_are(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["band_unet", "flowsep"])
-def test_several_at_once_never_take_more_than_there_is(kind: str) -> None:
+def test_targets_of_several_queries_never_exceed_the_mixture(kind: str) -> None:
     """Frames of the rule: each bin of the sum is at most the mixture's, where single ones were too loud."""
     separator, mixture = tiny_separator(kind_of(kind)), noise(2, 6000).numpy()
     queries = QueryEmbedding(unit_vectors(4, QUERY_DIM))

@@ -28,5 +28,5 @@ def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#:]+)\)|srcset=\"([^\"]+)\"", README))
-def test_its_links_lead_somewhere(target: tuple[str, str]) -> None:
+def test_links_have_targets(target: tuple[str, str]) -> None:
     assert (ROOT / "".join(target)).exists()

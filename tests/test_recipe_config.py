@@ -167,7 +167,7 @@ def test_lists_become_tuples() -> None:
     assert read_recipe("smoke")[0].data.labels == ("bass_drum", "clock_tick", "flute", "rain")
 
 
-def test_what_a_recipe_leaves_out_has_the_default() -> None:
+def test_omitted_settings_have_the_defaults() -> None:
     train = recipe_from(CONTENT, "short").train
     assert (train.steps, train.batch_size, train.learning_rate) == (3, 16, 2e-3)
 
@@ -218,7 +218,7 @@ def test_a_value_cannot_be_overridden_as_a_table() -> None:
         read_recipe("smoke", ["train.steps.more=1"])
 
 
-def test_an_unknown_recipe_error_lists_those_there_are() -> None:
+def test_an_unknown_recipe_error_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"nosuch: no such recipe; .*smoke, .*sounds21"):
         read_recipe("nosuch")
 

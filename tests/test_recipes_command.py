@@ -48,7 +48,7 @@ def test_copy_is_the_file_itself_and_overwrites_nothing(qsep: Run, folder: Path)
     assert "mine.toml exists" in again.err
 
 
-def test_check_passes_what_can_be_trained_and_names_what_is_wrong(qsep: Run, folder: Path) -> None:
+def test_check_accepts_what_can_be_trained_and_names_problems(qsep: Run, folder: Path) -> None:
     data = folder / "data"
     data.mkdir()
     rows = [f"{label}{n}.wav,{label},{split}" for label in "xy" for n, split in enumerate(["train", "dev"])]  # fmt: skip  # noqa: E501

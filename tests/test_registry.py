@@ -35,7 +35,7 @@ def test_the_models_trained_on_hive_come_first() -> None:
 
 
 @pytest.mark.parametrize("name", list(published_models()))
-def test_every_entry_has_its_facts_in_a_form_that_can_hold(name: str) -> None:
+def test_every_entry_is_well_formed(name: str) -> None:
     model = published_models()[name]
     assert re.search(r"arXiv \d{4}\.\d{4,5}", model.paper)
     assert model.licence
@@ -85,7 +85,7 @@ def test_the_users_registry_comes_first_and_replaces(
         ('{ url = "x", mirror = "y" }', "unknown key 'mirror'"),
     ],
 )
-def test_a_file_that_says_too_little_or_too_much_is_refused(
+def test_a_file_with_missing_or_extra_keys_is_refused(
     files: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "own.toml", files=files)
@@ -97,7 +97,7 @@ def test_a_file_that_says_too_little_or_too_much_is_refused(
 @pytest.mark.parametrize(
     ("text", "said"), [("[a", "not TOML"), ('[a]\nsystem = "x"', "no files|missing")]
 )
-def test_a_registry_that_is_none_is_refused_by_its_name(
+def test_an_invalid_registry_is_refused_by_its_name(
     text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own.toml").write_text(text)
@@ -117,7 +117,7 @@ def test_names_that_load_takes_are_shipped_and_published_separators() -> None:
 
 
 @pytest.mark.parametrize(("name", "meant"), [("audioseq", "audiosep"), ("Sounds_21", "sounds21")])
-def test_a_misspelt_name_is_told_the_nearest_and_all(name: str, meant: str) -> None:
+def test_an_error_about_a_misspelt_name_lists_the_nearest_and_all(name: str, meant: str) -> None:
     said = str(no_such_model(name, ["flow-small", "sounds21"]))
     assert said.startswith(
         f"{name}: no such model; did you mean {meant}? Included are flow-small, "
@@ -125,7 +125,7 @@ def test_a_misspelt_name_is_told_the_nearest_and_all(name: str, meant: str) -> N
     assert "published are audiosep-hive, flowsep-hive, audiosep," in said
 
 
-def test_a_name_like_no_other_is_told_all() -> None:
+def test_an_error_about_an_unknown_name_lists_all() -> None:
     with pytest.raises(ValueError, match=r"^zzz: no such model\. Included are .*; published are"):
         load("zzz")
 
@@ -135,6 +135,6 @@ def test_an_encoder_is_no_separator() -> None:
         load("panns")
 
 
-def test_what_has_no_network_here_says_why_and_where_it_is() -> None:
+def test_unsupported_models_say_why_and_where_they_are() -> None:
     with pytest.raises(ValueError, match=r"audiosep-dp cannot be used: .*records/14208090"):
         load("audiosep-dp")

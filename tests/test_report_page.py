@@ -87,7 +87,7 @@ def test_the_players_play_what_was_kept_one_at_a_time(page: Page) -> None:
 
 
 @needs_browser
-def test_a_click_on_a_header_sorts_and_a_second_one_turns_the_order(page: Page) -> None:
+def test_a_click_on_a_header_sorts_and_a_second_one_reverses_the_order(page: Page) -> None:
     column = """(text) => {
         const header = [...document.querySelectorAll('th')].find(h => h.innerText.startsWith(text));
         const rows = [...header.closest('table').tBodies[0].rows];
@@ -161,7 +161,7 @@ def test_a_plot_of_one_value_or_one_group_is_left_out(tmp_path: Path) -> None:
 
 
 @needs_browser
-def test_the_page_fits_a_telephone(page: Page) -> None:
+def test_the_page_fits_a_phones_screen(page: Page) -> None:
     page.call(
         "Emulation.setDeviceMetricsOverride",
         width=360,

@@ -43,7 +43,7 @@ def test_the_length_is_the_exact_ratio_rounded_up(rates: tuple[int, int], num_sa
 
 @pytest.mark.parametrize("rates", [*RATES, (32000, 32000)])
 @pytest.mark.parametrize("num_samples", [1, 2, 5, 1237, 6173])
-def test_there_and_back_has_the_length_it_had(rates: tuple[int, int], num_samples: int) -> None:
+def test_there_and_back_keeps_the_length(rates: tuple[int, int], num_samples: int) -> None:
     there = stream(noise(2, num_samples), rates, 500)
     assert stream(there, rates[::-1], 300, num_samples).shape == (2, num_samples)
 

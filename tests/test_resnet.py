@@ -8,9 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from qsep.queries.cache import CachedEncoder
 from qsep.queries.encoders.resnet import MEAN, Config, build
-from qsep.queries.interface import ImageQuery, TextQuery
+from qsep.queries.interface import ImageQuery
 
 models = pytest.importorskip("torchvision.models", reason="pictures need torchvision")
 
@@ -72,7 +71,9 @@ def test_a_query_is_the_mean_over_frames_of_each_channels_largest_feature(weight
     assert torch.allclose(found[1], largest[1], atol=1e-5)
 
 
-def test_a_file_and_an_array_are_one_query_to_it(weights: Path, tmp_path: Path) -> None:
+def test_a_file_and_an_array_of_equal_pixels_have_equal_embeddings(
+    weights: Path, tmp_path: Path
+) -> None:
     picture = noise_picture(5, 230, 300)
     Image.fromarray(picture).save(tmp_path / "picture.png")
     found = build(Config(str(weights))).encode(
@@ -91,12 +92,6 @@ def test_other_weights_have_another_fingerprint(weights: Path, tmp_path: Path) -
     assert len(prints | {build(Config()).fingerprint}) == 3
 
 
-def test_words_are_refused(weights: Path, tmp_path: Path) -> None:
-    encoder = CachedEncoder(build(Config(str(weights))), tmp_path / "cache.sqlite")
-    with pytest.raises(ValueError, match="reads image, not text"):
-        encoder.encode([TextQuery("a violin")])
-
-
 def test_a_missing_file_of_weights_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nowhere\.pth: no such file; give ResNet-18's weights"):
         build(Config(str(tmp_path / "nowhere.pth")))
@@ -108,7 +103,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         build(Config(str(tmp_path / "small.pth"))).encode([ImageQuery(noise_picture(1))])
 
 
-def test_weights_that_cannot_be_fetched_are_to_be_given_as_a_file(
+def test_the_error_for_unavailable_weights_asks_for_a_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*arguments: object, **options: object) -> None:

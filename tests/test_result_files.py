@@ -76,7 +76,7 @@ def test_a_lossy_result_keeps_rate_channels_length_and_most_of_the_sound(
         (8000, 3, "mp3", "a.wav: MP3 holds up to 2 channels, not 3: take --format wav"),
     ],
 )
-def test_what_a_format_cannot_hold_costs_one_line(
+def test_unsupported_format_settings_give_one_line(
     *,
     qsep: Run,
     tiny_model: Path,
@@ -140,7 +140,7 @@ def test_auto_takes_templates_and_formats(qsep: Run, tiny_model: Path, folder: P
         ("x.{ext}", "would both be written to x.wav: give --name {stem}, {query} or {index}"),
     ],
 )
-def test_a_bad_template_costs_one_line(
+def test_a_bad_template_gives_one_line(
     qsep: Run, tiny_model: Path, folder: Path, template: str, message: str
 ) -> None:
     record(folder / "a.wav")
@@ -198,7 +198,7 @@ def test_a_single_result_goes_to_the_file_that_is_named(
         (("-q", "rain", "-o", "a.wav"), "a.wav is an input too"),
     ],
 )
-def test_a_file_for_several_results_costs_one_line(
+def test_a_file_for_several_results_gives_one_line(
     qsep: Run, tiny_model: Path, folder: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     for name in ("a.wav", "b.wav"):
@@ -215,7 +215,7 @@ def test_a_folder_may_be_called_like_a_file(qsep: Run, tiny_model: Path, folder:
     assert names(folder) == {"a.wav", "out.wav/a.rain.wav"}
 
 
-def test_a_file_that_is_there_stays(qsep: Run, tiny_model: Path, folder: Path) -> None:
+def test_an_existing_file_is_kept(qsep: Run, tiny_model: Path, folder: Path) -> None:
     record(folder / "a.wav")
     record(folder / "out.wav")
     before = content(folder)

@@ -16,7 +16,7 @@ def written(folder: Path, **texts: str) -> Path:
     return folder
 
 
-def test_a_folder_with_files_of_others_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_folder_with_unlisted_files_is_refused_and_unchanged(tmp_path: Path) -> None:
     folder = written(tmp_path / "p", thesis="years")
     with pytest.raises(ValueError, match="holds thesis, which no earlier qsep train wrote"):
         Results(folder, "train")
@@ -24,7 +24,7 @@ def test_a_folder_with_files_of_others_is_refused_and_left_as_it_is(tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db"])
-def test_what_a_file_manager_left_is_no_content(tmp_path: Path, name: str) -> None:
+def test_files_of_file_managers_are_ignored(tmp_path: Path, name: str) -> None:
     Results(written(tmp_path / "p", **{name: ""}), "train").write_text("a", "1")
     assert (tmp_path / "p/a").read_text() == "1"
 
@@ -38,7 +38,7 @@ def test_an_earlier_run_is_continued_and_its_files_replaced(tmp_path: Path) -> N
     assert (tmp_path / "p/notes").read_text() == "mine"
 
 
-def test_a_run_of_another_command_is_not_ones_own(tmp_path: Path) -> None:
+def test_a_run_of_another_command_is_refused(tmp_path: Path) -> None:
     Results(tmp_path / "p", "evaluate").write_text("a", "1")
     with pytest.raises(ValueError, match="no earlier qsep train wrote"):
         Results(tmp_path / "p", "train")
@@ -95,7 +95,7 @@ def test_nothing_is_written_through_a_symbolic_link(tmp_path: Path, name: str) -
     assert (outside / "log").read_text() == "mine"
 
 
-def test_a_listing_cannot_lend_files_elsewhere(tmp_path: Path) -> None:
+def test_a_listing_cannot_name_files_outside_its_folder(tmp_path: Path) -> None:
     written(tmp_path, mine="mine")
     folder = written(tmp_path / "p")
     rows = [
@@ -109,7 +109,7 @@ def test_a_listing_cannot_lend_files_elsewhere(tmp_path: Path) -> None:
     assert (tmp_path / "mine").read_text() == "mine"
 
 
-def test_a_folder_that_is_replaced_keeps_what_others_put_there(tmp_path: Path) -> None:
+def test_a_replaced_folder_keeps_files_of_other_programs(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     replace_folder(written(tmp_path / "new", weights="1", card="1"), folder, "train")
     written(folder, notes="mine", card="edited")
@@ -119,7 +119,7 @@ def test_a_folder_that_is_replaced_keeps_what_others_put_there(tmp_path: Path) -
     assert os.listdir(tmp_path) == ["model"]
 
 
-def test_a_folder_of_others_is_never_replaced(tmp_path: Path) -> None:
+def test_a_folder_of_other_programs_is_never_replaced(tmp_path: Path) -> None:
     folder = written(tmp_path / "model", network="mine")
     with pytest.raises(ValueError, match="holds network"):
         replace_folder(written(tmp_path / "new", weights="1"), folder, "train")
@@ -143,7 +143,7 @@ def test_a_run_killed_while_it_replaced_a_folder_loses_nothing(
     assert os.listdir(tmp_path) == ["model"]
 
 
-def test_results_of_before_can_be_adopted(tmp_path: Path) -> None:
+def test_earlier_results_can_be_adopted(tmp_path: Path) -> None:
     adopt(written(tmp_path, a="1"), "train")
     Results(tmp_path, "train").write_text("a", "2")
     assert (tmp_path / "a").read_text() == "2"

@@ -29,7 +29,7 @@ def target(separator: Any, mixture: Tensor, queries: QueryEmbedding) -> Tensor:
 
 
 @torch.no_grad()
-def test_the_loss_is_the_mean_absolute_error_over_the_sources_asked_for(separator: Any) -> None:
+def test_the_loss_is_the_mean_absolute_error_over_queried_sources(separator: Any) -> None:
     batch, queries = mixture_batch()
     estimate = target(separator, batch.mixture, queries)
     error = (estimate - batch.sources).abs().mean(dim=(2, 3))
@@ -42,7 +42,7 @@ def test_the_loss_is_the_mean_absolute_error_over_the_sources_asked_for(separato
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 31, 32, 33])
-def test_clips_shorter_than_a_window_come_out_sounding(separator: Any, num_samples: int) -> None:
+def test_clips_shorter_than_a_window_give_sound(separator: Any, num_samples: int) -> None:
     mixture = noise(2, 1, num_samples)
     found = target(separator, mixture, asked(2, 3))
     ratio = found.square().sum(dim=(2, 3)) / mixture.square().sum(dim=(1, 2))[:, None]
@@ -105,7 +105,7 @@ def test_exact_takes_two_seconds_at_a_time_with_hard_cuts_in_chunks_too() -> Non
     torch.testing.assert_close(joined, expected[0], atol=1e-5, rtol=0)
 
 
-def test_a_window_that_cannot_be_halved_at_every_level_is_refused() -> None:
+def test_a_window_that_is_not_divisible_at_every_level_is_refused() -> None:
     with pytest.raises(ValueError, match="window_samples is 2000; expected a multiple of 128"):
         build_separator("resunet30", {"window_samples": 2000})
 

@@ -83,7 +83,7 @@ def test_it_gives_the_recorded_waveform(system: str, tmp_path_factory: Any) -> N
 
 
 @pytest.mark.parametrize("system", RATES)
-def test_every_published_weight_has_one_place_and_the_unused_ones_are_known(system: str) -> None:
+def test_every_published_weight_is_used_once_or_listed_as_unused(system: str) -> None:
     document = RECORDED.document[system]
     published = [key.removeprefix("ss_model.") for key, _ in document["keys"]]
     modules = published_modules()

@@ -100,7 +100,7 @@ def networks() -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
 
 
 @pytest.mark.parametrize("name", networks())
-def test_a_fused_network_gives_what_the_network_gives(name: str) -> None:
+def test_a_fused_network_gives_the_output_of_the_original(name: str) -> None:
     network, inputs = networks()[name]
     for weight in network.parameters():
         if not weight.any():  # begun at zero, where nothing shows
@@ -115,7 +115,7 @@ def test_a_fused_network_gives_what_the_network_gives(name: str) -> None:
     torch.testing.assert_close(again, expected, atol=limit, rtol=0)
 
 
-def test_the_network_itself_stays_as_it_was() -> None:
+def test_the_original_network_is_not_modified() -> None:
     network, inputs = networks()["clipsep"]
     before = {name: value.clone() for name, value in network.state_dict().items()}
     fused(network)

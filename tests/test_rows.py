@@ -33,7 +33,7 @@ def test_a_metric_that_was_not_measured_yet_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("header", ["id,label", ",".join([*COLUMNS, "mood"])])
-def test_columns_that_nobody_knows_are_refused(tmp_path: Path, header: str) -> None:
+def test_unknown_columns_are_refused(tmp_path: Path, header: str) -> None:
     (tmp_path / "items.csv").write_text(header + "\n")
     with pytest.raises(ValueError, match="other columns than this version writes"):
         read_rows(tmp_path / "items.csv")

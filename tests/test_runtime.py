@@ -279,7 +279,7 @@ def test_a_damaged_graph_is_made_anew(
 
 
 @pytest.mark.parametrize("name", GRAPH_RUNTIMES)
-def test_a_cache_that_cannot_be_written_costs_time_and_no_result(
+def test_an_unwritable_cache_does_not_change_results(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
@@ -325,7 +325,7 @@ def test_a_separator_says_which_of_its_modules_are_networks() -> None:
     assert networks_of(nn.Sequential(nn.ReLU())) == []
 
 
-def test_a_separator_without_such_a_network_is_refused_any_but_the_usual_way() -> None:
+def test_separators_without_exportable_networks_run_by_torch_in_float32_alone() -> None:
     accelerate(nn.Sequential(nn.ReLU()))
     with pytest.raises(ValueError, match="Sequential has no network for another runtime"):
         accelerate(nn.Sequential(nn.ReLU()), precision="bf16")
@@ -339,7 +339,7 @@ def test_a_separator_without_such_a_network_is_refused_any_but_the_usual_way() -
         (("onnx", "bf16", "cpu"), "ONNX Runtime computes in fp32"),
     ],
 )
-def test_what_cannot_be_had_is_refused(options: tuple[str, str, str], reason: str) -> None:
+def test_unavailable_runtimes_are_refused(options: tuple[str, str, str], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         check_runtime(*options)
 
@@ -371,7 +371,7 @@ def test_the_fingerprint_tells_other_runtimes_and_precisions_from_the_usual(
 @pytest.mark.parametrize(
     ("name", "precision"), [("torch", "bf16"), *((p.values[0], "fp32") for p in GRAPH_RUNTIMES)]
 )
-def test_the_command_separates_by_the_runtime_asked_for(
+def test_the_command_uses_the_requested_runtime(
     name: str, precision: str, qsep: Run, tiny_model: Path, tmp_path: Path
 ) -> None:
     recording = record(tmp_path / "a.wav", 9001)

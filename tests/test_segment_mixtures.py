@@ -69,7 +69,7 @@ def test_our_rule_meets_its_level_at_any_ratio_of_the_recordings(level_db: float
     assert np.square(others[0]).sum() == pytest.approx(np.square(others[1]).sum(), rel=1e-5)
 
 
-def test_what_would_pass_full_scale_is_turned_down_as_a_whole() -> None:
+def test_mixtures_beyond_full_scale_are_scaled_down_as_a_whole() -> None:
     rng = np.random.default_rng(3)
     segments = rng.uniform(-0.9, 0.9, (2, 5000)).astype(np.float32)
     sources = exact_sources(segments, 3.0)
@@ -123,14 +123,14 @@ def test_each_segment_of_a_step_is_one_target_and_disturbs_the_mixture_before(
             np.testing.assert_allclose(sources[1], gain * following, atol=1e-6)
 
 
-def test_an_epoch_asks_for_every_recording_once(folder: Path) -> None:
+def test_an_epoch_queries_every_recording_once(folder: Path) -> None:
     data = mixtures(folder)
     for epoch in range(3):
         files = [data.segment(7 * epoch + place)[0].file for place in range(7)]
         assert sorted(files) == [f"{index}.wav" for index in range(7)]
 
 
-def test_only_the_target_is_asked_for_by_caption_or_by_itself(folder: Path) -> None:
+def test_only_the_target_is_queried_by_caption_or_by_itself(folder: Path) -> None:
     sources, queries, _ = mixtures(folder, max_sources=3)[1]
     clip, _ = mixtures(folder).segment(1)
     assert queries == [TextQuery(*clip.captions), None, None]
@@ -148,7 +148,7 @@ def several(folder: Path) -> Path:
     return folder
 
 
-def test_of_several_captions_each_is_asked_for_as_often(several: Path) -> None:
+def test_several_captions_are_drawn_equally_often(several: Path) -> None:
     data = mixtures(several)
     asked = Counter(data[draw][1][0].name for draw in range(600))  # type: ignore[union-attr]
     expected = {"a": 67, "b": 67, "c": 167, "d": 100, "e": 200}
@@ -242,7 +242,7 @@ def test_a_list_that_cannot_be_used_is_refused(
         ({"rule": "exact", "max_sources": 7}, "mixtures need 7 different captions, not 6"),
     ],
 )
-def test_settings_that_cannot_be_met_are_refused(
+def test_settings_that_the_data_cannot_meet_are_refused(
     settings: dict[str, Any], reason: str, folder: Path
 ) -> None:
     with pytest.raises(ValueError, match=reason):

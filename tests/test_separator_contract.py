@@ -72,7 +72,7 @@ def skip_if_blind(kind: str) -> None:
         pytest.skip("reads no queries")
 
 
-def test_it_states_what_the_protocol_asks(separator: Any, kind: str) -> None:
+def test_it_declares_what_the_protocol_requires(separator: Any, kind: str) -> None:
     assert isinstance(separator, Separator)
     assert separator.sample_rate == RATE
     assert separator.query_dim == (0 if kind in BLIND else QUERY_DIM)
@@ -130,7 +130,7 @@ def test_swapped_channels_come_out_swapped(separator: Any, kind: str) -> None:
     torch.testing.assert_close(swapped, expected, atol=tolerance, rtol=0)
 
 
-def test_a_mixture_is_separated_alike_alone_and_in_a_batch(separator: Any, kind: str) -> None:
+def test_a_target_does_not_depend_on_the_rest_of_the_batch(separator: Any, kind: str) -> None:
     separator, dtype, tolerance = exact(separator, kind)
     mixture, asked = noise(2, 1, 1601).to(dtype), queries().map(lambda entry: entry.to(dtype))
     together = target(separator, mixture, asked)
@@ -141,7 +141,7 @@ def test_a_mixture_is_separated_alike_alone_and_in_a_batch(separator: Any, kind:
         torch.testing.assert_close(together[item], alone[0], atol=tolerance, rtol=0)
 
 
-def test_a_query_is_answered_alike_alone_and_among_others(separator: Any, kind: str) -> None:
+def test_a_target_does_not_depend_on_the_other_queries(separator: Any, kind: str) -> None:
     skip_if_blind(kind)
     separator, dtype, tolerance = exact(separator, kind)
     mixture, asked = noise(2, 1, 1601).to(dtype), queries().map(lambda entry: entry.to(dtype))
@@ -201,7 +201,7 @@ def chosen(batch: MixtureBatch, items: list[int]) -> MixtureBatch:
     )
 
 
-def test_the_loss_is_one_number_an_item_whatever_the_others_are(separator: Any) -> None:
+def test_the_loss_of_an_item_does_not_depend_on_the_others(separator: Any) -> None:
     batch, asked = mixture_batch()
     together = loss(separator, batch, asked)
     assert together.shape == (4,)
@@ -211,13 +211,13 @@ def test_the_loss_is_one_number_an_item_whatever_the_others_are(separator: Any) 
     torch.testing.assert_close(found, together[order], atol=1e-4, rtol=1e-4)
 
 
-def test_terms_of_the_loss_are_one_number_an_item(separator: Any) -> None:
+def test_terms_of_the_loss_have_one_value_per_item(separator: Any) -> None:
     batch, asked = mixture_batch()
     for name, values in separator.loss(batch, asked, rng(0)).terms.items():
         assert values.shape == (4,), name
 
 
-def test_the_loss_ignores_the_embedding_of_a_source_that_is_not_asked_for(separator: Any) -> None:
+def test_the_loss_ignores_embeddings_of_unqueried_sources(separator: Any) -> None:
     batch, asked = mixture_batch()
     assert batch.queries[1][0] is None
     other = asked.pooled.clone()
@@ -255,7 +255,7 @@ def test_the_loss_has_a_finite_gradient_for_every_weight(separator: Any) -> None
         assert weight.grad.abs().max() > 0, name
 
 
-def test_the_loss_is_finite_where_all_is_silent_or_nothing_is_asked_for(separator: Any) -> None:
+def test_the_loss_is_finite_for_silence_and_without_queried_sources(separator: Any) -> None:
     batch, asked = mixture_batch()
     silent = dataclasses.replace(batch, mixture=0 * batch.mixture, sources=0 * batch.sources)
     unasked = dataclasses.replace(batch, queries=[[None] * 3] * 4)

@@ -70,7 +70,7 @@ def test_outside_of_the_span_a_target_is_silent(jobs: Jobs, street: Path) -> Non
     assert target[round(0.15 * RATE) : round(0.2 * RATE)].any()
 
 
-def test_what_is_not_wanted_changes_the_target(jobs: Jobs, street: Path) -> None:
+def test_negatives_change_the_target(jobs: Jobs, street: Path) -> None:
     plain, without = (
         soundfile.read(jobs.separate(street, Request(["a dog"], not_wanted)).sounds[0].target)[0]
         for not_wanted in ([], ["rain"])
@@ -134,7 +134,7 @@ def test_a_sound_under_a_hundredth_of_the_energy_is_likely_absent(
         ),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line_and_leaves_nothing(
+def test_errors_are_one_line_and_leave_no_files(
     jobs: Jobs, street: Path, request_: Request, message: str
 ) -> None:
     with pytest.raises(ValueError) as raised:
@@ -198,7 +198,7 @@ def test_everything_is_found_in_the_demo_scene_by_its_default(tmp_path: Path) ->
     assert not list(tmp_path.rglob("*.auto.json"))  # it names folders
 
 
-def test_a_model_that_finds_nothing_is_not_asked_to(jobs: Jobs, street: Path) -> None:
+def test_detection_is_refused_for_models_without_classes(jobs: Jobs, street: Path) -> None:
     with pytest.raises(ValueError) as raised:
         jobs.find(street, "other")
     assert str(raised.value) == "'other' finds nothing by itself: choose tiny"
@@ -223,7 +223,7 @@ def test_messages_name_no_folder_of_the_machine(text: str, shown: str) -> None:
     assert without_folders(text, [Path("/tmp/a b")]) == shown
 
 
-def test_what_nobody_foresaw_is_logged_and_only_its_kind_is_told(
+def test_unexpected_errors_are_logged_and_only_their_type_is_shown(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     shown = message_of(KeyError("/secret/place"))
@@ -243,7 +243,7 @@ def test_warnings_of_other_threads_are_not_collected() -> None:
     assert warnings == ["ours"]
 
 
-def test_lines_become_sounds() -> None:
+def test_every_line_is_a_query() -> None:
     assert in_lines(" a dog \n\nrain\r\na dog\n") == ["a dog", "rain"]
     assert in_lines(None) == []
 
@@ -260,7 +260,7 @@ def test_only_uploaded_files_are_read(jobs: Jobs, street: Path, tmp_path: Path) 
         Api(jobs, RuntimeError).separate({"path": str(outside)}, ["a dog"])
 
 
-def test_the_interface_for_programs_answers_in_plain_values(jobs: Jobs, street: Path) -> None:
+def test_the_api_returns_plain_values(jobs: Jobs, street: Path) -> None:
     api = Api(jobs, RuntimeError)
     assert api.models() == {"separate": ["tiny"], "find": ["tiny"]}
     answer = api.separate({"path": str(street)}, ["a dog"], span="0-0.2")
@@ -305,7 +305,7 @@ def test_a_spectrogram_shows_a_tone_where_it_is(tmp_path: Path) -> None:
     assert edges == pytest.approx((2, 3), abs=0.13 + 5 / columns)
 
 
-def test_a_picture_is_read_where_it_was_drawn(tmp_path: Path) -> None:
+def test_clicks_on_a_picture_are_read_as_the_times_drawn_there(tmp_path: Path) -> None:
     from matplotlib.image import imread
 
     levels = levels_of(record(tmp_path / "street.wav", num_samples=4 * RATE))
@@ -322,7 +322,7 @@ def test_a_picture_is_read_where_it_was_drawn(tmp_path: Path) -> None:
     assert outside < 0.5 * inside
 
 
-def test_old_files_are_swept_and_new_ones_kept(tmp_path: Path) -> None:
+def test_old_files_are_deleted_and_new_ones_kept(tmp_path: Path) -> None:
     (tmp_path / "old" / "deep").mkdir(parents=True)
     (tmp_path / "old" / "deep" / "a.wav").write_bytes(b"1")
     sweep(tmp_path, 3600)
@@ -332,7 +332,7 @@ def test_old_files_are_swept_and_new_ones_kept(tmp_path: Path) -> None:
     assert not (tmp_path / "old" / "deep" / "a.wav").exists()
 
 
-def test_a_port_that_is_taken_is_said(qsep: Run) -> None:
+def test_a_taken_port_is_reported(qsep: Run) -> None:
     port = free_port(Address(port=0))
     import socket
 

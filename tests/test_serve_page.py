@@ -61,7 +61,7 @@ def client(url: str) -> Any:
     return gradio_client.Client(url, verbose=False)
 
 
-def test_upload_ask_listen_and_download(page: PageDriver, scene: Path, downloads: Path) -> None:
+def test_upload_query_listen_and_download(page: PageDriver, scene: Path, downloads: Path) -> None:
     page.upload(scene)
     page.one("#spectrogram img")
     page.write("#sounds textarea", "a flute\nthe voice")
@@ -120,7 +120,7 @@ def test_everything_is_found_with_a_timeline(page: PageDriver, scene: Path) -> N
     page.driver.find_element("xpath", "//button[@role='tab'][.='Ask for sounds']").click()
 
 
-def test_wrong_files_and_questions_are_answered_in_the_page(
+def test_wrong_files_and_queries_show_an_error_on_the_page(
     page: PageDriver, tmp_path: Path, scene: Path
 ) -> None:
     wrong = tmp_path / "notes.wav"
@@ -136,7 +136,7 @@ def test_wrong_files_and_questions_are_answered_in_the_page(
     assert page.all("#status [role=alert]")
 
 
-def test_too_large_a_file_is_refused_in_words(page: PageDriver, tmp_path: Path) -> None:
+def test_too_large_a_file_is_refused_with_a_message(page: PageDriver, tmp_path: Path) -> None:
     large = tmp_path / "large.wav"
     soundfile.write(large, np.zeros(600_000), 44100)  # 1.2 MB
     page.upload(large)
@@ -149,7 +149,7 @@ def test_too_large_a_file_is_refused_in_words(page: PageDriver, tmp_path: Path) 
     assert not page.all("#spectrogram img")
 
 
-def test_nothing_comes_from_elsewhere(page: PageDriver, url: str) -> None:
+def test_the_page_loads_nothing_from_other_hosts(page: PageDriver, url: str) -> None:
     page.driver.get(url)
     page.wait(lambda: page.all("#separate"))
     urls = page.requests()
@@ -157,9 +157,7 @@ def test_nothing_comes_from_elsewhere(page: PageDriver, url: str) -> None:
     assert [each for each in urls if not each.startswith((url, "data:", "blob:"))] == []
 
 
-def test_everything_that_can_be_operated_has_a_name_and_is_reached_by_keys(
-    page: PageDriver, scene: Path
-) -> None:
+def test_controls_have_names_and_are_reachable_by_keyboard(page: PageDriver, scene: Path) -> None:
     page.upload(scene)
     page.one("#spectrogram img")
     names = page.names()
@@ -177,7 +175,7 @@ def test_everything_that_can_be_operated_has_a_name_and_is_reached_by_keys(
     assert [each for each in dict.fromkeys(reached) if each] == ["sounds", "span", "separate"]
 
 
-def test_the_page_fits_a_telephone(page: PageDriver) -> None:
+def test_the_page_fits_a_phones_screen(page: PageDriver) -> None:
     page.resize(390, 844)
     assert page.run("return document.documentElement.scrollWidth") <= 390
     page.resize(1100, 1400)
@@ -200,7 +198,7 @@ def test_the_python_client_separates_and_finds(client: Any, scene: Path) -> None
     assert "a flute" in {each["name"] for each in found["sounds"]}
 
 
-def test_the_python_client_is_told_what_is_wrong(client: Any, tmp_path: Path) -> None:
+def test_the_python_client_gets_the_error_message(client: Any, tmp_path: Path) -> None:
     from gradio_client import handle_file
     from gradio_client.exceptions import AppError
 

@@ -28,7 +28,7 @@ class Layered:
             raise ValueError("the class's own check")
 
 
-def test_what_is_in_range_is_kept_and_the_configuration_stays_a_frozen_dataclass() -> None:
+def test_values_in_range_are_kept_in_a_frozen_dataclass() -> None:
     config = Layered((1, 16384), 0.5, is_odd=True)
     assert (config.channels, config.mask_exponent, config.is_odd) == ((1, 16384), 0.5, True)
     assert config == Layered(channels=(1, 16384), mask_exponent=0.5, is_odd=True)
@@ -51,7 +51,7 @@ def test_what_is_in_range_is_kept_and_the_configuration_stays_a_frozen_dataclass
         ({"label": "both"}, "the class's own check"),
     ],
 )
-def test_what_is_not_is_refused_by_its_name(settings: dict[str, Any], expected: str) -> None:
+def test_values_out_of_range_are_refused_by_name(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         Layered(**settings)
 

@@ -76,7 +76,7 @@ def scores_before(untrained: Model) -> tuple[float, float]:
     return scores(untrained)
 
 
-def test_training_takes_queried_sounds_out_of_unheard_mixtures(
+def test_the_trained_model_separates_unseen_mixtures(
     scores_before: tuple[float, float], scores_after: tuple[float, float]
 ) -> None:
     # measured: 13 dB after training; 0 dB before
@@ -84,7 +84,7 @@ def test_training_takes_queried_sounds_out_of_unheard_mixtures(
     assert scores_after[0] > 8
 
 
-def test_training_silences_answers_to_queries_for_absent_sounds(
+def test_the_trained_model_is_silent_for_absent_sounds(
     scores_before: tuple[float, float], scores_after: tuple[float, float]
 ) -> None:
     # measured: -20 dB after training; -6 dB before
@@ -92,7 +92,7 @@ def test_training_silences_answers_to_queries_for_absent_sounds(
     assert scores_after[1] < -14
 
 
-def test_the_trained_model_names_the_kinds_it_knows(trained: Model) -> None:
+def test_the_trained_model_lists_its_classes(trained: Model) -> None:
     assert trained.classes == ("a bass drum", "a clock ticking", "a flute", "rain falling")
 
 

@@ -55,7 +55,7 @@ def own_manifests() -> dict[str, tuple[MixtureRow, ...]]:
 
 
 @needs_bench
-def test_a_family_is_rendered_as_the_yardstick_does(recordings: Path) -> None:
+def test_a_family_is_rendered_as_by_the_reference(recordings: Path) -> None:
     louder = {**FAMILY, "snr_db": 3.01, "target": "d.wav;c.wav", "target_start": "0;0"}
     other = {"interferers": "a.wav;b.wav", "interferer_starts": "0;0.02"}
     other["interferer_labels"] = "rain;wind"
@@ -114,13 +114,13 @@ def test_all_manifests_are_read_by_name_with_their_scores_apart(tmp_path: Path) 
     assert one.render(7).setting == ""
 
 
-def test_an_unknown_manifest_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+def test_an_error_about_an_unknown_manifest_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such manifest; sounds150 has dev-2, dev-3"):
         load(tmp_path, Path("dev-4"))
 
 
 @pytest.mark.parametrize("name", CORPUS.manifests)
-def test_an_absent_sound_is_nothing_that_may_be_in_the_mixture(name: str, tmp_path: Path) -> None:
+def test_absent_sounds_cannot_be_in_the_mixture(name: str, tmp_path: Path) -> None:
     rows = own_manifests()[name]
     for cut in {cut.path for row in rows for cut in row.cuts}:
         (tmp_path / cut).parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ def test_manifests_name_listed_recordings_of_dev() -> None:
 
 
 @needs_bench
-def test_scores_of_families_equal_the_yardstick(recordings: Path) -> None:
+def test_scores_of_families_equal_the_reference(recordings: Path) -> None:
     manifest = write_manifest(recordings / "m.csv", FAMILY)
     out, estimates = recordings / "out", recordings / "estimates"
     run: list[str | Path] = [sys.executable, BENCH]

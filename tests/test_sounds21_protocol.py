@@ -108,7 +108,7 @@ def test_mixture_and_parts_are_divided_by_a_peak_above_one(data: Path) -> None:
 
 
 @needs_bench
-def test_rendering_equals_the_yardstick_at_other_rates_and_channels(
+def test_rendering_equals_the_reference_at_other_rates_and_channels(
     tmp_path: Path, other_rates: Path
 ) -> None:
     bench("render", other_rates, tmp_path, tmp_path / "out")
@@ -123,7 +123,7 @@ def test_rendering_equals_the_yardstick_at_other_rates_and_channels(
 
 @needs_bench
 @needs_data
-def test_rendering_equals_the_yardstick_on_a_real_item(tmp_path: Path) -> None:
+def test_rendering_equals_the_reference_on_a_real_item(tmp_path: Path) -> None:
     lines = (SHARED / "bench" / "sounds21-dev-3.csv").read_text().splitlines()
     manifest = tmp_path / "one.csv"
     manifest.write_text("\n".join([lines[0], lines[60]]) + "\n")
@@ -134,7 +134,7 @@ def test_rendering_equals_the_yardstick_on_a_real_item(tmp_path: Path) -> None:
 
 
 @needs_bench
-def test_scores_equal_the_yardstick(tmp_path: Path, other_rates: Path) -> None:
+def test_scores_equal_the_reference(tmp_path: Path, other_rates: Path) -> None:
     from qsep.evaluation.estimators.ideal_masks import named_estimator
 
     bench("render", other_rates, tmp_path, tmp_path / "out")
@@ -193,7 +193,7 @@ DOG = {"query": "a dog", "target": "dog.wav", "target_label": "dog_bark"}
 RAIN_IN_FLUTE = {"interferers": "flute.wav", "interferer_labels": "flute"}
 
 
-def test_absent_asks_for_the_one_label_that_is_not_in_the_mixture(data: Path) -> None:
+def test_absent_queries_the_one_label_that_is_not_in_the_mixture(data: Path) -> None:
     manifest = write_manifest(data / "m.csv", RAIN_IN_FLUTE, FLUTE, DOG | RAIN_IN_FLUTE, {})
     asked = load(manifest, data, "absent").item_queries
     assert asked == (
@@ -227,7 +227,7 @@ def test_wordings_cycle_through_all_held_out_words_of_the_label(data: Path) -> N
     assert {asked.label for asked in items.item_queries} == {"rain"}
 
 
-def test_absent_wordings_ask_for_sounds_of_no_label(data: Path) -> None:
+def test_absent_wordings_name_sounds_of_no_label(data: Path) -> None:
     phrases = CORPUS.wordings["absent"]["phrases"]
     items = load(write_manifest(data / "m.csv", *[{}] * 3), data, "absent-wordings")
     assert [asked.query for asked in items.item_queries] == phrases[:3]

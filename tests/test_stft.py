@@ -16,7 +16,7 @@ def sqrt_hann(num_samples: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 11, 12, 13, 24, 25, 101])
-def test_every_length_comes_back(num_samples: int) -> None:
+def test_every_length_is_reconstructed(num_samples: int) -> None:
     waveform = noise(2, 3, num_samples, scale=1.0)
     spec = stft(waveform, WINDOW, HOP)
     assert spec.shape == (2, 3, 13, num_frames(num_samples, HOP))
@@ -66,7 +66,7 @@ def test_resynthesis_never_raises_the_energy_of_a_changed_spectrum() -> None:
     assert (energy <= both_halves / WINDOW).all()  # the inverse of a tight frame is a projection
 
 
-def test_of_no_waveforms_there_are_no_spectra() -> None:
+def test_an_empty_batch_has_an_empty_spectrum() -> None:
     spec = stft(torch.zeros(0, 2, 101), WINDOW, HOP)
     assert spec.shape == (0, 2, 13, 10)
     assert spec.is_complex()

@@ -80,7 +80,7 @@ def test_other_rates_come_after_a_fixed_latency_too(rate: int, kind: str) -> Non
 @pytest.mark.parametrize(
     "constraint", [{"spans": ["0.2-0.7"]}, {"negatives": ["wind"]}, {"exclusive": True}]
 )
-def test_constraints_hold_as_of_files(constraint: dict[str, Any]) -> None:
+def test_constraints_apply_as_to_files(constraint: dict[str, Any]) -> None:
     ours, constraints = model(), Constraints(**constraint)
     stream = ours.stream([RAIN, DOG], None, 2, constraints, 0.3)
     mixture = noise(
@@ -91,7 +91,7 @@ def test_constraints_hold_as_of_files(constraint: dict[str, Any]) -> None:
     np.testing.assert_allclose(found, [each.target for each in whole], atol=2e-6, rtol=0)
 
 
-def test_a_span_after_the_end_is_said_at_the_end() -> None:
+def test_a_span_after_the_end_is_reported_at_the_end() -> None:
     stream = model().stream("rain", constraints=Constraints(spans=["2-3"]))
     stream.push(np.zeros(RATE, np.float32))
     with pytest.raises(ValueError, match="lies outside the recording"):
@@ -109,7 +109,7 @@ def test_blocks_come_back_as_they_were_given() -> None:
     assert array.shape == (1, RATE)
 
 
-def test_what_cannot_be_streamed_is_refused_in_a_line() -> None:
+def test_unsupported_streams_are_refused_in_one_line() -> None:
     stream = model().stream("rain", num_channels=2)
     with pytest.raises(ValueError, match="has 2 channels, the block 1"):
         stream.push(np.zeros(5, np.float32))
@@ -124,7 +124,7 @@ def test_what_cannot_be_streamed_is_refused_in_a_line() -> None:
         model().stream("rain", chunk_seconds=0.0)
 
 
-def test_what_is_kept_does_not_grow_with_the_recording() -> None:
+def test_memory_does_not_grow_with_the_recording() -> None:
     stream = model().stream("rain", chunk_seconds=0.2)
     block, kept = noise(1000).numpy(), []
     for _ in range(60):
@@ -137,7 +137,7 @@ def test_what_is_kept_does_not_grow_with_the_recording() -> None:
 
 
 @pytest.mark.parametrize(("rate", "other"), [(44100, 32000), (8000, 44100), (192000, 16000)])
-def test_a_resampler_is_never_later_than_it_was_on_trial(rate: int, other: int) -> None:
+def test_a_resampler_is_never_later_than_its_measured_latency(rate: int, other: int) -> None:
     resampler, sizes = StreamResampler(rate, other, 1), [1, 5000, 17, 64, 999]
     num_in = num_out = 0
     for turn in range(300):

@@ -35,6 +35,6 @@ def test_each_draw_is_another_sound() -> None:
     assert not np.allclose(sounds.draw("flute", 500, rng), sounds.draw("flute", 500, rng))
 
 
-def test_a_label_without_synthesis_is_refused_with_those_there_are() -> None:
+def test_a_label_without_synthesis_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"data\.labels: no synthesis of 'snow'; known: .*rain"):
         SyntheticSounds(("rain", "snow"), 8000)

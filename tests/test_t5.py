@@ -44,7 +44,7 @@ def test_states_are_those_of_the_padded_text(folder: Path) -> None:
     torch.testing.assert_close(found.pooled, mean, atol=1e-5, rtol=0)
 
 
-def test_the_states_of_nothing_are_those_of_an_empty_text_and_its_padding(folder: Path) -> None:
+def test_the_hidden_query_has_the_states_of_an_empty_padded_text(folder: Path) -> None:
     encoder = encoder_of(folder)
     _, network = encoder.network
     ids = torch.tensor([[1] + [0] * 8])
@@ -53,7 +53,7 @@ def test_the_states_of_nothing_are_those_of_an_empty_text_and_its_padding(folder
     torch.testing.assert_close(encoder.nothing(), expected)
 
 
-def test_words_beyond_the_most_are_cut_off(folder: Path) -> None:
+def test_tokens_beyond_the_maximum_are_cut_off(folder: Path) -> None:
     long = encoder_of(folder, max_tokens=4).encode([RAIN])
     short = encoder_of(folder).encode([TextQuery("rain falls on")])
     assert long.tokens is not None
@@ -68,7 +68,7 @@ def test_building_and_identifying_load_no_network(folder: Path) -> None:
     assert "network" not in vars(encoder)
 
 
-def test_the_fingerprint_is_that_of_the_content_wherever_it_lies(
+def test_the_fingerprint_depends_on_the_content_not_on_the_folder(
     folder: Path, tmp_path: Path
 ) -> None:
     same, other = save_tiny_t5(tmp_path / "same"), save_tiny_t5(tmp_path / "other", seed=1)
@@ -102,7 +102,7 @@ def test_states_of_another_width_are_refused(folder: Path) -> None:
         build(Config(str(folder), 16)).encode([DOG])
 
 
-def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_gives_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(

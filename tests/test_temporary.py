@@ -23,7 +23,7 @@ def dead_process() -> int:
     return process.pid
 
 
-def test_what_the_dead_left_is_removed_at_once_and_what_the_living_write_stays(
+def test_files_of_dead_processes_are_removed_and_those_of_living_ones_kept(
     tmp_path: Path,
 ) -> None:
     pid = os.getpid()
@@ -44,7 +44,7 @@ def test_what_the_dead_left_is_removed_at_once_and_what_the_living_write_stays(
     assert sorted(tmp_path.iterdir()) == sorted([living, parent, elsewhere, users])
 
 
-def test_of_other_machines_what_is_a_day_old_is_removed(tmp_path: Path) -> None:
+def test_files_of_other_machines_are_removed_after_a_day(tmp_path: Path) -> None:
     old = [tmp_path / ".qsep-elsewhere-1-7-00ff.part", tmp_path / ".qsep-1-00ff.part"]
     for path in old:
         path.touch()
@@ -57,7 +57,7 @@ def test_of_other_machines_what_is_a_day_old_is_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_a_file_is_whole_or_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
+def test_a_file_is_written_whole_or_kept(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "new folder" / "a"
     write_atomically(path, lambda file: file.write_text("first"))
 
@@ -71,7 +71,7 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path, error: type[BaseException]
     assert os.listdir(path.parent) == ["a"]
 
 
-def test_others_may_read_what_the_users_mask_lets_them(tmp_path: Path) -> None:
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     path = tmp_path / "a"
     before = os.umask(0o027)
     try:

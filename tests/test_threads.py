@@ -8,7 +8,7 @@ import pytest
 from qsep.queries.files.threads import AHEAD, in_order
 
 
-def test_results_come_in_order_whichever_is_done_first() -> None:
+def test_results_come_in_the_order_of_the_inputs() -> None:
     second_done = Event()
 
     def work(number: int) -> int:
@@ -21,7 +21,7 @@ def test_results_come_in_order_whichever_is_done_first() -> None:
     assert list(in_order(work, range(30), num_jobs=3)) == [(n, n * n) for n in range(30)]
 
 
-def test_after_a_failure_nothing_more_is_begun() -> None:
+def test_after_a_failure_no_task_is_started() -> None:
     begun: list[int] = []
 
     def work(number: int) -> int:
@@ -38,7 +38,7 @@ def test_after_a_failure_nothing_more_is_begun() -> None:
     assert max(begun) < 5 + 2 * AHEAD + 1
 
 
-def test_closing_waits_for_what_is_under_way_and_begins_nothing_more() -> None:
+def test_closing_waits_for_running_tasks_and_starts_no_more() -> None:
     begun: list[int] = []
     ended: list[int] = []
     stopping = Event()

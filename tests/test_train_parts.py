@@ -13,7 +13,7 @@ from qsep.recipes.training.sampler import StepSampler, step_generator
 from qsep.separation.storage.results import Results
 
 
-def test_a_run_whose_every_state_is_damaged_is_not_started_anew(tmp_path: Path) -> None:
+def test_a_run_whose_states_are_all_damaged_is_not_started_over(tmp_path: Path) -> None:
     results = Results(tmp_path, "train")
     results.write_text("training.previous.pt", "not a state")
     results.write_text("training.pt", "not a state")
@@ -74,7 +74,7 @@ def test_devices_share_the_draws_that_one_would_have(world: int) -> None:
         assert {len(share[step]) for share in shares} == {6 // world}
 
 
-def test_a_sampler_started_later_goes_on_where_the_first_was() -> None:
+def test_a_sampler_started_later_continues_where_the_first_was() -> None:
     assert list(StepSampler(0, 5, 4, 0, 1))[3:] == list(StepSampler(3, 5, 4, 0, 1))
     assert len(StepSampler(3, 5, 4, 0, 1)) == 2
 

@@ -80,7 +80,9 @@ def test_it_trains_on_captions_and_the_result_separates(name: str, folder: Path)
     assert np.abs(result.target).max() > 0
 
 
-def test_uss_trains_on_what_its_tagger_hears_and_the_result_takes_examples(folder: Path) -> None:
+def test_uss_trains_on_its_taggers_probabilities_and_the_result_takes_examples(
+    folder: Path,
+) -> None:
     run("uss", folder, f"encoder.checkpoint={folder / 'Cnn14.pth'}")
     assert not (folder / "cache").exists()  # examples heard once are not kept
     model = load(folder / "run" / "model", "cpu")

@@ -68,7 +68,7 @@ def ramp(path: Path, num_samples: int, rate: int = 1000) -> Path:
         (6, 0.9, [1, 2, 3, 4, 5, 6, 0]),
     ],
 )
-def test_a_cut_is_the_papers(
+def test_segments_are_cut_as_in_the_paper(
     tmp_path: Path, num_samples: int, centre_seconds: float, expected: list[int]
 ) -> None:
     found = read_cut(ramp(tmp_path / "ramp.wav", num_samples), centre_seconds / 100, 7)
@@ -214,13 +214,15 @@ def test_mixed_queries_hold_words_and_pictures(folder: Path) -> None:
     assert data[2][1] == [MixedQuery(label, frames) for label, frames in pairs]
 
 
-def test_hybrid_training_shows_pictures_at_even_steps_and_words_at_odd_ones(folder: Path) -> None:
+def test_hybrid_training_queries_by_image_at_even_steps_and_by_text_at_odd_ones(
+    folder: Path,
+) -> None:
     data = mixtures(folder, "hybrid", batch_size=3)
     kinds = [{type(query) for query in data[draw][1]} for draw in range(9)]
     assert kinds == [{ImageQuery}] * 3 + [{TextQuery}] * 3 + [{ImageQuery}] * 3
 
 
-def test_hybrid_validation_shows_pictures(folder: Path) -> None:
+def test_hybrid_validation_queries_by_image(folder: Path) -> None:
     data = mixtures(folder, "hybrid", validation=True)
     assert {type(query) for draw in range(3) for query in data[draw][1]} == {ImageQuery}
 
@@ -234,7 +236,7 @@ def test_each_items_modality_is_drawn_by_its_odds() -> None:
     assert counts["mixed"] == pytest.approx(1500, abs=110)
 
 
-def test_a_phrase_book_lends_its_wordings(folder: Path) -> None:
+def test_queries_may_be_wordings_of_a_phrase_book(folder: Path) -> None:
     phrases: dict[str, tuple[str, ...]] = {
         label: (f"a {label}", f"some {label}") for label in LABELS
     }
@@ -243,7 +245,7 @@ def test_a_phrase_book_lends_its_wordings(folder: Path) -> None:
     assert asked == {f"{article} {label}" for article in ("a", "some") for label in LABELS}
 
 
-def test_words_alone_need_no_pictures(tmp_path: Path) -> None:
+def test_text_queries_need_no_pictures(tmp_path: Path) -> None:
     folder = prepared_folder(tmp_path, RATE, TRAIN, VAL)
     for picture in (tmp_path / "preprocessed").rglob("*.jpg"):
         picture.unlink()
@@ -256,7 +258,7 @@ def test_words_alone_need_no_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["audio/t1.wav", "preprocessed/t1/000004.jpg"])
-def test_an_item_that_cannot_be_read_is_silent_and_asks_for_nothing(
+def test_an_unreadable_item_is_silent_and_unqueried(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, file: str
 ) -> None:
     data = mixtures(prepared_folder(tmp_path, RATE, TRAIN, VAL), "image")

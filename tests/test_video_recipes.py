@@ -156,7 +156,7 @@ def test_the_table_of_labels_is_that_of_the_index_files(videos: Path) -> None:
     assert build_book(recipe).phrases == {label: (label,) for label in encoder.config.labels}
 
 
-def test_a_recipe_may_name_the_labels_that_it_wants(videos: Path) -> None:
+def test_a_recipe_may_select_labels(videos: Path) -> None:
     settings = overrides("labelsep", videos, ["data.labels=['rain', 'violin']"])
     recipe, _ = read_recipe("labelsep", settings)
     _, encoder, _ = build_query_encoder(recipe)
@@ -180,7 +180,7 @@ def test_a_recipe_may_name_the_labels_that_it_wants(videos: Path) -> None:
         ("smoke", "data.queries=image", "data.queries is 'image', but only videos have pictures"),
     ],
 )
-def test_settings_that_videos_have_no_use_for_are_refused(
+def test_settings_without_effect_on_videos_are_refused(
     videos: Path, recipe: str, override: str, message: str
 ) -> None:
     tables = [] if recipe == "smoke" else overrides(recipe, videos, [])

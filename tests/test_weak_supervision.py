@@ -107,7 +107,7 @@ def test_a_sound_agrees_with_its_own_phrase_among_all_of_the_batch() -> None:
     assert agreement(sounds, phrases, 2.0).tolist() == pytest.approx(expected, rel=1e-6)
 
 
-def test_equal_phrases_are_no_counterexamples_where_that_is_asked_for() -> None:
+def test_equal_phrases_can_be_left_out_of_the_negatives() -> None:
     """Each of the two equal phrases is as right: half of the log likelihood of either."""
     sounds = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
     phrases = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
@@ -166,7 +166,7 @@ def test_the_terms_are_those_of_the_masks_of_the_mixture_of_mixtures() -> None:
     torch.testing.assert_close(found["consistency"][:2], distance, rtol=1e-4, atol=1e-6)
 
 
-def test_the_judge_hears_every_part_at_its_own_rate_and_is_asked_source_by_source() -> None:
+def test_the_sound_encoder_gets_every_part_at_its_own_rate_source_by_source() -> None:
     separator, (batch, asked) = judged_separator(), weak_batch()
     with torch.no_grad():
         found = separator.loss(batch, asked, rng(0)).terms["agreement"]
@@ -183,7 +183,7 @@ def test_the_judge_hears_every_part_at_its_own_rate_and_is_asked_source_by_sourc
     torch.testing.assert_close(found[:2], expected)
 
 
-def test_what_the_judge_says_teaches_the_network() -> None:
+def test_gradients_pass_through_the_sound_encoder() -> None:
     separator, (batch, asked) = judged_separator(separation=0.0, consistency=0.0), weak_batch()
     separator.train()
     separator.loss(batch, asked, rng(0)).total.mean().backward()
@@ -193,7 +193,7 @@ def test_what_the_judge_says_teaches_the_network() -> None:
     assert separator.project.weight.grad.abs().max() > 0
 
 
-def test_before_the_losses_of_parts_count_nobody_is_asked() -> None:
+def test_the_sound_encoder_is_not_run_before_the_losses_of_parts_count() -> None:
     separator, (batch, asked) = judged_separator(warmup_steps=1), weak_batch()
     separator.train()
     first = separator.loss(batch, asked, rng(0))
@@ -204,7 +204,7 @@ def test_before_the_losses_of_parts_count_nobody_is_asked() -> None:
     assert "agreement" in again.terms
 
 
-def test_without_a_judge_it_says_what_is_needed() -> None:
+def test_without_a_sound_encoder_the_error_says_what_is_needed() -> None:
     separator, (batch, asked) = tiny_separator("bimodal"), weak_batch()
     with pytest.raises(ValueError, match="need an encoder of both text and sound"):
         separator.loss(batch, asked, rng(0))

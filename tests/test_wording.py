@@ -40,7 +40,7 @@ def test_hundreds_of_wordings_name_something_else() -> None:
     assert len(BOOK.other) >= 500
 
 
-def test_no_wording_stands_under_two_labels() -> None:
+def test_no_wording_belongs_to_two_labels() -> None:
     owners: dict[str, str] = {}
     shared = []
     for label, phrases in GROUPS.items():
@@ -56,7 +56,7 @@ def test_no_wording_is_empty_or_padded() -> None:
     assert [phrase for phrase in phrases if not phrase or phrase != phrase.strip()] == []
 
 
-def test_no_wording_stands_twice_under_its_label() -> None:
+def test_no_wording_is_repeated_under_its_label() -> None:
     assert {label: len(set(group)) for label, group in GROUPS.items()} == {
         label: len(group) for label, group in GROUPS.items()
     }
@@ -102,7 +102,7 @@ def test_an_unknown_book_is_named() -> None:
         ("labels = 3", "not a phrase book"),
     ],
 )
-def test_what_is_not_a_phrase_book_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_not_a_phrase_book_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "odd.toml").write_text(text)
     with pytest.raises(ValueError, match=rf"odd\.toml: .*{message}"):
         load_phrase_book(str(tmp_path / "odd.toml"))

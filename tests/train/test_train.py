@@ -26,7 +26,7 @@ pytest.importorskip("lightning_fabric", reason="training needs pip install qsep[
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("bf16-mixed", True), ("32-true", False)])
-def test_the_loss_is_computed_in_the_precision_asked_for(
+def test_the_loss_is_computed_in_the_configured_precision(
     run: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -45,7 +45,7 @@ def test_the_loss_is_computed_in_the_precision_asked_for(
     assert found == [expected]
 
 
-def test_the_query_encoder_computes_where_the_training_does(
+def test_the_query_encoder_runs_on_the_device_of_the_training(
     run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     placed = []
@@ -60,7 +60,7 @@ def test_the_query_encoder_computes_where_the_training_does(
     assert placed[0][1].device == torch.device("cpu")
 
 
-def test_weights_decay_by_a_hundredth_of_the_learning_rate_a_step_unless_told_otherwise() -> None:
+def test_by_default_weights_decay_by_a_hundredth_of_the_learning_rate_a_step() -> None:
     """Loshchilov and Hutter (2019), decoupled: without gradients, w falls to w (1 - lr decay)."""
     from lightning_fabric import Fabric
 
@@ -102,7 +102,7 @@ def test_the_checkpoint_holds_the_averaged_weights(whole: dict[str, Any], finish
     assert config["separator"]["config"]["class_names"] == [f"a {label}" for label in LABELS]
 
 
-def test_kernels_may_be_stored_in_half_precision_while_the_run_keeps_all_digits(
+def test_checkpoints_may_be_half_precision_while_the_run_keeps_float32(
     run: Callable[..., Path], finished: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(finished, tmp_path / "run")

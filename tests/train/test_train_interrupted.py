@@ -39,7 +39,7 @@ def test_a_resumed_run_ends_bit_equal_to_an_uninterrupted_one(
     assert differences(parts, whole) == []
 
 
-def test_a_killed_run_goes_on_from_its_last_save(
+def test_a_killed_run_resumes_from_its_last_save(
     run: Callable[..., Path],
     whole: dict[str, Any],
     tmp_path: Path,
@@ -72,9 +72,7 @@ def test_a_signal_ends_the_run_after_the_step_with_a_save(
     assert differences(state_of(run(tmp_path / "stopped")), whole) == []
 
 
-def test_a_run_gives_signals_back_to_whoever_handled_them(
-    run: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_run_restores_the_signal_handlers(run: Callable[..., Path], tmp_path: Path) -> None:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     run(tmp_path, stop_after=1)
@@ -120,7 +118,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(
     assert differences(state_of(run(tmp_path / "parts")), whole) == []
 
 
-def test_one_bit_that_flipped_is_noticed(
+def test_a_flipped_bit_is_detected(
     run: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(tmp_path, stop_after=4)
@@ -135,7 +133,7 @@ def test_one_bit_that_flipped_is_noticed(
     assert "its checksum does not match" in caplog.text
 
 
-def test_a_run_that_goes_on_with_other_settings_says_so_and_keeps_both(
+def test_a_run_resumed_with_other_settings_says_so_and_records_both(
     run: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(tmp_path, stop_after=2)
@@ -241,7 +239,7 @@ def test_a_run_without_a_finite_loss_gives_up_and_keeps_the_last_good_state(
     assert state_of(tmp_path)["step"] == 3
 
 
-def test_unless_told_otherwise_it_gives_up_after_ten_such_steps(
+def test_by_default_it_gives_up_after_ten_such_steps(
     run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil_steps(set(range(13)), monkeypatch)
