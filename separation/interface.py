@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .phrase_classifier import PhraseClassifier
 
 
+WHOLE = slice(None)  # all samples
+
+
 @dataclass(frozen=True)
 class MixtureBatch:
     """Mixtures with all their sources, as recipes make and objectives consume them.
@@ -76,6 +79,7 @@ class Capabilities:
     spans: reads the queries' `activity`, when the sound may be there.
     generative: targets are drawn, not cut out of the mixture; `separate` also takes a list of generators.
     streaming: keeps state from block to block, so that recordings need no chunks.
+    analyses: has `analysed`, which does once what does not depend on the query; takes any channels.
     chunk_seconds: how much of a long recording is best separated at once; None leaves the choice open.
     """
 
@@ -83,7 +87,17 @@ class Capabilities:
     spans: bool = False
     generative: bool = False
     streaming: bool = False
+    analyses: bool = False
     chunk_seconds: float | None = None
+
+
+class Analysis(Protocol):
+    """A mixture (b, c, t) as its separator has analysed it."""
+
+    def targets(self, queries: QueryEmbedding, part: slice = WHOLE) -> Tensor:
+        """queries.pooled: (b, s, d); part: samples, start and stop in [0, t]. Returns the targets there,
+        (b, s, c, t'), equal to the same part of `separate`'s."""
+        ...
 
 
 @runtime_checkable
@@ -123,6 +137,11 @@ class Separator(Protocol):
         does not tell classes apart.
         """
         return None
+
+    def analysed(self, mixture: Tensor) -> Analysis:
+        """mixture: (b, c, t). For separators with the capability `analyses`: the targets of hundreds of
+        queries can be made part by part, in little memory, without computing the rest again."""
+        raise NotImplementedError
 
     def report(self, index: int) -> dict[str, Any]:
         """Facts for reports about the separation of query `index`, as values for JSON; mostly none."""

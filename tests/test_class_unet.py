@@ -59,9 +59,8 @@ def test_half_a_degree_is_half_the_posterior(separator: Any) -> None:
 def test_before_training_the_second_mask_is_the_first() -> None:
     separator = build_separator("class_unet", SETTINGS["class_unet"]).eval()
     energy = squared_magnitude(separator.spectrum(noise(2, 1, 641))).mean(dim=1)
-    first, second = separator.masks(
-        separator.gather(energy), torch.eye(6)[None, :3].repeat(2, 1, 1)
-    )
+    features = separator.features(separator.gather(energy))
+    first, second = separator.masks(features, torch.eye(6)[None, :3].repeat(2, 1, 1))
     assert first.shape == second.shape == (2, 3, 32, energy.shape[-1])
     assert torch.equal(first, second)
 

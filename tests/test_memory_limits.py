@@ -6,15 +6,15 @@ from typing import Any, Self
 
 import pytest
 import torch
-from tiny import QUERY_DIM, StubSeparator, noise, unit_vectors
+from tiny import QUERY_DIM, StubSeparator, noise, tiny_separator, unit_vectors
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
-from qsep.separation.inference import memory, ratio_masks
-from qsep.separation.inference.chunks import Geometry, separate_chunks
+from qsep.separation.inference import chunks, memory, ratio_masks
+from qsep.separation.inference.chunks import Geometry, geometry, separate_chunks
 from qsep.separation.inference.memory import limits_of
 from qsep.separation.inference.ratio_masks import RatioMasks
-from qsep.separation.interface import Separated
+from qsep.separation.interface import Separated, Separator
 
 
 class Hungry(StubSeparator):
@@ -147,3 +147,55 @@ def test_many_queries_are_separated_in_groups_and_give_the_same(
         rows = queries.map(lambda entry: entry.expand(2, *entry.shape))
         estimates = Hungry(10**9).separate(mixture[:, None], rows).target[:, :, 0].transpose(0, 1)
         torch.testing.assert_close(together, rule(mixture, estimates), rtol=0, atol=1e-6)
+
+
+PARTS = QueryEmbedding(unit_vectors(11, QUERY_DIM, seed=4).abs())
+CLASS_RULES = [None, RatioMasks(0, True, 32), RatioMasks(2, True, 32)]
+
+
+def parts_of(separator: Separator, rule: RatioMasks | None, mixture: Tensor) -> list[Tensor]:
+    blocks = mixture.split(7000, dim=-1)
+    cut = geometry(separator, 2.0, rule)
+    return list(separate_chunks(separator, blocks, PARTS, cut, rule))
+
+
+@pytest.mark.parametrize("rule", CLASS_RULES)
+@pytest.mark.parametrize("analyses", [True, False])
+def test_targets_of_many_queries_come_in_small_parts_of_one_analysis(
+    monkeypatch: pytest.MonkeyPatch, rule: RatioMasks | None, analyses: bool
+) -> None:
+    separator = tiny_separator("class_unet")
+    mixture = noise(3, 40_003)
+    whole = torch.cat(parts_of(separator, rule, mixture), dim=-1)
+    monkeypatch.setattr(chunks, "PART_VALUES", 11 * 3 * 1600)
+    passes: list[int] = []
+    separator.unet.register_forward_pre_hook(lambda *_: passes.append(1))
+    if not analyses:
+        monkeypatch.setattr(type(separator), "capabilities", Separator.capabilities)
+    parts = parts_of(separator, rule, mixture)
+    assert max(part.shape[-1] for part in parts) <= 1600
+    assert len(passes) == (2 if analyses else 6)  # chunks, or in each of them 5 + 5 + 1 queries
+    # 1e-6: float32, means over frames summed from other places
+    torch.testing.assert_close(torch.cat(parts, dim=-1), whole, rtol=0, atol=1e-6)
+
+
+def test_memory_that_runs_out_within_a_chunk_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    separator = tiny_separator("class_unet")
+    mixture = noise(3, 40_003)
+    monkeypatch.setattr(chunks, "PART_VALUES", 11 * 3 * 1600)
+    whole = torch.cat(parts_of(separator, None, mixture), dim=-1)
+    analysed, calls = type(separator.analysed(mixture[None])), []
+    original = analysed.targets
+
+    def failing(self: object, *arguments: object) -> Tensor:
+        calls.append(1)
+        if len(calls) in (3, 14):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return original(self, *arguments)
+
+    monkeypatch.setattr(analysed, "targets", failing)
+    found = torch.cat(parts_of(separator, None, mixture), dim=-1)
+    assert limits_of(separator).rows == 1  # 11 queries at first, then 5 // 2 at once
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-6)

@@ -277,6 +277,21 @@ def test_the_loss_changes_neither_batch_nor_queries(separator: Any) -> None:
     assert torch.equal(asked.pooled, kept_asked.pooled)
 
 
+def test_an_analysed_mixture_gives_any_part_of_the_target(separator: Any) -> None:
+    if not separator.capabilities.analyses:
+        pytest.skip("analyses nothing ahead")
+    num_samples = 12011
+    mixture = noise(2, 3, num_samples)
+    whole = target(separator, mixture, queries())
+    ends = (0, 1), (0, 999), (5001, 5002), (4096, 8192), (11008, num_samples), (12010, num_samples)
+    with torch.inference_mode():
+        analysed = separator.analysed(mixture)
+        for start, stop in ends:
+            found = analysed.targets(queries(), slice(start, stop))
+            # 1e-6: float32, means over frames summed from other places
+            torch.testing.assert_close(found, whole[..., start:stop], atol=1e-6, rtol=0)
+
+
 SEPARATE_ELSEWHERE = """
 import sys
 from pathlib import Path

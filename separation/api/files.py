@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from .model import Model
 
 NO_CONSTRAINTS = Constraints()
-MAX_QUERIES = 2  # separated in one pass over a file: each further one takes 0.1 GB more of sounds21
+MAX_QUERIES = 2  # in one pass over a file: each further one takes 0.1 GB more of sounds21
+MAX_ANALYSED = 50  # the same where a chunk is analysed once for all; with residuals, 100 open files
 DETECTION_SECONDS = 120.0  # of a recording, in which the classes present are looked for
 
 Progress = Callable[[float, float | None], object]
@@ -65,8 +66,9 @@ def separate_file(
         ]
         for index, query in enumerate(queries, start=1)
     ]
-    # Exclusive targets need one another, so they are separated in one pass.
-    size = len(queries) if constraints.exclusive else MAX_QUERIES
+    size = model.max_queries
+    if constraints.exclusive:  # such targets need one another, so they are separated in one pass
+        size = len(queries)
     passes = range(0, len(queries), max(size, 1))
     rows: list[dict[str, Any]] = []
     for index, first in enumerate(passes):

@@ -34,7 +34,7 @@ from ..inference.stream import Stream
 from ..inference.unexplained import resolve_unknown
 from ..interface import Separator
 from ..published.installed import is_hub_name
-from .files import NO_CONSTRAINTS
+from .files import MAX_ANALYSED, MAX_QUERIES, NO_CONSTRAINTS
 from .result import Result
 
 log = logging.getLogger("qsep")
@@ -154,6 +154,11 @@ class Model:
     def device(self) -> torch.device:
         """The device of the separator's weights."""
         return next(self.separator.parameters()).device  # type: ignore[attr-defined]
+
+    @property
+    def max_queries(self) -> int:
+        """How many queries are separated in one pass over a file."""
+        return MAX_ANALYSED if self.separator.capabilities.analyses else MAX_QUERIES
 
     @property
     def classes(self) -> tuple[str, ...]:

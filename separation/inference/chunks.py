@@ -13,13 +13,15 @@ from qsep.queries.interface import QueryEmbedding
 
 from ..audio.reader import BLOCK_SAMPLES as BLOCK_SAMPLES
 from ..interface import Separator
-from .memory import at_once, device_of, in_groups, is_out_of_memory, limits_of, use_less
+from .estimates import PART_VALUES, estimates
+from .memory import at_once, device_of, is_out_of_memory, limits_of, use_less
 from .progress import part
 from .ratio_masks import RatioMasks
 
 CHUNK_SECONDS, MIN_SECONDS = 30.0, 2.0
 FULL_TARGETS = 4  # queries times channels up to which chunks have their full length
 MANY_TARGETS = 64  # above it chunks are shorter than their context
+MAX_VALUES = 1 << 25  # targets times samples of a chunk: 128 MiB
 
 
 # From the first sample and the number of samples, at the separator's rate, to activity (num_samples,).
@@ -54,7 +56,8 @@ def geometry(
 
     chunk_seconds: by default the separator's preferred length, else CHUNK_SECONDS or four contexts if that
     is longer, since each chunk computes its context again. rule: ratio masks applied to each chunk.
-    num_targets: queries times channels; above FULL_TARGETS chunks are shorter, since memory grows with both.
+    num_targets: queries times channels whose targets are computed together; above FULL_TARGETS chunks are
+    shorter, since memory grows with both.
     """
     stride, context = separator.stride_samples, separator.context_samples
     if rule is not None:
@@ -65,7 +68,8 @@ def geometry(
         if num_targets > MANY_TARGETS:
             num_contexts = 0.5
         default = max(affordable, MIN_SECONDS, num_contexts * context / separator.sample_rate)
-        chunk_seconds = separator.capabilities.chunk_seconds or default
+        largest = MAX_VALUES / (num_targets * separator.sample_rate)
+        chunk_seconds = separator.capabilities.chunk_seconds or min(default, largest)
     step = max(1, round(chunk_seconds * separator.sample_rate / stride)) * stride
     return Geometry(step, -(-context // stride) * stride, stride)
 
@@ -128,7 +132,7 @@ class Chunks:
             if last and not (ended and self._num_in > self._start):
                 return
             try:
-                target = self._chunk(last)
+                yield from self._chunk(last)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -137,7 +141,6 @@ class Chunks:
                         "out of memory, in the smallest parts that there are"
                     ) from error
                 continue
-            yield target
             if last:
                 return
 
@@ -150,15 +153,16 @@ class Chunks:
         return use_less(self.separator, tried, self.cut.step, min_step)
 
     @torch.inference_mode()
-    def _chunk(self, last: bool) -> Tensor:
-        """Separate the next chunk, up to the end if it is the last, and crossfade it with the previous tail.
+    def _chunk(self, last: bool) -> Iterator[Tensor]:
+        """Separate the next chunk, up to the end if it is the last; yield its targets part by part.
 
-        If this raises, the state is unchanged.
+        Its beginning is crossfaded with the previous chunk's tail. If this raises, the state is as after the
+        last part that was yielded.
         """
         cut, start = self.cut, self._start
-        device = device_of(self.separator)
         stored = torch.cat(self._waiting, dim=-1)
-        mixture = stored[:, max(0, start - cut.context) - self._origin :].to(device)
+        mixture = stored[:, max(0, start - cut.context) - self._origin :]
+        mixture = mixture.to(device_of(self.separator))
         lead = start - max(0, start - cut.context)
         if not last:
             mixture = mixture[:, : lead + cut.latency]
@@ -166,29 +170,39 @@ class Chunks:
         if self.activity is not None:
             track = self.activity(start - lead, mixture.shape[-1]).expand(len(queries.pooled), -1)
             queries = replace(queries, activity=track)
-        num_new = min(cut.step, mixture.shape[-1] - lead)
-        rate = self.separator.sample_rate
+        num_seen = mixture.shape[-1]
+        fade, end = (0, num_seen) if last else (cut.fade, lead + cut.step)
         # A rule looks a window further than what is given out; more of the targets is not kept.
         around = 2 * self.rule.hop_samples if self.rule is not None else 0
-        first = max(0, lead - around)
-        kept = slice(first, lead + cut.step + cut.fade + around)
-        if last:
-            kept = slice(first, None)
-        with part(start / rate, num_new / rate):
-            target = in_groups(self.separator, mixture, queries, kept)
-        if self.rule is not None:
-            target = self.rule(mixture[:, kept], target)
-        target = target[..., lead - first :]
-        if self._tail is not None:
-            target = faded_in(target, self._tail.to(target.device), cut.fade)
-        if last:
-            self._start = self._num_in
-            return target
-        self._tail = target[..., cut.step : cut.step + cut.fade].clone()
-        self._start += cut.step
-        origin = max(0, self._start - cut.context)
-        self._waiting, self._origin = [stored[:, origin - self._origin :].clone()], origin
-        return target[..., : cut.step]
+        kept = slice(max(0, lead - around), min(num_seen, end + fade + around))
+        rate = self.separator.sample_rate
+        with part(start / rate, min(cut.step, num_seen - lead) / rate):
+            made = estimates(self.separator, mixture, queries, kept)
+        size = PART_VALUES // (len(queries.pooled) * len(mixture)) // self._unit * self._unit
+        for first in range(lead, end, max(self._unit, size)):
+            stop = min(first + max(self._unit, size), end)
+            tail = fade if stop == end else 0
+            target = self._ruled(mixture, made, first, stop + tail, around)
+            if self._tail is not None:
+                target = faded_in(target, self._tail.to(target.device), cut.fade)
+                self._tail = None
+            self._start += stop - first
+            if stop == end and not last:
+                self._tail = target[..., stop - first :].clone()
+                origin = max(0, self._start - cut.context)
+                self._waiting = [stored[:, origin - self._origin :].clone()]
+                self._origin = origin
+            yield target[..., : stop - first]
+
+    def _ruled(
+        self, mixture: Tensor, made: Callable[[slice], Tensor], first: int, stop: int, around: int
+    ) -> Tensor:
+        """Targets (s, c, t') from `first` to `stop`, by the rule, which sees `around` more on both sides."""
+        if self.rule is None:
+            return made(slice(first, stop))
+        seen = slice(max(0, first - around), min(stop + around, mixture.shape[-1]))
+        target = self.rule(mixture[:, seen], made(seen))
+        return target[..., first - seen.start : stop - seen.start]
 
 
 def faded_in(target: Tensor, tail: Tensor, fade: int) -> Tensor:

@@ -105,7 +105,8 @@ def core_of(
         from .live import LiveCore  # imported here, since it imports the causal networks
 
         return LiveCore(separator, queries, num_channels)  # type: ignore[arg-type]
-    num_targets = len(queries.pooled) * num_channels
+    num_together = 1 if separator.capabilities.analyses else len(queries.pooled)
+    num_targets = num_together * num_channels
     cut = cut or geometry(separator, rule=rule, num_targets=num_targets)
     return Chunks(separator, queries, cut, rule, activity)
 

@@ -18,7 +18,7 @@ from qsep.queries.encoders.phrase_book import Config, PhraseBook
 from qsep.queries.interface import ClassQuery, Query, TextQuery
 from qsep.queries.reading.reading import Familiarity, Reading
 
-from ..api.files import NO_CONSTRAINTS
+from ..api.files import MAX_QUERIES, NO_CONSTRAINTS
 from ..inference.time_spans import within_spans
 from ..shipped import shipped_folder, shipped_models
 from .graph_separator import GRAPH, GraphSeparator
@@ -53,6 +53,7 @@ class LightModel:
     what it cannot."""
 
     device = "cpu"
+    max_queries = MAX_QUERIES
 
     def __init__(self, folder: Path) -> None:
         """Raises ValueError for a folder that is no checkpoint of this kind."""

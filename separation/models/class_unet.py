@@ -20,6 +20,8 @@ input scales the output. The receptive field is finite, so chunks of a long reco
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +30,14 @@ from torch import Tensor, nn
 from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
-from ..interface import LossOutput, MixtureBatch, Separated, Separator
+from ..interface import (
+    WHOLE,
+    Capabilities,
+    LossOutput,
+    MixtureBatch,
+    Separated,
+    Separator,
+)
 from ..networks.unets.residual_unet import TIME_STRIDE, UNet, unet_reach_frames
 from ..objectives.means import mean_where
 from ..objectives.snr import thresholded_snr_loss
@@ -92,10 +101,31 @@ def build(config: Config) -> ClassUNet:
     return ClassUNet(config)
 
 
+@dataclass(frozen=True)
+class Features:
+    """What the masks of all queries are made of, for n frames of a mixture.
+
+    classing: (b, d, k / 2, n'), of two bands and frames each, beginning `offset` frames before the first.
+    refining: (b, e, k, n). loudness: (b, k, n), see the function.
+    """
+
+    classing: Tensor
+    refining: Tensor
+    loudness: Tensor
+    offset: int
+
+    def part(self, frames: slice) -> Features:
+        """Of the frames from frames.start to frames.stop."""
+        first, last = self.offset + frames.start, self.offset + frames.stop
+        classing = self.classing[..., first // 2 : -(-last // 2)]
+        return Features(classing, self.refining[..., frames], self.loudness[..., frames], first % 2)
+
+
 class ClassUNet(nn.Module, Separator):
     """See the module's docstring. Any number of channels: they share the mask, so the image stays."""
 
     bands: Tensor
+    capabilities = Capabilities(analyses=True)
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -131,14 +161,16 @@ class ClassUNet(nn.Module, Separator):
         """Sum over the bins of each band: (..., f, n) to (..., k, n)."""
         return gather_bands(power, self.bands)
 
-    def features(self, energy: Tensor, shift: int = 0) -> tuple[Tensor, Tensor]:
-        """energy (b, k, n) to class features (b, d, k / 2, n' / 2) and, of all bands and frames, refining
-        features (b, e, k, n'); n' is n with `shift` frames before it, and filled up to whole strides."""
-        missing = -(energy.shape[-1] + shift) % TIME_STRIDE
+    def features(self, energy: Tensor, shift: int = 0) -> Features:
+        """Of energies (b, k, n), with the U-Net's grid of frames moved back by `shift`."""
+        num_frames = energy.shape[-1]
+        missing = -(num_frames + shift) % TIME_STRIDE
         planes = F.pad(band_planes(energy), (shift, missing))
         hidden: Tensor = self.unet(planes.contiguous(memory_format=torch.channels_last))
         width = self.config.features // 4
-        return F.pixel_unshuffle(hidden[:, :width], 2), hidden[:, width:]
+        classing = F.pixel_unshuffle(hidden[:, :width], 2)
+        refining = hidden[:, width:, :, shift : shift + num_frames]
+        return Features(classing, refining, loudness(energy), shift)
 
     def posteriors(self, features: Tensor) -> Tensor:
         """Probabilities of the classes and of "other", (b, kn, K + 1), of class features (b, d, k, n)."""
@@ -151,7 +183,7 @@ class ClassUNet(nn.Module, Separator):
     def class_shares(self, mixture: Tensor) -> Tensor:
         """Of two frames each. mixture: (b, c, t) to (b, K + 1, n), see `Separator`."""
         energy = self.gather(squared_magnitude(self.spectrum(mixture)).mean(dim=1))
-        classing, _ = self.features(energy)
+        classing = self.features(energy).classing
         num_frames = classing.shape[-1]
         padded = F.pad(energy, (0, 2 * num_frames - energy.shape[-1]))
         coarse = 4 * F.avg_pool2d(padded[:, None], 2)[:, 0]  # (b, k / 2, n)
@@ -171,12 +203,10 @@ class ClassUNet(nn.Module, Separator):
             odds = odds.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
         return odds.mT.reshape(num, -1, num_bands, num_frames)
 
-    def refined(self, odds: Tensor, features: Tensor, energy: Tensor) -> Tensor:
-        """Log odds of the second mask: odds (b, s, k, n), features (b, d, k, n), energy (b, k, n)."""
+    def refined(self, odds: Tensor, features: Tensor, loudness: Tensor) -> Tensor:
+        """Log odds of the second mask: odds (b, s, k, n), features (b, d, k, n), loudness (b, k, n)."""
         with full_precision(odds):
             features = features.float()
-            level = surroundings(energy.sum(dim=1, keepdim=True)) + TINY
-            loudness = (energy / level + RELATIVE_FLOOR).sqrt()
             taken = torch.sigmoid(odds) * loudness[:, None]  # (b, s, k, n)
             all_mean = torch.einsum("bkn,bdkn->bdn", loudness, features)[:, None]
             taken_sum = torch.einsum("bskn,bdkn->bsdn", taken, features)
@@ -193,35 +223,24 @@ class ClassUNet(nn.Module, Separator):
             change = torch.einsum("bsnd,bdkn->bskn", adapted[..., :-1] * scale, features)
             return odds + change + adapted[..., -1][:, :, None]
 
-    def masks(self, energy: Tensor, degrees: Tensor, shift: int = 0) -> tuple[Tensor, Tensor]:
+    def masks(self, features: Features, degrees: Tensor) -> tuple[Tensor, Tensor]:
         """Log odds of the first and the second mask, (b, s, k, n) each."""
-        classing, refining = self.features(energy, shift)
-        frames = slice(shift, shift + energy.shape[-1])
-        coarse = self.log_odds(classing, degrees)
+        num_frames = features.loudness.shape[-1]
+        coarse = self.log_odds(features.classing, degrees)
+        frames = slice(features.offset, features.offset + num_frames)
         odds = F.interpolate(coarse, scale_factor=2.0)[..., frames]
-        return odds, self.refined(odds, refining[..., frames], energy)
+        return odds, self.refined(odds, features.refining, features.loudness)
+
+    def analysed(self, mixture: Tensor) -> Analysed:
+        """See `Separator`."""
+        return Analysed(self, mixture)
 
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
         """mixture: (b, c, t), any scale; queries.pooled: (b, s, K + 1), degrees, clamped to [0, 1].
         target + residual = mixture."""
-        spec = self.spectrum(mixture)
-        energy = self.gather(squared_magnitude(spec).mean(dim=1))
-        degrees = queries.pooled.clamp(0, 1)
-        complement = degrees.sum(dim=-1, keepdim=True) > self.query_dim / 2  # (b, s, 1)
-        degrees = torch.where(complement, 1 - degrees, degrees)
-        shifts = self.config.shifts
-        masks = [
-            self.masks(energy, degrees, index * TIME_STRIDE // shifts)[1].sigmoid()
-            for index in range(shifts)
-        ]
-        mask = torch.stack(masks).mean(dim=0) ** self.config.mask_exponent
-        mask = torch.where(complement[..., None], 1 - mask, mask)
-        bin_mask = (mask.mT @ self.bands.T).mT
-        masked = bin_mask[:, :, None] * spec[:, None]
-        window, hop = self.config.window_samples, self.config.hop_samples
-        target = istft(masked, window, hop, mixture.shape[-1])
+        target = self.analysed(mixture).targets(queries)
         return Separated(target, mixture[:, None] - target)
 
     def loss(
@@ -247,11 +266,10 @@ class ClassUNet(nn.Module, Separator):
             power[sounding] = self.gather(squared_magnitude(source_spec).mean(dim=1))
             target_energy = power.sum(dim=(2, 3))
             ideal = power / (power.sum(dim=1, keepdim=True) + TINY)
-            level = surroundings(energy.sum(dim=1, keepdim=True)) + TINY
-            loudness = (energy / level + RELATIVE_FLOOR).sqrt()
-            loudness = (loudness / loudness.sum(dim=(1, 2), keepdim=True))[:, None]
+            weight_of_bin = loudness(energy)
+            weight_of_bin = (weight_of_bin / weight_of_bin.sum(dim=(1, 2), keepdim=True))[:, None]
         degrees = torch.where(queried[..., None], queries.pooled, 0).clamp(0, 1)
-        first, second = self.masks(energy, degrees)
+        first, second = self.masks(self.features(energy), degrees)
         mask = second.sigmoid()
         change = mask * (mask * energy[:, None] - 2 * correlation)
         error = (change.sum(dim=(2, 3)) + target_energy).clamp_min(0)
@@ -260,7 +278,7 @@ class ClassUNet(nn.Module, Separator):
             error, target_energy, mixture_energy, self.config.snr_limit_db
         )
         entropy = F.binary_cross_entropy_with_logits(first, ideal, reduction="none")
-        entropy = (entropy * loudness).sum(dim=(2, 3))
+        entropy = (entropy * weight_of_bin).sum(dim=(2, 3))
         absent = queried & ~present
         weight = present + self.config.absent_weight * absent
         losses = snr_loss + self.config.bin_weight * entropy
@@ -273,6 +291,58 @@ class ClassUNet(nn.Module, Separator):
                 "entropy": mean_where(entropy, present),
             },
         )
+
+
+class Analysed:
+    """A mixture's spectrum and features, of which targets are made by query and part: see `Separator`."""
+
+    def __init__(self, separator: ClassUNet, mixture: Tensor) -> None:
+        """mixture: (b, c, t)."""
+        self.separator, self.num_samples = separator, mixture.shape[-1]
+        self.spec = separator.spectrum(mixture)
+        energy = separator.gather(squared_magnitude(self.spec).mean(dim=1))
+        shifts = separator.config.shifts
+        self.features = [
+            separator.features(energy, index * TIME_STRIDE // shifts) for index in range(shifts)
+        ]
+
+    def targets(self, queries: QueryEmbedding, part: slice = WHOLE) -> Tensor:
+        """See `separation.interface.Analysis`."""
+        window, hop = self.separator.config.window_samples, self.separator.config.hop_samples
+        spec = self.spec
+        degrees = queries.pooled.clamp(0, 1)
+        complement = degrees.sum(dim=-1, keepdim=True) > self.separator.query_dim / 2  # (b, s, 1)
+        degrees = torch.where(complement, 1 - degrees, degrees)
+        if part == WHOLE:
+            mask, first, last = self._mask(self.features, degrees), 0, self.num_samples
+        else:
+            beside = -(-window // (2 * hop))  # a sample is in so many frames on each side
+            frames = self._frames(part.start // hop - beside + 1, -(-part.stop // hop) + beside)
+            seen = self._frames(frames.start - REFINE_FRAMES, frames.stop + REFINE_FRAMES)
+            mask = self._mask([features.part(seen) for features in self.features], degrees)
+            mask = mask[..., frames.start - seen.start : frames.stop - seen.start]
+            spec = spec[..., frames]
+            first, last = part.start - frames.start * hop, part.stop - frames.start * hop
+        mask = torch.where(complement[..., None], 1 - mask, mask)
+        bin_mask = (mask.mT @ self.separator.bands.T).mT
+        masked = bin_mask[:, :, None] * spec[:, None]
+        return istft(masked, window, hop, last)[..., first:]
+
+    def _frames(self, first: int, stop: int) -> slice:
+        """Those frames that exist."""
+        return slice(max(0, first), min(stop, self.spec.shape[-1]))
+
+    def _mask(self, shifted: Sequence[Features], degrees: Tensor) -> Tensor:
+        """The second mask (b, s, k, n), the mean over shifts."""
+        masks = [self.separator.masks(features, degrees)[1].sigmoid() for features in shifted]
+        return torch.stack(masks).mean(dim=0) ** self.separator.config.mask_exponent
+
+
+def loudness(energy: Tensor) -> Tensor:
+    """Magnitudes of bands relative to those of all bands around: (b, k, n) to the same, with a floor."""
+    with full_precision(energy):
+        level = surroundings(energy.sum(dim=1, keepdim=True)) + TINY
+        return (energy / level + RELATIVE_FLOOR).sqrt()
 
 
 def around(values: Tensor) -> Tensor:

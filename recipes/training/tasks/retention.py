@@ -78,7 +78,7 @@ class Retention:
 
     def posteriors(self, model: ClassUNet, energy: Tensor) -> Tensor:
         """Log-posteriors (b, bins, old + 1) among the old classes and "other", from energies (b, k, n)."""
-        features, _ = model.features(energy)
+        features = model.features(energy).classing
         rows = features.flatten(2).mT
         logits: Tensor = model.class_logits(rows).float()[..., self.rows.to(rows.device)]
         return logits.log_softmax(dim=-1)
