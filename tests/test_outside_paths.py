@@ -48,6 +48,27 @@ def test_clip_lists_and_indices_of_videos_stay_in_their_folders(tmp_path: Path) 
             assert len(read(folder, "train")) == 1
 
 
+@pytest.mark.parametrize("command", ["folder", "check", "stats", "shard"])
+def test_commands_on_corpora_read_files_elsewhere_only_on_request(
+    command: str, tmp_path: Path, qsep: Run
+) -> None:
+    sound(tmp_path / "a.wav", 0, 8000)
+    columns, row = ("file", "label", "split"), ("../a.wav", "dog", "train")
+    source = table(tmp_path / "corpus/clips.csv", columns, row)
+    arguments: tuple[object, ...] = (
+        "data",
+        command,
+        source if command == "folder" else source.parent,
+    )
+    if command in ("folder", "shard"):
+        arguments += ("-o", tmp_path / "out")
+    refused = qsep(*arguments)
+    assert (refused.code, "a.wav is outside its folder" in refused.error) == (2, True)
+    assert not (tmp_path / "out").exists()
+    done = qsep(*arguments, "--allow-outside")
+    assert done.code == 0, done.err
+
+
 def test_evaluation_reads_lists_that_name_other_folders_only_on_request(
     tmp_path: Path, qsep: Run
 ) -> None:

@@ -59,6 +59,7 @@ def make_folder(
         str, typer.Option(help="group: keep groups together; random: split each recording alone.")
     ] = "group",
     seed: Annotated[int, typer.Option(help="Seed of the splits.")] = 0,
+    allow_outside: AllowOutsideOption = False,
     jobs: JobsOption = NUM_CPUS,
 ) -> None:
     """Make a training corpus from your own labelled recordings: splits, checks, a phrase book to edit.
@@ -66,6 +67,8 @@ def make_folder(
     Silent, damaged, very short and duplicate recordings are left out; clipped, narrow-band and
     near-duplicate ones are noted. All are listed in report.csv.
     """
+    from qsep.separation.storage.listed_paths import outside_allowed
+
     from ...data.corpus.folder import SplitRule, make_corpus
     from ...data.corpus.recordings import Columns
     from ...inference.batch import progress_bar
@@ -73,7 +76,8 @@ def make_folder(
     if split_by not in ("group", "random"):
         raise ValueError(f"--split-by {split_by!r}: expected group or random")
     columns = Columns(file_column, label_column, group_column, split_column)
-    recordings = read_source(source, columns, audio)
+    with outside_allowed(allow_outside):
+        recordings = read_source(source, columns, audio)
     rule = SplitRule({"dev": dev, "test": test}, split_by == "group", seed)
     with progress_bar(source.name) as progress:
         made = make_corpus(recordings, out, rule, jobs, progress)
@@ -127,19 +131,21 @@ def open_sounds(
 def check_data(
     data: CorpusArgument,
     report: Annotated[Path | None, typer.Option(help="CSV file to list all problems in.")] = None,
+    allow_outside: AllowOutsideOption = False,
     jobs: JobsOption = NUM_CPUS,
 ) -> None:
     """Check a corpus: missing, damaged, silent, clipped and duplicate recordings, leaks between splits.
 
     Exit code 1 if a problem makes the corpus unfit, as the same content in train and dev does.
     """
+    from qsep.separation.storage.listed_paths import outside_allowed
     from qsep.separation.storage.results import Results
 
     from ...data.corpus.checking import check_corpus
     from ...data.corpus.folder import report_text
     from ...inference.batch import progress_bar
 
-    with progress_bar(data.name) as progress:
+    with outside_allowed(allow_outside), progress_bar(data.name) as progress:
         checked = check_corpus(data, jobs, progress)
     if report:
         text = report_text(checked.faults)
@@ -163,9 +169,11 @@ def count_data(
             help="Decode every recording: actual durations, and how many have nothing above 8 kHz.",
         ),
     ] = False,
+    allow_outside: AllowOutsideOption = False,
     jobs: JobsOption = NUM_CPUS,
 ) -> None:
     """Count clips, groups and minutes by label, family, source and licence."""
+    from qsep.separation.storage.listed_paths import outside_allowed
     from qsep.separation.storage.results import Results
 
     from ...data.corpus.checking import read_corpus
@@ -173,7 +181,8 @@ def count_data(
     from ...data.corpus.measuring import measure_all
     from ...inference.batch import progress_bar
 
-    recordings = read_corpus(data)
+    with outside_allowed(allow_outside):
+        recordings = read_corpus(data)
     facts = None
     if listen:
         with progress_bar(data.name) as progress:
@@ -223,11 +232,15 @@ def shard_data(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the shards.")],
     megabytes: Annotated[float, typer.Option(min=0.01, help="Maximum size of a shard.")] = 60.0,
     seed: Annotated[int, typer.Option(help="Seed of the order of recordings.")] = 0,
+    allow_outside: AllowOutsideOption = False,
 ) -> None:
     """Pack a corpus into tar files in WebDataset's format; data.folder of a recipe may name the result."""
+    from qsep.separation.storage.listed_paths import outside_allowed
+
     from ...data.corpus.shards import write_shards
 
-    shards = write_shards(data, out, round(megabytes * 1e6), seed)
+    with outside_allowed(allow_outside):
+        shards = write_shards(data, out, round(megabytes * 1e6), seed)
     num_shards = Counter(shard.split for shard in shards)
     for split, num in num_shards.items():
         num_clips = sum(shard.clips for shard in shards if shard.split == split)

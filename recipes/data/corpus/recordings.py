@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from qsep.separation.storage.listed_paths import check_inside
+
 from ..prepare.tree import CONVERTIBLE, READABLE
 
 SPLITS = ("train", "dev", "test")
@@ -86,7 +88,8 @@ def read_table(path: Path, columns: Columns, folder: Path | None = None) -> list
     """The recordings of a CSV or TSV table. folder: of the files; default: the table's folder.
 
     File names may lack the extension if only one recording has the name. Raises ValueError for missing
-    columns, files or labels, and for files that are not UTF-8.
+    columns, files or labels, for files outside the folder (see `check_inside`), and for tables that are not
+    UTF-8.
     """
     folder = folder or path.parent
     recordings = []
@@ -113,10 +116,11 @@ def read_table(path: Path, columns: Columns, folder: Path | None = None) -> list
 
 
 def recording_of(row: dict[str, str], columns: Columns, folder: Path, line: str) -> Recording:
-    """The recording of a row. line: for messages. Raises ValueError for a row without file or label."""
+    """The recording of a row. line: for messages. Raises ValueError as `read_table`."""
     cells = [row[columns.file], row[columns.label]]
     if not all(cells):
         raise ValueError(f"{line}: no {columns.file if not cells[0] else columns.label}")
+    check_inside([cells[0].strip()], line)
     split = (row[columns.split] or "").strip().lower() if columns.split else ""
     split = {"val": "dev", "valid": "dev", "validation": "dev"}.get(split, split)
     if columns.split and split not in SPLITS:

@@ -17,8 +17,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from qsep.separation.storage.listed_paths import check_inside
 from qsep.separation.storage.results import Results
 
+from .checking import read_corpus
 from .splits import draw
 
 COMMAND = "data shard"
@@ -47,8 +49,9 @@ def write_shards(folder: Path, out: Path, max_bytes: int, seed: int = 0) -> list
     """Pack every recording of folder/clips.csv once, in random order, with separate shards for each split.
 
     max_bytes: of a shard; exceeded only by a single larger recording. seed: of the order.
-    Raises ValueError for missing recordings and repeated file names.
+    Raises ValueError for missing recordings, repeated file names, and as `read_corpus`.
     """
+    read_corpus(folder)
     results = Results(out, COMMAND)
     with (folder / "clips.csv").open(newline="", encoding="utf-8-sig") as file:
         entries = list(enumerate(csv.DictReader(file)))
@@ -145,11 +148,14 @@ def read_shards(folder: Path, split: str) -> Iterator[Packed]:
 
 
 def read_index(folder: Path) -> list[Shard]:
-    """The shards that a folder's index lists; ValueError if it is missing or malformed."""
+    """The shards that a folder's index lists; ValueError if it is missing, malformed, or names files
+    outside the folder (see `check_inside`)."""
     try:
         content = json.loads((folder / INDEX).read_text("utf-8"))
-        return [Shard(**shard) for shard in content["shards"]]
+        shards = [Shard(**shard) for shard in content["shards"]]
     except OSError:
         raise ValueError(f"{folder / INDEX}: no such file; `qsep data shard` makes it") from None
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / INDEX}: not an index of shards: {error!r}") from None
+    check_inside((shard.file for shard in shards), folder / INDEX)
+    return shards
