@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -68,7 +68,7 @@ class Learner:
         """One step: loss, backward, clip, optimiser step.
 
         Returns whether loss and gradients were finite, else no weight is changed; and the means of the loss's
-        terms over the batch.
+        terms over the batch, the shares of all processes together.
         """
         self.model.train()
         total, terms = self.model(loss)
@@ -88,4 +88,12 @@ class Learner:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.config.learning_rate * learning_rate_factor(step, self.config)
             self.optimizer.step()
-        return finite, {name: value.nanmean().item() for name, value in terms.items()}
+        return finite, self._means(terms)
+
+    def _means(self, terms: Mapping[str, Tensor]) -> dict[str, float]:
+        """Of terms (b,) over the batches of all processes, without NaN."""
+        if not terms:
+            return {}
+        own = torch.stack([value.detach().float().nanmean() for value in terms.values()])
+        means = self.fabric.all_gather(own).reshape(-1, len(terms)).nanmean(dim=0)
+        return dict(zip(terms, means.tolist(), strict=True))

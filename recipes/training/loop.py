@@ -50,9 +50,11 @@ class Run:
         self.fabric = Fabric(
             accelerator=accelerator, devices=devices, precision=self.config.precision
         )
+        # Before other processes are launched, which would all say the same, and before embedding the
+        # phrases, which may take minutes.
+        check_data(recipe)
         self.fabric.launch()
         seed_everything(self.config.seed, verbose=False)
-        check_data(recipe)  # before embedding the phrases, which may take minutes
         self.encoder_kind, self.encoder, self.cached = build_query_encoder(recipe)
         if self.encoder is not None:
             self.encoder.device = self.fabric.device

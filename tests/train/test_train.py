@@ -72,6 +72,18 @@ def test_by_default_weights_decay_by_a_hundredth_of_the_learning_rate_a_step() -
     torch.testing.assert_close(network.weight.detach(), before * (1 - 0.5 * 1e-2))
 
 
+def test_terms_of_the_loss_are_means_over_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_fabric import Fabric
+
+    fabric, other = Fabric(accelerator="cpu"), torch.tensor([5.0, torch.nan])
+    monkeypatch.setattr(fabric, "all_gather", lambda own: torch.stack([own, other]))
+    network = torch.nn.Linear(3, 2, bias=False)
+    learner = Learner(network, TrainConfig(steps=1), fabric)
+    terms = {"present": torch.tensor([1.0, 3.0, torch.nan]), "absent": torch.tensor([7.0])}
+    _, means = learner.improve(lambda model: LossOutput(model.weight.sum()[None], terms), 0)
+    assert means == {"present": (2 + 5) / 2, "absent": 7.0}
+
+
 @pytest.mark.parametrize("kind", ["band_unet", "class_unet", "flow_unet"])
 def test_masks_are_softened_in_use_and_not_in_training(kind: str) -> None:
     losses, targets = [], []
