@@ -34,7 +34,7 @@ help:
 	@echo "make test-slow     run the slow tests"
 	@echo "make mutants       see that the tests notice mistakes made on purpose"
 	@echo "make lint          ruff: rules and formatting"
-	@echo "make types         mypy, on the wheel"
+	@echo "make types         mypy, on the wheel and the tests"
 	@echo "make docs          build the documentation into site/, offline"
 	@echo "make requirements  pin again the newest versions in range (needs uv)"
 	@echo "make clean         remove the environment and all that was made here"
@@ -63,7 +63,8 @@ lint: $(BIN)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# mypy cannot follow the mapping of an editable install, so it reads the wheel that users get.
+# mypy cannot follow the mapping of an editable install, so it reads the wheel that users get; and the
+# tests and the scripts of the documentation, as strictly.
 types: $(BIN)/.test
 	@rm -rf build .types
 	@mkdir -p .types
@@ -72,7 +73,7 @@ types: $(BIN)/.test
 	    >.types/log 2>&1 || { cat .types/log; exit 1; }
 	@rm -rf build
 	@$(BIN)/python -m zipfile -e .types/qsep-*.whl .types/installed
-	MYPYPATH=.types/installed $(BIN)/mypy -p qsep
+	MYPYPATH=.types/installed $(BIN)/mypy .types/installed/qsep tests docs
 
 # griffe reads packages from their folders: one folder with the names that are installed, linked.
 docs: $(BIN)/.test
