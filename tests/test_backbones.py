@@ -132,6 +132,7 @@ def macs_of_tiger(num_iterations: int) -> int:
         return count_macs(network, lambda: network(waveform))
 
 
+@pytest.mark.slow
 def test_a_second_of_sound_costs_tiger_as_many_macs_as_published() -> None:
     small, large = macs_of_tiger(4), macs_of_tiger(8)
     # Xu et al. (2025), table 2: 7.65 G and 15.27 G, by a tool that counts also norms and activations.

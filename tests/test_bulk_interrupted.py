@@ -20,6 +20,7 @@ from qsep.recipes.inference.bulk.processes import in_processes
 NUM_FILES = 25
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes(qsep: Run, tiny_model: Path, folder: Path) -> None:
     for number in range(NUM_FILES):
         (folder / "in").mkdir(exist_ok=True)
@@ -50,6 +51,7 @@ def test_a_killed_run_resumes(qsep: Run, tiny_model: Path, folder: Path) -> None
     assert not list((folder / "out").glob(".qsep-*.part"))
 
 
+@pytest.mark.slow
 def test_results_of_several_processes_are_those_of_one(
     qsep: Run, tiny_model: Path, folder: Path
 ) -> None:

@@ -21,6 +21,22 @@ from qsep.recipes.training.tasks.audio_encoder import JointModel, JointTask
 from qsep.separation.objectives.contrastive import soft_contrastive_loss
 
 RATE = 8000
+BOOK = """
+[labels.bass_drum]
+name = "a bass drum"
+phrases = ["a bass drum", "kick drum"]
+[labels.clock_tick]
+name = "a clock"
+phrases = ["a clock ticking", "tick tock"]
+[labels.flute]
+name = "a flute"
+phrases = ["a flute", "someone plays the flute"]
+[labels.rain]
+name = "rain"
+phrases = ["rain", "a rain shower"]
+[other]
+phrases = ["silence"]
+"""
 RECIPE: dict[str, Any] = {
     "audio_encoder": {"kind": "joint", "sample_rate": RATE, "channels": [8, 12, 16], "dim": 10},
     "encoder": {"kind": "minilm"},
@@ -98,13 +114,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("lightning_fabric", reason="training needs pip install qsep[train]")
     from qsep.recipes.training.loop import train
 
+    out = tmp_path_factory.mktemp("joint")
+    (out / "book.toml").write_text(BOOK)
+    content = copy.deepcopy(RECIPE)
+    content["data"]["phrases"] = str(out / "book.toml")
     with process_state_restored():
-        folder = train(
-            recipe_from(copy.deepcopy(RECIPE), "tiny-joint"),
-            RECIPE,
-            tmp_path_factory.mktemp("joint"),
-            "cpu",
-        )
+        folder = train(recipe_from(content, "tiny-joint"), content, out / "run", "cpu")
     assert folder is not None
     return folder
 

@@ -102,16 +102,19 @@ def trained(learned: str, num_steps: int) -> Any:
         separator = build_separator("band_unet", SETTINGS["band_unet"] | {learned: True})
     separator.reader.store(torch.eye(7, QUERY_DIM), torch.tensor([0, 1, 2, 3, 3, 3, 3]))
     optimizer = torch.optim.AdamW(separator.train().parameters(), lr=1e-2)
+    # Without a decay to zero the gain after the last step is off by tens of decibels on some processors.
+    decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, num_steps)
     for step in range(num_steps):
         batch = tones(4, seed=step)
         loss = separator.loss(batch, vaguely(batch, learned), rng(step)).total.mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        decay.step()
     return separator.eval()
 
 
-@pytest.mark.parametrize(("learned", "num_steps"), [("negatives", 20), ("spans", 60)])
+@pytest.mark.parametrize(("learned", "num_steps"), [("negatives", 30), ("spans", 50)])
 def test_a_learned_constraint_selects_one_of_two_sounds(learned: str, num_steps: int) -> None:
     separator, batch = trained(learned, num_steps), tones(5, seed=999)
 

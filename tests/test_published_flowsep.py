@@ -224,6 +224,7 @@ def test_converted_with_other_settings_it_has_them_and_the_same_weights(
     assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
+@pytest.mark.slow
 def test_the_command_line_converts_and_separates_with_either(
     qsep: Run, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -265,6 +265,7 @@ def test_info_describes_a_published_model_without_downloading_it(qsep: Run, hub:
     assert hub.seen == []
 
 
+@pytest.mark.slow
 def test_a_fresh_process_fetches_and_the_next_needs_no_network(tmp_path: Path) -> None:
     """By what users set alone: HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE, QSEP_CACHE."""
     recording = record(tmp_path / "in.wav")

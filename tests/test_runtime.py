@@ -30,6 +30,7 @@ from qsep.separation.runtime.accelerate import (
     accelerate,
     check_runtime,
     networks_of,
+    openvino_has_bfloat16,
 )
 from qsep.separation.runtime.onnx_graphs import GraphRunner
 from qsep.separation.storage.checkpoint import describe, save_checkpoint
@@ -37,10 +38,14 @@ from qsep.separation.storage.checkpoint import describe, save_checkpoint
 GRAPH_RUNTIMES = [
     pytest.param(
         name,
-        marks=pytest.mark.skipif(
-            any(find_spec(package) is None for package in RUNTIMES[name]),
-            reason=f"needs pip install qsep[{name}]",
-        ),
+        marks=[
+            pytest.mark.skipif(
+                any(find_spec(package) is None for package in RUNTIMES[name]),
+                reason=f"needs pip install qsep[{name}]",
+            ),
+            # OpenVINO takes seconds to compile each graph, ONNX Runtime a tenth of one.
+            *([pytest.mark.slow] if name == "openvino" else []),
+        ],
     )
     for name in ("openvino", "onnx")
 ]
@@ -124,6 +129,8 @@ def test_every_runtime_gives_the_same_samples_at_every_length(kind: str, name: s
 @pytest.mark.parametrize("kind", KINDS[:-1])  # flows of random weights magnify any change
 @pytest.mark.parametrize("name", ["torch", GRAPH_RUNTIMES[0]])
 def test_bfloat16_changes_samples_by_its_eight_bits(kind: str, name: str) -> None:
+    if name == "openvino" and not openvino_has_bfloat16():
+        pytest.skip("this CPU has no bfloat16 instructions")
     separator = accelerated(kind, name, "bf16")
     # The directions that ResUNet30 turns phases to are of small numbers, which magnifies.
     limit = 5e-2 if kind == "resunet30" else 2e-2
@@ -342,6 +349,19 @@ def test_separators_without_exportable_networks_run_by_torch_in_float32_alone() 
 def test_unavailable_runtimes_are_refused(options: tuple[str, str, str], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         check_runtime(*options)
+
+
+def test_openvino_is_refused_bfloat16_where_the_cpu_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("openvino", reason="needs pip install qsep[openvino]")
+    module = "qsep.separation.runtime.accelerate.openvino_has_bfloat16"
+    monkeypatch.setattr(module, lambda: True)
+    check_runtime("openvino", "bf16", "cpu")
+    monkeypatch.setattr(module, lambda: False)
+    check_runtime("openvino", "fp32", "cpu")
+    with pytest.raises(ValueError, match=r"has no bfloat16 instructions.*take --precision fp32"):
+        check_runtime("openvino", "bf16", "cpu")
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnx"])

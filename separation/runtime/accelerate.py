@@ -35,6 +35,18 @@ def check_runtime(runtime: str, precision: str, device: str) -> None:
         raise ValueError(f"runtime {runtime} needs more packages: pip install 'qsep[{runtime}]'")
     if runtime != "torch" and device not in ("auto", "cpu"):
         raise ValueError(f"runtime {runtime} works on the CPU, not on {device!r}; add --device cpu")
+    if (runtime, precision) == ("openvino", "bf16") and not openvino_has_bfloat16():
+        raise ValueError(
+            "this CPU has no bfloat16 instructions, without which OpenVINO computes in fp32: "
+            "take --precision fp32, or --runtime torch"
+        )
+
+
+def openvino_has_bfloat16() -> bool:
+    """Whether OpenVINO can compute in bfloat16 on this CPU."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def accelerate(
