@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 import urllib.error
@@ -238,18 +239,25 @@ def test_by_http_no_other_file_of_the_machine_is_read(url: str, tmp_path: Path) 
     assert raised.value.code in (403, 404)
 
 
-def test_the_server_leaves_no_files_behind(tmp_path: Path) -> None:
-    program = (
-        "import os, sys\n"
-        "from qsep.recipes.serve.server import Address, serving\n"
-        "with serving(Address(port=0), {'sounds21': 'sounds21'}, ['sounds21'], 'cpu') as url:\n"
-        "    print(len(os.listdir(sys.argv[1])))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    )
-    assert done.stdout.strip() == "1", done.stderr
-    assert list(tmp_path.iterdir()) == []
+SERVING = (
+    "import os, signal, sys\n"
+    "from qsep.recipes.serve.server import Address, serving\n"
+    "with serving(Address(port=0), {'sounds21': 'sounds21'}, ['sounds21'], 'cpu') as url:\n"
+    "    print(len(os.listdir(sys.argv[1])))\n"
+    "    sys.stdout.flush()\n"
+    "    if sys.argv[2:]: os.kill(os.getpid(), signal.SIGKILL)\n"
+)
+
+
+def test_the_server_leaves_no_files_behind_nor_those_of_one_that_was_killed(tmp_path: Path) -> None:
+    for killed in (["killed"], []):
+        done = subprocess.run(
+            [sys.executable, "-c", SERVING, str(tmp_path), *killed],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+        )
+        assert done.stdout.strip() == "1", done.stderr
+        (*left,) = tmp_path.iterdir()
+        assert len(left) == len(killed)
+        assert all(stat.S_IMODE(folder.stat().st_mode) == 0o700 for folder in left)

@@ -23,18 +23,21 @@ def dead_process() -> int:
     return process.pid
 
 
+@pytest.mark.parametrize("hidden", [True, False])
 def test_files_of_dead_processes_are_removed_and_those_of_living_ones_kept(
-    tmp_path: Path,
+    tmp_path: Path, hidden: bool
 ) -> None:
     pid = os.getpid()
-    living = temporary_path(tmp_path)
-    parent = tmp_path / f".qsep-{machine()}-{os.getppid()}-{start_of(os.getppid())}-00.part"
-    elsewhere = tmp_path / f".qsep-other0machine-{dead_process()}-7-00ff.part"
-    users = tmp_path / ".qsep-notes.part"
+    living = temporary_path(tmp_path, hidden)
+    dot = "." if hidden else ""
+    assert living.name.startswith(f"{dot}qsep-")
+    parent = tmp_path / f"{dot}qsep-{machine()}-{os.getppid()}-{start_of(os.getppid())}-00.part"
+    elsewhere = tmp_path / f"{dot}qsep-other0machine-{dead_process()}-7-00ff.part"
+    users = tmp_path / f"{dot}qsep-notes.part"
     dead = [
-        tmp_path / f".qsep-{machine()}-{dead_process()}-7-00ff.part",
-        tmp_path / f".qsep-{machine()}-{pid}-{start_of(pid) + 1}-00ff.part",  # had our number
-        tmp_path / f".qsep-{machine()}-{10**30}-7-00ff.part",
+        tmp_path / f"{dot}qsep-{machine()}-{dead_process()}-7-00ff.part",
+        tmp_path / f"{dot}qsep-{machine()}-{pid}-{start_of(pid) + 1}-00ff.part",  # had our number
+        tmp_path / f"{dot}qsep-{machine()}-{10**30}-7-00ff.part",
     ]
     for path in (living, parent, elsewhere, users, *dead[:2]):
         path.touch()

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qsep.separation.storage.temporary import temporary_folder
+
 from .jobs import Jobs, Limits
 
 SWEEP_SECONDS = 60.0
@@ -45,8 +47,10 @@ def serving(
 
     Raises ValueError for an address that cannot be listened at, or a model that cannot be loaded.
     """
-    with tempfile.TemporaryDirectory(prefix="qsep-serve-") as folder:
-        jobs = Jobs(Path(folder).resolve(), models, finders, device, limits)
+    # Gradio serves no file of a hidden folder.
+    with temporary_folder(Path(tempfile.gettempdir()).resolve(), hidden=False) as folder:
+        folder.chmod(0o700)  # visitors' recordings, in a place that others read
+        jobs = Jobs(folder, models, finders, device, limits)
         port = free_port(address)
         jobs.load(next(iter(models)))
         gradio_settings(jobs.folder)

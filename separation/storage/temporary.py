@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 STALE_SECONDS = 24 * 3600.0  # after which files of other machines count as left over
-NAMED = re.compile(r"\.qsep-(?P<machine>[A-Za-z0-9]+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]+\.part")
+NAMED = re.compile(r"\.?qsep-(?P<machine>[A-Za-z0-9]+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]+\.part")
 FORMERLY = re.compile(r"\.qsep-\d+-[0-9a-f]+\.part")  # of versions before 0.2, without a machine
 
 
@@ -49,15 +49,15 @@ def is_running(pid: int, start: int) -> bool:
     return start in (0, start_of(pid))
 
 
-def temporary_path(folder: Path) -> Path:
+def temporary_path(folder: Path, hidden: bool = True) -> Path:
     """A new name in the folder for a temporary file or folder; see `remove_leftovers`."""
-    pid = os.getpid()
-    return folder / f".qsep-{machine()}-{pid}-{start_of(pid)}-{secrets.token_hex(4)}.part"
+    pid, dot = os.getpid(), "." if hidden else ""
+    return folder / f"{dot}qsep-{machine()}-{pid}-{start_of(pid)}-{secrets.token_hex(4)}.part"
 
 
 def remove_leftovers(folder: Path) -> None:
     """Delete temporary files of processes that are gone; those of other machines after STALE_SECONDS."""
-    for path in folder.glob(".qsep-*.part"):
+    for path in (*folder.glob(".qsep-*.part"), *folder.glob("qsep-*.part")):
         with contextlib.suppress(OSError):
             if is_left_over(path):
                 if path.is_dir() and not path.is_symlink():
@@ -92,10 +92,10 @@ def visit(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def temporary_folder(parent: Path) -> Iterator[Path]:
+def temporary_folder(parent: Path, hidden: bool = True) -> Iterator[Path]:
     """A context with a new folder in `parent`, removed at its end unless it was moved."""
     visit(parent)
-    folder = temporary_path(parent)
+    folder = temporary_path(parent, hidden)
     folder.mkdir()
     try:
         yield folder
