@@ -16,14 +16,14 @@ def test_float_weights_are_averaged_and_other_entries_are_the_last_checkpoints(
 ) -> None:
     for name, value, count in (("a", 1.0, 7), ("b", 4.0, 9)):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text(f'"{name}"')
+        (tmp_path / name / "config.json").write_text(f'{{"name": "{name}"}}')
         tensors = {"w": torch.full((2, 3), value).half(), "n": torch.tensor(count)}
         save_file(tensors, tmp_path / name / "model.safetensors")
     main([f"{tmp_path / 'a'}=1", f"{tmp_path / 'b'}=2", "-o", str(tmp_path / "out")])
     result = load_file(tmp_path / "out" / "model.safetensors")
     assert torch.equal(result["w"], torch.full((2, 3), 3.0).half())  # (1 + 2 * 4) / 3
     assert result["n"] == 9
-    assert (tmp_path / "out" / "config.json").read_text() == '"b"'
+    assert (tmp_path / "out" / "config.json").read_text() == '{"name": "b"}'
     with pytest.raises(SystemExit, match="exists: choose a new folder"):
         main([f"{tmp_path / 'a'}=1", "-o", str(tmp_path / "out")])
 

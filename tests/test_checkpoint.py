@@ -15,10 +15,9 @@ from qsep.separation.components import build_encoder, build_separator
 from qsep.separation.storage.checkpoint import (
     describe,
     load_checkpoint,
-    read_weights,
     save_checkpoint,
-    weights_fingerprint,
 )
+from qsep.separation.storage.weights import read_weights, weights_fingerprint
 
 
 def saved(folder: Path, seed: int = 0, **settings: Any) -> Path:

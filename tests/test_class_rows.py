@@ -21,7 +21,7 @@ from qsep.recipes.training.loop import train
 from qsep.recipes.training.tasks.retention import Retention
 from qsep.separation.interface import MixtureBatch
 from qsep.separation.models.class_unet import ClassUNet, Config, build
-from qsep.separation.storage.checkpoint import read_weights
+from qsep.separation.storage.weights import read_weights
 
 SMALL: dict[str, Any] = {
     "sample_rate": 8000,

@@ -19,7 +19,8 @@ from qsep.separation.components import from_settings
 from qsep.separation.networks.clapsep.htsat import HTSATConfig
 from qsep.separation.published.converters.clapsep import RELEASED_CLAP, renamed, settings_of
 from qsep.separation.published.reader import convert_to_folder, load_published
-from qsep.separation.storage.checkpoint import load_checkpoint, read_weights
+from qsep.separation.storage.checkpoint import load_checkpoint
+from qsep.separation.storage.weights import read_weights
 
 RANK, MASK_WIDTH = 2, 16
 

@@ -19,7 +19,8 @@ from ..published.reader import load_published
 from ..published.registry import no_such_model, published_models
 from ..runtime.accelerate import accelerate, check_runtime
 from ..shipped import shipped_folder, shipped_models
-from ..storage.checkpoint import file_fingerprint, load_checkpoint, weights_fingerprint
+from ..storage.checkpoint import load_checkpoint
+from ..storage.weights import file_fingerprint, weights_fingerprint
 from .model import Model
 
 

@@ -350,7 +350,8 @@ class FlowUNet(nn.Module, Separator):
 def load_teacher(folder: Path) -> FlowUNet:
     """The separator of a checkpoint folder or, where there is none of that name, of a shipped model; frozen,
     in evaluation mode. ValueError if it is of another kind."""
-    from ..storage.checkpoint import read_config, read_weights
+    from ..storage.checkpoint import read_config
+    from ..storage.weights import stored_weights
 
     if not folder.is_dir() and shipped_folder(folder.name).is_dir():
         folder = shipped_folder(folder.name)
@@ -360,7 +361,7 @@ def load_teacher(folder: Path) -> FlowUNet:
             f"separator.teacher: {folder} holds a {description['kind']}; expected a flow_unet"
         )
     teacher = build(from_settings(Config, description["config"]))
-    teacher.load_state_dict(read_weights(folder / "model.safetensors"))
+    teacher.load_state_dict(stored_weights(folder))
     return teacher.eval().requires_grad_(False)
 
 

@@ -14,6 +14,7 @@ from ..api import Model, load
 from ..storage.checkpoint import CHECKPOINT, ENCODER_FOLDER, read_config
 from ..storage.model_card import named, with_header
 from ..storage.results import Results
+from ..storage.weights import shared_weights, stored_weights, write_weights
 from .reader import convert_to_folder
 from .transfer import DownloadError, explained
 
@@ -92,6 +93,11 @@ def copy_checkpoint(source: Path, target: Path) -> None:
     earlier one.
     """
     read_config(source)  # raises ValueError if it is no checkpoint
+    if shared_weights(source):  # elsewhere it needs all of its weights
+        with tempfile.TemporaryDirectory() as scratch:
+            whole = Path(shutil.copytree(source, Path(scratch) / source.name))
+            write_weights(whole, stored_weights(source))
+            return copy_checkpoint(whole, target)
     names = [name for name in PARTS if (source / name).is_file()]
     inner = source / ENCODER_FOLDER
     names += [

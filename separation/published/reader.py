@@ -14,11 +14,11 @@ from ..storage.checkpoint import (
     carry_encoder,
     check_width,
     describe,
-    file_fingerprint,
     save_checkpoint,
 )
 from ..storage.model_card import citation_section, use_section, with_header
 from ..storage.temporary import temporary_folder
+from ..storage.weights import file_fingerprint
 from .converters import bimodal, clapsep, clipsep, flowsep, htdemucs, resunet30
 from .converters.converted import Converted
 from .registry import PublishedModel

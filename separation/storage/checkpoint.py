@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from qsep.queries.files.weights import Unfilled, check_weights
@@ -24,9 +23,9 @@ from qsep.queries.interface import QueryEncoder
 
 from ..components import build_encoder, build_separator, merged
 from ..interface import Separator
-from .damage import damage_explained
 from .results import replace_folder
 from .temporary import temporary_folder
+from .weights import WEIGHTS, stored_weights
 
 FORMAT_VERSION = 1
 CHECKPOINT = "checkpoint"  # the command in the folder's listing; see `results`
@@ -129,7 +128,7 @@ def save_checkpoint(
             if value.is_floating_point() and not value.isfinite().all():
                 raise ValueError(f"{folder}: not saved: weights {key} are not finite as {dtype}")
         with explained(folder):
-            save_file(stored, staging / "model.safetensors")
+            save_file(stored, staging / WEIGHTS)
         (staging / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
         (staging / "README.md").write_text(card, "utf-8")
         if encoder_files and any(encoder_files.iterdir()):
@@ -217,10 +216,10 @@ def load_checkpoint(
             f"but this encoder is {encoder.fingerprint}; use the version of qsep that made it"
         )
     check_width(separator, encoder, str(folder))
-    weights = read_weights(folder / "model.safetensors")
+    weights = stored_weights(folder)
     check_weights(separator, weights, str(folder))
     if mapped:
-        weights = read_weights(folder / "model.safetensors")  # again: the check has loaded them all
+        weights = stored_weights(folder)  # again: the check has loaded them all
         expected = separator.state_dict()
         weights = {key: value.to(expected[key].dtype) for key, value in weights.items()}
     separator.load_state_dict(weights, strict=True, assign=mapped)
@@ -252,20 +251,3 @@ def check_width(separator: Separator, encoder: QueryEncoder, source: str) -> Non
             f"{source}: made for queries {separator.query_dim} wide, but {encoder.fingerprint} gives "
             f"{encoder.dim}"
         )
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file by name, mapped from the file; ValueError if missing or damaged."""
-    with damage_explained(path):
-        return load_file(path)
-
-
-def weights_fingerprint(folder: Path) -> str:
-    """The first 16 digits of the SHA-256 of a checkpoint's weights."""
-    return file_fingerprint(folder / "model.safetensors")
-
-
-def file_fingerprint(path: Path) -> str:
-    """The first 16 digits of a file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

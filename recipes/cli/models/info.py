@@ -94,15 +94,18 @@ def describe_file(file: PublishedFile) -> None:
 def describe_folder(folder: Path, json_output: bool) -> None:
     """Print what a checkpoint folder holds, or its whole configuration as JSON."""
     from qsep.separation.storage.checkpoint import read_config, stored_classes
+    from qsep.separation.storage.weights import WEIGHTS, shared_weights
 
     config = read_config(folder)
     if json_output:
         print(json.dumps(config, indent=1))
         return
-    size_mb = (folder / "model.safetensors").stat().st_size / 1e6
+    size_mb = (folder / WEIGHTS).stat().st_size / 1e6
+    shared = shared_weights(folder)
+    others = f" and the weights of {shared['model']}" if shared else ""
     provenance = config.get("provenance", {})
     print(
-        f"{folder.name}: {config['separator']['kind']}, {config['sample_rate']} Hz, {size_mb:.1f} MB"
+        f"{folder.name}: {config['separator']['kind']}, {config['sample_rate']} Hz, {size_mb:.1f} MB{others}"
     )
     print(f"queries: {accepted_queries(folder, config)}")
     if source := provenance.get("converted_from"):

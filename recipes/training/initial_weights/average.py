@@ -15,13 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from qsep.separation.storage.checkpoint import read_weights
-from qsep.separation.storage.temporary import write_atomically
-
-WEIGHTS = "model.safetensors"
+from qsep.separation.storage.weights import stored_weights, write_weights
 
 
 def average(states: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
@@ -64,11 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             [Path(folder) for folder, _, _ in pairs],
             [float(share) for _, _, share in pairs],
         )
-        weights = average([read_weights(folder / WEIGHTS) for folder in folders], shares)
+        weights = average([stored_weights(folder) for folder in folders], shares)
         if options.out.exists():
             raise ValueError(f"{options.out} exists: choose a new folder")
         shutil.copytree(folders[-1], options.out)
-        write_atomically(options.out / WEIGHTS, lambda path: save_file(weights, path))
+        write_weights(options.out, weights)
     except (ValueError, OSError) as error:
         sys.exit(f"qsep: error: {error}")
     print(options.out)

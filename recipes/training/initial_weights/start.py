@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from qsep.separation.storage.checkpoint import read_weights
 from qsep.separation.storage.results import Results
+from qsep.separation.storage.weights import stored_weights
 
 from ..config import TrainConfig, start_folders
 from ..output.state import Ema, load_state
@@ -69,7 +69,7 @@ def starting_weights(config: TrainConfig, task: Task) -> dict[str, Tensor]:
     stored: dict[str, Tensor] = {}
     for folder in folders:
         check_settings(folder, task)
-        stored |= read_weights(folder / "model.safetensors")
+        stored |= stored_weights(folder)
     old, new = starting_classes(config), task.class_rows(task.model)
     if old and new and old != new:
         stored = with_class_rows(stored, old, new)

@@ -1,0 +1,115 @@
+"""Weights of a checkpoint folder: its own, and those that it has in common with a shipped model.
+
+    python -m qsep.separation.storage.weights FOLDER MODEL PREFIX
+
+takes out of FOLDER the weights of MODEL, which it holds under names that begin with PREFIX. A separator that
+is built on a shipped network is then stored without it; config.json names the model and its fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..shipped import shipped_folder, shipped_models
+from .damage import damage_explained
+from .temporary import write_atomically
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+SHARED = "shared_weights"  # in config.json: {"model", "prefix", "fingerprint"}
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file by name, mapped from the file; ValueError if missing or damaged."""
+    with damage_explained(path):
+        return load_file(path)
+
+
+def stored_weights(folder: Path) -> dict[str, Tensor]:
+    """All weights of a checkpoint folder by name, mapped from the files.
+
+    Raises ValueError if they are missing or damaged, or the model with which it shares some has changed.
+    """
+    weights = read_weights(folder / WEIGHTS)
+    if not (shared := shared_weights(folder)):
+        return weights
+    source = shipped_folder(shared["model"])
+    if (
+        shared["model"] not in shipped_models()
+        or file_fingerprint(source / WEIGHTS) != shared["fingerprint"]
+    ):
+        raise ValueError(
+            f"{folder}: shares weights with another version of {shared['model']} "
+            f"({shared['fingerprint']}); use the version of qsep that made it"
+        )
+    return weights | {
+        f"{shared['prefix']}{key}": value for key, value in read_weights(source / WEIGHTS).items()
+    }
+
+
+def shared_weights(folder: Path) -> dict[str, str]:
+    """What config.json says of weights that lie elsewhere: model, prefix and fingerprint, or nothing."""
+    found: dict[str, str] = read_json(folder).get(SHARED, {})
+    if found and set(found) != {"model", "prefix", "fingerprint"}:
+        raise ValueError(f"{folder / CONFIG}: damaged ({SHARED} is {found}); fetch it again")
+    return found
+
+
+def read_json(folder: Path) -> dict[str, Any]:
+    """config.json of a checkpoint of any part; empty if there is none."""
+    path = folder / CONFIG
+    content: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return content
+
+
+def write_weights(
+    folder: Path, weights: dict[str, Tensor], shared: dict[str, str] | None = None
+) -> None:
+    """Replace the weights of a checkpoint folder, and what its config.json says of those elsewhere."""
+    config = read_json(folder)
+    changed = {key: value for key, value in config.items() if key != SHARED}
+    changed |= {SHARED: shared} if shared else {}
+    write_atomically(folder / WEIGHTS, lambda path: save_file(weights, path))
+    if changed != config:
+        text = json.dumps(changed, indent=1) + "\n"
+        write_atomically(folder / CONFIG, lambda path: path.write_text(text, "utf-8"))
+
+
+def share(folder: Path, model: str, prefix: str) -> None:
+    """Take a shipped model's weights out of a checkpoint folder; ValueError unless it holds all of them."""
+    source = shipped_folder(model) / WEIGHTS
+    weights = stored_weights(folder)
+    for key, value in read_weights(source).items():
+        own = weights.pop(f"{prefix}{key}", None)
+        if own is None or own.dtype != value.dtype or not torch.equal(own, value):
+            raise ValueError(f"{folder}: {prefix}{key} is not {key} of {model}")
+    fingerprint = file_fingerprint(source)
+    write_weights(folder, weights, {"model": model, "prefix": prefix, "fingerprint": fingerprint})
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """The first 16 digits of the SHA-256 of a checkpoint's weights; of one that shares some, of both
+    fingerprints."""
+    own = file_fingerprint(folder / WEIGHTS)
+    if not (shared := shared_weights(folder)):
+        return own
+    return hashlib.sha256(f"{own}{shared['fingerprint']}".encode()).hexdigest()[:16]
+
+
+def file_fingerprint(path: Path) -> str:
+    """The first 16 digits of a file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(str(__doc__))
+    share(Path(sys.argv[1]), *sys.argv[2:])
