@@ -66,6 +66,17 @@ def test_a_checkpoint_comes_back_with_its_settings_weights_and_provenance(folder
     assert (folder / "README.md").read_text("utf-8") == "# Card, für alle\n"
 
 
+def test_others_may_read_a_checkpoint_as_far_as_the_users_mask_lets_them(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        folder = saved(tmp_path / "model")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert modes == dict.fromkeys(modes, 0o640)
+    assert "model.safetensors" in modes
+
+
 def test_half_precision_is_stored_in_half_the_bytes_and_read_as_float32(tmp_path: Path) -> None:
     folder = saved(tmp_path / "model", dtype=torch.float16)
     weights = read_weights(folder / "model.safetensors")

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..audioset import class_nodes
+from ..files.permissions import write_by_mask
 from ..interface import (
     AudioQuery,
     Query,
@@ -118,7 +119,7 @@ class Panns(QueryEncoder):
     def carry(self, folder: Path) -> dict[str, str]:
         """As `QueryEncoder.carry`."""
         path = folder / "cnn14.safetensors"
-        save_file(self.network.state_dict(), path)
+        write_by_mask(path, lambda path: save_file(self.network.state_dict(), path))
         if self.labels_path.is_file():
             shutil.copyfile(self.labels_path, folder / LABELS_FILE)
         return {"checkpoint": str(path), "output": self.config.output}

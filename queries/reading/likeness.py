@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files.permissions import write_by_mask
+
 Vectors = NDArray[np.float32]
 
 # Of the kernel: inverse temperature of cosines; 20 to 45 work equally on unseen wordings.
@@ -60,7 +62,7 @@ class Likeness:
             "weights": self.weights.astype(np.float16),
             "bias": self.bias,
         }
-        save_file(parts, path)
+        write_by_mask(path, lambda path: save_file(parts, path))
 
     @classmethod
     def load(cls, path: Path, owners: list[int]) -> Likeness:

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from qsep.queries.files.weights import Unfilled, check_weights
@@ -25,7 +24,7 @@ from ..components import build_encoder, build_separator, merged
 from ..interface import Separator
 from .results import replace_folder
 from .temporary import temporary_folder
-from .weights import WEIGHTS, stored_weights
+from .weights import WEIGHTS, save_weights, stored_weights
 
 FORMAT_VERSION = 1
 CHECKPOINT = "checkpoint"  # the command in the folder's listing; see `results`
@@ -128,7 +127,7 @@ def save_checkpoint(
             if value.is_floating_point() and not value.isfinite().all():
                 raise ValueError(f"{folder}: not saved: weights {key} are not finite as {dtype}")
         with explained(folder):
-            save_file(stored, staging / WEIGHTS)
+            save_weights(staging / WEIGHTS, stored)
         (staging / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
         (staging / "README.md").write_text(card, "utf-8")
         if encoder_files and any(encoder_files.iterdir()):

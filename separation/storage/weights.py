@@ -18,6 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from qsep.queries.files.permissions import write_by_mask
+
 from ..shipped import shipped_folder, shipped_models
 from .damage import damage_explained
 from .temporary import write_atomically
@@ -30,6 +32,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors of a safetensors file by name, mapped from the file; ValueError if missing or damaged."""
     with damage_explained(path):
         return load_file(path)
+
+
+def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
+    """Write a safetensors file."""
+    write_by_mask(path, lambda path: save_file(weights, path))
 
 
 def stored_weights(folder: Path) -> dict[str, Tensor]:
@@ -76,7 +83,7 @@ def write_weights(
     config = read_json(folder)
     changed = {key: value for key, value in config.items() if key != SHARED}
     changed |= {SHARED: shared} if shared else {}
-    write_atomically(folder / WEIGHTS, lambda path: save_file(weights, path))
+    write_atomically(folder / WEIGHTS, lambda path: save_weights(path, weights))
     if changed != config:
         text = json.dumps(changed, indent=1) + "\n"
         write_atomically(folder / CONFIG, lambda path: path.write_text(text, "utf-8"))

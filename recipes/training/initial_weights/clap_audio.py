@@ -11,12 +11,11 @@ import argparse
 import json
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from qsep.queries.files.weights import check_weights, read_state_dict
 from qsep.separation.networks.clapsep.htsat import HTSAT, HTSATConfig
 from qsep.separation.published.converters.clapsep import audio_encoder_weights
 from qsep.separation.storage.temporary import write_atomically
+from qsep.separation.storage.weights import save_weights
 
 
 def write_audio_encoder(checkpoint: Path, folder: Path, config: HTSATConfig | None = None) -> None:
@@ -33,7 +32,7 @@ def write_audio_encoder(checkpoint: Path, folder: Path, config: HTSATConfig | No
     check_weights(network, encoder, str(checkpoint))
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.contiguous().clone() for key, value in weights.items()}
-    write_atomically(folder / "model.safetensors", lambda path: save_file(tensors, path))
+    write_atomically(folder / "model.safetensors", lambda path: save_weights(path, tensors))
     description = json.dumps({"converted_from": checkpoint.name})
     write_atomically(folder / "config.json", lambda path: path.write_text(description))
 
