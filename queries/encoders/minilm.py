@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..interface import Query, QueryEmbedding, QueryEncoder, TextQuery, check_readable, unreadable
+from ..networks.word_pieces import WordPieces
 from ..settings import configuration
 
 if TYPE_CHECKING:
@@ -75,17 +76,13 @@ class MiniLM(QueryEncoder):
         self.config = config
 
     @cached_property
-    def network(self) -> tuple[Any, Any]:
+    def network(self) -> tuple[WordPieces, Any]:
         """(tokenizer, encoder of token ids)."""
-        from tokenizers import Tokenizer
-
         from ..networks.bert import load_bert
 
         folder = self.folder()
         check_weights(folder)
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(MAX_TOKENS)
+        tokenizer = WordPieces(folder / "tokenizer.json", MAX_TOKENS)
         return tokenizer, load_bert(folder).to(self.device)
 
     def folder(self) -> Path:
@@ -109,7 +106,7 @@ class MiniLM(QueryEncoder):
             for query in queries:
                 if not isinstance(query, TextQuery):
                     raise unreadable(self, query)
-                ids = torch.tensor([tokenizer.encode(query.text).ids], device=self.device)
+                ids = torch.tensor([tokenizer(query.text)], device=self.device)
                 states = bert(ids).cpu()
                 rows.append(torch.nn.functional.normalize(states.mean(dim=1), dim=-1))
         return QueryEmbedding(pooled=torch.cat(rows).clone())
@@ -120,7 +117,7 @@ class MiniLM(QueryEncoder):
 
         tokenizer, bert = self.network
         lengths: dict[int, list[int]] = defaultdict(list)
-        ids = [tokenizer.encode(text).ids for text in texts]
+        ids = [tokenizer(text) for text in texts]
         for row, tokens in enumerate(ids):
             lengths[len(tokens)].append(row)
         pooled = torch.empty(len(texts), self.dim)

