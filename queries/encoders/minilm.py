@@ -118,8 +118,8 @@ class MiniLM(QueryEncoder):
         tokenizer, bert = self.network
         lengths: dict[int, list[int]] = defaultdict(list)
         ids = [tokenizer(text) for text in texts]
-        for row, tokens in enumerate(ids):
-            lengths[len(tokens)].append(row)
+        for row, numbers in enumerate(ids):
+            lengths[len(numbers)].append(row)
         pooled = torch.empty(len(texts), self.dim)
         with torch.inference_mode():
             for rows in lengths.values():
