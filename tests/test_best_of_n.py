@@ -164,6 +164,7 @@ def test_preparing_queries_frees_the_encoder_unless_it_is_the_judge(tmp_path: Pa
     assert encoder.asked == [["rain"]]
 
 
+@pytest.mark.slow
 def test_text_is_encoded_once_for_all_chunks_windows_and_candidates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

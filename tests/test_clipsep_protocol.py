@@ -163,6 +163,7 @@ def soft(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Summary,
     return run(model_of(), items_of(data), out), scores(out)
 
 
+@pytest.mark.slow
 def test_scores_with_soft_masks_are_musevals(data: Path, soft: tuple[Summary, np.ndarray]) -> None:
     expected = by_hand(data, lambda mixture, label: soft_mask(model_of(), mixture, label))
     # float32 transforms there and here: 1e-6 of the mixture

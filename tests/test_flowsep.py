@@ -193,6 +193,7 @@ def test_a_quiet_passage_after_a_loud_one_keeps_its_level() -> None:
     assert ratio_db == pytest.approx(-40, abs=0.1)
 
 
+@pytest.mark.slow
 def test_chunks_give_what_the_whole_gives() -> None:
     separator = flowsep()
     num_samples = separator.context_samples + 5 * separator.stride_samples + 77
@@ -369,6 +370,7 @@ def test_queries_are_hidden_at_the_set_rate_by_item_or_as_published_by_batch(exa
     assert all_alike.item() == pytest.approx(1.0 if exact else 0.17, abs=0.06)
 
 
+@pytest.mark.slow
 def test_training_trains_the_velocity_network_to_overfit_one_batch() -> None:
     separator = flowsep().train()
     batch, queries = mixture_batch(num_samples=WINDOW)

@@ -102,7 +102,9 @@ def start(material: Path) -> Start:
     return run
 
 
-@pytest.fixture(scope="module", params=list(TABLES))
+@pytest.fixture(
+    scope="module", params=["autoencoder", pytest.param("vocoder", marks=pytest.mark.slow)]
+)
 def part(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -237,6 +239,7 @@ def settings(part: str, material: Path) -> list[str]:
     return [*flat(table, part), *train, *data]
 
 
+@pytest.mark.slow
 def test_autoencoder_and_vocoder_become_a_separator_that_separates(
     qsep: Run, folder: Path, material: Path
 ) -> None:
