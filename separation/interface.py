@@ -141,7 +141,7 @@ class Separator(Protocol):
     def analysed(self, mixture: Tensor) -> Analysis:
         """mixture: (b, c, t). For separators with the capability `analyses`: the targets of hundreds of
         queries can be made part by part, in little memory, without computing the rest again."""
-        raise NotImplementedError
+        raise AssertionError("asked of a separator without the capability `analyses`")
 
     def report(self, index: int) -> dict[str, Any]:
         """Facts for reports about the separation of query `index`, as values for JSON; mostly none."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from qsep.recipes.inference.bulk.manifest import Manifest, outputs_of, sha256_of, state_of
+from qsep.recipes.inference.bulk.manifest import Manifest, Row, outputs_of, sha256_of, state_of
 from qsep.separation.storage.results import Results
 
 SETTINGS, RESULT = "these", "a.rain.wav"
@@ -29,7 +29,7 @@ def separated(recording: Path) -> Path:
     manifest.begin({})
     file = manifest.results.write_text(RESULT, "result")
     num_bytes, modified = state_of(recording)
-    row = {"key": "a.wav", "query": "rain", "settings": SETTINGS, "error": None}
+    row: Row = {"key": "a.wav", "query": "rain", "settings": SETTINGS, "error": None}
     row |= {"bytes": num_bytes, "modified": modified, "sha256": sha256_of(recording)}
     manifest.add([row | {"outputs": outputs_of(manifest.results, ".", [file])}])
     return folder
@@ -74,7 +74,7 @@ def test_a_truncated_line_does_not_affect_the_others(recording: Path) -> None:
         file.write('{"key": "b.w')
     assert is_done(folder, recording)
     other = opened(folder)
-    row = {"key": "c.wav", "query": "rain", "settings": SETTINGS, "error": None, "outputs": []}
+    row: Row = {"key": "c.wav", "query": "rain", "settings": SETTINGS, "error": None, "outputs": []}
     num_bytes, modified = state_of(recording)
     row |= {"bytes": num_bytes, "modified": modified, "sha256": sha256_of(recording)}
     other.add([row])

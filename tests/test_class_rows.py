@@ -98,8 +98,8 @@ def test_retention_is_the_divergence_among_the_old_classes() -> None:
     with torch.no_grad():
         student.class_logits.bias[1] += 1.5
     energy = kept.energy(batch.mixture[[0, 4]])
-    features, _ = teacher.features(energy)
-    logits = features.movedim(1, -1).reshape(2, -1, 8) @ teacher.class_logits.weight[rows].T
+    classing = teacher.features(energy).classing
+    logits = classing.movedim(1, -1).reshape(2, -1, 8) @ teacher.class_logits.weight[rows].T
     logits = (logits + teacher.class_logits.bias[rows]).detach().double()
     p = logits.softmax(dim=-1)
     shifted = (logits + torch.tensor([0, 1.5, 0])).softmax(dim=-1)

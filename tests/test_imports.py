@@ -86,7 +86,11 @@ def test_no_import_between_subfolders_goes_against_the_arrow(folder: str) -> Non
     for number, room in enumerate(rooms):
         later = [["qsep", folder, other] for other in rooms[number + 1 :]]
         assert files_of(f"{folder}/{room}")
-        faults += breaches(f"{folder}/{room}", lambda name, _, later=later: name[:3] in later)
+
+        def against(name: list[str], _: bool, later: list[list[str]] = later) -> bool:
+            return name[:3] in later
+
+        faults += breaches(f"{folder}/{room}", against)
     assert faults == []
 
 

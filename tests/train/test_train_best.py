@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from training_run import STEPS, differences, state_of
 
 from qsep.recipes.training import loop
-from qsep.recipes.training.output.state import Best
+from qsep.recipes.training.output.state import Best, save_state
 from qsep.recipes.training.tasks.autoencoder import AutoencoderTask
 from qsep.recipes.training.tasks.separator import SeparatorTask
 from qsep.separation.storage.checkpoint import read_config
@@ -23,16 +23,18 @@ SCORES = {1: -3.0, 2: 4.0, 3: 4.0, 4: 1.0, 5: 2.0, 6: -7.0}  # of the validation
 
 
 @pytest.fixture
-def scored(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def scored(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """As `run`, validated after every step and saved after the third and the last, with SCORES."""
 
     def score(whole_run: loop.Run) -> dict[str, float]:
         return {"si_sdr_i": SCORES[whole_run.step]}
 
     monkeypatch.setattr(loop.Run, "score", score)
-    return lambda folder, **settings: run(
-        folder, **({"validate_every": 1, "save_every": 3} | settings)
-    )
+
+    def start(folder: Path, **settings: Any) -> Path:
+        return run(folder, **({"validate_every": 1, "save_every": 3} | settings))
+
+    return start
 
 
 def weights_of(checkpoint: Path) -> dict[str, Any]:
@@ -63,8 +65,8 @@ def test_a_resumed_run_keeps_the_same_best(scored: Any, tmp_path: Path, stop_aft
     scored(tmp_path / "whole")
     scored(tmp_path / "parts", stop_after=stop_after)
     scored(tmp_path / "parts")
-    best = [weights_of(tmp_path / name / "best") for name in ("whole", "parts")]
-    assert differences(*best) == []
+    first, second = (weights_of(tmp_path / name / "best") for name in ("whole", "parts"))
+    assert differences(first, second) == []
     assert state_of(tmp_path / "parts")["best"] == {"step": 2, "merit": 4.0}
 
 
@@ -75,10 +77,9 @@ def test_a_run_killed_between_its_state_and_its_checkpoints_writes_them_on_resum
         os.kill(os.getpid(), signal.SIGKILL)
 
     with monkeypatch.context() as patched:
-        original = loop.save_state
 
         def save(results: Any, state: dict[str, Any]) -> None:
-            original(results, state)
+            save_state(results, state)
             if state["step"] == 2:
                 die()
 
@@ -91,8 +92,8 @@ def test_a_run_killed_between_its_state_and_its_checkpoints_writes_them_on_resum
     scored(tmp_path / "killed")
     scored(tmp_path / "whole")
     assert step_of(tmp_path / "killed" / "best") == 2
-    best = [weights_of(tmp_path / name / "best") for name in ("whole", "killed")]
-    assert differences(*best) == []
+    first, second = (weights_of(tmp_path / name / "best") for name in ("whole", "killed"))
+    assert differences(first, second) == []
 
 
 def test_without_validation_mixtures_nothing_is_validated_and_none_is_best(
