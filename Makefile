@@ -26,13 +26,14 @@ COMPILE := $(or $(UV),uv) pip compile pyproject.toml --constraint requirements/c
     --universal --fork-strategy fewest --python-version 3.11 --only-binary :all: \
     --generate-hashes --no-emit-index-url --custom-compile-command "make requirements" --quiet
 
-.PHONY: help demo test test-slow mutants lint types docs requirements clean
+.PHONY: help demo test test-slow mutants soak lint types docs requirements clean
 
 help:
 	@echo "make demo          separate a scene by text"
 	@echo "make test          run the tests, but for the slow ones"
 	@echo "make test-slow     run the slow tests"
 	@echo "make mutants       see that the tests notice mistakes made on purpose"
+	@echo "make soak          kills, full disks, damaged files and hostile texts by the hundred (an hour)"
 	@echo "make lint          ruff: rules and formatting"
 	@echo "make types         mypy, on the wheel and the tests"
 	@echo "make docs          build the documentation into site/, offline"
@@ -58,6 +59,14 @@ test-slow: $(BIN)/.test
 # Mistakes made on purpose, which the tests must notice; `make mutants ONLY=chunks.py` tries some of them.
 mutants: $(BIN)/.test
 	$(BIN)/python tests/mutants.py $(ONLY)
+
+# Faults by the hundred, for the night. `make soak PARTS=kills SEED=7 ONLY=123` repeats one trial,
+# TRIALS=50 makes fewer of each part.
+PARTS :=
+SOAK := $(if $(SEED),--seed $(SEED)) $(if $(TRIALS),--trials $(TRIALS)) $(if $(ONLY),--only $(ONLY))
+
+soak: $(BIN)/.test
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m soak $(PARTS) $(SOAK)
 
 lint: $(BIN)/.test
 	$(BIN)/ruff check .

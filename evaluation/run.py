@@ -102,11 +102,11 @@ def evaluate(
         results.remove(results.entries)
     results.claim(rows_path.name, summary_path.name)
     rows = _resume(rows_path, summary_path, identity)
+    # The identity is written before items.csv, so that a run that is killed here can be recognised.
+    _write(results, summarise(identity, items, rows, {}))
     results.grow(rows_path.name)
     # Rewritten with its header and without the incomplete row that a killed run may leave.
     write_rows(rows_path, rows.values())
-    # The identity is written before the first row, so that an interrupted run can be recognised.
-    _write(results, summarise(identity, items, rows, {}))
     measure = Measuring(
         estimator, items, baselines, embedder, out_dir / "embeddings", results.commit
     )

@@ -9,11 +9,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 from command import STUB, Outcome, Run, process_state_restored
-from tiny import tiny_separator
+from tiny import save_tiny_model
 
 from qsep.queries.encoders import minilm
 from qsep.recipes.cli.main import main
-from qsep.separation.storage.checkpoint import describe, save_checkpoint
 
 
 @pytest.fixture
@@ -39,13 +38,7 @@ def qsep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder of a tiny network at 8 kHz."""
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    separator = tiny_separator(query_dim=384)
-    provenance = {"recipe": "tests", "seed": 7, "step": 42}
-    encoder = minilm.build(minilm.Config())
-    description = describe("band_unet", separator, "minilm", encoder, provenance)
-    save_checkpoint(folder, description, separator.state_dict(), "# A tiny model\n")
-    return folder
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def stored(
 def encoded(folder: Path, name: str, num_samples: int, seed: int = 1, rate: int = RATE) -> Path:
     """By soundfile where it writes the format, else by ffmpeg."""
     path = folder / name
-    if path.suffix in (".wav", ".flac", ".aiff", ".caf", ".au", ".w64"):
+    if path.suffix in (".wav", ".flac", ".aiff", ".caf", ".au", ".w64", ".voc", ".nist"):
         return stored(path, num_samples, rate=rate, seed=seed)
     wav = stored(folder / f"{name}.wav", num_samples, rate=rate, seed=seed)
     subprocess.run(["ffmpeg", "-v", "error", "-i", wav, path], check=True)
@@ -193,7 +193,9 @@ def test_riff_chunks_after_the_samples_are_ignored(
 
 
 @needs_ffmpeg
-@pytest.mark.parametrize("ending", ["ogg", "opus", "mp3", "wav", "aiff", "caf", "w64", "au", "m4a"])
+@pytest.mark.parametrize(
+    "ending", ["ogg", "opus", "mp3", "wav", "aiff", "caf", "w64", "au", "m4a", "voc", "nist"]
+)
 @pytest.mark.parametrize("share", [0.31, 0.5, 0.97])
 def test_a_file_that_was_cut_is_read_to_its_end_with_a_warning(
     tmp_path: Path, ending: str, share: float, caplog: pytest.LogCaptureFixture

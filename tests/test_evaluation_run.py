@@ -194,6 +194,22 @@ def test_an_interrupted_run_continues_to_the_same_summary(tmp_path: Path) -> Non
     assert path.read_text() == "".join(lines)
 
 
+def test_a_run_killed_before_its_first_row_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*arguments: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr("qsep.evaluation.run._add_rows", killed)
+    monkeypatch.setattr("qsep.evaluation.run._write", killed)
+    with pytest.raises(SystemExit):
+        evaluate(Scaled(), Items(), tmp_path / "cut")
+    monkeypatch.undo()
+    assert evaluate(Scaled(), Items(), tmp_path / "cut") == evaluate(
+        Scaled(), Items(), tmp_path / "whole"
+    )
+
+
 @pytest.mark.parametrize(
     ("estimator", "items", "what"),
     [

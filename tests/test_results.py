@@ -73,6 +73,15 @@ def test_only_what_is_listed_is_removed(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "audio")) == ["2.flac", "3.flac"]
 
 
+def test_a_line_that_a_full_disk_cut_short_does_not_swallow_the_next(tmp_path: Path) -> None:
+    Results(tmp_path, "train").write_text("a", "1")
+    with (tmp_path / LISTING).open("a") as listing:
+        listing.write('{"command": "train", "fi')
+    Results(tmp_path, "train").write_text("b", "2")
+    Results(tmp_path, "train").write_text("b", "3")
+    assert (tmp_path / "b").read_text() == "3"
+
+
 def test_a_file_that_grows_is_listed_by_its_name(tmp_path: Path) -> None:
     for text in ("a\n", "b\n"):
         with Results(tmp_path, "train").grow("log").open("a") as file:

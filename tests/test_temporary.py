@@ -74,6 +74,28 @@ def test_a_file_is_written_whole_or_kept(tmp_path: Path, error: type[BaseExcepti
     assert os.listdir(path.parent) == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device"), r"No space left on device: '.*/a'"),
+        (OSError(28, "No space left on device", "x.part"), r"No space left on device: '.*/a'"),
+        (
+            RuntimeError("unexpected pos 64\nmore"),
+            r"/a: cannot be written \(unexpected pos 64\): free",
+        ),
+        (FileNotFoundError(2, "No such file", "source.wav"), r"No such file.*: 'source.wav'"),
+    ],
+)
+def test_errors_of_writing_name_the_file_and_not_its_temporary_name(
+    tmp_path: Path, error: Exception, message: str
+) -> None:
+    def fail(file: Path) -> None:
+        raise error
+
+    with pytest.raises(OSError, match=message):
+        write_atomically(tmp_path / "a", fail)
+
+
 def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     path = tmp_path / "a"
     before = os.umask(0o027)

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from qsep.queries.encoders import minilm
 from qsep.queries.interface import Query, QueryEmbedding, QueryEncoder, TextQuery
 from qsep.separation.components import build_separator
 from qsep.separation.interface import LossOutput, MixtureBatch, Separator
+from qsep.separation.storage.checkpoint import describe, save_checkpoint
 
 QUERY_DIM = 6
 RATE = 8000
@@ -327,6 +330,16 @@ def tiny_separator(kind: str = "band_unet", seed: int = 0, **changes: Any) -> An
             unit_vectors(num_phrases, query_dim, seed=seed), torch.arange(num_phrases) % num_rows
         )
     return separator.eval()
+
+
+def save_tiny_model(folder: Path) -> Path:
+    """A checkpoint folder of a tiny network at 8 kHz, for queries as MiniLM embeds them."""
+    separator = tiny_separator(query_dim=384)
+    provenance = {"recipe": "tests", "seed": 7, "step": 42}
+    encoder = minilm.build(minilm.Config())
+    description = describe("band_unet", separator, "minilm", encoder, provenance)
+    save_checkpoint(folder, description, separator.state_dict(), "# A tiny model\n")
+    return folder
 
 
 def settle(separator: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a run of the training loop leaves behind, and how it is disturbed."""
+"""A tiny recipe and its material, what a run of the training loop leaves behind, how it is disturbed."""
 
 import json
 import multiprocessing
@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
+from tiny import RATE, SETTINGS
 from torch import Tensor
 
 from qsep.recipes.data.mixtures.mix_and_separate import MixAndSeparate
@@ -16,6 +19,54 @@ from qsep.recipes.training.sampler import step_generator
 
 LABELS = ("hum", "hiss", "beep")
 STEPS = 6
+BOOK = "\n".join(
+    [f'[labels.{label}]\nname = "a {label}"\nphrases = ["{label}", "{label}s"]' for label in LABELS]
+    + ['[other]\nphrases = ["silence", "traffic"]']
+)
+
+
+def write_material(folder: Path) -> Path:
+    """Two recordings of each label for training and one for validation, and a phrase book."""
+    rng = np.random.default_rng(0)
+    rows = ["file,label,split"]
+    for label in LABELS:
+        for index, split in enumerate(("train", "train", "dev")):
+            soundfile.write(folder / f"{label}{index}.wav", rng.uniform(-0.5, 0.5, 3000), RATE)
+            rows.append(f"{label}{index}.wav,{label},{split}")
+    (folder / "clips.csv").write_text("\n".join(rows) + "\n")
+    (folder / "book.toml").write_text(BOOK)
+    return folder
+
+
+def tiny_recipe(material: Path, encoder: str) -> dict[str, Any]:
+    """The tables of a recipe for `write_material`'s folder. encoder: kind of the query encoder."""
+    learned = ("class_names", "num_phrases", "query_dim")
+    separator = {k: v for k, v in SETTINGS["band_unet"].items() if k not in learned}
+    return {
+        "separator": {"kind": "band_unet", **separator, "query_noise": 0.3},
+        "encoder": {"kind": encoder},
+        "data": {
+            "sounds": "recordings",
+            "folder": str(material),
+            "phrases": str(material / "book.toml"),
+            "num_validation": 2,
+        },
+        "mix": {"segment_samples": 1024, "num_sources_weights": [1.0, 1.0], "num_queries": 4},
+        "train": {
+            "steps": STEPS,
+            "batch_size": 4,
+            "learning_rate": 0.01,
+            "warmup_steps": 2,
+            "decay_steps": 2,
+            "ema_decay": 0.9,
+            "precision": "32-true",
+            "num_workers": 0,
+            "log_every": 1,
+            "validate_every": 4,
+            "save_every": 2,
+            "skip_limit": 3,
+        },
+    }
 
 
 def state_of(folder: Path) -> dict[str, Any]:

@@ -5,11 +5,10 @@ Files of a query encoder that belongs to the model are in its subfolder `encoder
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from qsep.queries.interface import QueryEncoder
 from ..components import build_encoder, build_separator, merged
 from ..interface import Separator
 from .results import replace_folder
-from .temporary import temporary_folder
+from .temporary import explained, temporary_folder
 from .weights import WEIGHTS, save_weights, stored_weights
 
 FORMAT_VERSION = 1
@@ -126,25 +125,13 @@ def save_checkpoint(
         for key, value in stored.items():
             if value.is_floating_point() and not value.isfinite().all():
                 raise ValueError(f"{folder}: not saved: weights {key} are not finite as {dtype}")
-        with explained(folder):
+        with explained(folder, SafetensorError):
             save_weights(staging / WEIGHTS, stored)
-        (staging / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
-        (staging / "README.md").write_text(card, "utf-8")
+            (staging / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
+            (staging / "README.md").write_text(card, "utf-8")
         if encoder_files and any(encoder_files.iterdir()):
             os.replace(encoder_files, staging / ENCODER_FOLDER)
         replace_folder(staging, folder, CHECKPOINT)
-
-
-@contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """A context that turns write errors of torch and safetensors into an OSError that names the file."""
-    try:
-        yield
-    except (RuntimeError, SafetensorError) as error:
-        reason = str(error).partition("\n")[0]
-        raise OSError(
-            f"{path}: cannot be written ({reason}): free space on the disk, or choose another folder"
-        ) from error
 
 
 def is_kernel(weights: Tensor) -> bool:

@@ -170,8 +170,7 @@ class Results:
 
     def _note(self, name: str, entry: Entry | None) -> None:
         visit(self.folder)
-        with (self.folder / LISTING).open("a", encoding="utf-8") as file:
-            file.write(line_of(self.command, name, entry))
+        append_lines(self.folder / LISTING, line_of(self.command, name, entry))
         if entry is None:
             self.entries.pop(name, None)
         else:
@@ -290,6 +289,16 @@ def line_of(command: str, name: str, entry: Entry | None) -> str:
     else:
         row |= {"bytes": entry.num_bytes, "sha256": entry.sha256}
     return json.dumps(row) + "\n"
+
+
+def append_lines(path: Path, text: str) -> None:
+    """Append lines to a file; on a new one if the last is incomplete, as after a kill or on a full disk."""
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                text = "\n" + text
+        file.write(text.encode("utf-8"))
 
 
 def state_of(path: Path) -> tuple[int, int, int]:

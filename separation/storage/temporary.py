@@ -103,6 +103,27 @@ def temporary_folder(parent: Path, hidden: bool = True) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def explained(path: Path, *errors: type[Exception]) -> Iterator[None]:
+    """A context for writing `path` that makes errors of the disk an OSError that names it.
+
+    Libraries raise RuntimeError for them, or one of `errors`; Python an OSError that names a temporary file,
+    or none.
+    """
+    try:
+        yield
+    except OSError as error:
+        is_of_path = error.filename is None or str(error.filename).endswith(".part")
+        if error.errno is None or not is_of_path:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    except (RuntimeError, *errors) as error:
+        reason = str(error).partition("\n")[0]
+        raise OSError(
+            f"{path}: cannot be written ({reason}): free space on the disk, or choose another folder"
+        ) from error
+
+
 def write_atomically(
     path: Path,
     write: Callable[[Path], object],
@@ -116,9 +137,10 @@ def write_atomically(
     visit(path.parent)
     temporary = temporary_path(path.parent)
     try:
-        write(temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        with explained(path):
+            write(temporary)
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
         commit(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

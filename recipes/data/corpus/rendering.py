@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
-
-import soundfile
 
 from qsep.evaluation.interface import ItemSet
 from qsep.queries.files.threads import in_order
+from qsep.separation.audio.sample_format import Waveform
+from qsep.separation.audio.writer import AudioWriter
 from qsep.separation.storage.results import Results
+from qsep.separation.storage.temporary import visit
 
 COMMAND = "data mix"
 PARTS = ("mixture", "target", "rest")
@@ -35,8 +35,7 @@ def render_folders(
     def render(index: int) -> None:
         item = items.render(index)
         for part in PARTS:
-            waveform = getattr(item, part)
-            results.write(f"{item.id}/{part}.wav", writer(waveform, item.sample_rate))
+            write_wav(results, f"{item.id}/{part}.wav", getattr(item, part), item.sample_rate)
         results.write_text(f"{item.id}/query.txt", item.query)
 
     with closing(in_order(render, range(len(items.ids)), num_jobs)) as done:
@@ -46,6 +45,10 @@ def render_folders(
     return items.ids
 
 
-def writer(waveform: Any, sample_rate: int) -> Callable[[Path], None]:
-    """A function that writes the waveform, (t,) or (t, c), as float32 WAV to a path."""
-    return lambda path: soundfile.write(path, waveform, sample_rate, "FLOAT", format="WAV")
+def write_wav(results: Results, name: str, waveform: Waveform, sample_rate: int) -> None:
+    """Write the waveform, (t,), as float32 WAV; the same waveform gives the same bytes."""
+    results.claim(name)
+    path = results.folder / name
+    visit(path.parent)
+    with AudioWriter(path, sample_rate, 1, "FLOAT", results.commit) as file:
+        file.write(waveform[None])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from qsep.separation.storage.results import Results
+from qsep.separation.storage.results import Results, append_lines
 
 Row = dict[str, Any]
 NAME = "manifest.jsonl"
@@ -104,18 +104,7 @@ class Manifest:
 
     def _append(self, rows: Iterable[Row]) -> None:
         path = self.results.grow(self.name)
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        with path.open("ab+") as file:
-            if file.tell() and not ends_with_newline(file):
-                text = "\n" + text  # after an incomplete line
-            file.write(text.encode("utf-8"))
-
-
-def ends_with_newline(file: Any) -> bool:
-    """Whether a non-empty file, open for reading, ends with a newline."""
-    file.seek(-1, 2)
-    last: bytes = file.read(1)
-    return last == b"\n"
+        append_lines(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def is_unchanged(path: Path, done: Done) -> bool:

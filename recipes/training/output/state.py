@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from qsep.queries.files.weights import refusal
-from qsep.separation.storage.checkpoint import explained
 from qsep.separation.storage.results import Results
 from qsep.separation.storage.temporary import write_atomically
 
@@ -70,16 +69,12 @@ class Best:
 def save_state(results: Results, state: dict[str, Any]) -> None:
     """Write training.pt in the run's folder, atomically; the previous one becomes training.previous.pt."""
 
-    def write(temporary: Path) -> None:
-        with explained(results.folder / NEWEST):
-            torch.save(state, temporary)
-
     def commit(temporary: Path, path: Path) -> None:
         results.rename(NEWEST, BEFORE)
         results.commit(temporary, path)
 
     results.claim(NEWEST, BEFORE)
-    write_atomically(results.folder / NEWEST, write, commit)
+    write_atomically(results.folder / NEWEST, lambda file: torch.save(state, file), commit)
 
 
 def load_state(results: Results) -> dict[str, Any] | None:

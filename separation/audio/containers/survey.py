@@ -10,6 +10,7 @@ from .content import Content, Part, split_at
 from .mp4 import mp4_parts
 from .mpeg import frame_bytes, mp3_parts
 from .ogg import ogg_parts
+from .stated import NIST, VOC, nist_parts, voc_parts
 
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 # The signature and the header of the first block: STREAMINFO of 34 bytes, perhaps the last block.
@@ -44,6 +45,10 @@ def splitter_for(content: Content) -> Callable[[Content], Iterator[Part]] | None
         return caf_parts
     if head[:4] in (b".snd", b"dns."):
         return au_parts
+    if head == VOC:
+        return voc_parts
+    if head[:8] == NIST:
+        return nist_parts
     if head[:4] == b"OggS":
         return ogg_parts
     if head[4:8] == b"ftyp":
