@@ -77,7 +77,8 @@ def load(
         raise ValueError(f"mixtures={mixtures!r}; expected all, or a whole number of 1 or more")
     path = manifest or data / LIST
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such list")
+        remedy = f"hf download AlayaLab/Hive {LIST} --repo-type dataset --local-dir {data}"
+        raise FileNotFoundError(f"{path}: no such list; the published one comes by {remedy}")
     limit = None if mixtures == "all" else int(mixtures)
     chosen = choose_mixtures(read_mixtures(path), num_sources, limit)
     if not chosen:
