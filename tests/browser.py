@@ -42,9 +42,9 @@ class Page:
         self.number, self.unread, self.session = 0, b"", None
         self.events: list[tuple[str, Any]] = []
         targets = self.call("Target.getTargets")["targetInfos"]
-        target = next(found["targetId"] for found in targets if found["type"] == "page")
-        found = self.call("Target.attachToTarget", targetId=target, flatten=True)
-        self.session = found["sessionId"]
+        target = next(entry["targetId"] for entry in targets if entry["type"] == "page")
+        session = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self.session = session["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
         self.call("Page.navigate", url=url)
@@ -78,15 +78,15 @@ class Page:
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page, awaited, as if a person had clicked for it."""
-        found = self.call(
+        answer = self.call(
             "Runtime.evaluate",
             expression=script,
             awaitPromise=True,
             returnByValue=True,
             userGesture=True,
         )
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
 
     def wait_for(self, script: str, seconds: float = 30.0) -> None:
         end = time.monotonic() + seconds

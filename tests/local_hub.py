@@ -104,8 +104,8 @@ class Handler(BaseHTTPRequestHandler):
         seen = self.note(path)
         fault = self.hub.faults.get(path, Fault())
         if path.startswith("/api/models/"):
-            found = self.hub.api(path)
-            self.send_json(fault.status or (200 if found else 404), found or {})
+            reply = self.hub.api(path)
+            self.send_json(fault.status or (200 if reply else 404), reply or {})
         elif fault.status or path not in self.hub.files:
             headers = {"X-Error-Code": fault.error_code} if fault.error_code else {}
             self.send_json(fault.status or 404, {}, headers)
@@ -145,8 +145,8 @@ class Handler(BaseHTTPRequestHandler):
         if cuts:
             fault.times -= 1
         step = fault.slow or 1 << 16
-        for place in range(start, end, step):
-            piece = body[place : min(place + step, end)]
+        for index in range(start, end, step):
+            piece = body[index : min(index + step, end)]
             seen.sent += len(piece)  # before it is out: the client may be done at once
             self.wfile.write(piece)
             self.wfile.flush()
@@ -171,9 +171,9 @@ class Handler(BaseHTTPRequestHandler):
         if fault.status:
             self.send_json(fault.status, {})
         elif path == "/api/repos/create":
-            asked = json.loads(body)
-            owner = asked.get("organization") or "me"
-            self.send_json(200, {"url": f"{self.hub.address}/{owner}/{asked['name']}"})
+            request = json.loads(body)
+            owner = request.get("organization") or "me"
+            self.send_json(200, {"url": f"{self.hub.address}/{owner}/{request['name']}"})
         elif path == "/api/validate-yaml":
             self.send_json(200, {"errors": [], "warnings": []})
         elif "/preupload/" in path:

@@ -55,9 +55,9 @@ def read_mutants(path: Path = LIST) -> list[Mutant]:
     return [Mutant(**table) for table in tables]
 
 
-def copy_of(root: Path, place: Path) -> Path:
+def copy_of(root: Path, folder: Path) -> Path:
     """The repository as `place`/qsep, which is the package qsep to whoever has `place` on its path."""
-    copy = place / "qsep"
+    copy = folder / "qsep"
     kept_out = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "site")
     shutil.copytree(root, copy, ignore=kept_out)
     shutil.copytree(root / "qsep", copy, ignore=kept_out, dirs_exist_ok=True)

@@ -23,9 +23,9 @@ def served(*options: str) -> Iterator[str]:
     assert process.stdout
     try:
         first = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+/", first)
-        assert found, first
-        yield found[0]
+        address = re.search(r"http://127\.0\.0\.1:\d+/", first)
+        assert address, first
+        yield address[0]
     finally:
         process.terminate()
         process.wait(60)

@@ -46,27 +46,27 @@ def test_least_squares_losses_match_a_hand_calculation() -> None:
 
 def test_feature_matching_sums_the_mean_differences_of_layers() -> None:
     real = [torch.zeros(2, 3, 1), torch.ones(2, 1, 5, 2)]
-    made = [
+    generated = [
         torch.tensor([[1.0, -2.0, 0.0], [0.0, 0.0, 6.0]])[..., None],
         torch.full((2, 1, 5, 2), 0.5),
     ]
-    assert feature_distance(real, made).tolist() == pytest.approx([1.0 + 0.5, 2.0 + 0.5])
+    assert feature_distance(real, generated).tolist() == pytest.approx([1.0 + 0.5, 2.0 + 0.5])
 
 
 @pytest.mark.parametrize("log_scale", [0.0, -1.3])
 def test_the_reconstruction_loss_is_the_likelihood_of_laplace_distributions(
     log_scale: float,
 ) -> None:
-    data, made = noise(2, 1, 5, 3), noise(2, 1, 5, 3, seed=1)
-    distribution = torch.distributions.Laplace(made, np.exp(log_scale))
+    data, generated = noise(2, 1, 5, 3), noise(2, 1, 5, 3, seed=1)
+    distribution = torch.distributions.Laplace(generated, np.exp(log_scale))
     expected = -distribution.log_prob(data).sum(dim=(1, 2, 3)) - 15 * np.log(2)
-    torch.testing.assert_close(laplace_loss(data, made, torch.tensor(log_scale)), expected)
+    torch.testing.assert_close(laplace_loss(data, generated, torch.tensor(log_scale)), expected)
 
 
 def test_the_learned_width_is_best_at_the_mean_error() -> None:
-    data, made = noise(4, 1, 6, 5), noise(4, 1, 6, 5, seed=1)
-    log_scale = (data - made).abs().mean().log().requires_grad_()
-    laplace_loss(data, made, log_scale).mean().backward()
+    data, generated = noise(4, 1, 6, 5), noise(4, 1, 6, 5, seed=1)
+    log_scale = (data - generated).abs().mean().log().requires_grad_()
+    laplace_loss(data, generated, log_scale).mean().backward()
     assert log_scale.grad is not None
     assert log_scale.grad.item() == pytest.approx(0, abs=1e-5)  # float32
 
@@ -115,10 +115,10 @@ def test_the_wave_discriminators_are_those_of_bigvgan() -> None:
 def test_discriminators_return_one_score_each_and_the_features_of_every_layer() -> None:
     config = WaveDiscriminatorConfig((2, 3), (64,), (16,), (48,), 2)
     discriminators = WaveDiscriminators(config)
-    found = discriminators(noise(2, 1, 320))
-    assert [scores.shape[0] for scores in found.scores] == [2, 2, 2]
-    assert len(found.features) == 3 * 6
-    assert torch.equal(found.features[5].flatten(1), found.scores[0])
+    actual = discriminators(noise(2, 1, 320))
+    assert [scores.shape[0] for scores in actual.scores] == [2, 2, 2]
+    assert len(actual.features) == 3 * 6
+    assert torch.equal(actual.features[5].flatten(1), actual.scores[0])
 
 
 def test_a_period_discriminator_treats_each_phase_of_the_period_independently() -> None:
@@ -139,9 +139,9 @@ def test_a_spectral_discriminator_sees_the_magnitudes_of_mirrored_frames() -> No
     frames = [padded[start : start + 32] for start in range(0, len(padded) - 31, 10)]
     window = np.pad(np.ones(20), 6)
     expected = np.abs(np.fft.rfft(np.stack(frames) * window, axis=1)).T
-    found = discriminator.magnitudes(waveform)[0].numpy()
-    assert found.shape == expected.shape == (17, 10)
-    np.testing.assert_allclose(found, expected, atol=1e-5)  # float32
+    actual = discriminator.magnitudes(waveform)[0].numpy()
+    assert actual.shape == expected.shape == (17, 10)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)  # float32
 
 
 def tiny_vocoder(seed: int) -> BigVGAN:
@@ -169,12 +169,12 @@ def test_the_lengths_under_weight_norm_are_those_of_output_channels_or_input_one
 
 
 def test_plain_weights_load_into_a_network_with_weight_norm_strictly() -> None:
-    wanted, normed = tiny_vocoder(1), weight_normed(tiny_vocoder(2))
-    load_plain(normed, wanted.state_dict())
+    expected, normed = tiny_vocoder(1), weight_normed(tiny_vocoder(2))
+    load_plain(normed, expected.state_dict())
     log_mel = torch.randn(1, 5, 6, generator=rng(3))
     with torch.no_grad():
-        torch.testing.assert_close(normed(log_mel), wanted(log_mel))
-    weights = wanted.state_dict()
+        torch.testing.assert_close(normed(log_mel), expected(log_mel))
+    weights = expected.state_dict()
     weights.pop("conv_in.bias")
     with pytest.raises(RuntimeError, match=r"conv_in\.bias"):
         load_plain(normed, weights)

@@ -45,8 +45,8 @@ def lists(tmp_path: Path) -> Path:
 
 def mined(data: Path, **settings: Any) -> list[dict[str, Any]]:
     mine(data / "lists", data / "out", data / "detector.pth", **settings)
-    found: list[dict[str, Any]] = json.loads((data / "out" / "train.json").read_text())["data"]
-    return found
+    content: list[dict[str, Any]] = json.loads((data / "out" / "train.json").read_text())["data"]
+    return content
 
 
 def test_each_label_of_a_recording_gets_the_start_of_its_own_anchor(data: Path) -> None:
@@ -57,8 +57,8 @@ def test_each_label_of_a_recording_gets_the_start_of_its_own_anchor(data: Path) 
         ("../lists/a.wav", "Speech"),
         ("../lists/b.wav", "bark"),
     ]
-    heard = torch.from_numpy(soundfile.read(data / "lists" / "a.wav", dtype="float32")[0])
-    probabilities = activity(tiny_tagger(), heard)
+    samples = torch.from_numpy(soundfile.read(data / "lists" / "a.wav", dtype="float32")[0])
+    probabilities = activity(tiny_tagger(), samples)
     for item, number in ((items[0], 75), (items[1], 0)):
         start = anchor_start(probabilities[:, number])
         assert item["start"] == pytest.approx(start / 100)
@@ -72,20 +72,20 @@ def test_unchanged_recordings_are_not_analysed_again(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = mined(data)
-    heard: list[int] = []
+    received: list[int] = []
 
     def count(detector: Any, waveform: Any) -> Any:
-        heard.append(len(waveform))
+        received.append(len(waveform))
         return activity(detector, waveform)
 
     monkeypatch.setattr(anchors, "activity", count)
     with (data / "out" / ".anchors.jsonl").open("a") as log:
         log.write('{"key": "cut o')
     assert mined(data) == first
-    assert heard == []
+    assert received == []
     soundfile.write(data / "lists" / "b.wav", np.full(RATE * 4, 0.25), RATE)
     mined(data)
-    assert heard == [4 * RATE]
+    assert received == [4 * RATE]
 
 
 def test_unsure_anchors_can_be_left_out(data: Path) -> None:
@@ -121,11 +121,11 @@ def test_the_command_prints_how_many_anchors_it_found_and_what_it_left_out(
     qsep: Run, data: Path
 ) -> None:
     options = ["-o", str(data / "out"), "--detector", str(data / "detector.pth")]
-    found = qsep("data", "anchors", str(data / "lists"), *options)
-    assert found.code == 0
-    assert "train.json: 3 anchor segments" in found.out
+    outcome = qsep("data", "anchors", str(data / "lists"), *options)
+    assert outcome.code == 0
+    assert "train.json: 3 anchor segments" in outcome.out
     for problem in ("1 short", "1 unlabelled", "1 unreadable"):
-        assert problem in found.out
+        assert problem in outcome.out
     assert "broken.wav,unreadable" in (data / "out" / "report.csv").read_text()
 
 
@@ -141,6 +141,6 @@ def test_invalid_input_is_refused(
     folder: str, out: str, detector: str, reason: str, data: Path, qsep: Run
 ) -> None:
     where = ["-o", str(data / out), "--detector", str(data / detector)]
-    found = qsep("data", "anchors", str(data / folder), *where)
-    assert found.code == 2
-    assert reason in found.error
+    outcome = qsep("data", "anchors", str(data / folder), *where)
+    assert outcome.code == 2
+    assert reason in outcome.error

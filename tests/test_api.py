@@ -41,8 +41,10 @@ def directly(model: Model, mixture: np.ndarray, text: str) -> np.ndarray:
     """The target (c, t) by the separator alone, without chunks and resampling."""
     pooled = model.embed([TextQuery(text)]).pooled[None]
     with torch.inference_mode():
-        found = model.separator.separate(torch.from_numpy(mixture)[None], QueryEmbedding(pooled))
-    return found.target[0, 0].numpy()
+        separated = model.separator.separate(
+            torch.from_numpy(mixture)[None], QueryEmbedding(pooled)
+        )
+    return separated.target[0, 0].numpy()
 
 
 def test_separate_returns_the_separators_target_and_the_residual(model: Model) -> None:
@@ -194,21 +196,21 @@ def test_a_query_is_known_from_a_cosine_of_055_to_the_nearest_phrase(
     across = torch.linalg.svd(query[None]).Vh[1]  # a unit vector at right angles to the query
     phrase = cosine * query + (1 - cosine**2) ** 0.5 * across
     reader.store(torch.cat([phrase[None], -query.expand(6, -1)]), torch.zeros(7, dtype=torch.long))
-    found = model.familiarity("a dog")
-    assert found is not None
-    assert found.known == known
-    assert found.similarity == pytest.approx(cosine, abs=1e-3)
+    familiarity = model.familiarity("a dog")
+    assert familiarity is not None
+    assert familiarity.known == known
+    assert familiarity.similarity == pytest.approx(cosine, abs=1e-3)
 
 
 def test_familiarity_is_the_cosine_to_the_nearest_phrase(model: Model) -> None:
     separator: Any = model.separator
     queries, books = model.embed([TextQuery("rain")]).pooled, separator.reader.phrases.float()
     known = separator.reader.classes < 3
-    found = model.familiarity("rain")
-    assert found is not None
+    familiarity = model.familiarity("rain")
+    assert familiarity is not None
     best = (queries @ books.T)[0].masked_fill(~known, -2)
-    assert found.similarity == pytest.approx(best.max().item(), abs=1e-3)  # a book in float16
-    assert found.kind == ("dog", "rain", "violin")[separator.reader.classes[best.argmax()]]
+    assert familiarity.similarity == pytest.approx(best.max().item(), abs=1e-3)  # a book in float16
+    assert familiarity.kind == ("dog", "rain", "violin")[separator.reader.classes[best.argmax()]]
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
@@ -278,11 +280,11 @@ def test_threads_get_the_results_of_sequential_calls(folder: Path) -> None:
     model = load(folder, device="cpu")
     audio = [noise(2, 3001, seed=seed).numpy() for seed in range(6)]
     words = ["a dog", "rain", "a violin", "a dog", "a bell", "rain"]
-    found: dict[int, np.ndarray] = {}
+    collected: dict[int, np.ndarray] = {}
 
     def work(indices: range) -> None:
         for index in indices:
-            found[index] = model.separate(audio[index], words[index]).target
+            collected[index] = model.separate(audio[index], words[index]).target
 
     threads = [threading.Thread(target=work, args=(range(start, 6, 2),)) for start in (0, 1)]
     for thread in threads:
@@ -292,16 +294,16 @@ def test_threads_get_the_results_of_sequential_calls(folder: Path) -> None:
     fresh = load(folder, device="cpu")
     for index in range(6):
         expected = fresh.separate(audio[index], words[index]).target
-        np.testing.assert_array_equal(found[index], expected)
+        np.testing.assert_array_equal(collected[index], expected)
 
 
 def test_a_loaded_folder_gives_the_output_of_the_saved_network(folder: Path, model: Model) -> None:
     loaded = load(folder, device="cpu")
     audio = noise(2, 997).numpy()
     expected = model.separate(audio, "a dog").target
-    found = loaded.separate(audio, "a dog").target
+    target = loaded.separate(audio, "a dog").target
     # 1e-6: `load` folds batch norms into convolutions, whose sums are then rounded otherwise
-    np.testing.assert_allclose(found, expected, atol=1e-6, rtol=0)
+    np.testing.assert_allclose(target, expected, atol=1e-6, rtol=0)
     assert (loaded.name, loaded.classes) == ("model", ("dog", "rain", "violin"))
     assert str(load(str(folder)).fingerprint).endswith("-stub")
 

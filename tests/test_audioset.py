@@ -11,8 +11,8 @@ def test_levels_have_as_many_nodes_as_in_the_original() -> None:
 
 
 def test_roots_have_as_many_classes_as_in_the_original() -> None:
-    found = Counter(node.path[0] for node in class_nodes())
-    assert found == {
+    counts = Counter(node.path[0] for node in class_nodes())
+    assert counts == {
         "Human sounds": 72,
         "Animal": 65,
         "Music": 146,

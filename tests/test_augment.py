@@ -67,18 +67,18 @@ def test_a_room_starts_with_the_direct_sound_of_one() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_reverberation_is_0_to_15_db_under_the_direct_sound(seed: int) -> None:
-    room = room_response(np.random.default_rng(seed), RATE).astype(float)
-    level_db = 10 * np.log10(np.square(room[1:]).sum())
+    response = room_response(np.random.default_rng(seed), RATE).astype(float)
+    level_db = 10 * np.log10(np.square(response[1:]).sum())
     assert -15.001 < level_db < 0.001
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_reverberation_falls_by_60_db_in_its_time(seed: int) -> None:
     seconds = np.random.default_rng(seed).uniform(0.1, 0.8)  # the first draw
-    room = room_response(np.random.default_rng(seed), RATE).astype(float)
-    times = np.arange(len(room)) / RATE
+    response = room_response(np.random.default_rng(seed), RATE).astype(float)
+    times = np.arange(len(response)) / RATE
     late = times > 0.011
-    slope = np.polyfit(times[late], 20 * np.log10(np.abs(room[late]) + 1e-12), 1)[0]
+    slope = np.polyfit(times[late], 20 * np.log10(np.abs(response[late]) + 1e-12), 1)[0]
     assert slope == pytest.approx(-60 / seconds, rel=0.1)  # noise: hundreds of samples or more
 
 
@@ -93,8 +93,8 @@ def test_a_click_becomes_the_rooms_impulse_response() -> None:
     placed = filter_and_place(click, np.random.default_rng(5), RATE, ROOM)
     same = np.random.default_rng(5)
     same.random(2)  # whether to filter, whether to place
-    room = room_response(same, RATE)
-    assert placed[100 : 100 + len(room)] == pytest.approx(room, abs=1e-6)  # float32
+    response = room_response(same, RATE)
+    assert placed[100 : 100 + len(response)] == pytest.approx(response, abs=1e-6)  # float32
     assert np.abs(placed[:100]).max() < 1e-6
 
 

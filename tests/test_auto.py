@@ -20,8 +20,8 @@ ANY = ("--threshold", "1e-6")  # random networks hear everything a little
 
 
 def summary(folder: Path, stem: str = "a") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "out" / f"{stem}.auto.json").read_text())
-    return found
+    content: dict[str, Any] = json.loads((folder / "out" / f"{stem}.auto.json").read_text())
+    return content
 
 
 @pytest.mark.parametrize(
@@ -40,19 +40,19 @@ def test_it_writes_each_sound_in_the_recordings_own_format_and_says_when(
     record(folder / "a.wav", num_samples, rate, num_channels, subtype)
     done = qsep("auto", "a.wav", "-o", "out", "-m", tiny_model, *ANY)
     assert done.code == 0, done.err
-    found = summary(folder)
-    assert found["detector"] == "model"
-    assert found["seconds"] == pytest.approx(num_samples / rate, abs=1e-3)
-    assert found["sounds"]
-    files = {Path(sound["file"]).name for sound in found["sounds"]}
+    report = summary(folder)
+    assert report["detector"] == "model"
+    assert report["seconds"] == pytest.approx(num_samples / rate, abs=1e-3)
+    assert report["sounds"]
+    files = {Path(sound["file"]).name for sound in report["sounds"]}
     assert names(folder / "out") == {*files, "a.auto.json", "a.auto.png"}
     assert files <= {"a.dog.wav", "a.rain.wav", "a.violin.wav"}
-    for sound in found["sounds"]:
+    for sound in report["sounds"]:
         info = soundfile.info(folder / sound["file"])
         assert (info.samplerate, info.channels, info.frames) == (rate, num_channels, num_samples)
         assert info.subtype == subtype
         assert sound["spans"][0][0] >= 0
-        assert sound["spans"][-1][1] <= found["seconds"] + 1e-3
+        assert sound["spans"][-1][1] <= report["seconds"] + 1e-3
     assert (folder / "out" / "a.auto.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -197,8 +197,8 @@ def released(folder: Path) -> Path:
     for key, value in separator.state_dict().items():
         module, _, name = key.rpartition(".")
         weights[f"ss_model.{theirs[module]}.{name}"] = value.clone()
-    heard = hearing("Animal", "Dog", "Bark", "Music").items()
-    weights |= {f"query_net.base.{key}": value for key, value in heard}
+    training_items = hearing("Animal", "Dog", "Bark", "Music").items()
+    weights |= {f"query_net.base.{key}": value for key, value in training_items}
     torch.save({"state_dict": weights}, folder / "uss.ckpt")
     return folder / "uss.ckpt"
 
@@ -210,9 +210,9 @@ def test_uss_writes_nodes_of_the_levels_that_were_chosen(
     levels = ("--level", "1", "--level", "2", "--level", "leaf")
     done = qsep("auto", "a.wav", "-o", "out", "-m", uss, *levels)
     assert done.code == 0, done.err
-    found = summary(folder)
-    assert (found["detector"], found["threshold"], found["step_seconds"]) == ("tagger", 0.2, 2.0)
-    described = {sound["name"]: sound for sound in found["sounds"]}
+    report = summary(folder)
+    assert (report["detector"], report["threshold"], report["step_seconds"]) == ("tagger", 0.2, 2.0)
+    described = {sound["name"]: sound for sound in report["sounds"]}
     assert list(described) == ["Animal", "Music", "Domestic animals, pets", "Bark"]
     bark = described["Bark"]
     assert bark["ancestors"] == ["Animal", "Domestic animals, pets", "Dog"]

@@ -43,14 +43,14 @@ class Published(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         features = self.analysis.features(self.analysis.carrier(waveform))
-        found: Tensor = self.readout(self.backbone(features, no_query))
-        return found
+        output: Tensor = self.readout(self.backbone(features, no_query))
+        return output
 
 
 def built(package: Any, settings: dict[str, Any], *arguments: Any) -> Any:
     module = load_component(package, settings["kind"])
-    own = {name: value for name, value in settings.items() if name != "kind"}
-    return module.build(from_settings(module.Config, own), *arguments)
+    options = {name: value for name, value in settings.items() if name != "kind"}
+    return module.build(from_settings(module.Config, options), *arguments)
 
 
 TIGER = {"kind": "bands", "window_samples": 640, "hop_samples": 160, "scheme": "tiger"}
@@ -159,8 +159,8 @@ def test_macs_of_an_lstm_are_four_gates_a_step() -> None:
             self.lstm = nn.LSTM(5, 7, 2, batch_first=True, bidirectional=True)
 
         def forward(self, rows: Tensor) -> Tensor:
-            found: Tensor = self.lstm(rows)[0]
-            return found
+            output: Tensor = self.lstm(rows)[0]
+            return output
 
     first, second = 4 * 7 * (5 + 7), 4 * 7 * (14 + 7)
     network = Both()
@@ -196,7 +196,7 @@ OVERLAPPING = [[0, 1], [1, 2, 3], [3, 4]]
 def test_a_band_split_is_each_bands_norm_and_matrix() -> None:
     split = BandSplit(Bands(OVERLAPPING, 5), 2, 6, "global")
     spec = noise(3, 2, 5, 7)
-    found = split(spec)
+    actual = split(spec)
     place = {2: 0, 3: 1}  # of widths among the groups
     counts = {2: 0, 3: 0}
     for number, bins in enumerate(OVERLAPPING):
@@ -206,7 +206,7 @@ def test_a_band_split_is_each_bands_norm_and_matrix() -> None:
         normed = nn.functional.group_norm(rows, 1, eps=1e-8)
         linear = split.maps[group]
         expected = linear.weight[member] @ normed + linear.bias[member]  # type: ignore[index]
-        torch.testing.assert_close(found[:, :, number], expected, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(actual[:, :, number], expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["frame", "rms"])
@@ -220,8 +220,8 @@ def test_norms_of_frames_see_one_frame(norm: str) -> None:
 def test_bins_in_two_bands_get_the_mean_of_both() -> None:
     bands = Bands(OVERLAPPING, 5)
     groups = [torch.tensor([[1.0, 2.0], [6.0, 7.0]]), torch.tensor([[3.0, 4.0, 5.0]])]
-    found = bands.scatter([group[None, :, :, None] for group in groups])
-    assert found[0, 0, :, 0].tolist() == [1, (2 + 3) / 2, 4, (5 + 6) / 2, 7]
+    actual = bands.scatter([group[None, :, :, None] for group in groups])
+    assert actual[0, 0, :, 0].tolist() == [1, (2 + 3) / 2, 4, (5 + 6) / 2, 7]
 
 
 def test_a_bin_in_no_band_is_refused() -> None:
@@ -268,12 +268,12 @@ def test_products_of_rotated_rows_depend_on_the_distance_alone() -> None:
 
 def test_recent_attention_sees_a_fixed_number_of_past_frames_and_no_later_one() -> None:
     query, key, value = (noise(2, 8, 5, seed=seed, scale=1.0) for seed in range(3))
-    found, _ = recent_attention(query, key, value, None, 3)
+    actual, _ = recent_attention(query, key, value, None, 3)
     for frame in range(8):
         seen = slice(max(0, frame - 2), frame + 1)
         scores = (query[:, frame, None] @ key[:, seen].transpose(1, 2)) / math.sqrt(5)
         expected = (scores.softmax(dim=-1) @ value[:, seen])[:, 0]
-        torch.testing.assert_close(found[:, frame], expected, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(actual[:, frame], expected, atol=1e-6, rtol=1e-5)
 
 
 def fresh(**changes: Any) -> Any:
@@ -296,9 +296,9 @@ def test_before_training_all_queries_get_what_a_backbone_without_queries_gives(
     separator = fresh(entry=entry)
     mixture = noise(1, 1, 300)
     with torch.inference_mode():
-        found = separator.separate(mixture, QueryEmbedding(unit_vectors(1, 2, 6))).target
+        target = separator.separate(mixture, QueryEmbedding(unit_vectors(1, 2, 6))).target
         other = separator.separate(mixture, QueryEmbedding(unit_vectors(1, 2, 6, seed=7))).target
-    torch.testing.assert_close(found, other, atol=1e-7, rtol=0)
+    torch.testing.assert_close(target, other, atol=1e-7, rtol=0)
 
 
 def test_cross_attention_reads_tokens_that_are_real_and_no_others() -> None:
@@ -309,9 +309,9 @@ def test_cross_attention_reads_tokens_that_are_real_and_no_others() -> None:
     other[0, 0, 2] = 5.0
 
     def target(tokens: Tensor, real: list[bool]) -> Tensor:
-        asked = QueryEmbedding(pooled, tokens, torch.tensor([[real]]))
+        embedding = QueryEmbedding(pooled, tokens, torch.tensor([[real]]))
         with torch.inference_mode():
-            return separator.separate(mixture, asked).target
+            return separator.separate(mixture, embedding).target
 
     masked = target(tokens, [True, True, False])
     assert torch.equal(masked, target(other, [True, True, False]))
@@ -322,27 +322,30 @@ def test_mixture_consistency_shares_the_error_equally_between_the_outputs() -> N
     plain, consistent = (
         tiny_separator("queried", consistent=value, segment_seconds=1.0) for value in (False, True)
     )
-    mixture, asked = noise(2, 1, 300), QueryEmbedding(unit_vectors(2, 3, 6))
+    mixture, embedding = noise(2, 1, 300), QueryEmbedding(unit_vectors(2, 3, 6))
     with torch.inference_mode():
-        raw, found = plain.outputs(mixture, asked), consistent.outputs(mixture, asked)
+        raw, actual = plain.outputs(mixture, embedding), consistent.outputs(mixture, embedding)
     missing = mixture[:, None, None] - raw.sum(dim=2, keepdim=True)
-    torch.testing.assert_close(found, raw + missing / 2, atol=1e-7, rtol=0)
+    torch.testing.assert_close(actual, raw + missing / 2, atol=1e-7, rtol=0)
     assert missing.abs().max() > 0.01
 
 
 def test_without_consistency_the_residual_is_the_networks_own() -> None:
     separator = tiny_separator("queried", consistent=False, segment_seconds=1.0)
-    mixture, asked = noise(2, 1, 300), QueryEmbedding(unit_vectors(2, 3, 6))
+    mixture, embedding = noise(2, 1, 300), QueryEmbedding(unit_vectors(2, 3, 6))
     with torch.inference_mode():
-        separated, outputs = separator.separate(mixture, asked), separator.outputs(mixture, asked)
+        separated, outputs = (
+            separator.separate(mixture, embedding),
+            separator.outputs(mixture, embedding),
+        )
     assert torch.equal(separated.residual, outputs[:, :, 1])
 
 
 def test_masks_of_target_and_residual_sum_to_one_where_configured() -> None:
     separator = tiny_separator("queried:tiger", consistent=False)
-    mixture, asked = noise(2, 1, 300), QueryEmbedding(unit_vectors(2, 3, 6))
+    mixture, embedding = noise(2, 1, 300), QueryEmbedding(unit_vectors(2, 3, 6))
     with torch.inference_mode():
-        total = separator.outputs(mixture, asked).sum(dim=2)
+        total = separator.outputs(mixture, embedding).sum(dim=2)
     # 1e-6: an STFT there and back in float32
     torch.testing.assert_close(total, mixture[:, None].expand_as(total), atol=1e-6, rtol=0)
 
@@ -370,9 +373,9 @@ def test_the_losses_of_both_outputs_are_weighted() -> None:
     generator = rng(0)
     from tiny import mixture_batch
 
-    batch, asked = mixture_batch(500)
+    batch, embedding = mixture_batch(500)
     both, target = (
-        tiny_separator("queried", residual_weight=weight).loss(batch, asked, generator)
+        tiny_separator("queried", residual_weight=weight).loss(batch, embedding, generator)
         for weight in (1.0, 0.0)
     )
     # Without a weight the target's term is all there is.

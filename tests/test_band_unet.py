@@ -52,9 +52,9 @@ def test_no_bin_of_the_target_is_louder_than_the_mixtures_or_of_another_phase() 
     for frame in range(95):
         expected[..., frame * 32 : frame * 32 + 64] += frames[..., frame]
     with torch.no_grad():
-        found = separator.separate(mixture, QueryEmbedding(pooled)).target[:, :, 0]
+        target = separator.separate(mixture, QueryEmbedding(pooled)).target[:, :, 0]
     # 1e-6: float32 spectra of values around 0.1
-    np.testing.assert_allclose(found, expected[..., 32 : 32 + 3001], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(target, expected[..., 32 : 32 + 3001], atol=1e-6, rtol=0)
 
 
 def direct_loss(separator: Any, item: int) -> tuple[float, float, float]:
@@ -92,8 +92,8 @@ def test_the_loss_equals_its_definition_bin_by_bin(
     absent_weight: float, snr_limit_db: float
 ) -> None:
     separator = tiny_separator(absent_weight=absent_weight, snr_limit_db=snr_limit_db)
-    found = separator.loss(*mixture_batch(), rng(0))
-    values = torch.stack([found.total, found.terms["present"], found.terms["absent"]], dim=1)
+    output = separator.loss(*mixture_batch(), rng(0))
+    values = torch.stack([output.total, output.terms["present"], output.terms["absent"]], dim=1)
     expected = [direct_loss(separator, item) for item in range(4)]
     # 1e-3 dB: the error is a difference of float32 energies
     np.testing.assert_allclose(values.detach(), expected, atol=1e-3, rtol=0)
@@ -163,9 +163,9 @@ def test_masks_are_averaged_over_shifts_and_raised_to_the_power() -> None:
             query = separator.concept_masks(separator.reader(pooled))
             logits = torch.einsum("bsd,bdkn->bskn", query[..., :-1] * 5**-0.5, hidden)
             shifted.append(torch.sigmoid(logits + query[..., -1, None, None]))
-        found = separator.averaged_masks(energy, QueryEmbedding(pooled))
+        actual = separator.averaged_masks(energy, QueryEmbedding(pooled))
     expected = torch.stack(shifted).mean(dim=0) ** 0.6
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
     assert (shifted[0] - shifted[2]).abs().max() > 1e-3  # the grid matters
 
 
@@ -177,10 +177,10 @@ def test_shifts_fit_the_grid(shifts: int) -> None:
 
 def test_surroundings_are_means_over_75_frames_on_each_side_and_fewer_at_the_ends() -> None:
     energy = noise(2, 3, 200).abs()
-    found = surroundings(energy)
+    actual = surroundings(energy)
     for frame in (0, 60, 100, 199):
         expected = energy[..., max(0, frame - 75) : frame + 76].mean(dim=-1)
-        torch.testing.assert_close(found[..., frame], expected, rtol=1e-5, atol=0)  # float32 sums
+        torch.testing.assert_close(actual[..., frame], expected, rtol=1e-5, atol=0)  # float32 sums
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1e3])
@@ -224,10 +224,10 @@ def test_the_context_is_the_u_nets_reach_with_the_levels_and_the_windows() -> No
     nn.init.constant_(separator.concept_masks.weight, 0.1)
     # The last sample that frame 11 after a multiple of the stride takes part in: of all 16 it looks back
     # farthest, by the alignment of nearest neighbours.
-    place = 20 * separator.stride_samples + 12 * 32 - 1
-    mixture = noise(1, 1, place + 401).requires_grad_()
+    position = 20 * separator.stride_samples + 12 * 32 - 1
+    mixture = noise(1, 1, position + 401).requires_grad_()
     queries = QueryEmbedding(unit_vectors(1, 1, QUERY_DIM))
-    separator.separate(mixture, queries).target[0, 0, 0, place].backward()
+    separator.separate(mixture, queries).target[0, 0, 0, position].backward()
     assert mixture.grad is not None
-    farthest = place - int(mixture.grad[0, 0].nonzero().min())
+    farthest = position - int(mixture.grad[0, 0].nonzero().min())
     assert separator.context_samples - 32 < farthest <= separator.context_samples

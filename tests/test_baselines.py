@@ -60,11 +60,11 @@ def test_baselines_score_as_runs_of_their_own(tmp_path: Path) -> None:
         *("ibm", "irm", "psm"),
     ]
     for name in ("mixture", "ibm", "irm", "psm"):
-        own = evaluate(name, ManyItems(), tmp_path / name)
+        run = evaluate(name, ManyItems(), tmp_path / name)
         for metric in ("si_sdr", "si_sdr_i", "sdr", "sdr_i"):
             # 2e-6 dB: rows are rounded to 1e-6
             assert summary.baselines[name][metric].mean == pytest.approx(
-                own.overall[metric].mean, abs=2e-6
+                run.overall[metric].mean, abs=2e-6
             )
     assert summary.baselines["mixture"]["si_sdr_i"].high == 0
 
@@ -74,14 +74,14 @@ def test_a_model_is_also_scored_with_a_random_query_and_with_the_label_as_query(
 ) -> None:
     model = WordModel()
     evaluate(model, ManyItems(), tmp_path, baselines=True)
-    asked = [query for query, _ in model.heard]
+    queries = [query for query, _ in model.heard]
     items = [item for item in range(11) if item != 3]
-    for place, item in enumerate(items):
-        own, other, label = asked[3 * place : 3 * place + 3]
+    for index, item in enumerate(items):
+        own, other, label = queries[3 * index : 3 * index + 3]
         assert own == f"query {item % 3}"
         assert other in {f"query {number}" for number in range(3)} - {own}
         assert label == f"label {item % 3}"
-    assert len(set(asked[1::3])) == 3  # not always the same one
+    assert len(set(queries[1::3])) == 3  # not always the same one
 
 
 def test_a_query_of_another_label_may_not_exist() -> None:

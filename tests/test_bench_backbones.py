@@ -64,9 +64,9 @@ def test_the_causal_entrants_have_less_than_40_ms_of_latency() -> None:
     assert {entrant.name for entrant in causal} == {"bsrnn_causal", "tfgridnet"}
     live = read_recipe("sounds150-live")[0].model
     for settings in (live, *(entrant.settings for entrant in causal)):
-        own = {name: value for name, value in settings.items() if name != "kind"}
+        options = {name: value for name, value in settings.items() if name != "kind"}
         with torch.device("meta"):
-            separator = build_separator("queried", own)
+            separator = build_separator("queried", options)
         assert separator.capabilities.streaming
         assert separator.analysis.latency_samples / separator.sample_rate <= 0.040
 
@@ -113,10 +113,10 @@ def two_separators(tmp_path: Path) -> list[Row]:
 def test_seeds_are_averaged_item_by_item_before_the_interval(
     rows: list[Row], tmp_path: Path
 ) -> None:
-    found = averaged_over_seeds(rows, tmp_path)
-    assert list(found) == [("small", "dev-2", "tiger"), ("small", "dev-2", "bsrnn")]
-    assert found["small", "dev-2", "bsrnn"] == describe([2.0, 2.0, 7.0])
-    assert (found["small", "dev-2", "tiger"].low, found["small", "dev-2", "tiger"].high) == (5, 5)
+    actual = averaged_over_seeds(rows, tmp_path)
+    assert list(actual) == [("small", "dev-2", "tiger"), ("small", "dev-2", "bsrnn")]
+    assert actual["small", "dev-2", "bsrnn"] == describe([2.0, 2.0, 7.0])
+    assert (actual["small", "dev-2", "tiger"].low, actual["small", "dev-2", "tiger"].high) == (5, 5)
 
 
 def test_the_table_has_the_best_first_and_the_csv_a_line_a_seed(

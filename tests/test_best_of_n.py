@@ -48,10 +48,12 @@ def test_each_query_gets_the_candidate_that_is_judged_best_drawn_from_its_number
     mixture, queries = noise(1, 2, 1500), asked(1, 3)
     scores = torch.tensor([[0.1, 0.9, 0.2], [0.3, 0.1, 0.1], [0.2, 0.1, 0.5], [0.0, 0.2, 0.3]])
     best = BestOfNSeparator(separator, 4, Prefers(scores))
-    found = best.separate(mixture, queries).target[0]
+    target = best.separate(mixture, queries).target[0]
     for query, seed in enumerate((1, 0, 2)):
         drawn = separator.separate(mixture, queries, rng(seed)).target[0, query]
-        torch.testing.assert_close(found[query], drawn, atol=1e-5, rtol=1e-3)  # batched sums differ
+        torch.testing.assert_close(
+            target[query], drawn, atol=1e-5, rtol=1e-3
+        )  # batched sums differ
     assert [choice["candidate"] for choice in best.choices[0]] == [1, 0, 2]
     assert best.choices[0][1]["scores"] == pytest.approx([0.9, 0.1, 0.1, 0.2])
 
@@ -64,11 +66,11 @@ def test_each_item_of_a_batch_starts_from_its_own_generator(kind: str) -> None:
         noise(1, 1, 1500).expand(2, -1, -1),
         asked(1, 2).map(lambda e: e.expand(2, -1, -1)),
     )
-    found = separator.separate(mixture, queries, [rng(3), rng(4)]).target
+    target = separator.separate(mixture, queries, [rng(3), rng(4)]).target
     for item, seed in enumerate((3, 4)):
         alone = separator.separate(mixture[:1], asked(1, 2), rng(seed)).target[0]
-        torch.testing.assert_close(found[item], alone, atol=1e-5, rtol=1e-3)
-    assert (found[0] - found[1]).abs().max() > 1e-3
+        torch.testing.assert_close(target[item], alone, atol=1e-5, rtol=1e-3)
+    assert (target[0] - target[1]).abs().max() > 1e-3
 
 
 def test_consistency_is_the_share_of_energy_no_louder_than_the_mixture() -> None:

@@ -30,6 +30,6 @@ def test_snakes_in_two_phases_are_those_of_the_doubled_signal() -> None:
 def test_the_sine_of_graphs_is_a_sine(monkeypatch: pytest.MonkeyPatch) -> None:
     angle = torch.linspace(-400, 400, 100_003)
     monkeypatch.setattr("torch.compiler.is_exporting", lambda: True)
-    found = squared_sine(angle).numpy()
+    actual = squared_sine(angle).numpy()
     # 5e-7: float32 of angles up to 400, whose last bit is 3e-5, reduced without loss
-    np.testing.assert_allclose(found, np.sin(angle.double().numpy()) ** 2, atol=5e-7, rtol=0)
+    np.testing.assert_allclose(actual, np.sin(angle.double().numpy()) ** 2, atol=5e-7, rtol=0)

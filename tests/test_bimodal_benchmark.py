@@ -18,16 +18,16 @@ def scores(sdr: list[list[float]]) -> bimodal.Scores:
 
 def test_ratios_and_differences_are_of_the_items_means_over_seeds() -> None:
     """Means over seeds 3, 5 and 1, 3: ratio 2, differences of 2 in every item, so of no width."""
-    found = {"weak": scores([[2.0, 6.0], [4.0, 4.0]]), "unsupervised": scores([[1.0, 3.0]] * 2)}
-    text = bimodal.as_markdown(found, "items")
+    actual = {"weak": scores([[2.0, 6.0], [4.0, 4.0]]), "unsupervised": scores([[1.0, 3.0]] * 2)}
+    text = bimodal.as_markdown(actual, "items")
     assert "| weak | none | 4.00 [3.00, 5.00] (4.00, 4.00) | 4.00 [3.00, 5.00]" in text
     assert "| weak over unsupervised | 1.71 | 2.00 [1.67, 3.00] | +2.00 [+2.00, +2.00] |" in text
     assert "supervised-tenth" not in text
 
 
 def test_no_ratio_is_given_over_scores_that_may_be_zero() -> None:
-    found = {"weak": scores([[2.0, 6.0]]), "supervised": scores([[-1.0, 3.0]])}
-    text = bimodal.as_markdown(found, "items")
+    actual = {"weak": scores([[2.0, 6.0]]), "supervised": scores([[-1.0, 3.0]])}
+    text = bimodal.as_markdown(actual, "items")
     assert "| weak over supervised | 0.975 | none: the other's SDR may be 0 dB or less |" in text
 
 

@@ -50,9 +50,9 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Any:
     kept = document | {"keys": [pair for pair in document["keys"] if pair[0] not in computed]}
     converted = bimodal.convert(fill(kept), folder / "model_weights.pth.tar")
     with Unfilled():
-        found = build_separator(converted.kind, converted.settings)
-    load_weights(found, converted.weights, "recorded")
-    return found.eval()
+        separator = build_separator(converted.kind, converted.settings)
+    load_weights(separator, converted.weights, "recorded")
+    return separator.eval()
 
 
 def draw(name: str, shape: tuple[int, ...], scale: float = 1.0) -> Tensor:
@@ -61,8 +61,8 @@ def draw(name: str, shape: tuple[int, ...], scale: float = 1.0) -> Tensor:
     return as_float32(scale * rng.standard_normal(shape))
 
 
-def error(found: Tensor, expected: Tensor) -> float:
-    difference = found.double() - expected.double()
+def error(actual: Tensor, expected: Tensor) -> float:
+    difference = actual.double() - expected.double()
     return float(difference.square().mean().sqrt() / expected.double().std())
 
 
@@ -94,8 +94,8 @@ def test_mask_and_attention_are_the_recorded_ones(network: Any) -> None:
         lambda module, given, made: seen.append(made.transpose(1, 2))
     )
     magnitude = rms_magnitude(network.masker.spectrum(mixture()))
-    asked = query().map(lambda entry: entry[:, 0])
-    logits = network.logits(magnitude, asked, torch.tensor([0]))
+    embedding = query().map(lambda entry: entry[:, 0])
+    logits = network.logits(magnitude, embedding, torch.tensor([0]))
     hook.remove()
     assert error(logits[:, None, ::7, ::5], RECORDED.values("mask/out.logits")) < LIMIT
     attention = RECORDED.values("mask/mid.self_attention4.values")
@@ -105,20 +105,20 @@ def test_mask_and_attention_are_the_recorded_ones(network: Any) -> None:
 @torch.inference_mode()
 def test_the_separated_waveform_is_the_recorded_one(network: Any) -> None:
     spec = network.masker.spectrum(mixture())
-    asked = query().map(lambda entry: entry[:, 0])
-    mask = network.logits(rms_magnitude(spec), asked, torch.tensor([0])).sigmoid()
-    found = network.masker.waveform(mask[:, None] * spec, 32512)[0, 0]
-    assert error(found[::7], RECORDED.values("mask/out.waveform")) < LIMIT
+    embedding = query().map(lambda entry: entry[:, 0])
+    mask = network.logits(rms_magnitude(spec), embedding, torch.tensor([0])).sigmoid()
+    actual = network.masker.waveform(mask[:, None] * spec, 32512)[0, 0]
+    assert error(actual[::7], RECORDED.values("mask/out.waveform")) < LIMIT
 
 
 @torch.no_grad()
 def test_attention_reads_every_token_and_nothing_else(network: Any) -> None:
     """Masked to its first ten tokens the mask moves as far as the recorder says: 0.129."""
     magnitude = rms_magnitude(network.masker.spectrum(mixture()))
-    asked = query().map(lambda entry: entry[:, 0])
-    few = QueryEmbedding(asked.pooled, asked.tokens, torch.arange(77)[None] < 10)
+    embedding = query().map(lambda entry: entry[:, 0])
+    few = QueryEmbedding(embedding.pooled, embedding.tokens, torch.arange(77)[None] < 10)
     masks = [
-        network.logits(magnitude, which, torch.tensor([0])).sigmoid() for which in (asked, few)
+        network.logits(magnitude, which, torch.tensor([0])).sigmoid() for which in (embedding, few)
     ]
     change = (masks[1] - masks[0]).square().mean().sqrt() / masks[0].std()
     assert change == pytest.approx(0.129, abs=0.001)
@@ -148,13 +148,13 @@ def test_losses_and_their_gradients_are_the_recorded_ones(network: Any) -> None:
     spec = network.masker.spectrum(wholes.sum(dim=1, keepdim=True))
     magnitude, sources = rms_magnitude(spec), network.masker.spectrum(wholes).abs()
     # Of each mixture of mixtures two captions, then the phrases of the first and those of the second.
-    asked = QueryEmbedding(
+    embedding = QueryEmbedding(
         torch.cat([pooled["caption"], pooled["phrase"].flatten(1, 2)], dim=1).flatten(0, 1),
         torch.cat([hidden["caption"], hidden["phrase"].flatten(1, 2)], dim=1).flatten(0, 1),
     )
     item = torch.arange(2).repeat_interleave(8)
     network.zero_grad()
-    masks = network.logits(magnitude, asked, item).sigmoid().unflatten(0, (2, 8))
+    masks = network.logits(magnitude, embedding, item).sigmoid().unflatten(0, (2, 8))
     estimates = masks * magnitude[:, None]
     separation = mix_and_separate(
         estimates[:, :2], sources, magnitude, torch.ones(2, 2, dtype=torch.bool)
@@ -166,8 +166,8 @@ def test_losses_and_their_gradients_are_the_recorded_ones(network: Any) -> None:
     for whole in range(2):
         parts = slice(2 + 3 * whole, 5 + 3 * whole)
         waveform = network.masker.waveform(masks[:, parts] * spec, 32512)
-        heard = torchaudio.functional.resample(waveform, RATE, 48000).transpose(0, 1)
-        sounds = stub_embedding(heard.flatten(0, 1))
+        resampled = torchaudio.functional.resample(waveform, RATE, 48000).transpose(0, 1)
+        sounds = stub_embedding(resampled.flatten(0, 1))
         recorded = RECORDED.values(f"loss/out.audio_embed_mixture{whole}")
         assert error(sounds.detach(), recorded) < 1e-4
         phrases = pooled["phrase"][:, whole].transpose(0, 1).flatten(0, 1)
@@ -202,7 +202,7 @@ def test_the_loss_functions_alone_are_the_recorded_ones() -> None:
     def value(name: str) -> Tensor:
         return RECORDED.values(f"loss_functions/{name}")
 
-    found = agreement(value("in.audio_embed"), value("in.text_embed"), 14.0).mean()
-    assert float(found) == pytest.approx(float(value("out.contrastive")), rel=LOSS_LIMIT)
+    actual = agreement(value("in.audio_embed"), value("in.text_embed"), 14.0).mean()
+    assert float(actual) == pytest.approx(float(value("out.contrastive")), rel=LOSS_LIMIT)
     distance = weighted_l1(value("in.pred"), value("in.target"), value("in.weight")).mean()
     assert float(distance) == pytest.approx(float(value("out.weighted_l1")), rel=LOSS_LIMIT)

@@ -56,27 +56,27 @@ def test_ratios_are_musevals(num_sources: int, num_channels: int) -> None:
         noise = 10 ** rng.uniform(-4, 0)
         references, estimates = scene(rng, (num_sources, num_samples, num_channels), noise)
         for window, hop in WINDOWS:
-            found = np.array(bss_eval(references, estimates, window, hop, filters_len))
+            ratios = np.array(bss_eval(references, estimates, window, hop, filters_len))
             expected = theirs(references, estimates, window, hop, filters_len)
             # The issue's limit. The interference of a single source is a rounding error in both.
             kept = [0, 1, 3] if num_sources == 1 else [0, 1, 2, 3]
-            assert found[kept] == pytest.approx(expected[kept], abs=1e-3)
+            assert ratios[kept] == pytest.approx(expected[kept], abs=1e-3)
 
 
 def test_ratios_with_512_taps_are_musevals() -> None:
     references, estimates = scene(np.random.default_rng(1), (2, 16001, 1), 0.1)
-    found = np.array(bss_eval(references, estimates, 8000, 4000))
-    assert found.shape == (4, 2, 3)
-    assert found == pytest.approx(theirs(references, estimates, 8000, 4000), abs=1e-3)
+    ratios = np.array(bss_eval(references, estimates, 8000, 4000))
+    assert ratios.shape == (4, 2, 3)
+    assert ratios == pytest.approx(theirs(references, estimates, 8000, 4000), abs=1e-3)
 
 
 def test_near_perfect_estimates_keep_their_accuracy() -> None:
     """Artefacts 140 dB under the estimate are lost in correlations, so they come from waveforms."""
     references, _ = scene(np.random.default_rng(2), (2, 3001, 1), 0)
     estimates = references + 1e-7 * np.random.default_rng(3).standard_normal(references.shape)
-    found, expected = np.array(bss_eval(references, estimates)), theirs(references, estimates)
+    ratios, expected = np.array(bss_eval(references, estimates)), theirs(references, estimates)
     assert expected[0].min() > 130
-    assert found == pytest.approx(expected, abs=1e-3)
+    assert ratios == pytest.approx(expected, abs=1e-3)
 
 
 def test_references_that_are_alike_are_solved_as_museval_does() -> None:
@@ -84,9 +84,9 @@ def test_references_that_are_alike_are_solved_as_museval_does() -> None:
     rng = np.random.default_rng(4)
     references, estimates = scene(rng, (2, 2001, 1), 0.3)
     references[1] = references[0]
-    found = np.array(bss_eval(references, estimates, filters_len=16))
+    ratios = np.array(bss_eval(references, estimates, filters_len=16))
     expected = theirs(references, estimates, filters_len=16)
-    assert found[[0, 1, 3]] == pytest.approx(expected[[0, 1, 3]], abs=1e-3)
+    assert ratios[[0, 1, 3]] == pytest.approx(expected[[0, 1, 3]], abs=1e-3)
 
 
 def test_low_passed_references_as_16_bits_are_musevals() -> None:
@@ -96,8 +96,8 @@ def test_low_passed_references_as_16_bits_are_musevals() -> None:
     loud = 0.1 * scipy.signal.sosfilt(low, rng.standard_normal((3, 16001, 1)), axis=1)
     references = np.round(loud[:2] * 32768) / 32768
     estimates = np.round((loud[:2] + 0.3 * loud[1::-1] + 0.1 * loud[2]) * 32768) / 32768
-    found = np.array(bss_eval(references, estimates, 8000, 4000, 128))
-    assert found == pytest.approx(theirs(references, estimates, 8000, 4000, 128), abs=1e-3)
+    ratios = np.array(bss_eval(references, estimates, 8000, 4000, 128))
+    assert ratios == pytest.approx(theirs(references, estimates, 8000, 4000, 128), abs=1e-3)
 
 
 def test_items_of_a_batch_are_scored_independently() -> None:
@@ -106,11 +106,11 @@ def test_items_of_a_batch_are_scored_independently() -> None:
     references, estimates = (
         np.stack(s).reshape(3, 2, 2, 1001, 1) for s in zip(*pairs, strict=True)
     )
-    found = np.array(bss_eval(references, torch.from_numpy(estimates), 500, 250, 8))
-    assert found.shape == (4, 3, 2, 2, 3)
+    ratios = np.array(bss_eval(references, torch.from_numpy(estimates), 500, 250, 8))
+    assert ratios.shape == (4, 3, 2, 2, 3)
     for index, (reference, estimate) in enumerate(pairs):
         single = np.array(bss_eval(reference, estimate, 500, 250, 8))
-        assert np.array_equal(found[:, index // 2, index % 2], single)
+        assert np.array_equal(ratios[:, index // 2, index % 2], single)
 
 
 def test_sources_without_channels_are_of_one() -> None:
@@ -123,10 +123,10 @@ def test_windows_with_silence_are_nan_as_in_museval() -> None:
     references, estimates = scene(np.random.default_rng(8), (2, 3000, 2), 0.1)
     references[1, 900:2100] = 0
     estimates[0, 2500:, 0] = -estimates[0, 2500:, 1]  # channels that cancel count as silent there
-    found = np.array(bss_eval(references, estimates, 500, 500, 8))
+    ratios = np.array(bss_eval(references, estimates, 500, 500, 8))
     expected = theirs(references, estimates, 500, 500, 8)
     assert np.isnan(expected[0, 0]).tolist() == [False, False, True, True, False, True]
-    assert found == pytest.approx(expected, abs=1e-3, nan_ok=True)
+    assert ratios == pytest.approx(expected, abs=1e-3, nan_ok=True)
 
 
 @pytest.mark.parametrize("silent", ["reference", "estimate"])
@@ -151,8 +151,8 @@ def test_sources_version_is_mir_evals() -> None:
         expected = mir_eval.separation.bss_eval_sources(
             references[..., 0], estimates[..., 0], False
         )
-    found = np.array(bss_eval_sources(references, estimates))
-    assert found == pytest.approx(np.array(expected[:3]), abs=1e-3)
+    ratios = np.array(bss_eval_sources(references, estimates))
+    assert ratios == pytest.approx(np.array(expected[:3]), abs=1e-3)
 
 
 @pytest.mark.parametrize(

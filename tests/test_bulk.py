@@ -54,9 +54,9 @@ def test_the_manifest_maps_recordings_to_results(qsep: Run, tiny_model: Path, tr
 
     qsep("separate", "in", "-q", "rain", "--residual", "-o", "out", "-m", tiny_model)
     out = tree.parent / "out"
-    found = {row["key"]: row for row in rows(out)}
-    assert list(found) == list(TREE)
-    row = found["deep/b.wav"]
+    actual = {row["key"]: row for row in rows(out)}
+    assert list(actual) == list(TREE)
+    row = actual["deep/b.wav"]
     assert row["input"] == "in/deep/b.wav"
     assert row["query"] == "rain"
     assert row["sha256"] == hashlib.sha256((tree / "deep" / "b.wav").read_bytes()).hexdigest()
@@ -188,8 +188,8 @@ def test_recordings_of_equal_names_get_different_result_files(
 ) -> None:
     record(tree / "a.flac", 300)
     assert qsep("separate", "in", "-q", "rain", "-o", "out", "-m", tiny_model).code == 0
-    found = names(tree.parent / "out")
-    assert {"a.wav/a.rain.wav", "a.flac/a.rain.wav", "deep/b.rain.wav"} <= found
+    paths = names(tree.parent / "out")
+    assert {"a.wav/a.rain.wav", "a.flac/a.rain.wav", "deep/b.rain.wav"} <= paths
 
 
 @pytest.mark.parametrize("out", ["in", "in/results"])
@@ -204,8 +204,8 @@ def test_results_in_the_folder_itself_are_not_separated_again(
 def test_shards_partition_the_recordings() -> None:
     jobs = [Job(f"in/{number}.wav") for number in range(1000)]
     parts = [[job for job in jobs if in_shard(job, (number, 3))] for number in (1, 2, 3)]
-    found = [job.path for part in parts for job in part]
-    assert sorted(found) == sorted(job.path for job in jobs)
+    actual = [job.path for part in parts for job in part]
+    assert sorted(actual) == sorted(job.path for job in jobs)
     assert min(map(len, parts)) > 250  # of 333 on average
     elsewhere = [Job(f"/mnt/other/{number}.wav") for number in range(1000)]
     assert [in_shard(job, (2, 3)) for job in elsewhere] == [in_shard(job, (2, 3)) for job in jobs]
@@ -265,14 +265,14 @@ def test_auto_also_walks_folders_and_continues_after_failures(
     assert "3 recordings done, 1 failed, 0 done before" in done.err
     out = tree.parent / "out"
     assert {"a.auto.json", "deep/b.auto.json", "deep/er/c.auto.json"} <= names(out)
-    found = {row["key"]: row for row in rows(out)}
-    assert found["bad.wav"]["error"]
+    actual = {row["key"]: row for row in rows(out)}
+    assert actual["bad.wav"]["error"]
     for name in TREE:
         stem = name.rpartition(".")[0]
-        listed = {each["file"] for each in found[name]["outputs"]}
+        listed = {each["file"] for each in actual[name]["outputs"]}
         assert {f"{stem}.auto.json", f"{stem}.auto.png"} < listed <= names(out)
-        assert found[name]["sounds"]
-        assert found[name]["query"] is None
+        assert actual[name]["sounds"]
+        assert actual[name]["query"] is None
     (out / "deep" / "b.auto.json").unlink()  # as if killed before it was written
     (tree / "bad.wav").unlink()
     again = qsep(*command)

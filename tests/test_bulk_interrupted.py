@@ -45,9 +45,9 @@ def test_a_killed_run_resumes(qsep: Run, tiny_model: Path, folder: Path) -> None
     rows = [json.loads(line) for line in lines if line.endswith("}")]
     keys = [row["key"] for row in rows if "run" not in row]
     assert sorted(keys) == [f"{number:02}.wav" for number in range(NUM_FILES)]
-    found, whole = content(folder / "out"), content(folder / "whole")
-    del found["manifest.jsonl"], whole["manifest.jsonl"]
-    assert found == whole
+    actual, whole = content(folder / "out"), content(folder / "whole")
+    del actual["manifest.jsonl"], whole["manifest.jsonl"]
+    assert actual == whole
     assert not list((folder / "out").glob(".qsep-*.part"))
 
 
@@ -66,8 +66,8 @@ def test_results_of_several_processes_are_those_of_one(
     assert "in/bad.wav" in done.error
     one, two = content(folder / "one"), content(folder / "two")
     rows = {}
-    for name, found in (("one", one), ("two", two)):
-        lines = [json.loads(line) for line in found.pop("manifest.jsonl").splitlines()][1:]
+    for name, actual in (("one", one), ("two", two)):
+        lines = [json.loads(line) for line in actual.pop("manifest.jsonl").splitlines()][1:]
         rows[name] = {line["key"]: line["outputs"] for line in lines if not line["error"]}
     assert one == two
     assert rows["one"] == rows["two"]

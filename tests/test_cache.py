@@ -33,13 +33,13 @@ def cached(path: Path, fingerprint: str = "stub") -> tuple[StubEncoder, CachedEn
 
 
 def test_embeddings_are_the_encoders_in_the_order_of_the_queries(tmp_path: Path) -> None:
-    asked = [RAIN, DOG, RAIN, BELL]
-    expected = StubEncoder().encode(asked).pooled
+    queries = [RAIN, DOG, RAIN, BELL]
+    expected = StubEncoder().encode(queries).pooled
     _, first = cached(tmp_path / "deep" / "cache.sqlite")
-    assert torch.equal(first.encode(asked).pooled, expected)
-    assert torch.equal(first.encode(asked[1:]).pooled, expected[1:])
+    assert torch.equal(first.encode(queries).pooled, expected)
+    assert torch.equal(first.encode(queries[1:]).pooled, expected[1:])
     _, second = cached(tmp_path / "deep" / "cache.sqlite")
-    assert torch.equal(second.encode(asked).pooled, expected)
+    assert torch.equal(second.encode(queries).pooled, expected)
 
 
 def test_a_cached_query_is_not_encoded_again(tmp_path: Path) -> None:

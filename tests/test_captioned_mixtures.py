@@ -52,21 +52,21 @@ def tones(num: int = 3) -> dict[str, list[np.ndarray]]:
     time = np.arange(6000) / RATE
     return {
         label: [
-            np.sin(2 * np.pi * 200 * (place + 1) * time + seed).astype(np.float32)
+            np.sin(2 * np.pi * 200 * (index + 1) * time + seed).astype(np.float32)
             for seed in range(num)
         ]
-        for place, label in enumerate(LABELS)
+        for index, label in enumerate(LABELS)
     }
 
 
 def heard(waveform: torch.Tensor) -> set[str]:
     """Labels whose tone is loud in (t,)."""
     spectrum = np.abs(np.fft.rfft(waveform.numpy() * np.hanning(len(waveform))))
-    bins = [round(200 * (place + 1) * len(waveform) / RATE) for place in range(len(LABELS))]
+    bins = [round(200 * (index + 1) * len(waveform) / RATE) for index in range(len(LABELS))]
     return {
         label
-        for label, place in zip(LABELS, bins, strict=True)
-        if spectrum[place - 2 : place + 3].max() > 0.05 * spectrum.max()
+        for label, index in zip(LABELS, bins, strict=True)
+        if spectrum[index - 2 : index + 3].max() > 0.05 * spectrum.max()
     }
 
 
@@ -168,7 +168,11 @@ def test_recordings_used_alone_are_in_no_mixture() -> None:
     takes = {"bell": 20, "dog": 5, "hum": 2}
     by_label = {label: [np.array(take) for take in range(num)] for label, num in takes.items()}
     alone, together = divided(by_label, 0.1)
-    assert {label: len(found) for label, found in alone.items()} == {"bell": 2, "dog": 1, "hum": 1}
+    assert {label: len(actual) for label, actual in alone.items()} == {
+        "bell": 2,
+        "dog": 1,
+        "hum": 1,
+    }
     for label, recordings in by_label.items():
         assert sorted([*alone[label], *together[label]]) == recordings
     assert divided(by_label, 1.0) == (by_label, by_label)
@@ -220,9 +224,9 @@ def test_recordings_with_captions_are_taken_as_they_are(captions: Path) -> None:
     ]
     source = CaptionedScenes(captions, clips, Levels(gains=(0.5, 0.5)), RATE)
     assert source.single == ("A baby crying", "A clock ticking")
-    found = source.mixtures(5, 8000, np.random.default_rng(0))
-    assert {caption for _, caption in found} == {clip.captions[0] for clip in clips}
-    by_caption = {caption: waveform for waveform, caption in found}
+    actual = source.mixtures(5, 8000, np.random.default_rng(0))
+    assert {caption for _, caption in actual} == {clip.captions[0] for clip in clips}
+    by_caption = {caption: waveform for waveform, caption in actual}
     loud, soft = by_caption["A clock ticking"], by_caption["A dog barks and a man speaks"]
     assert np.abs(loud).max() / np.abs(soft).max() == pytest.approx(3, rel=0.1)
     assert np.abs(loud).max() < 0.5 / 5
@@ -297,13 +301,13 @@ def labelled_recordings(tmp_path: Path) -> Path:
     lines = ["file,label,split,licence,author,url"]
     kinds = ("dog_bark", "rain", "violin", "flute", "clock_tick", "baby_cry")
     known = [label for label in load_phrase_book("sounds21").labels if label in kinds]
-    for place, label in enumerate(known):
+    for index, label in enumerate(known):
         for split in ("train", "dev"):
             for take in range(2):
                 name = f"{label}-{split}-{take}.wav"
                 time = np.arange(9000) / RATE
                 soundfile.write(
-                    tmp_path / name, 0.3 * np.sin(400 * (place + 1 + take / 3) * time), RATE
+                    tmp_path / name, 0.3 * np.sin(400 * (index + 1 + take / 3) * time), RATE
                 )
                 lines.append(f"{name},{label},{split},CC0,somebody,")
     assert len(known) >= 4

@@ -163,10 +163,10 @@ def test_at_another_rate_recordings_become_mono_wav_files_in_the_folder(tmp_path
     done = prepare("esc50", folder, out, care=Care(16000))
     assert (done.clips, done.problems) == ({"train": 6, "dev": 2, "test": 2}, {})
     target = out / "audio-16000/audio/1-1000-A-0.wav"
-    heard, rate = soundfile.read(target)
+    samples, rate = soundfile.read(target)
     assert (rate, soundfile.info(target).subtype) == (16000, "PCM_16")
     expected = soxr.resample(0.2 * (left + right), 44100, 16000, quality="HQ")  # first two channels
-    np.testing.assert_allclose(heard, expected, atol=3.2e-5)  # a step of 16 bits
+    np.testing.assert_allclose(samples, expected, atol=3.2e-5)  # a step of 16 bits
     before = {name: (out / name).stat().st_mtime_ns for name in names(out) if ".wav" in name}
     assert len(before) == 10
     again = prepare("esc50", folder, out, care=Care(16000))  # and finds nothing in its own folder

@@ -81,11 +81,11 @@ def test_text_is_encoded_as_transformers_encodes_it(folder: Path, clap: Any) -> 
     with torch.no_grad():
         expected = model.text_projection(model.text_model(**tokens).pooler_output)
     expected = expected / expected.norm(dim=1, keepdim=True)
-    found = clap.encode([TextQuery(text) for text in texts]).pooled
-    assert found.shape == (2, CLAP_WIDTH)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, expected, atol=EXACT, rtol=0)
-    assert (found[0] - found[1]).norm() > 0.1
+    pooled = clap.encode([TextQuery(text) for text in texts]).pooled
+    assert pooled.shape == (2, CLAP_WIDTH)
+    assert pooled.dtype == torch.float32
+    torch.testing.assert_close(pooled, expected, atol=EXACT, rtol=0)
+    assert (pooled[0] - pooled[1]).norm() > 0.1
 
 
 @pytest.mark.parametrize("seconds", [10, 7.3, 3.1, 0.02])
@@ -93,9 +93,9 @@ def test_a_recording_is_encoded_as_transformers_encodes_it(
     seconds: float, folder: Path, clap: Any
 ) -> None:
     samples = sound(seconds)
-    found = clap.encode([audio(samples), audio(np.stack([2 * samples, 0 * samples]))]).pooled
+    pooled = clap.encode([audio(samples), audio(np.stack([2 * samples, 0 * samples]))]).pooled
     expected = by_hand(folder, samples)
-    torch.testing.assert_close(found, expected.expand(2, -1), atol=EXACT, rtol=0)
+    torch.testing.assert_close(pooled, expected.expand(2, -1), atol=EXACT, rtol=0)
 
 
 def test_different_recordings_have_different_embeddings(clap: Any) -> None:
@@ -106,15 +106,15 @@ def test_different_recordings_have_different_embeddings(clap: Any) -> None:
 def test_recordings_are_resampled_to_48_khz(folder: Path, clap: Any, tmp_path: Path) -> None:
     samples = sound(6, 16000)
     soundfile.write(tmp_path / "x.wav", samples, 16000, subtype="FLOAT")
-    found = clap.encode([AudioQuery(tmp_path / "x.wav"), audio(samples, rate=16000)]).pooled
-    assert torch.equal(found[0], found[1])
+    pooled = clap.encode([AudioQuery(tmp_path / "x.wav"), audio(samples, rate=16000)]).pooled
+    assert torch.equal(pooled[0], pooled[1])
     long_filter = torchaudio.functional.resample(
         torch.from_numpy(samples), 16000, RATE, lowpass_filter_width=128, rolloff=0.96
     )
     expected = by_hand(folder, long_filter.numpy())
     wrong = by_hand(folder, samples)
     # Two filters differ near 8 kHz. Were the rate taken for 48 kHz, it would be another sound.
-    assert (found[0] - expected).norm() < 0.1 * (found[0] - wrong).norm()
+    assert (pooled[0] - expected).norm() < 0.1 * (pooled[0] - wrong).norm()
 
 
 def test_the_first_ten_seconds_of_a_longer_recording_are_the_query(
@@ -124,11 +124,11 @@ def test_the_first_ten_seconds_of_a_longer_recording_are_the_query(
     state = str(np.random.get_state(legacy=False))  # noqa: NPY002
     for encoder in (clap, fused):
         with caplog.at_level(logging.WARNING, "qsep"):
-            found = encoder.encode(
+            pooled = encoder.encode(
                 [audio(samples), audio(samples[: 10 * RATE]), audio(samples)]
             ).pooled
-        assert torch.equal(found[0], found[1])
-        assert torch.equal(found[0], found[2])
+        assert torch.equal(pooled[0], pooled[1])
+        assert torch.equal(pooled[0], pooled[2])
         assert "only its first 10 s are used" in caplog.text
     assert str(np.random.get_state(legacy=False)) == state  # noqa: NPY002
 
@@ -142,8 +142,8 @@ def test_models_with_feature_fusion_treat_short_clips_as_short(fused: Any) -> No
             model.get_audio_features(features, is_longer=torch.tensor([[flag]])).pooler_output[0]
             for flag in (False, True)
         ]
-    found = fused.encode([audio(samples)]).pooled[0]
-    torch.testing.assert_close(found, by_flag[0], atol=EXACT, rtol=0)
+    pooled = fused.encode([audio(samples)]).pooled[0]
+    torch.testing.assert_close(pooled, by_flag[0], atol=EXACT, rtol=0)
     assert (by_flag[0] - by_flag[1]).norm() > 1e-3
 
 
@@ -151,8 +151,8 @@ def test_several_examples_are_averaged_and_brought_to_unit_norm(clap: Any) -> No
     one, two, three = sound(2), sound(3, seed=1), sound(1, seed=2)
     rows = clap.encode([audio(one), audio(two), audio(three)]).pooled
     mean = rows.sum(dim=0)
-    found = clap.encode([audio(one, two, three)]).pooled[0]
-    torch.testing.assert_close(found, mean / mean.norm(), atol=EXACT, rtol=0)
+    pooled = clap.encode([audio(one, two, three)]).pooled[0]
+    torch.testing.assert_close(pooled, mean / mean.norm(), atol=EXACT, rtol=0)
     assert mean.norm() < 3 - 1e-4
 
 
@@ -165,14 +165,14 @@ def test_an_embedding_does_not_depend_on_the_other_queries(clap: Any) -> None:
 
 def test_a_text_longer_than_the_network_reads_is_cut(clap: Any) -> None:
     # 40 positions, two of them before the first token: 38 tokens, of which two frame the text.
-    found = clap.encode([TextQuery("d" * 36), TextQuery("d" * 99), TextQuery("d" * 35)]).pooled
-    assert torch.equal(found[0], found[1])
-    assert not torch.equal(found[0], found[2])
+    pooled = clap.encode([TextQuery("d" * 36), TextQuery("d" * 99), TextQuery("d" * 35)]).pooled
+    assert torch.equal(pooled[0], pooled[1])
+    assert not torch.equal(pooled[0], pooled[2])
 
 
 def test_silence_has_an_embedding(clap: Any) -> None:
-    found = clap.encode([audio(np.zeros(9, np.float32))]).pooled
-    assert math.isclose(float(found.norm()), 1, abs_tol=1e-6)
+    pooled = clap.encode([audio(np.zeros(9, np.float32))]).pooled
+    assert math.isclose(float(pooled.norm()), 1, abs_tol=1e-6)
 
 
 BUILD = """
@@ -200,14 +200,14 @@ def test_the_fingerprint_changes_with_every_setting_that_changes_embeddings(
     (words / "merges.txt").write_text("#version: 0.2\n")
 
     def fingerprint(**settings: str) -> str:
-        found: str = build_encoder("clap", settings).fingerprint
-        return found
+        text: str = build_encoder("clap", settings).fingerprint
+        return text
 
     assert fingerprint(model=str(copy)) == fingerprint(model=str(folder))
-    found = [fingerprint(model=str(path)) for path in (folder, other, words)]
-    found += [fingerprint(), fingerprint(model="laion/larger_clap_general")]
-    found += [fingerprint(tokenizer="roberta-large")]
-    assert len(set(found)) == len(found)
+    actual = [fingerprint(model=str(path)) for path in (folder, other, words)]
+    actual += [fingerprint(), fingerprint(model="laion/larger_clap_general")]
+    actual += [fingerprint(tokenizer="roberta-large")]
+    assert len(set(actual)) == len(actual)
 
 
 def test_the_tokenizer_may_be_in_another_folder(folder: Path, clap: Any, tmp_path: Path) -> None:
@@ -215,19 +215,19 @@ def test_the_tokenizer_may_be_in_another_folder(folder: Path, clap: Any, tmp_pat
     for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
         (bare / name).unlink()
     words = save_tokenizer(tmp_path / "words")
-    found = build_encoder("clap", {"model": str(bare), "tokenizer": str(words)})
+    encoder = build_encoder("clap", {"model": str(bare), "tokenizer": str(words)})
     query = TextQuery("a dog barking")
-    assert torch.equal(found.encode([query]).pooled, clap.encode([query]).pooled)
+    assert torch.equal(encoder.encode([query]).pooled, clap.encode([query]).pooled)
 
 
 def test_a_folder_without_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
     bare = Path(shutil.copytree(folder, tmp_path / "bare"))
     (bare / "vocab.json").unlink()
     (bare / "merges.txt").unlink()
-    found = build_encoder("clap", {"model": str(bare)})
+    encoder = build_encoder("clap", {"model": str(bare)})
     with pytest.raises(ValueError, match="its tokenizer's files are missing"):
-        found.encode([TextQuery("dog")])
-    found.encode([audio(sound(1))])  # needs none
+        encoder.encode([TextQuery("dog")])
+    encoder.encode([audio(sound(1))])  # needs none
 
 
 def test_an_unavailable_model_gives_one_line_with_the_remedy(

@@ -41,10 +41,12 @@ def test_pooled_and_token_states_are_transformers_own(folder: Path, encoder: Any
     with torch.no_grad():
         states = model.text_model(**given)
         projected = model.text_projection(states.pooler_output)[0]
-    found = encoder.encode([TextQuery("rain"), TextQuery(text)])
-    torch.testing.assert_close(found.tokens[1], states.last_hidden_state[0], atol=EXACT, rtol=0)
-    torch.testing.assert_close(found.pooled[1], projected / projected.norm(), atol=EXACT, rtol=0)
-    assert found.pooled.shape == (2, CLAP_WIDTH)
+    embedding = encoder.encode([TextQuery("rain"), TextQuery(text)])
+    torch.testing.assert_close(embedding.tokens[1], states.last_hidden_state[0], atol=EXACT, rtol=0)
+    torch.testing.assert_close(
+        embedding.pooled[1], projected / projected.norm(), atol=EXACT, rtol=0
+    )
+    assert embedding.pooled.shape == (2, CLAP_WIDTH)
 
 
 def test_the_cache_keeps_states_of_padding_too(encoder: Any, tmp_path: Path) -> None:
@@ -63,8 +65,8 @@ def test_a_sound_is_embedded_as_clap_embeds_the_recording(
 ) -> None:
     samples = sound(seconds)
     expected = build_encoder("clap", {"model": str(folder)}).encode([audio(samples)]).pooled
-    found = encoder.embed_sound(torch.from_numpy(np.stack([samples, samples])))
-    torch.testing.assert_close(found, expected.expand(2, -1), atol=1e-5, rtol=0)
+    vectors = encoder.embed_sound(torch.from_numpy(np.stack([samples, samples])))
+    torch.testing.assert_close(vectors, expected.expand(2, -1), atol=1e-5, rtol=0)
 
 
 def test_gradients_reach_the_sound(encoder: Any) -> None:
@@ -84,8 +86,8 @@ def test_gradients_reach_the_sound(encoder: Any) -> None:
 
 
 def test_a_text_network_of_another_width_is_refused(folder: Path) -> None:
-    found = build_encoder("clap_tokens", {"model": str(folder)})
+    encoder = build_encoder("clap_tokens", {"model": str(folder)})
     with pytest.raises(
         ValueError, match=r"its states are 24 wide, expected 768; set encoder\.token_dim"
     ):
-        found.encode([TextQuery("rain")])
+        encoder.encode([TextQuery("rain")])

@@ -13,8 +13,8 @@ from qsep.separation.networks.masks.magnitude_masks import SegmentConfig
 def test_the_condition_is_the_query_followed_by_the_mean_of_its_negatives() -> None:
     pooled = torch.tensor([[[1.0, 2.0]]])
     negative = torch.tensor([[[[4.0, 0.0], [0.0, 0.0], [2.0, 2.0]]]])
-    asked = QueryEmbedding(pooled, negative=QueryEmbedding(negative))
-    assert wanted_and_unwanted(asked).tolist() == [[[1, 2, 3, 1]]]  # zeros are none
+    embedding = QueryEmbedding(pooled, negative=QueryEmbedding(negative))
+    assert wanted_and_unwanted(embedding).tolist() == [[[1, 2, 3, 1]]]  # zeros are none
     assert wanted_and_unwanted(QueryEmbedding(pooled)).tolist() == [[[1, 2, 0, 0]]]
 
 
@@ -28,31 +28,31 @@ def test_a_negative_alone_is_a_query() -> None:
     ]
     mixture = noise(1, 1, 1601)
     with torch.inference_mode():
-        first, second = (separator.separate(mixture, asked).target for asked in unwanted)
+        first, second = (separator.separate(mixture, queries).target for queries in unwanted)
     assert (first - second).abs().max() > 1e-5
 
 
 def test_the_loss_reads_the_negatives_of_queried_sources() -> None:
-    separator, (batch, asked) = tiny_separator("clapsep"), mixture_batch()
+    separator, (batch, embedding) = tiny_separator("clapsep"), mixture_batch()
     negative = unit_vectors(4, 3, 1, QUERY_DIM, seed=3)
-    told = QueryEmbedding(asked.pooled, negative=QueryEmbedding(negative))
+    constrained = QueryEmbedding(embedding.pooled, negative=QueryEmbedding(negative))
     with torch.no_grad():
-        plain = separator.loss(batch, asked, rng(0)).total
-        found = separator.loss(batch, told, rng(0)).total
+        plain = separator.loss(batch, embedding, rng(0)).total
+        total = separator.loss(batch, constrained, rng(0)).total
         negative[1, 0] = torch.nan  # of the source that is not asked for
-        assert torch.equal(separator.loss(batch, told, rng(0)).total, found)
-    assert (found - plain).abs().min() > 1e-6
+        assert torch.equal(separator.loss(batch, constrained, rng(0)).total, total)
+    assert (total - plain).abs().min() > 1e-6
 
 
 def test_a_third_of_the_queries_with_a_negative_lose_the_positive() -> None:
     separator = tiny_separator("clapsep", negative_only=1 / 3)
     condition = unit_vectors(3000, 2 * QUERY_DIM, seed=4)
     condition[:1000, QUERY_DIM:] = 0
-    found = separator.drop_positives(condition, rng(5))
-    lost = (found[:, :QUERY_DIM] == 0).all(dim=1)
+    actual = separator.drop_positives(condition, rng(5))
+    lost = (actual[:, :QUERY_DIM] == 0).all(dim=1)
     assert not lost[:1000].any()
     assert lost[1000:].float().mean().item() == pytest.approx(1 / 3, abs=0.03)
-    assert torch.equal(found[:, QUERY_DIM:], condition[:, QUERY_DIM:])
+    assert torch.equal(actual[:, QUERY_DIM:], condition[:, QUERY_DIM:])
 
 
 def test_the_audio_encoder_is_trained_by_low_rank_updates_alone_and_stays_in_evaluation_mode() -> (
@@ -84,6 +84,6 @@ def test_mismatched_hops_and_unsupported_segments_are_refused() -> None:
 
 
 def test_training_refuses_mixtures_longer_than_the_network_takes() -> None:
-    separator, (batch, asked) = tiny_separator("clapsep"), mixture_batch(num_samples=4200)
+    separator, (batch, embedding) = tiny_separator("clapsep"), mixture_batch(num_samples=4200)
     with pytest.raises(ValueError, match=r"of 132 frames; expected at most 128: set mix"):
-        separator.loss(batch, asked, rng(0))
+        separator.loss(batch, embedding, rng(0))

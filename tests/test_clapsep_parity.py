@@ -60,10 +60,10 @@ def recorded_weights() -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def decoder() -> Any:
     config = Config()
-    found = CLAPSepDecoder(config.encoder, 1024, 513, 640, 3, 8, 0.1)
+    built = CLAPSepDecoder(config.encoder, 1024, 513, 640, 3, 8, 0.1)
     ours = {renamed(key, None): value for key, value in recorded_weights().items()}  # type: ignore[arg-type]
-    load_weights(found, {key.removeprefix("decoder."): value for key, value in ours.items()}, "it")
-    return found.eval()
+    load_weights(built, {key.removeprefix("decoder."): value for key, value in ours.items()}, "it")
+    return built.eval()
 
 
 def feature(name: str) -> Tensor:
@@ -71,8 +71,8 @@ def feature(name: str) -> Tensor:
     return as_float32(rng.standard_normal(SHAPES[name]))
 
 
-def error(found: Tensor, expected: Tensor) -> float:
-    difference = found.double() - expected.double()
+def error(actual: Tensor, expected: Tensor) -> float:
+    difference = actual.double() - expected.double()
     return float(difference.square().mean().sqrt() / expected.double().std())
 
 
@@ -87,8 +87,8 @@ def test_the_filling_rule_makes_the_recorders_weights_and_features() -> None:
 def test_it_has_as_many_parameters_as_the_published_one(decoder: Any) -> None:
     assert sum(weight.numel() for weight in decoder.parameters()) == 43_463_616
     with torch.device("meta"):
-        ears = HTSAT(HTSATConfig())
-    tuned = [weight.numel() for weight in ears.parameters() if weight.requires_grad]
+        audio_encoder = HTSAT(HTSATConfig())
+    tuned = [weight.numel() for weight in audio_encoder.parameters() if weight.requires_grad]
     assert sum(tuned) == 860_160 + 35_840
 
 
@@ -104,8 +104,8 @@ def test_mask_and_waveform_are_the_recorded_ones(decoder: Any) -> None:
     mask = decoder(features, rms_magnitude(spec), torch.tensor([0]), embed).sigmoid()
     hook.remove()
     assert error(seen[0].flatten()[::257], RECORDED.values("mid.skip3")) < LIMIT
-    found = mask.transpose(1, 2)[:, None, ::16, ::3]
-    assert error(found, RECORDED.values("out.mask")) < LIMIT
+    actual = mask.transpose(1, 2)[:, None, ::16, ::3]
+    assert error(actual, RECORDED.values("out.mask")) < LIMIT
     waveform = masker.waveform(mask[:, None] * spec, 320000)[0, 0]
     assert error(waveform[::35], RECORDED.values("out.waveform")) < LIMIT
 
@@ -167,15 +167,15 @@ def test_the_audio_encoder_is_that_of_transformers_clap() -> None:
     ours, theirs = small_ears()
     load_weights(ours, as_ours(theirs, ours), "transformers")
     log_mel = 10 * torch.randn(2, 64, 1024, generator=torch.Generator().manual_seed(5)) - 30
-    found = ours(log_mel)
-    heard = theirs(log_mel.transpose(1, 2)[:, None], is_longer=None, output_hidden_states=True)
-    expected = [heard.hidden_states[stage] for stage in range(len(heard.hidden_states))]
-    assert found[0].shape == (2, 4096, 8)
-    for stage, (mine, other) in enumerate(zip(found[:4], expected, strict=False)):
+    actual = ours(log_mel)
+    embedded = theirs(log_mel.transpose(1, 2)[:, None], is_longer=None, output_hidden_states=True)
+    expected = [embedded.hidden_states[stage] for stage in range(len(embedded.hidden_states))]
+    assert actual[0].shape == (2, 4096, 8)
+    for stage, (mine, other) in enumerate(zip(actual[:4], expected, strict=False)):
         flat = other if other.dim() == 3 else other.flatten(2).transpose(1, 2)
         assert error(mine, flat) < 1e-5, stage
-    last = theirs.norm(found[4])
-    assert error(last.mean(dim=1), heard.pooler_output.flatten(1)) < 1e-5
+    last = theirs.norm(actual[4])
+    assert error(last.mean(dim=1), embedded.pooler_output.flatten(1)) < 1e-5
 
 
 @torch.no_grad()
@@ -187,11 +187,11 @@ def test_the_log_mel_spectrogram_is_that_of_claps_feature_extractor() -> None:
         frequency_min=50, frequency_max=14000, truncation="rand_trunc", padding="pad"
     )
     features = extractor(waveform, sampling_rate=48000, return_tensors="pt")["input_features"]
-    ears = HTSAT(from_settings(HTSATConfig, {"width": 8, "depths": [1], "num_heads": [1]}))
-    found = ears.log_mel(torch.from_numpy(waveform)[None, None])[0].T
+    audio_encoder = HTSAT(from_settings(HTSATConfig, {"width": 8, "depths": [1], "num_heads": [1]}))
+    actual = audio_encoder.log_mel(torch.from_numpy(waveform)[None, None])[0].T
     # The last frames hear the padding there and a mirror here. 1e-3 dB: a float32 transform's own.
-    torch.testing.assert_close(found[:199], features[0, 0, :199].float(), atol=1e-3, rtol=0)
-    assert math.isclose(found.shape[0], 201)
+    torch.testing.assert_close(actual[:199], features[0, 0, :199].float(), atol=1e-3, rtol=0)
+    assert math.isclose(actual.shape[0], 201)
 
 
 @torch.no_grad()

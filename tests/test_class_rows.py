@@ -61,10 +61,10 @@ def test_a_grown_model_separates_old_classes_nearly_as_before() -> None:
     old = model_of("dog", "cat", "rain")
     new = grown(old, "dog", "cat", "rain", "owl")
     mixture = torch.randn(2, 1, 6000, generator=torch.Generator().manual_seed(2))
-    asked = torch.tensor([[[0, 1.0, 0, 0]], [[0, 0, 1.0, 0]]])
+    queried = torch.tensor([[[0, 1.0, 0, 0]], [[0, 0, 1.0, 0]]])
     wider = torch.tensor([[[0, 1.0, 0, 0, 0]], [[0, 0, 1.0, 0, 0]]])
     with torch.no_grad():
-        before = old.separate(mixture, QueryEmbedding(asked)).target
+        before = old.separate(mixture, QueryEmbedding(queried)).target
         after = new.separate(mixture, QueryEmbedding(wider)).target
     # the new class takes a twentieth of what "other" holds, no more
     assert (before - after).norm() < 0.05 * before.norm()
@@ -104,10 +104,10 @@ def test_retention_is_the_divergence_among_the_old_classes() -> None:
     p = logits.softmax(dim=-1)
     shifted = (logits + torch.tensor([0, 1.5, 0])).softmax(dim=-1)
     expected = (p * (p / shifted).log()).sum(dim=-1).mean(dim=1)
-    found = kept(student, batch)
-    assert found[[1, 2, 3]].tolist() == [0, 0, 0]
+    actual = kept(student, batch)
+    assert actual[[1, 2, 3]].tolist() == [0, 0, 0]
     # 5 mixtures over the 2 that are compared, so that the batch's mean is theirs
-    assert found[[0, 4]].tolist() == pytest.approx((2.5 * expected).tolist(), rel=1e-3)
+    assert actual[[0, 4]].tolist() == pytest.approx((2.5 * expected).tolist(), rel=1e-3)
 
 
 def test_favoured_classes_are_in_the_configured_share_of_mixtures() -> None:
@@ -198,8 +198,8 @@ def test_two_classes_are_enough_and_one_is_refused() -> None:
     mixtures = ClassMixtures(ClassSounds({"a": noise, "b": noise}, config, 8000), config, 8000, 1)
     for draw in range(40):
         sources, queries, _ = mixtures[draw]
-        asked = [query for query in queries if query is not None]
-        assert len({query.name for query in asked}) == len(asked)
-        assert sources[: len(asked)].abs().amax() > 0
+        queried = [query for query in queries if query is not None]
+        assert len({query.name for query in queried}) == len(queried)
+        assert sources[: len(queried)].abs().amax() > 0
     with pytest.raises(ValueError, match="only recordings of a: mixtures need two labels"):
         ClassMixtures(ClassSounds({"a": noise}, config, 8000), config, 8000, 1)

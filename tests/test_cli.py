@@ -85,8 +85,8 @@ def test_models_info_says_what_the_encoder_reads_or_why_it_is_not_usable(
         shutil.copytree(tiny_model, folder / "other", dirs_exist_ok=True)
         changed = config | {"encoder": {"fingerprint": "f", "config": {}} | encoder}
         (folder / "other" / "config.json").write_text(json.dumps(changed))
-        found = qsep("models", "info", folder / "other").out.splitlines()[1]
-        return found.removeprefix("queries: ")
+        line = qsep("models", "info", folder / "other").out.splitlines()[1]
+        return line.removeprefix("queries: ")
 
     assert info(kind="minilm") == "text, by minilm (f)"
     assert info(kind="joint") == "audio and text, by joint (f)"

@@ -72,10 +72,12 @@ def test_recordings_of_one_flag_are_one_query(qsep: Run, clap_model: Path, folde
     assert names(folder / "out") == {"a.rain.wav", "a.bark-howl.wav"}
     rows = [json.loads(line) for line in outcome.out.splitlines()]
     assert [row["query"] for row in rows] == ["rain", "bark, howl"]
-    found, _ = soundfile.read(folder / "out" / "a.bark-howl.wav")
+    samples, _ = soundfile.read(folder / "out" / "a.bark-howl.wav")
     both = AudioQuery(folder / "bark.wav", folder / "howl.wav")
-    np.testing.assert_array_equal(found, target_of(clap_model, both, folder))
-    assert np.abs(found - target_of(clap_model, AudioQuery(folder / "bark.wav"), folder)).max() > 0
+    np.testing.assert_array_equal(samples, target_of(clap_model, both, folder))
+    assert (
+        np.abs(samples - target_of(clap_model, AudioQuery(folder / "bark.wav"), folder)).max() > 0
+    )
 
 
 @pytest.mark.usefixtures("examples")
@@ -87,9 +89,9 @@ def test_pictures_of_one_flag_are_one_query(
     assert outcome.code == 0, outcome.err
     assert outcome.err == ""
     assert names(folder / "out") == {"a.dog-cat.wav"}
-    found, _ = soundfile.read(folder / "out" / "a.dog-cat.wav")
+    samples, _ = soundfile.read(folder / "out" / "a.dog-cat.wav")
     both = ImageQuery(folder / "dog.png", folder / "cat.png")
-    np.testing.assert_array_equal(found, target_of(clip_model_folder, both, folder))
+    np.testing.assert_array_equal(samples, target_of(clip_model_folder, both, folder))
 
 
 @pytest.mark.usefixtures("examples")
@@ -100,19 +102,19 @@ def test_with_a_weight_examples_are_mixed_into_the_words(
     outcome = qsep(*arguments, "--query-audio", "howl.wav", "--mix-weight", "0.25")
     assert outcome.code == 0, outcome.err
     assert names(folder / "out") == {"a.dog-howl.wav", "a.wolf-howl.wav"}
-    found, _ = soundfile.read(folder / "out" / "a.wolf-howl.wav")
+    samples, _ = soundfile.read(folder / "out" / "a.wolf-howl.wav")
     howl = AudioQuery(folder / "howl.wav")
     mixed = MixedQuery("wolf", howl, weights=(0.75, 0.25))
-    np.testing.assert_array_equal(found, target_of(clap_model, mixed, folder))
+    np.testing.assert_array_equal(samples, target_of(clap_model, mixed, folder))
 
 
 @pytest.mark.usefixtures("examples")
 def test_a_mix_lies_between_its_parts(clap_model: Path, folder: Path) -> None:
     howl, words = AudioQuery(folder / "howl.wav"), TextQuery("wolf")
     mixed = MixedQuery(words, howl, weights=(0.75, 0.25))
-    text, audio, found = load(clap_model).embed([words, howl, mixed]).pooled
+    text, audio, pooled = load(clap_model).embed([words, howl, mixed]).pooled
     mean = 0.75 * text + 0.25 * audio
-    torch.testing.assert_close(found, mean / mean.norm(), atol=1e-6, rtol=0)  # float32
+    torch.testing.assert_close(pooled, mean / mean.norm(), atol=1e-6, rtol=0)  # float32
 
 
 def test_examples_share_the_weight_of_a_mix(folder: Path) -> None:

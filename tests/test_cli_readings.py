@@ -44,9 +44,9 @@ def model_with_a_book(qsep: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) 
     encoder = build(Config(phrases=str(folder.parent / "book.toml")))
     separator = build_separator("class_unet", SETTINGS["class_unet"] | {"classes": CLASSES})
     description = describe("class_unet", separator, "phrase_book", encoder, {})
-    own = carry_encoder(description, encoder, folder.parent)
+    carried = carry_encoder(description, encoder, folder.parent)
     made = folder.parent / "model"
-    save_checkpoint(made, description, separator.state_dict(), "# Card\n", encoder_files=own)
+    save_checkpoint(made, description, separator.state_dict(), "# Card\n", encoder_files=carried)
     return made
 
 

@@ -98,14 +98,16 @@ def save_as(model: Any, path: Path) -> Path:
 def test_text_is_encoded_as_open_clip_encodes_it(
     name: str, model: Any, config: Path, tmp_path: Path
 ) -> None:
-    found = encoder(config, save_as(model, tmp_path / name)).encode(
+    embedding = encoder(config, save_as(model, tmp_path / name)).encode(
         [TextQuery("dog barking"), TextQuery("a very loud rain")]
     )
     expected = text_by_hand(model, "a photo of dog barking", "a photo of a very loud rain")
-    assert found.pooled.shape == (2, CLIP_WIDTH)
-    assert found.pooled.dtype == torch.float32
-    torch.testing.assert_close(found.pooled, expected, atol=EXACT, rtol=EXACT)
-    assert ((found.pooled.norm(dim=1) - 1).abs() > 0.05).all()  # not of unit norm, as CLIPSep wants
+    assert embedding.pooled.shape == (2, CLIP_WIDTH)
+    assert embedding.pooled.dtype == torch.float32
+    torch.testing.assert_close(embedding.pooled, expected, atol=EXACT, rtol=EXACT)
+    assert (
+        (embedding.pooled.norm(dim=1) - 1).abs() > 0.05
+    ).all()  # not of unit norm, as CLIPSep wants
 
 
 def test_the_ensemble_is_the_mean_of_the_papers_templates(
@@ -119,17 +121,17 @@ def test_the_ensemble_is_the_mean_of_the_papers_templates(
     )
     rows = text_by_hand(model, *texts)
     expected = (rows[0] + 2 * rows[1] + rows[2] + rows[3]) / 5
-    found = encoder(config, weights, prompts="ensemble").encode([TextQuery("dog")]).pooled[0]
-    torch.testing.assert_close(found, expected, atol=EXACT, rtol=EXACT)
+    pooled = encoder(config, weights, prompts="ensemble").encode([TextQuery("dog")]).pooled[0]
+    torch.testing.assert_close(pooled, expected, atol=EXACT, rtol=EXACT)
 
 
 def test_custom_prompts_wrap_the_text_unchanged(model: Any, config: Path, weights: Path) -> None:
     query = TextQuery("{x} {} dog")
-    found = encoder(config, weights, prompts="{}").encode([query]).pooled
-    torch.testing.assert_close(found, text_by_hand(model, query.text), atol=EXACT, rtol=EXACT)
-    found = encoder(config, weights, prompts=["{}", "the {}"]).encode([TextQuery("dog")]).pooled[0]
+    pooled = encoder(config, weights, prompts="{}").encode([query]).pooled
+    torch.testing.assert_close(pooled, text_by_hand(model, query.text), atol=EXACT, rtol=EXACT)
+    pooled = encoder(config, weights, prompts=["{}", "the {}"]).encode([TextQuery("dog")]).pooled[0]
     expected = text_by_hand(model, "dog", "the dog").mean(dim=0)
-    torch.testing.assert_close(found, expected, atol=EXACT, rtol=EXACT)
+    torch.testing.assert_close(pooled, expected, atol=EXACT, rtol=EXACT)
 
 
 @pytest.mark.parametrize("size", [(45, 80), (64, 40), (32, 32), (20, 31)])
@@ -138,19 +140,19 @@ def test_a_picture_is_encoded_as_clipsep_prepares_it(
 ) -> None:
     shown = pixels(*size)
     Image.fromarray(shown).save(tmp_path / "frame.png")
-    found = tiny.encode([ImageQuery(tmp_path / "frame.png"), ImageQuery(shown)])
-    assert torch.equal(found.pooled[0], found.pooled[1])
+    embedding = tiny.encode([ImageQuery(tmp_path / "frame.png"), ImageQuery(shown)])
+    assert torch.equal(embedding.pooled[0], embedding.pooled[1])
     expected = picture_by_hand(model, Image.fromarray(shown))[0]
-    torch.testing.assert_close(found.pooled[0], expected, atol=PICTURE, rtol=PICTURE)
+    torch.testing.assert_close(embedding.pooled[0], expected, atol=PICTURE, rtol=PICTURE)
 
 
 def test_frames_are_averaged_after_the_encoder(model: Any, tiny: Any, tmp_path: Path) -> None:
     frames = [pixels(40, 50, seed) for seed in (1, 2, 3)]
     Image.fromarray(frames[1]).save(tmp_path / "second.png")
     query = ImageQuery(frames[0], tmp_path / "second.png", frames[2])
-    found = tiny.encode([query]).pooled[0]
+    pooled = tiny.encode([query]).pooled[0]
     rows = torch.cat([picture_by_hand(model, Image.fromarray(frame)) for frame in frames])
-    torch.testing.assert_close(found, rows.mean(dim=0), atol=PICTURE, rtol=PICTURE)
+    torch.testing.assert_close(pooled, rows.mean(dim=0), atol=PICTURE, rtol=PICTURE)
     assert (rows[0] - rows[1]).abs().max() > 0.05
 
 
@@ -171,10 +173,10 @@ def test_an_embedding_does_not_depend_on_the_other_queries(tiny: Any) -> None:
 
 
 def test_the_default_is_clipseps_encoder() -> None:
-    found = build_encoder("clip", {})
-    assert (found.dim, found.unit_norm, found.prompts) == (512, False, ("a photo of {}",))
-    assert found.config.model == "ViT-B-32-quickgelu"
-    assert found.config.weights == "openai"
+    encoder = build_encoder("clip", {})
+    assert (encoder.dim, encoder.unit_norm, encoder.prompts) == (512, False, ("a photo of {}",))
+    assert encoder.config.model == "ViT-B-32-quickgelu"
+    assert encoder.config.weights == "openai"
 
 
 def test_the_width_is_that_of_the_network() -> None:
@@ -204,7 +206,7 @@ def test_the_fingerprint_changes_with_every_setting_that_changes_embeddings(
     torch.save(clip_model(seed=1).state_dict(), other_weights)
     settings = json.loads(config.read_text())
     other_config.write_text(json.dumps(settings | {"quick_gelu": False}))
-    found = [
+    built = [
         encoder(config, weights),
         encoder(config, weights, prompts="ensemble"),
         encoder(config, weights, prompts="{}"),
@@ -215,7 +217,7 @@ def test_the_fingerprint_changes_with_every_setting_that_changes_embeddings(
         build_encoder("clip", {"weights": "laion400m_e32"}),
         build_encoder("clip", {"model": "ViT-B-32"}),
     ]
-    assert len({one.fingerprint for one in found}) == len(found)
+    assert len({one.fingerprint for one in built}) == len(built)
     copy = Path(shutil.copy(weights, tmp_path / "copy.pt"))
     assert encoder(config, copy).fingerprint == encoder(config, weights).fingerprint
 
@@ -227,18 +229,18 @@ def test_weights_by_name_get_the_activation_they_were_trained_with(
     settings = json.loads(save_clip_config(tmp_path).read_text()) | {"quick_gelu": False}
     (tmp_path / "slow.json").write_text(json.dumps(settings))
     path = save_as(model, tmp_path / "open_clip_model.safetensors")
-    asked = []
+    queries = []
 
     def hub_file(repository: str, *names: str) -> Path:
-        asked.append((repository, names[0]))
+        queries.append((repository, names[0]))
         return path
 
     monkeypatch.setattr(hub, "hub_file", hub_file)
     tag = {"hf_hub": "somebody/clip/", "quick_gelu": quick}
     monkeypatch.setattr(clip, "known_tag", lambda name, weights: tag)
-    found = build_encoder("clip", {"model": str(tmp_path / "slow.json"), "weights": "some_tag"})
-    row = found.encode([TextQuery("dog")]).pooled
-    assert asked == [("somebody/clip", "open_clip_model.safetensors")]
+    encoder = build_encoder("clip", {"model": str(tmp_path / "slow.json"), "weights": "some_tag"})
+    row = encoder.encode([TextQuery("dog")]).pooled
+    assert queries == [("somebody/clip", "open_clip_model.safetensors")]
     expected = text_by_hand(model, "a photo of dog")  # by QuickGELU
     close = torch.allclose(row, expected, atol=EXACT, rtol=EXACT)
     assert close == quick
@@ -265,11 +267,11 @@ def test_openais_own_archive_is_read_and_known_by_its_digest(
         encoder(config, path).encode([TextQuery("dog")])
     assert "\n" not in str(caught.value)
     monkeypatch.setattr(clip, "OPENAI_SHA256", clip.file_sha256(path))
-    found = encoder(config, path)
+    built = encoder(config, path)
     by_name = build_encoder("clip", {"model": str(config)})
-    assert found.fingerprint == by_name.fingerprint
+    assert built.fingerprint == by_name.fingerprint
     expected = text_by_hand(clip_model().half().float(), "a photo of dog")
-    row = found.encode([TextQuery("dog")]).pooled
+    row = built.encode([TextQuery("dog")]).pooled
     torch.testing.assert_close(row, expected, atol=EXACT, rtol=EXACT)
 
 
@@ -285,14 +287,14 @@ def test_weights_in_the_cache_of_openais_package_are_found(
         raise ValueError(f"{repository} cannot be fetched (no network)")
 
     monkeypatch.setattr(hub, "hub_file", unreachable)
-    found = build_encoder("clip", {})
+    encoder = build_encoder("clip", {})
     tag = {"hf_hub": "timm/vit/"}
     with pytest.raises(ValueError, match="cannot be fetched"):  # not OpenAI's, by its digest
-        found.tagged_file("ViT-B-32", tag)
+        encoder.tagged_file("ViT-B-32", tag)
     monkeypatch.setattr(clip, "OPENAI_SHA256", clip.file_sha256(path))
-    assert found.tagged_file("ViT-B-32", tag) == path
+    assert encoder.tagged_file("ViT-B-32", tag) == path
     with pytest.raises(ValueError, match="cannot be fetched"):
-        found.tagged_file("ViT-L-14", tag)
+        encoder.tagged_file("ViT-L-14", tag)
 
 
 def test_unavailable_weights_give_one_line_with_the_remedy(

@@ -23,8 +23,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_split_is_read_by_label(folder: Path) -> None:
     by_label = ClipStore(folder, "train", RATE).by_label
-    found = {label: [len(clip) for clip in clips] for label, clips in by_label.items()}
-    assert found == {"rain": [100, 400], "flute": [200]}
+    actual = {label: [len(clip) for clip in clips] for label, clips in by_label.items()}
+    assert actual == {"rain": [100, 400], "flute": [200]}
 
 
 def test_samples_are_read_unchanged(folder: Path) -> None:

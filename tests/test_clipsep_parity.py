@@ -57,9 +57,9 @@ def folder_of_args(system: str, folder: Path) -> Path:
 def separator(system: str, tmp: Path) -> Any:
     """With the filled weights, converted from the published keys; evaluation mode."""
     converted = convert(fill(RECORDED.document[system]), folder_of_args(system, tmp))
-    found = build_separator(converted.kind, converted.settings)
-    load_weights(found, converted.weights, system)
-    return found.eval()
+    network = build_separator(converted.kind, converted.settings)
+    load_weights(network, converted.weights, system)
+    return network.eval()
 
 
 @pytest.fixture(name="built", scope="module")
@@ -68,8 +68,8 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return lambda system: separator(system, folders[system])
 
 
-def error(found: Tensor, expected: Tensor) -> float:
-    difference = found.double() - expected.double()
+def error(actual: Tensor, expected: Tensor) -> float:
+    difference = actual.double() - expected.double()
     return float(difference.square().mean().sqrt() / expected.double().std())
 
 
@@ -105,13 +105,13 @@ def query(system: str = "clipsep") -> QueryEmbedding:
     return QueryEmbedding(RECORDED.values(f"{system}/mask/in.query")[:, None])
 
 
-def loss(found: Any, system: str) -> Tensor:
-    total: Tensor = found.loss(batch(), queries(system), torch.Generator()).total
+def loss(model: Any, system: str) -> Tensor:
+    total: Tensor = model.loss(batch(), queries(system), torch.Generator()).total
     return total
 
 
-def log_magnitude(found: Any, mixture: Tensor) -> Tensor:
-    front = found.spectrogram
+def log_magnitude(model: Any, mixture: Tensor) -> Tensor:
+    front = model.spectrogram
     return (front.rows(front.spectrum(mixture)) + 1e-10).log()
 
 
@@ -124,7 +124,7 @@ def test_the_filling_rule_makes_the_recorders_weights() -> None:
 
 @pytest.mark.parametrize("system", ARGUMENTS)
 def test_every_published_weight_is_used_exactly_once(system: str, built: Any) -> None:
-    found, document = built(system), RECORDED.document[system]
+    separator, document = built(system), RECORDED.document[system]
     published = {key.removeprefix("module."): shape for key, shape in document["keys"]}
     modules = published_modules(
         {"labelsep": "clipsep", "pitsep": "pitsep", "clipsep_nit": "clipsep_nit"}.get(
@@ -134,7 +134,7 @@ def test_every_published_weight_is_used_exactly_once(system: str, built: Any) ->
         7,
     )
     used = [key for key in published if modules[key.rpartition(".")[0]] is not None]
-    assert len(used) == len(found.state_dict())
+    assert len(used) == len(separator.state_dict())
     unused = {key.rpartition(".")[0].rpartition(".")[2] for key in published.keys() - set(used)}
     assert unused == ({"downnorm", "synth_net"} if system == "clipsep_middle" else set())
 
@@ -157,9 +157,9 @@ def test_it_has_as_many_parameters_as_the_published_one(
 
 @torch.inference_mode()
 def test_clipsep_gives_the_recorded_masks(built: Any) -> None:
-    found = built("clipsep")
-    log_mag = log_magnitude(found, waveform(65535))
-    logits = found.logits(log_mag, query())
+    separator = built("clipsep")
+    log_mag = log_magnitude(separator, waveform(65535))
+    logits = separator.logits(log_mag, query())
     linear = unwarp(logits.sigmoid(), 513)
     for name, array in (
         ("log_magnitude_warped", log_mag[:, None]),
@@ -174,11 +174,11 @@ def test_clipsep_gives_the_recorded_masks(built: Any) -> None:
 
 @torch.inference_mode()
 def test_clipsep_nit_gives_the_recorded_query_and_noise_masks(built: Any) -> None:
-    found = built("clipsep_nit")
-    features = found.unet(log_magnitude(found, waveform(65535))[:, None])
-    projected = found.project(query().pooled)
-    logits = found.masks(features, projected.sigmoid())
-    noise = found.noise_logits(features, projected[:, 0])
+    separator = built("clipsep_nit")
+    features = separator.unet(log_magnitude(separator, waveform(65535))[:, None])
+    projected = separator.project(query().pooled)
+    logits = separator.masks(features, projected.sigmoid())
+    noise = separator.noise_logits(features, projected[:, 0])
     linear = unwarp(logits.sigmoid(), 513)
     for name, array in (
         ("logits", logits),
@@ -199,16 +199,16 @@ def test_clipsep_nit_gives_the_recorded_query_and_noise_masks(built: Any) -> Non
 def test_the_comparisons_give_the_recorded_masks_and_loss(
     system: str, built: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, seen = built(system), []
-    compute = found.logits
+    separator, seen = built(system), []
+    compute = separator.logits
 
     def logits(*arguments: Any) -> Tensor:
         seen.append(compute(*arguments))
         return seen[-1]
 
-    monkeypatch.setattr(found, "logits", logits)
+    monkeypatch.setattr(separator, "logits", logits)
     expected = float(RECORDED.values(f"{system}/mask/out.loss_eval"))
-    assert loss(found, system).mean() == pytest.approx(expected, rel=1e-5)
+    assert loss(separator, system).mean() == pytest.approx(expected, rel=1e-5)
     masks = seen[0].sigmoid()
     assert error(masks[:, :1, ::7, ::5], RECORDED.values(f"{system}/mask/out.mask0")) < LIMIT
     thinned = masks[:, 1:, ::3, ::3][..., ::3, ::2]
@@ -217,20 +217,20 @@ def test_the_comparisons_give_the_recorded_masks_and_loss(
 
 @torch.inference_mode()
 def test_separating_four_seconds_gives_the_recorded_waveform(built: Any) -> None:
-    found = built("clipsep")
-    target = found.separate(waveform(65535), query()).target[0, 0, 0, :65280]
+    separator = built("clipsep")
+    target = separator.separate(waveform(65535), query()).target[0, 0, 0, :65280]
     assert error(target[::7], RECORDED.values("clipsep/waveform/out.wave_soft")) < LIMIT
 
 
 @torch.inference_mode()
 def test_hard_masks_give_the_recorded_waveform(built: Any) -> None:
-    found = built("clipsep")
-    soft = found.spectrogram.config
+    separator = built("clipsep")
+    soft = separator.spectrogram.config
     try:
-        found.spectrogram.config = replace(soft, hard_mask=True)
-        target = found.separate(waveform(65535), query()).target[0, 0, 0, :65280]
+        separator.spectrogram.config = replace(soft, hard_mask=True)
+        target = separator.separate(waveform(65535), query()).target[0, 0, 0, :65280]
     finally:
-        found.spectrogram.config = soft
+        separator.spectrogram.config = soft
     # 50 dB: a bin at the threshold may fall to the other side
     assert error(target[::7], RECORDED.values("clipsep/waveform/out.wave_hard")) < 10 ** (-50 / 20)
 
@@ -238,10 +238,10 @@ def test_hard_masks_give_the_recorded_waveform(built: Any) -> None:
 @torch.inference_mode()
 def test_the_network_in_one_pass_over_512_frames_gives_the_recorded_waveform(built: Any) -> None:
     """As the authors' demo runs; `separate` cuts such lengths into segments instead."""
-    found = built("clipsep")
+    separator = built("clipsep")
     mixture = repeat_to(waveform(70000), 131070)
-    mask = unwarp(found.logits(log_magnitude(found, mixture), query()).sigmoid(), 513)
-    target = hann_istft(mask * found.spectrogram.spectrum(mixture)[:, 0], 1024, 256, 70000)
+    mask = unwarp(separator.logits(log_magnitude(separator, mixture), query()).sigmoid(), 513)
+    target = hann_istft(mask * separator.spectrogram.spectrum(mixture)[:, 0], 1024, 256, 70000)
     assert error(target[0, 0, ::7], RECORDED.values("clipsep/waveform_long/out.wave_soft")) < LIMIT
 
 
@@ -253,11 +253,11 @@ def test_the_loss_of_clipsep_is_the_recorded_one(built: Any) -> None:
 
 @torch.no_grad()
 def test_the_noise_invariant_loss_is_the_recorded_one_item_by_item(built: Any) -> None:
-    found = built("clipsep_nit")
+    separator = built("clipsep_nit")
     first, second = (RECORDED.values(f"clipsep_nit/loss/out.loss_{pairing}") for pairing in "ab")
     assert bool(first[0] > second[0])
     assert bool(first[1] < second[1])
-    output = found.loss(batch(), queries("clipsep_nit"), torch.Generator())
+    output = separator.loss(batch(), queries("clipsep_nit"), torch.Generator())
     # 1e-3: a bin where the masks' sum rounds to 1 over a zero target costs 100, else 16
     united = torch.minimum(first, second)
     torch.testing.assert_close(output.terms["united_bce"], united, rtol=1e-3, atol=0)
@@ -278,13 +278,13 @@ def test_the_noise_invariant_loss_is_the_recorded_one_item_by_item(built: Any) -
 def test_the_options_of_the_noise_invariant_loss_give_the_recorded_ones(
     settings: dict[str, Any], name: str, tolerance: float, built: Any
 ) -> None:
-    found = built("clipsep_nit")
-    plain = found.config
+    separator = built("clipsep_nit")
+    plain = separator.config
     try:
-        found.config = replace(plain, noise=replace(plain.noise, **settings))
-        total = loss(found, "clipsep_nit").mean()
+        separator.config = replace(plain, noise=replace(plain.noise, **settings))
+        total = loss(separator, "clipsep_nit").mean()
     finally:
-        found.config = plain
+        separator.config = plain
     assert total == pytest.approx(
         float(RECORDED.values(f"clipsep_nit/loss/out.{name}")), rel=tolerance
     )
@@ -306,21 +306,21 @@ PUBLISHED_NAMES = {
 def test_a_training_step_has_the_recorded_loss_gradients_and_batch_statistics(
     system: str, built: Any
 ) -> None:
-    found = built(system)
-    before = {key: value.clone() for key, value in found.state_dict().items()}
-    found.train()
+    separator = built(system)
+    before = {key: value.clone() for key, value in separator.state_dict().items()}
+    separator.train()
     try:
-        total = loss(found, system).mean()
+        total = loss(separator, system).mean()
         total.backward()
-        after = {key: value.clone() for key, value in found.state_dict().items()}
+        after = {key: value.clone() for key, value in separator.state_dict().items()}
     finally:
-        found.load_state_dict(before)
-        found.eval()
+        separator.load_state_dict(before)
+        separator.eval()
     expected = float(RECORDED.values(f"{system}/loss/out.loss_train"))
     assert total.item() == pytest.approx(expected, rel=1e-5)
     network = "network." if system == "clipsep" else ""
-    gradients = {name: weight.grad for name, weight in found.named_parameters()}
-    found.zero_grad()
+    gradients = {name: weight.grad for name, weight in separator.named_parameters()}
+    separator.zero_grad()
     prefix = f"{system}/loss/out.grad_norm."
     compared = [key for key in RECORDED.arrays.files if key.startswith(prefix)]
     assert len(compared) >= 5

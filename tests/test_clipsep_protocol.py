@@ -121,14 +121,14 @@ def bss(references: np.ndarray, estimates: np.ndarray) -> list[float]:
 
 def by_hand(data: Path, masks: Any) -> np.ndarray:
     """(items, 4), of the estimates. masks: from a mixture and a label."""
-    found = []
+    collected = []
     for index in range(NUM_CLIPS):
         references = np.stack(mixed(data, index))
         mixture = references.sum(axis=0)
         mask = masks(mixture, f"label {index}")
         estimates = np.stack([separated(mixture, mask), separated(mixture, 1 - mask)])
-        found.append(bss(references, estimates))
-    return np.array(found)
+        collected.append(bss(references, estimates))
+    return np.array(collected)
 
 
 def scores(folder: Path) -> np.ndarray:
@@ -198,10 +198,10 @@ def test_museval_as_backend_gives_the_same_scores(
 
 
 def test_figures_are_mean_standard_error_and_median(soft: tuple[Summary, np.ndarray]) -> None:
-    figures, found = soft[0].published, soft[1]
+    figures, actual = soft[0].published, soft[1]
     names = {"SDR": 0, "SIR": 2, "SAR": 3, "SDR of the mixture": 4, "SIR of the mixture": 6}
     for name, column in names.items():
-        values = found[:, column]
+        values = actual[:, column]
         assert figures[f"{name}, mean"] == pytest.approx(values.mean(), abs=1e-9)
         assert figures[f"{name}, standard error"] == pytest.approx(
             scipy.stats.sem(values), abs=1e-9
@@ -234,14 +234,14 @@ def test_noise_masks_are_added_only_on_request(data: Path, tmp_path: Path) -> No
 
     alone = []
     for head in range(2):
-        own = model_of("clipsep_nit", noise={"num_heads": 1, "keep_noise": True})
+        single_head = model_of("clipsep_nit", noise={"num_heads": 1, "keep_noise": True})
         weights = network_of(model).state_dict()
         kept = {k: v for k, v in weights.items() if not k.startswith("noise_heads")}
         for name in ("weight", "bias"):
             kept[f"noise_heads.0.{name}"] = weights[f"noise_heads.{head}.{name}"]
-        network_of(own).load_state_dict(kept)
-        own.name = f"head {head}"
-        alone.append(sdr_of(own, "all"))
+        network_of(single_head).load_state_dict(kept)
+        single_head.name = f"head {head}"
+        alone.append(sdr_of(single_head, "all"))
     assert sdr_of(model, "best") == pytest.approx(max(alone), abs=2e-6)  # rounded to 1e-6
     assert abs(alone[0] - alone[1]) > 1e-4
     off = model_of("clipsep_nit", noise={"num_heads": 2, "keep_noise": False})

@@ -20,8 +20,8 @@ def test_it_is_read_from_its_own_release_and_out_of_a_checkpoint_of_uss(tmp_path
     both |= {f"query_net.base.{key}": value for key, value in other.items()}
     torch.save({"state_dict": both}, tmp_path / "uss.ckpt")
     for name in ("own.pth", "uss.ckpt"):
-        found = load_detector(tmp_path / name).state_dict()
-        assert all(torch.equal(found[key], weights[key]) for key in weights)
+        state = load_detector(tmp_path / name).state_dict()
+        assert all(torch.equal(state[key], weights[key]) for key in weights)
     torch.save({"model": weights | {"gru.weight": torch.ones(1)}}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"gru\.weight is not part of it"):
         load_detector(tmp_path / "other.pth")
@@ -29,17 +29,17 @@ def test_it_is_read_from_its_own_release_and_out_of_a_checkpoint_of_uss(tmp_path
 
 @pytest.mark.parametrize("num_samples", [1, 10239, 44444, PIECE_SAMPLES + 10239])
 def test_recordings_of_any_length_get_a_hundred_frames_a_second(num_samples: int) -> None:
-    found = activity(tiny_tagger(), noise(num_samples))
-    assert found.shape == (1 + num_samples // 320, 527)
-    assert ((found > 0) & (found < 1)).all()
+    actual = activity(tiny_tagger(), noise(num_samples))
+    assert actual.shape == (1 + num_samples // 320, 527)
+    assert ((actual > 0) & (actual < 1)).all()
 
 
 def test_long_recordings_are_analysed_in_segments_of_ten_seconds() -> None:
     waveform = noise(PIECE_SAMPLES + 64000, seed=2)
-    found = activity(tiny_tagger(), waveform)
+    actual = activity(tiny_tagger(), waveform)
     first = activity(tiny_tagger(), waveform[:PIECE_SAMPLES])
     second = activity(tiny_tagger(), waveform[PIECE_SAMPLES:])
-    torch.testing.assert_close(found, torch.cat([first[:-1], second]), atol=1e-7, rtol=0)
+    torch.testing.assert_close(actual, torch.cat([first[:-1], second]), atol=1e-7, rtol=0)
 
 
 def curve(num_frames: int, *sure: range) -> torch.Tensor:

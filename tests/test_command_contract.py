@@ -84,8 +84,8 @@ def described(command: click.Command) -> str:
 
 
 def test_commands_have_exactly_the_listed_arguments_and_options() -> None:
-    found = {name: described(command) for name, command in commands(typer.main.get_command(app))}
-    assert {name: sorted(text.split()) for name, text in found.items()} == {
+    actual = {name: described(command) for name, command in commands(typer.main.get_command(app))}
+    assert {name: sorted(text.split()) for name, text in actual.items()} == {
         name: sorted(text.split()) for name, text in COMMANDS.items()
     }
 

@@ -50,15 +50,15 @@ def runs(tmp_path: Path) -> list[Run]:
 
 def test_differences_are_taken_item_by_item(runs: list[Run]) -> None:
     good, poor = runs
-    found = difference(good, poor, "si_sdr_i")
-    assert found is not None
+    actual = difference(good, poor, "si_sdr_i")
+    assert actual is not None
     # 1, 2 and -3 dB; 1e-4: float32 tones
-    assert (found.values.count, found.num_better) == (3, 2)
-    assert found.values.mean == pytest.approx(0.0, abs=1e-4)
-    assert found.values.median == pytest.approx(1.0, abs=1e-4)
-    assert found.values.low == pytest.approx(-3.0, abs=1e-4)
-    assert found.values.high == pytest.approx(2.0, abs=1e-4)
-    assert found.verdict == "no difference shown"
+    assert (actual.values.count, actual.num_better) == (3, 2)
+    assert actual.values.mean == pytest.approx(0.0, abs=1e-4)
+    assert actual.values.median == pytest.approx(1.0, abs=1e-4)
+    assert actual.values.low == pytest.approx(-3.0, abs=1e-4)
+    assert actual.values.high == pytest.approx(2.0, abs=1e-4)
+    assert actual.verdict == "no difference shown"
 
 
 @pytest.mark.parametrize(
@@ -71,10 +71,10 @@ def test_the_verdict_names_the_better_run(
     for name, value in (("first", first_db), ("second", 10.0)):
         evaluate(PerItem(name, dict.fromkeys(Items().ids, value)), Items(), tmp_path / name)
     first, second = read_runs([tmp_path / "first", tmp_path / "second"])
-    found = difference(first, second, metric)
-    assert found is not None
-    assert found.verdict == f"{better} is better"
-    assert found.num_better == (3 if better == "first" else 0)
+    actual = difference(first, second, metric)
+    assert actual is not None
+    assert actual.verdict == f"{better} is better"
+    assert actual.num_better == (3 if better == "first" else 0)
 
 
 def test_runs_of_other_mixtures_have_no_difference(tmp_path: Path, runs: list[Run]) -> None:
@@ -86,8 +86,8 @@ def test_runs_of_other_mixtures_have_no_difference(tmp_path: Path, runs: list[Ru
 def test_runs_of_one_model_are_told_apart_by_folder(tmp_path: Path) -> None:
     for name in ("plain", "again"):
         evaluate(Scaled(), Items(), tmp_path / name)
-    found = read_runs([tmp_path / "plain", tmp_path / "again"])
-    assert [run.name for run in found] == ["scaled, plain", "scaled, again"]
+    runs = read_runs([tmp_path / "plain", tmp_path / "again"])
+    assert [run.name for run in runs] == ["scaled, plain", "scaled, again"]
 
 
 def test_items_are_grouped_by_label_level_and_number(runs: list[Run]) -> None:

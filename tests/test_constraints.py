@@ -69,8 +69,8 @@ def test_a_malformed_span_is_refused_with_how_to_write_it(text: str, message: st
     ],
 )
 def test_what_spans_leave(spans: list[str], not_spans: list[str], left: list[str]) -> None:
-    found = allowed(Constraints(spans=spans, not_spans=not_spans))
-    assert [str(span) for span in found] == left
+    actual = allowed(Constraints(spans=spans, not_spans=not_spans))
+    assert [str(span) for span in actual] == left
 
 
 def test_spans_that_leave_nothing_are_refused() -> None:
@@ -85,10 +85,10 @@ def test_gains_fade_inside_the_span_and_are_the_same_in_blocks() -> None:
     expected[:160], expected[400:800] = 1, 1
     expected[160 - fade : 160] = rise[::-1]  # nothing fades in where the recording begins
     expected[400 : 400 + fade], expected[800 - fade : 800] = rise, rise[::-1]
-    found = gains(left, 0, 1000, RATE)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    actual = gains(left, 0, 1000, RATE)
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
     blocks = [gains(left, start, 77, RATE) for start in range(0, 1001, 77)]
-    np.testing.assert_array_equal(np.concatenate(blocks)[:1000], found)
+    np.testing.assert_array_equal(np.concatenate(blocks)[:1000], actual)
 
 
 def test_outside_its_spans_a_target_is_silent_and_inside_as_it_was(model: Model) -> None:
@@ -135,15 +135,15 @@ def estimates(model: Model, mixture: np.ndarray, words: Sequence[str]) -> np.nda
 def test_a_negative_is_separated_too_and_removed_by_ratio_masks(model: Model) -> None:
     mixture = noise(2, 3001).numpy()
     constraints = Constraints(["rain", TextQuery("wind"), "rain"], exclusive=True)
-    found = model.separate(mixture, ["a dog", "a bell"], constraints=constraints)
+    separated = model.separate(mixture, ["a dog", "a bell"], constraints=constraints)
     rule = RatioMasks(2, True, fitting_hop(RATE, model.separator.stride_samples))
     alone = estimates(model, mixture, ["a dog", "a bell", "rain", "wind"])
     expected = rule(torch.from_numpy(mixture), torch.from_numpy(alone)).numpy()
-    for result, target in zip(found, expected, strict=True):
+    for result, target in zip(separated, expected, strict=True):
         np.testing.assert_allclose(result.target, target, atol=2e-6)
         np.testing.assert_array_equal(result.residual, mixture - result.target)
     plain = estimates(model, mixture, ["a dog"])
-    assert np.abs(plain[0] - found[0].target).max() > 1e-2
+    assert np.abs(plain[0] - separated[0].target).max() > 1e-2
 
 
 @pytest.mark.parametrize(("subtype", "channels"), [("PCM_16", 2), ("PCM_24", 1), ("PCM_U8", 3)])
@@ -205,7 +205,7 @@ def test_generated_targets_become_parts_of_the_recording_if_consistent(tmp_path:
     soundfile.write(
         source, noise(4001, 2).numpy(), RATE
     )  # so quiet that what is generated fits too
-    found = {}
+    collected = {}
     for name, constraints in (("plain", Constraints()), ("parts", Constraints(consistent=True))):
         separate_file(
             model,
@@ -215,11 +215,11 @@ def test_generated_targets_become_parts_of_the_recording_if_consistent(tmp_path:
             residual=True,
             constraints=constraints,
         )
-        found[name] = [read(tmp_path / name / f"a.rain{end}.wav") for end in ("", ".residual")]
-        assert np.array_equal(sum(found[name]), read(source))
+        collected[name] = [read(tmp_path / name / f"a.rain{end}.wav") for end in ("", ".residual")]
+        assert np.array_equal(sum(collected[name]), read(source))
     mixture = read(source) / 2**15
     generated = model.separate(source, "rain").target
-    np.testing.assert_allclose(found["plain"][0] / 2**15, generated, atol=2**-15)
+    np.testing.assert_allclose(collected["plain"][0] / 2**15, generated, atol=2**-15)
 
     hop = fitting_hop(RATE, model.separator.stride_samples)
     size = {"window": np.sqrt(scipy.signal.get_window("hann", 2 * hop)), "nperseg": 2 * hop}
@@ -230,7 +230,7 @@ def test_generated_targets_become_parts_of_the_recording_if_consistent(tmp_path:
     norms = [np.sqrt((np.abs(spec) ** 2).sum(axis=0)) for spec in (made, whole)]
     mask = np.minimum(1, norms[0] / (norms[1] + 1e-30))
     expected = scipy.signal.istft(mask * whole, **size)[1][:, :4001]
-    np.testing.assert_allclose(found["parts"][0] / 2**15, expected, atol=2**-15)
+    np.testing.assert_allclose(collected["parts"][0] / 2**15, expected, atol=2**-15)
     assert (mask < 0.9).any()
 
 

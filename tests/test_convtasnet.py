@@ -68,11 +68,11 @@ def test_without_modulation_all_queries_get_the_same() -> None:
 
 def test_features_are_relative_to_the_root_mean_square_of_the_frames_around() -> None:
     features = noise(2, 3, 50).abs()
-    found = relative_to_level(features, 4)
+    paths = relative_to_level(features, 4)
     for frame in (0, 3, 25, 49):
         around = features[..., max(0, frame - 4) : frame + 5].double()
         expected = features[..., frame] / around.square().mean(dim=(1, 2))[:, None].sqrt()
-        torch.testing.assert_close(found[..., frame].double(), expected, rtol=1e-5, atol=0)
+        torch.testing.assert_close(paths[..., frame].double(), expected, rtol=1e-5, atol=0)
 
 
 def direct_loss(target: Tensor, batch: MixtureBatch, item: int, weight: float) -> tuple[float, ...]:
@@ -95,11 +95,11 @@ def direct_loss(target: Tensor, batch: MixtureBatch, item: int, weight: float) -
 
 def test_the_loss_is_the_thresholded_snr_of_what_separate_returns() -> None:
     separator = tiny_separator("convtasnet", absent_weight=0.3, snr_limit_db=20.0)
-    batch, asked = mixture_batch()
+    batch, embedding = mixture_batch()
     with torch.no_grad():
-        target = separator.separate(batch.mixture, asked).target
-        found = separator.loss(batch, asked, rng(0))
-    values = torch.stack([found.total, found.terms["present"], found.terms["absent"]], dim=1)
+        target = separator.separate(batch.mixture, embedding).target
+        output = separator.loss(batch, embedding, rng(0))
+    values = torch.stack([output.total, output.terms["present"], output.terms["absent"]], dim=1)
     expected = [direct_loss(target, batch, item, 0.3) for item in range(4)]
     # 1e-4 dB: float32 energies
     np.testing.assert_allclose(values, expected, atol=1e-4, rtol=0)
@@ -109,12 +109,12 @@ def test_the_context_is_the_maskers_reach_with_the_levels_and_one_filter() -> No
     separator = tiny_separator("convtasnet")
     # two repeats of dilations 1, 2, 4, twenty frames of level, 8 samples a frame, filters of 16
     assert separator.context_samples == (2 * 7 + 20) * 8 + 16
-    place = 100 * 8
+    position = 100 * 8
     mixture = noise(1, 1, 3001).requires_grad_()
-    separator.separate(mixture, queries(1, 1)).target[0, 0, 0, place].backward()
+    separator.separate(mixture, queries(1, 1)).target[0, 0, 0, position].backward()
     assert mixture.grad is not None
     seen = mixture.grad[0, 0].nonzero()[:, 0]
-    farthest = max(place - int(seen.min()), int(seen.max()) - place)
+    farthest = max(position - int(seen.min()), int(seen.max()) - position)
     assert separator.context_samples - 8 <= farthest <= separator.context_samples
 
 
@@ -159,17 +159,17 @@ def scores(separator: Any) -> tuple[float, float]:
     """Mean loss, and mean SI-SDR improvement of present sounds in dB, of mixtures never trained on."""
     data = items(seed=1)
     batch = data.collate([data[draw] for draw in range(16)])
-    asked = embeddings(batch)
+    embedding = embeddings(batch)
     separator.eval()
     with torch.no_grad():
-        loss = separator.loss(batch, asked, rng(0)).total.mean()
-        target = separator.separate(batch.mixture, asked).target
+        loss = separator.loss(batch, embedding, rng(0)).total.mean()
+        target = separator.separate(batch.mixture, embedding).target
     present = batch.sources.abs().amax(dim=(-2, -1)) > 0
     mixture = batch.mixture[:, None].expand_as(target)
     improvements = [
-        float(si_sdr(target[place][0], batch.sources[place][0]))
-        - float(si_sdr(mixture[place][0], batch.sources[place][0]))
-        for place in map(tuple, present.nonzero().tolist())
+        float(si_sdr(target[index][0], batch.sources[index][0]))
+        - float(si_sdr(mixture[index][0], batch.sources[index][0]))
+        for index in map(tuple, present.nonzero().tolist())
     ]
     return float(loss), mean(improvements)
 

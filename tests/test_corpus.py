@@ -75,8 +75,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def test_unusable_recordings_are_left_out_of_the_corpus(source: Path, tmp_path: Path) -> None:
-    made = make_corpus(read_folder(source), tmp_path / "data", HALF, 2)
-    found = {(Path(row["file"]).name, row["fault"]) for row in rows_of(made.report)}
+    corpus = make_corpus(read_folder(source), tmp_path / "data", HALF, 2)
+    actual = {(Path(row["file"]).name, row["fault"]) for row in rows_of(corpus.report)}
     assert {
         ("damaged.wav", "unreadable"),
         ("silent.wav", "silent"),
@@ -84,9 +84,9 @@ def test_unusable_recordings_are_left_out_of_the_corpus(source: Path, tmp_path: 
         ("take 0.wav", "duplicate"),
         ("both.wav", "two labels"),
         ("clipped.wav", "clipped"),
-    } <= found
-    assert {name for name, fault in found if fault == "near-duplicate"} <= {"of take 1.ogg", "take 1.wav"}  # fmt: skip  # noqa: E501
-    assert made.faults["near-duplicate"] == 1
+    } <= actual
+    assert {name for name, fault in actual if fault == "near-duplicate"} <= {"of take 1.ogg", "take 1.wav"}  # fmt: skip  # noqa: E501
+    assert corpus.faults["near-duplicate"] == 1
     clips = rows_of(tmp_path / "data" / "clips.csv")
     # copy, clipped, of take 1, takes 1 to 4; takes 0 to 3, two of the evening
     assert Counter(clip["label"] for clip in clips) == {"my_dog": 7, "kettle": 6}
@@ -104,7 +104,7 @@ def test_groups_and_equal_content_stay_in_one_split(source: Path, tmp_path: Path
         splits: dict[str, set[str]] = {}
         for clip in clips:
             splits.setdefault(clip["group"], set()).add(clip["split"])
-        assert all(len(found) == 1 for found in splits.values())
+        assert all(len(actual) == 1 for actual in splits.values())
         assert {(clip["label"], clip["split"]) for clip in clips} == {
             (label, split) for label in ("my_dog", "kettle") for split in ("train", "dev")
         }
@@ -146,8 +146,8 @@ def test_a_table_names_files_labels_groups_and_splits(tmp_path: Path) -> None:
     table.write_text(
         "path,kind,who,part,author\na,Door bell,x,train,Ann\nsub/b.wav,door-bell,y,val,\n"
     )
-    found = read_table(table, Columns("path", "kind", "who", "part"))
-    assert found == [
+    actual = read_table(table, Columns("path", "kind", "who", "part"))
+    assert actual == [
         Recording(tmp_path / "a.wav", "door_bell", "x", "train", (("author", "Ann"),)),
         Recording(tmp_path / "sub" / "b.wav", "door_bell", "y", "dev"),
     ]
@@ -361,9 +361,9 @@ def test_open_sounds_finds_sources_by_the_end_of_their_names(tmp_path: Path) -> 
         ("audio/train/x/petz_petz__petz_kitty_meow_1147.ogg", "petz", "2"),
     ]
     clips = [{"file": f, "dataset": d, "seconds": s} | rest for f, d, s in listed]
-    made = rebuild(sources, tmp_path / "out", 2, clips=clips)
-    assert made.num_clips == 4
-    assert made.problems == {"rendered": 1, "not found": 1}
+    corpus = rebuild(sources, tmp_path / "out", 2, clips=clips)
+    assert corpus.num_clips == 4
+    assert corpus.problems == {"rendered": 1, "not found": 1}
     durations = [soundfile.info(tmp_path / "out" / file).duration for file, _, _ in listed[:4]]
     assert durations[:3] == pytest.approx([5.0, 5.0, 1.0], abs=0.01)
     assert 0.8 < durations[3] <= 0.9  # both droplets and a gap, cut as listed

@@ -89,8 +89,8 @@ def test_audiosets_levels_hold_all_classes_below_their_nodes() -> None:
 def test_an_ancestor_of_an_active_class_adds_nothing() -> None:
     sounds = sounds_of_audioset()
     active = [NUMBER[name] for name in ("Animal", "Dog", "Bark", "Cat", "Speech")]
-    found = [sounds[number].name for number in most_specific(sounds, active)]
-    assert found == ["Speech", "Bark", "Cat"]
+    actual = [sounds[number].name for number in most_specific(sounds, active)]
+    assert actual == ["Speech", "Bark", "Cat"]
 
 
 def test_other_levels_are_refused() -> None:
@@ -106,17 +106,17 @@ def activity(*rows: list[float], seconds: float = 1.8) -> Activity:
 
 
 def test_spans_are_the_runs_at_or_above_the_threshold_and_end_with_the_recording() -> None:
-    found = activity([0.5, 0.9, 0.4, 0.6], [0, 0, 0.7, 0])
-    assert found.spans([0]) == [(0.0, 1.0), (1.5, 1.8)]
-    assert found.spans([0, 1]) == [(0.0, 1.8)]
-    assert found.spans([1]) == [(1.0, 1.5)]
-    assert found.active() == [0, 1]
-    np.testing.assert_allclose(found.of([0, 1]), [0.5, 0.9, 0.7, 0.6])
+    actual = activity([0.5, 0.9, 0.4, 0.6], [0, 0, 0.7, 0])
+    assert actual.spans([0]) == [(0.0, 1.0), (1.5, 1.8)]
+    assert actual.spans([0, 1]) == [(0.0, 1.8)]
+    assert actual.spans([1]) == [(1.0, 1.5)]
+    assert actual.active() == [0, 1]
+    np.testing.assert_allclose(actual.of([0, 1]), [0.5, 0.9, 0.7, 0.6])
 
 
 def test_active_nodes_are_listed_once_for_all_levels() -> None:
-    found = activity([0.0] * 4, [0.9] * 4, [0.2, 0.6, 0, 0], [0.1] * 4)
-    names = [group.name for group in found.groups([1, 3, 4, "leaf"])]
+    actual = activity([0.0] * 4, [0.9] * 4, [0.2, 0.6, 0, 0], [0.1] * 4)
+    names = [group.name for group in actual.groups([1, 3, 4, "leaf"])]
     assert names == [
         *("Natural sounds", "Music", "Rain", "Bowed string instrument", "Violin, fiddle"),
         *("rain falling", "a violin"),
@@ -133,9 +133,9 @@ def test_windows_are_five_seconds_every_half_of_that_and_together_the_recording(
     mono = waveform.mean(dim=0, keepdim=True)
     step = RATE // 2
     blocks = np.array_split(waveform.numpy(), 7, axis=1)
-    found = list(separated_sounds.windows(model(), blocks, RATE, step))
-    assert [window.start for window in found] == [0, 5, 10, 15]
-    for window in found:
+    actual = list(separated_sounds.windows(model(), blocks, RATE, step))
+    assert [window.start for window in actual] == [0, 5, 10, 15]
+    for window in actual:
         begin = window.start * step
         part = mono[:, begin : begin + 5 * RATE]
         torch.testing.assert_close(window.mixture, part, atol=1e-7, rtol=0)  # order of the mean
@@ -143,7 +143,7 @@ def test_windows_are_five_seconds_every_half_of_that_and_together_the_recording(
     kinds = model().embed([TextQuery(kind) for kind in model().classes])
     whole = model().separator.separate(mono[None], kinds.map(lambda entry: entry[None]))
     estimates = whole.target[0, :, :, 10 * step : 10 * step + 5 * RATE]
-    torch.testing.assert_close(found[2].estimates, estimates, atol=1e-5, rtol=0)
+    torch.testing.assert_close(actual[2].estimates, estimates, atol=1e-5, rtol=0)
 
 
 def test_a_probability_is_made_of_level_and_share_and_paused_where_the_kind_is_quiet() -> None:
@@ -162,8 +162,8 @@ def test_a_probability_is_made_of_level_and_share_and_paused_where_the_kind_is_q
     assert level[1] == level[2] == -torch.inf  # 40 dB under the mixture is not listened to
     assert share.tolist() == [pytest.approx(0, abs=1e-4), -torch.inf, -torch.inf]
     expected = float(torch.sigmoid(BIAS + LEVEL * level[0]))
-    found = listener.probabilities(window, RATE)
-    np.testing.assert_allclose(found, [[expected, 0.0], [0.0, 0.0], [0.0, 0.0]], atol=1e-6)
+    actual = listener.probabilities(window, RATE)
+    np.testing.assert_allclose(actual, [[expected, 0.0], [0.0, 0.0], [0.0, 0.0]], atol=1e-6)
 
 
 def test_classes_in_the_same_bins_share_them_by_power_and_likelihood() -> None:
@@ -178,8 +178,8 @@ def test_classes_in_the_same_bins_share_them_by_power_and_likelihood() -> None:
     likelihoods = []
     for number in range(3):
         resampled = soxr.resample(estimates[number, 0].numpy(), RATE, 32000)
-        heard = listener.joint.sound(torch.from_numpy(resampled))
-        odds = listener.joint.network.scale() * (listener.class_embeddings @ heard)
+        embedded = listener.joint.sound(torch.from_numpy(resampled))
+        odds = listener.joint.network.scale() * (listener.class_embeddings @ embedded)
         likelihoods.append(float(odds.softmax(dim=0)[number]))
     frames = np.pad(estimates[:, 0].numpy().astype(float), ((0, 0), (512, 512)))
     starts = range(0, 2 * RATE + 1 + -(2 * RATE) % 512, 512)
@@ -195,9 +195,9 @@ def test_classes_in_the_same_bins_share_them_by_power_and_likelihood() -> None:
 
 @pytest.mark.parametrize("num_samples", [1, 3000, 41000])
 def test_recordings_of_any_length_get_a_timeline_and_silence_nothing(num_samples: int) -> None:
-    found = detect_separated(model(), [noise(2, num_samples).numpy()], 11025, 0.5)
-    assert found.probabilities.shape == (3, -(-num_samples * 2 // 11025))
-    assert found.seconds == pytest.approx(num_samples / 11025, abs=2 / RATE)
+    actual = detect_separated(model(), [noise(2, num_samples).numpy()], 11025, 0.5)
+    assert actual.probabilities.shape == (3, -(-num_samples * 2 // 11025))
+    assert actual.seconds == pytest.approx(num_samples / 11025, abs=2 / RATE)
     silence = detect_separated(model(), [np.zeros((2, num_samples), np.float32)], 11025, 0.5)
     assert not silence.probabilities.any()
 
@@ -205,13 +205,13 @@ def test_recordings_of_any_length_get_a_timeline_and_silence_nothing(num_samples
 def test_a_tagger_runs_on_two_second_segments_padded_with_zeros() -> None:
     stereo = noise(2, 150000, seed=3)
     blocks = np.array_split(stereo.numpy(), 5, axis=1)
-    found = detect_tagged(tiny_tagger(), blocks, 32000, 0.2)
-    assert found.probabilities.shape == (527, 3)
+    actual = detect_tagged(tiny_tagger(), blocks, 32000, 0.2)
+    assert actual.probabilities.shape == (527, 3)
     mono = torch.cat([stereo.mean(dim=0), torch.zeros(42000)]).reshape(3, 64000)
     with torch.inference_mode():
         expected = tiny_tagger()(mono)[1].T
-    np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
-    assert found.seconds == 150000 / 32000
+    np.testing.assert_allclose(actual.probabilities, expected, atol=1e-6)
+    assert actual.seconds == 150000 / 32000
     silence = detect_tagged(tiny_tagger(), [np.zeros((1, 100), np.float32)], 8000, 0.2)
     assert not silence.probabilities.any()
 
@@ -233,8 +233,8 @@ def test_uss_queries_each_segment_by_its_own_probabilities_with_other_classes_se
     waveform = noise(2, 150000, seed=3, scale=0.2)
     dogs = groups_at(sounds_of_audioset(), 3)[0]
     segments = torch.cat([waveform, torch.zeros(2, 42000)], dim=1).unflatten(1, (3, 64000))
-    heard = tagger(segments.mean(dim=0))[1]
-    largest = heard[:, list(dogs.members)].amax(dim=1)
+    embedded = tagger(segments.mean(dim=0))[1]
+    largest = embedded[:, list(dogs.members)].amax(dim=1)
     threshold = float(largest.median())  # one of three segments is not active
     pairs = list(separate_segments(separator, tagger, [dogs], threshold, [waveform.numpy()], 32000))
     target = torch.from_numpy(np.concatenate([targets for _, targets in pairs], axis=-1))[0]
@@ -246,7 +246,7 @@ def test_uss_queries_each_segment_by_its_own_probabilities_with_other_classes_se
         if largest[number] < threshold:
             assert not part.any()
             continue
-        query = QueryEmbedding((heard[number] * mask)[None, None])
+        query = QueryEmbedding((embedded[number] * mask)[None, None])
         expected = separator.separate(segments[None, :, number], query).target[0, 0]
         torch.testing.assert_close(part, expected[:, : part.shape[1]], atol=1e-6, rtol=0)
     assert (largest < threshold).sum() == 1
@@ -255,14 +255,14 @@ def test_uss_queries_each_segment_by_its_own_probabilities_with_other_classes_se
 def test_a_node_of_a_model_queried_by_text_is_the_sum_of_its_active_sounds() -> None:
     ours = model(class_names=list(KINDS), num_phrases=len(KINDS) + 1)
     separator = NodeSeparator(ours, threshold=0.5)
-    found = activity([0.0], [0.9], [0.6], [0.7], [0.0])
-    groups = found.groups([1, "leaf"])
+    actual = activity([0.0], [0.9], [0.6], [0.7], [0.0])
+    groups = actual.groups([1, "leaf"])
     assert [group.name for group in groups][:2] == ["Natural sounds", "Music"]
     waveform = noise(2, 5001, seed=6).numpy()
-    pairs = list(separator.separate(groups, found, [waveform], RATE))
+    pairs = list(separator.separate(groups, actual, [waveform], RATE))
     targets = np.concatenate([targets for _, targets in pairs], axis=-1)
-    asked = [TextQuery(kind) for kind in KINDS[1:4]]
-    parts = list(ours.separate_blocks([waveform], RATE, asked, Constraints(exclusive=True)))
+    queries = [TextQuery(kind) for kind in KINDS[1:4]]
+    parts = list(ours.separate_blocks([waveform], RATE, queries, Constraints(exclusive=True)))
     rain, violin, cello = np.concatenate([targets for _, targets in parts], axis=-1)
     np.testing.assert_allclose(targets, [rain, violin + cello, rain, violin, cello], atol=1e-7)
 

@@ -62,8 +62,8 @@ def refusal(file: PublishedFile) -> str:
 
 def left_behind(tmp_path: Path) -> list[Path]:
     """Files of weights that are not whole, outside of those that the next attempt goes on with."""
-    found = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".part"]
-    return [path for path in found if path.stat().st_size > 200 and path.read_bytes() != WEIGHTS]
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".part"]
+    return [path for path in files if path.stat().st_size > 200 and path.read_bytes() != WEIGHTS]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -71,19 +71,19 @@ def test_a_file_is_fetched_once_and_its_hash_is_recorded(place: str, hub: LocalH
     file, path = published(place, hub)
     assert local_copy(file) is None
     assert known_hash(file) == ""
-    found = fetch(file)
-    assert found.read_bytes() == WEIGHTS
-    assert found.name == file.name
-    assert fetch(file) == found == local_copy(file)
+    actual = fetch(file)
+    assert actual.read_bytes() == WEIGHTS
+    assert actual.name == file.name
+    assert fetch(file) == actual == local_copy(file)
     assert len(hub.gets(path)) == 1
     assert known_hash(file) == SHA256
 
 
 def test_files_of_the_hub_lie_in_its_own_cache(hub: LocalHub, tmp_path: Path) -> None:
-    found = fetch(published("hub", hub)[0])
+    actual = fetch(published("hub", hub)[0])
     expected = tmp_path / "hub" / "models--somebody--model" / "snapshots" / COMMIT
-    assert found == expected / "weights" / "model.ckpt"
-    assert found.resolve().name == SHA256
+    assert actual == expected / "weights" / "model.ckpt"
+    assert actual.resolve().name == SHA256
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -141,9 +141,9 @@ def test_a_connection_that_keeps_dropping_gives_one_line(
 ) -> None:
     file, path = published(place, hub)
     hub.faults[path] = Fault(cut_after=0)
-    said = refusal(file)
-    assert said.startswith(f"{file.name}: cannot be fetched from {file.where} (")
-    assert "it resumes where it stopped" in said
+    message = refusal(file)
+    assert message.startswith(f"{file.name}: cannot be fetched from {file.where} (")
+    assert "it resumes where it stopped" in message
     assert local_copy(file) is None
     assert left_behind(tmp_path) == []
 
@@ -155,8 +155,8 @@ def test_content_of_another_hash_is_refused_and_removed(
     file, path = published(place, hub, SHA256)
     hub.faults[path] = Fault(content=WEIGHTS[::-1])
     wrong = hashlib.sha256(WEIGHTS[::-1]).hexdigest()
-    said = refusal(file)
-    assert said == (
+    message = refusal(file)
+    assert message == (
         f"{file.name}: SHA-256 is {wrong[:12]}…, expected {SHA256[:12]}…; it was damaged or "
         "replaced: repeat this command"
     )
@@ -176,10 +176,10 @@ def test_a_recorded_hash_holds_for_the_next_download(
     for folder in (tmp_path / "hub", tmp_path / "cache" / "downloads"):
         subprocess.run(["rm", "-rf", folder], check=True)
     hub.put(path, WEIGHTS[::-1])  # its authors replaced it
-    said = refusal(file)
-    assert "if its authors changed it, delete " in said
+    message = refusal(file)
+    assert "if its authors changed it, delete " in message
     assert local_copy(file) is None
-    record = Path(said.partition("delete ")[2].removesuffix(" first"))
+    record = Path(message.partition("delete ")[2].removesuffix(" first"))
     record.unlink()
     assert fetch(file).read_bytes() == WEIGHTS[::-1]
 
@@ -209,9 +209,9 @@ def test_each_refusal_of_a_server_is_one_line_with_its_remedy(
 ) -> None:
     file, path = published(place, hub)
     hub.faults[path] = Fault(status=status)
-    said = refusal(file)
-    assert said.startswith(f"{file.name}: the server answers {status}; ")
-    assert remedy in said
+    message = refusal(file)
+    assert message.startswith(f"{file.name}: the server answers {status}; ")
+    assert remedy in message
     assert list(tmp_path.rglob("*.part")) == []
     assert left_behind(tmp_path) == []
 
@@ -296,9 +296,9 @@ def test_ten_processes_download_once(place: str, hub: LocalHub, tmp_path: Path) 
     ]
     ended = [process.communicate() for process in running]
     assert [process.returncode for process in running] == [0] * 10, ended
-    (found,) = {out.strip() for out, _ in ended}
-    assert Path(found).read_bytes() == WEIGHTS
+    (actual,) = {out.strip() for out, _ in ended}
+    assert Path(actual).read_bytes() == WEIGHTS
     assert len(hub.gets(path)) == 1
     if place == "hub":
-        assert Path(found).is_relative_to(tmp_path / "home")
+        assert Path(actual).is_relative_to(tmp_path / "home")
     assert cache_folder() == tmp_path / "cache"

@@ -152,11 +152,11 @@ def test_each_kind_of_query_is_encoded_or_refused_in_one_line(encoder: Any, kind
 
 
 def test_an_embedding_does_not_depend_on_the_other_queries(encoder: Any) -> None:
-    asked = [
+    queries = [
         query for kind in sorted(encoder.modalities, key=str) for query in queries_of(encoder, kind)
     ]
-    together = encoder.encode(asked)
-    alone = [encoder.encode([query]) for query in asked]
+    together = encoder.encode(queries)
+    alone = [encoder.encode([query]) for query in queries]
     # 1e-5: float32 sums over batches of other sizes
     torch.testing.assert_close(
         together.pooled, torch.cat([one.pooled for one in alone]), atol=1e-5, rtol=1e-5
@@ -164,10 +164,10 @@ def test_an_embedding_does_not_depend_on_the_other_queries(encoder: Any) -> None
 
 
 def test_embeddings_have_unit_norm_where_declared(encoder: Any) -> None:
-    asked = [
+    queries = [
         query for kind in sorted(encoder.modalities, key=str) for query in queries_of(encoder, kind)
     ]
-    norms = encoder.encode(asked).pooled.norm(dim=-1)
+    norms = encoder.encode(queries).pooled.norm(dim=-1)
     if encoder.unit_norm:
         torch.testing.assert_close(norms, torch.ones_like(norms), atol=1e-5, rtol=0)  # float32 sums
 
@@ -183,17 +183,17 @@ def test_tokens_have_the_declared_width(encoder: Any) -> None:
 
 
 def test_a_released_network_is_loaded_again(encoder: Any) -> None:
-    asked = queries_of(encoder, min(encoder.modalities, key=str))
-    before = encoder.encode(asked).pooled
+    queries = queries_of(encoder, min(encoder.modalities, key=str))
+    before = encoder.encode(queries).pooled
     encoder.release()
-    assert torch.equal(encoder.encode(asked).pooled, before)
+    assert torch.equal(encoder.encode(queries).pooled, before)
 
 
 def test_an_encoder_carried_in_a_checkpoint_is_the_same(encoder: Any, tmp_path: Path) -> None:
     kind = type(encoder).__module__.rpartition(".")[2]
-    asked = queries_of(encoder, min(encoder.modalities, key=str))
+    queries = queries_of(encoder, min(encoder.modalities, key=str))
     carried = build_encoder(kind, encoder.carry(tmp_path))
     # 2e-2: weights may be stored in half precision
     torch.testing.assert_close(
-        carried.encode(asked).pooled, encoder.encode(asked).pooled, atol=2e-2, rtol=2e-2
+        carried.encode(queries).pooled, encoder.encode(queries).pooled, atol=2e-2, rtol=2e-2
     )

@@ -88,9 +88,11 @@ class ManyItems:
             raise ValueError("not to be had")
         noise = np.random.default_rng(index).normal(0, 0.1, (2, 6000 + 977 * index))
         target, rest = noise.astype(np.float32)
-        asked = self.item_queries[index]
+        item_query = self.item_queries[index]
         mixture = target + rest
-        return Item(self.ids[index], *asked[:2], mixture, target, rest, 16000, asked.others)
+        return Item(
+            self.ids[index], *item_query[:2], mixture, target, rest, 16000, item_query.others
+        )
 
 
 @dataclass
@@ -142,12 +144,12 @@ def test_summary_holds_the_closed_form_scores(tmp_path: Path) -> None:
 
 def test_families_average_over_the_items_of_all_their_labels(tmp_path: Path) -> None:
     families = {"a": ("vowel", "letter"), "b": ("letter",), "c": ("unheard",)}
-    found = evaluate(Scaled(0.1), Items(families=families), tmp_path).families
-    assert {name: values["sdr"].count for name, values in found.items()} == {
+    actual = evaluate(Scaled(0.1), Items(families=families), tmp_path).families
+    assert {name: values["sdr"].count for name, values in actual.items()} == {
         "letter": 3,
         "vowel": 1,
     }
-    assert found["vowel"]["sdr"].mean == pytest.approx(20, abs=1e-4)
+    assert actual["vowel"]["sdr"].mean == pytest.approx(20, abs=1e-4)
 
 
 def test_labels_have_their_own_counts(tmp_path: Path) -> None:

@@ -64,10 +64,10 @@ def described(phrases: torch.Tensor) -> DescribedExamples:
 
 
 def test_an_example_is_the_mean_of_its_nearest_phrases() -> None:
-    found = described(torch.eye(3)).encode([TextQuery("a"), example()]).pooled
-    assert found[0].tolist() == [0.0, 1.0, 0.0]
+    pooled = described(torch.eye(3)).encode([TextQuery("a"), example()]).pooled
+    assert pooled[0].tolist() == [0.0, 1.0, 0.0]
     weights = np.exp(2 * np.array([0.6, 0.8, 0.0]))  # the softmax up to its sum
-    np.testing.assert_allclose(found[1], weights / np.linalg.norm(weights), rtol=1e-5)
+    np.testing.assert_allclose(pooled[1], weights / np.linalg.norm(weights), rtol=1e-5)
 
 
 def test_words_and_recordings_mix_at_their_weights() -> None:

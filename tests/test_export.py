@@ -74,8 +74,8 @@ def test_spectra_by_matrices_are_those_of_torch(window: int, hop: int, num_sampl
 def test_sigmoid_keeps_its_digits_where_it_is_small() -> None:
     values = torch.tensor([-200.0, -40.0, -15.0, 0.0, 15.0, 200.0])
     with Portable():
-        found = values.sigmoid()
-    torch.testing.assert_close(found, values.sigmoid(), rtol=1e-6, atol=0)
+        actual = values.sigmoid()
+    torch.testing.assert_close(actual, values.sigmoid(), rtol=1e-6, atol=0)
 
 
 class Scaled(nn.Module):
@@ -100,8 +100,8 @@ class Shell(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         with Portable():
-            found: Tensor = self.network(waveform)
-        return found
+            output: Tensor = self.network(waveform)
+        return output
 
 
 def test_weights_keep_their_names_and_are_stored_as_they_are_or_in_half(tmp_path: Path) -> None:
@@ -121,8 +121,8 @@ def test_weights_keep_their_names_and_are_stored_as_they_are_or_in_half(tmp_path
     waveform = noise(3, 1, 23, seed=2)
     with torch.inference_mode():
         expected = network(waveform)
-    found = computed(tmp_path / "whole.onnx", {"a": {"waveform": waveform.numpy()}})
-    np.testing.assert_allclose(found["a/made"], expected, atol=1e-6)
+    actual = computed(tmp_path / "whole.onnx", {"a": {"waveform": waveform.numpy()}})
+    np.testing.assert_allclose(actual["a/made"], expected, atol=1e-6)
     write_without_weights(graph, tmp_path / "bare.onnx", "weights.safetensors")
     bare = onnx.load(tmp_path / "bare.onnx", load_external_data=False)
     assert {item.name for item in bare.graph.initializer if item.external_data} == set(names)
@@ -146,9 +146,9 @@ def test_exported_separators_match_torch_at_any_size(tmp_path: Path) -> None:
         cases[case] = {"waveform": waveform.numpy(), "queries": queries.numpy()}
         with torch.inference_mode():
             expected[case] = separator.separate(waveform, QueryEmbedding(queries[None]))
-    found = computed(tmp_path / "model.onnx", cases)
+    actual = computed(tmp_path / "model.onnx", cases)
     for case, (num_channels, num_samples, num_queries) in sizes.items():
-        target, residual = found[f"{case}/target"], found[f"{case}/residual"]
+        target, residual = actual[f"{case}/target"], actual[f"{case}/residual"]
         assert target.shape == (num_queries, num_channels, num_samples)
         np.testing.assert_allclose(target, expected[case].target[0], atol=1e-5)
         np.testing.assert_allclose(residual, expected[case].residual[0], atol=1e-5)
@@ -190,10 +190,10 @@ def test_the_exported_sentence_encoder_matches_torch(tmp_path: Path) -> None:
         str(number): {"token_ids": np.array([tokenizer.encode(text).ids])}
         for number, text in enumerate(texts())
     }
-    found = computed(tmp_path / "sentences.onnx", cases)
+    actual = computed(tmp_path / "sentences.onnx", cases)
     for number, text in enumerate(texts()):
         expected = encoder.encode([TextQuery(text)]).pooled
-        np.testing.assert_allclose(found[f"{number}/vector"], expected, atol=1e-5)
+        np.testing.assert_allclose(actual[f"{number}/vector"], expected, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -212,8 +212,8 @@ def test_the_default_models_graph_fits_its_weights_and_matches_torch() -> None:
     queries = torch.cat([queries, 1 - queries[:1]])
     with torch.inference_mode():
         expected = separator.separate(waveform, QueryEmbedding(queries[None])).target[0]
-    found = light.separate(waveform[0].numpy(), queries.numpy())
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    separated = light.separate(waveform[0].numpy(), queries.numpy())
+    np.testing.assert_allclose(separated, expected, atol=1e-5)
     assert settings_digest(description) != settings_digest({**description, "kind": "another"})
     about = json.loads(light.session.get_modelmeta().custom_metadata_map[METADATA])
     assert about["sample_rate"] == separator.sample_rate

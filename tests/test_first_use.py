@@ -111,8 +111,8 @@ def test_the_demo_says_how_good_its_results_are(tmp_path: Path) -> None:
         result = part * (1 - error)  # SDR is -20 log10 of the error
         file = listen.result_file(tmp_path, expected.query)
         soundfile.write(file, result.T, rate, subtype="DOUBLE")
-    said = "\n".join(listen.describe(tmp_path))
-    assert "fair: some of the other sounds remains: SDR 6.0 dB" in said
-    assert "very good: SDR 20.0 dB" in said
-    assert "poor: SDR 0.0 dB" in said
+    message = "\n".join(listen.describe(tmp_path))
+    assert "fair: some of the other sounds remains: SDR 6.0 dB" in message
+    assert "very good: SDR 20.0 dB" in message
+    assert "poor: SDR 0.0 dB" in message
     assert (tmp_path / listen.PICTURE).read_bytes().startswith(b"\x89PNG")

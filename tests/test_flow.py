@@ -34,10 +34,10 @@ MEAN, DEVIATION = 3.0, 0.5
 
 
 def normal_field(mean: float = MEAN, deviation: float = DEVIATION) -> Velocity:
-    def field(place: Tensor, tau: float) -> Tensor:
+    def field(point: Tensor, tau: float) -> Tensor:
         variance = (1 - tau) ** 2 + tau**2 * deviation**2
         slope = (tau * deviation**2 - (1 - tau)) / variance
-        return mean + slope * (place - tau * mean)
+        return mean + slope * (point - tau * mean)
 
     return field
 
@@ -62,7 +62,7 @@ def test_halving_the_step_divides_the_error_by_two_to_the_order(solver: str, ord
     exact = 1 / (1 / start - math.sin(1))
     ends = [
         integrate(
-            lambda place, tau: place**2 * math.cos(tau), start, step_times(num), SOLVERS[solver]
+            lambda point, tau: point**2 * math.cos(tau), start, step_times(num), SOLVERS[solver]
         )
         for num in (64, 128, 256)
     ]
@@ -73,26 +73,26 @@ def test_halving_the_step_divides_the_error_by_two_to_the_order(solver: str, ord
 
 @pytest.mark.parametrize(("solver", "evaluations"), [("euler", 1), ("midpoint", 2), ("heun", 2)])
 def test_a_step_evaluates_the_velocity_as_often_as_declared(solver: str, evaluations: int) -> None:
-    asked: list[float] = []
+    taus: list[float] = []
 
-    def field(place: Tensor, tau: float) -> Tensor:
-        asked.append(tau)
-        return place
+    def field(point: Tensor, tau: float) -> Tensor:
+        taus.append(tau)
+        return point
 
     integrate(field, starts(2), step_times(3), SOLVERS[solver])
-    assert len(asked) == 3 * evaluations
-    assert 0 <= min(asked)
-    assert max(asked) <= 1
+    assert len(taus) == 3 * evaluations
+    assert 0 <= min(taus)
+    assert max(taus) <= 1
 
 
 def test_one_step_of_midpoint_and_heun_matches_a_hand_calculation() -> None:
     # place' = place + tau, from 1 over a step of 1: midpoint 1 + (1.5 + 0.5), Heun 1 + (1 + (2 + 1)) / 2
     one = torch.ones(1, 1)
-    assert midpoint(lambda place, tau: place + tau, one, 0.0, 1.0).item() == 3.0
-    assert heun(lambda place, tau: place + tau, one, 0.0, 1.0).item() == 3.0
+    assert midpoint(lambda point, tau: point + tau, one, 0.0, 1.0).item() == 3.0
+    assert heun(lambda point, tau: point + tau, one, 0.0, 1.0).item() == 3.0
     # place' = place^2 tells them apart: midpoint 1 + 1.5^2, Heun 1 + (1 + 2^2) / 2
-    assert midpoint(lambda place, tau: place**2, one, 0.0, 1.0).item() == 3.25
-    assert heun(lambda place, tau: place**2, one, 0.0, 1.0).item() == 3.5
+    assert midpoint(lambda point, tau: point**2, one, 0.0, 1.0).item() == 3.25
+    assert heun(lambda point, tau: point**2, one, 0.0, 1.0).item() == 3.5
 
 
 @pytest.mark.parametrize("sigma_min", [0.0, 0.1])
@@ -111,11 +111,11 @@ def test_the_mean_velocity_of_paths_through_a_point_is_the_closed_form() -> None
     start = starts(200_001)
     end = MEAN + DEVIATION * torch.randn(start.shape, generator=rng(8), dtype=torch.float64)
     tau = 0.3
-    place = point_at(start, end, torch.full((len(start),), tau))
-    slope, offset = np.polyfit(place[:, 0].numpy(), path_velocity(start, end)[:, 0].numpy(), 1)
+    point = point_at(start, end, torch.full((len(start),), tau))
+    slope, offset = np.polyfit(point[:, 0].numpy(), path_velocity(start, end)[:, 0].numpy(), 1)
     field = normal_field()
-    found = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
-    expected = field(found, tau)[:, 0]
+    points = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    expected = field(points, tau)[:, 0]
     # 0.01: 1/sqrt(200,001), four times
     assert offset == pytest.approx(expected[0].item(), abs=0.01)
     assert offset + slope == pytest.approx(expected[1].item(), abs=0.01)
@@ -123,10 +123,10 @@ def test_the_mean_velocity_of_paths_through_a_point_is_the_closed_form() -> None
 
 def test_the_error_of_the_true_velocity_is_zero_and_of_none_its_mean_square() -> None:
     start, end = torch.randn(2, 4, 3, 2, generator=rng(1))
-    wanted = path_velocity(start, end, 0.1)
-    assert matching_error(wanted, start, end, 0.1).tolist() == [0] * 4
-    found = matching_error(torch.zeros_like(start), start, end, 0.1)
-    torch.testing.assert_close(found, wanted.square().mean(dim=(1, 2)))
+    expected = path_velocity(start, end, 0.1)
+    assert matching_error(expected, start, end, 0.1).tolist() == [0] * 4
+    actual = matching_error(torch.zeros_like(start), start, end, 0.1)
+    torch.testing.assert_close(actual, expected.square().mean(dim=(1, 2)))
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
@@ -175,8 +175,8 @@ def test_the_flow_learned_from_reflow_pairs_needs_one_step() -> None:
 
     def learned(place: Tensor, tau: float) -> Tensor:
         """Least squares of the pairs' velocities on their places, by numpy."""
-        there = point_at(start, end, torch.full((len(start),), tau))
-        fit = np.polyfit(there[:, 0].numpy(), path_velocity(start, end)[:, 0].numpy(), 1)
+        point = point_at(start, end, torch.full((len(start),), tau))
+        fit = np.polyfit(point[:, 0].numpy(), path_velocity(start, end)[:, 0].numpy(), 1)
         return torch.from_numpy(np.polyval(fit, place.numpy()))
 
     fresh = torch.randn(1001, 1, generator=rng(12), dtype=torch.float64)
@@ -188,4 +188,4 @@ def test_the_flow_learned_from_reflow_pairs_needs_one_step() -> None:
 
 def test_reflow_pairs_carry_no_gradient() -> None:
     start = starts(3).requires_grad_()
-    assert not reflow_pairs(lambda place, tau: place, start, step_times(2))[1].requires_grad
+    assert not reflow_pairs(lambda point, tau: point, start, step_times(2))[1].requires_grad

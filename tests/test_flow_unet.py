@@ -49,16 +49,16 @@ def test_the_velocity_is_the_mean_velocity_of_a_normal_target_given_place_and_mi
     separator, tau = knowing_nothing_of_places(), 0.6
     scene = separator.scene(noise(1, 1, 640))
     pooled, rng = unit_vectors(1, QUERY_DIM, seed=2), torch.Generator().manual_seed(4)
-    place = normal(scene.spec.numel(), rng).reshape(scene.spec.shape).to(scene.spec)
+    point = normal(scene.spec.numel(), rng).reshape(scene.spec.shape).to(scene.spec)
     with torch.no_grad():
         question = separator.query_state(scene, pooled)
-        velocity = separator.velocity(scene, question, place, torch.tensor([tau]))
-        masked = separator.velocity(scene, question, torch.zeros_like(place), torch.tensor([0.0]))
+        velocity = separator.velocity(scene, question, point, torch.tensor([tau]))
+        masked = separator.velocity(scene, question, torch.zeros_like(point), torch.tensor([0.0]))
     mask = question.logits.sigmoid()
     doubt = separator.to_bins(mask * (1 - mask) + 1e-4)[:, None]
     for index in ((0, 0, 3, 2), (0, 0, 17, 5), (0, 0, 30, 11)):
         target = masked[index] + (doubt[index] / 2).sqrt() * normal(200_000, rng)
-        needed = (place[index] - tau * target) / (1 - tau)
+        needed = (point[index] - tau * target) / (1 - tau)
         weight = torch.exp(-needed.abs().square())  # density of complex noise of variance 1
         expected = (weight * (target - needed)).sum() / weight.sum()
         error = (weight * (target - needed - expected).abs()).square().sum().sqrt() / weight.sum()
@@ -84,8 +84,8 @@ def test_one_step_at_no_temperature_is_the_analysis_mask_on_the_compressed_spect
     masked = bin_mask ** (1 / separator.config.compression) * spec[:, None]
     expected = istft(masked, 64, 32, 1500)
     with torch.no_grad():
-        found = separator.separate(mixture, queries).target
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+        target = separator.separate(mixture, queries).target
+    torch.testing.assert_close(target, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_compression_and_its_inverse_are_one_and_keep_phase() -> None:
@@ -110,10 +110,10 @@ def test_another_generator_draws_another_target_and_the_same_one_the_same() -> N
 
     def drawn(seed: int) -> torch.Tensor:
         with torch.no_grad():
-            found: torch.Tensor = separator.separate(
+            target: torch.Tensor = separator.separate(
                 mixture, queries, torch.Generator().manual_seed(seed)
             ).target
-        return found
+        return target
 
     assert torch.equal(drawn(0), drawn(0))
     assert (drawn(0) - drawn(1)).abs().max() > 1e-3
@@ -141,10 +141,10 @@ def test_a_student_learns_the_end_points_of_its_teacher(tmp_path: Path) -> None:
         student.eval()  # norms as the teacher's
         student.training = True
         with torch.no_grad():
-            found: torch.Tensor = student.loss(
+            total: torch.Tensor = student.loss(
                 batch, queries, torch.Generator().manual_seed(0)
             ).total
-        return found
+        return total
 
     assert cost(1).max() < 1e-8  # its one step is the student's
     assert cost(8).min() > 1e-4

@@ -45,8 +45,8 @@ def no_gradients(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def separate(separator: Any, mixture: Tensor, queries: QueryEmbedding, seed: int = 0) -> Tensor:
-    found: Tensor = separator.separate(mixture, queries, rng(seed)).target
-    return found
+    target: Tensor = separator.separate(mixture, queries, rng(seed)).target
+    return target
 
 
 def test_in_float64_a_batch_is_its_items_to_the_last_digits() -> None:
@@ -116,8 +116,8 @@ def test_solvers_of_second_order_come_nearer_to_many_steps(solver: str) -> None:
 
     def end(**sampling: Any) -> Tensor:
         separator = flowsep(sampling=sampling)
-        found: Tensor = separator.generate(start, given, *separator.context(worded([4])))
-        return found
+        point: Tensor = separator.generate(start, given, *separator.context(worded([4])))
+        return point
 
     truth = end(num_steps=48, solver="heun")
     euler = (end(num_steps=8) - truth).abs().max()
@@ -164,9 +164,9 @@ def test_windows_of_a_long_recording_leave_no_seam() -> None:
     stationary, frame for frame, where windows begin and end."""
     separator = local()
     num_samples = 6 * CELL + 100
-    found = separate(separator, beating(num_samples), asked(1, 1))[0, 0, 0]
+    actual = separate(separator, beating(num_samples), asked(1, 1))[0, 0, 0]
     period = 192  # six frames, three of latents, and whole periods of the tones
-    inner = found[WINDOW : WINDOW + 3 * CELL].reshape(-1, period)
+    inner = actual[WINDOW : WINDOW + 3 * CELL].reshape(-1, period)
     assert inner.abs().max() > 0.01
     torch.testing.assert_close(inner, inner[:1].expand_as(inner), atol=1e-5, rtol=0)
 
@@ -187,8 +187,8 @@ def test_a_quiet_passage_after_a_loud_one_keeps_its_level() -> None:
     separator = local()
     mixture = beating(8 * CELL)
     mixture[..., 4 * CELL :] *= 0.01
-    found = separate(separator, mixture, asked(1, 1))[0, 0]
-    loud, quiet = found[..., CELL : 2 * CELL], found[..., 6 * CELL : 7 * CELL]
+    actual = separate(separator, mixture, asked(1, 1))[0, 0]
+    loud, quiet = actual[..., CELL : 2 * CELL], actual[..., 6 * CELL : 7 * CELL]
     ratio_db = 20 * math.log10(float(quiet.std() / loud.std()))
     assert ratio_db == pytest.approx(-40, abs=0.1)
 
@@ -201,11 +201,11 @@ def test_chunks_give_what_the_whole_gives() -> None:
     queries = asked()
     cut = geometry(separator, chunk_seconds=0.1)
     blocks = mixture.split(1111, dim=-1)
-    found = torch.cat(
+    actual = torch.cat(
         list(separate_chunks(separator, blocks, queries.map(lambda q: q[0]), cut)), -1
     )
     expected = separator.separate(mixture[None], queries).target[0]
-    error = (found - expected).square().sum() / expected.square().sum()
+    error = (actual - expected).square().sum() / expected.square().sum()
     assert 10 * math.log10(float(error)) < -60
 
 
@@ -230,10 +230,10 @@ def test_noise_does_not_repeat_within_a_window() -> None:
 def test_exact_takes_each_window_by_itself() -> None:
     separator = flowsep(exact=True)
     mixture = noise(1, 2, 2 * WINDOW + 100)
-    found = separate(separator, mixture, asked())
+    actual = separate(separator, mixture, asked())
     parts = [separate(separator, part, asked()) for part in mixture.split(WINDOW, dim=-1)]
     # 1e-5: rounding, as in the contract
-    torch.testing.assert_close(found, torch.cat(parts, dim=-1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(actual, torch.cat(parts, dim=-1), atol=1e-5, rtol=0)
 
 
 def test_the_target_has_the_mixtures_level_and_with_exact_that_of_the_networks() -> None:
@@ -243,10 +243,10 @@ def test_the_target_has_the_mixtures_level_and_with_exact_that_of_the_networks()
     mixture = mixture / mixture.abs().max() * 0.5
     levelled = separate(flowsep(), mixture, asked())
     for exact, gain in ((False, 0.2), (True, 1.0)):
-        found = separate(flowsep(exact=exact), 0.2 * mixture, asked())
+        actual = separate(flowsep(exact=exact), 0.2 * mixture, asked())
         at_half = separate(flowsep(exact=exact), mixture, asked())
         # 1e-4: the gain is rounded before a deep network
-        torch.testing.assert_close(found, gain * at_half, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(actual, gain * at_half, atol=1e-4, rtol=1e-3)
     assert levelled.abs().max() > 1e-2
 
 
@@ -294,11 +294,13 @@ def test_invalid_settings_are_named(settings: dict[str, Any], reason: str) -> No
 def test_a_mixture_and_its_target_are_brought_to_one_level_together() -> None:
     separator = flowsep()
     mixture, target = 3 * noise(2, 1, WINDOW), noise(2, 1, WINDOW, seed=1)
-    heard, wanted = separator.training_windows(mixture, target)
-    assert heard.shape == (2, 1, 1, WINDOW)
-    torch.testing.assert_close(heard.abs().amax(dim=-1).flatten(), torch.tensor([0.5, 0.5]))
+    mixture_windows, target_windows = separator.training_windows(mixture, target)
+    assert mixture_windows.shape == (2, 1, 1, WINDOW)
+    torch.testing.assert_close(
+        mixture_windows.abs().amax(dim=-1).flatten(), torch.tensor([0.5, 0.5])
+    )
     centred = [part - part.mean(dim=-1, keepdim=True) for part in (mixture, target)]
-    ratio = heard.std(dim=-1) / wanted.std(dim=-1)
+    ratio = mixture_windows.std(dim=-1) / target_windows.std(dim=-1)
     torch.testing.assert_close(ratio[..., 0], centred[0].std(-1) / centred[1].std(-1))
 
 
@@ -306,18 +308,22 @@ def test_exact_turns_a_clipping_mixture_down_without_its_target() -> None:
     separator = flowsep(exact=True)
     target = noise(2, 1, WINDOW)
     mixture = target + noise(2, 1, WINDOW, seed=1) * torch.tensor([0.1, 9.0])[:, None, None]
-    heard, wanted = separator.training_windows(mixture, target)
-    torch.testing.assert_close(wanted.abs().amax(dim=-1).flatten(), torch.tensor([0.5, 0.5]))
-    assert heard[0].abs().max() < 1
-    torch.testing.assert_close(heard[1].abs().max(), torch.tensor(0.9))
+    mixture_windows, target_windows = separator.training_windows(mixture, target)
+    torch.testing.assert_close(
+        target_windows.abs().amax(dim=-1).flatten(), torch.tensor([0.5, 0.5])
+    )
+    assert mixture_windows[0].abs().max() < 1
+    torch.testing.assert_close(mixture_windows[1].abs().max(), torch.tensor(0.9))
 
 
 def test_longer_segments_are_windows_and_shorter_ones_are_padded() -> None:
     separator = flowsep()
-    heard, _ = separator.training_windows(noise(2, 3, 2 * WINDOW + 1), noise(2, 3, 2 * WINDOW + 1))
-    assert heard.shape == (2, 3, 3, WINDOW)
-    assert not heard[:, :, 2, 1:].any()
-    assert heard[:, :, 2, 0].all()
+    mixture_windows, _ = separator.training_windows(
+        noise(2, 3, 2 * WINDOW + 1), noise(2, 3, 2 * WINDOW + 1)
+    )
+    assert mixture_windows.shape == (2, 3, 3, WINDOW)
+    assert not mixture_windows[:, :, 2, 1:].any()
+    assert mixture_windows[:, :, 2, 0].all()
 
 
 def test_the_scale_of_latents_is_that_of_the_first_training_batch_and_it_trains() -> None:

@@ -34,8 +34,8 @@ def made(key: str, shape: list[int], document: str = "keys") -> Tensor:
     """A weight by its rule, not kept: the network's take a gigabyte."""
     system = RECORDED.document[document]
     gains = [number for pattern, number in system["gains"] if re.search(pattern, key)]
-    found: Tensor = filled.__wrapped__(key, tuple(shape), float(np.prod(gains)))
-    return found
+    weight: Tensor = filled.__wrapped__(key, tuple(shape), float(np.prod(gains)))
+    return weight
 
 
 def load(module: torch.nn.Module, prefix: str, theirs: Callable[[str], str] = str) -> None:
@@ -49,8 +49,8 @@ def averaged(key: str) -> str:
     return "model_ema." + key.removeprefix("model.").replace(".", "")
 
 
-def error(found: Tensor, expected: Tensor) -> float:
-    difference = found.double() - expected.double()
+def error(actual: Tensor, expected: Tensor) -> float:
+    difference = actual.double() - expected.double()
     return float(difference.square().mean().sqrt() / expected.double().std())
 
 
@@ -63,22 +63,22 @@ def no_gradients() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def codec() -> MelCodec:
     with torch.device("meta"):
-        found = MelCodec(CONFIG.mel, CONFIG.vae, CONFIG.vocoder)
-    found = found.to_empty(device="cpu").eval()
-    load(found.vae, "codec.vae.")
-    load(found.vocoder, "codec.vocoder.")
-    found.scale.fill_(0.9)
-    return found
+        model = MelCodec(CONFIG.mel, CONFIG.vae, CONFIG.vocoder)
+    model = model.to_empty(device="cpu").eval()
+    load(model.vae, "codec.vae.")
+    load(model.vocoder, "codec.vocoder.")
+    model.scale.fill_(0.9)
+    return model
 
 
 @pytest.fixture(scope="module")
 def unet() -> Any:
     """With the averaged weights."""
     with torch.device("meta"):
-        found = FlowSep(CONFIG).unet
-    found = found.to_empty(device="cpu").eval()
-    load(found, "unet.", averaged)
-    return found
+        network = FlowSep(CONFIG).unet
+    network = network.to_empty(device="cpu").eval()
+    load(network, "unet.", averaged)
+    return network
 
 
 def test_the_weights_made_are_the_recorded_ones() -> None:
@@ -86,8 +86,8 @@ def test_the_weights_made_are_the_recorded_ones() -> None:
     first_values = RECORDED.document["keys"]["first_values"]
     assert len(first_values) >= 5
     for key, expected in first_values.items():
-        found = made(key, shapes[key]).reshape(-1)[:3]
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        actual = made(key, shapes[key]).reshape(-1)[:3]
+        np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 def mixture(num_samples: int) -> Tensor:
@@ -96,8 +96,8 @@ def mixture(num_samples: int) -> Tensor:
 
 def test_the_front_end_gives_the_recorded_log_mel(codec: MelCodec) -> None:
     raw = 1.7 * mixture(60000)[None] + 0.05
-    found = levels(raw, 60000)
-    normal = 0.5 * (raw - found.offset) / found.peak
+    actual = levels(raw, 60000)
+    normal = 0.5 * (raw - actual.offset) / actual.peak
     frames = codec.log_mel(torch.nn.functional.pad(normal, (0, 163840 - 60000)))[0]
     assert frames.shape == (1024, 64)
     assert error(frames[:384:3], RECORDED.values("mel/out.log_mel")) < LIMIT
@@ -105,8 +105,8 @@ def test_the_front_end_gives_the_recorded_log_mel(codec: MelCodec) -> None:
 
 
 def test_a_short_waveform_gives_the_recorded_log_mel() -> None:
-    found = log_mel(0.8 * mixture(10240), CONFIG.mel).T
-    assert error(found, RECORDED.values("mel_plain/out.log_mel_bands_by_frames")) < LIMIT
+    actual = log_mel(0.8 * mixture(10240), CONFIG.mel).T
+    assert error(actual, RECORDED.values("mel_plain/out.log_mel_bands_by_frames")) < LIMIT
 
 
 def test_the_encoder_gives_the_recorded_posterior(codec: MelCodec) -> None:
@@ -171,22 +171,22 @@ def context() -> tuple[Tensor, Tensor]:
 @pytest.mark.slow
 def test_the_averaged_weights_give_the_recorded_velocity(unet: Any) -> None:
     names = ("in.x_t", "in.z_mix", "in.t")
-    found = unet(*(RECORDED.values(f"velocity/{name}") for name in names), *context())
+    actual = unet(*(RECORDED.values(f"velocity/{name}") for name in names), *context())
     expected = RECORDED.values("euler4_ema/out.velocity_ema_for_velocity_inputs")
-    assert error(found, expected) < VELOCITY_LIMIT
+    assert error(actual, expected) < VELOCITY_LIMIT
 
 
 @pytest.mark.slow
 def test_four_steps_of_euler_go_the_recorded_way(unet: Any) -> None:
     given = RECORDED.values("velocity/in.z_mix")
-    place, times = RECORDED.values("euler4_ema/in.x0"), step_times(4)
+    point, times = RECORDED.values("euler4_ema/in.x0"), step_times(4)
     for step in range(4):
-        place = integrate(
+        point = integrate(
             lambda latent, tau: unet(latent, given, torch.full((1,), tau), *context()),
-            place,
+            point,
             times[step : step + 2],
         )
         if step < 3:
             expected = RECORDED.values(f"euler4_ema/out.x_at_step{step + 1}")
-            assert error(place[:, :, ::3], expected) < VELOCITY_LIMIT, step
-    assert error(place, RECORDED.values("euler4_ema/out.x1")) < VELOCITY_LIMIT
+            assert error(point[:, :, ::3], expected) < VELOCITY_LIMIT, step
+    assert error(point, RECORDED.values("euler4_ema/out.x1")) < VELOCITY_LIMIT

@@ -65,19 +65,19 @@ def test_a_released_file_gives_the_samples_of_the_released_code(released: Path) 
     separator, encoder, config = load_published(released)
     assert config["separator"]["kind"] == "htdemucs"
     assert separator.sample_rate == 8000
-    asked = encoder.encode([TextQuery("vocals"), TextQuery("Drums")])
-    queries = asked.map(lambda entry: entry[None])
+    embedding = encoder.encode([TextQuery("vocals"), TextQuery("Drums")])
+    queries = embedding.map(lambda entry: entry[None])
     network: Any = separator
     with torch.inference_mode():
         # As recorded, without filling up; a segment of 0.65 s is 5,200 samples.
         maps = network.network(mixture()[:, :, None], lambda site, hidden: hidden)
         stems = maps[0, :, 0].unflatten(0, (3, 2))
-        found = separator.separate(mixture(), queries).target[0]
+        target = separator.separate(mixture(), queries).target[0]
         filled = network.segment(mixture())[0]
     # 1e-4 of samples up to 1.5: some forty layers in float32, spectra summed in another order
     torch.testing.assert_close(stems[..., ::3], RECORDED.values("stems"), atol=1e-4, rtol=1e-4)
-    assert torch.equal(found[0], filled[2])
-    assert torch.equal(found[1], filled[0])
+    assert torch.equal(target[0], filled[2])
+    assert torch.equal(target[1], filled[0])
 
 
 def test_the_released_size_and_every_name_of_its_weights() -> None:
@@ -94,12 +94,12 @@ def test_a_converted_folder_is_queried_by_names_of_stems(released: Path, tmp_pat
 
     convert_to_folder(released, tmp_path / "model")
     model = load(str(tmp_path / "model"), "cpu")
-    found = model.separate(mixture()[0].numpy(), "bass", sample_rate=8000)
+    separated = model.separate(mixture()[0].numpy(), "bass", sample_rate=8000)
     separator = load_published(released)[0]
     with torch.inference_mode():
         queries = QueryEmbedding(torch.tensor([[[0.0, 1.0, 0.0]]]))
         expected = separator.separate(mixture(), queries).target[0, 0]
-    np.testing.assert_allclose(found.target, expected.numpy(), atol=1e-5)
+    np.testing.assert_allclose(separated.target, expected.numpy(), atol=1e-5)
     with pytest.raises(ValueError, match="'guitar' is not one of this model's 3 labels"):
         model.separate(mixture()[0].numpy(), "guitar", sample_rate=8000)
 
@@ -160,8 +160,8 @@ def test_half_precision_weights_are_read_as_float32(
 
 def test_unchanged_segments_add_up_to_the_recording() -> None:
     recording = noise(2, 3, 101)
-    found = in_segments(lambda segment: segment[:, None], recording, 8)
-    torch.testing.assert_close(found, recording[:, None], atol=1e-7, rtol=0)
+    actual = in_segments(lambda segment: segment[:, None], recording, 8)
+    torch.testing.assert_close(actual, recording[:, None], atol=1e-7, rtol=0)
 
 
 def test_targets_of_two_stems_add_up() -> None:

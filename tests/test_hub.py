@@ -54,7 +54,7 @@ def test_the_first_file_that_the_hub_has_is_fetched(
 
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", metadata)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    found = hub_file("somebody/other", "a.safetensors", "c.bin", "d.bin")
-    assert found == cached.parent / "somebody/other/c.bin"
+    actual = hub_file("somebody/other", "a.safetensors", "c.bin", "d.bin")
+    assert actual == cached.parent / "somebody/other/c.bin"
     with pytest.raises(ValueError, match="somebody/other holds none of x, y"):
         hub_file("somebody/other", "x", "y")

@@ -149,11 +149,11 @@ def test_saved_and_loaded_again_it_separates_alike(tiny_model: Path, tmp_path: P
 
     mixture = noise(1, 1, 3000)
     with torch.inference_mode():
-        found = [
+        target = [
             item.separator.separate(mixture, QueryEmbedding(embedding)).target.numpy()
             for item in (model, again)
         ]
-    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(target[0], target[1])
 
 
 def test_files_of_another_model_are_not_replaced(tiny_model: Path, tmp_path: Path) -> None:

@@ -50,17 +50,19 @@ def imports_of(path: Path) -> list[tuple[int, str, bool]]:
     package = module_name(path).split(".")
     if path.name != "__init__.py":
         package = package[:-1]
-    found = []
+    collected = []
     for node in ast.walk(ast.parse(path.read_text(), path)):
         if isinstance(node, ast.Import):
-            found += [(node.lineno, alias.name, False) for alias in node.names]
+            collected += [(node.lineno, alias.name, False) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1]
             tail = [node.module] if node.module else []
-            found += [(node.lineno, ".".join([*base, *tail, a.name]), True) for a in node.names]
+            collected += [(node.lineno, ".".join([*base, *tail, a.name]), True) for a in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found += [(node.lineno, f"{node.module}.{alias.name}", False) for alias in node.names]
-    return found
+            collected += [
+                (node.lineno, f"{node.module}.{alias.name}", False) for alias in node.names
+            ]
+    return collected
 
 
 def breaches(folder: str, is_breach: Callable[[list[str], bool], bool]) -> list[str]:

@@ -183,10 +183,10 @@ def test_a_tone_comes_back_in_place_at_every_rate(rate: int) -> None:
 
 
 def test_the_separator_gets_the_resampled_recording() -> None:
-    heard: list[Tensor] = []
+    received: list[Tensor] = []
 
     def listen(mixture: Tensor) -> Tensor:
-        heard.append(mixture[0].clone())
+        received.append(mixture[0].clone())
         return mixture.clone()
 
     mixture = noise(2, 3001).numpy()
@@ -194,7 +194,7 @@ def test_the_separator_gets_the_resampled_recording() -> None:
     resampler = StreamResampler(44100, 32000, 2)
     expected = np.concatenate([resampler.process(mixture), resampler.flush()], axis=1)
     np.testing.assert_allclose(
-        torch.cat(heard, dim=-1), expected, atol=2e-6, rtol=0
+        torch.cat(received, dim=-1), expected, atol=2e-6, rtol=0
     )  # see test_resample
 
 

@@ -80,13 +80,13 @@ def test_all_items_of_equal_meaning_are_positives() -> None:
     first, second = unit_vectors(4, 3, seed=3), unit_vectors(4, 3, seed=4)
     alike = torch.eye(4)
     alike[0, 2] = alike[2, 0] = 1.0
-    found = soft_contrastive_loss(first, second, alike, 2.0)
+    actual = soft_contrastive_loss(first, second, alike, 2.0)
     similarity = 2 * (first.double() @ second.double().T).numpy()
     forwards = similarity - np.log(np.exp(similarity).sum(axis=1, keepdims=True))
     backwards = similarity.T - np.log(np.exp(similarity.T).sum(axis=1, keepdims=True))
     expected = -(forwards[0, 0] + forwards[0, 2] + backwards[0, 0] + backwards[0, 2]) / 4
-    assert found[0].item() == pytest.approx(expected, rel=1e-6)
-    assert found[1].item() == pytest.approx(-(forwards[1, 1] + backwards[1, 1]) / 2, rel=1e-6)
+    assert actual[0].item() == pytest.approx(expected, rel=1e-6)
+    assert actual[1].item() == pytest.approx(-(forwards[1, 1] + backwards[1, 1]) / 2, rel=1e-6)
 
 
 def test_embeddings_of_sounds_are_unit_vectors_whatever_the_level() -> None:
@@ -138,12 +138,12 @@ def test_a_trained_encoder_reads_text_and_recordings_into_one_space(
     encoder = build(Config(folder=str(trained)))
     samples = np.random.default_rng(3).uniform(-0.5, 0.5, 3 * RATE).astype("float32")
     soundfile.write(tmp_path / "noise.wav", samples, RATE, subtype="FLOAT")
-    asked: list[Query] = [
+    queries: list[Query] = [
         TextQuery("rain"),
         AudioQuery(tmp_path / "noise.wav"),
         AudioQuery(samples, sample_rate=RATE),
     ]
-    pooled = encoder.encode(asked).pooled
+    pooled = encoder.encode(queries).pooled
     assert pooled.shape == (3, encoder.dim) == (3, 10)
     torch.testing.assert_close(pooled.norm(dim=-1), torch.ones(3))
     torch.testing.assert_close(pooled[1], pooled[2])
@@ -161,8 +161,8 @@ def test_in_training_wordings_are_read_with_noise_of_norm_03() -> None:
     batch, _ = mixture_batch(3001)
     queries = QueryEmbedding(unit_vectors(4, 3, 2000, seed=2))
     JointTask(model).loss(model, batch, queries, rng(1), None)
-    heard = batch.sources.abs().amax(dim=(-2, -1)) > 0
-    noise_norms = (seen[0] - queries.pooled[heard]).norm(dim=-1)
+    audible = batch.sources.abs().amax(dim=(-2, -1)) > 0
+    noise_norms = (seen[0] - queries.pooled[audible]).norm(dim=-1)
     torch.testing.assert_close(noise_norms, torch.full_like(noise_norms, 0.3), rtol=0.1, atol=0)
 
 
@@ -171,8 +171,8 @@ def test_long_examples_are_the_mean_of_their_parts(trained: Path) -> None:
     waveform = noise(1, 2 * 5 * RATE, seed=8)[0]
     with torch.no_grad():
         parts = encoder.network.audio(waveform.view(2, -1))
-        found = encoder.sound(waveform)
-    torch.testing.assert_close(found, torch.nn.functional.normalize(parts.mean(dim=0), dim=-1))
+        actual = encoder.sound(waveform)
+    torch.testing.assert_close(actual, torch.nn.functional.normalize(parts.mean(dim=0), dim=-1))
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:

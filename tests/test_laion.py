@@ -34,10 +34,10 @@ def laion_state(name: str) -> State:
     """All of LAION's keys: weights by rule, the positions of windows by formula, the rest unused."""
     system = json.loads((FOLDER / "laion_clap.json").read_text())[name]
     state = fill(system)
-    place = torch.stack(torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")).reshape(
+    index = torch.stack(torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")).reshape(
         2, 64
     )
-    apart = place[:, :, None] - place[:, None] + 7
+    apart = index[:, :, None] - index[:, None] + 7
     for key, shape in system["computed"]:
         state[key] = torch.zeros(shape)
         if key.endswith("relative_position_index"):
@@ -93,8 +93,8 @@ def difference(encoded: Any, name: str) -> float:
     ]
     with np.load(FOLDER / "laion_clap.npz") as recorded:
         expected = np.stack([recorded[f"{name}/{case}"] for case in ("text", "long", "short")])
-    found = encoded.encode(queries).pooled.numpy()
-    return float(np.abs(found - expected).max())
+    pooled = encoded.encode(queries).pooled.numpy()
+    return float(np.abs(pooled - expected).max())
 
 
 @pytest.mark.parametrize("save", [as_laion, as_audiosep])
@@ -105,17 +105,17 @@ def test_embeddings_are_laions(
 
 
 def test_with_feature_fusion_embeddings_are_laions(tmp_path: Path) -> None:
-    found = encoder(as_laion(laion_state("fused"), tmp_path / "clap.pt"))
-    assert difference(found, "fused") < LIMIT
-    assert difference(found, "plain") > 1e-3
+    built = encoder(as_laion(laion_state("fused"), tmp_path / "clap.pt"))
+    assert difference(built, "fused") < LIMIT
+    assert difference(built, "plain") > 1e-3
 
 
 def test_an_encoder_carried_into_a_folder_gives_the_same_embeddings(
     plain: State, tmp_path: Path
 ) -> None:
-    found = encoder(as_audiosep(plain, tmp_path / "audiosep.ckpt"))
+    built = encoder(as_audiosep(plain, tmp_path / "audiosep.ckpt"))
     (tmp_path / "own").mkdir()
-    settings = found.carry(tmp_path / "own")
+    settings = built.carry(tmp_path / "own")
     (tmp_path / "audiosep.ckpt").unlink()
     shutil.rmtree(tmp_path / "words")
     assert difference(build_encoder("clap", settings), "plain") < LIMIT
@@ -130,12 +130,12 @@ def test_a_tokenizer_is_fetched_only_when_needed(
     monkeypatch.setattr(hub, "check_reachable", unreachable)
     monkeypatch.setattr(clap, "ROBERTA", "nobody/roberta-base")
     path = as_laion(plain, tmp_path / "clap.pt")
-    found = build_encoder("clap", {"checkpoint": str(path)})
+    encoder = build_encoder("clap", {"checkpoint": str(path)})
     (tmp_path / "own").mkdir()
-    settings = found.carry(tmp_path / "own")
+    settings = encoder.carry(tmp_path / "own")
     assert settings == {"model": str(tmp_path / "own"), "tokenizer": "nobody/roberta-base"}
     with pytest.raises(ValueError, match="run 'hf download nobody/roberta-base'"):
-        found.encode([TextQuery("dog")])
+        encoder.encode([TextQuery("dog")])
 
 
 @pytest.mark.parametrize(

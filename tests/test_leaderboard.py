@@ -39,12 +39,12 @@ def test_its_commands_name_protocols_settings_and_models_that_there_are(
     program, command, *words = shlex.split(line)
     assert (program, command) == ("qsep", "evaluate")
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    asked = commands[command].make_context(command, words).params
-    assert asked["model"] in qsep.models()
-    settings = dict(setting.split("=") for setting in asked["settings"] or ())
+    options = commands[command].make_context(command, words).params
+    assert options["model"] in qsep.models()
+    settings = dict(setting.split("=") for setting in options["settings"] or ())
     # An unknown protocol, setting or value is a ValueError; here only the recordings are missing.
     with pytest.raises(FileNotFoundError):
-        load_items(asked["protocol"], tmp_path, settings=settings)
+        load_items(options["protocol"], tmp_path, settings=settings)
 
 
 @pytest.fixture(name="runs")

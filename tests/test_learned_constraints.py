@@ -31,12 +31,12 @@ def test_a_negative_is_the_query_of_another_source_that_sounds() -> None:
     batch, queries = mixture_batch()  # b = 4, s = 3; (1, 0) is not asked for, (2, 2) is absent
     seen = set()
     for seed in range(60):
-        told = conditioned(queries, batch, BOTH, rng(seed))
-        assert told.negative is not None
-        assert told.negative.pooled.shape == (4, 3, 1, QUERY_DIM)
+        constrained = conditioned(queries, batch, BOTH, rng(seed))
+        assert constrained.negative is not None
+        assert constrained.negative.pooled.shape == (4, 3, 1, QUERY_DIM)
         for item in range(4):
             for source in range(3):
-                negative = told.negative.pooled[item, source, 0]
+                negative = constrained.negative.pooled[item, source, 0]
                 equal = [torch.equal(negative, query) for query in queries.pooled[item]]
                 seen.add((item, source, equal.index(True) if any(equal) else None))
                 assert any(equal) or not negative.any()
@@ -53,8 +53,8 @@ def test_a_negative_is_the_query_of_another_source_that_sounds() -> None:
 def test_half_of_the_queries_get_a_negative() -> None:
     batch, queries = mixture_batch()
     complete = [0, 3]  # items of which all three sources sound
-    told = [conditioned(queries, batch, BOTH, rng(seed)).negative for seed in range(200)]
-    drawn = [each.pooled[complete].any(dim=-1) for each in told if each is not None]
+    constrained = [conditioned(queries, batch, BOTH, rng(seed)).negative for seed in range(200)]
+    drawn = [each.pooled[complete].any(dim=-1) for each in constrained if each is not None]
     # 1,200 draws, whose mean has a standard deviation of 0.0144
     assert torch.stack(drawn).double().mean().item() == pytest.approx(0.5, abs=0.06)
 
@@ -64,12 +64,12 @@ def test_activity_is_one_from_150_ms_before_a_sound_to_150_ms_after_it() -> None
     sources[1, 2, 1, 4000:4400] = 0.1  # one block of 50 ms at 8 kHz
     sources[0, 1, 0, 10] = 1.0
     sources[0, 1, 1, 6000] = 0.009  # 41 dB below: silence
-    found = activity(sources, RATE)
-    assert found.shape == (2, 3, 8003)
+    actual = activity(sources, RATE)
+    assert actual.shape == (2, 3, 8003)
     expected = torch.ones(2, 3, 8003)
     expected[1, 2, : 4000 - 1200] = expected[1, 2, 4400 + 1200 :] = 0
     expected[0, 1, 4 * 400 :] = 0
-    assert torch.equal(found, expected)
+    assert torch.equal(actual, expected)
 
 
 def tones(num: int, seed: int) -> MixtureBatch:
@@ -91,9 +91,9 @@ def vaguely(batch: MixtureBatch, learned: str, swapped: bool = False) -> QueryEm
     """All are asked for with the same words, which the condition has to complete."""
     num, num_sources = batch.sources.shape[:2]
     own = QueryEmbedding(torch.eye(QUERY_DIM)[:num_sources].expand(num, -1, -1))
-    told = conditioned(own, batch, Capabilities(**{learned: True}), rng(0), probability=1.0)
-    told = replace(told, pooled=torch.eye(QUERY_DIM)[3].expand(num, num_sources, -1))
-    return told.map(lambda entry: entry.flip(1)) if swapped else told
+    constrained = conditioned(own, batch, Capabilities(**{learned: True}), rng(0), probability=1.0)
+    constrained = replace(constrained, pooled=torch.eye(QUERY_DIM)[3].expand(num, num_sources, -1))
+    return constrained.map(lambda entry: entry.flip(1)) if swapped else constrained
 
 
 def trained(learned: str, num_steps: int) -> Any:
@@ -120,9 +120,9 @@ def test_a_learned_constraint_selects_one_of_two_sounds(learned: str, num_steps:
 
     def gain_db(queries: QueryEmbedding) -> float:
         with torch.no_grad():
-            found = separator.separate(batch.mixture, queries).target
+            target = separator.separate(batch.mixture, queries).target
         before = si_sdr(batch.mixture[:, None].expand_as(batch.sources), batch.sources)
-        return float((si_sdr(found, batch.sources) - before).mean())
+        return float((si_sdr(target, batch.sources) - before).mean())
 
     assert gain_db(vaguely(batch, learned)) > 6
     assert gain_db(vaguely(batch, learned, swapped=True)) < -6
@@ -135,7 +135,7 @@ def test_learned_constraints_go_to_the_network_in_place_of_the_rules() -> None:
     mixture, pooled = noise(2, 45 * RATE), unit_vectors(3 + 2, QUERY_DIM, seed=4)
     blocks = np.array_split(mixture.numpy(), 7, axis=-1)
     pairs = separate_constrained(separator, blocks, RATE, QueryEmbedding(pooled), conditions)
-    found = np.concatenate([targets for _, targets in pairs], axis=-1)
+    actual = np.concatenate([targets for _, targets in pairs], axis=-1)
 
     track = torch.zeros(1, 3, 45 * RATE)
     fade = (1 - torch.cos(torch.pi * (torch.arange(80) + 0.5) / 80)) / 2
@@ -147,7 +147,7 @@ def test_learned_constraints_go_to_the_network_in_place_of_the_rules() -> None:
     with torch.no_grad():
         whole = separator.separate(mixture[None], queries).target[0] * track[0, :, None]
         plain = separator.separate(mixture[None], QueryEmbedding(pooled[None, :3])).target[0]
-    np.testing.assert_allclose(found, whole, atol=2e-6)  # two sums in another order
+    np.testing.assert_allclose(actual, whole, atol=2e-6)  # two sums in another order
     assert (whole - plain * track[0, :, None]).abs().max() > 1e-3
 
 
@@ -159,13 +159,13 @@ def track_changes(separator: Any, track: Tensor) -> Tensor:
 
 def test_activity_of_ones_equals_no_activity() -> None:
     separator = tiny_separator(spans=True)
-    said = track_changes(separator, torch.ones(2, 3, 3001))
+    message = track_changes(separator, torch.ones(2, 3, 3001))
     with torch.no_grad():
         unsaid = separator.separate(
             noise(2, 1, 3001), QueryEmbedding(unit_vectors(2, 3, QUERY_DIM))
         ).target
-    torch.testing.assert_close(said, unsaid, atol=1e-6, rtol=0)  # batches of another size
+    torch.testing.assert_close(message, unsaid, atol=1e-6, rtol=0)  # batches of another size
     track = torch.ones(2, 3, 3001)
     track[1, 2, :1500] = 0
-    changed = (track_changes(separator, track) - said).abs().amax(dim=(2, 3))
+    changed = (track_changes(separator, track) - message).abs().amax(dim=(2, 3))
     assert torch.equal(changed > 1e-4, torch.tensor([[False] * 3, [False, False, True]]))

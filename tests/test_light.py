@@ -178,9 +178,9 @@ def test_files_equal_those_of_torch(tmp_path: Path) -> None:
     words = ["a flute", "some flutist playing", "everything but the rain"]
     queries: list[Query] = [TextQuery(text) for text in words]
     program = f"sys.argv = ['qsep', *sys.argv[1:]]; {MAIN}"
-    asked = [part for text in words for part in ("-q", text)]
+    options = [part for text in words for part in ("-q", text)]
     code, printed, errors = run_without_torch(
-        *(program, "separate", "long.wav", *asked, "--residual", "--json", "-o", "light"),
+        *(program, "separate", "long.wav", *options, "--residual", "--json", "-o", "light"),
         folder=tmp_path,
     )
     assert code == 0, errors
@@ -192,6 +192,6 @@ def test_files_equal_those_of_torch(tmp_path: Path) -> None:
         assert abs(light["level_db"] - row["level_db"]) < 0.02  # rounded to 0.01
         for name in (Path(file).name for file in row["files"]):
             expected, _ = soundfile.read(tmp_path / "torch" / name)
-            found, found_rate = soundfile.read(tmp_path / "light" / name)
+            samples, found_rate = soundfile.read(tmp_path / "light" / name)
             assert found_rate == rate
-            np.testing.assert_allclose(found, expected, atol=1e-4)
+            np.testing.assert_allclose(samples, expected, atol=1e-4)

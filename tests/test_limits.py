@@ -167,9 +167,9 @@ def test_custom_labels_have_no_phrases_for_other_sounds() -> None:
     for draw in range(30):
         sources, queries, _ = data[draw]
         assert len(queries) == len(sources)
-        asked = [query for query in queries if query is not None]
-        assert len(set(asked)) == len(asked)
-        assert {query.name for query in asked} <= set(book.labels)
+        queried = [query for query in queries if query is not None]
+        assert len(set(queried)) == len(queried)
+        assert {query.name for query in queried} <= set(book.labels)
 
 
 def test_a_pickle_that_holds_code_is_refused_in_our_words(tmp_path: Path) -> None:

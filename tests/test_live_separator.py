@@ -36,14 +36,14 @@ def causal(variant: str) -> Any:
 def streamed(separator: Any, mixture: Tensor, queries: QueryEmbedding, sizes: list[int]) -> Tensor:
     """mixture (c, t), cut into blocks whose sizes repeat."""
     live = LiveSeparator(separator, queries, len(mixture))
-    found, start, turn = [], 0, 0
+    parts, start, turn = [], 0, 0
     while start < mixture.shape[-1]:
         size = sizes[turn % len(sizes)]
-        found.append(live.push(mixture[:, start : start + size]))
+        parts.append(live.push(mixture[:, start : start + size]))
         start, turn = start + size, turn + 1
-        late = min(start, mixture.shape[-1]) - sum(part.shape[-1] for part in found)
+        late = min(start, mixture.shape[-1]) - sum(part.shape[-1] for part in parts)
         assert late <= live.latency_samples
-    return torch.cat([*found, live.flush()], dim=-1)
+    return torch.cat([*parts, live.flush()], dim=-1)
 
 
 @pytest.mark.parametrize("blocks", BLOCKS)
@@ -52,13 +52,13 @@ def streamed(separator: Any, mixture: Tensor, queries: QueryEmbedding, sizes: li
 def test_streamed_equals_offline(variant: str, blocks: str, num_samples: int) -> None:
     separator = causal(variant)
     mixture, queries = noise(2, num_samples), QueryEmbedding(unit_vectors(3, QUERY_DIM, seed=9))
-    found = streamed(separator, mixture, queries, BLOCKS[blocks])
+    outputs = streamed(separator, mixture, queries, BLOCKS[blocks])
     with torch.inference_mode():
         batched = queries.map(lambda entry: entry[None])
         offline = separator.separate(mixture[None], batched).target[0]
-    assert found.shape == offline.shape
+    assert outputs.shape == offline.shape
     # 1e-5 of samples of about 0.1: float32 through a few layers, in blocks of other sizes
-    torch.testing.assert_close(found, offline, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(outputs, offline, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -92,8 +92,8 @@ def test_a_running_level_is_the_weighted_mean_of_past_frames() -> None:
     power = noise(2, 9).abs()
     first, state = running_level(power[:, :4], 0.8, None)
     second, _ = running_level(power[:, 4:], 0.8, state)
-    found = torch.cat([first, second], dim=-1).double()
+    actual = torch.cat([first, second], dim=-1).double()
     for frame in range(9):
         weights = 0.8 ** torch.arange(frame, -1, -1, dtype=torch.float64)
         expected = (power[:, : frame + 1].double() * weights).sum(dim=-1) / weights.sum()
-        torch.testing.assert_close(found[:, frame], expected, rtol=1e-6, atol=0)  # float32 sums
+        torch.testing.assert_close(actual[:, frame], expected, rtol=1e-6, atol=0)  # float32 sums

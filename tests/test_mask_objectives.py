@@ -80,8 +80,8 @@ def test_a_binary_mask_is_on_where_a_source_has_over_half_of_the_mixture() -> No
 
 
 def test_louder_bins_weigh_more_within_limits() -> None:
-    found = loudness_weight(torch.tensor([0.0, math.e - 1, 1e6]))
-    torch.testing.assert_close(found, torch.tensor([1e-3, 1.0, 10.0]))
+    actual = loudness_weight(torch.tensor([0.0, math.e - 1, 1e6]))
+    torch.testing.assert_close(actual, torch.tensor([1e-3, 1.0, 10.0]))
 
 
 def test_weighted_cross_entropy_is_the_formula_by_hand() -> None:
@@ -103,8 +103,8 @@ def test_a_bin_that_is_wholly_wrong_costs_a_hundred_times_its_weight() -> None:
 
 def test_the_mean_over_sources_is_over_queried_ones() -> None:
     values = torch.tensor([[1.0, 2.0, 6.0], [5.0, torch.nan, 1.0], [2.0, 3.0, 4.0]])
-    asked = torch.tensor([[True, False, True], [True, False, False], [False] * 3])
-    assert mean_of_queried(values, asked).tolist() == [3.5, 5.0, 0.0]
+    queried = torch.tensor([[True, False, True], [True, False, False], [False] * 3])
+    assert mean_of_queried(values, queried).tolist() == [3.5, 5.0, 0.0]
 
 
 def test_the_best_pairing_is_the_cheapest_of_all() -> None:
@@ -138,7 +138,7 @@ def test_permutation_invariant_cross_entropy_equals_asteroids(num_sources: int) 
     logits = noise(B, num_sources, K, N, seed=5, scale=2.0)
     target, weight = binary(seed=6, num_sources=num_sources), weights()
     costs = pairwise(logits, target, weight)
-    found, pairing = permutation_invariant(costs)
+    actual, pairing = permutation_invariant(costs)
 
     def of_all_pairs(estimates: Tensor, targets: Tensor) -> Tensor:
         return pairwise(estimates, targets, weight).transpose(
@@ -147,7 +147,7 @@ def test_permutation_invariant_cross_entropy_equals_asteroids(num_sources: int) 
 
     wrapper = losses.PITLossWrapper(of_all_pairs, pit_from="pw_mtx")
     expected, reordered = wrapper(logits, target, return_est=True)
-    torch.testing.assert_close(found.mean(), expected)
+    torch.testing.assert_close(actual.mean(), expected)
     chosen = logits.gather(1, pairing[..., None, None].expand_as(logits))
     assert torch.equal(chosen, reordered)
 
@@ -172,30 +172,30 @@ def noisy_costs(
     logits: Tensor,
     noise_logits: Tensor,
     target: Tensor,
-    asked: Tensor | None = None,
+    queried: Tensor | None = None,
     **settings: float,
 ) -> Tensor:
-    if asked is None:
-        asked = torch.ones(logits.shape[:2], dtype=torch.bool)
+    if queried is None:
+        queried = torch.ones(logits.shape[:2], dtype=torch.bool)
     config = NoiseConfig(num_heads=noise_logits.shape[1], **settings)  # type: ignore[arg-type]
-    return noise_invariant(logits, noise_logits, target, weights(), asked, config)
+    return noise_invariant(logits, noise_logits, target, weights(), queried, config)
 
 
 @pytest.mark.parametrize("num_heads", [2, S, J])
 def test_permuting_sources_leaves_the_noise_invariant_loss_unchanged(num_heads: int) -> None:
     logits, target = noise(B, S, K, N, seed=1, scale=2.0), binary()
     heads = noise(B, num_heads, K, N, seed=2, scale=2.0)
-    found = noisy_costs(logits, heads, target)
+    costs = noisy_costs(logits, heads, target)
     for order in ([1, 0, 2, 3], [2, 3, 1, 0]):
         permuted = noisy_costs(logits[:, order], heads, target[:, order])
-        torch.testing.assert_close(permuted.sum(dim=1), found.sum(dim=1))
+        torch.testing.assert_close(permuted.sum(dim=1), costs.sum(dim=1))
 
 
 def test_permuting_noise_heads_leaves_the_noise_invariant_loss_unchanged() -> None:
     logits, target = noise(B, S, K, N, seed=1, scale=2.0), binary()
     heads = noise(B, J, K, N, seed=2, scale=2.0)
-    found = noisy_costs(logits, heads, target)
-    torch.testing.assert_close(noisy_costs(logits, heads[:, [3, 0, 4, 2, 1]], target), found)
+    costs = noisy_costs(logits, heads, target)
+    torch.testing.assert_close(noisy_costs(logits, heads[:, [3, 0, 4, 2, 1]], target), costs)
 
 
 @pytest.mark.parametrize("margin_weight", [0.0, 0.5])
@@ -210,8 +210,8 @@ def test_two_sources_and_two_heads_cost_what_the_papers_formula_says(margin_weig
         return cost + margin_weight * torch.relu(cost - alone + 0.1)
 
     straight, crossed = cost(0, 0) + cost(1, 1), cost(0, 1) + cost(1, 0)
-    found = noisy_costs(logits, heads, target, margin_weight=margin_weight, margin=0.1)
-    torch.testing.assert_close(found.sum(dim=1), torch.minimum(straight, crossed))
+    costs = noisy_costs(logits, heads, target, margin_weight=margin_weight, margin=0.1)
+    torch.testing.assert_close(costs.sum(dim=1), torch.minimum(straight, crossed))
 
 
 def test_with_fewer_heads_than_sources_the_sources_that_gain_most_have_them() -> None:
@@ -220,29 +220,29 @@ def test_with_fewer_heads_than_sources_the_sources_that_gain_most_have_them() ->
     logits = (8 * target - 4).clone()
     logits[:, 1] = -4  # misses everything of source 1
     heads = (8 * target[:, 1:2] - 4).clone()
-    found = noisy_costs(logits, heads, target)
+    costs = noisy_costs(logits, heads, target)
     without = logit_bce(logits, target, weights()[:, None])
-    torch.testing.assert_close(found[:, [0, 2]], without[:, [0, 2]])
-    assert (found[:, 1] < 0.1 * without[:, 1]).all()
+    torch.testing.assert_close(costs[:, [0, 2]], without[:, [0, 2]])
+    assert (costs[:, 1] < 0.1 * without[:, 1]).all()
 
 
 def test_an_unqueried_source_leaves_its_noise_head_to_others() -> None:
     target = binary(num_sources=2)
     logits = torch.full((B, 2, K, N), -4.0)
     heads = torch.stack([8 * target[:, 0] - 4, torch.full((B, K, N), -4.0)], dim=1)
-    asked = torch.tensor([[True, False]] * B)
+    queried = torch.tensor([[True, False]] * B)
     swapped = heads.flip(1)
     for arrangement in (heads, swapped):
-        found = noisy_costs(logits, arrangement, target, asked)
-        assert (found[:, 1] == 0).all()
+        costs = noisy_costs(logits, arrangement, target, queried)
+        assert (costs[:, 1] == 0).all()
         torch.testing.assert_close(
-            found[:, 0], noisy_costs(logits[:, :1], heads[:, :1], target[:, :1])[:, 0]
+            costs[:, 0], noisy_costs(logits[:, :1], heads[:, :1], target[:, :1])[:, 0]
         )
 
 
 def test_the_union_of_masks_is_their_sum_up_to_one() -> None:
-    found = union(torch.tensor([0.2, 0.7, 0.5]), torch.tensor([0.3, 0.7, 0.5]))
-    torch.testing.assert_close(found, torch.tensor([0.5, 1.0, 1.0]))
+    actual = union(torch.tensor([0.2, 0.7, 0.5]), torch.tensor([0.3, 0.7, 0.5]))
+    torch.testing.assert_close(actual, torch.tensor([0.5, 1.0, 1.0]))
 
 
 def test_noise_activity_is_the_mean_of_the_summed_masks() -> None:
@@ -273,8 +273,8 @@ def test_the_penalty_on_noise_pushes_items_or_the_whole_batch(
 
 def test_gamma_moves_linearly_and_stays() -> None:
     config = NoiseConfig(gamma=0.1, gamma_start=0.5, gamma_steps=10)
-    found = [float(gamma_at(torch.tensor(step), config)) for step in (0, 5, 10, 99)]
-    assert found == pytest.approx([0.5, 0.3, 0.1, 0.1])
+    actual = [float(gamma_at(torch.tensor(step), config)) for step in (0, 5, 10, 99)]
+    assert actual == pytest.approx([0.5, 0.3, 0.1, 0.1])
     assert gamma_at(torch.tensor(0), NoiseConfig(gamma=0.2)) == pytest.approx(0.2)
 
 
@@ -284,12 +284,12 @@ def test_noise_masks_on_clean_data_end_under_their_bound(gamma: float) -> None:
     target, weight = binary(num_sources=2), weights()
     logits = torch.zeros(B, 2, K, N, requires_grad=True)
     heads = torch.full((B, 2, K, N), 1.0, requires_grad=True)
-    asked = torch.ones(B, 2, dtype=torch.bool)
+    queried = torch.ones(B, 2, dtype=torch.bool)
     config = NoiseConfig(gamma=gamma)
     optimizer = torch.optim.Adam([logits, heads], lr=0.1, betas=(0.9, 0.9))
     for _ in range(120):
         optimizer.zero_grad()
-        costs = noise_invariant(logits, heads, target, weight, asked, config)
+        costs = noise_invariant(logits, heads, target, weight, queried, config)
         excess = noise_excess(heads, gamma)
         (costs.mean(dim=1) + config.weight * excess).sum().backward()
         optimizer.step()

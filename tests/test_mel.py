@@ -36,31 +36,31 @@ def test_log_mel_is_the_logarithm_of_a_numpy_transform_under_the_filters(config:
     starts = range(0, 4003 + 1, hop)
     frames = np.stack([padded[..., start : start + size] * window for start in starts], axis=-2)
     mel = np.abs(np.fft.rfft(frames)) @ mel_filters(config).double().numpy().T
-    found = log_mel(waveform, config)
-    assert found.shape == (2, 3, 1 + 4003 // hop, config.num_bands)
+    actual = log_mel(waveform, config)
+    assert actual.shape == (2, 3, 1 + 4003 // hop, config.num_bands)
     # 1e-5: float32 transforms, of bands down to 1e-2
-    np.testing.assert_allclose(found, np.log(np.maximum(mel, 1e-5)), atol=1e-5)
+    np.testing.assert_allclose(actual, np.log(np.maximum(mel, 1e-5)), atol=1e-5)
 
 
 def test_silence_lies_at_the_floor() -> None:
-    found = log_mel(torch.zeros(1, 2000), replace(MelConfig(), num_bands=8))
-    assert torch.equal(found, torch.full((1, 13, 8), 1e-5).log())
+    actual = log_mel(torch.zeros(1, 2000), replace(MelConfig(), num_bands=8))
+    assert torch.equal(actual, torch.full((1, 13, 8), 1e-5).log())
 
 
 def test_a_waveform_of_one_cell_has_one_mean_and_one_peak() -> None:
     waveform = noise(2, 3, 501) + 0.2
-    found = levels(waveform, 501)
+    actual = levels(waveform, 501)
     mean = waveform.mean(dim=-1, keepdim=True)
-    torch.testing.assert_close(found.offset, mean.expand(2, 3, 501))
+    torch.testing.assert_close(actual.offset, mean.expand(2, 3, 501))
     peak = (waveform - mean).abs().amax(dim=(1, 2), keepdim=True)
-    torch.testing.assert_close(found.peak, peak.expand(2, 1, 501))
+    torch.testing.assert_close(actual.peak, peak.expand(2, 1, 501))
 
 
 def test_levels_are_straight_lines_between_the_borders_of_cells() -> None:
     # cells of 4, the last half full: means 1, 3, 0; around them at most 0, 2, 5
     waveform = torch.tensor([[[1.0] * 4 + [1, 5, 3, 3] + [5, -5]]])
-    found = levels(waveform, 4)
-    assert found.offset.flatten().tolist() == [
+    actual = levels(waveform, 4)
+    assert actual.offset.flatten().tolist() == [
         1,
         1.25,
         1.5,
@@ -72,15 +72,15 @@ def test_levels_are_straight_lines_between_the_borders_of_cells() -> None:
         1.5,
         1.125,
     ]
-    assert found.peak.flatten().tolist() == [0, 0.5, 1, 1.5, 2, 2.75, 3.5, 4.25, 5, 5]
+    assert actual.peak.flatten().tolist() == [0, 0.5, 1, 1.5, 2, 2.75, 3.5, 4.25, 5, 5]
 
 
 def test_no_sample_of_a_waveform_without_offset_is_above_its_level() -> None:
     waveform = noise(2, 3, 1003)
     waveform[..., 400:420] *= 50
     waveform -= waveform.mean(dim=-1, keepdim=True)
-    found = levels(waveform, 100)
-    assert ((waveform - found.offset).abs() <= 1.05 * found.peak).all()  # 5 %: the means of cells
+    actual = levels(waveform, 100)
+    assert ((waveform - actual.offset).abs() <= 1.05 * actual.peak).all()  # 5 %: the means of cells
 
 
 def test_levels_know_of_neighbouring_cells_alone() -> None:

@@ -64,8 +64,8 @@ def test_fewer_queries_at_once_give_the_same_result(caplog: pytest.LogCaptureFix
     whole = separated(Hungry(10**9))
     hungry = Hungry(2 * 2 * 425)  # two channels of two queries in a chunk with its context
     with caplog.at_level(logging.WARNING, "qsep"):
-        found = separated(hungry)
-    torch.testing.assert_close(found, whole, rtol=0, atol=0)
+        actual = separated(hungry)
+    torch.testing.assert_close(actual, whole, rtol=0, atol=0)
     assert limits_of(hungry).rows == 1  # 6, 3, 1
     assert [record.message for record in caplog.records] == [
         "out of memory: fewer queries or channels at once on cpu"
@@ -81,9 +81,9 @@ def test_then_chunks_become_shorter_and_give_the_same_result(
     whole = separated(Hungry(10**9))
     hungry = Hungry(140)
     with caplog.at_level(logging.WARNING, "qsep"):
-        found = separated(hungry)
+        actual = separated(hungry)
     # 1e-6: crossfades of equal samples, x * rise + x * (1 - rise), lie elsewhere
-    torch.testing.assert_close(found, whole, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(actual, whole, rtol=1e-6, atol=1e-7)
     assert limits_of(hungry).step_samples == 100
     assert [record.message for record in caplog.records][1:] == [
         "out of memory: shorter chunks on cpu"
@@ -94,8 +94,8 @@ def test_then_the_remainder_is_computed_on_the_cpu(caplog: pytest.LogCaptureFixt
     whole = separated(Hungry(10**9))
     hungry = Hungry(10**9, on_gpu=True)
     with caplog.at_level(logging.WARNING, "qsep"):
-        found = separated(hungry)
-    torch.testing.assert_close(found, whole, rtol=0, atol=0)
+        actual = separated(hungry)
+    torch.testing.assert_close(actual, whole, rtol=0, atol=0)
     assert [record.message for record in caplog.records] == [
         "out of memory: fewer queries or channels at once on meta",
         "out of memory: shorter chunks on meta",
@@ -117,10 +117,10 @@ def test_other_errors_are_not_treated_as_lack_of_memory() -> None:
 def test_many_channels_are_separated_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "MAX_CHANNELS", 3)
     single, several = Hungry(10**9), Hungry(10**9, num_channels=None)
-    found = separated(single, channels=7)
+    actual = separated(single, channels=7)
     assert max(rows for rows, _, _ in single.asked) == 3
-    assert found.shape == (6, 7, 3001)
-    torch.testing.assert_close(separated(several, channels=7), found, rtol=0, atol=0)
+    assert actual.shape == (6, 7, 3001)
+    torch.testing.assert_close(separated(several, channels=7), actual, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("rule", [None, RatioMasks(0, True, 5), RatioMasks(2, True, 10)])
@@ -196,6 +196,6 @@ def test_memory_that_runs_out_within_a_chunk_loses_nothing(
         return original(self, *arguments)
 
     monkeypatch.setattr(analysed, "targets", failing)
-    found = torch.cat(parts_of(separator, None, mixture), dim=-1)
+    actual = torch.cat(parts_of(separator, None, mixture), dim=-1)
     assert limits_of(separator).rows == 1  # 11 queries at first, then 5 // 2 at once
-    torch.testing.assert_close(found, whole, rtol=0, atol=1e-6)
+    torch.testing.assert_close(actual, whole, rtol=0, atol=1e-6)

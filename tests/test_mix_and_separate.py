@@ -122,12 +122,12 @@ def test_a_noisy_source_holds_another_unnamed_sound_at_its_level() -> None:
     for draw in range(30):
         sources, queries, _ = data[draw]
         powers = np.abs(np.fft.rfft(sources[:, 0].numpy())) ** 2
-        named, unnamed, asked = [], [], set()
+        named, unnamed, texts = [], [], set()
         for power, query in zip(powers, queries, strict=True):
             if query is None:
                 continue
             label = text_of(query).split()[0]
-            asked.add(label)
+            texts.add(label)
             if not power.any():
                 continue
             louder, quieter = np.argsort(power)[::-1][:2]
@@ -137,7 +137,7 @@ def test_a_noisy_source_holds_another_unnamed_sound_at_its_level() -> None:
             unnamed.append(LABELS[quieter // 20 - 1])
             assert label == named[-1]
         assert len(set(named + unnamed)) == 4
-        assert asked.isdisjoint(unnamed)
+        assert texts.isdisjoint(unnamed)
 
 
 def test_noisy_sources_need_twice_as_many_labels() -> None:
@@ -177,8 +177,8 @@ def test_at_most_max_absent_queries_name_absent_sounds() -> None:
     for draw in range(20):
         sources, queries, _ = dataset(max_absent=1)[draw]
         num_present = int(sources.any(dim=-1).sum())
-        asked = [query is not None for query in queries]
-        assert asked == [slot < num_present + 1 for slot in range(5)]
+        texts = [query is not None for query in queries]
+        assert texts == [slot < num_present + 1 for slot in range(5)]
 
 
 def test_any_two_sources_differ_by_at_most_twice_level_db() -> None:

@@ -26,9 +26,9 @@ def test_a_shipped_card_is_made_of_its_recipe_and_config(folder: Path) -> None:
     description = renamed(json.loads((folder / "config.json").read_text("utf-8")))
     recipe, _ = read_recipe(str(CONFIGS / f"{folder.name}.toml"))
     card = (folder / "README.md").read_text("utf-8")
-    made = model_card(description, recipe, recordings_of(card))
+    card_text = model_card(description, recipe, recordings_of(card))
     # A run's card says FOLDER; a shipped one may name the model.
-    assert named(card, folder.name) == named(made, folder.name)
+    assert named(card, folder.name) == named(card_text, folder.name)
 
 
 def recordings_of(card: str) -> list[str]:

@@ -98,8 +98,8 @@ def test_rows_of_items_hold_no_formula_and_read_back(tmp_path: Path) -> None:
     with path.open(newline="") as file:
         cells = next(csv.DictReader(file))
     assert (cells["id"], cells["query"], cells[NUMBERS[0]]) == ("'=1+1", "'-a dog", "-3.0")
-    (found,) = read_rows(path)
-    assert [found[name] for name in ("id", "query", "label", NUMBERS[0])] == [
+    (actual,) = read_rows(path)
+    assert [actual[name] for name in ("id", "query", "label", NUMBERS[0])] == [
         *("=1+1", "-a dog", "'@b"),
         -3.0,
     ]

@@ -62,16 +62,16 @@ def test_held_out_wordings_are_the_hand_written_ones(data: Path) -> None:
         load(data, condition="wordings")
     text = '[wordings]\nbell = ["ding"]\ndog = ["woof", "him"]\nmy_kettle = ["tea"]\n'
     (data / "wordings.toml").write_text(text)
-    asked = load(data, condition="wordings").item_queries
-    assert [a.query for a in asked if a.label == "dog"] == ["woof", "him", "woof"]
+    item_queries = load(data, condition="wordings").item_queries
+    assert [a.query for a in item_queries if a.label == "dog"] == ["woof", "him", "woof"]
     with pytest.raises(ValueError, match="no phrases for sounds outside its labels"):
         load(data, condition="absent-wordings")
 
 
 def test_an_absent_label_is_none_of_the_mixture(data: Path) -> None:
     items = load(data, condition="absent")
-    for asked in items.item_queries:
-        assert asked.label not in asked.others
+    for item_query in items.item_queries:
+        assert item_query.label not in item_query.others
     assert not items.render(0).target.any()
 
 

@@ -165,8 +165,8 @@ def samples(page: Page, player: str) -> tuple[np.ndarray, int]:
 
 
 def text(page: Page, name: str) -> str:
-    found: str = page.run(f"document.querySelector('#{name}').textContent")
-    return found
+    content: str = page.run(f"document.querySelector('#{name}').textContent")
+    return content
 
 
 @pytest.mark.slow
@@ -192,15 +192,15 @@ def test_a_recording_is_separated_as_by_torch_without_uploads(
             torch.from_numpy(stored.T.copy())[None], QueryEmbedding(degrees[None])
         )
     for player, expected in (("target", separated.target), ("rest", separated.residual)):
-        found, rate = samples(page, player)
+        actual, rate = samples(page, player)
         assert rate == RATE
         # 1e-4: half precision of the stored checkpoint is exact, 16 bits round by 1.5e-5
-        np.testing.assert_allclose(found, expected[0, 0], atol=1e-4)
+        np.testing.assert_allclose(actual, expected[0, 0], atol=1e-4)
     assert page.run("document.querySelector('#target').duration") == pytest.approx(9 + 77 / RATE)
     assert page.run("document.querySelector('#target-file').download").startswith("street.")
-    asked = [event["request"]["url"] for name, event in page.events if name.endswith("WillBeSent")]
-    assert asked
-    assert [url for url in asked if not url.startswith((address, "blob:", "data:"))] == []
+    urls = [event["request"]["url"] for name, event in page.events if name.endswith("WillBeSent")]
+    assert urls
+    assert [url for url in urls if not url.startswith((address, "blob:", "data:"))] == []
 
 
 @pytest.mark.slow
@@ -208,13 +208,13 @@ def test_words_are_read_as_by_the_command(page: Page, encoder: phrase_book.Phras
     assert encoder.book
     phrases, _ = encoder.book.phrases()
     known = [phrase for entry in encoder.book.classes.values() for phrase in entry.phrases[:4]]
-    asked = [*known, "The Rain.", "a dog barking and rain falling", "everything but a violin"]
-    found = page.run(
+    queries = [*known, "The Rain.", "a dog barking and rain falling", "everything but a violin"]
+    actual = page.run(
         "Promise.all([import('./reading.js'), fetch('model.json').then((file) => file.json())])"
-        f".then(([{{ Book }}, about]) => {{ const book = new Book(about); return {json.dumps(asked)}"
+        f".then(([{{ Book }}, about]) => {{ const book = new Book(about); return {json.dumps(queries)}"
         ".map((words) => Array.from(book.read(words).degrees ?? [])) })"
     )
-    for words, degrees in zip(asked, found, strict=True):
+    for words, degrees in zip(queries, actual, strict=True):
         np.testing.assert_allclose(degrees, encoder.read(TextQuery(words)).degrees(), err_msg=words)
     edits = page.run(
         "import('./reading.js').then(({ edits }) => "

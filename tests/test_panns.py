@@ -38,10 +38,10 @@ def test_an_example_is_the_mean_over_its_two_second_segments_the_last_filled_fro
     folder: Path,
 ) -> None:
     samples = noise(2 * 64000 + 9600, seed=4)
-    found = encoder(folder).encode([AudioQuery(samples.numpy(), sample_rate=RATE)]).pooled[0]
+    pooled = encoder(folder).encode([AudioQuery(samples.numpy(), sample_rate=RATE)]).pooled[0]
     last = torch.cat([samples[128000:], samples[: 64000 - 9600]])
     expected = probabilities(samples[:64000], samples[64000:128000], last).mean(dim=0)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)  # sums in another order
+    torch.testing.assert_close(pooled, expected, atol=1e-6, rtol=0)  # sums in another order
 
 
 def test_examples_have_equal_weights_whatever_their_lengths(folder: Path) -> None:
@@ -60,30 +60,30 @@ def test_several_queries_are_one_row_each(folder: Path) -> None:
         TextQuery("Sound 3, quiet"),
         example(9000, seed=2),
     ]
-    found = panns.encode(queries).pooled
-    assert found.shape == (3, 527)
+    pooled = panns.encode(queries).pooled
+    assert pooled.shape == (3, 527)
     for row, query in enumerate(queries):
-        assert torch.equal(found[row], panns.encode([query]).pooled[0])
+        assert torch.equal(pooled[row], panns.encode([query]).pooled[0])
 
 
 @pytest.mark.parametrize("num_samples", [1, 100, 3201])
 def test_the_shortest_examples_are_embedded(num_samples: int, folder: Path) -> None:
-    found = encoder(folder).encode([example(num_samples)]).pooled
-    assert ((found > 0) & (found < 1)).all()
+    pooled = encoder(folder).encode([example(num_samples)]).pooled
+    assert ((pooled > 0) & (pooled < 1)).all()
 
 
 def test_examples_at_other_rates_are_resampled(folder: Path) -> None:
     time = np.arange(2 * 48000) / 48000
     panns = encoder(folder)
     tones = [0.5 * np.sin(2 * np.pi * 440 * time[:: 48000 // rate]) for rate in (48000, 16000)]
-    found = [
+    embedding = [
         panns.encode([AudioQuery(tone, sample_rate=rate)]).pooled
         for tone, rate in zip(tones, (48000, 16000), strict=True)
     ]
     torch.testing.assert_close(
-        found[0], found[1], atol=1e-3, rtol=0
+        embedding[0], embedding[1], atol=1e-3, rtol=0
     )  # what the filters' ends leave
-    assert (panns.encode([example(64000)]).pooled - found[0]).abs().max() > 1e-2
+    assert (panns.encode([example(64000)]).pooled - embedding[0]).abs().max() > 1e-2
 
 
 def test_tenths_of_a_second_that_stay_silent_are_left_out() -> None:
@@ -103,9 +103,9 @@ def test_the_network_runs_without_dropout_and_batch_statistics(folder: Path) -> 
 
 
 def test_a_class_name_is_a_one_hot_embedding(folder: Path) -> None:
-    found = encoder(folder).encode([TextQuery(" sound 526, QUIET ")]).pooled
-    assert found.nonzero().tolist() == [[0, 526]]
-    assert found.max() == 1
+    pooled = encoder(folder).encode([TextQuery(" sound 526, QUIET ")]).pooled
+    assert pooled.nonzero().tolist() == [[0, 526]]
+    assert pooled.max() == 1
 
 
 def test_another_word_is_refused_with_classes_that_hold_it(folder: Path) -> None:
@@ -124,14 +124,14 @@ def test_the_embedding_output_reads_examples_alone(folder: Path) -> None:
 
 
 def test_the_fingerprint_tells_weights_outputs_and_labels_apart(folder: Path) -> None:
-    found = {encoder(folder).fingerprint, encoder(folder, output="embedding").fingerprint}
+    fingerprints = {encoder(folder).fingerprint, encoder(folder, output="embedding").fingerprint}
     (folder / "class_labels_indices.csv").unlink()
-    found.add(encoder(folder).fingerprint)
+    fingerprints.add(encoder(folder).fingerprint)
     state = torch.load(folder / "Cnn14.pth", weights_only=True)
     state["model"]["fc1.bias"] += 1
     torch.save(state, folder / "Cnn14.pth")
-    found.add(encoder(folder).fingerprint)
-    assert len(found) == 4
+    fingerprints.add(encoder(folder).fingerprint)
+    assert len(fingerprints) == 4
 
 
 def test_building_does_not_read_the_weights(folder: Path) -> None:

@@ -63,8 +63,8 @@ class Hearing(StubEncoder):
 
 def test_any_encoder_of_audio_is_an_embedding() -> None:
     embedder = EncoderEmbedder(Hearing(fingerprint="ears"))
-    heard = embedder.embed_audio(np.array([0.5, 1.0, 0.0], dtype=np.float32), 8000)
-    assert heard.tolist() == [0.5, 8000.0]
+    embedded = embedder.embed_audio(np.array([0.5, 1.0, 0.0], dtype=np.float32), 8000)
+    assert embedded.tolist() == [0.5, 8000.0]
     expected = StubEncoder(fingerprint="ears").encode([TextQuery("rain")]).pooled[0]
     in_words = embedder.embed_text("rain")
     assert in_words is not None

@@ -263,11 +263,11 @@ def test_a_checkpoint_carries_the_book(
 
     description = describe("stub", Model(), "phrase_book", encoder, {})
     (tmp_path / "model").mkdir()
-    own = carry_encoder(description, encoder, tmp_path / "model")
-    assert own == tmp_path / "model" / "encoder"
+    carried = carry_encoder(description, encoder, tmp_path / "model")
+    assert carried == tmp_path / "model" / "encoder"
     assert description["encoder"]["config"]["folder"] == "./encoder"
     (tmp_path / "moved").mkdir()
-    own.rename(tmp_path / "moved" / "encoder")
+    carried.rename(tmp_path / "moved" / "encoder")
     monkeypatch.setattr(phrase_book, "Sentences", NoSentences)
     loaded = stored_encoder(tmp_path / "moved", json.loads(json.dumps(description)))
     assert loaded.fingerprint == encoder.fingerprint == description["encoder"]["fingerprint"]
@@ -398,8 +398,8 @@ LEVELS = {"dog": -3.0, "cat": -20.5, "piano": -19.5, "bow": -90.0}  # there from
 def test_unknown_words_query_everything_but_the_present_classes(
     encoder: PhraseBook, text: str, expected: list[int]
 ) -> None:
-    found = degrees_in(encoder.read(TextQuery(text)), LEVELS)
-    np.testing.assert_array_equal(found, np.array(expected, np.float32))
+    actual = degrees_in(encoder.read(TextQuery(text)), LEVELS)
+    np.testing.assert_array_equal(actual, np.array(expected, np.float32))
 
 
 def test_the_threshold_of_presence_can_be_set(encoder: PhraseBook) -> None:

@@ -22,9 +22,9 @@ HALF_ULP = 2.0**-11  # the book is kept in float16: a cosine is right to this, t
 
 
 def classifier(phrases: torch.Tensor, classes: list[int], num_classes: int = 3) -> PhraseClassifier:
-    made = PhraseClassifier(phrases.shape[1], num_classes, len(phrases))
-    made.store(phrases, torch.tensor(classes))
-    return made
+    network = PhraseClassifier(phrases.shape[1], num_classes, len(phrases))
+    network.store(phrases, torch.tensor(classes))
+    return network
 
 
 def test_probabilities_are_a_softmax_over_phrases_summed_by_class() -> None:
@@ -54,9 +54,9 @@ def test_a_phrase_of_the_book_is_given_its_class() -> None:
 
 @pytest.mark.parametrize("factor", [1e-3, 1e3])
 def test_only_the_direction_of_a_query_counts(factor: float) -> None:
-    made, queries = classifier(7 * unit_vectors(9, 11), CLASSES), unit_vectors(5, 11, seed=4)
+    network, queries = classifier(7 * unit_vectors(9, 11), CLASSES), unit_vectors(5, 11, seed=4)
     torch.testing.assert_close(
-        made(factor * queries), made(queries), rtol=1e-4, atol=1e-6
+        network(factor * queries), network(queries), rtol=1e-4, atol=1e-6
     )  # float32
 
 
@@ -71,10 +71,10 @@ def test_nearest_names_the_class_and_the_cosine() -> None:
 
 def test_a_query_like_something_else_names_the_nearest_known_class() -> None:
     phrases = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.6, 0.8]])
-    made = classifier(phrases, [0, 1, 2], num_classes=2)
+    network = classifier(phrases, [0, 1, 2], num_classes=2)
     query = torch.tensor([[0.0, 0.6, 0.8]])
-    assert made(query)[0, 2] > 0.99
-    nearest, similarity = made.nearest(query)
+    assert network(query)[0, 2] > 0.99
+    nearest, similarity = network.nearest(query)
     assert nearest.tolist() == [1]
     assert similarity.item() == pytest.approx(0.6, abs=2 * HALF_ULP)
 
@@ -89,9 +89,9 @@ def test_a_book_that_grew_reads_its_new_phrase_and_the_old_ones_as_before() -> N
 
 
 def test_an_optimiser_finds_nothing_to_change() -> None:
-    made = classifier(unit_vectors(9, 11), CLASSES)
-    assert list(made.parameters()) == []
-    assert set(made.state_dict()) == {"phrases", "concepts"}
+    network = classifier(unit_vectors(9, 11), CLASSES)
+    assert list(network.parameters()) == []
+    assert set(network.state_dict()) == {"phrases", "concepts"}
 
 
 @pytest.mark.parametrize("shape", [(1, 11), (9, 1), (8, 11)])

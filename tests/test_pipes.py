@@ -92,8 +92,8 @@ def test_a_wav_is_streamed_through(
     assert qsep(*command, "a.wav").code == 0
     data = (folder / "a.wav").read_bytes()
     if not stated:
-        place = data.index(b"data") + 4
-        data = data[:place] + b"\xff\xff\xff\xff" + data[place + 4 :]
+        position = data.index(b"data") + 4
+        data = data[:position] + b"\xff\xff\xff\xff" + data[position + 4 :]
     sink = io.BytesIO()
     pipe = Pipe(data, sink)
     with monkeypatch.context() as patched:
@@ -103,12 +103,12 @@ def test_a_wav_is_streamed_through(
     late = pipe.out[round(0.9 * len(pipe.out))]
     assert late > len(data) / 5  # before the last tenth is in
     expected = (folder / "a.rain.wav").read_bytes()
-    found = sink.getvalue()
-    assert len(found) == len(expected)
+    actual = sink.getvalue()
+    assert len(actual) == len(expected)
     if stated:
         size = expected.index(b"data") + 8
-        assert found[:size] == expected[:size]  # the header
-    (folder / "found.wav").write_bytes(found)
+        assert actual[:size] == expected[:size]  # the header
+    (folder / "found.wav").write_bytes(actual)
     one, other = (
         soundfile.read(folder / name, dtype="float64")[0] for name in ("found.wav", "a.rain.wav")
     )

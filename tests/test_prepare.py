@@ -35,18 +35,18 @@ def touch(folder: Path, *names: str) -> None:
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Videos are pretended to have as many frames as their names say after a dash; "bad" ones are broken."""
-    found: list[str] = []
+    collected: list[str] = []
 
     def extract(video: Path, audio: Path, frames: Path, staging: Path, results: object) -> int:
         assert staging.is_dir()
-        found.append(video.name)
+        collected.append(video.name)
         if "bad" in video.stem:
             raise VideoError("ffmpeg reports: moov atom not found")
         return int(video.stem.rpartition("-")[2])
 
     monkeypatch.setattr(preparing, "extract", extract)
     monkeypatch.setattr(preparing, "require_tools", lambda: None)
-    return found
+    return collected
 
 
 def problems(done: Prepared) -> list[tuple[str, ...]]:
@@ -216,8 +216,8 @@ def test_a_list_that_is_not_musics_is_refused(tmp_path: Path, seen: list[str], t
 def test_videos_in_linked_folders_are_found(tmp_path: Path) -> None:
     touch(tmp_path, "disk/b.MP4", "disk/c.txt", "in/a.webm")
     (tmp_path / "in/more").symlink_to(tmp_path / "disk")
-    found = [path.relative_to(tmp_path).as_posix() for path in find_videos(tmp_path / "in")]
-    assert found == ["in/a.webm", "in/more/b.MP4"]
+    paths = [path.relative_to(tmp_path).as_posix() for path in find_videos(tmp_path / "in")]
+    assert paths == ["in/a.webm", "in/more/b.MP4"]
 
 
 @pytest.mark.parametrize("size", [(320, 240), (239, 411), (224, 224), (90, 71), (1000, 225)])

@@ -85,7 +85,10 @@ def test_queries_are_known_before_anything_is_rendered(
         assert 0 < len(items.ids) == len(set(items.ids)) == len(items.item_queries)
         assert all(isinstance(families, tuple) for families in items.families.values())
     plain = sets["plain"]
-    assert all(asked.query and asked.label not in asked.others for asked in plain.item_queries)
+    assert all(
+        item_query.query and item_query.label not in item_query.others
+        for item_query in plain.item_queries
+    )
     fingerprints = {items.fingerprint for items in sets.values()}
     assert len(fingerprints) == len(sets)
 
@@ -94,9 +97,11 @@ def test_rendered_items_match_their_queries_and_their_parts_sum_to_the_mixture(
     protocol: str, sets: dict[str, ItemSet]
 ) -> None:
     for items in sets.values():
-        for index, (item_id, asked) in enumerate(zip(items.ids, items.item_queries, strict=True)):
+        for index, (item_id, item_query) in enumerate(
+            zip(items.ids, items.item_queries, strict=True)
+        ):
             item, again = items.render(index), items.render(index)
-            assert (item.id, item.query, item.label, item.others) == (item_id, *asked)
+            assert (item.id, item.query, item.label, item.others) == (item_id, *item_query)
             assert item.sample_rate > 0
             assert item.mixture.ndim == 1
             parts = (item.mixture, item.target, item.rest, *item.rest_sources, *item.target_sources)

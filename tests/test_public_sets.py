@@ -39,9 +39,9 @@ def test_audiocaps_has_five_captions_of_each_recording_to_test_on(tmp_path: Path
         "Ytest_0_0000.wav": [f"A test, {n}" for n in range(5)],
         "Y-test_1_000.wav": [f"A test, {n}" for n in range(5, 10)],
     }
-    heard = texts(tmp_path, "train") | texts(tmp_path, "dev")
-    assert heard.pop("YYal_0123456.wav") == [f"A valley, {n}" for n in range(5)]
-    assert heard == {f"Ytran_{n}-abcd.wav": [f"Noise of kind {n}, far off"] for n in range(4)}
+    captions = texts(tmp_path, "train") | texts(tmp_path, "dev")
+    assert captions.pop("YYal_0123456.wav") == [f"A valley, {n}" for n in range(5)]
+    assert captions == {f"Ytran_{n}-abcd.wav": [f"Noise of kind {n}, far off"] for n in range(4)}
     assert report(tmp_path / "out") == [("tran_4-abcd", "missing", "train")]
     assert fields(tmp_path, "test", "origin")["Ytest_0_0000.wav"] == "youtube:test_0_0000"
     assert set(fields(tmp_path, "test", "duration").values()) == {0.25}
@@ -109,8 +109,8 @@ def test_fsd50k_is_captioned_by_labels_on_request(tmp_path: Path) -> None:
 def test_vggsounds_captions_are_its_labels_commas_and_all(tmp_path: Path) -> None:
     done = prepare("vggsound", public_sets.vggsound(tmp_path))
     assert (done.clips, done.held_out) == ({"train": 2, "dev": 2, "test": 1}, 2)
-    heard = texts(tmp_path, "train") | texts(tmp_path, "dev")
-    assert heard["-JUBdOr8Hes_000030.wav"] == ["race car, auto racing"]
+    captions = texts(tmp_path, "train") | texts(tmp_path, "dev")
+    assert captions["-JUBdOr8Hes_000030.wav"] == ["race car, auto racing"]
     assert texts(tmp_path, "test") == {"0n-Z2AQCRnU_000385.wav": ["people eating noodle"]}
 
 
@@ -142,9 +142,9 @@ def test_audiosets_strong_labels_serve_where_the_weak_ones_are_not_there(tmp_pat
     write_table(folder / "mid_to_display_name.tsv", *names, delimiter="\t")
     done = prepare("audioset", folder)
     assert done.clips == {"train": 2, "dev": 2, "test": 0}
-    heard = texts(tmp_path, "train") | texts(tmp_path, "dev")
-    assert heard["Y--PJHxphWEs.flac"] == ["Animal, Speech"]
-    assert heard["unbalance_3_30000_40000.wav"] == ["Not in the ontology"]
+    captions = texts(tmp_path, "train") | texts(tmp_path, "dev")
+    assert captions["Y--PJHxphWEs.flac"] == ["Animal, Speech"]
+    assert captions["unbalance_3_30000_40000.wav"] == ["Not in the ontology"]
     assert report(tmp_path / "out") == [("evaluate__4.wav", "unlisted", "")]
 
 
@@ -163,14 +163,16 @@ def test_esc50_tests_on_one_fold_and_validates_on_the_one_before(
 def test_wavcaps_leaves_out_what_its_blacklists_name_of_test_sets(tmp_path: Path) -> None:
     done = prepare("wavcaps", public_sets.wavcaps(tmp_path))
     assert (done.clips, done.held_out) == ({"train": 2, "dev": 2, "test": 0}, 2)
-    heard = items(tmp_path / "out", "train") + items(tmp_path / "out", "dev")
-    assert {(item["origin"], item["caption"]) for item in heard} == {
+    training_items = items(tmp_path / "out", "train") + items(tmp_path / "out", "dev")
+    assert {(item["origin"], item["caption"]) for item in training_items} == {
         ("youtube:b0RFKhbpFJA", "Yb0RFKhbpFJA.wav of AudioSet_SL."),
         ("bbc:NHU05093069", "NHU05093069 of BBC_Sound_Effects."),
         ("freesound:2219", "2219 of FreeSound."),
         ("soundbible:2219", "2219 of SoundBible."),
     }
-    for item in heard:  # numbers that two parts share are of the part whose folder they lie in
+    for (
+        item
+    ) in training_items:  # numbers that two parts share are of the part whose folder they lie in
         assert item["caption"].removesuffix(".").rpartition(" ")[2] + "_flac/" in item["wav"]
     named = "blacklist_exclude_ub8k_esc50_vggsound.json"
     assert report(tmp_path / "out") == [

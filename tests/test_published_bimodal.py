@@ -81,17 +81,17 @@ def releaser(tmp_path: Path, clap: dict[str, Tensor], token_dim: int) -> Release
 
 
 def test_it_separates_by_text_as_the_original(release: Release, token_dim: int) -> None:
-    found, encoder, config = load_published(release())
+    separator, encoder, config = load_published(release())
     expected = original(token_dim)
     assert config["separator"]["kind"] == "bimodal"
-    assert found.config.spectrogram == expected.config.spectrogram
-    asked = encoder.encode([TextQuery("dog barking"), TextQuery("a band")])
-    assert asked.tokens is not None
-    assert asked.tokens.shape == (2, 77, token_dim)
-    queries = QueryEmbedding(asked.pooled[None], asked.tokens[None])
+    assert separator.config.spectrogram == expected.config.spectrogram
+    embedding = encoder.encode([TextQuery("dog barking"), TextQuery("a band")])
+    assert embedding.tokens is not None
+    assert embedding.tokens.shape == (2, 77, token_dim)
+    queries = QueryEmbedding(embedding.pooled[None], embedding.tokens[None])
     mixture = noise(1, 1, 5001)
     with torch.inference_mode():
-        target = found.separate(mixture, queries).target
+        target = separator.separate(mixture, queries).target
         assert torch.equal(target, expected.separate(mixture, queries).target)
     assert (target[:, 0] - target[:, 1]).abs().max() > 1e-6
 
@@ -107,9 +107,9 @@ def test_converted_and_moved_it_answers_as_the_released_file(
     (tmp_path / "ours").rename(tmp_path / "moved")
     separator, encoder, _ = load_checkpoint(tmp_path / "moved")
     expected = before[0].state_dict()  # type: ignore[attr-defined]
-    found = separator.state_dict()  # type: ignore[attr-defined]
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    weights = separator.state_dict()  # type: ignore[attr-defined]
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[key], value) for key, value in expected.items())
     assert encoder.encode([TextQuery("a dog")]).pooled.norm() == pytest.approx(1, abs=1e-6)
 
 

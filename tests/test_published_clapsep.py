@@ -34,13 +34,15 @@ def small_clap() -> dict[str, Tensor]:
 def ears_of(clap: dict[str, Tensor]) -> dict[str, Tensor]:
     """The audio network as CLAPSep keeps it: with changes of low rank, their matrices not zero."""
     generator = torch.Generator().manual_seed(4)
-    ears = {key: value.clone() for key, value in clap.items() if key.startswith("audio_branch.")}
-    for key, value in list(ears.items()):
+    audio_weights = {
+        key: value.clone() for key, value in clap.items() if key.startswith("audio_branch.")
+    }
+    for key, value in list(audio_weights.items()):
         if key.endswith(("attn.qkv.weight", "attn.proj.weight")):
             start, (num_out, num_in) = key.removesuffix("weight"), value.shape
-            ears[f"{start}lora_A"] = 0.1 * torch.randn(RANK, num_in, generator=generator)
-            ears[f"{start}lora_B"] = 0.1 * torch.randn(num_out, RANK, generator=generator)
-    return ears
+            audio_weights[f"{start}lora_A"] = 0.1 * torch.randn(RANK, num_in, generator=generator)
+            audio_weights[f"{start}lora_B"] = 0.1 * torch.randn(num_out, RANK, generator=generator)
+    return audio_weights
 
 
 def settings(clap: dict[str, Tensor]) -> dict[str, Any]:
@@ -65,13 +67,13 @@ def original(clap: dict[str, Tensor]) -> Any:
     }
     published["encoder"] |= {"sample_rate": 48000, "window_samples": 1024, "hop_samples": 480}
     published["encoder"] |= {"min_hz": 50.0, "max_hz": 14000.0}
-    found = tiny_separator(
+    separator = tiny_separator(
         "clapsep", **published, query_dim=512, mask_width=MASK_WIDTH, num_mask_heads=8
     )
-    own = found.state_dict()
-    own |= {renamed(key, Path()): value for key, value in ears_of(clap).items() if used(key)}
-    found.load_state_dict(own)
-    return found
+    weights = separator.state_dict()
+    weights |= {renamed(key, Path()): value for key, value in ears_of(clap).items() if used(key)}
+    separator.load_state_dict(weights)
+    return separator
 
 
 def used(key: str) -> bool:
@@ -102,13 +104,13 @@ def decoder_of(separator: Any) -> dict[str, Tensor]:
         ("decoder.mask.transformer.", "mask_net.2."),
         ("decoder.mask.last.", "mask_net.3."),
     )
-    found = {}
+    collected = {}
     for key, value in separator.state_dict().items():
         if key.startswith("decoder."):
             for ours, theirs in names:
                 key = key.replace(ours, theirs, 1)
-            found[f"decoder_model.{key}"] = value.clone()
-    return found
+            collected[f"decoder_model.{key}"] = value.clone()
+    return collected
 
 
 def transforms() -> dict[str, Tensor]:
@@ -126,17 +128,19 @@ def release_into(folder: Path, clap: dict[str, Tensor]) -> Release:
     """Writes a Lightning checkpoint, and the tokenizer; slim: what was tuned alone, and LAION's file."""
 
     def write(slim: bool = False, change: Change | None = None) -> Path:
-        ears = ears_of(clap)
+        audio_weights = ears_of(clap)
         weights = transforms() | decoder_of(original(clap))
         if slim:
             tuned = ("lora_A", "lora_B", "attn.qkv.bias", "attn.proj.bias")
-            weights |= {key: value for key, value in ears.items() if key.endswith(tuned)}
+            weights |= {key: value for key, value in audio_weights.items() if key.endswith(tuned)}
             # Chosen by parts of their names, so that the frozen network's come along.
             frozen = {key: value for key, value in clap.items() if key.endswith(tuned)}
             weights |= {f"clap_model.model.{key}": value for key, value in frozen.items()}
             as_laion(clap, folder / RELEASED_CLAP)
         else:
-            weights |= ears | {f"clap_model.model.{key}": value for key, value in clap.items()}
+            weights |= audio_weights | {
+                f"clap_model.model.{key}": value for key, value in clap.items()
+            }
         if change:
             change(weights)
         save_tokenizer(folder / "roberta-base")
@@ -150,18 +154,18 @@ def release_into(folder: Path, clap: dict[str, Tensor]) -> Release:
 def test_it_separates_by_text_as_the_original(
     slim: bool, release: Release, clap: dict[str, Tensor]
 ) -> None:
-    found, encoder, config = load_published(release(slim))
+    separator, encoder, config = load_published(release(slim))
     expected = original(clap)
     assert config["separator"]["kind"] == "clapsep"
     assert encoder.dim == 512
-    assert found.config.encoder == expected.config.encoder
+    assert separator.config.encoder == expected.config.encoder
     pooled = encoder.encode([TextQuery("dog barking"), TextQuery("a band")]).pooled[None]
-    asked = QueryEmbedding(pooled, negative=QueryEmbedding(pooled.flip(1)[:, :, None]))
+    embedding = QueryEmbedding(pooled, negative=QueryEmbedding(pooled.flip(1)[:, :, None]))
     mixture = noise(1, 1, 5001)
     with torch.inference_mode():
-        target = found.separate(mixture, asked).target
-        assert torch.equal(target, expected.separate(mixture, asked).target)
-        alone = found.separate(mixture, QueryEmbedding(pooled)).target
+        target = separator.separate(mixture, embedding).target
+        assert torch.equal(target, expected.separate(mixture, embedding).target)
+        alone = separator.separate(mixture, QueryEmbedding(pooled)).target
     assert (target - alone).abs().max() > 1e-6  # what is unwanted is read
 
 

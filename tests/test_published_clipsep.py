@@ -147,13 +147,13 @@ def asked(separator: Any, num_queries: int = 2) -> QueryEmbedding:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_it_separates_as_the_original(name: str, release: Release) -> None:
-    found, _, config = load_published(release(name))
+    separator, _, config = load_published(release(name))
     expected = original(name)
-    assert found.config == expected.config
+    assert separator.config == expected.config
     assert config["separator"]["kind"] == kind_of(name)
     mixture = noise(2, 1, 1601)
     with torch.inference_mode():
-        target = found.separate(mixture, asked(found), rng(0)).target
+        target = separator.separate(mixture, asked(separator), rng(0)).target
         assert torch.equal(target, expected.separate(mixture, asked(expected), rng(0)).target)
 
 
@@ -175,8 +175,8 @@ def test_the_released_keys_and_shapes_load_and_separate_audio(tmp_path: Path) ->
 
 
 def test_the_older_name_of_nit_means_nit(release: Release) -> None:
-    found, _, _ = load_published(release("clipsep_nit", image_model="clippit4"))
-    assert len(found.noise_heads) == 2  # type: ignore[attr-defined]
+    separator, _, _ = load_published(release("clipsep_nit", image_model="clippit4"))
+    assert len(separator.noise_heads) == 2  # type: ignore[attr-defined]
 
 
 def test_arguments_are_read_from_beside_the_checkpoint(release: Release, tmp_path: Path) -> None:
@@ -206,8 +206,8 @@ def test_converted_to_a_folder_it_is_the_same_model(
     assert converted[1].fingerprint == direct[1].fingerprint
     assert converted[2] == json.loads(json.dumps(direct[2]))
     expected = direct[0].state_dict()  # type: ignore[attr-defined]
-    found = converted[0].state_dict()  # type: ignore[attr-defined]
-    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    weights = converted[0].state_dict()  # type: ignore[attr-defined]
+    assert all(torch.equal(weights[key], value) for key, value in expected.items())
     assert "best_model.pt" in (tmp_path / "ours" / "README.md").read_text()
 
 
@@ -223,9 +223,9 @@ def test_a_file_downloaded_by_hand_is_loaded_by_its_name(
         done = qsep("models", "get", "clipsep-nit", "--from", folder)
         assert done.code == 0, done.err
         direct = load_published(folder / "checkpoints" / "best_model.pt")[0]
-        found = load("clipsep-nit", "cpu").separator
+        separator = load("clipsep-nit", "cpu").separator
         expected = direct.state_dict()  # type: ignore[attr-defined]
-        weights = found.state_dict()  # type: ignore[attr-defined]
+        weights = separator.state_dict()  # type: ignore[attr-defined]
         assert all(torch.equal(weights[key], value) for key, value in expected.items())
         assert [item.path for item in hub.gets(f"/{need.hub}/resolve/main/{need.files[0]}")]
 

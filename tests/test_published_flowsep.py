@@ -123,10 +123,10 @@ def test_parts_that_the_file_lacks_come_from_the_autoencoders_file_and_from_t5(
         for key in [key for key in weights if key.startswith(flowsep.TEXT)]:
             del weights[key]
 
-    found = load_published(release(take_apart))[0].state_dict()  # type: ignore[attr-defined]
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[key], expected[key]) for key in expected if key != "null")
-    torch.testing.assert_close(found["null"], expected["null"], atol=1e-5, rtol=0)
+    state = load_published(release(take_apart))[0].state_dict()  # type: ignore[attr-defined]
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[key], expected[key]) for key in expected if key != "null")
+    torch.testing.assert_close(state["null"], expected["null"], atol=1e-5, rtol=0)
 
 
 def refusal(path: Path) -> str:
@@ -172,13 +172,13 @@ def test_it_separates_as_the_original_with_the_averaged_weights(
     release: Release, original: Any
 ) -> None:
     path = release()
-    found, encoder, config = load_published(path)
-    assert found.config == original.config
+    separator, encoder, config = load_published(path)
+    assert separator.config == original.config
     assert config["separator"]["kind"] == "flowsep"
-    ours, theirs = found.state_dict(), original.state_dict()  # type: ignore[attr-defined]
+    ours, theirs = separator.state_dict(), original.state_dict()  # type: ignore[attr-defined]
     assert all(torch.equal(ours[key], theirs[key]) for key in ours.keys() - {"null"})
     embedding = encoder.encode([TextQuery("a dog barks")]).map(lambda part: part[None])
-    models: tuple[Any, ...] = (found, original)
+    models: tuple[Any, ...] = (separator, original)
     latent, given = noise(8, 4, 16, scale=1.0), noise(1, 1, 8, 4, 16, seed=1, scale=1.0)
     with torch.no_grad():
         mine, reference = (
@@ -192,16 +192,16 @@ def test_without_averages_the_last_weights_are_taken(release: Release, original:
         for key in [key for key in weights if key.startswith("model_ema.")]:
             del weights[key]
 
-    found, _, _ = load_published(release(forget))
-    bias = found.unet.conv_in.bias  # type: ignore[attr-defined]
+    separator, _, _ = load_published(release(forget))
+    bias = separator.unet.conv_in.bias  # type: ignore[attr-defined]
     assert torch.equal(bias, original.unet.conv_in.bias + 1)
 
 
 def test_the_hidden_query_is_the_embedding_of_an_empty_text_by_the_files_t5(
     release: Release,
 ) -> None:
-    found, encoder, _ = load_published(release())
-    null = found.null  # type: ignore[attr-defined]
+    separator, encoder, _ = load_published(release())
+    null = separator.null  # type: ignore[attr-defined]
     assert null.shape == (50, DIM)
     torch.testing.assert_close(null, encoder.nothing(), atol=1e-5, rtol=0)  # type: ignore[attr-defined]
 
@@ -220,8 +220,8 @@ def test_converted_with_other_settings_it_has_them_and_the_same_weights(
     assert (sampling.num_steps, sampling.guidance, sampling.solver) == (3, 2.5, "euler")
     assert encoder.config.max_tokens == 7
     expected = load_published(path)[0].state_dict()  # type: ignore[attr-defined]
-    found = separator.state_dict()  # type: ignore[attr-defined]
-    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    weights = separator.state_dict()  # type: ignore[attr-defined]
+    assert all(torch.equal(weights[key], value) for key, value in expected.items())
 
 
 @pytest.mark.slow
@@ -255,9 +255,9 @@ def test_a_converted_folder_carries_a_text_encoder_that_lies_in_a_folder(
     encoder = load_checkpoint(tmp_path / "moved")[1]
     expected = build_encoder("t5", {"model": str(text_folder), "dim": encoder.dim})
     query = [TextQuery("rain on a dog")]
-    found, wanted = encoder.encode(query).tokens, expected.encode(query).tokens
-    assert found is not None
-    assert torch.equal(found, wanted)
+    tokens, reference = encoder.encode(query).tokens, expected.encode(query).tokens
+    assert tokens is not None
+    assert torch.equal(tokens, reference)
 
 
 @pytest.mark.parametrize(

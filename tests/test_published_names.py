@@ -168,9 +168,9 @@ def test_clapsep_comes_by_its_name_from_a_space(
     separator, _, config = load_checkpoint(get_model("clapsep"))
     assert config["separator"]["kind"] == "clapsep"
     expected = load_published(tmp_path / "best_model.ckpt")[0].state_dict()  # type: ignore[attr-defined]
-    found = separator.state_dict()  # type: ignore[attr-defined]
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    weights = separator.state_dict()  # type: ignore[attr-defined]
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[key], value) for key, value in expected.items())
     assert len(hub.gets(path)) == 1
     assert hub.gets(path_of(published_models()["laion-clap-music"].files[0])) == []
 
@@ -292,8 +292,8 @@ def test_a_fresh_process_fetches_and_the_next_needs_no_network(tmp_path: Path) -
 
 def test_a_loaded_model_is_a_model(hub: LocalHub, tmp_path: Path) -> None:
     publish(hub, "uss", packed(uss(), tmp_path))
-    found = Model.from_pretrained("uss", device="cpu")
-    assert (found.name, found.source) == ("uss", models_folder() / "uss")
+    actual = Model.from_pretrained("uss", device="cpu")
+    assert (actual.name, actual.source) == ("uss", models_folder() / "uss")
 
 
 @pytest.mark.parametrize("name", ["uss", "dcase2024-baseline"])  # on the hub, and on Zenodo

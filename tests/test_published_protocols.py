@@ -88,34 +88,34 @@ def test_uncentred_si_sdr_keeps_means() -> None:
 
 def audiosep_folder(folder: Path, name: str, captions: Sequence[str]) -> list[tuple[float, float]]:
     """data/NAME, with a list of mixtures that ask for these; the scores of each."""
-    found, rows = [], []
+    scores, rows = [], []
     columns = {"vggsound": 6, "audiocaps": 5, "clotho": 5}.get(name, 4)
     for index, caption in enumerate(captions):
         target = noise(2 * index, 700 + index)
         mixture = target + noise(2 * index + 1, 700 + index)
         files = f"mixture-{index}.wav", f"segment-{index}.wav"
-        heard = [
+        written = [
             write(folder / "data" / name / f, w, 32000)
             for f, w in zip(files, (mixture, target), strict=True)
         ]
         row = (index, *files, caption) if name == "vggsound" else (index, caption)
         rows.append((*row, *["-"] * (columns - len(row))))
-        found.append(scored(heard[1], heard[0], caption))
+        scores.append(scored(written[1], written[0], caption))
     write_csv(folder / "metadata" / f"{name}_eval.csv", ["header"] * columns, *rows)
-    return found
+    return scores
 
 
 @pytest.mark.parametrize("name", ["vggsound", "esc50", "audiocaps", "clotho"])
 def test_audiosep_averages_over_items(tmp_path: Path, name: str) -> None:
-    found = audiosep_folder(tmp_path, name, ["a dog", "two cats", "a dog"])
+    actual = audiosep_folder(tmp_path, name, ["a dog", "two cats", "a dog"])
     items = load_items("audiosep", tmp_path, settings={"set": name})
     assert items.name.endswith(
         "3 of " + {"vggsound": "1000", "esc50": "2000"}.get(name, items.name[-4:])
     )
     figures = run(items, tmp_path / "out").published
     assert figures == {
-        "SDRi": pytest.approx(np.mean([f[0] for f in found]), abs=CLOSE),
-        "SI-SDR": pytest.approx(np.mean([f[1] for f in found]), abs=CLOSE),
+        "SDRi": pytest.approx(np.mean([f[0] for f in actual]), abs=CLOSE),
+        "SI-SDR": pytest.approx(np.mean([f[1] for f in actual]), abs=CLOSE),
     }
 
 
@@ -140,11 +140,11 @@ def test_audiosep_reads_the_authors_list_of_audiocaps(tmp_path: Path) -> None:
 
 
 def test_audiosep_averages_music_over_instruments(tmp_path: Path) -> None:
-    found = np.array(audiosep_folder(tmp_path, "music", ["erhu", "tuba", "erhu", "erhu"]))
+    actual = np.array(audiosep_folder(tmp_path, "music", ["erhu", "tuba", "erhu", "erhu"]))
     figures = run(
         load_items("audiosep", tmp_path, settings={"set": "music"}), tmp_path / "out"
     ).published
-    erhu, tuba = found[[0, 2, 3]].mean(axis=0), found[1]
+    erhu, tuba = actual[[0, 2, 3]].mean(axis=0), actual[1]
     assert list(figures.values()) == pytest.approx((erhu + tuba) / 2, abs=CLOSE)
 
 
@@ -154,18 +154,20 @@ def class_folder(
     """Numbers of pairs in each WORD=CLASS; the mean over classes of the medians of their scores."""
     medians = []
     for seed, (key, count) in enumerate(counts.items()):
-        found = []
+        collected = []
         for index in range(count):
             target = noise(100 * seed + 2 * index, 650)
             mixture = target + (index + 1) * noise(100 * seed + 2 * index + 1, 650)
             stem = folder / f"{word}={key}" / f"{word}={key},index={index:03d}"
-            heard = [
+            written = [
                 write(stem.with_name(f"{stem.name},{kind}.wav"), waveform, 32000)
                 for kind, waveform in (("mixture", mixture), ("source", target))
             ]
-            answer = estimate(heard[1], heard[0] - heard[1], query[key])
-            found.append((plain_sdr(heard[1], answer), *scored(heard[1], heard[0], query[key])))
-        medians.append(np.median(found, axis=0))
+            answer = estimate(written[1], written[0] - written[1], query[key])
+            collected.append(
+                (plain_sdr(written[1], answer), *scored(written[1], written[0], query[key]))
+            )
+        medians.append(np.median(collected, axis=0))
     return np.mean(medians, axis=0)
 
 
@@ -222,7 +224,7 @@ def test_dcase_mixes_at_the_listed_snr_and_declips_to_nine_tenths(tmp_path: Path
         tmp_path / "lass_synthetic_validation.csv", ("source", "noise", "snr", "caption"), *listed
     )
     items = load_items("dcase2024", tmp_path)
-    found = []
+    collected = []
     for index, (source, other, snr, caption) in enumerate(listed):
         target, rest = sounds[source], sounds[other]
         rest = rest * np.sqrt((target**2).mean() / 10 ** (snr / 10) / (rest**2).mean())
@@ -232,10 +234,10 @@ def test_dcase_mixes_at_the_listed_snr_and_declips_to_nine_tenths(tmp_path: Path
         item = items.render(index)
         assert item.mixture == pytest.approx(scale * (target + rest), abs=1e-6)  # float32
         assert item.target == pytest.approx(scale * target, abs=1e-6)
-        found.append(scored(scale * target, scale * (target + rest), caption))
+        collected.append(scored(scale * target, scale * (target + rest), caption))
     figures = run(items, tmp_path / "out").published
     assert list(figures) == ["SDR", "SDRi", "SI-SDR"]
-    assert list(figures.values())[1:] == pytest.approx(np.mean(found, axis=0), abs=CLOSE)
+    assert list(figures.values())[1:] == pytest.approx(np.mean(collected, axis=0), abs=CLOSE)
 
 
 @pytest.mark.parametrize("num_sources", [2, 3])
@@ -245,9 +247,9 @@ def test_bimodal_averages_bss_eval_3_over_all_sources(
     monkeypatch.setattr(bimodal, "NUM_SAMPLES", 6000)
     names = [f"/{label}/{n}.wav" for n, label in enumerate(("erhu", "acoustic_guitar", "tuba"))]
     lengths = (30000, 4000, 40001)  # the second is shorter than a cut
-    heard = []
+    written = []
     for seed, (name, length) in enumerate(zip(names, lengths, strict=True)):
-        heard.append(write(tmp_path / f"audio{name}", noise(seed, length), 16000))
+        written.append(write(tmp_path / f"audio{name}", noise(seed, length), 16000))
     seconds = (2, 0, 1)
     write_csv(
         tmp_path / "annotations" / "test.csv",
@@ -257,12 +259,12 @@ def test_bimodal_averages_bss_eval_3_over_all_sources(
     listed = [[names[i] for i in row] for row in rows]
     write_csv(tmp_path / "annotations" / f"test_sep_{num_sources}.csv", *listed)
     items = load_items("bimodal", tmp_path, settings={"num_sources": str(num_sources)})
-    found = []
+    collected = []
     for row in rows:
         cuts = []
         for i in row:
             centre = (seconds[i] // 2 + 1) * 16000 - 8000
-            tiled = np.concatenate([heard[i], heard[i]]) if i == 1 else heard[i]
+            tiled = np.concatenate([written[i], written[i]]) if i == 1 else written[i]
             padded = np.concatenate([tiled, np.zeros(30000)])
             cuts.append(padded[centre - 3000 : centre + 3000].clip(-1, 1) / num_sources)
         mixture = np.sum(cuts, axis=0)
@@ -275,9 +277,9 @@ def test_bimodal_averages_bss_eval_3_over_all_sources(
             ours = mir_eval.separation.bss_eval_sources(np.array(cuts), np.array(answers), False)
             mixed = np.array([mixture] * num_sources)
             both = mir_eval.separation.bss_eval_sources(np.array(cuts), mixed, False)
-        found.append([*(ratio.mean() for ratio in ours[:3]), both[0].mean()])
+        collected.append([*(ratio.mean() for ratio in ours[:3]), both[0].mean()])
     figures = run(items, tmp_path / "out").published
-    assert list(figures.values()) == pytest.approx(np.mean(found, axis=0), abs=1e-3)
+    assert list(figures.values()) == pytest.approx(np.mean(collected, axis=0), abs=1e-3)
 
 
 def test_bimodal_leaves_out_mixtures_with_silence(
@@ -299,41 +301,41 @@ def esc_folder(folder: Path) -> dict[str, np.ndarray]:
     rows: list[Sequence[object]] = [
         ("filename", "fold", "target", "category", "esc10", "src_file", "take")
     ]
-    heard = {}
+    written = {}
     for seed in range(12):
         category = ("dog", "sea_waves", "clapping")[seed % 3]
         name = f"{seed // 6 + 1}-{seed}-A-{seed % 3}.wav"
-        heard[name] = write(folder / "audio" / name, noise(seed, 900), 44100)
+        written[name] = write(folder / "audio" / name, noise(seed, 900), 44100)
         rows.append((name, seed // 6 + 1, seed % 3, category, category != "clapping", 7, "A"))
     write_csv(folder / "meta" / "esc50.csv", *rows)
-    return heard
+    return written
 
 
 def test_esc_mixes_two_categories_of_one_fold_at_0_db(tmp_path: Path) -> None:
-    heard = esc_folder(tmp_path)
+    written = esc_folder(tmp_path)
     items = load_items("esc50", tmp_path, settings={"subset": "esc10"})
     assert len(items.ids) == 8
-    found: dict[str, list[float]] = {"1": [], "2": []}
+    actual: dict[str, list[float]] = {"1": [], "2": []}
     for index, item_id in enumerate(items.ids):
         item = items.render(index)
         fold, _, stem = item_id.partition("/")
-        target = heard[f"{stem}.wav"]
+        target = written[f"{stem}.wav"]
         power = (target**2).mean()
         assert item.target == pytest.approx(target, abs=1e-6)
-        gains = [item.rest[0] / other[0] for other in heard.values()]
+        gains = [item.rest[0] / other[0] for other in written.values()]
         names = [
             name
-            for name, gain in zip(heard, gains, strict=True)
-            if np.allclose(item.rest, gain * heard[name], atol=1e-6)
+            for name, gain in zip(written, gains, strict=True)
+            if np.allclose(item.rest, gain * written[name], atol=1e-6)
         ]
         assert len(names) == 1
         assert names[0][0] == fold
-        other = heard[names[0]]
+        other = written[names[0]]
         assert {item.label, *item.others} == {"dog", "sea_waves"}
         mixture = target + other * np.sqrt(power / (other**2).mean())
-        found[fold].append(scored(target, mixture, item.query)[0])
+        actual[fold].append(scored(target, mixture, item.query)[0])
     figures = run(items, tmp_path / "out").published
-    means = {fold: np.mean(values) for fold, values in found.items()}
+    means = {fold: np.mean(values) for fold, values in actual.items()}
     assert figures["SDRi, fold 1"] == pytest.approx(means["1"], abs=CLOSE)
     assert figures["SDRi"] == pytest.approx((means["1"] + means["2"]) / 2, abs=CLOSE)
 
@@ -359,7 +361,7 @@ def test_musdb_takes_medians_of_frames_then_of_tracks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(musdb18, "SAMPLE_RATE", RATE)
-    found = []
+    collected = []
     for number, length in enumerate((3 * RATE + 100, 2 * RATE + 7)):
         folder = tmp_path / "test" / f"track {number}"
         stems = np.array(
@@ -377,8 +379,8 @@ def test_musdb_takes_medians_of_frames_then_of_tracks(
             ]
         )
         ratios = museval.metrics.bss_eval(stems[..., None], answers[..., None], RATE, RATE)[:4]
-        found.append(np.median(np.array(ratios), axis=2))
-    expected = np.median(found, axis=0)  # (4, sources)
+        collected.append(np.median(np.array(ratios), axis=2))
+    expected = np.median(collected, axis=0)  # (4, sources)
     items = load_items("musdb18", tmp_path)
     assert items.name == "MUSDB18, 2 of 50 tracks"
     figures = run(items, tmp_path / "out").published
@@ -405,9 +407,9 @@ def test_musdb_takes_medians_of_frames_then_of_tracks(
     ],
 )
 def test_an_empty_folder_gives_one_line(tmp_path: Path, name: str, message: str) -> None:
-    with pytest.raises(FileNotFoundError, match=message) as told:
+    with pytest.raises(FileNotFoundError, match=message) as raised:
         load_items(name, tmp_path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_missing_recordings_are_counted_and_named(tmp_path: Path) -> None:

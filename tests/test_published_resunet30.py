@@ -147,33 +147,33 @@ def write_labels(folder: Path) -> None:
 
 @pytest.mark.parametrize(("weights", "query_dim"), [(uss, 527), (audiosep, 512)])
 def test_it_separates_as_the_original(weights: Any, query_dim: int, release: Release) -> None:
-    found, encoder, config = load_published(release(weights()))
+    separator, encoder, config = load_published(release(weights()))
     expected = original(query_dim)
-    assert found.config == expected.config
+    assert separator.config == expected.config
     assert encoder.dim == query_dim
     assert config["sample_rate"] == 16000
     queries = QueryEmbedding(unit_vectors(2, 3, query_dim))
     mixture = noise(2, 1, 5000)
     with torch.inference_mode():
-        target = found.separate(mixture, queries).target
+        target = separator.separate(mixture, queries).target
         assert torch.equal(target, expected.separate(mixture, queries).target)
 
 
 def test_weights_alone_load_like_the_whole_checkpoint(release: Release, tmp_path: Path) -> None:
     torch.save(uss(), tmp_path / "pytorch_model.bin")
-    direct, found = load_published(release()), load_published(tmp_path / "pytorch_model.bin")
+    direct, separator = load_published(release()), load_published(tmp_path / "pytorch_model.bin")
     expected = direct[0].state_dict()  # type: ignore[attr-defined]
-    weights = found[0].state_dict()  # type: ignore[attr-defined]
+    weights = separator[0].state_dict()  # type: ignore[attr-defined]
     assert all(torch.equal(weights[key], value) for key, value in expected.items())
 
 
 def test_examples_are_embedded_by_its_own_tagger(release: Release) -> None:
     example = noise(1, 64000, seed=3)[0].numpy()
     _, encoder, _ = load_published(release())
-    found = encoder.encode([AudioQuery(example, sample_rate=32000)]).pooled[0]
+    pooled = encoder.encode([AudioQuery(example, sample_rate=32000)]).pooled[0]
     with torch.inference_mode():
         expected = tiny_tagger()(torch.from_numpy(example)[None])[1][0]
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)  # sums in another order
+    torch.testing.assert_close(pooled, expected, atol=1e-6, rtol=0)  # sums in another order
 
 
 def test_converted_to_a_folder_it_keeps_its_tagger_and_labels(
@@ -189,8 +189,8 @@ def test_converted_to_a_folder_it_keeps_its_tagger_and_labels(
     assert config["encoder"]["config"]["checkpoint"] == "./encoder/cnn14.safetensors"
     assert str(tmp_path) not in json.dumps(config)
     expected = original().state_dict()
-    found = separator.state_dict()  # type: ignore[attr-defined]
-    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    weights = separator.state_dict()  # type: ignore[attr-defined]
+    assert all(torch.equal(weights[key], value) for key, value in expected.items())
     row = encoder.encode([TextQuery("sound 7, QUIET")]).pooled[0]
     assert row.nonzero().tolist() == [[7]]
     tags = encoder.tag(noise(64000))[1]  # type: ignore[attr-defined]
@@ -319,8 +319,8 @@ def test_text_is_embedded_by_audioseps_own_clap(
         convert_to_folder(path, tmp_path / "ours")
         path.unlink()
         encoder = load_checkpoint(tmp_path / "ours")[1]
-    found = encoder.encode([TextQuery("a dog barking"), TextQuery("a cat")]).pooled
-    for row, tokens in zip(found, ([0, 4, 5, 6, 2], [0, 4, 3, 2]), strict=True):
+    pooled = encoder.encode([TextQuery("a dog barking"), TextQuery("a cat")]).pooled
+    for row, tokens in zip(pooled, ([0, 4, 5, 6, 2], [0, 4, 3, 2]), strict=True):
         with torch.inference_mode():  # Wu et al. 2023: two layers after RoBERTa's pooler, unit norm
             hidden = text(torch.tensor([tokens])).pooler_output
             for layer in ("text_projection.0", "text_projection.2"):

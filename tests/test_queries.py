@@ -126,12 +126,12 @@ def test_invalid_queries_are_refused_in_one_line(
 def test_a_recording_is_the_mean_of_its_channels_at_the_requested_rate() -> None:
     time = np.arange(8000) / 8000
     channels = np.stack([np.sin(2 * np.pi * 440 * time), np.zeros(8000), 0.5 * np.ones(8000)])
-    heard = read_recording(recording(channels, 8000), 48000)
+    samples = read_recording(recording(channels, 8000), 48000)
     expected = (np.sin(2 * np.pi * 440 * np.arange(48000) / 48000) + 0.5) / 3
-    assert heard.dtype == np.float32
-    assert heard.shape == (48000,)
+    assert samples.dtype == np.float32
+    assert samples.shape == (48000,)
     # 1e-4: soxr's filter on 8 kHz; its ends ring
-    np.testing.assert_allclose(heard[3000:-3000], expected[3000:-3000], atol=1e-4)
+    np.testing.assert_allclose(samples[3000:-3000], expected[3000:-3000], atol=1e-4)
 
 
 @pytest.mark.parametrize("from_file", [True, False])
@@ -151,9 +151,9 @@ def test_long_recordings_are_cut_to_their_start(
 
 @pytest.mark.parametrize("num_samples", [1, 2, 3])
 def test_the_shortest_recording_keeps_a_sample(num_samples: int) -> None:
-    heard = read_recording(recording(np.full(num_samples, 0.5), 192000), 8000)
-    assert len(heard) >= 1
-    assert np.isfinite(heard).all()
+    samples = read_recording(recording(np.full(num_samples, 0.5), 192000), 8000)
+    assert len(samples) >= 1
+    assert np.isfinite(samples).all()
 
 
 def test_an_unreadable_recording_gives_one_line(tmp_path: Path) -> None:
@@ -218,15 +218,17 @@ MIX = MixedQuery("four", AudioQuery(TONE, sample_rate=8000), weights=(3, 1))  # 
 
 def test_a_mix_is_the_weighted_mean_of_its_parts_embeddings(tmp_path: Path) -> None:
     cache = CachedEncoder(NumberEncoder(), tmp_path / "cache.sqlite")
-    found = cache.encode([DOG, MIX, TextQuery("four")]).pooled
-    assert found.dtype == torch.float32
-    assert found.tolist() == [[1, 5], [3.25, 3.75], [1, 4]]
+    pooled = cache.encode([DOG, MIX, TextQuery("four")]).pooled
+    assert pooled.dtype == torch.float32
+    assert pooled.tolist() == [[1, 5], [3.25, 3.75], [1, 4]]
 
 
 def test_a_mix_has_unit_norm_where_all_embeddings_have(tmp_path: Path) -> None:
-    found = CachedEncoder(NumberEncoder(unit_norm=True), tmp_path / "c.sqlite").encode([MIX]).pooled
+    pooled = (
+        CachedEncoder(NumberEncoder(unit_norm=True), tmp_path / "c.sqlite").encode([MIX]).pooled
+    )
     norm = np.hypot(3.25, 3.75)
-    np.testing.assert_allclose(found, [[3.25 / norm, 3.75 / norm]], rtol=1e-6)
+    np.testing.assert_allclose(pooled, [[3.25 / norm, 3.75 / norm]], rtol=1e-6)
 
 
 def test_parts_of_a_mix_are_cached_on_disk(tmp_path: Path, sound: Path) -> None:

@@ -30,7 +30,7 @@ HOP = 128
 def test_a_ratio_mask_is_the_targets_odds_against_all_sounds() -> None:
     """By counting: each estimate says yes or no by itself, two yes are impossible, none counts NEITHER."""
     share, negatives = torch.rand(2, 3, 4, generator=rng(1)), torch.rand(3, 3, 4, generator=rng(2))
-    found = without(share, negatives)
+    actual = without(share, negatives)
     for target in range(2):
         sounds = [share[target], *negatives]
         weights = []
@@ -40,7 +40,7 @@ def test_a_ratio_mask_is_the_targets_odds_against_all_sounds() -> None:
                 weight = weight * (sound if index == alone else 1 - sound)
             weights.append(weight)
         expected = weights[0] / torch.stack(weights).sum(dim=0)
-        torch.testing.assert_close(found[target], expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(actual[target], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_half_a_bin_against_no_negative_keeps_two_thirds() -> None:
@@ -61,27 +61,27 @@ def test_a_negative_only_attenuates_and_silences_bins_that_are_all_its_own() -> 
 
 def test_masks_that_sum_to_at_most_one_are_kept_and_others_scaled() -> None:
     share = torch.rand(3, 5, 7, generator=rng(3))
-    total, found = share.sum(dim=0), exclusive_masks(share)
+    total, actual = share.sum(dim=0), exclusive_masks(share)
     assert (total > 1).any()
     assert (total < 1).any()
-    assert (found.sum(dim=0) <= 1 + 1e-6).all()
-    torch.testing.assert_close(found[:, total < 1], share[:, total < 1])
-    torch.testing.assert_close(found / share, (1 / total.clamp_min(1)).expand(3, -1, -1))
+    assert (actual.sum(dim=0) <= 1 + 1e-6).all()
+    torch.testing.assert_close(actual[:, total < 1], share[:, total < 1])
+    torch.testing.assert_close(actual / share, (1 / total.clamp_min(1)).expand(3, -1, -1))
 
 
 def test_masks_of_silence_are_zero_and_channels_share_a_mask() -> None:
     spec = torch.view_as_complex(noise(2, 5, 7, 2))
     spec[:, 1] = 0
     estimates = torch.stack([0.5 * spec, 3 * spec])
-    found = ratio_masks(estimates, spec)
+    actual = ratio_masks(estimates, spec)
     expected = torch.tensor([0.5, 1.0])[:, None, None] * (spec[0].abs() > 0)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("num_samples", [1, 127, 3001])
 def test_targets_are_the_mixture_masked_in_scipys_stft(num_samples: int) -> None:
     mixture, estimates = noise(2, num_samples), noise(2 + 1, 2, num_samples, seed=1)
-    found = RatioMasks(1, True, HOP)(mixture, estimates)
+    actual = RatioMasks(1, True, HOP)(mixture, estimates)
     size = {"window": np.sqrt(scipy.signal.get_window("hann", 2 * HOP)), "nperseg": 2 * HOP}
     padded = ((0, 0), (0, -num_samples % HOP + 2 * HOP))
 
@@ -98,7 +98,7 @@ def test_targets_are_the_mixture_masked_in_scipys_stft(num_samples: int) -> None
     kept = odds[:2] / (odds[:2] + NEITHER + odds[2])
     kept = kept / np.maximum(kept.sum(axis=0), 1)
     expected = scipy.signal.istft(kept[:, None] * whole, **size)[1][..., :num_samples]
-    np.testing.assert_allclose(found, expected, atol=2e-6)
+    np.testing.assert_allclose(actual, expected, atol=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_parts_of_the_mixture_stay_unchanged(kind: str) -> None:
         list(separate_constrained(separator, [mixture], RATE, queries, constraints))
         for constraints in (Constraints(), Constraints(consistent=True))
     )
-    for (_, found), (_, expected) in zip(consistent, plain, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for (_, actual), (_, expected) in zip(consistent, plain, strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.parametrize("kind", ["band_unet", "flowsep"])

@@ -192,10 +192,10 @@ DEGREES = {"a": [1.0, 0.25, 0.0], "b": [0.0, 0.5, 1.0]}
     ],
 )
 def test_degrees_follow_fuzzy_sets(text: str, expected: list[float]) -> None:
-    found = evaluate(
+    actual = evaluate(
         parse(text, DEGREES.__contains__), lambda name: np.array(DEGREES[name], np.float32), 3
     )
-    np.testing.assert_array_equal(found, np.array(expected, np.float32))
+    np.testing.assert_array_equal(actual, np.array(expected, np.float32))
 
 
 def test_structure_is_spelled_in_words() -> None:

@@ -81,8 +81,8 @@ def test_a_spelling_is_corrected_where_that_is_015_more_familiar(
     cosine: float, understood: str
 ) -> None:
     """Corrected, the word is a phrase of the book: 1."""
-    found = reader(kiten=([0.8, 0.1, 0.1], [cosine, 0, 0])).read("kiten")
-    assert found.understood == understood
+    actual = reader(kiten=([0.8, 0.1, 0.1], [cosine, 0, 0])).read("kiten")
+    assert actual.understood == understood
 
 
 @pytest.mark.parametrize(
@@ -117,5 +117,5 @@ def test_parts_share_their_end_where_that_is_a_twentieth_more_familiar(
 ) -> None:
     similarity = FAMILIARITY | {"arrow hunting": shared}
     split, joint = (Atom("bow"), Atom("arrow")), (Atom("bow hunting"), Atom("arrow hunting"))
-    found = resolved(Union(split, "", joint), similarity.__getitem__)
-    assert found == Union(joint if is_shared else split)
+    actual = resolved(Union(split, "", joint), similarity.__getitem__)
+    assert actual == Union(joint if is_shared else split)

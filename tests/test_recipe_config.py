@@ -87,8 +87,8 @@ def test_a_recipe_that_extends_nothing_known_is_refused(
 def test_the_clipsep_recipe_has_the_papers_schedule() -> None:
     train = read_recipe("clipsep")[0].train
     steps = {0: 1 / 5000, 4999: 1, 5000: 1, 52_500: 0.55, 100_000: 0.1, 199_999: 0.1}
-    found = {step: learning_rate_factor(step, train) for step in steps}
-    assert found == pytest.approx(steps)
+    factors = {step: learning_rate_factor(step, train) for step in steps}
+    assert factors == pytest.approx(steps)
 
 
 @pytest.mark.parametrize("name", ["backbones", "sounds150-live", "own"])
@@ -139,9 +139,9 @@ def test_the_recipes_of_flowseps_parts_train_them_as_flowsep_has_them(part: str,
     with torch.device("meta"):
         task = build_task(recipe, build_book(recipe), encoder)
         flowsep = build_separator("flowsep", {}).state_dict()
-    found = {key: value.shape for key, value in task.weights(task.model).items()}
+    actual = {key: value.shape for key, value in task.weights(task.model).items()}
     prefix = {"vae": "codec.vae.", "vocoder": "codec.vocoder."}[name]
-    assert {key: shape for key, shape in found.items() if key != "codec.scale"} == {
+    assert {key: shape for key, shape in actual.items() if key != "codec.scale"} == {
         key: value.shape for key, value in flowsep.items() if key.startswith(prefix)
     }
     assert recipe.part == part

@@ -118,11 +118,11 @@ def test_names_that_load_takes_are_shipped_and_published_separators() -> None:
 
 @pytest.mark.parametrize(("name", "meant"), [("audioseq", "audiosep"), ("Sounds_21", "sounds21")])
 def test_an_error_about_a_misspelt_name_lists_the_nearest_and_all(name: str, meant: str) -> None:
-    said = str(no_such_model(name, ["flow-small", "sounds21"]))
-    assert said.startswith(
+    message = str(no_such_model(name, ["flow-small", "sounds21"]))
+    assert message.startswith(
         f"{name}: no such model; did you mean {meant}? Included are flow-small, "
     )
-    assert "published are audiosep-hive, flowsep-hive, audiosep," in said
+    assert "published are audiosep-hive, flowsep-hive, audiosep," in message
 
 
 def test_an_error_about_an_unknown_name_lists_all() -> None:

@@ -64,11 +64,11 @@ def test_every_other_feature_is_that_of_the_network_with_strides(
 def test_a_query_is_the_mean_over_frames_of_each_channels_largest_feature(weights: Path) -> None:
     encoder = build(Config(str(weights)))
     frames = [noise_picture(seed) for seed in range(3)]
-    found = encoder.encode([ImageQuery(*frames), ImageQuery(frames[1])]).pooled
+    pooled = encoder.encode([ImageQuery(*frames), ImageQuery(frames[1])]).pooled
     largest = [encoder.network(pixels_of(frame))[0].flatten(1).max(dim=1)[0] for frame in frames]
-    assert found.shape == (2, 512)
-    assert torch.allclose(found[0], sum(largest) / 3, atol=1e-5)
-    assert torch.allclose(found[1], largest[1], atol=1e-5)
+    assert pooled.shape == (2, 512)
+    assert torch.allclose(pooled[0], sum(largest) / 3, atol=1e-5)
+    assert torch.allclose(pooled[1], largest[1], atol=1e-5)
 
 
 def test_a_file_and_an_array_of_equal_pixels_have_equal_embeddings(
@@ -76,10 +76,10 @@ def test_a_file_and_an_array_of_equal_pixels_have_equal_embeddings(
 ) -> None:
     picture = noise_picture(5, 230, 300)
     Image.fromarray(picture).save(tmp_path / "picture.png")
-    found = build(Config(str(weights))).encode(
+    embedding = build(Config(str(weights))).encode(
         [ImageQuery(tmp_path / "picture.png"), ImageQuery(picture)]
     )
-    assert torch.equal(found.pooled[0], found.pooled[1])
+    assert torch.equal(embedding.pooled[0], embedding.pooled[1])
 
 
 def test_other_weights_have_another_fingerprint(weights: Path, tmp_path: Path) -> None:

@@ -35,17 +35,17 @@ def test_the_loss_is_the_mean_absolute_error_over_queried_sources(separator: Any
     error = (estimate - batch.sources).abs().mean(dim=(2, 3))
     chosen = [[0, 1, 2], [1, 2], [0, 1, 2], [0, 1, 2]]
     expected = torch.stack([error[item, row].mean() for item, row in enumerate(chosen)])
-    found = separator.loss(batch, queries, torch.Generator()).total
+    total = separator.loss(batch, queries, torch.Generator()).total
     torch.testing.assert_close(
-        found, expected, atol=1e-6, rtol=0
+        total, expected, atol=1e-6, rtol=0
     )  # float32 sums, of values near 0.1
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 31, 32, 33])
 def test_clips_shorter_than_a_window_give_sound(separator: Any, num_samples: int) -> None:
     mixture = noise(2, 1, num_samples)
-    found = target(separator, mixture, asked(2, 3))
-    ratio = found.square().sum(dim=(2, 3)) / mixture.square().sum(dim=(1, 2))[:, None]
+    targets = target(separator, mixture, asked(2, 3))
+    ratio = targets.square().sum(dim=(2, 3)) / mixture.square().sum(dim=(1, 2))[:, None]
     assert ratio.min() > 1e-4  # random weights take some -10 dB
     assert ratio.max() < 4
 
@@ -64,11 +64,11 @@ def test_the_mask_never_amplifies_and_leaves_the_highest_bin_silent(separator: A
 def test_channels_share_the_mask_of_their_root_mean_square(separator: Any) -> None:
     mono = noise(2, 1, 1601)
     left, right = 1.4, -0.2  # 1.4 ** 2 + 0.2 ** 2 = 2: the root mean square is mono's
-    found = target(separator, torch.cat([left * mono, right * mono], dim=1), asked(2, 3))
+    targets = target(separator, torch.cat([left * mono, right * mono], dim=1), asked(2, 3))
     expected = target(separator, mono, asked(2, 3))
     # 1e-4: directions of tiny complex numbers magnify the rounding of magnitudes
-    torch.testing.assert_close(found[:, :, :1], left * expected, atol=1e-4, rtol=0)
-    torch.testing.assert_close(found[:, :, 1:], right * expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(targets[:, :, :1], left * expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(targets[:, :, 1:], right * expected, atol=1e-4, rtol=0)
 
 
 def test_a_long_recording_in_chunks_has_no_seams(separator: Any) -> None:
@@ -112,9 +112,9 @@ def test_a_window_that_is_not_divisible_at_every_level_is_refused() -> None:
 
 def test_the_published_size_reaches_as_far_as_its_layers() -> None:
     with torch.device("meta"):
-        found = build_separator("resunet30", {})
+        separator = build_separator("resunet30", {})
     # two convolutions a block: 2 frames each way at 1, 2, 4, … 32 frames a step, down and up, and 2 at
     # the bottom of 32; 31 for the place within a step; and the windows of both transforms
     frames = 2 * 2 * (1 + 2 + 4 + 8 + 16 + 32) + 2 * 32 + 31
-    assert found.context_samples == frames * 320 + 2048
-    assert found.stride_samples == 32 * 320
+    assert separator.context_samples == frames * 320 + 2048
+    assert separator.stride_samples == 32 * 320

@@ -47,13 +47,13 @@ def separator(system: str, tmp: Path) -> Any:
     for name in ("music_speech_audioset_epoch_15_esc_89.98.pt", "Cnn14_mAP=0.431.pth"):
         (tmp / name).touch()
     converted = convert(weights_of(system), tmp / "released.ckpt")
-    found = build_separator(converted.kind, converted.settings)
-    load_weights(found, converted.weights, system)
-    return found.eval()
+    network = build_separator(converted.kind, converted.settings)
+    load_weights(network, converted.weights, system)
+    return network.eval()
 
 
-def error(found: Tensor, expected: Tensor) -> float:
-    difference = found.double() - expected.double()
+def error(actual: Tensor, expected: Tensor) -> float:
+    difference = actual.double() - expected.double()
     return float(difference.square().mean().sqrt() / expected.double().std())
 
 
@@ -75,10 +75,10 @@ def test_the_filling_rule_makes_the_recorders_weights(system: str) -> None:
 @torch.inference_mode()
 @pytest.mark.parametrize("system", RATES)
 def test_it_gives_the_recorded_waveform(system: str, tmp_path_factory: Any) -> None:
-    found = separator(system, tmp_path_factory.mktemp(system))
-    assert found.sample_rate == RATES[system]
+    network = separator(system, tmp_path_factory.mktemp(system))
+    assert network.sample_rate == RATES[system]
     query = QueryEmbedding(RECORDED.values(f"{system}/in.condition")[:, None])
-    target = found.separate(mixture(system), query).target[0, 0, 0]
+    target = network.separate(mixture(system), query).target[0, 0, 0]
     assert error(target[::7], RECORDED.values(f"{system}/out.waveform")) < LIMIT
 
 
@@ -110,17 +110,17 @@ def test_it_has_as_many_parameters_as_the_published_one_without_its_unused_ones(
     if system == "dcase":
         settings |= {"sample_rate": 16000, "window_samples": 1024, "hop_samples": 160}
     with torch.device("meta"):
-        found = build_separator("resunet30", settings)
+        separator = build_separator("resunet30", settings)
     inputs = (384, 384, 384, 256, 128, 64)  # of the decoders
     unused = sum(2 * width + (query_dim + 1) * width for width in inputs)
-    assert sum(weight.numel() for weight in found.parameters()) == num_trainable - unused
+    assert sum(weight.numel() for weight in separator.parameters()) == num_trainable - unused
 
 
 @torch.inference_mode()
 def test_the_tagger_gives_the_recorded_embedding_and_probabilities() -> None:
-    found = Cnn14()
-    load_weights(found, weights_of("panns_cnn14"), "panns_cnn14")
-    embedding, probabilities = found.eval()(mixture("audiosep")[0])
+    actual = Cnn14()
+    load_weights(actual, weights_of("panns_cnn14"), "panns_cnn14")
+    embedding, probabilities = actual.eval()(mixture("audiosep")[0])
     assert error(embedding, RECORDED.values("panns_cnn14/out.embedding")) < LIMIT
     assert error(probabilities, RECORDED.values("panns_cnn14/out.clipwise_output")) < LIMIT
 
@@ -130,8 +130,8 @@ def test_the_detector_gives_the_recorded_probabilities_of_frames_and_of_the_clip
     detector = Cnn14()
     load_weights(detector, weights_of("panns_cnn14"), "panns_cnn14")
     waveform = torch.from_numpy(glide(137_600, 32000) + fall(137_600, 32000))[None]
-    found = framewise(detector.eval(), waveform)
-    assert found.shape == (1, 431, 527)
+    actual = framewise(detector.eval(), waveform)
+    assert actual.shape == (1, 431, 527)
     expected = Recorded("sound_events")
-    assert error(found[0, ::23, ::8], expected.values("framewise")) < LIMIT
-    assert error(found[0].amax(dim=0), expected.values("clipwise")) < LIMIT
+    assert error(actual[0, ::23, ::8], expected.values("framewise")) < LIMIT
+    assert error(actual[0].amax(dim=0), expected.values("clipwise")) < LIMIT

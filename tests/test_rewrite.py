@@ -28,14 +28,14 @@ def doubling(size: int) -> np.ndarray:
 def convolved(images: np.ndarray, conv: nn.Conv2d) -> np.ndarray:
     """By SciPy: (b, num_in, k, n) to (b, num_out, k, n)."""
     num_items, num_in, *size = images.shape
-    found = np.zeros((num_items, conv.out_channels, *size))
+    output = np.zeros((num_items, conv.out_channels, *size))
     kernels = conv.weight.detach().numpy()
     for item, out, channel in np.ndindex(num_items, conv.out_channels, num_in):
         kernel = kernels[out, channel]
-        found[item, out] += scipy.signal.correlate2d(images[item, channel], kernel, mode="same")
+        output[item, out] += scipy.signal.correlate2d(images[item, channel], kernel, mode="same")
     if conv.bias is not None:
-        found += conv.bias.detach().numpy()[:, None, None]
-    return found
+        output += conv.bias.detach().numpy()[:, None, None]
+    return output
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -28,8 +28,8 @@ def test_a_metric_that_was_not_measured_yet_is_none(tmp_path: Path) -> None:
     values = {"id": "a", "query": "dog", "si_sdr": "1.5"}
     lines = [before, [values.get(name, "") for name in before]]
     path.write_text("".join(",".join(line) + "\n" for line in lines))
-    (found,) = read_rows(path)
-    assert (found["id"], found["si_sdr"], found[NUMBERS[-1]]) == ("a", 1.5, None)
+    (row,) = read_rows(path)
+    assert (row["id"], row["si_sdr"], row[NUMBERS[-1]]) == ("a", 1.5, None)
 
 
 @pytest.mark.parametrize("header", ["id,label", ",".join([*COLUMNS, "mood"])])

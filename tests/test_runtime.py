@@ -106,8 +106,8 @@ def separated(separator: Any, num_samples: int) -> Tensor:
         return separator.separate(noise(1, 2, num_samples), queries).target
 
 
-def error(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).norm() / expected.norm())
+def error(actual: Tensor, expected: Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
 
 
 def accelerated(kind: str, name: str, precision: str = "fp32") -> Any:
@@ -265,9 +265,9 @@ def test_graphs_of_two_checkpoints_stay_apart(name: str, empty_cache: Path, tmp_
         model = load(folder, runtime=name)
         mixture = noise(1, 5000)
         queries = [TextQuery("a dog")]
-        found = model.separate(mixture, queries, 8000)[0].target
+        separated = model.separate(mixture, queries, 8000)[0].target
         expected = load(folder).separate(mixture, queries, 8000)[0].target
-        assert error(found, expected) < 1e-6
+        assert error(separated, expected) < 1e-6
         assert len(list(empty_cache.iterdir())) == num_graphs
 
 
@@ -313,17 +313,17 @@ def test_threads_may_share_a_separator(name: str) -> None:
     separator = accelerated("clipsep", name)
     lengths = [700 + 400 * index for index in range(8)]
     expected = [separated(tiny_separator("clipsep"), length) for length in lengths]
-    found: list[Any] = [None] * len(lengths)
+    collected: list[Any] = [None] * len(lengths)
 
     def work(index: int) -> None:
-        found[index] = separated(separator, lengths[index])
+        collected[index] = separated(separator, lengths[index])
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(len(lengths))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(120)
-    assert max(map(error, found, expected)) < 1e-6
+    assert max(map(error, collected, expected)) < 1e-6
 
 
 def test_a_separator_says_which_of_its_modules_are_networks() -> None:

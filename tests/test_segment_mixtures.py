@@ -39,22 +39,22 @@ def test_audioseps_rule_gives_its_own_mixtures_and_targets(case: str) -> None:
     draws = iter(recorded()[f"metrics/in.randint_calls_{case}"][:, 2].tolist())
     for item in range(5):
         num_sources = next(draws)
-        segments = np.stack([waveforms()[(item + place) % 5] for place in range(num_sources)])
+        segments = np.stack([waveforms()[(item + index) % 5] for index in range(num_sources)])
         sources = audiosep_sources(segments, [next(draws) for _ in range(num_sources)])
-        for name, found in (("mixture", sources.sum(axis=0)), ("segment", sources[0])):
+        for name, actual in (("mixture", sources.sum(axis=0)), ("segment", sources[0])):
             expected = recorded()[f"metrics/out.{name}_{case}"][item, 0]
             # 1e-5 of each item's own size: the faint ones tell the limits of the gains apart
             scale = np.sqrt(np.mean(expected.astype(float) ** 2)) or 1.0
-            assert np.sqrt(np.mean((found - expected) ** 2.0)) < 1e-5 * scale, (item, name)
+            assert np.sqrt(np.mean((actual - expected) ** 2.0)) < 1e-5 * scale, (item, name)
     assert next(draws, None) is None
 
 
 def test_usss_rule_gives_its_own_mixtures() -> None:
     for item in range(5):
-        found = uss_sources(waveforms()[[item, (item + 1) % 5]])
-        assert np.array_equal(found[0], waveforms()[item])
+        actual = uss_sources(waveforms()[[item, (item + 1) % 5]])
+        assert np.array_equal(actual[0], waveforms()[item])
         expected = recorded()["metrics/uss_mixture"][item]
-        np.testing.assert_allclose(found.sum(axis=0), expected, rtol=0, atol=1e-5 * expected.std())
+        np.testing.assert_allclose(actual.sum(axis=0), expected, rtol=0, atol=1e-5 * expected.std())
 
 
 @pytest.mark.parametrize("level_db", [-9.7, 0.0, 7.3])
@@ -63,8 +63,8 @@ def test_our_rule_meets_its_level_at_any_ratio_of_the_recordings(level_db: float
     gains = np.array([[1e-4], [0.3], [0.002]])
     segments = (gains * rng.standard_normal((3, 5000))).astype(np.float32)
     target, *others = exact_sources(segments, level_db).astype(np.float64)
-    found = 10 * np.log10(np.square(sum(others)).sum() / np.square(target).sum())
-    assert found == pytest.approx(level_db, abs=1e-4)  # float32
+    actual = 10 * np.log10(np.square(sum(others)).sum() / np.square(target).sum())
+    assert actual == pytest.approx(level_db, abs=1e-4)  # float32
     np.testing.assert_allclose(target, segments[0], rtol=1e-6)
     assert np.square(others[0]).sum() == pytest.approx(np.square(others[1]).sum(), rel=1e-5)
 
@@ -103,21 +103,21 @@ def mixtures(folder: Path, by_example: bool = False, **settings: Any) -> Segment
 def test_an_item_is_a_function_of_seed_and_number(rule: str, folder: Path) -> None:
     data, again = mixtures(folder, rule=rule), mixtures(folder, rule=rule)
     numbers = [3, 11, 0, 3]
-    found = [data[number] for number in numbers]
-    for number, (sources, queries, name) in zip(reversed(numbers), reversed(found), strict=True):
+    actual = [data[number] for number in numbers]
+    for number, (sources, queries, name) in zip(reversed(numbers), reversed(actual), strict=True):
         expected = again[number]
         assert np.array_equal(sources, expected[0])
         assert (queries, name) == expected[1:]
-    assert not np.array_equal(found[0][0], found[1][0])
+    assert not np.array_equal(actual[0][0], actual[1][0])
 
 
 def test_each_segment_of_a_step_is_one_target_and_disturbs_the_mixture_before(
     folder: Path,
 ) -> None:
     data = mixtures(folder, rule="uss")
-    items = [data[BATCH + place][0].numpy()[:, 0] for place in range(BATCH)]
-    for place, sources in enumerate(items):
-        following = items[(place + 1) % BATCH][0]
+    items = [data[BATCH + index][0].numpy()[:, 0] for index in range(BATCH)]
+    for index, sources in enumerate(items):
+        following = items[(index + 1) % BATCH][0]
         if following.any() and sources[1].any():
             gain = np.dot(sources[1], following) / np.dot(following, following)
             np.testing.assert_allclose(sources[1], gain * following, atol=1e-6)
@@ -126,7 +126,7 @@ def test_each_segment_of_a_step_is_one_target_and_disturbs_the_mixture_before(
 def test_an_epoch_queries_every_recording_once(folder: Path) -> None:
     data = mixtures(folder)
     for epoch in range(3):
-        files = [data.segment(7 * epoch + place)[0].file for place in range(7)]
+        files = [data.segment(7 * epoch + number)[0].file for number in range(7)]
         assert sorted(files) == [f"{index}.wav" for index in range(7)]
 
 
@@ -150,9 +150,9 @@ def several(folder: Path) -> Path:
 
 def test_several_captions_are_drawn_equally_often(several: Path) -> None:
     data = mixtures(several)
-    asked = Counter(data[draw][1][0].name for draw in range(600))  # type: ignore[union-attr]
+    counts = Counter(data[draw][1][0].name for draw in range(600))  # type: ignore[union-attr]
     expected = {"a": 67, "b": 67, "c": 167, "d": 100, "e": 200}
-    assert asked == {text: pytest.approx(n, abs=30) for text, n in expected.items()}  # 3 sigma
+    assert counts == {text: pytest.approx(n, abs=30) for text, n in expected.items()}  # 3 sigma
 
 
 def test_recordings_that_share_one_of_their_captions_are_not_mixed(several: Path) -> None:

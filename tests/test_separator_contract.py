@@ -47,9 +47,9 @@ def queries(batch: int = 2, num: int = 3, seed: int = 9) -> QueryEmbedding:
     return QueryEmbedding(unit_vectors(batch, num, QUERY_DIM, seed=seed))
 
 
-def target(separator: Any, mixture: Tensor, asked: QueryEmbedding) -> Tensor:
+def target(separator: Any, mixture: Tensor, embedding: QueryEmbedding) -> Tensor:
     with torch.inference_mode():
-        return separator.separate(mixture, asked, rng(0)).target
+        return separator.separate(mixture, embedding, rng(0)).target
 
 
 def level_db(part: Tensor, whole: Tensor) -> float:
@@ -114,28 +114,28 @@ def test_silence_stays_silence(separator: Any) -> None:
 
 def test_sound_after_silence_is_finite(separator: Any) -> None:
     mixture = torch.cat([torch.zeros(2, 1, 9000), noise(2, 1, 641)], dim=-1)
-    found = target(separator, mixture, queries())
-    assert found.isfinite().all()
-    assert found[..., -641:].abs().max() > 0
+    targets = target(separator, mixture, queries())
+    assert targets.isfinite().all()
+    assert targets[..., -641:].abs().max() > 0
 
 
 def test_swapped_channels_come_out_swapped(separator: Any, kind: str) -> None:
     if separator.num_channels not in (None, 2):
         pytest.skip(f"takes {separator.num_channels} channels")
     separator, dtype, tolerance = exact(separator, kind)
-    mixture, asked = noise(1, 2, 1601).to(dtype), queries(1).map(lambda entry: entry.to(dtype))
-    swapped = target(separator, mixture.flip(1), asked)
-    expected = target(separator, mixture, asked).flip(2)
+    mixture, embedding = noise(1, 2, 1601).to(dtype), queries(1).map(lambda entry: entry.to(dtype))
+    swapped = target(separator, mixture.flip(1), embedding)
+    expected = target(separator, mixture, embedding).flip(2)
     torch.testing.assert_close(swapped, expected, atol=tolerance, rtol=0)
 
 
 def test_a_target_does_not_depend_on_the_rest_of_the_batch(separator: Any, kind: str) -> None:
     separator, dtype, tolerance = exact(separator, kind)
-    mixture, asked = noise(2, 1, 1601).to(dtype), queries().map(lambda entry: entry.to(dtype))
-    together = target(separator, mixture, asked)
+    mixture, embedding = noise(2, 1, 1601).to(dtype), queries().map(lambda entry: entry.to(dtype))
+    together = target(separator, mixture, embedding)
     for item in range(2):
         alone = target(
-            separator, mixture[item, None], QueryEmbedding(asked.pooled[item, None].clone())
+            separator, mixture[item, None], QueryEmbedding(embedding.pooled[item, None].clone())
         )
         torch.testing.assert_close(together[item], alone[0], atol=tolerance, rtol=0)
 
@@ -143,31 +143,33 @@ def test_a_target_does_not_depend_on_the_rest_of_the_batch(separator: Any, kind:
 def test_a_target_does_not_depend_on_the_other_queries(separator: Any, kind: str) -> None:
     skip_if_blind(kind)
     separator, dtype, tolerance = exact(separator, kind)
-    mixture, asked = noise(2, 1, 1601).to(dtype), queries().map(lambda entry: entry.to(dtype))
-    together = target(separator, mixture, asked)
+    mixture, embedding = noise(2, 1, 1601).to(dtype), queries().map(lambda entry: entry.to(dtype))
+    together = target(separator, mixture, embedding)
     for source in range(3):
-        alone = target(separator, mixture, QueryEmbedding(asked.pooled[:, source, None].clone()))
+        alone = target(
+            separator, mixture, QueryEmbedding(embedding.pooled[:, source, None].clone())
+        )
         torch.testing.assert_close(together[:, source], alone[:, 0], atol=tolerance, rtol=0)
 
 
 def test_the_target_depends_on_the_query(separator: Any, kind: str) -> None:
     skip_if_blind(kind)
     mixture = noise(1, 1, 1601)
-    found = target(separator, mixture, queries(1, 3))[0]
-    assert level_db(found[0] - found[1], mixture) > -60
+    targets = target(separator, mixture, queries(1, 3))[0]
+    assert level_db(targets[0] - targets[1], mixture) > -60
 
 
 def test_input_beyond_the_context_changes_nothing(separator: Any) -> None:
     context = separator.context_samples
     num_samples = 2 * context + 701
-    mixture, asked = noise(1, 1, num_samples), queries(1)
-    place = context + 301
+    mixture, embedding = noise(1, 1, num_samples), queries(1)
+    position = context + 301
     changed = mixture.clone()
-    changed[..., place] += 30  # so loud that all levels around it are others
-    before, after = target(separator, mixture, asked), target(separator, changed, asked)
+    changed[..., position] += 30  # so loud that all levels around it are others
+    before, after = target(separator, mixture, embedding), target(separator, changed, embedding)
     differs = (before != after).flatten(0, 2).any(dim=0).nonzero()[:, 0]
-    assert differs.min() >= place - context
-    assert differs.max() <= place + context
+    assert differs.min() >= position - context
+    assert differs.max() <= position + context
     assert len(differs) > separator.stride_samples  # or nothing was tested
 
 
@@ -175,19 +177,19 @@ def test_cutting_at_multiples_of_the_stride_changes_nothing_beyond_the_context(
     separator: Any,
 ) -> None:
     context, stride = separator.context_samples, separator.stride_samples
-    mixture, asked = noise(1, 1, context + 5 * stride + 701), queries(1)
-    whole = target(separator, mixture, asked)
+    mixture, embedding = noise(1, 1, context + 5 * stride + 701), queries(1)
+    whole = target(separator, mixture, embedding)
     for num_strides in (1, 3):
         cut = num_strides * stride
-        rest = target(separator, mixture[..., cut:], asked)
+        rest = target(separator, mixture[..., cut:], embedding)
         # 1e-6: convolutions may sum in another order
         torch.testing.assert_close(
             rest[..., context:], whole[..., cut + context :], atol=1e-6, rtol=0
         )
 
 
-def loss(separator: Any, batch: MixtureBatch, asked: QueryEmbedding) -> Tensor:
-    return separator.loss(batch, asked, rng(0)).total
+def loss(separator: Any, batch: MixtureBatch, embedding: QueryEmbedding) -> Tensor:
+    return separator.loss(batch, embedding, rng(0)).total
 
 
 def chosen(batch: MixtureBatch, items: list[int]) -> MixtureBatch:
@@ -201,46 +203,48 @@ def chosen(batch: MixtureBatch, items: list[int]) -> MixtureBatch:
 
 
 def test_the_loss_of_an_item_does_not_depend_on_the_others(separator: Any) -> None:
-    batch, asked = mixture_batch()
-    together = loss(separator, batch, asked)
+    batch, embedding = mixture_batch()
+    together = loss(separator, batch, embedding)
     assert together.shape == (4,)
     order = [2, 0, 3]
-    found = loss(separator, chosen(batch, order), QueryEmbedding(asked.pooled[order]))
+    losses = loss(separator, chosen(batch, order), QueryEmbedding(embedding.pooled[order]))
     # 1e-4 dB or thereabouts: float32 sums over a whole spectrum
-    torch.testing.assert_close(found, together[order], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(losses, together[order], atol=1e-4, rtol=1e-4)
 
 
 def test_terms_of_the_loss_have_one_value_per_item(separator: Any) -> None:
-    batch, asked = mixture_batch()
-    for name, values in separator.loss(batch, asked, rng(0)).terms.items():
+    batch, embedding = mixture_batch()
+    for name, values in separator.loss(batch, embedding, rng(0)).terms.items():
         assert values.shape == (4,), name
 
 
 def test_the_loss_ignores_embeddings_of_unqueried_sources(separator: Any) -> None:
-    batch, asked = mixture_batch()
+    batch, embedding = mixture_batch()
     assert batch.queries[1][0] is None
-    other = asked.pooled.clone()
+    other = embedding.pooled.clone()
     other[1, 0] = torch.nan
-    assert torch.equal(loss(separator, batch, QueryEmbedding(other)), loss(separator, batch, asked))
+    assert torch.equal(
+        loss(separator, batch, QueryEmbedding(other)), loss(separator, batch, embedding)
+    )
 
 
 def test_the_loss_does_not_depend_on_the_order_of_the_sources(separator: Any) -> None:
-    batch, asked = mixture_batch()
+    batch, embedding = mixture_batch()
     order = [2, 0, 1]
     permuted = dataclasses.replace(
         batch,
         sources=batch.sources[:, order],
         queries=[[row[source] for source in order] for row in batch.queries],
     )
-    found = loss(separator, permuted, QueryEmbedding(asked.pooled[:, order]))
-    torch.testing.assert_close(found, loss(separator, batch, asked), atol=1e-4, rtol=1e-4)
+    losses = loss(separator, permuted, QueryEmbedding(embedding.pooled[:, order]))
+    torch.testing.assert_close(losses, loss(separator, batch, embedding), atol=1e-4, rtol=1e-4)
 
 
 def test_the_loss_depends_on_which_query_goes_with_which_source(separator: Any, kind: str) -> None:
     skip_if_blind(kind)
-    batch, asked = mixture_batch()
-    exchanged = loss(separator, batch, QueryEmbedding(asked.pooled[:, [2, 0, 1]]))
-    assert (exchanged / loss(separator, batch, asked) - 1).abs().min() > 1e-5  # rounding: 1e-7
+    batch, embedding = mixture_batch()
+    exchanged = loss(separator, batch, QueryEmbedding(embedding.pooled[:, [2, 0, 1]]))
+    assert (exchanged / loss(separator, batch, embedding) - 1).abs().min() > 1e-5  # rounding: 1e-7
 
 
 def test_the_loss_has_a_finite_gradient_for_every_weight(separator: Any) -> None:
@@ -255,12 +259,12 @@ def test_the_loss_has_a_finite_gradient_for_every_weight(separator: Any) -> None
 
 
 def test_the_loss_is_finite_for_silence_and_without_queried_sources(separator: Any) -> None:
-    batch, asked = mixture_batch()
+    batch, embedding = mixture_batch()
     silent = dataclasses.replace(batch, mixture=0 * batch.mixture, sources=0 * batch.sources)
     unasked = dataclasses.replace(batch, queries=[[None] * 3] * 4)
     for edge in (silent, unasked):
         separator.zero_grad()
-        total = loss(separator, edge, asked)
+        total = loss(separator, edge, embedding)
         total.sum().backward()
         assert total.isfinite().all()
         for name, weight in separator.named_parameters():
@@ -268,12 +272,12 @@ def test_the_loss_is_finite_for_silence_and_without_queried_sources(separator: A
 
 
 def test_the_loss_changes_neither_batch_nor_queries(separator: Any) -> None:
-    batch, asked = mixture_batch()
+    batch, embedding = mixture_batch()
     kept, kept_asked = mixture_batch()
-    loss(separator, batch, asked)
+    loss(separator, batch, embedding)
     assert torch.equal(batch.mixture, kept.mixture)
     assert torch.equal(batch.sources, kept.sources)
-    assert torch.equal(asked.pooled, kept_asked.pooled)
+    assert torch.equal(embedding.pooled, kept_asked.pooled)
 
 
 def test_an_analysed_mixture_gives_any_part_of_the_target(separator: Any) -> None:
@@ -286,9 +290,9 @@ def test_an_analysed_mixture_gives_any_part_of_the_target(separator: Any) -> Non
     with torch.inference_mode():
         analysed = separator.analysed(mixture)
         for start, stop in ends:
-            found = analysed.targets(queries(), slice(start, stop))
+            actual = analysed.targets(queries(), slice(start, stop))
             # 1e-6: float32, means over frames summed from other places
-            torch.testing.assert_close(found, whole[..., start:stop], atol=1e-6, rtol=0)
+            torch.testing.assert_close(actual, whole[..., start:stop], atol=1e-6, rtol=0)
 
 
 SEPARATE_ELSEWHERE = """
@@ -312,16 +316,16 @@ for model in folder.glob("*/model"):
 @pytest.fixture(scope="module")
 def targets_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Tensor, Path]]:
     """For each kind the target here, and the file of the one that a new process computed."""
-    folder, mixture, asked = tmp_path_factory.mktemp("elsewhere"), noise(2, 1, 1601), queries()
+    folder, mixture, embedding = tmp_path_factory.mktemp("elsewhere"), noise(2, 1, 1601), queries()
     np.save(folder / "mixture.npy", mixture.numpy())
-    np.save(folder / "pooled.npy", asked.pooled.numpy())
+    np.save(folder / "pooled.npy", embedding.pooled.numpy())
     encoder = build_encoder("labels", {"labels": list("abcdef")})  # as wide as QUERY_DIM
     both = {}
     for kind in component_names(qsep.separation.models):
         separator = tiny_separator(kind)
         description = describe(kind, separator, "labels", encoder, {})
         save_checkpoint(folder / kind / "model", description, separator.state_dict(), "# Card\n")
-        both[kind] = target(separator, mixture, asked), folder / kind / "target.npy"
+        both[kind] = target(separator, mixture, embedding), folder / kind / "target.npy"
     arguments = [str(folder), str(torch.get_num_threads())]
     subprocess.run([sys.executable, "-c", SEPARATE_ELSEWHERE, *arguments], check=True)
     return both

@@ -127,8 +127,8 @@ def test_wrong_files_and_queries_show_an_error_on_the_page(
     wrong = tmp_path / "notes.wav"
     wrong.write_text("no sound at all\n" * 100)
     page.upload(wrong)
-    said = page.wait_for_status("notes.wav is not audio")
-    assert "/" not in said.replace("WAV or FLAC", "")
+    message = page.wait_for_status("notes.wav is not audio")
+    assert "/" not in message.replace("WAV or FLAC", "")
     page.upload(scene)
     page.one("#spectrogram img")
     page.write("#sounds textarea", "   ")
@@ -195,8 +195,8 @@ def test_the_python_client_separates_and_finds(client: Any, scene: Path) -> None
     assert np.array_equal(target + rest, soundfile.read(scene, dtype="int16")[0])
     assert not target[: round(0.5 * rate)].any()
     assert zipfile.is_zipfile(answer["zip"])
-    found = client.predict(recording=handle_file(scene), api_name="/find")
-    assert "a flute" in {each["name"] for each in found["sounds"]}
+    actual = client.predict(recording=handle_file(scene), api_name="/find")
+    assert "a flute" in {each["name"] for each in actual["sounds"]}
 
 
 def test_the_python_client_gets_the_error_message(client: Any, tmp_path: Path) -> None:

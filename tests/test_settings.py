@@ -72,12 +72,12 @@ def is_numeric(hint: Any) -> bool:
 
 
 def test_every_configuration_is_checked_and_every_number_in_it_has_a_range() -> None:
-    found = list(configurations())
-    assert len(found) > 20
-    assert [cls for cls in found if not getattr(cls, "is_checked", False)] == []
+    actual = list(configurations())
+    assert len(actual) > 20
+    assert [cls for cls in actual if not getattr(cls, "is_checked", False)] == []
     lacking = [
         (cls.__module__, item.name)
-        for cls in found
+        for cls in actual
         for item in fields(cls)
         if is_numeric(get_type_hints(cls)[item.name]) and range_of(cls, item.name) is None
     ]

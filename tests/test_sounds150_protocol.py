@@ -127,13 +127,13 @@ def test_absent_sounds_cannot_be_in_the_mixture(name: str, tmp_path: Path) -> No
         (tmp_path / cut).touch()  # that it is there is all that is looked at
     items = load(tmp_path, Path(name), "absent")
     kinds = {path.parent.name for path in tmp_path.rglob("*.ogg")}
-    for row, asked in zip(rows, items.item_queries, strict=True):
+    for row, item_query in zip(rows, items.item_queries, strict=True):
         there = {Path(cut.path).parent.name for cut in row.cuts}
         assert there <= kinds
-        members = {kind for kind in kinds if asked.label in CORPUS.families[kind]}
-        sounds = (members or {asked.label}) | set(CORPUS.holds.get(asked.label, ()))
+        members = {kind for kind in kinds if item_query.label in CORPUS.families[kind]}
+        sounds = (members or {item_query.label}) | set(CORPUS.holds.get(item_query.label, ()))
         assert not sounds & there
-        assert not any(asked.label in CORPUS.holds[kind] for kind in there)
+        assert not any(item_query.label in CORPUS.holds[kind] for kind in there)
 
 
 def test_a_family_has_no_example(recordings: Path) -> None:
@@ -150,7 +150,7 @@ def test_every_listed_recording_says_where_it_is_from() -> None:
     splits: dict[str, set[str]] = {}
     for clip in clips:
         splits.setdefault(clip["group"], set()).add(clip["split"])
-    assert [group for group, found in splits.items() if len(found) > 1] == []
+    assert [group for group, actual in splits.items() if len(actual) > 1] == []
 
 
 def test_manifests_name_listed_recordings_of_dev() -> None:

@@ -195,8 +195,8 @@ RAIN_IN_FLUTE = {"interferers": "flute.wav", "interferer_labels": "flute"}
 
 def test_absent_queries_the_one_label_that_is_not_in_the_mixture(data: Path) -> None:
     manifest = write_manifest(data / "m.csv", RAIN_IN_FLUTE, FLUTE, DOG | RAIN_IN_FLUTE, {})
-    asked = load(manifest, data, "absent").item_queries
-    assert asked == (
+    item_queries = load(manifest, data, "absent").item_queries
+    assert item_queries == (
         ("a dog", "dog_bark", ("rain", "flute")),
         ("rain falling", "rain", ("flute", "dog_bark")),
         ("rain falling", "rain", ("dog_bark", "flute")),
@@ -221,16 +221,16 @@ def test_a_mixture_of_every_label_has_no_absent_query(data: Path) -> None:
 def test_wordings_cycle_through_all_held_out_words_of_the_label(data: Path) -> None:
     held_out = CORPUS.wordings["wordings"]["rain"]
     items = load(write_manifest(data / "m.csv", *[{}] * 13), data, "wordings")
-    queries = [asked.query for asked in items.item_queries]
+    queries = [item_query.query for item_query in items.item_queries]
     assert set(queries[:12]) == set(held_out)
     assert queries[12] == queries[0] == held_out[0]
-    assert {asked.label for asked in items.item_queries} == {"rain"}
+    assert {item_query.label for item_query in items.item_queries} == {"rain"}
 
 
 def test_absent_wordings_name_sounds_of_no_label(data: Path) -> None:
     phrases = CORPUS.wordings["absent"]["phrases"]
     items = load(write_manifest(data / "m.csv", *[{}] * 3), data, "absent-wordings")
-    assert [asked.query for asked in items.item_queries] == phrases[:3]
+    assert [item_query.query for item_query in items.item_queries] == phrases[:3]
     assert not items.render(1).target.any()
 
 

@@ -46,8 +46,8 @@ def test_multi_resolution_distance_equals_scipys() -> None:
         )
         convergence = np.linalg.norm(reference - estimate) / np.linalg.norm(reference)
         terms.append(convergence + np.abs(np.log(estimate / reference)).mean())
-    found = float(multi_resolution_distance(ESTIMATE, REFERENCE))
-    assert found == pytest.approx(np.mean(terms), rel=1e-9)
+    actual = float(multi_resolution_distance(ESTIMATE, REFERENCE))
+    assert actual == pytest.approx(np.mean(terms), rel=1e-9)
 
 
 @pytest.mark.parametrize("gain", [0.5, 3.0])

@@ -32,13 +32,13 @@ def model(kind: str = "band_unet", **changes: Any) -> Model:
 
 def pushed(stream: Any, mixture: np.ndarray) -> np.ndarray:
     """All that comes of a mixture (..., t) in blocks whose sizes repeat; its lateness is checked."""
-    found, start, turn = [], 0, 0
+    parts, start, turn = [], 0, 0
     while start < mixture.shape[-1]:
         size = BLOCKS[turn % len(BLOCKS)]
-        found.append(stream.push(mixture[..., start : start + size]))
+        parts.append(stream.push(mixture[..., start : start + size]))
         start, turn = min(start + size, mixture.shape[-1]), turn + 1
-        assert sum(part.shape[-1] for part in found) == max(0, start - stream.latency_samples)
-    return np.concatenate([*found, stream.finish()], axis=-1)
+        assert sum(part.shape[-1] for part in parts) == max(0, start - stream.latency_samples)
+    return np.concatenate([*parts, stream.finish()], axis=-1)
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
@@ -48,13 +48,13 @@ def test_blocks_together_equal_the_file_for_every_model(kind: str) -> None:
     able = ours.separator.capabilities
     shorter = None if able.streaming or able.chunk_seconds else 0.4
     stream = ours.stream([RAIN, DOG], num_channels=2, chunk_seconds=shorter)
-    found = pushed(stream, mixture)
+    outputs = pushed(stream, mixture)
     whole = np.stack([each.target for each in ours.separate(mixture, [RAIN, DOG])])
-    assert found.shape == whole.shape
+    assert outputs.shape == whole.shape
     peak = float(np.abs(whole).max())
     # Chunks of other lengths: float32 sums in another order; resunet30's go through logarithms.
     np.testing.assert_allclose(
-        found, whole, atol=(1e-5 if kind == "resunet30" else 1e-6) * peak, rtol=0
+        outputs, whole, atol=(1e-5 if kind == "resunet30" else 1e-6) * peak, rtol=0
     )
 
 
@@ -62,8 +62,8 @@ def test_with_the_same_chunks_the_arithmetic_is_the_same() -> None:
     ours = model()
     mixture = noise(3 * RATE + 5).numpy()
     stream = ours.stream("rain", chunk_seconds=30)  # as files are cut
-    found = pushed(stream, mixture)
-    np.testing.assert_allclose(found, ours.separate(mixture, "rain").target, atol=1e-6, rtol=0)
+    outputs = pushed(stream, mixture)
+    np.testing.assert_allclose(outputs, ours.separate(mixture, "rain").target, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 44100, 5000])
@@ -72,9 +72,9 @@ def test_other_rates_come_after_a_fixed_latency_too(rate: int, kind: str) -> Non
     ours = model(kind)
     mixture = noise(2, 2 * rate + 7).numpy()
     shorter = None if ours.separator.capabilities.streaming else 0.3
-    found = pushed(ours.stream(RAIN, rate, 2, chunk_seconds=shorter), mixture)
+    outputs = pushed(ours.stream(RAIN, rate, 2, chunk_seconds=shorter), mixture)
     whole = ours.separate(mixture, RAIN, rate).target
-    np.testing.assert_allclose(found, whole, atol=2e-6, rtol=0)
+    np.testing.assert_allclose(outputs, whole, atol=2e-6, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_constraints_apply_as_to_files(constraint: dict[str, Any]) -> None:
     mixture = noise(
         2, stream.latency_samples + RATE + 5
     ).numpy()  # so that there are several chunks
-    found = pushed(stream, mixture)
+    outputs = pushed(stream, mixture)
     whole = ours.separate(mixture, [RAIN, DOG], constraints=constraints)
-    np.testing.assert_allclose(found, [each.target for each in whole], atol=2e-6, rtol=0)
+    np.testing.assert_allclose(outputs, [each.target for each in whole], atol=2e-6, rtol=0)
 
 
 def test_a_span_after_the_end_is_reported_at_the_end() -> None:

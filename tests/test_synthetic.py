@@ -101,8 +101,8 @@ def test_ring_is_the_sum_of_damped_sines_below_the_nyquist_frequency() -> None:
     times = np.arange(1001) / RATE
     expected = np.sin(2 * np.pi * 440 * times) * 1000 ** (-times / 0.1)
     expected += np.sin(2 * np.pi * 5000 * times) * 1000 ** (-times / 0.02)
-    found = ring(1001, RATE, np.array([440, 5000, 16001]), np.array([0.1, 0.02, 1.0]))
-    np.testing.assert_allclose(found, expected, atol=1e-12)  # float64
+    actual = ring(1001, RATE, np.array([440, 5000, 16001]), np.array([0.1, 0.02, 1.0]))
+    np.testing.assert_allclose(actual, expected, atol=1e-12)  # float64
 
 
 def test_noise_falls_by_twelve_decibels_an_octave_beside_its_band() -> None:

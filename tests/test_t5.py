@@ -26,22 +26,24 @@ def encoder_of(folder: Path, **changes: Any) -> T5:
 
 def test_states_are_those_of_the_padded_text(folder: Path) -> None:
     encoder = encoder_of(folder)
-    found = encoder.encode([DOG, RAIN])
+    embedding = encoder.encode([DOG, RAIN])
     tokenizer, network = encoder.network
     text = tokenizer([DOG.text, RAIN.text], padding="max_length", max_length=9, return_tensors="pt")
     with torch.no_grad():
         expected = network(**text).last_hidden_state
-    assert found.tokens is not None
-    assert found.token_mask is not None
-    assert found.token_mask.sum(dim=1).tolist() == [4, 7]  # with the end
-    assert found.tokens.shape == (2, 7, DIM)
+    assert embedding.tokens is not None
+    assert embedding.token_mask is not None
+    assert embedding.token_mask.sum(dim=1).tolist() == [4, 7]  # with the end
+    assert embedding.tokens.shape == (2, 7, DIM)
     real = text["attention_mask"].bool()
-    assert torch.equal(found.token_mask, real[:, :7])
+    assert torch.equal(embedding.token_mask, real[:, :7])
     # 1e-5: attention over more places sums in another order
-    torch.testing.assert_close(found.tokens[found.token_mask], expected[real], atol=1e-5, rtol=0)
-    assert not found.tokens[~found.token_mask].any()
+    torch.testing.assert_close(
+        embedding.tokens[embedding.token_mask], expected[real], atol=1e-5, rtol=0
+    )
+    assert not embedding.tokens[~embedding.token_mask].any()
     mean = torch.stack([expected[0, :4].mean(dim=0), expected[1, :7].mean(dim=0)])
-    torch.testing.assert_close(found.pooled, mean, atol=1e-5, rtol=0)
+    torch.testing.assert_close(embedding.pooled, mean, atol=1e-5, rtol=0)
 
 
 def test_the_hidden_query_has_the_states_of_an_empty_padded_text(folder: Path) -> None:
@@ -72,10 +74,10 @@ def test_the_fingerprint_depends_on_the_content_not_on_the_folder(
     folder: Path, tmp_path: Path
 ) -> None:
     same, other = save_tiny_t5(tmp_path / "same"), save_tiny_t5(tmp_path / "other", seed=1)
-    found = encoder_of(folder).fingerprint
-    assert encoder_of(same).fingerprint == found
-    assert encoder_of(other).fingerprint != found
-    assert encoder_of(folder, max_tokens=8).fingerprint != found
+    fingerprints = encoder_of(folder).fingerprint
+    assert encoder_of(same).fingerprint == fingerprints
+    assert encoder_of(other).fingerprint != fingerprints
+    assert encoder_of(folder, max_tokens=8).fingerprint != fingerprints
 
 
 def test_a_cache_keeps_tokens_and_masks(folder: Path, tmp_path: Path) -> None:
@@ -83,10 +85,10 @@ def test_a_cache_keeps_tokens_and_masks(folder: Path, tmp_path: Path) -> None:
     expected = encoder.encode([RAIN, DOG, RAIN])
     CachedEncoder(encoder, tmp_path / "cache").encode([DOG, RAIN])
     again = CachedEncoder(encoder_of(folder), tmp_path / "cache")
-    found = again.encode([RAIN, DOG, RAIN])
+    embedding = again.encode([RAIN, DOG, RAIN])
     assert "network" not in vars(again.encoder)
     for part in ("pooled", "tokens", "token_mask"):
-        assert torch.equal(getattr(found, part), getattr(expected, part)), part
+        assert torch.equal(getattr(embedding, part), getattr(expected, part)), part
     alone = again.encode([DOG])
     assert alone.tokens is not None
     assert alone.tokens.shape == (1, 4, DIM)

@@ -60,8 +60,8 @@ def test_learning_rate_without_warmup_and_decay_is_constant() -> None:
 
 def test_learning_rate_may_fall_by_a_factor_every_step() -> None:
     config = TrainConfig(steps=9, warmup_steps=2, rate_decay=0.5)
-    found = [learning_rate_factor(step, config) for step in range(4)]
-    assert found == pytest.approx([0.5, 0.5, 0.25, 0.125])
+    factors = [learning_rate_factor(step, config) for step in range(4)]
+    assert factors == pytest.approx([0.5, 0.5, 0.25, 0.125])
 
 
 @pytest.mark.parametrize("world", [2, 3])

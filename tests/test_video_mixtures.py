@@ -71,9 +71,9 @@ def ramp(path: Path, num_samples: int, rate: int = 1000) -> Path:
 def test_segments_are_cut_as_in_the_paper(
     tmp_path: Path, num_samples: int, centre_seconds: float, expected: list[int]
 ) -> None:
-    found = read_cut(ramp(tmp_path / "ramp.wav", num_samples), centre_seconds / 100, 7)
-    assert found.dtype == np.float32
-    assert (found * 32768).tolist() == expected
+    actual = read_cut(ramp(tmp_path / "ramp.wav", num_samples), centre_seconds / 100, 7)
+    assert actual.dtype == np.float32
+    assert (actual * 32768).tolist() == expected
 
 
 def test_channels_are_averaged(tmp_path: Path) -> None:
@@ -241,8 +241,8 @@ def test_queries_may_be_wordings_of_a_phrase_book(folder: Path) -> None:
         label: (f"a {label}", f"some {label}") for label in LABELS
     }
     data = mixtures(folder, book=PhraseBook(LABELS, LABELS, phrases, ()))
-    asked = {text_of(query) for draw in range(40) for query in data[draw][1]}
-    assert asked == {f"{article} {label}" for article in ("a", "some") for label in LABELS}
+    texts = {text_of(query) for draw in range(40) for query in data[draw][1]}
+    assert texts == {f"{article} {label}" for article in ("a", "some") for label in LABELS}
 
 
 def test_text_queries_need_no_pictures(tmp_path: Path) -> None:

@@ -162,8 +162,8 @@ def test_a_recipe_may_select_labels(videos: Path) -> None:
     _, encoder, _ = build_query_encoder(recipe)
     assert encoder.config.labels == ("rain", "violin")
     data = build_data(recipe, build_book(recipe), RATE, validation=False)
-    asked = {text_of(query) for draw in range(9) for query in data[draw][1]}
-    assert asked == {"rain", "violin"}
+    texts = {text_of(query) for draw in range(9) for query in data[draw][1]}
+    assert texts == {"rain", "violin"}
 
 
 @pytest.mark.parametrize(

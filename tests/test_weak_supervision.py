@@ -56,9 +56,9 @@ def weak_batch(num_samples: int = 3001) -> tuple[MixtureBatch, QueryEmbedding]:
 
 
 def judged_separator(**weak: Any) -> Any:
-    found = tiny_separator("bimodal", weak=weak)
-    found.listener = StubJudge()
-    return found
+    separator = tiny_separator("bimodal", weak=weak)
+    separator.listener = StubJudge()
+    return separator
 
 
 def test_mixed_sources_are_compared_where_the_mixture_is_loud() -> None:
@@ -69,9 +69,9 @@ def test_mixed_sources_are_compared_where_the_mixture_is_loud() -> None:
     estimates[0, 0] = torch.tensor([[2.0, 5.0, 0.5], [-1.0, 0.0, 0.0]])
     estimates[0, 1] = 100.0
     known = torch.tensor([[True, False]])
-    found = mix_and_separate(estimates, sources, mixture, known)
+    actual = mix_and_separate(estimates, sources, mixture, known)
     expected = (1 * 2 + 1e-3 * 5 + 10 * 0.5 + 1 * 1) / 6
-    assert found.tolist() == pytest.approx([expected], rel=1e-6)
+    assert actual.tolist() == pytest.approx([expected], rel=1e-6)
     both = mix_and_separate(estimates, sources, mixture, torch.tensor([[True, True]]))
     second = 100 * (4 * 1 + 1e-3 + 10) / 6
     assert both.tolist() == pytest.approx([expected + second], rel=1e-6)
@@ -89,8 +89,8 @@ def test_parts_are_compared_with_their_whole_by_their_sum() -> None:
 
 def test_loud_bins_are_those_of_the_whole_not_of_the_mixture() -> None:
     wholes = torch.tensor([[[[E - 1, 0.0]]]])
-    found = consistency(torch.zeros(1, 1, 1, 2), torch.ones(1, 1, 1), wholes)
-    assert float(found) == pytest.approx((E - 1) / 2, rel=1e-6)
+    actual = consistency(torch.zeros(1, 1, 1, 2), torch.ones(1, 1, 1), wholes)
+    assert float(actual) == pytest.approx((E - 1) / 2, rel=1e-6)
     far = consistency(torch.full((1, 1, 1, 2), 7.0), torch.ones(1, 1, 1), wholes)
     assert float(far) == pytest.approx(((7 - (E - 1)) + 1e-3 * 7) / 2, rel=1e-6)
 
@@ -111,11 +111,11 @@ def test_equal_phrases_can_be_left_out_of_the_negatives() -> None:
     """Each of the two equal phrases is as right: half of the log likelihood of either."""
     sounds = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
     phrases = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-    found = agreement(sounds, phrases, 2.0, alike_cosine=0.99)
+    actual = agreement(sounds, phrases, 2.0, alike_cosine=0.99)
     total = 2 * math.exp(2.0) + 1
-    assert float(found[0]) == pytest.approx(math.log(total) - 2.0, rel=1e-6)
+    assert float(actual[0]) == pytest.approx(math.log(total) - 2.0, rel=1e-6)
     third = 2 * math.exp(1.2) + math.exp(1.6)
-    assert float(found[2]) == pytest.approx(math.log(third) - 1.2, rel=1e-6)
+    assert float(actual[2]) == pytest.approx(math.log(third) - 1.2, rel=1e-6)
 
 
 def test_losses_of_parts_wait_and_then_rise() -> None:
@@ -125,27 +125,29 @@ def test_losses_of_parts_wait_and_then_rise() -> None:
 
 
 def test_the_total_is_the_weighted_sum_of_the_three_losses() -> None:
-    separator, (batch, asked) = judged_separator(), weak_batch()
+    separator, (batch, embedding) = judged_separator(), weak_batch()
     assert isinstance(separator.listener, SoundEncoder)
     with torch.no_grad():
-        found = separator.loss(batch, asked, rng(0))
-    terms = found.terms
+        output = separator.loss(batch, embedding, rng(0))
+    terms = output.terms
     total = 5 * terms["separation"] + 5 * terms["consistency"] + 0.5 * terms["agreement"]
-    torch.testing.assert_close(found.total, total)
+    torch.testing.assert_close(output.total, total)
     assert terms["consistency"][2] == terms["agreement"][2] == 0
     assert (terms["agreement"][:2] > 0).all()
     assert (terms["separation"] > 0).all()
 
 
 def test_the_terms_are_those_of_the_masks_of_the_mixture_of_mixtures() -> None:
-    separator, (batch, asked) = judged_separator(), weak_batch()
+    separator, (batch, embedding) = judged_separator(), weak_batch()
     with torch.no_grad():
-        found = separator.loss(batch, asked, rng(0)).terms
-        target = separator.separate(batch.mixture, asked)
+        terms = separator.loss(batch, embedding, rng(0)).terms
+        target = separator.separate(batch.mixture, embedding)
         magnitude = rms_magnitude(separator.masker.spectrum(batch.mixture))
         sources = rms_magnitude(separator.masker.spectrum(batch.sources))
         items = torch.arange(3).repeat_interleave(6)
-        masks = separator.logits(magnitude, asked.map(lambda e: e.flatten(0, 1)), items).sigmoid()
+        masks = separator.logits(
+            magnitude, embedding.map(lambda e: e.flatten(0, 1)), items
+        ).sigmoid()
         estimates = masks.unflatten(0, (3, 6)) * magnitude[:, None]
     assert target.target.shape == (3, 6, 1, 3001)
     weight = magnitude.log1p().clamp(1e-3, 10)
@@ -156,37 +158,37 @@ def test_the_terms_are_those_of_the_masks_of_the_mixture_of_mixtures() -> None:
         )
         for item, number in enumerate((2, 2, 3))
     ]
-    assert found["separation"].tolist() == pytest.approx(expected, rel=1e-4)
+    assert terms["separation"].tolist() == pytest.approx(expected, rel=1e-4)
     wholes = sources[:2, :2]
     sums = torch.stack(
         [estimates[:2, 2] + estimates[:2, 3], estimates[:2, 4] + estimates[:2, 5]], dim=1
     )
     sums[1, 1] -= estimates[1, 5]  # not named
     distance = (wholes.log1p().clamp(1e-3, 10) * (sums - wholes).abs()).mean(dim=(2, 3)).sum(dim=1)
-    torch.testing.assert_close(found["consistency"][:2], distance, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(terms["consistency"][:2], distance, rtol=1e-4, atol=1e-6)
 
 
 def test_the_sound_encoder_gets_every_part_at_its_own_rate_source_by_source() -> None:
-    separator, (batch, asked) = judged_separator(), weak_batch()
+    separator, (batch, embedding) = judged_separator(), weak_batch()
     with torch.no_grad():
-        found = separator.loss(batch, asked, rng(0)).terms["agreement"]
-    (heard,) = separator.listener.heard
-    assert heard.shape == (7, 6002)
-    embedded = separator.listener.embed_sound(heard)
-    phrases = torch.cat([asked.pooled[0, 2:], asked.pooled[1, 2:5]])
+        terms = separator.loss(batch, embedding, rng(0)).terms["agreement"]
+    (received,) = separator.listener.heard
+    assert received.shape == (7, 6002)
+    embedded = separator.listener.embed_sound(received)
+    phrases = torch.cat([embedding.pooled[0, 2:], embedding.pooled[1, 2:5]])
     first, second = [0, 1, 4, 5], [2, 3, 6]
     costs = torch.zeros(7)
     for rows in (first, second):
         logits = 3 * embedded[rows] @ phrases[rows].T
         costs[rows] = -logits.log_softmax(dim=1).diagonal()
     expected = torch.stack([costs[:2].mean() + costs[2:4].mean(), costs[4:6].mean() + costs[6]])
-    torch.testing.assert_close(found[:2], expected)
+    torch.testing.assert_close(terms[:2], expected)
 
 
 def test_gradients_pass_through_the_sound_encoder() -> None:
-    separator, (batch, asked) = judged_separator(separation=0.0, consistency=0.0), weak_batch()
+    separator, (batch, embedding) = judged_separator(separation=0.0, consistency=0.0), weak_batch()
     separator.train()
-    separator.loss(batch, asked, rng(0)).total.mean().backward()
+    separator.loss(batch, embedding, rng(0)).total.mean().backward()
     for name, weight in separator.named_parameters():
         assert weight.grad is not None, name
         assert weight.grad.isfinite().all(), name
@@ -194,36 +196,36 @@ def test_gradients_pass_through_the_sound_encoder() -> None:
 
 
 def test_the_sound_encoder_is_not_run_before_the_losses_of_parts_count() -> None:
-    separator, (batch, asked) = judged_separator(warmup_steps=1), weak_batch()
+    separator, (batch, embedding) = judged_separator(warmup_steps=1), weak_batch()
     separator.train()
-    first = separator.loss(batch, asked, rng(0))
+    first = separator.loss(batch, embedding, rng(0))
     assert not separator.listener.heard
     assert set(first.terms) == {"separation"}
-    again = separator.loss(batch, asked, rng(0))
+    again = separator.loss(batch, embedding, rng(0))
     assert len(separator.listener.heard) == 1
     assert "agreement" in again.terms
 
 
 def test_without_a_sound_encoder_the_error_says_what_is_needed() -> None:
-    separator, (batch, asked) = tiny_separator("bimodal"), weak_batch()
+    separator, (batch, embedding) = tiny_separator("bimodal"), weak_batch()
     with pytest.raises(ValueError, match="need an encoder of both text and sound"):
-        separator.loss(batch, asked, rng(0))
+        separator.loss(batch, embedding, rng(0))
     silent = replace(separator.config, weak=WeakSupervisionConfig(agreement=0.0))
     separator.config = silent
-    assert separator.loss(batch, asked, rng(0)).total.isfinite().all()
+    assert separator.loss(batch, embedding, rng(0)).total.isfinite().all()
 
 
 def test_tokens_that_are_not_real_change_nothing() -> None:
     separator = tiny_separator("bimodal", token_dim=9)
     tokens = noise(1, 2, 4, 9, seed=5, scale=1.0)
     mask = torch.tensor([[[True, True, False, False], [True] * 4]])
-    asked = QueryEmbedding(unit_vectors(1, 2, QUERY_DIM, seed=6), tokens, mask)
-    other = replace(asked, tokens=torch.where(mask[..., None], tokens, 7.0))
+    embedding = QueryEmbedding(unit_vectors(1, 2, QUERY_DIM, seed=6), tokens, mask)
+    other = replace(embedding, tokens=torch.where(mask[..., None], tokens, 7.0))
     mixture = noise(1, 1, 1601)
     with torch.inference_mode():
-        first = separator.separate(mixture, asked).target
+        first = separator.separate(mixture, embedding).target
         assert torch.equal(separator.separate(mixture, other).target, first)
-        changed = replace(asked, tokens=2 * tokens)
+        changed = replace(embedding, tokens=2 * tokens)
         assert (separator.separate(mixture, changed).target - first).abs().max() > 1e-6
     with pytest.raises(ValueError, match="their encoder gives none; take an encoder that does"):
-        separator.separate(mixture, QueryEmbedding(asked.pooled))
+        separator.separate(mixture, QueryEmbedding(embedding.pooled))

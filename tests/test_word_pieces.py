@@ -77,6 +77,6 @@ def test_edit_distances_are_those_of_rapidfuzz() -> None:
     generator = np.random.default_rng(3)
     lengths = generator.integers(0, 8, size=(3000, 2))
     words = [["".join(generator.choice(list("abc"), size=n)) for n in pair] for pair in lengths]
-    found = [edit_distance(*pair) for pair in words]
-    assert found == [osa.distance(*pair) for pair in words]
-    assert {0, 1, 2, 5} <= set(found)
+    actual = [edit_distance(*pair) for pair in words]
+    assert actual == [osa.distance(*pair) for pair in words]
+    assert {0, 1, 2, 5} <= set(actual)

@@ -49,11 +49,11 @@ def test_each_recording_gets_the_kind_whose_wording_is_nearest(tmp_path: Path) -
     recordings = labelled_recordings(tmp_path, "dev")
     assert [label for _, label in recordings] == ["dog", "rain", "rain"]
     wordings = {"rain": ["rain", "drizzle"], "dog": ["dog", "hound"]}
-    found = zero_shot(Compass(), recordings, wordings)
+    labels = zero_shot(Compass(), recordings, wordings)
     # First wordings: east is dog, north rain, and west is at 0 from rain, -1 from dog: all right.
     # Second: east lies by hound, north by hound too, west by drizzle: two of three.
-    assert found.by_wording == pytest.approx((1.0, 2 / 3))
+    assert labels.by_wording == pytest.approx((1.0, 2 / 3))
     # Means: dog (0.8, 0.4), rain (-0.5, 0.5): east dog; north rain (0.71 over 0.45); west rain.
-    assert found.averaged == 1.0
-    assert found.by_label == {"dog": 1.0, "rain": 1.0}
-    assert found.num_recordings == 3
+    assert labels.averaged == 1.0
+    assert labels.by_label == {"dog": 1.0, "rain": 1.0}
+    assert labels.num_recordings == 3

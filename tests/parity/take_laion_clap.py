@@ -116,22 +116,22 @@ def main() -> None:
     padded = torch.cat([short, short, torch.zeros(10 * RATE - 2 * len(short))])
     for name, fused in (("plain", False), ("fused", True)):
         clap = small_clap(model, htsat, fused)
-        own = clap.state_dict()
+        weights = clap.state_dict()
         system = {
             "keys": [
                 [key, list(value.shape)]
-                for key, value in own.items()
+                for key, value in weights.items()
                 if not any(part in key for part in COMPUTED)
             ],
             "computed": [
                 [key, list(value.shape)]
-                for key, value in own.items()
+                for key, value in weights.items()
                 if any(part in key for part in COMPUTED)
             ],
             "gains": [],
             "fixed": FIXED,
         }
-        clap.load_state_dict(own | fill(system), strict=True)
+        clap.load_state_dict(weights | fill(system), strict=True)
         keys[name] = system
         ids = torch.tensor([IDS])
         with torch.no_grad():

@@ -40,15 +40,15 @@ def main() -> None:
     detector = published()(32000, 1024, 320, 64, 50, 14000, 527)
     shapes = {key: list(value.shape) for key, value in detector.state_dict().items()}
     assert shapes == dict(document["keys"])
-    found = detector.load_state_dict(fill(document | {"keys": keys}), strict=False)
-    assert all(any(part in key for part in COMPUTED) for key in found.missing_keys)
-    assert not found.unexpected_keys
+    keys_left = detector.load_state_dict(fill(document | {"keys": keys}), strict=False)
+    assert all(any(part in key for part in COMPUTED) for key in keys_left.missing_keys)
+    assert not keys_left.unexpected_keys
     waveform = torch.from_numpy(glide(NUM_SAMPLES, RATE) + fall(NUM_SAMPLES, RATE))[None]
-    heard = detector.eval()(waveform)
+    embedded = detector.eval()(waveform)
     np.savez_compressed(
         folder / "sound_events.npz",
-        framewise=heard["framewise_output"][0, ::23, ::8].numpy(),
-        clipwise=heard["clipwise_output"][0].numpy(),
+        framewise=embedded["framewise_output"][0, ::23, ::8].numpy(),
+        clipwise=embedded["clipwise_output"][0].numpy(),
     )
 
 

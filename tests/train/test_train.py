@@ -33,16 +33,16 @@ def test_the_loss_is_computed_in_the_configured_precision(
     precision: str,
     expected: bool,
 ) -> None:
-    found: list[bool] = []
+    collected: list[bool] = []
     original = BandUNet.loss
 
     def loss(model: BandUNet, *arguments: Any) -> Any:
-        found.append(torch.is_autocast_enabled("cpu"))
+        collected.append(torch.is_autocast_enabled("cpu"))
         return original(model, *arguments)
 
     monkeypatch.setattr(BandUNet, "loss", loss)
     run(tmp_path, stop_after=1, precision=precision)
-    assert found == [expected]
+    assert collected == [expected]
 
 
 def test_the_query_encoder_runs_on_the_device_of_the_training(
@@ -193,6 +193,6 @@ def test_validation_of_the_scaled_mixture_shows_its_level_and_no_improvement(
     }
     recipe = recipe_from(content, "tiny")
     data = build_data(recipe, build_book(recipe), RATE, validation=True)
-    found = validate(Echo(0.1), StubEncoder(), data, 4)
-    assert found["si_sdr_i"] == pytest.approx(0, abs=1e-3)  # float32
-    assert found["absent_db"] == pytest.approx(-20, abs=1e-3)
+    actual = validate(Echo(0.1), StubEncoder(), data, 4)
+    assert actual["si_sdr_i"] == pytest.approx(0, abs=1e-3)  # float32
+    assert actual["absent_db"] == pytest.approx(-20, abs=1e-3)

@@ -183,10 +183,10 @@ def test_a_checkpoint_holds_plain_weights_by_the_names_they_have_in_flowsep(
     stored = load_file(finished / "model" / "model.safetensors")
     flowsep = build_separator("flowsep", FLOWSEP)
     prefix = {"autoencoder": ("codec.vae.", "codec.scale"), "vocoder": ("codec.vocoder.",)}[part]
-    wanted = {
+    expected = {
         key: value.shape for key, value in flowsep.state_dict().items() if key.startswith(prefix)
     }
-    assert {key: value.shape for key, value in stored.items()} == wanted
+    assert {key: value.shape for key, value in stored.items()} == expected
 
 
 def test_a_part_is_no_model_to_separate_with(finished: Path, part: str) -> None:
