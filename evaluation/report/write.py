@@ -93,7 +93,7 @@ def worst_labels(summary: Summary) -> list[str]:
 def write_report(runs: Sequence[Run], path: Path) -> None:
     """Write a report in the format of the path's suffix: .html, .md or .csv.
 
-    Raises ValueError for another suffix, or where a file that is no report is in the way.
+    Raises ValueError for another suffix, or if the file exists and is no report.
     """
     formats = {".html": html_page, ".md": markdown, ".csv": as_csv}
     if path.suffix not in formats:

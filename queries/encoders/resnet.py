@@ -76,7 +76,7 @@ class ResNet(QueryEncoder):
         return nn.Sequential(*list(network.children())[:-2]).eval().to(self.device)
 
     def stored_weights(self) -> dict[str, Any]:
-        """The state dict, from a file or torchvision's download; ValueError if it cannot be had."""
+        """The state dict, from a file or torchvision's download; ValueError if it is unavailable."""
         from torchvision.models import ResNet18_Weights
 
         from ..files.weights import read_state_dict

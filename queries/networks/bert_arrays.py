@@ -17,7 +17,7 @@ _erf = np.frompyfunc(math.erf, 1, 1)
 
 class BertArrays:
     """Of a folder with config.json and model.safetensors of a BertModel, whose weights are mapped, not read:
-    of the words only those that are asked for take memory."""
+    of the word embeddings only the requested rows take memory."""
 
     def __init__(self, folder: Path) -> None:
         from safetensors import safe_open

@@ -33,7 +33,8 @@ def check_jobs(
 ) -> Results:
     """Raise ValueError for everything that can be refused before any work starts.
 
-    That is: missing inputs, a folder that cannot be written to, two results of one name, files in the way.
+    That is: missing inputs, a folder that cannot be written to, two results of one name,
+    existing files that may not be replaced.
     exclusive: all queries share one residual. Returns the folder of results, which may hold other files;
     with overwrite, only what the same command wrote there is replaced.
     """

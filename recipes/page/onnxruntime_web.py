@@ -19,7 +19,7 @@ SECONDS = 600.0  # to wait for 31 MB
 def add_runtime(folder: Path, archive: Path | None = None) -> None:
     """Put the files into the folder. archive: the package's file; without one, npm fetches it.
 
-    Raises ValueError, in one line, where that cannot be had or is another than it should be.
+    Raises ValueError, in one line, if it is unavailable or has another hash.
     """
     if archive is not None:
         unpack(archive, folder)

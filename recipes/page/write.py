@@ -29,7 +29,8 @@ def write_page(
 
     Any file server can serve it. model: a name or a checkpoint's folder, of a model that reads words as
     classes. archive: see `add_runtime`. export: writes the model's graph, by default `export_files`.
-    Raises ValueError, in one line, for what cannot be had; then the folder is as it was.
+    Raises ValueError, in one line, for a model without a phrase book or a runtime that is
+    unavailable; then the folder is unchanged.
     """
     from qsep.separation.api.loading import checkpoint_folder
     from qsep.separation.storage.checkpoint import read_config, stored_encoder

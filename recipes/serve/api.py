@@ -40,7 +40,7 @@ def as_count(value: Any) -> int:
 
 
 class Api:
-    """Endpoints. failure: what makes an exception, which clients are told, of a message."""
+    """Endpoints. failure: makes the exception that carries a message to the client."""
 
     def __init__(self, jobs: Jobs, failure: Callable[[str], Exception]) -> None:
         self.jobs, self.failure = jobs, failure

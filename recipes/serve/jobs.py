@@ -1,4 +1,4 @@
-"""What can be asked of the server and what it answers; pages and protocols are elsewhere."""
+"""The jobs of the server, requests and answers; the page and the API are elsewhere."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ Progress = Callable[[float], object]
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one job. seconds: of the recording; megabytes: of its file; sounds: asked for, and as many not
-    wanted; letters: of each."""
+    """Limits of one job. seconds: of the recording; megabytes: of its file; sounds: queries, and as many
+    negatives; letters: of each."""
 
     seconds: float = 600.0
     megabytes: int = 100
@@ -45,8 +45,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Request:
-    """sounds, not_wanted: in words. span: the time in which the sounds may be, as 3.2-5.0 or 0:03-1:05, ""
-    anywhere. model: "" for the usual one."""
+    """sounds, not_wanted: queries and negatives, as text. span: the time in which the sounds may be, as
+    3.2-5.0 or 0:03-1:05, "" for the whole recording. model: "" for the default."""
 
     sounds: Sequence[str]
     not_wanted: Sequence[str] = ()
@@ -55,14 +55,14 @@ class Request:
     candidates: int = 1
 
     def constraints(self) -> Constraints:
-        """What else is asked of all sounds; ValueError for a span that is none."""
+        """The constraints of all sounds; ValueError for an invalid span."""
         return Constraints(self.not_wanted, [self.span] if self.span.strip() else [])
 
 
 @dataclass(frozen=True)
 class Sound:
-    """A sound that was taken out. level_db: energy relative to the recording's; about: how the words were
-    read, or when the sound is there; rest: what the recording is without it, None where nobody asked."""
+    """A separated sound. level_db: energy relative to the recording's; about: how the words were read, or
+    when the sound is active; rest: the file of the residual, None if it was not requested."""
 
     name: str
     level_db: float
@@ -83,7 +83,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Answer:
-    """notes: warnings; archive: all files as a zip; timeline: a picture of what is there when."""
+    """notes: warnings; archive: all files as a zip; timeline: a picture of when each sound is active."""
 
     sounds: tuple[Sound, ...]
     notes: tuple[str, ...]
@@ -93,11 +93,11 @@ class Answer:
 
 @dataclass
 class Jobs:
-    """Does one job after the other. Files of answers lie in folders of their own under `folder`, which
-    whoever made it empties.
+    """Runs jobs one at a time. Each answer's files are in a new folder under `folder`, which the caller
+    empties.
 
-    models: what may be asked, by the names that people see, each with what `load` takes; finders: those
-    of them that find sounds by themselves. The first is the usual one.
+    models: by the names that are shown, each with what `load` takes; finders: those of them that detect
+    sounds. The first is the default.
     """
 
     folder: Path
@@ -113,9 +113,9 @@ class Jobs:
     def separate(
         self, recording: Path | None, request: Request, progress: Progress | None = None
     ) -> Answer:
-        """Take each of the sounds out of the recording. progress: told the share that is done, 0 to 1.
+        """Separate each of the sounds. progress: called with the fraction that is done, 0 to 1.
 
-        Raises ValueError or OSError for what is wrong with either, before any work where that can be known.
+        Raises ValueError or OSError for an invalid recording or request, before any work where possible.
         """
         path = self.checked(recording)
         self.check_words(request.sounds)
@@ -131,8 +131,8 @@ class Jobs:
             model = self.model(request.model, request.candidates)
             for query in (*queries, *constraints.negatives):
                 model.warn_if_unfamiliar(query)
-            heard = self.limited(progress)
-            rows = separate_file(model, path, queries, out, True, heard, constraints)
+            report = self.limited(progress)
+            rows = separate_file(model, path, queries, out, True, report, constraints)
             sounds = [
                 Sound(
                     row["query"],
@@ -161,8 +161,8 @@ class Jobs:
             )
         with self._one_at_a_time, collected_warnings() as warnings, self.new_folder() as out:
             task = Task(Output(out), ("leaf",))
-            heard = self.limited(progress)
-            summary = separate_sounds(self.finder(model), path, [path], task, heard)
+            report = self.limited(progress)
+            summary = separate_sounds(self.finder(model), path, [path], task, report)
             task.summary(path).unlink()  # names folders of this machine; the zip has its own
             sounds = [
                 Sound(each["name"], each["level_db"], described(each), Path(each["file"]))
@@ -227,14 +227,14 @@ class Jobs:
         return model.best_of_n(candidates)
 
     def finder(self, name: str) -> NodeSeparator:
-        """A loaded model that finds sounds by itself."""
+        """A loaded model that detects sounds."""
         from qsep.separation.detection.nodes import NodeSeparator
 
         return NodeSeparator(self.load(name))
 
     @contextmanager
     def new_folder(self) -> Iterator[Path]:
-        """Stays if all goes well."""
+        """A new folder for an answer, removed after an error."""
         folder = self.folder / f"answer-{secrets.token_hex(8)}"
         folder.mkdir()
         try:
@@ -244,15 +244,15 @@ class Jobs:
             raise
 
     def limited(self, progress: Progress | None) -> Callable[[float, float | None], None]:
-        """What `separate_file` reports to; it also ends what a header said to be shorter."""
+        """The progress callback of `separate_file`; raises for recordings beyond the limit."""
 
-        def heard(seconds: float, claimed: float | None) -> None:
+        def report(seconds: float, claimed: float | None) -> None:
             if seconds > self.limits.seconds + 1:
                 raise ValueError(self.too_long("the recording"))
             if progress and claimed:
                 progress(min(seconds / claimed, 1.0))
 
-        return heard
+        return report
 
     def notes(self, warnings: Sequence[str]) -> list[str]:
         """The different warnings, without folders."""

@@ -25,7 +25,7 @@ def without_folders(text: str, folders: Sequence[Path] = ()) -> str:
 
 
 def message_of(error: Exception, folders: Sequence[Path] = ()) -> str:
-    """For who asked. What nobody foresaw is logged here with its traceback, and only its kind is told."""
+    """The message for the client. Of unexpected errors only the type; the log has their traceback."""
     if isinstance(error, (ValueError, OSError, MemoryError)):
         return without_folders(one_line(error), folders)
     log.error("a job failed", exc_info=error)
@@ -46,7 +46,7 @@ class _Collector(logging.Handler):
 
 @contextmanager
 def collected_warnings() -> Iterator[list[str]]:
-    """The list grows by what this thread warns of while the block runs."""
+    """A list that collects the warnings of this thread while the block runs."""
     collector = _Collector()
     log.addHandler(collector)
     try:

@@ -91,8 +91,8 @@ def build_page(jobs: Jobs) -> Any:
         model.change(
             lambda name: gr.Slider(visible=page.draws(name), value=1), model, candidates, **quiet()
         )
-        asked = [recording, sounds, not_wanted, span, model, candidates]
-        separate.click(page.separate(), asked, [answer, status], **heavy())
+        inputs = [recording, sounds, not_wanted, span, model, candidates]
+        separate.click(page.separate(), inputs, [answer, status], **heavy())
         find.click(page.find(), [recording, finder], [answer, status], **heavy())
 
         api = Api(jobs, lambda text: gr.Error(text, print_exception=False))
@@ -103,17 +103,17 @@ def build_page(jobs: Jobs) -> Any:
 
 
 def quiet() -> dict[str, Any]:
-    """Of events that are quick and no part of the interface for programs."""
+    """Options of quick events, which are not part of the API."""
     return {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def heavy() -> dict[str, Any]:
-    """Of events that compute: one at a time on the device."""
+    """Options of events that compute: one at a time on the device."""
     return {"api_visibility": "private", "concurrency_limit": 1, "concurrency_id": DEVICE}
 
 
 class Page:
-    """What the page's events call. Whatever goes wrong is text on the page."""
+    """The handlers of the page's events. Errors become text on the page."""
 
     def __init__(self, jobs: Jobs) -> None:
         self.jobs = jobs
@@ -124,7 +124,7 @@ class Page:
         return generative
 
     def forget(self) -> tuple[Any, ...]:
-        """Another recording, or none: no picture, no span, and no answer to what was asked before."""
+        """Another recording, or none: no picture, no span, and no answer to an earlier request."""
         import gradio as gr
 
         return gr.Image(value=None, visible=False), "", None, None, "", None
@@ -190,16 +190,16 @@ class Page:
             span: str,
             model: str,
             candidates: float,
-            progress: gr.Progress = gr.Progress(),  # noqa: B008  # how Gradio is asked for one
+            progress: gr.Progress = gr.Progress(),  # noqa: B008  # how Gradio passes one
         ) -> tuple[Answer | None, str]:
             request = Request(
                 *(in_lines(sounds), in_lines(not_wanted), span, model, int(candidates))
             )
 
-            def told(share: float) -> None:
+            def report(share: float) -> None:
                 progress(share, desc="separating")
 
-            return self.attempt(recording, lambda path: self.jobs.separate(path, request, told))
+            return self.attempt(recording, lambda path: self.jobs.separate(path, request, report))
 
         return run
 
@@ -212,10 +212,10 @@ class Page:
             model: str,
             progress: gr.Progress = gr.Progress(),  # noqa: B008
         ) -> tuple[Answer | None, str]:
-            def told(share: float) -> None:
+            def report(share: float) -> None:
                 progress(share, desc="finding sounds")
 
-            return self.attempt(recording, lambda path: self.jobs.find(path, model, told))
+            return self.attempt(recording, lambda path: self.jobs.find(path, model, report))
 
         return run
 

@@ -83,7 +83,7 @@ def serving(
 
 
 def gradio_settings(folder: Path) -> None:
-    """Read by Gradio when it is imported: nothing is told to anybody, files stay in the folder."""
+    """Environment variables that Gradio reads when imported: no telemetry, files stay in the folder."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -107,7 +107,7 @@ def free_port(address: Address) -> int:
 
 @contextmanager
 def swept(folder: Path, keep_seconds: float) -> Iterator[None]:
-    """While the block runs, files in the folder that nobody touched for so long are deleted."""
+    """While the block runs, files in the folder that were not used for keep_seconds are deleted."""
     ended = threading.Event()
 
     def sweep_now_and_then() -> None:

@@ -65,7 +65,7 @@ class Stop:
         self.restore_handlers()
 
     def restore_handlers(self) -> None:
-        """Give the signals back to whoever handled them before."""
+        """Restore the signal handlers of before."""
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
         self.handlers = {}

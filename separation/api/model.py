@@ -138,7 +138,8 @@ class Model:
         """Write the model's checkpoint into a folder, which keeps the other files in it.
 
         options: those of huggingface_hub's ModelHubMixin; push_to_hub=True and repo_id= also publish it.
-        Raises ValueError if the model was not loaded from a checkpoint or files are in the way.
+        Raises ValueError if the model was not loaded from a checkpoint or the folder has
+        other files of these names.
         """
         from ..published.hub_model import HubModel
 

@@ -160,7 +160,7 @@ class RawSource:
         return True
 
     def complaint(self, num_read: int) -> str | None:
-        """None: `Part.complaint` has already told that the header is wrong."""
+        """None: `Part.complaint` already says that the header is wrong."""
         return None
 
     def close(self) -> None:

@@ -105,9 +105,9 @@ def write_whole(graph: Graph, path: Path, half: bool = False) -> None:
 
 
 def write_without_weights(graph: Graph, path: Path, weights_file: str) -> None:
-    """The graph alone, with its weights' names and shapes; whoever loads it gives them, as float32.
+    """The graph alone, with its weights' names and shapes; the caller supplies them, as float32.
 
-    weights_file: the file's name that lies beside it and holds them, a safetensors file.
+    weights_file: the name of the file beside it that holds them, a safetensors file.
     """
     import onnx_ir
 

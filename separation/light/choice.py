@@ -1,4 +1,4 @@
-"""Which requests are done without PyTorch, and what is said of those that are not where it is missing."""
+"""Which requests run without PyTorch, and the error for those that need it where it is missing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def light_model(
     precision: str = "fp32",
     candidates: int = 1,
 ) -> LightModel | None:
-    """The model without PyTorch where that does all that is asked for, else None.
+    """The model without PyTorch where it supports the whole request, else None.
 
     A device "auto" leaves the work to PyTorch if that is there and the machine seems to have a GPU.
     Raises ValueError, in one line, for what only PyTorch does where that is not installed.
@@ -53,7 +53,7 @@ def light_model(
 
 
 def seems_to_have_gpu() -> bool:
-    """What can be told without PyTorch."""
+    """What is known without PyTorch."""
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
     drivers = ("/dev/nvidiactl", "/dev/kfd")

@@ -47,7 +47,7 @@ class GraphSeparator:
             about = json.loads(self.session.get_modelmeta().custom_metadata_map[METADATA])
             if about["settings"] != settings_digest(separator):
                 raise ValueError("it is of another network")
-        except Exception as error:  # ONNX Runtime raises kinds of its own
+        except Exception as error:  # ONNX Runtime has its own exception classes
             reason = str(error).splitlines()[0]
             raise ValueError(
                 f"{folder / GRAPH} does not fit the checkpoint ({reason}): make it anew with "

@@ -50,7 +50,7 @@ class Config:
 
     At use: shifts: number of passes of the U-Net over frames shifted against its time grid, whose masks
     are averaged. mask_exponent: power of the masks; less than 1 counters the overconfidence of a
-    network that has heard its training sounds many times.
+    network that has seen its training sounds many times.
     """
 
     class_names: tuple[str, ...]

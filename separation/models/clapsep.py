@@ -54,16 +54,16 @@ class Config:
     si_snr_weight: float = 0.1
 
     def __post_init__(self) -> None:
-        ours, ears = self.spectrogram, self.encoder
-        if ours.hop_samples * ears.sample_rate != ears.hop_samples * ours.sample_rate:
+        own, encoder = self.spectrogram, self.encoder
+        if own.hop_samples * encoder.sample_rate != encoder.hop_samples * own.sample_rate:
             raise ValueError(
-                f"spectrogram and encoder: hops of {ours.hop_samples} samples at {ours.sample_rate} Hz and "
-                f"{ears.hop_samples} at {ears.sample_rate} Hz; expected hops of one duration"
+                f"spectrogram and encoder: hops of {own.hop_samples} samples at {own.sample_rate} Hz and "
+                f"{encoder.hop_samples} at {encoder.sample_rate} Hz; expected hops of one duration"
             )
-        if ours.segment_frames > ears.num_frames:
+        if own.segment_frames > encoder.num_frames:
             raise ValueError(
-                f"spectrogram.segment_frames is {ours.segment_frames}; expected at most "
-                f"{ears.num_frames}, the most that the encoder takes"
+                f"spectrogram.segment_frames is {own.segment_frames}; expected at most "
+                f"{encoder.num_frames}, the most that the encoder takes"
             )
 
 

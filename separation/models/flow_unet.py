@@ -74,7 +74,7 @@ class Config:
     At use: num_steps of a solver ("euler", or "midpoint" or "heun", which evaluate the network twice a
     step). temperature: standard deviation of the noise; 1 samples from the model, 0 goes towards its
     mean. mask_exponent: power of the masks; less than 1 counters the overconfidence of a network that
-    has heard its training sounds many times.
+    has seen its training sounds many times.
 
     In training: absent_weight: weight in the loss of queries for absent sounds. frozen_analysis: only
     the velocity head is trained. teacher: a checkpoint folder of this kind, or the name of a shipped

@@ -38,7 +38,7 @@ class AutoWork:
         return True
 
     def queries_of(self, job: Job) -> Sequence[str]:
-        """Nothing is asked."""
+        """No queries: every sound is separated."""
         return ("",)
 
     def files_of(self, job: Job, query: str) -> list[str]:
