@@ -300,7 +300,7 @@ class SoundEncoder(Protocol):
 
     @property
     def sample_rate(self) -> int:
-        """Of its audio input, in Hz."""
+        """Sample rate of its audio input, in Hz."""
         ...
 
     def embed_sound(self, waveform: Tensor) -> Tensor:

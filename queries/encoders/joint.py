@@ -135,7 +135,7 @@ class JointEncoder(QueryEncoder):
 
     @property
     def sample_rate(self) -> int:
-        """Of the audio input, in Hz."""
+        """Sample rate of the audio input, in Hz."""
         return self.network_config.sample_rate
 
     @property

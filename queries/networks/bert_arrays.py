@@ -16,8 +16,10 @@ _erf = np.frompyfunc(math.erf, 1, 1)
 
 
 class BertArrays:
-    """Of a folder with config.json and model.safetensors of a BertModel, whose weights are mapped, not read:
-    of the word embeddings only the requested rows take memory."""
+    """A BertModel in NumPy, from a folder with its config.json and model.safetensors.
+
+    Weights are memory-mapped: of the word embeddings only the requested rows take memory.
+    """
 
     def __init__(self, folder: Path) -> None:
         from safetensors import safe_open

@@ -1,4 +1,4 @@
-"""What the shell proposes after TAB for names of models, recipes and protocols; nothing heavy is imported."""
+"""Shell completion of the names of models, recipes and protocols; imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def report() -> Iterator[str]:
 
 
 def devices() -> Iterator[str]:
-    """What PyTorch computes on."""
+    """The devices that PyTorch can compute on."""
     import torch
 
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):

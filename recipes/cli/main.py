@@ -70,14 +70,14 @@ def main() -> None:
         if stopped.code in EXIT_CODES:
             print("qsep: interrupted", file=sys.stderr)
         raise
-    except Exception as error:  # whatever a library raises becomes one line
+    except Exception as error:  # any library's error becomes one line
         say_error(error)
         sys.exit(USAGE)
     sys.exit(code or 0)
 
 
 def usage_line(error: Any) -> str:
-    """A usage error of click in the style of the other errors: what is wrong, and where to look."""
+    """A usage error of click in the style of the other errors, with the command whose --help to read."""
     text = " ".join(str(error.format_message()).split()).rstrip(".")
     text = text[:1].lower() + text[1:]
     command = error.ctx.command_path if error.ctx else "qsep"

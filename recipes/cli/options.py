@@ -1,4 +1,4 @@
-"""What several of qsep's commands share: options, KEY=VALUE arguments, and exit codes."""
+"""Options, KEY=VALUE arguments and exit codes that several commands share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model takes the words of a query for: refusals, warnings, and a line for the user."""
+"""How a model reads the words of queries: refusals, warnings, and a line for the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same jobs for programs: functions that Gradio serves as JSON over HTTP."""
+"""The server's API: functions that Gradio serves as JSON over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which models a server offers: what is on this machine, so that no visitor starts a download."""
+"""The models that a server offers: those on this machine, so that no request starts a download."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qsep.separation.storage.checkpoint import read_config, stored_classes
 
 
 def models_here() -> list[str]:
-    """Those that come with the package, the default first, then published ones that were fetched."""
+    """Names of the shipped models, the default first, then of the downloaded published ones."""
     shipped = [name for name in shipped_models() if name != DEFAULT_MODEL]
     fetched = [
         model.name
@@ -24,7 +24,7 @@ def models_here() -> list[str]:
 
 
 def by_name(models: Sequence[str]) -> dict[str, str]:
-    """What `load` takes by what visitors see: no folders of this machine. ValueError for equal names."""
+    """The arguments of `load` by the names that are shown, without folders. ValueError for equal names."""
     named: dict[str, str] = {}
     for model in models:
         is_path = model not in shipped_models() and Path(model).exists()

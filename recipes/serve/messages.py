@@ -1,4 +1,4 @@
-"""What goes wrong, said to people elsewhere: one line that names no folder of this machine."""
+"""Error messages and warnings for clients: one line each, without folders of this machine."""
 
 from __future__ import annotations
 

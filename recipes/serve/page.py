@@ -1,4 +1,4 @@
-"""The page: what is where, and what happens at a click. What it does is in `jobs`."""
+"""The page: its layout and event handlers. The work is done in `jobs`."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ class Page:
         return str(shutil.copyfile(SCENE_FILE, folder / SCENE_FILE.name)), EXAMPLE_SOUNDS
 
     def separate(self) -> Callable[..., Any]:
-        """What the button Separate calls, with a progress bar."""
+        """The handler of the button Separate, with a progress bar."""
         import gradio as gr
 
         def run(
@@ -204,7 +204,7 @@ class Page:
         return run
 
     def find(self) -> Callable[..., Any]:
-        """What the button Find calls, with a progress bar."""
+        """The handler of the button Find, with a progress bar."""
         import gradio as gr
 
         def run(
@@ -287,7 +287,7 @@ def draw_parts(answer: Answer) -> None:
 
 
 def picture_of(file: Path) -> Path:
-    """Where the spectrogram of a file of an answer lies."""
+    """The path of the spectrogram of an answer's file."""
     return file.with_suffix(".png")
 
 
@@ -300,7 +300,7 @@ def sound_html(sound: Sound) -> str:
 
 
 def summary_html(answer: Answer) -> str:
-    """What a screen reader says when the work is done."""
+    """The status that a screen reader announces when the work is done."""
     count = len(answer.sounds)
     what = "nothing found" if not count else f"{count} sound{'s' if count > 1 else ''}"
     notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in answer.notes)

@@ -24,7 +24,7 @@ TICKS_HZ = (200, 500, 1000, 2000, 4000, 8000, 16000, 32000)
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """What a recording's channels hold on average. decibels: (128, n), rows by mel from the top down."""
+    """Mel spectrogram of a recording, averaged over its channels. decibels: (128, n), highest band first."""
 
     decibels: NDArray[np.float64]
     seconds: float
@@ -37,7 +37,7 @@ class Levels:
 
 
 def levels_of(path: Path) -> Levels:
-    """Of a file, in constant memory."""
+    """The mel spectrogram of a file, in constant memory."""
     with AudioReader(path, quiet=True) as reader:
         rate = reader.sample_rate
         hop = max(MIN_HOP, (reader.claimed_samples or 0) // (COLUMNS * FRAMES_EACH))

@@ -1,4 +1,4 @@
-"""How the page looks: fonts of the reader's own machine, and text that stands out from its ground."""
+"""The page's theme: system fonts, and colours of sufficient contrast."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ BLOCK_BYTES = 1 << 16
 
 
 class NotStreamableError(Exception):
-    """What comes is no WAV file that can be read as it comes. consumed: all bytes that were taken."""
+    """The input is not a WAV file that can be streamed. consumed: all bytes that were read."""
 
     def __init__(self, consumed: bytes) -> None:
         super().__init__()
@@ -41,11 +41,11 @@ class WavForm:
 
     @property
     def frame_bytes(self) -> int:
-        """Of one sample of all channels."""
+        """Bytes of one sample of all channels."""
         return self.num_channels * SUBTYPES[self.subtype] // 8
 
     def header(self) -> bytes:
-        """Of a WAV file of this form, with as many samples as this one states."""
+        """The header of a WAV file of this form and number of samples."""
         return wav_header(self.sample_rate, self.num_channels, self.subtype, self.num_samples)
 
 
@@ -87,7 +87,7 @@ def read_header(source: BinaryIO) -> WavForm:
 
 
 def form_of(fmt: bytes, data_bytes: int | None) -> WavForm | None:
-    """Of the content of a "fmt " chunk; None for one that is damaged or compressed."""
+    """The form that a "fmt " chunk describes; None for a damaged chunk or compressed samples."""
     if len(fmt) < 16:
         return None
     code, num_channels, rate, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", fmt)
@@ -139,7 +139,7 @@ def read_blocks(source: BinaryIO, form: WavForm) -> Iterator[Waveform]:
 
 
 def read_some(source: BinaryIO, most: int) -> bytes:
-    """What is there, at least a byte before the end."""
+    """The bytes available now, at least one unless the input has ended."""
     read = getattr(source, "read1", source.read)  # of a pipe; read waits for all
     data: bytes = read(most)
     return data

@@ -40,7 +40,7 @@ class WithWeights(nn.Module):
         self.names = names
 
     def forward(self, inputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Any:
-        """What the module makes of the inputs with these weights."""
+        """The module's outputs for the inputs, with these weights."""
         named = dict(zip(self.names, weights, strict=True))
         return torch.func.functional_call(self.held[0], named, tuple(inputs))
 

@@ -60,7 +60,7 @@ class DescribedExamples(QueryEncoder):
 
     @property
     def joint_encoder(self) -> JointEncoder:
-        """The same: `encode` gives recordings in the space of the text embeddings, not in a joint one."""
+        """The encoder that comes with the package: `encode` maps recordings into the text encoder's space."""
         return self.joint
 
     @cached_property

@@ -19,7 +19,7 @@ METADATA = "qsep"  # the key of what a graph says about itself, as JSON
 
 
 def settings_digest(separator: Mapping[str, Any]) -> str:
-    """Of a separator's kind and configuration as config.json has them: a graph is of one of these."""
+    """Digest of a separator's kind and configuration in config.json, which a graph must match."""
     return hashlib.sha256(json.dumps(separator, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -37,7 +37,7 @@ def light_folder(model: str) -> Path | None:
 
 
 def beyond(queries: Sequence[Query], constraints: Constraints, candidates: int = 1) -> str:
-    """What of this only PyTorch can do, in words; empty for nothing."""
+    """The first option of a request that needs PyTorch, for messages; "" if there is none."""
     for query in (*queries, *constraints.negatives):
         if not isinstance(query, TextQuery | ClassQuery):
             return f"a query that is a{'n' if query.kind[0] in 'aei' else ''} {query.kind}"
@@ -49,8 +49,10 @@ def beyond(queries: Sequence[Query], constraints: Constraints, candidates: int =
 
 
 class LightModel:
-    """Stands in for `api.Model` where files are separated, for queries in words or classes; see `beyond` for
-    what it cannot."""
+    """Replaces `api.Model` for separating files by text or class queries, without PyTorch.
+
+    `beyond` lists what it does not support.
+    """
 
     device = "cpu"
     max_queries = MAX_QUERIES
@@ -84,8 +86,7 @@ class LightModel:
         """None: words have a reading."""
 
     def unknown_words(self, queries: Sequence[Query]) -> str:
-        """Of the first query that is unlike every class: only PyTorch finds what the recording's classes
-        leave. Empty where there is none."""
+        """The first words unlike every class, which only PyTorch resolves; "" if there are none."""
         for query in queries:
             reading = self.read(query)
             atoms = reading.atoms.values() if reading else ()

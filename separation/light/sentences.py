@@ -25,7 +25,7 @@ class LightSentences:
 
     @cached_property
     def folder(self) -> Path | None:
-        """Of the installed weights."""
+        """The folder of the installed weights; None where they are missing."""
         return packaged_folder()
 
     @cached_property

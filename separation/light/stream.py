@@ -69,7 +69,7 @@ class OverlapAdd:
             yield self._part(stored, self._start - self._origin)
 
     def _part(self, seen: NDArray[np.float32], lead: int) -> Targets:
-        """Targets of what is seen after the lead, the tail of the part before faded in."""
+        """Targets of `seen` after its lead samples, crossfaded with the tail of the previous part."""
         targets = self.separator.separate(seen, self.queries)[..., lead:]
         if self._tail is not None:
             overlap = min(self.stride, targets.shape[-1])
@@ -80,6 +80,6 @@ class OverlapAdd:
 
 
 def shortened(step: int, num_targets: int, context: int, stride: int) -> int:
-    """What a part gives, of so many targets; a context at least, for that much is computed anyway."""
+    """Samples per part: fewer for many targets, but at least a context, which is computed anyway."""
     wanted = step * min(1.0, FULL_TARGETS / num_targets)
     return max(1, round(max(wanted, min(step, context)) / stride)) * stride

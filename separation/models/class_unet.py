@@ -181,7 +181,7 @@ class ClassUNet(nn.Module, Separator):
             return logits.float().softmax(dim=-1)
 
     def class_shares(self, mixture: Tensor) -> Tensor:
-        """Of two frames each. mixture: (b, c, t) to (b, K + 1, n), see `Separator`."""
+        """See `Separator.class_shares`; parts are two frames long. mixture: (b, c, t) to (b, K + 1, n)."""
         energy = self.gather(squared_magnitude(self.spectrum(mixture)).mean(dim=1))
         classing = self.features(energy).classing
         num_frames = classing.shape[-1]
@@ -192,8 +192,11 @@ class ClassUNet(nn.Module, Separator):
         return shares[..., : -(-energy.shape[-1] // 2)]
 
     def log_odds(self, features: Tensor, degrees: Tensor) -> Tensor:
-        """Of the wanted classes against all others: features (b, d, k, n), degrees (b, s, K + 1) in
-        [0, 1] to (b, s, k, n), on any grid. Their sigmoid is the mean degree under the posterior."""
+        """Log odds of the queried classes against all others, on any grid.
+
+        features (b, d, k, n), degrees (b, s, K + 1) in [0, 1] to (b, s, k, n). Their sigmoid is the mean
+        degree under the posterior.
+        """
         num, _, num_bands, num_frames = features.shape
         posteriors = self.posteriors(features)
         with full_precision(features):

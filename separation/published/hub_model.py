@@ -30,7 +30,7 @@ class HubModel(ModelHubMixin, Model):
 
     @classmethod
     def of(cls, model: Model) -> HubModel:
-        """The same model with these methods."""
+        """A copy of the model as a HubModel."""
         return cls(model.separator, model.encoder, model.name, model.fingerprint, model.source)
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:

@@ -156,7 +156,7 @@ class Watched:
 
 
 def processor_seconds(pid: int) -> float:
-    """Of a process of Linux, in user and system mode; 0 elsewhere or where it is gone."""
+    """CPU time of a process, user and system; 0 if it has ended, and on systems other than Linux."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -165,7 +165,7 @@ def processor_seconds(pid: int) -> float:
 
 
 def resident_megabytes(pid: int) -> float:
-    """Of a process of Linux, 0 elsewhere or where it is gone."""
+    """Resident memory of a process; 0 if it has ended, and on systems other than Linux."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (OSError, IndexError, ValueError):

@@ -35,7 +35,7 @@ class SyntheticSounds:
 
 
 def synthetic_takes(sample_rate: int) -> dict[str, list[Take]]:
-    """The same few sounds of every kind that can be synthesised, each in a group of its own, by label."""
+    """A few synthetic sounds of every class, always the same, each in its own group, by label."""
     length = round(TAKE_SECONDS * sample_rate)
     takes: dict[str, list[Take]] = {}
     for label in KINDS:

@@ -1,4 +1,4 @@
-"""A folder in which somebody has a data set, walked once: its recordings and its publisher's lists."""
+"""A folder with a data set, walked once: its recordings and the publisher's lists."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Task(Protocol):
         ...
 
     def merit(self, scores: Mapping[str, float]) -> float:
-        """What the best checkpoint is chosen by, from validation scores: more is better."""
+        """The number by which the best checkpoint is chosen, from validation scores; higher is better."""
         ...
 
     def weights(self, model: Any) -> dict[str, Tensor]:

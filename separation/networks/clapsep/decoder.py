@@ -65,7 +65,7 @@ class MaskNet(nn.Module):
 
 
 class CLAPSepDecoder(nn.Module):
-    """From features of HTS-AT, magnitudes and conditions to mask logits.
+    """Maps features of HTS-AT, magnitudes and query conditions to mask logits.
 
     num_bins: of the magnitudes. mask_width, num_mask_layers, num_mask_heads: of the transformer at the
     end. drop: stochastic depth of the lowest level; it falls linearly to 0 at the highest.

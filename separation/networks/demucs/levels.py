@@ -54,7 +54,7 @@ class DilatedBranches(nn.Module):
         return rows
 
     def over_bins(self, grid: Tensor) -> Tensor:
-        """The same along the frames of each bin: (b, d, f, n) to (b, d, f, n)."""
+        """As `forward`, along the frames of each bin: (b, d, f, n) to (b, d, f, n)."""
         rows: Tensor = self(grid.transpose(1, 2).flatten(0, 1))
         return rows.unflatten(0, (len(grid), -1)).transpose(1, 2)
 

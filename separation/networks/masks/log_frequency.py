@@ -75,7 +75,7 @@ class LogFrequency:
 
     @torch.no_grad()  # spectra of recordings have no weights to learn
     def magnitudes(self, batch: MixtureBatch) -> Magnitudes:
-        """Of a training batch, without gradient."""
+        """Log-frequency magnitudes of a training batch, without gradient."""
         mixture = self.rows(self.spectrum(batch.mixture)) + FLOOR
         return Magnitudes(mixture, self.rows(self.spectrum(batch.sources)))
 
