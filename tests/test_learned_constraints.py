@@ -88,10 +88,12 @@ def tones(num: int, seed: int) -> MixtureBatch:
 
 
 def vaguely(batch: MixtureBatch, learned: str, swapped: bool = False) -> QueryEmbedding:
-    """All are asked for with the same words, which the condition has to complete."""
+    """All queries are the same, so that only the constraint tells the sources apart."""
     num, num_sources = batch.sources.shape[:2]
-    own = QueryEmbedding(torch.eye(QUERY_DIM)[:num_sources].expand(num, -1, -1))
-    constrained = conditioned(own, batch, Capabilities(**{learned: True}), rng(0), probability=1.0)
+    embedding = QueryEmbedding(torch.eye(QUERY_DIM)[:num_sources].expand(num, -1, -1))
+    constrained = conditioned(
+        embedding, batch, Capabilities(**{learned: True}), rng(0), probability=1.0
+    )
     constrained = replace(constrained, pooled=torch.eye(QUERY_DIM)[3].expand(num, num_sources, -1))
     return constrained.map(lambda entry: entry.flip(1)) if swapped else constrained
 
@@ -159,13 +161,13 @@ def track_changes(separator: Any, track: Tensor) -> Tensor:
 
 def test_activity_of_ones_equals_no_activity() -> None:
     separator = tiny_separator(spans=True)
-    message = track_changes(separator, torch.ones(2, 3, 3001))
+    with_ones = track_changes(separator, torch.ones(2, 3, 3001))
     with torch.no_grad():
-        unsaid = separator.separate(
+        without = separator.separate(
             noise(2, 1, 3001), QueryEmbedding(unit_vectors(2, 3, QUERY_DIM))
         ).target
-    torch.testing.assert_close(message, unsaid, atol=1e-6, rtol=0)  # batches of another size
+    torch.testing.assert_close(with_ones, without, atol=1e-6, rtol=0)  # batches of another size
     track = torch.ones(2, 3, 3001)
     track[1, 2, :1500] = 0
-    changed = (track_changes(separator, track) - message).abs().amax(dim=(2, 3))
+    changed = (track_changes(separator, track) - with_ones).abs().amax(dim=(2, 3))
     assert torch.equal(changed > 1e-4, torch.tensor([[False] * 3, [False, False, True]]))
