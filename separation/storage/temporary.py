@@ -110,6 +110,7 @@ def explained(path: Path, *errors: type[Exception]) -> Iterator[None]:
     Libraries raise RuntimeError for them, or one of `errors`; Python an OSError that names a temporary file,
     or none.
     """
+    of_libraries: tuple[type[Exception], ...] = (RuntimeError, *errors)
     try:
         yield
     except OSError as error:
@@ -117,7 +118,7 @@ def explained(path: Path, *errors: type[Exception]) -> Iterator[None]:
         if error.errno is None or not is_of_path:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
-    except (RuntimeError, *errors) as error:
+    except of_libraries as error:
         reason = str(error).partition("\n")[0]
         raise OSError(
             f"{path}: cannot be written ({reason}): free space on the disk, or choose another folder"

@@ -98,10 +98,10 @@ class Part:
         path.write_bytes(content)
         out = self.workshop.folder / "separated"
         shutil.rmtree(out, ignore_errors=True)
-        arguments = ["separate", path.name, "-q", "rain", "-m", "tiny", "-o", out, "--json"]
+        command = f"separate {path.name} -q rain -m tiny --json -o".split()
         here = self.workshop.folder
         self.workshop.undisturbed(COMMANDS["separate"])  # warms up
-        ended = forked(lambda: in_process(arguments, here), here, max_bytes=MAX_BYTES)
+        ended = forked(lambda: in_process([*command, out], here), here, max_bytes=MAX_BYTES)
         try:
             kind = self.judge(ended, path, out, format, damage.__name__, len(content))
         except AssertionError as error:
