@@ -66,7 +66,7 @@ PARTS :=
 SOAK := $(if $(SEED),--seed $(SEED)) $(if $(TRIALS),--trials $(TRIALS)) $(if $(ONLY),--only $(ONLY))
 
 soak: $(BIN)/.test
-	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m soak $(PARTS) $(SOAK)
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -P -m soak $(PARTS) $(SOAK)
 
 lint: $(BIN)/.test
 	$(BIN)/ruff check .

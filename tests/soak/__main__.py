@@ -9,9 +9,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from .commands import Workshop
-from .trials import run_trials
-
 PARTS = ("kills", "full_disk", "damaged_states", "damaged_audio", "hostile_words")
 
 
@@ -22,6 +19,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, help="of each part; default: the part's own number")
     parser.add_argument("--only", type=int, help="the number of one trial")
     options = parser.parse_args()
+    from .commands import Workshop  # after --help, for it takes seconds
+    from .trials import run_trials
+
     seed = int(time.time()) // 86400 if options.seed is None else options.seed
     num_failures = 0
     with tempfile.TemporaryDirectory(prefix="qsep-soak-") as scratch:
