@@ -157,7 +157,7 @@ def test_a_plot_of_one_value_or_one_group_is_left_out(tmp_path: Path) -> None:
     }.items():
         write_report(read_runs([tmp_path / name]), tmp_path / f"{name}.html")
         page = (tmp_path / f"{name}.html").read_text()
-        assert re.findall("<h2>([^<]*)</h2><svg", page) == titles
+        assert re.findall('<h2>([^<]*)</h2><div class="wide"><svg', page) == titles
 
 
 @needs_browser

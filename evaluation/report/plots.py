@@ -104,8 +104,9 @@ def drawing(parts: Sequence[str], scale: Scale, bottom: float, axis: str) -> str
         f'<text x="{middle}" y="{bottom + 34:.1f}" text-anchor="middle">{escape(axis)}</text>'
     )
     return (
-        f'<svg viewBox="0 0 {WIDTH} {bottom + BOTTOM:.0f}" role="img" aria-label="{escape(axis)}">'
-        f"{''.join(grid)}{''.join(parts)}</svg>"
+        f'<div class="wide"><svg viewBox="0 0 {WIDTH} {bottom + BOTTOM:.0f}" role="img" '
+        f'aria-label="{escape(axis)}">'
+        f"{''.join(grid)}{''.join(parts)}</svg></div>"
     )
 
 
