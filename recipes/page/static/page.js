@@ -37,7 +37,9 @@ function play(id, blob) {
 async function take(file) {
   channels = undefined;
   part("results").hidden = true;
+  part("mixture").hidden = true;
   part("recording").textContent = "";
+  part("reading").textContent = "";
   offer();
   try {
     const context = new OfflineAudioContext(1, 1, about.sample_rate); // decodes to its own rate
