@@ -13,7 +13,7 @@ from qsep.queries.constraints import Span
 
 from ..demo.make_scene import SCENE_FILE
 from .api import Api
-from .jobs import Answer, Jobs, Request, Sound, in_lines
+from .jobs import Answer, Jobs, Limits, Request, Sound, in_lines
 from .messages import message_of
 from .pictures import Levels, draw, levels_of, seconds_at
 
@@ -32,7 +32,7 @@ def build_page(jobs: Jobs) -> Any:
 
     page, names = Page(jobs), list(jobs.models)
     with gr.Blocks(title="qsep", analytics_enabled=False) as blocks:
-        gr.Markdown(HEAD)
+        gr.Markdown(f"{HEAD} {limits_in_words(jobs.limits)}")
         levels, first_click = gr.State(None), gr.State(None)
         answer = gr.State(None)
         recording = gr.Audio(
@@ -56,9 +56,14 @@ def build_page(jobs: Jobs) -> Any:
             not_wanted = gr.Textbox(label=NOT_WANTED, lines=1, max_lines=4)
             with gr.Row():
                 span = gr.Textbox(
-                    label=SPAN, info=HINT, placeholder="3.2-5.0", elem_id="span", scale=4
+                    label=SPAN,
+                    info=HINT,
+                    placeholder="3.2-5.0",
+                    elem_id="span",
+                    scale=4,
+                    min_width=300,
                 )
-                clear = gr.Button("Whole recording", size="sm", min_width=120)
+                clear = gr.Button("Whole recording", size="sm", min_width=120, elem_id="whole")
             with gr.Row():
                 model = gr.Dropdown(names, value=names[0], label="Model")
                 candidates = gr.Slider(
@@ -100,6 +105,13 @@ def build_page(jobs: Jobs) -> Any:
         gr.api(api.find, api_name="find", concurrency_limit=1, concurrency_id=DEVICE)
         gr.api(api.models, api_name="models")
     return blocks
+
+
+def limits_in_words(limits: Limits) -> str:
+    """What a recording may be at most."""
+    seconds = limits.seconds
+    length = f"{seconds / 60:g} minutes" if seconds % 60 == 0 else f"{seconds:g} seconds"
+    return f"Recordings may have up to {length} and {limits.megabytes} MB."
 
 
 def quiet() -> dict[str, Any]:
@@ -240,16 +252,18 @@ def show(answer: Answer) -> None:
     import gradio as gr
 
     if answer.timeline:
+        gr.HTML("<h3>What is there when</h3>")
         gr.Image(
             str(answer.timeline),
             label="What is there when",
+            show_label=False,  # it would lie on the picture
             alt_text="Timeline of the sounds that were found; the list below says the same in words",
             interactive=False,
             buttons=[],
         )
     gr.DownloadButton("Download all as a zip", value=str(answer.archive), elem_id="zip")
     for sound in answer.sounds:
-        with gr.Group():
+        with gr.Group(elem_classes="sound"):
             gr.HTML(sound_html(sound), padding=True)
             show_part(sound.target, f"Target: {sound.name}")
             if sound.rest:

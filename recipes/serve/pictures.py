@@ -14,7 +14,7 @@ from qsep.queries.constraints import Span
 from qsep.separation.audio.reader import BLOCK_SAMPLES, AudioReader
 
 WIDTH, HEIGHT = 1280, 360  # pixels
-LEFT, RIGHT, TOP, BOTTOM = 112, 24, 14, 76  # margins, so that a place in the picture is a time
+LEFT, RIGHT, TOP, BOTTOM = 112, 44, 14, 76  # margins, so that a place in the picture is a time
 COLUMNS, FRAMES_EACH = 600, 4
 MIN_HOP = 512
 RANGE_DB = 80.0

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 CSS = """
-.error {border-left: .3em solid #c62828; padding: .6em 1em}
-.note {border-left: .3em solid #b8860b; padding: .6em 1em}
-.absent {font-weight: bold}
+#status .error {border-left: .3em solid #c62828; padding: .6em 1em}
+#status .note {border-left: .3em solid #b8860b; padding: .6em 1em}
+.sound .absent {font-weight: bold}
 h3 {margin: 0}
+.sound .block {border: none !important} /* in a group Gradio draws them black */
+#whole {align-self: flex-end}
+footer .divider {display: none} /* there is one link alone */
+body:not(.dark) .block {--neutral-400: var(--neutral-600)} /* of players' controls and times: 2.5:1 */
 """
 
 
@@ -24,6 +28,7 @@ def theme() -> Any:
     return base.set(
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
+        body_text_color_subdued="*neutral_600",
         block_info_text_color="*neutral_600",
         block_label_text_color="*neutral_700",
         input_placeholder_color="*neutral_500",
