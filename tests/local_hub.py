@@ -1,7 +1,7 @@
 """A server on 127.0.0.1 that speaks as the Hugging Face hub, Zenodo and a plain file server do.
 
 `files` maps paths of URLs to content. Of the hub: /ORG/NAME/resolve/REVISION/FILE (spaces below /spaces),
-/api/models/…, and what publishing needs. A fault of a path is told by its entry in `faults`.
+/api/models/…, and what publishing needs. `faults` lists the faults of paths.
 """
 
 import base64

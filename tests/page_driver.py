@@ -97,7 +97,7 @@ class PageDriver:
         return self.status()
 
     def names(self) -> list[tuple[str, str]]:
-        """Role and accessible name of all that can be operated, as a screen reader is told."""
+        """Role and accessible name of all controls, as a screen reader gets them."""
         nodes = self.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
         return [
             (node["role"]["value"], node.get("name", {}).get("value", ""))
@@ -106,7 +106,7 @@ class PageDriver:
         ]
 
     def requests(self) -> list[str]:
-        """URLs of everything that the page asked for since the last call."""
+        """URLs of everything that the page requested since the last call."""
         messages = [json.loads(entry["message"]) for entry in self.driver.get_log("performance")]
         return [
             each["message"]["params"]["request"]["url"]

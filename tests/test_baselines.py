@@ -74,7 +74,7 @@ def test_a_model_is_also_scored_with_a_random_query_and_with_the_label_as_query(
 ) -> None:
     model = WordModel()
     evaluate(model, ManyItems(), tmp_path, baselines=True)
-    queries = [query for query, _ in model.heard]
+    queries = [query for query, _ in model.calls]
     items = [item for item in range(11) if item != 3]
     for index, item in enumerate(items):
         own, other, label = queries[3 * index : 3 * index + 3]

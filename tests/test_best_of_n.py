@@ -35,7 +35,7 @@ class Prefers:
         return self.scores
 
 
-def asked(batch: int, num: int) -> QueryEmbedding:
+def random_queries(batch: int, num: int) -> QueryEmbedding:
     return QueryEmbedding(unit_vectors(batch, num, QUERY_DIM, seed=9))
 
 
@@ -45,7 +45,7 @@ def test_each_query_gets_the_candidate_that_is_judged_best_drawn_from_its_number
     kind: str,
 ) -> None:
     separator = tiny_separator(kind)
-    mixture, queries = noise(1, 2, 1500), asked(1, 3)
+    mixture, queries = noise(1, 2, 1500), random_queries(1, 3)
     scores = torch.tensor([[0.1, 0.9, 0.2], [0.3, 0.1, 0.1], [0.2, 0.1, 0.5], [0.0, 0.2, 0.3]])
     best = BestOfNSeparator(separator, 4, Prefers(scores))
     target = best.separate(mixture, queries).target[0]
@@ -64,11 +64,11 @@ def test_each_item_of_a_batch_starts_from_its_own_generator(kind: str) -> None:
     separator = tiny_separator(kind)
     mixture, queries = (
         noise(1, 1, 1500).expand(2, -1, -1),
-        asked(1, 2).map(lambda e: e.expand(2, -1, -1)),
+        random_queries(1, 2).map(lambda e: e.expand(2, -1, -1)),
     )
     target = separator.separate(mixture, queries, [rng(3), rng(4)]).target
     for item, seed in enumerate((3, 4)):
-        alone = separator.separate(mixture[:1], asked(1, 2), rng(seed)).target[0]
+        alone = separator.separate(mixture[:1], random_queries(1, 2), rng(seed)).target[0]
         torch.testing.assert_close(target[item], alone, atol=1e-5, rtol=1e-3)
     assert (target[0] - target[1]).abs().max() > 1e-3
 
@@ -163,7 +163,7 @@ def test_preparing_queries_frees_the_encoder_unless_it_is_the_judge(tmp_path: Pa
     assert "network" in vars(encoder)
     model.prepare_queries([query])
     assert "network" not in vars(encoder)
-    assert encoder.asked == [["rain"]]
+    assert encoder.calls == [["rain"]]
 
 
 @pytest.mark.slow
@@ -179,7 +179,7 @@ def test_text_is_encoded_once_for_all_chunks_windows_and_candidates(
     cut = geometry(model.choosing_separator([TextQuery(name) for name in names], Constraints()))
     num_samples = 2 * cut.step + 100
     model.separate(noise(1, num_samples).numpy(), names, RATE)
-    assert encoder.asked == [names]
+    assert encoder.calls == [names]
     assert set(calls) == {2 * 2}  # candidates times queries, of one channel
     num_windows = num_samples / separator.cell_samples
     assert len(calls) > separator.config.sampling.num_steps * num_windows  # some of them twice

@@ -46,14 +46,14 @@ def test_a_cached_query_is_not_encoded_again(tmp_path: Path) -> None:
     encoder, first = cached(tmp_path / "cache.sqlite")
     first.encode([DOG, RAIN])
     first.encode([RAIN, BELL, BELL])
-    assert [sorted(texts) for texts in encoder.asked] == [[DOG.text, RAIN.text], [BELL.text]]
+    assert [sorted(texts) for texts in encoder.calls] == [[DOG.text, RAIN.text], [BELL.text]]
     encoder, second = cached(tmp_path / "cache.sqlite")
     second.encode([BELL, DOG, RAIN])
-    assert encoder.asked == []
+    assert encoder.calls == []
 
 
 class Heavy(StubEncoder):
-    """Loads a network when it is first asked, as encoders do."""
+    """Loads a network at its first query, as encoders do."""
 
     num_loads = 0
 
@@ -86,10 +86,10 @@ def test_another_fingerprint_gets_its_own_embeddings(tmp_path: Path) -> None:
     encoder, other = cached(path, "another")
     expected = StubEncoder(fingerprint="another").encode([DOG]).pooled
     assert torch.equal(other.encode([DOG]).pooled, expected)
-    assert encoder.asked == [[DOG.text]]
+    assert encoder.calls == [[DOG.text]]
     encoder, again = cached(path)
     assert torch.equal(again.encode([DOG]).pooled, StubEncoder().encode([DOG]).pooled)
-    assert encoder.asked == []
+    assert encoder.calls == []
 
 
 def test_returned_embeddings_may_be_modified(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_damaged_file_gives_a_warning_and_correct_embeddings(
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
     assert all(str(path) in text and "delete it" in text for text in caplog.messages)
     cache.encode([DOG])
-    assert encoder.asked == [[DOG.text]]  # remembered in memory all the same
+    assert encoder.calls == [[DOG.text]]  # remembered in memory all the same
 
 
 def test_a_row_of_another_width_is_encoded_again(tmp_path: Path) -> None:
@@ -203,9 +203,9 @@ def test_memory_is_bounded_and_drops_the_least_recently_used(tmp_path: Path) -> 
         assert torch.equal(cache.encode([query]).pooled, expected)
         assert cache.num_bytes == sum(map(len, cache.known.values())) <= 2 * row
     cache.encode([DOG])
-    assert encoder.asked == [[DOG.text], [RAIN.text], [BELL.text]]
+    assert encoder.calls == [[DOG.text], [RAIN.text], [BELL.text]]
     cache.encode([RAIN])
-    assert encoder.asked[3:] == [[RAIN.text]]
+    assert encoder.calls[3:] == [[RAIN.text]]
     together = cache.encode([DOG, RAIN, BELL, DOG]).pooled  # more at once than it keeps
     assert torch.equal(together, StubEncoder().encode([DOG, RAIN, BELL, DOG]).pooled)
     assert cache.num_bytes == 2 * row

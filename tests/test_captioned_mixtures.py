@@ -1,4 +1,4 @@
-"""Mixtures of captioned mixtures: what is in them, what is asked, and what is known of it."""
+"""Mixtures of captioned mixtures: their sources, queries and known parts."""
 
 import json
 from pathlib import Path
@@ -59,7 +59,7 @@ def tones(num: int = 3) -> dict[str, list[np.ndarray]]:
     }
 
 
-def heard(waveform: torch.Tensor) -> set[str]:
+def labels_in(waveform: torch.Tensor) -> set[str]:
     """Labels whose tone is loud in (t,)."""
     spectrum = np.abs(np.fft.rfft(waveform.numpy() * np.hanning(len(waveform))))
     bins = [round(200 * (index + 1) * len(waveform) / RATE) for index in range(len(LABELS))]
@@ -102,7 +102,7 @@ def test_two_mixtures_of_two_sounds_and_their_four_parts_by_name() -> None:
         names = set()
         for whole, parts in ((0, (2, 3)), (1, (4, 5))):
             labels = {called(batch.queries[item][part]) for part in parts}
-            assert labels == heard(batch.sources[item, whole, 0])
+            assert labels == labels_in(batch.sources[item, whole, 0])
             caption = batch.queries[item][whole]
             assert isinstance(caption, TextQuery)
             texts = [text_of(batch.queries[item][part]) for part in parts]
@@ -129,7 +129,7 @@ def test_a_share_of_the_items_are_mixtures_of_single_sounds_evenly_spread() -> N
     assert (part_of == -1).all()
     assert queries[2:] == [None] * 4
     for index in range(2):
-        assert heard(sources[index, 0]) == {called(queries[index])}
+        assert labels_in(sources[index, 0]) == {called(queries[index])}
 
 
 def test_an_item_is_a_function_of_seed_and_draw() -> None:

@@ -1,4 +1,4 @@
-"""CLAPSep's two queries: how wanted and unwanted sounds are told, and learned."""
+"""CLAPSep: queries with negatives, in use and in training."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_the_loss_reads_the_negatives_of_queried_sources() -> None:
     with torch.no_grad():
         plain = separator.loss(batch, embedding, rng(0)).total
         total = separator.loss(batch, constrained, rng(0)).total
-        negative[1, 0] = torch.nan  # of the source that is not asked for
+        negative[1, 0] = torch.nan  # of the unqueried source
         assert torch.equal(separator.loss(batch, constrained, rng(0)).total, total)
     assert (total - plain).abs().min() > 1e-6
 

@@ -1,4 +1,4 @@
-"""`qsep separate` asked by recordings, pictures and mixes of them with words."""
+"""`qsep separate` with recordings, pictures and mixes of them as queries."""
 
 import json
 from pathlib import Path
@@ -168,7 +168,7 @@ def test_a_cached_query_loads_no_encoder(
     from qsep.queries.encoders.clap import Clap
 
     def refuse(self: Clap, queries: Any) -> None:
-        raise AssertionError("the encoder is asked again")
+        raise AssertionError("the encoder is called again")
 
     monkeypatch.setattr(Clap, "encode", refuse)
     (folder / "howl.wav").rename(folder / "howl of a wolf.wav")

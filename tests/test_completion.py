@@ -19,7 +19,7 @@ def test_show_completion_prints_a_script_for_the_shell(
 
 
 def proposed(qsep: Run, line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What bash is told when TAB is pressed at the end of the line."""
+    """The completions that bash gets for TAB at the end of the line."""
     monkeypatch.setenv(SCRIPT_NAME, "complete_bash")
     monkeypatch.setenv("COMP_WORDS", line)
     monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))

@@ -97,15 +97,15 @@ class ManyItems:
 
 @dataclass
 class WordModel:
-    """A model as qsep.separation gives it, that halves what it hears, or filters it by the query."""
+    """A model as qsep.separation gives it, that halves the mixture, or filters it by the query."""
 
     name: str = "half"
     fingerprint: str = "2"
-    heard: list[tuple[str, int | None]] = field(default_factory=list)
+    calls: list[tuple[str, int | None]] = field(default_factory=list)
     filtered: bool = False
 
     def separate(self, audio: np.ndarray, query: str, sample_rate: int | None = None) -> object:
-        self.heard.append((query, sample_rate))
+        self.calls.append((query, sample_rate))
         if not self.filtered:
             return SimpleNamespace(target=0.5 * audio)
         # A convolution shared among threads rounds otherwise than one that is not.
@@ -163,7 +163,7 @@ def test_labels_have_their_own_counts(tmp_path: Path) -> None:
 def test_a_model_gets_the_items_query_and_rate(tmp_path: Path) -> None:
     model = WordModel()
     summary = evaluate(model, Items(), tmp_path)
-    assert model.heard == [("a tone", 32000)] * 3
+    assert model.calls == [("a tone", 32000)] * 3
     assert summary.overall["si_sdr_i"].mean == pytest.approx(0.0, abs=1e-6)
 
 

@@ -25,7 +25,7 @@ def flowsep(**changes: Any) -> Any:
     return tiny_separator("flowsep", **changes)
 
 
-def asked(batch: int = 1, num: int = 2) -> QueryEmbedding:
+def random_queries(batch: int = 1, num: int = 2) -> QueryEmbedding:
     return QueryEmbedding(unit_vectors(batch, num, QUERY_DIM, seed=9))
 
 
@@ -52,7 +52,7 @@ def separate(separator: Any, mixture: Tensor, queries: QueryEmbedding, seed: int
 def test_in_float64_a_batch_is_its_items_to_the_last_digits() -> None:
     """So what the contract's tests find in float32 is rounding."""
     separator = flowsep().double()
-    mixture, queries = noise(2, 2, 1601).double(), asked(2, 3).map(Tensor.double)
+    mixture, queries = noise(2, 2, 1601).double(), random_queries(2, 3).map(Tensor.double)
     together = separate(separator, mixture, queries)
     for item in range(2):
         alone = separate(separator, mixture[[item]], queries.map(lambda part: part[[item]]))  # noqa: B023
@@ -61,11 +61,11 @@ def test_in_float64_a_batch_is_its_items_to_the_last_digits() -> None:
 
 def test_without_a_generator_the_noise_is_always_the_same_and_with_one_the_generators() -> None:
     separator, mixture = flowsep(), noise(1, 1, 900)
-    first, second = (separator.separate(mixture, asked()).target for _ in range(2))
+    first, second = (separator.separate(mixture, random_queries()).target for _ in range(2))
     assert torch.equal(first, second)
-    other = separate(separator, mixture, asked(), seed=5)
+    other = separate(separator, mixture, random_queries(), seed=5)
     assert (other - first).abs().max() > 0.01 * first.abs().max()
-    assert torch.equal(other, separate(separator, mixture, asked(), seed=5))
+    assert torch.equal(other, separate(separator, mixture, random_queries(), seed=5))
 
 
 def test_masked_tokens_are_not_read_and_their_number_does_not_matter() -> None:
@@ -79,9 +79,9 @@ def test_masked_tokens_are_not_read_and_their_number_does_not_matter() -> None:
 
 def test_guidance_of_one_does_not_evaluate_the_hidden_query() -> None:
     separator, mixture = flowsep(), noise(1, 1, 900)
-    expected = separate(separator, mixture, asked())
+    expected = separate(separator, mixture, random_queries())
     separator.null.normal_(generator=rng(4))
-    assert torch.equal(separate(separator, mixture, asked()), expected)
+    assert torch.equal(separate(separator, mixture, random_queries()), expected)
 
 
 def test_guidance_extrapolates_from_the_hidden_query_to_the_given_one() -> None:
@@ -164,7 +164,7 @@ def test_windows_of_a_long_recording_leave_no_seam() -> None:
     stationary, frame for frame, where windows begin and end."""
     separator = local()
     num_samples = 6 * CELL + 100
-    actual = separate(separator, beating(num_samples), asked(1, 1))[0, 0, 0]
+    actual = separate(separator, beating(num_samples), random_queries(1, 1))[0, 0, 0]
     period = 192  # six frames, three of latents, and whole periods of the tones
     inner = actual[WINDOW : WINDOW + 3 * CELL].reshape(-1, period)
     assert inner.abs().max() > 0.01
@@ -187,7 +187,7 @@ def test_a_quiet_passage_after_a_loud_one_keeps_its_level() -> None:
     separator = local()
     mixture = beating(8 * CELL)
     mixture[..., 4 * CELL :] *= 0.01
-    actual = separate(separator, mixture, asked(1, 1))[0, 0]
+    actual = separate(separator, mixture, random_queries(1, 1))[0, 0]
     loud, quiet = actual[..., CELL : 2 * CELL], actual[..., 6 * CELL : 7 * CELL]
     ratio_db = 20 * math.log10(float(quiet.std() / loud.std()))
     assert ratio_db == pytest.approx(-40, abs=0.1)
@@ -198,7 +198,7 @@ def test_chunks_give_what_the_whole_gives() -> None:
     separator = flowsep()
     num_samples = separator.context_samples + 5 * separator.stride_samples + 77
     mixture = noise(2, num_samples)
-    queries = asked()
+    queries = random_queries()
     cut = geometry(separator, chunk_seconds=0.1)
     blocks = mixture.split(1111, dim=-1)
     actual = torch.cat(
@@ -230,8 +230,8 @@ def test_noise_does_not_repeat_within_a_window() -> None:
 def test_exact_takes_each_window_by_itself() -> None:
     separator = flowsep(exact=True)
     mixture = noise(1, 2, 2 * WINDOW + 100)
-    actual = separate(separator, mixture, asked())
-    parts = [separate(separator, part, asked()) for part in mixture.split(WINDOW, dim=-1)]
+    actual = separate(separator, mixture, random_queries())
+    parts = [separate(separator, part, random_queries()) for part in mixture.split(WINDOW, dim=-1)]
     # 1e-5: rounding, as in the contract
     torch.testing.assert_close(actual, torch.cat(parts, dim=-1), atol=1e-5, rtol=0)
 
@@ -241,10 +241,10 @@ def test_the_target_has_the_mixtures_level_and_with_exact_that_of_the_networks()
     mixture = noise(1, 2, 900)
     mixture = 0.5 * (mixture - mixture.mean(dim=-1, keepdim=True))
     mixture = mixture / mixture.abs().max() * 0.5
-    levelled = separate(flowsep(), mixture, asked())
+    levelled = separate(flowsep(), mixture, random_queries())
     for exact, gain in ((False, 0.2), (True, 1.0)):
-        actual = separate(flowsep(exact=exact), 0.2 * mixture, asked())
-        at_half = separate(flowsep(exact=exact), mixture, asked())
+        actual = separate(flowsep(exact=exact), 0.2 * mixture, random_queries())
+        at_half = separate(flowsep(exact=exact), mixture, random_queries())
         # 1e-4: the gain is rounded before a deep network
         torch.testing.assert_close(actual, gain * at_half, atol=1e-4, rtol=1e-3)
     assert levelled.abs().max() > 1e-2
@@ -256,7 +256,7 @@ def test_exact_draws_the_mixtures_latent_from_its_posterior_and_otherwise_it_is_
         separator = local(exact=exact)
         seen: list[Tensor] = []
         separator.unet.register_forward_hook(lambda module, inputs, output: seen.append(inputs[1]))  # noqa: B023
-        separate(separator, mixture, asked(1, 1))
+        separate(separator, mixture, random_queries(1, 1))
         posterior_std = math.exp(-0.5)
         normal = (mixture - mixture.mean()) * 0.5 / (mixture - mixture.mean()).abs().max()
         padded = torch.nn.functional.pad(normal, (0, WINDOW - 900))

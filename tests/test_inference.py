@@ -57,13 +57,14 @@ def earlier(mixture: Tensor, delay: int = 7) -> Tensor:
     return nn.functional.pad(mixture, (0, delay))[..., delay:]
 
 
-def asked(num: int = 3) -> QueryEmbedding:
+def random_queries(num: int = 3) -> QueryEmbedding:
     return QueryEmbedding(unit_vectors(num, QUERY_DIM, seed=9))
 
 
 def in_chunks(separator: Separator, mixture: Tensor, cut: Geometry, block: int = 61) -> Tensor:
     return torch.cat(
-        list(separate_chunks(separator, mixture.split(block, dim=-1), asked(), cut)), dim=-1
+        list(separate_chunks(separator, mixture.split(block, dim=-1), random_queries(), cut)),
+        dim=-1,
     )
 
 
@@ -75,7 +76,7 @@ def in_stream(
     cut: Geometry | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     blocks = np.array_split(mixture, range(block, mixture.shape[1], block), axis=1)
-    pairs = list(separate_stream(separator, blocks, rate, asked(2), cut))
+    pairs = list(separate_stream(separator, blocks, rate, random_queries(2), cut))
     assert all(mixture.shape == targets.shape[1:] for mixture, targets in pairs)
     mixtures, targets = zip(*pairs, strict=True)
     return np.concatenate(mixtures, axis=-1), np.concatenate(targets, axis=-1)
@@ -93,7 +94,9 @@ def test_chunks_joined_equal_the_whole(channels: int) -> None:
     mixture = noise(channels, 5 * cut.step + 2 * cut.context + 1237)
     mixture[..., 9000:15000] *= 100  # levels change, so that contexts matter
     with torch.inference_mode():
-        whole = separator.separate(mixture[None], QueryEmbedding(asked().pooled[None])).target[0]
+        whole = separator.separate(
+            mixture[None], QueryEmbedding(random_queries().pooled[None])
+        ).target[0]
     joined = in_chunks(separator, mixture, cut, block=4001)
     quiet = slice(15000, None)
     assert level_db(joined - whole, whole) < -110  # only the order of float32 sums differs
@@ -224,7 +227,7 @@ def test_memory_does_not_grow_with_the_recording(rate: int) -> None:
                 held = max(held, num_in - num_out)
                 yield np.ones((2, 300), np.float32)
 
-        for _, targets in separate_stream(separator, blocks(), rate, asked(2), cut):
+        for _, targets in separate_stream(separator, blocks(), rate, random_queries(2), cut):
             num_out += targets.shape[-1]
         assert num_out == num_in
         return held, separator.longest
@@ -236,8 +239,8 @@ def test_memory_does_not_grow_with_the_recording(rate: int) -> None:
 
 
 def test_no_blocks_give_nothing() -> None:
-    assert list(separate_stream(Rule(), iter(()), 44100, asked(2))) == []
-    assert list(separate_chunks(Rule(), iter(()), asked(2), Geometry(20, 10, 5))) == []
+    assert list(separate_stream(Rule(), iter(()), 44100, random_queries(2))) == []
+    assert list(separate_chunks(Rule(), iter(()), random_queries(2), Geometry(20, 10, 5))) == []
 
 
 class OneChannel(Rule):
@@ -268,4 +271,4 @@ def test_other_numbers_of_channels_are_refused() -> None:
     separator = Rule()
     separator.num_channels = 2
     with pytest.raises(ValueError, match="has 3 channels, this model takes 2"):
-        in_groups(separator, noise(3, 40), asked())
+        in_groups(separator, noise(3, 40), random_queries())

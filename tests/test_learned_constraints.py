@@ -28,7 +28,7 @@ def test_separators_without_learned_constraints_are_trained_without() -> None:
 
 
 def test_a_negative_is_the_query_of_another_source_that_sounds() -> None:
-    batch, queries = mixture_batch()  # b = 4, s = 3; (1, 0) is not asked for, (2, 2) is absent
+    batch, queries = mixture_batch()  # b = 4, s = 3; (1, 0) is not queried, (2, 2) is absent
     seen = set()
     for seed in range(60):
         constrained = conditioned(queries, batch, BOTH, rng(seed))

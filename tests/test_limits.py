@@ -91,18 +91,18 @@ def test_many_queries_take_turns_and_give_what_each_gives_alone(tmp_path: Path) 
         tmp_path / "a.wav", np.random.default_rng(3).uniform(-0.5, 0.5, (9001, 2)), 8000
     )
     queries = [TextQuery(f"sound {number}") for number in range(2 * MAX_QUERIES + 1)]
-    told: list[float] = []
+    progress: list[float] = []
     rows = separate_file(
         model(),
         tmp_path / "a.wav",
         queries,
         tmp_path / "all",
         True,
-        lambda done, _: told.append(done),
+        lambda done, _: progress.append(done),
     )
     assert [row["query"] for row in rows] == [query.name for query in queries]
-    assert told == sorted(told)
-    assert told[-1] == pytest.approx(9001 / 8000)
+    assert progress == sorted(progress)
+    assert progress[-1] == pytest.approx(9001 / 8000)
     last = queries[-1]
     (alone,) = separate_file(model(), tmp_path / "a.wav", [last], tmp_path / "one", True)
     for name in alone["files"]:

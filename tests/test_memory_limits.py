@@ -27,7 +27,7 @@ class Hungry(StubSeparator):
         self.most, self.num_channels, self.on_gpu = most, num_channels, on_gpu
         self.sample_rate, self.stride_samples, self.context_samples = 8000, 5, 10
         self.weight = nn.Parameter(torch.zeros(1))
-        self.asked: list[tuple[int, ...]] = []
+        self.calls: list[tuple[int, ...]] = []
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         if self.on_gpu:
@@ -43,7 +43,7 @@ class Hungry(StubSeparator):
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
         num_queries = queries.pooled.shape[1]
-        self.asked.append((len(mixture), num_queries, mixture.shape[-1]))
+        self.calls.append((len(mixture), num_queries, mixture.shape[-1]))
         if self.on_gpu or len(mixture) * num_queries * mixture.shape[-1] > self.most:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
         shifted = nn.functional.pad(mixture, (1, 0))[..., :-1]
@@ -70,9 +70,9 @@ def test_fewer_queries_at_once_give_the_same_result(caplog: pytest.LogCaptureFix
     assert [record.message for record in caplog.records] == [
         "out of memory: fewer queries or channels at once on cpu"
     ]
-    num_before = len(hungry.asked)
+    num_before = len(hungry.calls)
     separated(hungry)  # the next recording begins with what was learned
-    assert max(channels * num for channels, num, _ in hungry.asked[num_before:]) == 1
+    assert max(channels * num for channels, num, _ in hungry.calls[num_before:]) == 1
 
 
 def test_then_chunks_become_shorter_and_give_the_same_result(
@@ -118,7 +118,7 @@ def test_many_channels_are_separated_in_groups(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(memory, "MAX_CHANNELS", 3)
     single, several = Hungry(10**9), Hungry(10**9, num_channels=None)
     actual = separated(single, channels=7)
-    assert max(rows for rows, _, _ in single.asked) == 3
+    assert max(rows for rows, _, _ in single.calls) == 3
     assert actual.shape == (6, 7, 3001)
     torch.testing.assert_close(separated(several, channels=7), actual, rtol=0, atol=0)
 
@@ -141,7 +141,7 @@ def test_many_queries_are_separated_in_groups_and_give_the_same(
     monkeypatch.setattr(ratio_masks, "MAX_SPECTRA", 4)
     in_groups = Hungry(10**9)
     torch.testing.assert_close(found(in_groups), together, rtol=0, atol=1e-7)
-    assert {num_queries for _, num_queries, _ in in_groups.asked} == {3, 1}
+    assert {num_queries for _, num_queries, _ in in_groups.calls} == {3, 1}
     assert together.shape == (13 - (rule.num_negatives if rule else 0), 2, 1777)
     if rule:  # as of the whole recording at once
         rows = queries.map(lambda entry: entry.expand(2, *entry.shape))

@@ -31,7 +31,7 @@ PLAIN = AugmentConfig(0.0, 3.0, 0.0, 4.0, 0.0)
 
 
 def tone(index: int, num_samples: int = 4096) -> np.ndarray:
-    """On the bin 20 * (index + 1) of 1,024: labels can be told apart without error."""
+    """On the bin 20 * (index + 1) of 1,024: so that labels are recognised without error."""
     return np.sin(2 * np.pi * 20 * (index + 1) / SEGMENT * np.arange(num_samples)).astype("float32")
 
 
@@ -41,7 +41,7 @@ def dataset(seed: int = 3, augment: AugmentConfig = PLAIN, **mix: object) -> Mix
     return MixAndSeparate(RecordedSounds(by_label, augment), BOOK, config, RATE, seed)
 
 
-def heard(source: torch.Tensor) -> str:
+def tone_label(source: torch.Tensor) -> str:
     """The label of a source (1, t), from its spectrum."""
     spectrum = np.abs(np.fft.rfft(source[0].numpy()))
     return LABELS[round(spectrum.argmax() / 20) - 1]
@@ -86,7 +86,7 @@ def test_seeds_and_draws_give_different_items() -> None:
 def test_sources_of_a_mixture_have_different_labels() -> None:
     for draw in range(40):
         sources, _, _ = dataset()[draw]
-        labels = [heard(source) for source in sources if source.any()]
+        labels = [tone_label(source) for source in sources if source.any()]
         assert len(set(labels)) == len(labels) >= 2
 
 
@@ -95,16 +95,16 @@ def test_a_present_sound_is_queried_by_a_wording_of_its_label() -> None:
         sources, queries, _ = dataset()[draw]
         for source, query in zip(sources, queries, strict=True):
             if source.any():
-                assert text_of(query) in BOOK.phrases[heard(source)]
+                assert text_of(query) in BOOK.phrases[tone_label(source)]
 
 
 def test_an_absent_query_has_a_silent_source_and_names_no_sound_of_the_mixture() -> None:
     others = 0
     few, many = dataset(num_sources_weights=(1.0, 1.0)), dataset()
-    few.sounds.labels = LABELS[:3]  # so that all that are absent are asked for
+    few.sounds.labels = LABELS[:3]  # so that every absent sound is queried
     for draw in range(60):
         sources, queries, _ = (few, many)[draw % 2][draw]
-        present = {heard(source) for source in sources if source.any()}
+        present = {tone_label(source) for source in sources if source.any()}
         absent = [
             text_of(query).split()[0]
             for source, query in zip(sources, queries, strict=True)

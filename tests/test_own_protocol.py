@@ -38,8 +38,8 @@ def test_every_recording_is_queried_once_beside_another_label(data: Path) -> Non
     assert len(targets) == len(set(targets)) == 20 + 3 + 2  # of a label 20 at most
     assert all(row.label not in row.labels for row in items.rows)
     assert "late.wav" not in {cut.path for row in items.rows for cut in row.cuts}
-    asked = {asked.label: asked.query for asked in items.item_queries}
-    assert asked == {"bell": "bell", "dog": "Rex", "my_kettle": "my kettle"}
+    queries = {item.label: item.query for item in items.item_queries}
+    assert queries == {"bell": "bell", "dog": "Rex", "my_kettle": "my kettle"}
 
 
 def test_target_and_rest_are_equally_strong(data: Path) -> None:

@@ -141,7 +141,7 @@ def refusal(path: Path) -> str:
     return str(caught.value)
 
 
-def asked(separator: Any, num_queries: int = 2) -> QueryEmbedding:
+def random_queries(separator: Any, num_queries: int = 2) -> QueryEmbedding:
     return QueryEmbedding(noise(2, num_queries, separator.query_dim or 3, seed=4, scale=1.0))
 
 
@@ -153,8 +153,10 @@ def test_it_separates_as_the_original(name: str, release: Release) -> None:
     assert config["separator"]["kind"] == kind_of(name)
     mixture = noise(2, 1, 1601)
     with torch.inference_mode():
-        target = separator.separate(mixture, asked(separator), rng(0)).target
-        assert torch.equal(target, expected.separate(mixture, asked(expected), rng(0)).target)
+        target = separator.separate(mixture, random_queries(separator), rng(0)).target
+        assert torch.equal(
+            target, expected.separate(mixture, random_queries(expected), rng(0)).target
+        )
 
 
 def test_the_released_keys_and_shapes_load_and_separate_audio(tmp_path: Path) -> None:

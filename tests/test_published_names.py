@@ -86,7 +86,7 @@ def test_a_name_is_enough_from_the_first_use_on(
     assert len(hub.gets(path)) == 1
     hub.seen.clear()
     again = load("uss", "cpu")
-    assert hub.seen == []  # nobody is asked
+    assert hub.seen == []  # no request
     results = [model.separate(recording, "Speech", 16000).target for model in (first, again)]
     np.testing.assert_array_equal(results[0], results[1])
     assert np.abs(results[0]).max() > 1e-4
@@ -123,7 +123,7 @@ def test_the_converted_model_is_a_checkpoint_folder_with_its_card(
 def test_an_encoder_beside_is_fetched_only_where_the_checkpoint_lacks_it(
     hub: LocalHub, tmp_path: Path
 ) -> None:
-    """The panns entry has a hash, which a tiny tagger cannot have: it is asked for, and refused."""
+    """The panns entry has a hash, which a tiny tagger cannot have: it is requested, and refused."""
     weights = {key: value for key, value in uss().items() if not key.startswith("query_net")}
     publish(hub, "uss", packed(weights, tmp_path))
     tagger = path_of(published_models()["panns"].files[0])

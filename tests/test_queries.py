@@ -194,7 +194,7 @@ def test_an_unreadable_picture_gives_one_line(tmp_path: Path, content: bytes) ->
 
 
 class NumberEncoder(QueryEncoder):
-    """(1, n) for text of n letters, (10, 3) for any recording; asked: every list encoded."""
+    """(1, n) for text of n letters, (10, 3) for any recording; calls: every list encoded."""
 
     config = None
     dim = 2
@@ -203,10 +203,10 @@ class NumberEncoder(QueryEncoder):
 
     def __init__(self, unit_norm: bool = False) -> None:
         self.unit_norm = unit_norm
-        self.asked: list[list[Query]] = []
+        self.calls: list[list[Query]] = []
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
-        self.asked.append(list(queries))
+        self.calls.append(list(queries))
         rows = [
             [1, len(query.text)] if isinstance(query, TextQuery) else [10, 3] for query in queries
         ]
@@ -238,7 +238,7 @@ def test_parts_of_a_mix_are_cached_on_disk(tmp_path: Path, sound: Path) -> None:
     copy = Path(shutil.copy(sound, tmp_path / "copy.wav"))
     other = MixedQuery("four", AudioQuery(copy), weights=(1, 1))
     assert CachedEncoder(encoder, path).encode([other, MIX]).pooled.tolist()[0] == [5.5, 3.5]
-    assert encoder.asked == []
+    assert encoder.calls == []
 
 
 @pytest.mark.parametrize("mixed", [False, True])

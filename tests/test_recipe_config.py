@@ -65,11 +65,11 @@ def test_a_shipped_recipe_is_found_by_its_name(name: str) -> None:
 def test_a_recipe_says_only_how_it_differs_from_the_one_it_extends(tmp_path: Path) -> None:
     changed = "extends = 'smoke'\n[train]\nsteps = 3\n[separator]\nmask_features = 2\n"
     (tmp_path / "mine.toml").write_text(changed)
-    recipe, told = read_recipe(str(tmp_path / "mine.toml"), ["train.seed=5"])
+    recipe, recorded = read_recipe(str(tmp_path / "mine.toml"), ["train.seed=5"])
     smoke, content = read_recipe("smoke")
     assert recipe.train == dataclasses.replace(smoke.train, steps=3, seed=5)
     assert recipe.model == smoke.model | {"mask_features": 2}
-    assert told == content | {"train": told["train"], "separator": told["separator"]}
+    assert recorded == content | {"train": recorded["train"], "separator": recorded["separator"]}
 
 
 @pytest.mark.parametrize(

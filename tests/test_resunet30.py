@@ -19,7 +19,7 @@ def built() -> Any:
     return tiny_separator("resunet30")
 
 
-def asked(batch: int, num: int) -> QueryEmbedding:
+def random_queries(batch: int, num: int) -> QueryEmbedding:
     return QueryEmbedding(unit_vectors(batch, num, QUERY_DIM, seed=9))
 
 
@@ -44,7 +44,7 @@ def test_the_loss_is_the_mean_absolute_error_over_queried_sources(separator: Any
 @pytest.mark.parametrize("num_samples", [1, 2, 31, 32, 33])
 def test_clips_shorter_than_a_window_give_sound(separator: Any, num_samples: int) -> None:
     mixture = noise(2, 1, num_samples)
-    targets = target(separator, mixture, asked(2, 3))
+    targets = target(separator, mixture, random_queries(2, 3))
     ratio = targets.square().sum(dim=(2, 3)) / mixture.square().sum(dim=(1, 2))[:, None]
     assert ratio.min() > 1e-4  # random weights take some -10 dB
     assert ratio.max() < 4
@@ -64,8 +64,8 @@ def test_the_mask_never_amplifies_and_leaves_the_highest_bin_silent(separator: A
 def test_channels_share_the_mask_of_their_root_mean_square(separator: Any) -> None:
     mono = noise(2, 1, 1601)
     left, right = 1.4, -0.2  # 1.4 ** 2 + 0.2 ** 2 = 2: the root mean square is mono's
-    targets = target(separator, torch.cat([left * mono, right * mono], dim=1), asked(2, 3))
-    expected = target(separator, mono, asked(2, 3))
+    targets = target(separator, torch.cat([left * mono, right * mono], dim=1), random_queries(2, 3))
+    expected = target(separator, mono, random_queries(2, 3))
     # 1e-4: directions of tiny complex numbers magnify the rounding of magnitudes
     torch.testing.assert_close(targets[:, :, :1], left * expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(targets[:, :, 1:], right * expected, atol=1e-4, rtol=0)
@@ -74,7 +74,7 @@ def test_channels_share_the_mask_of_their_root_mean_square(separator: Any) -> No
 def test_a_long_recording_in_chunks_has_no_seams(separator: Any) -> None:
     stride = separator.stride_samples
     context = -(-separator.context_samples // stride) * stride
-    mixture, queries = noise(1, 2, 9 * stride + 3 * context + 13), asked(1, 3)
+    mixture, queries = noise(1, 2, 9 * stride + 3 * context + 13), random_queries(1, 3)
     blocks = mixture[0].split(701, dim=-1)
     cut = Geometry(step=3 * stride, context=context, fade=stride)
     pooled = QueryEmbedding(queries.pooled[0])
@@ -89,7 +89,7 @@ def test_exact_takes_two_seconds_at_a_time_with_hard_cuts_in_chunks_too() -> Non
     exact, whole = tiny_separator("resunet30", exact=True), tiny_separator("resunet30")
     exact.load_state_dict(whole.state_dict())
     segment = 2 * whole.sample_rate
-    mixture, queries = noise(1, 2, 2 * segment + 777), asked(1, 3)
+    mixture, queries = noise(1, 2, 2 * segment + 777), random_queries(1, 3)
     parts = [*mixture.split(segment, dim=-1)]
     parts[-1] = torch.nn.functional.pad(parts[-1], (0, segment - 777))
     expected = torch.cat([target(whole, part, queries) for part in parts], dim=-1)

@@ -1,4 +1,4 @@
-"""What `qsep serve` does with what it is asked, without a page."""
+"""The jobs of `qsep serve`, without a page."""
 
 import json
 import logging

@@ -44,7 +44,7 @@ def untrained() -> Model:
 
 
 def scores(model: Model) -> tuple[float, float]:
-    """On sounds that no run has heard: mean SI-SDR improvement of present ones, median level of
+    """On sounds that no run was trained on: mean SI-SDR improvement of present ones, median level of
     the answers to queries for absent ones, both in dB."""
     other = replace(RECIPE, train=replace(RECIPE.train, seed=RECIPE.train.seed + 1000))
     data = build_data(other, build_book(RECIPE), model.separator.sample_rate, validation=True)

@@ -84,7 +84,7 @@ def test_uss_trains_on_its_taggers_probabilities_and_the_result_takes_examples(
     folder: Path,
 ) -> None:
     run("uss", folder, f"encoder.checkpoint={folder / 'Cnn14.pth'}")
-    assert not (folder / "cache").exists()  # examples heard once are not kept
+    assert not (folder / "cache").exists()  # examples used once are not cached
     model = load(folder / "run" / "model", "cpu")
     assert model.separator.query_dim == 527
     example = AudioQuery(noise(9000, seed=1).numpy(), sample_rate=8000)

@@ -1,4 +1,4 @@
-"""Items of videos: cut, drawn and asked for as Dong et al. (2023) do, a function of their number alone."""
+"""Items of videos: cut, drawn and queried as Dong et al. (2023) do, a function of their number alone."""
 
 import logging
 import random

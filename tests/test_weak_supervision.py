@@ -24,16 +24,16 @@ E = math.e
 
 
 class StubJudge:
-    """Levels in eight equal stretches, as directions; it remembers what it heard."""
+    """Levels in eight equal stretches, as directions; `received` lists its inputs."""
 
     sample_rate = 2 * RATE
 
     def __init__(self) -> None:
-        self.heard: list[Tensor] = []
+        self.received: list[Tensor] = []
         self.basis = unit_vectors(8, QUERY_DIM, seed=21)
 
     def embed_sound(self, waveform: Tensor) -> Tensor:
-        self.heard.append(waveform.detach())
+        self.received.append(waveform.detach())
         size = waveform.shape[-1] // 8
         levels = waveform[:, : 8 * size].unflatten(-1, (8, size)).square().mean(dim=-1)
         return F.normalize((levels + 1e-8).log() @ self.basis, dim=-1)
@@ -172,7 +172,7 @@ def test_the_sound_encoder_gets_every_part_at_its_own_rate_source_by_source() ->
     separator, (batch, embedding) = judged_separator(), weak_batch()
     with torch.no_grad():
         terms = separator.loss(batch, embedding, rng(0)).terms["agreement"]
-    (received,) = separator.listener.heard
+    (received,) = separator.listener.received
     assert received.shape == (7, 6002)
     embedded = separator.listener.embed_sound(received)
     phrases = torch.cat([embedding.pooled[0, 2:], embedding.pooled[1, 2:5]])
@@ -199,10 +199,10 @@ def test_the_sound_encoder_is_not_run_before_the_losses_of_parts_count() -> None
     separator, (batch, embedding) = judged_separator(warmup_steps=1), weak_batch()
     separator.train()
     first = separator.loss(batch, embedding, rng(0))
-    assert not separator.listener.heard
+    assert not separator.listener.received
     assert set(first.terms) == {"separation"}
     again = separator.loss(batch, embedding, rng(0))
-    assert len(separator.listener.heard) == 1
+    assert len(separator.listener.received) == 1
     assert "agreement" in again.terms
 
 

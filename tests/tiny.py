@@ -377,8 +377,8 @@ def tiny_tagger() -> Any:
 def mixture_batch(
     num_samples: int = 3001, channels: int = 2, seed: int = 5
 ) -> tuple[MixtureBatch, QueryEmbedding]:
-    """b = 4, s = 3, with embeddings: in the second item one source is not asked for, in the third the
-    sound asked for last is absent."""
+    """b = 4, s = 3, with embeddings: in the second item one source is not queried, in the third the
+    last queried sound is absent."""
     sources = noise(4, 3, channels, num_samples, seed=seed)
     sources[2, 2] = 0
     queries: list[list[Query | None]] = [
@@ -416,7 +416,7 @@ class StubSeparator(nn.Module, Separator):
 
 
 class StubEncoder(QueryEncoder):
-    """Each query a fixed random unit vector, from a hash of its words. asked: every list encoded."""
+    """Each query a fixed random unit vector, from a hash of its words. calls: every list encoded."""
 
     modalities: frozenset[type] = frozenset({TextQuery})
 
@@ -424,11 +424,11 @@ class StubEncoder(QueryEncoder):
         self.config = config or StubConfig()
         self.dim = self.config.dim
         self.fingerprint = fingerprint
-        self.asked: list[list[str]] = []
+        self.calls: list[list[str]] = []
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         words = [text_of(query) for query in queries]
-        self.asked.append(words)
+        self.calls.append(words)
         rows = []
         for text in words:
             digest = hashlib.sha256(f"{self.fingerprint}:{text}".encode()).digest()
