@@ -9,7 +9,7 @@ import torch
 from command import Run
 from released import Change, Release, check_refusal, check_the_command_line, stored_transforms
 from test_laion import laion_state
-from tiny import noise, tiny_separator
+from tiny import noise, tiny_separator, weights_of
 from tiny_encoders import save_tokenizer
 from torch import Tensor
 
@@ -106,8 +106,8 @@ def test_converted_and_moved_it_answers_as_the_released_file(
     shutil.rmtree(tmp_path / "roberta-base")
     (tmp_path / "ours").rename(tmp_path / "moved")
     separator, encoder, _ = load_checkpoint(tmp_path / "moved")
-    expected = before[0].state_dict()  # type: ignore[attr-defined]
-    weights = separator.state_dict()  # type: ignore[attr-defined]
+    expected = weights_of(before[0])
+    weights = weights_of(separator)
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[key], value) for key, value in expected.items())
     assert encoder.encode([TextQuery("a dog")]).pooled.norm() == pytest.approx(1, abs=1e-6)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from command import Run, record
 from local_hub import local_hub, use
-from tiny import StubConfig, StubEncoder, kind_of, noise, rng, tiny_separator
+from tiny import StubConfig, StubEncoder, kind_of, noise, rng, tiny_separator, weights_of
 from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding, QueryEncoder
@@ -207,8 +207,8 @@ def test_converted_to_a_folder_it_is_the_same_model(
     assert converted[0].config == direct[0].config
     assert converted[1].fingerprint == direct[1].fingerprint
     assert converted[2] == json.loads(json.dumps(direct[2]))
-    expected = direct[0].state_dict()  # type: ignore[attr-defined]
-    weights = converted[0].state_dict()  # type: ignore[attr-defined]
+    expected = weights_of(direct[0])
+    weights = weights_of(converted[0])
     assert all(torch.equal(weights[key], value) for key, value in expected.items())
     assert "best_model.pt" in (tmp_path / "ours" / "README.md").read_text()
 
@@ -226,8 +226,8 @@ def test_a_file_downloaded_by_hand_is_loaded_by_its_name(
         assert done.code == 0, done.err
         direct = load_published(folder / "checkpoints" / "best_model.pt")[0]
         separator = load("clipsep-nit", "cpu").separator
-        expected = direct.state_dict()  # type: ignore[attr-defined]
-        weights = separator.state_dict()  # type: ignore[attr-defined]
+        expected = weights_of(direct)
+        weights = weights_of(separator)
         assert all(torch.equal(weights[key], value) for key, value in expected.items())
         assert [item.path for item in hub.gets(f"/{need.hub}/resolve/main/{need.files[0]}")]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from command import Run, record
-from tiny import noise
+from tiny import noise, weights_of
 from tiny_encoders import T5_DIM as DIM
 from tiny_encoders import save_tiny_t5
 from torch import Tensor
@@ -110,7 +110,7 @@ def test_parts_that_the_file_lacks_come_from_the_autoencoders_file_and_from_t5(
     release: Release, tmp_path: Path, kept: str
 ) -> None:
     """Whole and in parts it is the same model. kept: of the autoencoder, in the main file."""
-    expected = load_published(release())[0].state_dict()  # type: ignore[attr-defined]
+    expected = weights_of(load_published(release())[0])
 
     def take_apart(weights: dict[str, Tensor]) -> None:
         start = flowsep.FIRST_STAGE
@@ -123,7 +123,7 @@ def test_parts_that_the_file_lacks_come_from_the_autoencoders_file_and_from_t5(
         for key in [key for key in weights if key.startswith(flowsep.TEXT)]:
             del weights[key]
 
-    state = load_published(release(take_apart))[0].state_dict()  # type: ignore[attr-defined]
+    state = weights_of(load_published(release(take_apart))[0])
     assert state.keys() == expected.keys()
     assert all(torch.equal(state[key], expected[key]) for key in expected if key != "null")
     torch.testing.assert_close(state["null"], expected["null"], atol=1e-5, rtol=0)
@@ -175,7 +175,7 @@ def test_it_separates_as_the_original_with_the_averaged_weights(
     separator, encoder, config = load_published(path)
     assert separator.config == original.config
     assert config["separator"]["kind"] == "flowsep"
-    ours, theirs = separator.state_dict(), original.state_dict()  # type: ignore[attr-defined]
+    ours, theirs = weights_of(separator), weights_of(original)
     assert all(torch.equal(ours[key], theirs[key]) for key in ours.keys() - {"null"})
     embedding = encoder.encode([TextQuery("a dog barks")]).map(lambda part: part[None])
     models: tuple[Any, ...] = (separator, original)
@@ -219,8 +219,8 @@ def test_converted_with_other_settings_it_has_them_and_the_same_weights(
     sampling = separator.config.sampling
     assert (sampling.num_steps, sampling.guidance, sampling.solver) == (3, 2.5, "euler")
     assert encoder.config.max_tokens == 7
-    expected = load_published(path)[0].state_dict()  # type: ignore[attr-defined]
-    weights = separator.state_dict()  # type: ignore[attr-defined]
+    expected = weights_of(load_published(path)[0])
+    weights = weights_of(separator)
     assert all(torch.equal(weights[key], value) for key, value in expected.items())
 
 

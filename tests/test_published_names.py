@@ -22,7 +22,7 @@ from test_published_resunet30 import (  # noqa: F401
     clap_in_its_place,
     uss,
 )
-from tiny import noise
+from tiny import noise, weights_of
 
 from qsep.separation.api import Model, load
 from qsep.separation.published.download import local_copy
@@ -167,8 +167,8 @@ def test_clapsep_comes_by_its_name_from_a_space(
     path = publish(hub, "clapsep", clapsep().read_bytes())
     separator, _, config = load_checkpoint(get_model("clapsep"))
     assert config["separator"]["kind"] == "clapsep"
-    expected = load_published(tmp_path / "best_model.ckpt")[0].state_dict()  # type: ignore[attr-defined]
-    weights = separator.state_dict()  # type: ignore[attr-defined]
+    expected = weights_of(load_published(tmp_path / "best_model.ckpt")[0])
+    weights = weights_of(separator)
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[key], value) for key, value in expected.items())
     assert len(hub.gets(path)) == 1

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 import torch
 from command import Run, record
-from tiny import StubConfig, StubEncoder, noise, tiny_separator, tiny_tagger, unit_vectors
+from tiny import (
+    StubConfig,
+    StubEncoder,
+    noise,
+    tiny_separator,
+    tiny_tagger,
+    unit_vectors,
+    weights_of,
+)
 from torch import Tensor
 
 from qsep.queries.encoders.clap import Clap
@@ -162,8 +170,8 @@ def test_it_separates_as_the_original(weights: Any, query_dim: int, release: Rel
 def test_weights_alone_load_like_the_whole_checkpoint(release: Release, tmp_path: Path) -> None:
     torch.save(uss(), tmp_path / "pytorch_model.bin")
     direct, separator = load_published(release()), load_published(tmp_path / "pytorch_model.bin")
-    expected = direct[0].state_dict()  # type: ignore[attr-defined]
-    weights = separator[0].state_dict()  # type: ignore[attr-defined]
+    expected = weights_of(direct[0])
+    weights = weights_of(separator[0])
     assert all(torch.equal(weights[key], value) for key, value in expected.items())
 
 
@@ -189,7 +197,7 @@ def test_converted_to_a_folder_it_keeps_its_tagger_and_labels(
     assert config["encoder"]["config"]["checkpoint"] == "./encoder/cnn14.safetensors"
     assert str(tmp_path) not in json.dumps(config)
     expected = original().state_dict()
-    weights = separator.state_dict()  # type: ignore[attr-defined]
+    weights = weights_of(separator)
     assert all(torch.equal(weights[key], value) for key, value in expected.items())
     row = encoder.encode([TextQuery("sound 7, QUIET")]).pooled[0]
     assert row.nonzero().tolist() == [[7]]

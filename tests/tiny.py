@@ -403,6 +403,12 @@ class StubConfig:
     dim: int = QUERY_DIM
 
 
+def weights_of(separator: Separator) -> dict[str, Tensor]:
+    """The state dict of a separator, which is a module too, though its interface does not say so."""
+    assert isinstance(separator, nn.Module)
+    return separator.state_dict()
+
+
 class StubSeparator(nn.Module, Separator):
     """A separator that is neither configured nor trained; its subclasses say how it separates."""
 
