@@ -54,7 +54,7 @@ def test_feature_matching_sums_the_mean_differences_of_layers() -> None:
 
 
 @pytest.mark.parametrize("log_scale", [0.0, -1.3])
-def test_the_reconstruction_loss_is_the_likelihood_of_laplace_distributions(
+def test_the_reconstruction_loss_is_the_negative_log_likelihood_of_laplace_distributions(
     log_scale: float,
 ) -> None:
     data, generated = noise(2, 1, 5, 3), noise(2, 1, 5, 3, seed=1)

@@ -128,7 +128,9 @@ def joined(tmp_path: Path) -> Path:
     return tmp_path / "prepared"
 
 
-def test_joined_lists_keep_what_one_tests_on_out_of_what_another_trains_on(tmp_path: Path) -> None:
+def test_joined_lists_keep_test_recordings_of_one_out_of_training_on_another(
+    tmp_path: Path,
+) -> None:
     prepared = joined(tmp_path)
     both = [prepared / "audioset", prepared / "audiocaps"]
     done = join(both, tmp_path / "deep/er/all")

@@ -248,7 +248,7 @@ def test_a_caption_of_too_many_sounds_is_one_query(captions: Path) -> None:
     assert seen
 
 
-def test_phrases_of_a_better_parser_take_the_place_of_the_rules(captions: Path) -> None:
+def test_phrases_from_a_file_replace_those_of_the_rules(captions: Path) -> None:
     whole = "An engine idles, then a horn honks, a bell rings and birds chirp"
     given = {whole: ["an engine", "a horn"], "A baby crying": ["a baby", "a room's hum"]}
     (captions / "phrases.json").write_text(json.dumps(given))

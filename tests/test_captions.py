@@ -128,7 +128,7 @@ def test_the_publishers_lists_may_be_in_another_folder(tmp_path: Path) -> None:
     assert prepare_captions(request, tmp_path / "out", PLAIN).clips["test"] == 2
 
 
-def test_a_second_run_reads_only_what_has_changed(
+def test_a_second_run_reads_only_changed_recordings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, out = public_sets.esc50(tmp_path / "in"), tmp_path / "out"
@@ -242,7 +242,7 @@ def test_a_usage_error_is_reported_in_one_line(
         ("flowsep", 16000),
     ],
 )
-def test_every_recipe_for_captions_mixes_what_was_prepared(
+def test_every_recipe_for_captions_mixes_the_prepared_recordings(
     tmp_path: Path, name: str, rate: int
 ) -> None:
     folder = public_sets.audiocaps(tmp_path / "in", seconds=1.2)
@@ -266,7 +266,7 @@ def test_every_recipe_for_captions_mixes_what_was_prepared(
         ("dcase2024", ("fsd50k", "clotho")),
     ],
 )
-def test_recipes_train_on_what_was_prepared(
+def test_recipes_train_on_the_prepared_recordings(
     qsep: Run,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -67,7 +67,7 @@ def test_a_checkpoint_comes_back_with_its_settings_weights_and_provenance(folder
     assert (folder / "README.md").read_text("utf-8") == "# Card, für alle\n"
 
 
-def test_others_may_read_a_checkpoint_as_far_as_the_users_mask_lets_them(tmp_path: Path) -> None:
+def test_permissions_of_a_checkpoint_follow_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         folder = saved(tmp_path / "model")
@@ -221,7 +221,7 @@ def test_weights_of_another_network_are_refused(
     assert refusal(folder) == f"MODEL: weights do not fit the model: {fault}"
 
 
-def test_saving_again_replaces_what_was_saved_and_nothing_else(folder: Path) -> None:
+def test_saving_again_replaces_the_checkpoints_files_and_no_others(folder: Path) -> None:
     before = weights_fingerprint(folder)
     (folder / "notes").touch()
     saved(folder, seed=1)

@@ -92,7 +92,7 @@ def test_the_loss_of_a_query_for_everything_is_the_level_of_the_rest() -> None:
         torch.testing.assert_close(present[item], torch.stack(levels).mean(), atol=1e-3, rtol=0)
 
 
-def test_a_widened_network_computes_what_the_narrow_one_does() -> None:
+def test_a_widened_network_gives_the_output_of_the_narrow_one() -> None:
     """Of the U-Net alone: its deepest level gets more channels."""
     settings = {
         "classes": ["a", "b", "c"],

@@ -83,7 +83,7 @@ def test_runs_of_other_mixtures_have_no_difference(tmp_path: Path, runs: list[Ru
     assert difference(runs[0], other, "si_sdr_i") is None
 
 
-def test_runs_of_one_model_are_told_apart_by_folder(tmp_path: Path) -> None:
+def test_runs_of_one_model_are_distinguished_by_folder(tmp_path: Path) -> None:
     for name in ("plain", "again"):
         evaluate(Scaled(), Items(), tmp_path / name)
     runs = read_runs([tmp_path / "plain", tmp_path / "again"])

@@ -68,7 +68,9 @@ def test_a_malformed_span_is_refused_with_how_to_write_it(text: str, message: st
         (["1-5", "8-9"], ["2-3", "4-8.5"], ["1-2", "3-4", "8.5-9"]),
     ],
 )
-def test_what_spans_leave(spans: list[str], not_spans: list[str], left: list[str]) -> None:
+def test_spans_give_the_intervals_in_which_a_target_is_allowed(
+    spans: list[str], not_spans: list[str], left: list[str]
+) -> None:
     actual = allowed(Constraints(spans=spans, not_spans=not_spans))
     assert [str(span) for span in actual] == left
 

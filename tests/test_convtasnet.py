@@ -209,7 +209,7 @@ def test_a_few_dozen_steps_lower_the_loss_and_separate_unseen_mixtures() -> None
     assert after[1] > 5
 
 
-def test_the_recipe_trains_on_what_the_default_model_is_trained_on() -> None:
+def test_the_recipe_uses_the_default_models_training_data() -> None:
     recipe, base = read_recipe("convtasnet-sounds21")[0], read_recipe("sounds21")[0]
     assert (recipe.data, recipe.augment) == (base.data, base.augment)
     settings = dict(recipe.model)

@@ -92,7 +92,7 @@ def test_missed_duplicates_and_classes_count_0_and_silence_rightly_kept_counts_n
     assert summary.published == {"CAPI-SDRi": pytest.approx((GAIN_0 / 3 + GAIN_2) / 2, abs=CLOSE)}
 
 
-def test_a_class_that_is_not_there_lowers_its_soundscape_and_gives_an_empty_one_0(
+def test_a_false_positive_lowers_its_soundscapes_score_and_an_empty_soundscapes_to_0(
     folder: Path,
 ) -> None:
     extra = {"test_0001/Blender": NOISE, "test_0002/Typing": NOISE}
@@ -115,7 +115,7 @@ def test_the_level_counts_in_db_of_energy(folder: Path) -> None:
     assert both == pytest.approx((GAIN_0 / 3 + GAIN_2 / 2) / 2, abs=CLOSE)
 
 
-def test_oracle_labels_ask_only_for_what_is_there_and_find_it_whatever_its_level(
+def test_oracle_labels_query_only_present_classes_and_detect_them_at_any_level(
     folder: Path,
 ) -> None:
     items = load_items("dcase2026", folder, settings={"labels": "oracle"})

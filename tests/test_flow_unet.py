@@ -43,7 +43,7 @@ def knowing_nothing_of_places(**changes: Any) -> Any:
     return separator
 
 
-def test_the_velocity_is_the_mean_velocity_of_a_normal_target_given_place_and_mixture() -> None:
+def test_the_velocity_is_the_mean_velocity_of_a_normal_target_given_point_and_mixture() -> None:
     """Monte Carlo: targets drawn around m X with variance c, weighted by how likely the noise is that
     puts their path through the place."""
     separator, tau = knowing_nothing_of_places(), 0.6

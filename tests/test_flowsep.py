@@ -171,7 +171,7 @@ def test_windows_of_a_long_recording_leave_no_seam() -> None:
     torch.testing.assert_close(inner, inner[:1].expand_as(inner), atol=1e-5, rtol=0)
 
 
-def test_parts_that_agree_are_joined_without_a_trace_and_others_are_crossfaded() -> None:
+def test_equal_parts_are_joined_seamlessly_and_others_crossfaded() -> None:
     whole = noise(2, 17, 3)
     parts = [whole[:, start : start + 8] for start in (0, 5, 9)][:2]
     assert torch.equal(join_overlapping(parts, 3), whole[:, :13])

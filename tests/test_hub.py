@@ -28,9 +28,7 @@ def no_network(url: str) -> None:
     raise ConnectionError("name or service not known\nand more")
 
 
-def test_what_the_cache_holds_needs_no_network(
-    cached: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cached_files_need_no_network(cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", no_network)
     assert hub_file("somebody/model", "a.safetensors", "b.bin") == cached
 

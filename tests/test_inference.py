@@ -114,7 +114,7 @@ def test_an_identity_separator_is_one_in_chunks_too(num_samples: int, context: i
 
 
 @pytest.mark.parametrize("move", [later, earlier])
-def test_a_context_that_suffices_leaves_no_trace_of_the_borders(
+def test_a_sufficient_context_makes_chunks_seamless(
     move: Callable[[Tensor], Tensor],
 ) -> None:
     mixture = noise(2, 997)
@@ -164,7 +164,7 @@ def test_the_size_of_the_blocks_does_not_matter(block: int) -> None:
 
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("num_samples", [1, 2, 3, 441, 4097])
-def test_length_and_mixture_are_those_that_came_in(rate: int, num_samples: int) -> None:
+def test_length_and_mixture_are_those_of_the_input(rate: int, num_samples: int) -> None:
     mixture = noise(2, num_samples).numpy()
     cut = Geometry(step=500, context=100, fade=100)
     same, targets = in_stream(Rule(), mixture, rate, block=333, cut=cut)
@@ -174,7 +174,7 @@ def test_length_and_mixture_are_those_that_came_in(rate: int, num_samples: int) 
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_a_tone_comes_back_in_place_at_every_rate(rate: int) -> None:
+def test_a_tone_keeps_its_position_at_every_rate(rate: int) -> None:
     tone = np.sin(2 * np.pi * 440 * np.arange(rate // 4) / rate)
     mixture = np.stack([tone, -0.5 * tone])
     cut = Geometry(step=1000, context=100, fade=100)

@@ -52,7 +52,7 @@ QUERIES = np.array([[0.5, 0.25], [1, -1], [0, 2]], np.float32)
 
 @pytest.mark.parametrize("num_samples", [1, 39, 65, 66, 100, 347])
 @pytest.mark.parametrize("block", [7, 64, 1000])
-def test_parts_meet_without_a_trace(num_samples: int, block: int) -> None:
+def test_parts_are_joined_seamlessly(num_samples: int, block: int) -> None:
     waveform = recording(2, num_samples)
     separator = Neighbours()
     core = OverlapAdd(separator, QUERIES)  # type: ignore[arg-type]

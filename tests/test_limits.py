@@ -86,7 +86,7 @@ def test_integer_weights_in_place_of_floats_are_refused() -> None:
         check_weights(layer, weights, "m")
 
 
-def test_many_queries_take_turns_and_give_what_each_gives_alone(tmp_path: Path) -> None:
+def test_many_queries_are_separated_in_groups_and_equal_single_ones(tmp_path: Path) -> None:
     soundfile.write(
         tmp_path / "a.wav", np.random.default_rng(3).uniform(-0.5, 0.5, (9001, 2)), 8000
     )

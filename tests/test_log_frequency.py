@@ -52,7 +52,7 @@ def test_segments_step_evenly_and_the_last_ends_at_the_end(
 
 
 @pytest.mark.parametrize("num_frames", [16, 17, 27, 100])
-def test_segments_that_change_nothing_join_to_what_they_were(num_frames: int) -> None:
+def test_unchanged_segments_join_to_the_input(num_frames: int) -> None:
     frames = noise(2, 3, num_frames, scale=1.0)
     joined = over_segments(frames, 16, 12, lambda segment: segment)
     torch.testing.assert_close(joined, frames)  # rounding of weighted means
@@ -77,7 +77,7 @@ def test_the_spectrum_gives_the_waveform_back(num_samples: int) -> None:
     torch.testing.assert_close(hann_istft(spec, 64, 32, num_samples), waveform, atol=1e-6, rtol=0)
 
 
-def test_a_frame_is_the_transform_of_what_lies_under_a_hann_window() -> None:
+def test_a_frame_is_the_fft_of_hann_windowed_samples() -> None:
     waveform = noise(1000)
     padded = np.pad(waveform.numpy().astype(float), 32)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(64) / 64)

@@ -47,7 +47,7 @@ def tone_label(source: torch.Tensor) -> str:
     return LABELS[round(spectrum.argmax() / 20) - 1]
 
 
-def test_an_item_does_not_depend_on_what_was_drawn_before() -> None:
+def test_an_item_does_not_depend_on_earlier_draws() -> None:
     forwards, backwards = dataset(augment=AugmentConfig()), dataset(augment=AugmentConfig())
     first = [forwards[draw] for draw in range(5)]
     second = [backwards[draw] for draw in reversed(range(5))][::-1]

@@ -161,7 +161,7 @@ def test_the_cache_is_private_to_its_user(tmp_path: Path, monkeypatch: pytest.Mo
     assert mode(tmp_path / "shared/embeddings.sqlite") == 0o600
 
 
-def test_data_commands_keep_others_files_and_write_through_no_link(
+def test_data_commands_keep_other_files_and_do_not_write_through_links(
     tmp_path: Path, qsep: Run
 ) -> None:
     audiocaps(tmp_path / "in")

@@ -49,7 +49,7 @@ def test_target_and_rest_are_equally_strong(data: Path) -> None:
     assert len(item.mixture) == 5 * 32000
 
 
-def test_the_same_folder_gives_the_same_items_and_another_one_others(data: Path) -> None:
+def test_items_depend_on_the_folders_content_alone(data: Path) -> None:
     first = load_items("own", data).fingerprint
     assert load_items("own", data).fingerprint == first
     rows = (data / "clips.csv").read_text().splitlines()

@@ -103,7 +103,7 @@ def test_torch_is_pinned_to_the_release_that_was_tested(name: str) -> None:
     assert pins(name)["torchaudio"] == "2.11.0"
 
 
-def test_what_the_demo_installs_is_part_of_what_the_tests_install() -> None:
+def test_the_demos_requirements_are_a_subset_of_the_tests() -> None:
     assert pins("main").items() <= pins("test").items()
 
 
@@ -112,7 +112,7 @@ def test_the_pinned_version_lies_in_the_declared_range(requirement: Requirement)
     assert requirement.specifier.contains(pins("test")[canonicalize_name(requirement.name)])
 
 
-def test_users_get_ranges_and_not_pins_of_what_the_main_job_needs() -> None:
+def test_the_main_requirements_are_ranges_and_not_pins() -> None:
     fixed = [line for line in PROJECT["project"]["dependencies"] if "==" in line]
     assert fixed == []
 

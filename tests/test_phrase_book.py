@@ -209,7 +209,7 @@ def test_known_queries_do_not_depend_on_unknown_ones(encoder: PhraseBook) -> Non
     )
 
 
-def test_a_reading_describes_how_the_words_were_read(encoder: PhraseBook) -> None:
+def test_a_reading_describes_how_the_words_were_read_as_classes(encoder: PhraseBook) -> None:
     reading = encoder.read(TextQuery("Please, everything but animls"))
     assert reading.plain() == {
         "text": "Please, everything but animls",

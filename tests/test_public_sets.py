@@ -47,7 +47,7 @@ def test_audiocaps_has_five_captions_of_each_recording_to_test_on(tmp_path: Path
     assert set(fields(tmp_path, "test", "duration").values()) == {0.25}
 
 
-def test_an_id_that_begins_with_y_is_told_from_a_y_before_an_id(tmp_path: Path) -> None:
+def test_an_id_that_begins_with_y_is_distinguished_from_a_y_before_an_id(tmp_path: Path) -> None:
     folder = public_sets.audiocaps(tmp_path)
     shutil.move(folder / "val/YYal_0123456.wav", folder / "val/Yal_0123456.wav")
     record(folder / "val/Yvalley_0123.wav")
@@ -128,7 +128,7 @@ def test_audioset_is_read_from_its_three_lists_whatever_its_files_are_called(
     assert fields(tmp_path, "test", "labels") == {"evaluate__4.wav": ["Animal", "Speech"]}
 
 
-def test_audiosets_strong_labels_serve_where_the_weak_ones_are_not_there(tmp_path: Path) -> None:
+def test_audiosets_strong_labels_are_used_where_the_weak_ones_are_missing(tmp_path: Path) -> None:
     folder = public_sets.audioset(tmp_path)
     for name in ("balanced_train", "unbalanced_train", "eval"):
         (folder / f"{name}_segments.csv").unlink()

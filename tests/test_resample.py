@@ -49,7 +49,7 @@ def test_there_and_back_keeps_the_length(rates: tuple[int, int], num_samples: in
 
 
 @pytest.mark.parametrize("rates", [(44100, 32000), (8000, 32000), (192000, 32000)])
-def test_a_tone_comes_back_in_place(rates: tuple[int, int]) -> None:
+def test_a_tone_keeps_its_position(rates: tuple[int, int]) -> None:
     seconds = np.arange(6173) / rates[0]
     tone = np.sin(2 * np.pi * 440 * seconds)[None].astype(np.float32)
     back = stream(stream(tone, rates, 700), rates[::-1], 800, 6173)

@@ -71,7 +71,7 @@ def test_channels_share_the_mask_of_their_root_mean_square(separator: Any) -> No
     torch.testing.assert_close(targets[:, :, 1:], right * expected, atol=1e-4, rtol=0)
 
 
-def test_a_long_recording_in_chunks_has_no_seams(separator: Any) -> None:
+def test_chunks_of_a_long_recording_have_no_seams(separator: Any) -> None:
     stride = separator.stride_samples
     context = -(-separator.context_samples // stride) * stride
     mixture, queries = noise(1, 2, 9 * stride + 3 * context + 13), random_queries(1, 3)
