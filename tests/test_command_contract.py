@@ -22,13 +22,13 @@ COMMANDS = {
     "data anchors": "FOLDER --detector --min-probability --out -o",
     "data captions": "DATASET FOLDER [SETTINGS...] --exclude --jobs --lists --out --sample-rate "
     "--thorough -o",
-    "data check": "DATA --report --jobs",
-    "data folder": "SOURCE --out -o --file-column --label-column --group-column --split-column "
-    "--audio --dev --test --split-by --seed --jobs",
+    "data check": "DATA --allow-outside --report --jobs",
+    "data folder": "SOURCE --allow-outside --out -o --file-column --label-column --group-column "
+    "--split-column --audio --dev --test --split-by --seed --jobs",
     "data mix": "MANIFEST DATA --allow-outside --out -o --jobs",
     "data open-sounds": "SOURCES --out -o --jobs",
-    "data shard": "DATA --out -o --megabytes --seed",
-    "data stats": "DATA --out -o --listen --jobs",
+    "data shard": "DATA --allow-outside --out -o --megabytes --seed",
+    "data stats": "DATA --allow-outside --out -o --listen --jobs",
     "data join": "FOLDERS... --exclude --out -o",
     "data prepare": "DATASET FOLDER --held-out --jobs --list --out -o",
     "doctor": "",

@@ -123,9 +123,10 @@ class PhraseBook(QueryEncoder):
 
         assert self.book
         texts, owners = self.book.phrases()
+        num_entries = len(self.book.entries())
         if self.config.folder and not self.config.classes:
-            return Likeness.load(Path(self.config.folder) / VECTORS_FILE, owners)
-        return fit(self.sentences.all_vectors(texts), owners, len(self.book.entries()))
+            return Likeness.load(Path(self.config.folder) / VECTORS_FILE, owners, num_entries)
+        return fit(self.sentences.all_vectors(texts), owners, num_entries)
 
     @cached_property
     def sentences(self) -> Sentences:

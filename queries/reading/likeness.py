@@ -65,8 +65,11 @@ class Likeness:
         write_by_mask(path, lambda path: save_file(parts, path))
 
     @classmethod
-    def load(cls, path: Path, owners: list[int]) -> Likeness:
-        """Read what `save` wrote. owners: of the book beside it. ValueError if damaged or of another book."""
+    def load(cls, path: Path, owners: list[int], num_entries: int) -> Likeness:
+        """Read what `save` wrote. owners, num_entries: of the book beside it; an entry may have no phrases.
+
+        Raises ValueError if it is damaged or of another book.
+        """
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
@@ -76,7 +79,6 @@ class Likeness:
         except (OSError, KeyError, SafetensorError) as error:
             raise ValueError(f"{path}: damaged ({error}); fetch the checkpoint again") from error
         embeddings, weights, bias = parts
-        num_entries = max(owners) + 1
         if len(embeddings) != len(owners) or not len(weights) == len(bias) == num_entries:
             raise ValueError(
                 f"{path}: {len(embeddings)} embeddings for {len(owners)} phrases, "

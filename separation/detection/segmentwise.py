@@ -20,7 +20,7 @@ from qsep.queries.networks.cnn14 import NUM_CLASSES, SAMPLE_RATE, Cnn14
 
 from ..inference.chunks import Geometry
 from ..inference.recording import separate_stream
-from ..interface import Separated, Separator
+from ..interface import Capabilities, Separated, Separator
 from .hierarchy import Group
 from .tagged_sounds import SEGMENT_SAMPLES, tag
 
@@ -56,6 +56,7 @@ class Segmentwise(nn.Module):
     and 1."""
 
     num_channels = None
+    capabilities = Capabilities()
 
     def __init__(self, separator: Separator, tagger: Cnn14, threshold: float) -> None:
         super().__init__()
