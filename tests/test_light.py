@@ -12,7 +12,7 @@ from without_torch import run_without_torch
 from qsep.queries.constraints import Constraints
 from qsep.queries.interface import AudioQuery, TextQuery
 from qsep.separation import DEFAULT_MODEL
-from qsep.separation.light.choice import light_model
+from qsep.separation.light.choice import MANY_QUERIES, light_model
 from qsep.separation.light.graph_separator import GraphSeparator
 from qsep.separation.light.model import LightModel, beyond, light_folder
 from qsep.separation.light.stream import OverlapAdd, separate_blocks, shortened
@@ -114,6 +114,9 @@ def test_other_models_runtimes_and_unknown_words_are_left_to_torch() -> None:
     assert light_model(DEFAULT_MODEL, words, none, "cpu", precision="bf16") is None
     assert light_model(DEFAULT_MODEL, [TextQuery("my tax return")], none, "cpu") is None
     assert light_model(DEFAULT_MODEL, words, none, "cpu") is not None
+    many = [TextQuery("rain"), *words] * MANY_QUERIES
+    assert light_model(DEFAULT_MODEL, many[:MANY_QUERIES], none, "cpu") is not None
+    assert light_model(DEFAULT_MODEL, many[: MANY_QUERIES + 1], none, "cpu") is None
 
 
 def test_a_graph_of_another_network_is_refused() -> None:

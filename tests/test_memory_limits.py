@@ -6,14 +6,15 @@ from typing import Any, Self
 
 import pytest
 import torch
-from tiny import QUERY_DIM, StubSeparator, noise, tiny_separator, unit_vectors
+from tiny import QUERY_DIM, RATE, StubSeparator, noise, tiny_separator, unit_vectors
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
-from qsep.separation.inference import chunks, memory, ratio_masks
+from qsep.separation.inference import chunks, estimates, memory, ratio_masks
 from qsep.separation.inference.chunks import Geometry, geometry, separate_chunks
 from qsep.separation.inference.memory import limits_of
 from qsep.separation.inference.ratio_masks import RatioMasks
+from qsep.separation.inference.recording import RecordingStream
 from qsep.separation.interface import Separated, Separator
 
 
@@ -168,6 +169,7 @@ def test_targets_of_many_queries_come_in_small_parts_of_one_analysis(
     mixture = noise(3, 40_003)
     whole = torch.cat(parts_of(separator, rule, mixture), dim=-1)
     monkeypatch.setattr(chunks, "PART_VALUES", 11 * 3 * 1600)
+    monkeypatch.setattr(estimates, "PASS_VALUES", 4 * 3 * 1600)  # four queries at once
     passes: list[int] = []
     separator.unet.register_forward_pre_hook(lambda *_: passes.append(1))
     if not analyses:
@@ -199,3 +201,13 @@ def test_memory_that_runs_out_within_a_chunk_loses_nothing(
     actual = torch.cat(parts_of(separator, None, mixture), dim=-1)
     assert limits_of(separator).rows == 1  # 11 queries at first, then 5 // 2 at once
     torch.testing.assert_close(actual, whole, rtol=0, atol=1e-6)
+
+
+def test_where_chunks_are_analysed_once_more_queries_leave_their_length() -> None:
+    separator = tiny_separator("class_unet")
+    kinds = QueryEmbedding(torch.ones(400, QUERY_DIM))
+    few, many, most = (
+        RecordingStream(separator, RATE, 2, kinds.map(lambda entry, n=n: entry[:n])).latency_samples
+        for n in (2, 100, 400)
+    )
+    assert few > many == most

@@ -56,8 +56,7 @@ def geometry(
 
     chunk_seconds: by default the separator's preferred length, else CHUNK_SECONDS or four contexts if that
     is longer, since each chunk computes its context again. rule: ratio masks applied to each chunk.
-    num_targets: queries times channels whose targets are computed together; above FULL_TARGETS chunks are
-    shorter, since memory grows with both.
+    num_targets: queries times channels; above FULL_TARGETS chunks are shorter, since memory grows with both.
     """
     stride, context = separator.stride_samples, separator.context_samples
     if rule is not None:

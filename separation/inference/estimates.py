@@ -13,6 +13,7 @@ from ..interface import Separator
 from .memory import MAX_CHANNELS, groups, in_groups, limits_of
 
 PART_VALUES = 1 << 22  # queries times channels times samples of the targets in memory at once
+PASS_VALUES = 1 << 20  # the same of the targets that are made in one pass: their spectra are larger
 
 
 def estimates(
@@ -31,18 +32,16 @@ def estimates(
         separator.analysed(mixture[None, channels])
         for channels in groups(len(mixture), MAX_CHANNELS)
     ]
-    num_queries, queries = len(queries.pooled), queries.to(mixture.device)
-    query_groups = [
-        queries.map(lambda entry, chosen=chosen: entry[None, chosen])  # type: ignore[misc]
-        for chosen in groups(num_queries, limits_of(separator).rows or num_queries)
-    ]
+    queries = queries.to(mixture.device)
 
     def targets(part: slice) -> Tensor:
-        return torch.cat(
-            [
-                torch.cat([analysis.targets(some, part)[0] for analysis in analyses], dim=1)
-                for some in query_groups
-            ]
-        )
+        most = PASS_VALUES // (len(mixture) * (part.stop - part.start))
+        size = limits_of(separator).rows or max(1, most)
+        found = []
+        for chosen in groups(len(queries.pooled), size):
+            some = queries.map(lambda entry, chosen=chosen: entry[None, chosen])  # type: ignore[misc]
+            channels = [analysis.targets(some, part)[0] for analysis in analyses]
+            found.append(torch.cat(channels, dim=1))
+        return torch.cat(found)
 
     return targets

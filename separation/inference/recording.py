@@ -14,7 +14,7 @@ from qsep.queries.interface import QueryEmbedding
 
 from ..interface import Separator
 from .aligned import AlignedStream, Pair, run
-from .chunks import Activity, Chunks, Geometry, geometry
+from .chunks import MANY_TARGETS, Activity, Chunks, Geometry, geometry
 from .ratio_masks import RatioMasks
 
 
@@ -105,8 +105,9 @@ def core_of(
         from .live import LiveCore  # imported here, since it imports the causal networks
 
         return LiveCore(separator, queries, num_channels)  # type: ignore[arg-type]
-    num_together = 1 if separator.capabilities.analyses else len(queries.pooled)
-    num_targets = num_together * num_channels
+    num_targets = len(queries.pooled) * num_channels
+    if separator.capabilities.analyses:  # more targets are made part by part
+        num_targets = min(num_targets, MANY_TARGETS)
     cut = cut or geometry(separator, rule=rule, num_targets=num_targets)
     return Chunks(separator, queries, cut, rule, activity)
 

@@ -15,6 +15,8 @@ from qsep.queries.interface import Query
 from .. import NEEDS_TORCH
 from .model import LightModel, beyond, light_folder
 
+MANY_QUERIES = 8  # with more, PyTorch is faster: it analyses a recording once for all of them
+
 
 def light_model(
     model: str,
@@ -27,11 +29,13 @@ def light_model(
 ) -> LightModel | None:
     """The model without PyTorch where it supports the whole request, else None.
 
-    A device "auto" leaves the work to PyTorch if that is there and the machine seems to have a GPU.
+    A device "auto" leaves the work to PyTorch if that is there and the machine seems to have a GPU, and so do
+    more than MANY_QUERIES.
     Raises ValueError, in one line, for what only PyTorch does where that is not installed.
     """
     installed = find_spec("torch") is not None
-    if installed and device == "auto" and seems_to_have_gpu():
+    many = len(queries) > MANY_QUERIES
+    if installed and (many or (device == "auto" and seems_to_have_gpu())):
         return None
     folder = light_folder(model)
     loaded: LightModel | None = None
