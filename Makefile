@@ -50,11 +50,16 @@ demo: $(BIN)/.main
 WORKERS ?= 2
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
+# These fork, which is safe only in processes that have not started other libraries' threads.
+FORKING := tests/train tests/test_soak.py
+
 test: $(BIN)/.test
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" $(FORKING)
+	$(PYTEST) -m "not slow" $(FORKING:%=--ignore %)
 
 test-slow: $(BIN)/.test
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow $(FORKING)
+	$(PYTEST) -m slow $(FORKING:%=--ignore %)
 
 # Mistakes made on purpose, which the tests must notice; `make mutants ONLY=chunks.py` tries some of them.
 mutants: $(BIN)/.test
