@@ -206,8 +206,9 @@ def test_memory_that_runs_out_within_a_chunk_loses_nothing(
 def test_where_chunks_are_analysed_once_more_queries_leave_their_length() -> None:
     separator = tiny_separator("class_unet")
     kinds = QueryEmbedding(torch.ones(400, QUERY_DIM))
-    few, many, most = (
-        RecordingStream(separator, RATE, 2, kinds.map(lambda entry, n=n: entry[:n])).latency_samples
-        for n in (2, 100, 400)
-    )
-    assert few > many == most
+
+    def latency(num_queries: int) -> int:
+        some = kinds.map(lambda entry: entry[:num_queries])
+        return RecordingStream(separator, RATE, 2, some).latency_samples
+
+    assert latency(2) > latency(100) == latency(400)
