@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qsep.queries.interface import Query, QueryEmbedding, SoundEncoder
 
@@ -142,6 +142,10 @@ class Separator(Protocol):
         """mixture: (b, c, t). For separators with the capability `analyses`: the targets of hundreds of
         queries can be made part by part, in little memory, without computing the rest again."""
         raise AssertionError("asked of a separator without the capability `analyses`")
+
+    def blocks(self) -> list[nn.Module]:
+        """Its repeated parts, without batch statistics, whose activations training may compute twice."""
+        return []
 
     def report(self, index: int) -> dict[str, Any]:
         """Facts for reports about the separation of query `index`, as values for JSON; mostly none."""

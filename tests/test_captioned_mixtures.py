@@ -331,4 +331,4 @@ def test_the_recipe_on_sounds21_learns_from_parts_and_its_judge_is_its_encoder(
     assert terms == [{"separation"}, {"separation", "consistency", "agreement"}]
     assert isinstance(task.model.listener, JointEncoder)
     assert task.model.listener is encoder
-    assert task.score(task.model, cached, build_data(recipe, book, 8000, True), 2)
+    assert task.score(task.model, cached, build_data(recipe, book, 8000, True), 2).merits

@@ -1,8 +1,12 @@
-"""A tiny recipe and its material, what a run of the training loop leaves behind, how it is disturbed."""
+"""A tiny recipe and its material, what a run of the training loop leaves behind, how it is disturbed, and
+how two processes share it."""
 
 import json
 import multiprocessing
+import os
+import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +117,36 @@ def spoil_steps(steps: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
 
 def exit_code_in_child(target: Callable[..., Any], *arguments: Any) -> int | None:
     """Call target(*arguments) in a forked process, for a signal to end instead of this one."""
-    child = multiprocessing.get_context("fork").Process(target=target, args=arguments)
-    child.start()
-    child.join(120)
-    return child.exitcode
+    return exit_codes([partial(target, *arguments)])[0]
+
+
+def exit_codes(actions: list[Callable[[], object]]) -> list[int | None]:
+    """The exit codes of forked processes that do these things at the same time."""
+    children = [multiprocessing.get_context("fork").Process(target=action) for action in actions]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(300)
+    return [child.exitcode for child in children]
+
+
+def as_one_of_two(rank: int, port: int, action: Callable[[], object]) -> Callable[[], None]:
+    """The action in the environment that torchrun gives to process `rank` of two on this machine."""
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_PORT")
+    environment = dict(zip(names, map(str, (rank, rank, 2, 2, 0, port)), strict=True))
+
+    def act() -> None:
+        os.environ |= environment | {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test"}
+        action()
+
+    return act
+
+
+def in_two_processes(
+    action: Callable[[], object], other: Callable[[], object] | None = None
+) -> list[int | None]:
+    """The exit codes of two processes of one run; `other`: what the second does, by default the same."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return exit_codes([as_one_of_two(0, port, action), as_one_of_two(1, port, other or action)])

@@ -21,7 +21,10 @@ UNQUERIED = ("autoencoder", "vocoder")  # and without
 class TrainConfig:
     """Settings of a run: optimiser, schedule, intervals in steps, initial weights.
 
-    batch_size: mixtures a step, over all devices together. precision: as in Lightning Fabric. skip_limit:
+    batch_size: mixtures a step, over all devices together. accumulate: parts into which each device divides
+    its share, one after the other, to need less memory. checkpoint_activations: compute activations of the
+    model's blocks again in the backward pass instead of storing them. compile: backend of torch.compile for
+    the model's networks, as "inductor"; empty: none. precision: as in Lightning Fabric. skip_limit:
     give up after so many consecutive steps with a loss that is not finite. half_kernels: store the
     checkpoint's kernels in float16; the state for resuming stays float32.
 
@@ -30,6 +33,9 @@ class TrainConfig:
     of the rate in equal parts of warmup_steps, in place of the linear rise. rate_decay: a factor applied at
     every step besides. The optimiser is AdamW with betas, weight_decay and amsgrad. clip_norm: maximum norm
     of the gradient. ema_decay: decay of the averaged weights.
+
+    loggers: "tensorboard", "wandb" or both, besides log.jsonl, with audio, spectrograms and masks of
+    num_examples validation mixtures.
 
     start_from: checkpoint folders or shipped models, one or several, for the initial weights. start_parts:
     use these parts of them alone. start_into: the part of the model that they initialise. start_widened: they
@@ -40,6 +46,9 @@ class TrainConfig:
 
     steps: int
     batch_size: int = 16
+    accumulate: int = 1
+    checkpoint_activations: bool = False
+    compile: str = ""
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     warmup_steps: int = 200
@@ -57,6 +66,8 @@ class TrainConfig:
     log_every: int = 50
     validate_every: int = 500
     save_every: int = 500
+    loggers: tuple[str, ...] = ()
+    num_examples: int = 4
     num_workers: int = 1
     skip_limit: int = 10
     half_kernels: bool = False
@@ -67,7 +78,14 @@ class TrainConfig:
     retain_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "log_every", "validate_every", "save_every", "skip_limit"):
+        for name in (
+            "batch_size",
+            "accumulate",
+            "log_every",
+            "validate_every",
+            "save_every",
+            "skip_limit",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from qsep.separation.interface import LossOutput
 
+from .batch_statistics import synchronise
 from .config import TrainConfig
 
 
@@ -36,9 +37,9 @@ class Objective(nn.Module):
         self.network = network
 
     def forward(self, loss: Callable[[Any], LossOutput]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss (b,) of the network, and its terms, each (b,)."""
+        """The loss (b,) of the network, and its terms, each (b,), the loss itself among them."""
         output = loss(self.network)
-        return output.total, dict(output.terms)
+        return output.total, {"loss": output.total.detach(), **output.terms}
 
 
 class Learner:
@@ -46,6 +47,8 @@ class Learner:
 
     def __init__(self, network: nn.Module, config: TrainConfig, fabric: Any) -> None:
         self.network, self.config, self.fabric = network, config, fabric
+        if fabric.world_size > 1:
+            synchronise(network, fabric.world_size)
         self.adam = torch.optim.AdamW(
             network.parameters(),
             lr=config.learning_rate,
@@ -63,20 +66,28 @@ class Learner:
         return rate
 
     def improve(
-        self, loss: Callable[[Any], LossOutput], step: int
-    ) -> tuple[bool, dict[str, float]]:
-        """One step: loss, backward, clip, optimiser step.
+        self, losses: Iterable[Callable[[Any], LossOutput]], num_parts: int, step: int
+    ) -> tuple[bool, dict[str, Tensor]]:
+        """One step: loss and backward of each part of the batch, clip, optimiser step.
 
-        Returns whether loss and gradients were finite, else no weight is changed; and the means of the loss's
-        terms over the batch, the shares of all processes together.
+        losses: one for each of the num_parts equal parts, whose gradients are accumulated. Returns whether
+        losses and gradients were finite, else no weight is changed; and for each of the loss's terms its sum
+        over the batch's items on this device, without values that are not finite, and their number: (2,).
         """
         self.model.train()
-        total, terms = self.model(loss)
-        mean = total.mean()
-        finite = bool(torch.isfinite(self.fabric.all_reduce(mean.detach())))
+        self.optimizer.zero_grad()
+        terms: dict[str, Tensor] = {}
+        mean = torch.zeros((), device=self.fabric.device)
+        for part, loss in enumerate(losses, start=1):
+            with self.fabric.no_backward_sync(self.model, enabled=part < num_parts):
+                total, values = self.model(loss)
+                part_mean = total.mean() / num_parts
+                self.fabric.backward(part_mean)
+            mean += part_mean.detach()
+            for name, value in values.items():
+                terms[name] = terms.get(name, 0) + sum_and_number(value)
+        finite = bool(torch.isfinite(self.fabric.all_reduce(mean)))
         if finite:
-            self.optimizer.zero_grad()
-            self.fabric.backward(mean)
             norm = self.fabric.clip_gradients(
                 self.model,
                 self.optimizer,
@@ -88,12 +99,11 @@ class Learner:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.config.learning_rate * learning_rate_factor(step, self.config)
             self.optimizer.step()
-        return finite, self._means(terms)
+        return finite, terms
 
-    def _means(self, terms: Mapping[str, Tensor]) -> dict[str, float]:
-        """Of terms (b,) over the batches of all processes, without NaN."""
-        if not terms:
-            return {}
-        own = torch.stack([value.detach().float().nanmean() for value in terms.values()])
-        means = self.fabric.all_gather(own).reshape(-1, len(terms)).nanmean(dim=0)
-        return dict(zip(terms, means.tolist(), strict=True))
+
+def sum_and_number(values: Tensor) -> Tensor:
+    """The sum of the finite values (b,), and how many they are: (2,), float32."""
+    finite = torch.isfinite(values)
+    kept = torch.where(finite, values.detach(), 0).float()
+    return torch.stack([kept.sum(), finite.sum().float()])

@@ -7,28 +7,34 @@ repeats the uninterrupted one exactly.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from qsep.separation.interface import MixtureBatch
+from qsep.separation.interface import LossOutput, MixtureBatch
 from qsep.separation.storage.results import Results
 
 from ..data.mixtures.interface import Mixtures
+from .acceleration import checkpoint_activations, compile_networks
 from .build import build_book, build_data, build_query_encoder, build_task, check_data
 from .config import Recipe
 from .initial_weights.start import resume, start
 from .learner import Learner
 from .output.checkpoints import write_checkpoint
 from .output.curves import plot_curves
+from .output.examples import Example
 from .output.log import RunLog
+from .output.record import record_session
 from .output.state import Best, Ema, save_state
 from .query_batch import encode_batch
-from .sampler import StepSampler, leave_signals_to_parent, step_generator
+from .sampler import StepSampler, leave_signals_to_parent, part_number, step_generator
 from .stopping import DivergedError, Stop
+from .tasks.interface import Validation
 
 # In errors of PyTorch where /dev/shm is too small: its words, and the name of a file there.
 NO_SHARED_MEMORY = ("shared memory", "write to file </torch_")
@@ -41,33 +47,47 @@ class Run:
     """
 
     def __init__(
-        self, recipe: Recipe, content: dict[str, Any], out: Path, accelerator: str, devices: int
+        self,
+        recipe: Recipe,
+        content: dict[str, Any],
+        out: Path,
+        accelerator: str,
+        devices: int,
+        nodes: int,
     ) -> None:
         from lightning_fabric import Fabric, seed_everything
 
         self.recipe, self.config, self.content, self.out = recipe, recipe.train, content, out
         self.results = Results(out, "train")
         self.fabric = Fabric(
-            accelerator=accelerator, devices=devices, precision=self.config.precision
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            precision=self.config.precision,
         )
         # Before other processes are launched, which would all say the same, and before embedding the
         # phrases, which may take minutes.
         check_data(recipe)
         self.fabric.launch()
         seed_everything(self.config.seed, verbose=False)
-        self.encoder_kind, self.encoder, self.cached = build_query_encoder(recipe)
-        if self.encoder is not None:
-            self.encoder.device = self.fabric.device
-        self.book = build_book(recipe)
-        self.task = build_task(recipe, self.book, self.cached)
-        self.ema = Ema(self.task.model, self.config.ema_decay)
-        state = resume(self.results, self.config.seed, self.task, self.ema)
+        with self.fabric.rank_zero_first():  # which fills the cache and sets damaged states aside
+            self.encoder_kind, self.encoder, self.cached = build_query_encoder(recipe)
+            if self.encoder is not None:
+                self.encoder.device = self.fabric.device
+            self.book = build_book(recipe)
+            self.task = build_task(recipe, self.book, self.cached)
+            self.ema = Ema(self.task.model, self.config.ema_decay)
+            state = resume(self.results, self.config.seed, self.task, self.ema)
         if state is None and self.config.start_from:
             start(self.config, self.task, self.ema)
         self.step: int = state["step"] if state else 0
         self.best = Best.of(state)
         self.saved_step = self.step if state else -1
         self.skipped = 0
+        if self.config.checkpoint_activations:
+            checkpoint_activations(self.task.model)
+        if self.config.compile:
+            compile_networks(self.task.model, self.config.compile)
         self.model = Learner(self.task.model, self.config, self.fabric)
         self.discriminator: Learner | None = None
         if self.task.discriminator:
@@ -78,7 +98,9 @@ class Run:
                 self.discriminator.adam.load_state_dict(state["discriminator_optimizer"])
         self.ema.model.to(self.fabric.device)
         self.validation = self.data(validation=True)
-        self.log = RunLog(self.results, content, self.step, self.fabric.is_global_zero)
+        self.log = RunLog(self.results, content, self.step, self.fabric, self.config.loggers)
+        if self.fabric.is_global_zero:
+            record_session(self.results, recipe, self.step, self.fabric)
         if state:  # the run may have been killed after its state was written and before these were
             self.write_checkpoints()
 
@@ -87,7 +109,7 @@ class Run:
         return build_data(self.recipe, self.book, self.task.model.sample_rate, validation)
 
     def batches(self) -> DataLoader[Any]:
-        """This rank's share of the batches of the remaining steps."""
+        """This rank's parts of the batches of the remaining steps."""
         config, data = self.config, self.data(validation=False)
         sampler = StepSampler(
             self.step,
@@ -95,6 +117,7 @@ class Run:
             config.batch_size,
             self.fabric.global_rank,
             self.fabric.world_size,
+            config.accumulate,
         )
         return DataLoader(
             data,
@@ -105,17 +128,12 @@ class Run:
             prefetch_factor=4 if config.num_workers else None,
         )
 
-    def learn(self, batch: MixtureBatch) -> None:
-        """One step: encode, loss, backward, clip, step, average."""
-        queries = encode_batch(self.cached, batch.queries).to(self.fabric.device)
-        batch = batch.to(self.fabric.device)
-        finite, terms, discriminator = self.discriminate(batch)
+    def learn(self, parts: list[MixtureBatch]) -> None:
+        """One step on this rank's parts of a batch: encode, loss, backward, clip, step, average."""
+        finite, terms, discriminator = self.discriminate(parts)
         if finite:
-            generator = self.generator()
-            finite, model_terms = self.model.improve(
-                lambda model: self.task.loss(model, batch, queries, generator, discriminator),
-                self.step,
-            )
+            losses = self.losses(parts, discriminator)
+            finite, model_terms = self.model.improve(losses, len(parts), self.step)
             terms |= model_terms
         if finite:
             self.skipped = 0
@@ -127,9 +145,23 @@ class Run:
         self.step += 1
         self.log.collect(terms)
 
+    def losses(
+        self, parts: list[MixtureBatch], discriminator: torch.nn.Module | None
+    ) -> Iterator[Callable[[Any], LossOutput]]:
+        """The task's loss on each part, as a function of the model."""
+        for number, batch in enumerate(parts):
+            queries = encode_batch(self.cached, batch.queries).to(self.fabric.device)
+            yield partial(
+                self.task.loss,
+                batch=batch.to(self.fabric.device),
+                queries=queries,
+                generator=self.generator(number),
+                discriminator=discriminator,
+            )
+
     def discriminate(
-        self, batch: MixtureBatch
-    ) -> tuple[bool, dict[str, float], torch.nn.Module | None]:
+        self, parts: list[MixtureBatch]
+    ) -> tuple[bool, dict[str, Tensor], torch.nn.Module | None]:
         """The discriminator's step, if the task has one and it has started.
 
         Returns whether its loss was finite, the terms of that loss, and its network, frozen for the model's
@@ -138,15 +170,17 @@ class Run:
         task = self.task.discriminator
         if task is None or self.discriminator is None or self.step < task.start:
             return True, {}, None
-        generator = self.generator()
-        finite, terms = self.discriminator.improve(
-            lambda network: task.loss(network, batch, generator), self.step
+        losses = (
+            partial(task.loss, batch=batch.to(self.fabric.device), generator=self.generator(number))
+            for number, batch in enumerate(parts)
         )
+        finite, terms = self.discriminator.improve(losses, len(parts), self.step)
         return finite, terms, task.network.requires_grad_(False)
 
-    def generator(self) -> torch.Generator:
-        """A new generator for this step: the discriminator and the model get the same random numbers."""
-        return step_generator(self.config.seed, self.step, self.fabric.global_rank)
+    def generator(self, number: int) -> torch.Generator:
+        """A new generator for part `number` of this step: discriminator and model get the same numbers."""
+        part = part_number(number, self.fabric.global_rank, self.fabric.world_size)
+        return step_generator(self.config.seed, self.step, part)
 
     def skip(self) -> None:
         """Skip a step whose loss or gradient is not finite; DivergedError after skip_limit in a row."""
@@ -166,18 +200,26 @@ class Run:
     def report(self) -> None:
         """Log and validate, if they are due."""
         if self.due(self.config.log_every):
-            self.log.write(self.step, self.config.steps, lr=self.model.rate)
+            self.log.write(self.step, self.config, self.model.rate)
         if self.recipe.data.num_validation and self.due(self.config.validate_every):
-            if self.fabric.is_global_zero:
-                scores = self.score()
-                self.log.note(self.step, scores)
-                self.best = self.best.or_better(self.step, self.task.merit(scores))
-            self.fabric.barrier()
+            with self.log.pause():
+                if self.fabric.is_global_zero:
+                    validation = self.validate()
+                    self.log.note(self.step, validation.scores, validation.merits)
+                    self.best = self.best.or_better(self.step, validation.merit)
+                    if self.log.trackers:
+                        self.log.show(self.step, self.examples())
+                self.fabric.barrier()
 
-    def score(self) -> dict[str, float]:
-        """Validation scores of the averaged weights."""
+    def validate(self) -> Validation:
+        """Validation of the averaged weights."""
         num_items = self.recipe.data.num_validation
         return self.task.score(self.ema.model, self.cached, self.validation, num_items)
+
+    def examples(self) -> list[Example]:
+        """Examples of what the averaged weights do."""
+        num_items = min(self.config.num_examples, self.recipe.data.num_validation)
+        return self.task.examples(self.ema.model, self.cached, self.validation, num_items)
 
     def save(self) -> None:
         """Write the run's state, the checkpoints and the curves, once at most for each step.
@@ -194,8 +236,9 @@ class Run:
         if self.discriminator:
             state |= {"discriminator": self.discriminator.network.state_dict()}
             state |= {"discriminator_optimizer": self.discriminator.optimizer.state_dict()}
-        save_state(self.results, state)
-        self.write_checkpoints()
+        with self.log.pause():
+            save_state(self.results, state)
+            self.write_checkpoints()
 
     def write_checkpoints(self) -> None:
         """Write the averaged weights to out/model, and to out/best if they score best; plot the curves."""
@@ -218,6 +261,11 @@ class Run:
             self.results.write("loss.png", lambda picture: plot_curves(self.log.path, picture))
 
 
+def grouped(batches: Iterator[MixtureBatch], number: int) -> Iterator[list[MixtureBatch]]:
+    """The batches, `number` at a time; the last ones are left out if they are fewer."""
+    return map(list, zip(*[batches] * number, strict=False))
+
+
 def passed_on(batches: Iterable[MixtureBatch], num_workers: int) -> Iterator[MixtureBatch]:
     """The batches; ValueError with the remedy if workers lack the shared memory to pass them on."""
     try:
@@ -237,26 +285,30 @@ def train(
     out: Path,
     accelerator: str = "auto",
     devices: int = 1,
+    nodes: int = 1,
     stop_after: int | None = None,
     stop: Stop | None = None,
 ) -> Path | None:
     """Run the recipe in folder `out`, or resume the run there.
 
-    content: the recipe's tables, for provenance. stop_after: end after this step as if interrupted. stop:
-    tells when to end before the last step, and afterwards whether it did; by default at a signal. Returns
-    the checkpoint's folder on the first device, None on others. Raises ValueError for a recipe or folder that
-    cannot be used, and its kind DivergedError for skip_limit steps in a row whose loss is not finite.
+    content: the recipe's tables, for provenance. devices: on each of the nodes. stop_after: end after this
+    step as if interrupted. stop: tells when to end before the last step, and afterwards whether it did; by
+    default at a signal. Returns the checkpoint's folder on the first device, None on others. Raises
+    ValueError for a recipe or folder that cannot be used, and its kind DivergedError for skip_limit steps in
+    a row whose loss is not finite.
     """
-    run = Run(recipe, content, out, accelerator, devices)
+    run = Run(recipe, content, out, accelerator, devices, nodes)
     with stop or Stop() as stop:
-        for batch in passed_on(run.batches(), recipe.train.num_workers):
+        batches = passed_on(run.batches(), recipe.train.num_workers)
+        for parts in grouped(batches, recipe.train.accumulate):
             if stop.due(run.fabric) or run.step == stop_after:
                 break
-            run.learn(batch)
+            run.learn(parts)
             run.report()
             if run.step % recipe.train.save_every == 0 or run.best.step == run.step:
                 run.save()
         run.save()
+        run.log.close()
         run.fabric.barrier()
         if run.step >= recipe.train.steps:
             stop.finished()

@@ -129,6 +129,11 @@ class Queried(nn.Module, Separator):
         steps = config.causal and isinstance(self.backbone, CausalBackbone)
         self.capabilities = Capabilities(streaming=steps and self.analysis.streams)
 
+    def blocks(self) -> list[nn.Module]:
+        """The backbone's layers, if it is a sequence of them."""
+        lists = [child for child in self.backbone.children() if isinstance(child, nn.ModuleList)]  # type: ignore[attr-defined]
+        return [block for blocks in lists for block in blocks]
+
     def level(self, carrier: Tensor) -> Tensor:
         """Root mean square of the carrier (b, c, f, n), overall (b, 1, 1, 1), or up to each frame
         (b, 1, 1, n) if causal."""

@@ -49,14 +49,18 @@ def run(material: Path) -> Iterator[Callable[..., Path]]:
         separator: dict[str, Any] | None = None,
         data: dict[str, Any] | None = None,
         stop: Stop | None = None,
+        devices: int = 1,
         **settings: Any,
     ) -> Path:
         chosen = copy.deepcopy(content)
         chosen["train"] |= settings
-        chosen["separator"] |= separator or {}
+        if separator and "kind" in separator:
+            chosen["separator"] = separator
+        else:
+            chosen["separator"] |= separator or {}
         chosen["data"] |= data or {}
         recipe = recipe_from(chosen, "tiny")
-        loop.train(recipe, chosen, folder, "cpu", stop_after=stop_after, stop=stop)
+        loop.train(recipe, chosen, folder, "cpu", devices, stop_after=stop_after, stop=stop)
         return folder
 
     with pytest.MonkeyPatch.context() as patched:

@@ -68,20 +68,8 @@ def test_by_default_weights_decay_by_a_hundredth_of_the_learning_rate_a_step() -
     network = torch.nn.Linear(3, 2, bias=False)
     before = network.weight.detach().clone()
     learner = Learner(network, config, Fabric(accelerator="cpu"))
-    learner.improve(lambda model: LossOutput(0 * model.weight.sum()[None], {}), 0)
+    learner.improve([lambda model: LossOutput(0 * model.weight.sum()[None], {})], 1, 0)
     torch.testing.assert_close(network.weight.detach(), before * (1 - 0.5 * 1e-2))
-
-
-def test_terms_of_the_loss_are_means_over_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lightning_fabric import Fabric
-
-    fabric, other = Fabric(accelerator="cpu"), torch.tensor([5.0, torch.nan])
-    monkeypatch.setattr(fabric, "all_gather", lambda own: torch.stack([own, other]))
-    network = torch.nn.Linear(3, 2, bias=False)
-    learner = Learner(network, TrainConfig(steps=1), fabric)
-    terms = {"present": torch.tensor([1.0, 3.0, torch.nan]), "absent": torch.tensor([7.0])}
-    _, means = learner.improve(lambda model: LossOutput(model.weight.sum()[None], terms), 0)
-    assert means == {"present": (2 + 5) / 2, "absent": 7.0}
 
 
 @pytest.mark.parametrize("kind", ["band_unet", "class_unet", "flow_unet"])
@@ -194,5 +182,6 @@ def test_validation_of_the_scaled_mixture_shows_its_level_and_no_improvement(
     recipe = recipe_from(content, "tiny")
     data = build_data(recipe, build_book(recipe), RATE, validation=True)
     actual = validate(Echo(0.1), StubEncoder(), data, 4)
-    assert actual["si_sdr_i"] == pytest.approx(0, abs=1e-3)  # float32
-    assert actual["absent_db"] == pytest.approx(-20, abs=1e-3)
+    assert actual.scores["si_sdr_i"] == pytest.approx(0, abs=1e-3)  # float32
+    assert actual.merit == actual.scores["si_sdr_i"]
+    assert actual.scores["absent_db"] == pytest.approx(-20, abs=1e-3)

@@ -13,8 +13,7 @@ from training_run import STEPS, differences, state_of
 
 from qsep.recipes.training import loop
 from qsep.recipes.training.output.state import Best, save_state
-from qsep.recipes.training.tasks.autoencoder import AutoencoderTask
-from qsep.recipes.training.tasks.separator import SeparatorTask
+from qsep.recipes.training.tasks.interface import Validation
 from qsep.separation.storage.checkpoint import read_config
 
 pytest.importorskip("lightning_fabric", reason="training needs pip install qsep[train]")
@@ -26,10 +25,11 @@ SCORES = {1: -3.0, 2: 4.0, 3: 4.0, 4: 1.0, 5: 2.0, 6: -7.0}  # of the validation
 def scored(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """As `run`, validated after every step and saved after the third and the last, with SCORES."""
 
-    def score(whole_run: loop.Run) -> dict[str, float]:
-        return {"si_sdr_i": SCORES[whole_run.step]}
+    def validate(whole_run: loop.Run) -> Validation:
+        merit = SCORES[whole_run.step]
+        return Validation({"si_sdr_i": 0.0}, [merit - 1, merit + 1])
 
-    monkeypatch.setattr(loop.Run, "score", score)
+    monkeypatch.setattr(loop.Run, "validate", validate)
 
     def start(folder: Path, **settings: Any) -> Path:
         return run(folder, **({"validate_every": 1, "save_every": 3} | settings))
@@ -99,7 +99,7 @@ def test_a_run_killed_between_its_state_and_its_checkpoints_writes_them_on_resum
 def test_without_validation_mixtures_nothing_is_validated_and_none_is_best(
     run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(loop.Run, "score")
+    monkeypatch.delattr(loop.Run, "validate")
     run(tmp_path, data={"num_validation": 0})
     assert (tmp_path / "model").is_dir()
     assert not (tmp_path / "best").exists()
@@ -111,9 +111,6 @@ def test_a_score_that_is_not_a_number_is_never_best() -> None:
     assert best.or_better(2, -1e9) == Best(2, -1e9)
 
 
-def test_separators_are_chosen_by_improvement_and_autoencoders_by_the_smallest_error() -> None:
-    improvements = [{"si_sdr_i": value, "absent_db": -value} for value in (3.0, 5.0)]
-    errors = [{"validation_mel_l1": value} for value in (3.0, 5.0)]
-    separator, autoencoder = object.__new__(SeparatorTask), object.__new__(AutoencoderTask)
-    assert separator.merit(improvements[0]) < separator.merit(improvements[1])
-    assert autoencoder.merit(errors[0]) > autoencoder.merit(errors[1])
+def test_what_is_not_scored_has_no_merit() -> None:
+    merit = Validation({}, []).merit
+    assert merit != merit

@@ -282,6 +282,7 @@ def test_a_run_leaves_no_temporary_files(finished: Path) -> None:
         "loss.png",
         "model",
         "recipe.json",
+        "run.json",
         "training.previous.pt",
         "training.pt",
     ]

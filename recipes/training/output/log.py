@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import math
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from qsep.separation.storage.results import Results
 from qsep.separation.storage.temporary import write_atomically
+
+from ..config import TrainConfig
+from .examples import Example
+from .trackers import KINDS, Tracker
 
 RECIPE = "recipe.json"
 
@@ -58,18 +66,27 @@ def differing(old: Any, new: Any, name: str = "") -> dict[str, list[Any]]:
 class RunLog:
     """Writes log.jsonl, one JSON object a line, and the recipe; entries after a resumed step are removed.
 
-    Settings that changed when a run was resumed are an entry "changed" at that step. active: False on all
-    devices but the first, which then writes nothing.
+    Settings that changed when a run was resumed are an entry "changed" at that step. All devices of `fabric`,
+    a Lightning Fabric, must collect and write together; the first one writes for all. trackers: names of
+    KINDS in trackers.py that get the same values.
     """
 
-    def __init__(self, results: Results, content: dict[str, Any], step: int, active: bool) -> None:
+    def __init__(
+        self,
+        results: Results,
+        content: dict[str, Any],
+        step: int,
+        fabric: Any,
+        trackers: Sequence[str] = (),
+    ) -> None:
         self.path = results.folder / "log.jsonl"
-        self.active = active
-        self.pending: dict[str, list[float]] = {}
-        self.since = time.monotonic()
-        self.num_steps = 0
+        self.fabric, self.active = fabric, fabric.is_global_zero
+        self.pending: list[dict[str, Tensor]] = []
+        self.first_step, self.began = step, time.monotonic()
+        self.since, self.paused_seconds = self.began, 0.0
         self.changes: list[dict[str, Any]] = []
-        if not active:
+        self.trackers: list[Tracker] = []
+        if not self.active:
             return
         results.grow(self.path.name)
         entries = [entry for entry in read_log(self.path) if entry["step"] <= step]
@@ -83,35 +100,102 @@ class RunLog:
             listed = ", ".join(f"{key} was {old}, is {new}" for key, (old, new) in changed.items())
             self.say(step, f"continued with other settings: {listed}")
         results.write_text(RECIPE, json.dumps(content, indent=1) + "\n")
+        self.trackers = [KINDS[name](results.folder, content, step) for name in trackers]
 
-    def collect(self, terms: dict[str, float]) -> None:
-        """Add one step's loss terms to the means of the next entry; NaN and infinity are left out."""
-        self.num_steps += 1
-        for name, value in terms.items():
-            if math.isfinite(value):
-                self.pending.setdefault(name, []).append(value)
+    def collect(self, terms: dict[str, Tensor]) -> None:
+        """Keep one step's loss terms on this device, sum and number (2,) each, for the next entry."""
+        self.pending.append(terms)
 
-    def write(self, step: int, steps: int, lr: float) -> None:
-        """Write an entry: means of the terms since the last one, learning rate, seconds per step."""
-        seconds = (time.monotonic() - self.since) / max(1, self.num_steps)
-        means = {name: sum(values) / len(values) for name, values in self.pending.items()}
-        self.pending, self.since, self.num_steps = {}, time.monotonic(), 0
-        self.note(step, {**means, "lr": lr, "seconds_per_step": seconds})
-        if self.active and sys.stderr.isatty():
-            minutes_left = (steps - step) * seconds / 60
-            print(f"  {step}/{steps} steps, {minutes_left:.0f} min left", file=sys.stderr)
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """A context whose time does not count for the items a second: validation, saving."""
+        began = time.monotonic()
+        yield
+        self.paused_seconds += time.monotonic() - began
 
-    def note(self, step: int, values: dict[str, float]) -> None:
-        """Write an entry with these values."""
+    def write(self, step: int, config: TrainConfig, rate: float) -> None:
+        """Write an entry and print it with the time left.
+
+        The entry: means over devices and steps of the loss and its terms since the last entry, the learning
+        rate, items a second, and the peak of GPU memory in GB, if there is a GPU.
+        """
+        now = time.monotonic()
+        seconds = max(1e-9, now - self.since - self.paused_seconds)
+        entry = means(self.pending, self.fabric) | {
+            "lr": rate,
+            "items_per_second": len(self.pending) * config.batch_size / seconds,
+        }
+        if self.fabric.device.type == "cuda":
+            entry["gpu_gb"] = torch.cuda.max_memory_allocated(self.fabric.device) / 1e9
+        self.pending, self.since, self.paused_seconds = [], now, 0.0
+        pace = (now - self.began) / max(1, step - self.first_step)
+        left = duration((config.steps - step) * pace)
+        self.add(step, entry)
+        if self.active:
+            print(f"step {step}/{config.steps}: {shown(entry)}  {left} left", flush=True)
+
+    def note(self, step: int, scores: dict[str, float], merits: Sequence[float]) -> None:
+        """Write an entry of validation scores and print it. merits: of tasks/interface.py's Validation."""
+        self.add(step, scores, merits)
+        if self.active:
+            print(f"step {step}: {shown(scores)}", flush=True)
+
+    def add(self, step: int, values: dict[str, float], merits: Sequence[float] = ()) -> None:
+        """Append an entry to log.jsonl."""
         if not self.active:
             return
-        rounded = {name: round(value, 6) for name, value in values.items()}
+        entry: dict[str, Any] = {name: round(value, 6) for name, value in values.items()}
+        if merits:
+            entry["merits"] = [round(merit, 4) for merit in merits]
         with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, **rounded}) + "\n")
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        print(f"step {step}: {shown}", flush=True)
+            file.write(json.dumps({"step": step, **entry}) + "\n")
+        for tracker in self.trackers:
+            tracker.add(step, values)
+
+    def show(self, step: int, examples: Sequence[Example]) -> None:
+        """Hand examples to the trackers."""
+        for tracker in self.trackers:
+            tracker.add_examples(step, examples)
+
+    def close(self) -> None:
+        """Finish the trackers' writing."""
+        for tracker in self.trackers:
+            tracker.close()
 
     def say(self, step: int, text: str) -> None:
         """Print a message on standard error."""
         if self.active:
             print(f"step {step}: {text}", file=sys.stderr, flush=True)
+
+
+def means(steps: Sequence[dict[str, Tensor]], fabric: Any) -> dict[str, float]:
+    """Means over steps of each term's mean over the items of all devices; see RunLog.collect."""
+    own = [{name: value.tolist() for name, value in terms.items()} for terms in steps]
+    devices = [own]
+    if fabric.world_size > 1:
+        devices = [own] * fabric.world_size
+        torch.distributed.all_gather_object(devices, own)
+    by_term: dict[str, list[float]] = {}
+    for shares in zip(*devices, strict=True):  # of one step
+        for name in dict.fromkeys(name for share in shares for name in share):
+            total, number = map(
+                sum, zip(*(share.get(name, (0, 0)) for share in shares), strict=True)
+            )
+            if number:
+                by_term.setdefault(name, []).append(total / number)
+    return {name: sum(values) / len(values) for name, values in by_term.items()}
+
+
+def shown(values: dict[str, float]) -> str:
+    """Values with their names and units, on one line."""
+    units = {"items_per_second": "{:.3g} items/s", "gpu_gb": "{:.1f} GB"}
+    parts = [units.get(name, f"{name} {{:.4g}}").format(value) for name, value in values.items()]
+    return "  ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 2 h 05 min, 12 min, 40 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes} min" if minutes else f"{rest} s"

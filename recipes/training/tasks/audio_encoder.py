@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from ...data.mixtures.interface import Mixtures
 from ...data.wording import PhraseBook
 from ..config import Recipe, model_settings
 from ..query_batch import encode_batch
-from .interface import Discriminator, Task
+from .interface import Discriminator, Task, Validation
 from .phrase_book import store_phrases
 
 KIND = "joint"
@@ -86,7 +85,7 @@ class JointTask(Task):
     @torch.no_grad()  # measures, does not learn
     def score(
         self, model: JointModel, encoder: QueryEncoder, data: Mixtures, num_items: int
-    ) -> dict[str, float]:
+    ) -> Validation:
         """Zero-shot accuracy in [0, 1]: the share of sources nearest to the mean of their class's phrases."""
         device = model.reader.phrases.device
         class_vectors = model.class_vectors()
@@ -98,11 +97,8 @@ class JointTask(Task):
             truth = model.reader(pooled)[:, :-1].argmax(dim=-1)
             audio = model.network.audio(batch.sources[audible].mean(dim=1).to(device))
             correct.append((audio @ class_vectors.T).argmax(dim=-1) == truth)
-        return {"accuracy": torch.cat(correct).float().mean().item()}
-
-    def merit(self, scores: Mapping[str, float]) -> float:
-        """The zero-shot accuracy."""
-        return scores["accuracy"]
+        merits = torch.cat(correct).float()
+        return Validation({"accuracy": merits.mean().item()}, merits.tolist())
 
     def weights(self, model: JointModel) -> dict[str, Tensor]:
         """The network's weights, without the phrase book."""

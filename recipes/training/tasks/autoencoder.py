@@ -7,7 +7,6 @@ Their perceptual loss, by a network trained on photographs, is left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import field
 
 import torch
@@ -26,7 +25,7 @@ from qsep.separation.signal.mel import MelConfig
 from ...data.mixtures.interface import Mixtures
 from ...data.wording import PhraseBook
 from ..config import Recipe, model_settings
-from .interface import Discriminator, Task
+from .interface import Discriminator, Task, Validation
 from .waveforms import draw_waveforms
 
 KIND = "mel_vae"
@@ -126,7 +125,7 @@ class AutoencoderTask(Task):
     @torch.no_grad()  # measures, does not learn
     def score(
         self, model: AutoencoderModel, encoder: QueryEncoder, data: Mixtures, num_items: int
-    ) -> dict[str, float]:
+    ) -> Validation:
         """Mean absolute error of log-mels (natural logarithm) decoded from the posterior's mean."""
         device, generator = model.log_scale.device, torch.Generator().manual_seed(0)
         errors = []
@@ -134,11 +133,8 @@ class AutoencoderTask(Task):
             log_mel = model.log_mel(data.collate([data[draw]]).to(device), generator)
             made = model.vae.decode(model.vae.encode(log_mel).mean)
             errors.append((log_mel - made).abs().mean())
-        return {"validation_mel_l1": torch.stack(errors).mean().item()}
-
-    def merit(self, scores: Mapping[str, float]) -> float:
-        """The error of the log-mels, negated."""
-        return -scores["validation_mel_l1"]
+        merits = -torch.stack(errors)
+        return Validation({"validation_mel_l1": -merits.mean().item()}, merits.tolist())
 
     def weights(self, model: AutoencoderModel) -> dict[str, Tensor]:
         """Weights by FlowSep's names; a latent scale of 0 makes FlowSep measure it."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from qsep.queries.interface import QueryEmbedding, QueryEncoder
 from qsep.separation.interface import LossOutput, MixtureBatch
 
 from ...data.mixtures.interface import Mixtures
+from ..output.examples import Example
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,23 @@ class Discriminator:
     network: nn.Module
     start: int
     loss: Callable[[Any, MixtureBatch, torch.Generator], LossOutput]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Scores of a model on validation items.
+
+    scores: means, or other statistics, by name. merits: the score by which checkpoints are chosen, more is
+    better: one value for each thing that was scored, in an order that depends on the items alone.
+    """
+
+    scores: dict[str, float]
+    merits: list[float]
+
+    @property
+    def merit(self) -> float:
+        """The mean of the merits; NaN if nothing was scored."""
+        return sum(self.merits) / len(self.merits) if self.merits else math.nan
 
 
 class Task(Protocol):
@@ -57,13 +76,15 @@ class Task(Protocol):
 
     def score(
         self, model: Any, encoder: QueryEncoder, data: Mixtures, num_items: int
-    ) -> dict[str, float]:
-        """Validation scores by name, over the first num_items of the data."""
+    ) -> Validation:
+        """The model's validation on the first num_items of the data."""
         ...
 
-    def merit(self, scores: Mapping[str, float]) -> float:
-        """The number by which the best checkpoint is chosen, from validation scores; higher is better."""
-        ...
+    def examples(
+        self, model: Any, encoder: QueryEncoder, data: Mixtures, num_items: int
+    ) -> list[Example]:
+        """Examples of the model's output for the first num_items of the data; empty for most tasks."""
+        return []
 
     def weights(self, model: Any) -> dict[str, Tensor]:
         """The model's weights by their names in a checkpoint."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,7 +15,8 @@ from ...data.mixtures.constraints import conditioned
 from ...data.mixtures.interface import Mixtures
 from ...data.wording import PhraseBook
 from ..config import Recipe
-from .interface import Discriminator, Task
+from ..output.examples import Example, separated_examples
+from .interface import Discriminator, Task, Validation
 from .phrase_book import restore, store_phrases
 from .retention import Retention, retention_of
 from .validation import validate
@@ -77,13 +77,15 @@ class SeparatorTask(Task):
 
     def score(
         self, model: Any, encoder: QueryEncoder, data: Mixtures, num_items: int
-    ) -> dict[str, float]:
+    ) -> Validation:
         """SI-SDR improvement and leakage on the validation mixtures, see `validate`."""
         return validate(model, encoder, data, num_items)
 
-    def merit(self, scores: Mapping[str, float]) -> float:
-        """The SI-SDR improvement."""
-        return scores["si_sdr_i"]
+    def examples(
+        self, model: Any, encoder: QueryEncoder, data: Mixtures, num_items: int
+    ) -> list[Example]:
+        """What the separator makes of the validation mixtures, see `separated_examples`."""
+        return separated_examples(model, encoder, data, num_items)
 
     def weights(self, model: Any) -> dict[str, Tensor]:
         """All weights of the separator."""

@@ -13,13 +13,12 @@ from qsep.separation.interface import MixtureBatch
 
 from ...data.mixtures.interface import Mixtures
 from ..query_batch import encode_batch
+from .interface import Validation
 
 
 @torch.no_grad()  # measured, not trained
-def validate(
-    separator: Any, encoder: QueryEncoder, data: Mixtures, num_items: int
-) -> dict[str, float]:
-    """Scores on the first num_items mixtures of the data, in dB.
+def validate(separator: Any, encoder: QueryEncoder, data: Mixtures, num_items: int) -> Validation:
+    """Scores on the first num_items mixtures of the data, in dB; merits: the improvements.
 
     si_sdr_i: mean SI-SDR improvement of present sounds. absent_db: median level of the output for absent
     sounds, relative to the mixture; left out if there are none.
@@ -45,4 +44,4 @@ def validate(
     result = {"si_sdr_i": sum(improvements) / max(1, len(improvements))}
     if leaks:
         result["absent_db"] = sorted(leaks)[len(leaks) // 2]
-    return result
+    return Validation(result, improvements)

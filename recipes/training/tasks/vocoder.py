@@ -5,7 +5,6 @@ Lee et al., "BigVGAN" (2023), sec. 2 and appendix A, after Kong et al., "HiFi-GA
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import field
 from typing import cast
 
@@ -32,7 +31,7 @@ from qsep.separation.signal.mel import MelConfig
 from ...data.mixtures.interface import Mixtures
 from ...data.wording import PhraseBook
 from ..config import Recipe, model_settings
-from .interface import Discriminator, Task
+from .interface import Discriminator, Task, Validation
 from .waveforms import draw_waveforms
 
 KIND = "bigvgan"
@@ -140,7 +139,7 @@ class VocoderTask(Task):
     @torch.no_grad()  # measures, does not learn
     def score(
         self, model: VocoderModel, encoder: QueryEncoder, data: Mixtures, num_items: int
-    ) -> dict[str, float]:
+    ) -> Validation:
         """Mean absolute error of the generated waveforms' log-mels (natural logarithm)."""
         device = next(model.parameters()).device
         generator = torch.Generator().manual_seed(0)
@@ -148,11 +147,8 @@ class VocoderTask(Task):
         for draw in range(num_items):
             real, made = model(data.collate([data[draw]]).to(device), generator)
             errors.append(model.mel_error(real, made).mean())
-        return {"validation_mel_l1": torch.stack(errors).mean().item()}
-
-    def merit(self, scores: Mapping[str, float]) -> float:
-        """The error of the log-mels, negated."""
-        return -scores["validation_mel_l1"]
+        merits = -torch.stack(errors)
+        return Validation({"validation_mel_l1": -merits.mean().item()}, merits.tolist())
 
     def weights(self, model: VocoderModel) -> dict[str, Tensor]:
         """Weights by FlowSep's names, with weight norm removed."""
