@@ -23,6 +23,7 @@ from .evaluate import evaluate, report
 from .models.app import models_app
 from .options import USAGE
 from .recipes import recipes_app
+from .runs import runs_app
 from .separate.auto import auto
 from .separate.command import separate
 from .serve import serve
@@ -41,6 +42,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 app.add_typer(recipes_app, name="recipes")
+app.add_typer(runs_app, name="runs")
 
 
 def main() -> None:
