@@ -49,6 +49,7 @@ COMMANDS = {
     "recipes copy": "RECIPE FILE",
     "recipes list": "",
     "recipes show": "RECIPE [OVERRIDES...]",
+    "runs compare": "FIRST SECOND --out -o",
     "report": "RUNS... --out -o",
     "separate": "[INPUTS...] --allow-outside --candidates --consistent --no-consistent --device --exclusive "
     "--no-exclusive --json --judge --min-similarity --mix-weight --model --name --negative "
@@ -57,7 +58,7 @@ COMMANDS = {
     "--set --format --from --no-residual --ray --runtime --shard --skip-existing --span --strict --no-strict "
     "--workers -m -o -q",
     "serve": "--device --host --keep-minutes --max-megabytes --max-seconds --model --port --static -m",
-    "train": "RECIPE [OVERRIDES...] --accelerator --allow-outside --devices --max-time --out -o",
+    "train": "RECIPE [OVERRIDES...] --accelerator --allow-outside --devices --max-time --nodes --out -o",
 }
 
 

@@ -23,7 +23,16 @@ def train(
         ),
     ] = ...,  # type: ignore[assignment]
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    devices: Annotated[int, typer.Option(help="How many accelerators to use.")] = 1,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Accelerators, or processes on CPUs, of each machine. Default: torchrun's, else 1.",
+        ),
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, help="Machines. Default: torchrun's number, else 1.")
+    ] = None,
     max_time: Annotated[
         str | None,
         typer.Option(
@@ -39,19 +48,31 @@ def train(
     and saved, 1 failed while running, as with a full disk: the same command continues; 3 diverged; 2 the
     recipe, data or folder cannot be used.
     """
+    from ..training.devices import cluster_size, is_first_process
+
+    first = is_first_process()
+    if first:  # at once, for PyTorch takes seconds to import
+        print(f"recipe {recipe}, folder {out}", flush=True)
     if find_spec("lightning_fabric") is None or find_spec("matplotlib") is None:
         raise ValueError("training needs more packages: pip install 'qsep[train]'")
     from qsep.separation.storage.listed_paths import outside_allowed
 
+    from ..training.check import ready
     from ..training.config import read_recipe
+    from ..training.estimate import estimate
     from ..training.loop import train as run
     from ..training.stopping import DIVERGED, FAILED, OUT_OF_TIME, DivergedError, Stop, seconds_of
 
     stop = Stop(seconds_of(max_time) if max_time else None)
     parsed, content = read_recipe(recipe, overrides)
+    devices, nodes = cluster_size(devices, nodes)
     try:
         with outside_allowed(allow_outside):
-            folder = run(parsed, content, out, accelerator, devices, stop=stop)
+            for finding in ready(parsed, out) if first else ():
+                print(f"ok: {finding}", flush=True)
+            if first:
+                print(estimate(parsed, accelerator, devices * nodes), flush=True)
+            folder = run(parsed, content, out, accelerator, devices, nodes, stop=stop)
     except Exception as error:
         if not stop.begun:
             raise

@@ -1,17 +1,21 @@
-"""Checks of whether a recipe can be trained here, without building or embedding anything."""
+"""Checks of whether a recipe can be trained here, without embedding anything."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from qsep.separation.components import setting_names
+from qsep.separation.storage.results import Results
 
 from ..data.corpus.shards import INDEX, read_index
 from ..data.mixtures.clips import read_clip_list
 from .build import build_book, data_labels
 from .config import Recipe, start_folders
+from .output.trackers import trackers_known
 
 Check = Callable[[Recipe], str]
 
@@ -25,7 +29,9 @@ class Finding(NamedTuple):
 
 def check(recipe: Recipe) -> Iterator[Finding]:
     """The findings of all checks, also of those after a fault."""
-    checks: list[Check] = [model_settings_known, data_there, labels_known, start_weights_there]
+    checks: list[Check] = [
+        *(model_settings_known, data_there, labels_known, start_weights_there, trackers_known)
+    ]
     for run_check in checks:
         try:
             text = run_check(recipe)
@@ -34,6 +40,24 @@ def check(recipe: Recipe) -> Iterator[Finding]:
         else:
             if text:
                 yield Finding(True, text)
+
+
+def ready(recipe: Recipe, out: Path) -> Iterator[str]:
+    """What the checks found, one after the other; ValueError for the first fault, before anything is done."""
+    for finding in check(recipe):
+        if not finding.good:
+            raise ValueError(finding.text)
+        yield finding.text
+    yield output_writable(out)
+
+
+def output_writable(out: Path) -> str:
+    """The free space where the run's folder is or will be; ValueError if it cannot be written to."""
+    Results(out, "train")  # refuses folders of others
+    parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not os.access(parent, os.W_OK):
+        raise ValueError(f"{out}: {parent} cannot be written to; choose another folder with -o")
+    return f"{out}: {shutil.disk_usage(parent).free / 1e9:.1f} GB free"
 
 
 def model_settings_known(recipe: Recipe) -> str:
@@ -72,8 +96,9 @@ def labels_known(recipe: Recipe) -> str:
     """The number of labels; ValueError for a label without wordings in the phrase book."""
     if recipe.part != "separator" or recipe.data.phrases == "captions":
         return ""
-    labels = data_labels(recipe)
     book = build_book(recipe)
+    synthetic = recipe.data.sounds == "synthetic"
+    labels = book.labels if synthetic else data_labels(recipe)
     missing = sorted(set(labels) - set(book.labels))
     if missing:
         raise ValueError(f"data.phrases: {recipe.data.phrases} has no wordings for {missing[0]!r}")
