@@ -1,5 +1,7 @@
 """Several processes and parts of a batch: the same items and losses as one process with the whole batch."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from qsep.recipes.training.acceleration import checkpoint_activations, compile_n
 from qsep.recipes.training.devices import cluster_size
 from qsep.recipes.training.learner import sum_and_number
 from qsep.recipes.training.output.log import duration, means, shown
+from qsep.recipes.training.output.record import read_sessions
 from qsep.recipes.training.sampler import StepSampler
 
 pytest.importorskip("lightning_fabric", reason="training needs pip install qsep[train]")
@@ -41,6 +44,33 @@ def test_two_processes_have_the_losses_of_one_with_the_same_batch(
     assert len(one) == 20
     assert max(one) - min(one) > 0.01  # it learns
     assert two == pytest.approx(one, abs=1e-5)  # sums in another order
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "options"),
+    [
+        (("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"), ()),
+        ((), ("--devices", "2")),
+    ],
+    ids=["torchrun", "fabric"],
+)
+def test_the_command_runs_on_two_processes(
+    tmp_path: Path, launcher: tuple[str, ...], options: tuple[str, ...]
+) -> None:
+    changes = ["encoder.kind=labels", "data.num_validation=1", "train.steps=2", "train.log_every=1"]
+    words = ["train", "smoke", *changes, "-o", str(tmp_path / "run"), "--accelerator", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-m", *launcher, "qsep", *words, *options],
+        capture_output=True,
+        text=True,
+        timeout=550,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [session["devices"] for session in read_sessions(tmp_path / "run")] == ["2 cpu"]
+    lines = done.stdout.splitlines()
+    for start in ("recipe smoke, ", "estimate: ", "step 1/2: ", "step 2/2: ", "checkpoint: "):
+        assert [line.startswith(start) for line in lines].count(True) == 1, start
 
 
 def test_accumulated_parts_have_the_losses_of_the_whole_batch(
