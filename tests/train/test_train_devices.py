@@ -58,7 +58,8 @@ def test_two_processes_have_the_losses_of_one_with_the_same_batch(
 def test_the_command_runs_on_two_processes(
     tmp_path: Path, launcher: tuple[str, ...], options: tuple[str, ...]
 ) -> None:
-    changes = ["encoder.kind=labels", "data.num_validation=1", "train.steps=2", "train.log_every=1"]
+    changes = ["encoder.kind=labels", "data.phrases=labels", "data.num_validation=1"]
+    changes += ["train.steps=2", "train.log_every=1"]
     words = ["train", "smoke", *changes, "-o", str(tmp_path / "run"), "--accelerator", "cpu"]
     done = subprocess.run(
         [sys.executable, "-m", *launcher, "qsep", *words, *options],
