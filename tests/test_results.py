@@ -104,6 +104,14 @@ def test_nothing_is_written_through_a_symbolic_link(tmp_path: Path, name: str) -
     assert (outside / "log").read_text() == "mine"
 
 
+def test_a_line_cut_short_by_a_full_disk_does_not_swallow_the_next_one(tmp_path: Path) -> None:
+    Results(tmp_path, "train").write_text("a", "first")
+    with (tmp_path / LISTING).open("a") as listing:
+        listing.write('{"command": "train", "fi')
+    Results(tmp_path, "train").write_text("a", "second")
+    assert Results(tmp_path, "train").is_ours("a")
+
+
 def test_a_listing_cannot_name_files_outside_its_folder(tmp_path: Path) -> None:
     written(tmp_path, mine="mine")
     folder = written(tmp_path / "p")
