@@ -298,8 +298,8 @@ def train(
     a row whose loss is not finite.
     """
     run = Run(recipe, content, out, accelerator, devices, nodes)
+    batches = passed_on(run.batches(), recipe.train.num_workers)
     with stop or Stop() as stop:
-        batches = passed_on(run.batches(), recipe.train.num_workers)
         for parts in grouped(batches, recipe.train.accumulate):
             if stop.due(run.fabric) or run.step == stop_after:
                 break

@@ -93,6 +93,15 @@ def test_all_devices_end_when_one_of_them_notes_a_signal(clock: Clock) -> None:
     assert stop.signal == signal.SIGTERM
 
 
+def test_settings_that_do_not_go_together_are_refused_before_the_run_has_begun(
+    run: Callable[..., Path], tmp_path: Path
+) -> None:
+    stop = Stop()
+    with pytest.raises(ValueError, match="batch_size 4 cannot be shared by 1 devices in 3 parts"):
+        run(tmp_path, accumulate=3, stop=stop)
+    assert not stop.begun
+
+
 def ends_with(effect: Callable[[Stop], object]) -> Any:
     """A stand-in for the training loop, at work when `effect` happens."""
 
