@@ -17,10 +17,9 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 def synchronise(network: nn.Module, num_devices: int) -> None:
     """Let the network's batch norms use the statistics of all devices, whose parts are equally large."""
-    for norm in network.modules():
-        if isinstance(norm, NORMS):
-            forward: Any = partial(normalise, norm, num_devices=num_devices)
-            norm.forward = forward
+    norms: list[Any] = [module for module in network.modules() if isinstance(module, NORMS)]
+    for norm in norms:
+        norm.forward = partial(normalise, norm, num_devices=num_devices)
 
 
 def normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, hidden: Tensor, num_devices: int) -> Tensor:

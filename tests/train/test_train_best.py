@@ -47,7 +47,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def test_best_holds_the_weights_of_the_step_that_scored_highest_first(
-    scored: Any, tmp_path: Path
+    scored: Callable[..., Path], tmp_path: Path
 ) -> None:
     scored(tmp_path / "whole")
     scored(tmp_path / "two", stop_after=2)
@@ -61,7 +61,9 @@ def test_best_holds_the_weights_of_the_step_that_scored_highest_first(
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 4])
-def test_a_resumed_run_keeps_the_same_best(scored: Any, tmp_path: Path, stop_after: int) -> None:
+def test_a_resumed_run_keeps_the_same_best(
+    scored: Callable[..., Path], tmp_path: Path, stop_after: int
+) -> None:
     scored(tmp_path / "whole")
     scored(tmp_path / "parts", stop_after=stop_after)
     scored(tmp_path / "parts")
@@ -71,7 +73,7 @@ def test_a_resumed_run_keeps_the_same_best(scored: Any, tmp_path: Path, stop_aft
 
 
 def test_a_run_killed_between_its_state_and_its_checkpoints_writes_them_on_resume(
-    scored: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scored: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -206,10 +206,12 @@ def test_checkpointed_activations_give_the_same_gradients_and_keep_less() -> Non
         if anew:
             checkpoint_activations(separator)
         sizes: list[int] = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda tensor, sizes=sizes: sizes.append(tensor.numel()) or tensor,
-            lambda tensor: tensor,
-        ):
+
+        def note(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             found.append(gradients(separator))
         kept.append(sum(sizes))
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])

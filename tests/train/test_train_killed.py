@@ -121,8 +121,8 @@ def test_two_processes_of_which_one_is_killed_continue_bit_by_bit(
 
     together = partial(run, tmp_path / "whole", devices=2)
     assert in_two_processes(together) == [0, 0]
-    actions = [partial(run, tmp_path / "killed", devices=2)] * 2
-    actions[victim] = killed  # type: ignore[call-overload]
+    actions: list[Callable[[], object]] = [partial(run, tmp_path / "killed", devices=2)] * 2
+    actions[victim] = killed
     codes = in_two_processes(*actions)
     assert codes[victim] == -signal.SIGKILL
     assert codes[1 - victim] == 1  # the other ends by itself
