@@ -155,7 +155,9 @@ def essence(folder: Path) -> dict[str, Any]:
             found[name] = manifest_rows(path)
         elif path.name == "log.jsonl":
             entries = [json.loads(line) for line in path.read_text().splitlines()]
-            found[name] = [without(entry, "seconds_per_step") for entry in entries]
+            found[name] = [without(entry, "items_per_second") for entry in entries]
+        elif path.name == "run.json":  # a session for each start
+            found[name] = json.loads(path.read_text())["sessions"][0]
         elif path.name == "training.pt":
             found[name] = digest_of_state(state_of(folder))
         elif path.name == "training.previous.pt":  # of an earlier save: which, depends on the kills
