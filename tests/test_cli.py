@@ -183,7 +183,7 @@ def test_a_trained_model_separates(qsep: Run, recipe: Path, folder: Path) -> Non
         ),
         (("tiny.toml", "train.precision=half"), "half"),
         (("tiny.toml", "--accelerator", "abacus"), "abacus"),
-        (("tiny.toml", "--devices", "0"), "0"),
+        (("tiny.toml", "--devices", "0"), "--devices"),
     ],
 )
 def test_a_wrong_recipe_is_one_line(
