@@ -170,10 +170,12 @@ class Run:
         task = self.task.discriminator
         if task is None or self.discriminator is None or self.step < task.start:
             return True, {}, None
-        losses = (
-            partial(task.loss, batch=batch.to(self.fabric.device), generator=self.generator(number))
-            for number, batch in enumerate(parts)
-        )
+
+        def loss_of(number: int, batch: MixtureBatch) -> Callable[[Any], LossOutput]:
+            moved, generator = batch.to(self.fabric.device), self.generator(number)
+            return lambda network: task.loss(network, moved, generator)
+
+        losses = (loss_of(number, batch) for number, batch in enumerate(parts))
         finite, terms = self.discriminator.improve(losses, len(parts), self.step)
         return finite, terms, task.network.requires_grad_(False)
 
