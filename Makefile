@@ -26,12 +26,13 @@ COMPILE := $(or $(UV),uv) pip compile pyproject.toml --constraint requirements/c
     --universal --fork-strategy fewest --python-version 3.11 --only-binary :all: \
     --generate-hashes --no-emit-index-url --custom-compile-command "make requirements" --quiet
 
-.PHONY: help demo test test-slow mutants soak lint types docs requirements clean
+.PHONY: help demo test test-slow test-nightly mutants soak lint types docs requirements clean
 
 help:
 	@echo "make demo          separate a scene by text"
 	@echo "make test          run the tests, but for the slow ones"
 	@echo "make test-slow     run the slow tests"
+	@echo "make test-nightly  run the tests that are left out of both"
 	@echo "make mutants       see that the tests notice mistakes made on purpose"
 	@echo "make soak          kills, full disks, damaged files and hostile texts by the hundred (an hour)"
 	@echo "make lint          ruff: rules and formatting"
@@ -58,8 +59,11 @@ test: $(BIN)/.test
 	$(PYTEST) -m "not slow" $(FORKING:%=--ignore %)
 
 test-slow: $(BIN)/.test
-	$(PYTEST) -m slow $(FORKING)
-	$(PYTEST) -m slow $(FORKING:%=--ignore %)
+	$(PYTEST) -m "slow and not nightly" $(FORKING)
+	$(PYTEST) -m "slow and not nightly" $(FORKING:%=--ignore %)
+
+test-nightly: $(BIN)/.test
+	$(PYTEST) -m nightly
 
 # Mistakes made on purpose, which the tests must notice; `make mutants ONLY=chunks.py` tries some of them.
 mutants: $(BIN)/.test

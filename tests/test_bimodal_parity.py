@@ -132,6 +132,7 @@ def stub_embedding(waveform: Tensor) -> Tensor:
     return F.normalize(levels @ draw("bimodal.audio_projection", (512, 64)).T, dim=-1)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow  # 16 passes of a network of 88 million weights, and back
 def test_losses_and_their_gradients_are_the_recorded_ones(network: Any) -> None:
     wholes = RECORDED.values("loss/in.audios")

@@ -51,7 +51,8 @@ GRAPH_RUNTIMES = [
 ]
 KINDS = [
     *("band_unet", "clipsep", "clipsep:middle", "convtasnet", "resunet30"),
-    pytest.param("flowsep", marks=pytest.mark.slow),  # four networks, half a minute to trace
+    # four networks, a minute to trace
+    pytest.param("flowsep", marks=[pytest.mark.slow, pytest.mark.nightly]),
 ]
 
 
@@ -226,6 +227,7 @@ def test_one_graph_serves_any_number_of_items(name: str, empty_cache: Path) -> N
     assert len(list(empty_cache.iterdir())) == 1
 
 
+@pytest.mark.nightly
 @pytest.mark.slow  # FlowSep again
 @pytest.mark.parametrize("name", GRAPH_RUNTIMES)
 def test_guidance_and_channels_take_no_graph_of_their_own(name: str, empty_cache: Path) -> None:

@@ -78,7 +78,7 @@ class Part:
     def originals(self) -> dict[Format, bytes]:
         """An undamaged file of each format that can be written here."""
         folder = self.workshop.folder / "originals"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)  # another part object may have made them
         rng = np.random.default_rng(3)
         waveform = 0.3 * rng.normal(size=(NUM_SAMPLES, NUM_CHANNELS)).clip(-3, 3)
         written = {}

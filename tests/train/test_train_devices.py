@@ -56,7 +56,7 @@ def test_two_processes_have_the_losses_of_one_with_the_same_batch(
     ("launcher", "options"),
     [
         (("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"), ()),
-        ((), ("--devices", "2")),
+        pytest.param((), ("--devices", "2"), marks=pytest.mark.nightly),
     ],
     ids=["torchrun", "fabric"],
 )

@@ -58,6 +58,7 @@ def half(run: Callable[..., Path], tmp_path: Path) -> Path:
     return run(tmp_path / "half", stop_after=2)
 
 
+@pytest.mark.nightly
 def test_a_run_killed_at_any_moment_of_a_save_continues_bit_by_bit(
     run: Callable[..., Path], whole: dict[str, Any], half: Path, tmp_path: Path
 ) -> None:
