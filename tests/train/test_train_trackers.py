@@ -24,8 +24,8 @@ def example(seconds: float = 0.5) -> Example:
     mixture = np.sin(2 * np.pi * 1000 * time).astype(np.float32)
     mask = np.zeros((20, 30), np.float32)
     mask[:10] = 1
-    waveforms = {"mixture": mixture, "target": mixture / 2, "estimate": mixture / 4}
-    return Example(waveforms, RATE, mask)
+    half, quarter = np.float32(0.5) * mixture, np.float32(0.25) * mixture
+    return Example({"mixture": mixture, "target": half, "estimate": quarter}, RATE, mask)
 
 
 def test_the_level_is_highest_at_the_sines_frequency_and_halving_costs_6_db() -> None:
