@@ -51,6 +51,7 @@ RANGES = {
     "num_layers": LAYERS,
     "num_*": COUNT,
     "batch_size": COUNT,
+    "accumulate": COUNT,
     "max_absent": Range(0, 65536),
     "max_sources": COUNT,
     "max_tokens": Range(1, 65536),
