@@ -72,9 +72,18 @@ RANGES = {
     "ema_decay": SHARE,
     "final_factor": Range(0, 10),
     "*_probability": SHARE,
+    "probability": SHARE,
     "*_dropout": SHARE,
     "*_db": Range(-200, 200),
+    "*_lufs": Range(-70, 0),
     "*_hz": Range(0, 768_000),
+    "length_meters": Range(1, 1000),
+    "height_meters": Range(1, 1000),
+    "*_meters": Range(0, 1000),
+    "*_mps": Range(0, 100),  # metres a second: the simulation is for sources slower than sound
+    "max_peak": Range(0, 1000),
+    "min_strength": SHARE,
+    "max_stretch": Range(0, 0.4),
     "*_semitones": Range(0, 48),
     "gains": Range(0, 1000),
     "gamma": Range(-1000, 1000),  # of NIT's margin, which may have either sign

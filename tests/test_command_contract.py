@@ -25,7 +25,7 @@ COMMANDS = {
     "data check": "DATA --allow-outside --report --jobs",
     "data folder": "SOURCE --allow-outside --out -o --file-column --label-column --group-column "
     "--split-column --audio --dev --test --split-by --seed --jobs",
-    "data mix": "MANIFEST DATA --allow-outside --out -o --jobs",
+    "data mix": "MIXTURES [DATA] --allow-outside --out -o --jobs --number -n --set --validation",
     "data open-sounds": "SOURCES --out -o --jobs",
     "data shard": "DATA --allow-outside --out -o --megabytes --seed",
     "data stats": "DATA --allow-outside --out -o --listen --jobs",

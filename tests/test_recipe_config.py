@@ -268,7 +268,7 @@ def test_a_whole_number_passes_where_a_fraction_is_meant() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("mix.levels=3", r"recipe smoke, \[mix\]: unknown setting 'levels'"),
+        ("mix.loudness=3", r"recipe smoke, \[mix\]: unknown setting 'loudness'"),
         ("augment.reverb_probability='often'", r"\[augment\]: setting reverb_probability is"),
         ("data.sounds='recorded'", "data.sounds must be 'captions', 'recordings', 'videos'"),
         ("mix.num_queries=2", "mix.num_queries is 2, but mixtures have up to 3 sources"),

@@ -10,10 +10,11 @@ from command import Run
 from tiny import SETTINGS, StubEncoder, tiny_separator
 
 from qsep.recipes.training import estimate as estimating
+from qsep.recipes.training.build import mix_config
 from qsep.recipes.training.check import check, output_writable, ready
 from qsep.recipes.training.config import read_recipe, recipe_from
 from qsep.recipes.training.devices import is_first_process
-from qsep.recipes.training.estimate import estimate, mix_settings, trial
+from qsep.recipes.training.estimate import estimate, trial
 from qsep.recipes.training.tasks.separator import SeparatorTask
 
 SMOKE, CONTENT = read_recipe("smoke")
@@ -21,10 +22,11 @@ SMOKE, CONTENT = read_recipe("smoke")
 
 def test_the_checks_of_the_smoke_recipe_pass(tmp_path: Path) -> None:
     *found, space = ready(SMOKE, tmp_path / "run")
-    assert found[:3] == [
+    assert found[:4] == [
         "separator band_unet, 80 steps of 8 mixtures",
         "sounds are synthesised",
         "4 labels",
+        "mixtures of 10080 samples",
     ]
     assert space.endswith(" GB free")
     assert not (tmp_path / "run").exists()
@@ -35,7 +37,7 @@ def test_the_first_fault_ends_the_checks(tmp_path: Path) -> None:
     recipe = recipe_from(CONTENT | {"data": data}, "smoke")
     with pytest.raises(ValueError, match=r"data\.folder: .*none is not a folder"):
         list(ready(recipe, tmp_path / "run"))
-    assert [finding.good for finding in check(recipe)] == [True, False, True]  # all of them
+    assert [finding.good for finding in check(recipe)] == [True, False, True, True]  # all of them
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(
@@ -99,7 +101,7 @@ def test_an_estimate_that_fails_stops_nothing(monkeypatch: pytest.MonkeyPatch) -
     ("name", "samples"), [("smoke", 10080), ("sounds150-base", 101760), ("audiosep", 160000)]
 )
 def test_mixtures_of_noise_are_as_long_as_the_recipes(name: str, samples: int) -> None:
-    assert mix_settings(read_recipe(name)[0])["segment_samples"] == samples
+    assert mix_config(read_recipe(name)[0]).segment_samples == samples
 
 
 @pytest.mark.parametrize(

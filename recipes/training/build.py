@@ -13,12 +13,13 @@ from qsep.separation.components import build_encoder
 
 from ..data.captions.scenes import CaptionedScenes, LabelledScenes, Scenes, divided
 from ..data.captions.stored_phrases import phrase_parser
+from ..data.effects.treated import TreatedMixtures
 from ..data.index import read_index
 from ..data.mixtures.augment import AugmentConfig
 from ..data.mixtures.captioned import CaptionedMixConfig, CaptionedMixtures
 from ..data.mixtures.classes import ClassMixConfig, ClassMixtures, ClassSounds
 from ..data.mixtures.clips import ClipStore, Take, load_takes, read_clip_list
-from ..data.mixtures.interface import Mixtures
+from ..data.mixtures.interface import DrawnMixtures, Mixtures
 from ..data.mixtures.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds, Sounds
 from ..data.mixtures.segments import SegmentMixConfig, SegmentMixtures, read_captions
 from ..data.mixtures.synthetic import SyntheticSounds, synthetic_takes
@@ -121,11 +122,29 @@ def check_data(recipe: Recipe) -> None:
             read_captions(folder, split)
 
 
+def mix_config(recipe: Recipe) -> Any:
+    """The recipe's own settings of mixtures, of the kind that its data have; ValueError for bad ones."""
+    kinds = {"videos": VideoMixConfig, "classes": ClassMixConfig, "captions": SegmentMixConfig}
+    kind: Any = kinds.get(recipe.data.sounds, MixConfig)
+    if recipe.data.sources == "captions":
+        kind = CaptionedMixConfig
+    return from_table(kind, {"mix": recipe.mix}, "mix", recipe.name)
+
+
 def build_data(recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool) -> Mixtures:
     """Mixtures for training, or of the validation split and without augmentation for validation.
 
     Raises ValueError for settings that do not go together.
     """
+    mixtures = build_mixtures(recipe, book, sample_rate, validation)
+    effects = recipe.effects.for_validation() if validation else recipe.effects
+    return TreatedMixtures(mixtures, effects) if effects.active else mixtures
+
+
+def build_mixtures(
+    recipe: Recipe, book: PhraseBook, sample_rate: int, validation: bool
+) -> DrawnMixtures:
+    """Mixtures as `build_data`, without effects."""
     if recipe.data.sources == "captions":
         return build_captioned_mixtures(recipe, book, sample_rate, validation)
     if recipe.data.sounds == "videos":

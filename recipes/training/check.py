@@ -12,9 +12,10 @@ from qsep.separation.components import setting_names
 from qsep.separation.storage.results import Results
 
 from ..data.corpus.shards import INDEX, read_index
+from ..data.mixtures.augment import AugmentConfig
 from ..data.mixtures.clips import read_clip_list
-from .build import build_book, data_labels
-from .config import Recipe, start_folders
+from .build import build_book, data_labels, mix_config
+from .config import EFFECTS, Recipe, from_table, start_folders
 from .output.trackers import trackers_known
 
 Check = Callable[[Recipe], str]
@@ -30,7 +31,12 @@ class Finding(NamedTuple):
 def check(recipe: Recipe) -> Iterator[Finding]:
     """The findings of all checks, also of those after a fault."""
     checks: list[Check] = [
-        *(model_settings_known, data_there, labels_known, start_weights_there, trackers_known)
+        model_settings_known,
+        data_there,
+        labels_known,
+        mixtures_known,
+        start_weights_there,
+        trackers_known,
     ]
     for run_check in checks:
         try:
@@ -103,6 +109,17 @@ def labels_known(recipe: Recipe) -> str:
     if missing:
         raise ValueError(f"data.phrases: {recipe.data.phrases} has no wordings for {missing[0]!r}")
     return f"{len(labels)} labels"
+
+
+def mixtures_known(recipe: Recipe) -> str:
+    """The length of mixtures and their effects; ValueError for bad settings of [mix] and [augment]."""
+    mix = mix_config(recipe)
+    from_table(AugmentConfig, {"augment": recipe.augment}, "augment", recipe.name)
+    changed = [
+        f"mix.{name}" for name in EFFECTS if getattr(recipe.effects, name) != EFFECTS[name]()
+    ]
+    effects = f", with {', '.join(changed)}" if changed else ""
+    return f"mixtures of {mix.segment_samples} samples{effects}"
 
 
 def start_weights_there(recipe: Recipe) -> str:

@@ -6,15 +6,18 @@ import copy
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from qsep.queries.settings import configuration
 from qsep.separation.components import from_settings, merged
 from qsep.separation.shipped import shipped_folder
 
+from ..data.effects.config import EffectsConfig
+
 CONFIGS_DIR = Path(__file__).parents[1] / "configs"
 QUERIED = ("separator", "audio_encoder")  # parts that a recipe trains with queries
 UNQUERIED = ("autoencoder", "vocoder")  # and without
+EFFECTS = get_type_hints(EffectsConfig)
 
 
 @configuration
@@ -128,7 +131,7 @@ class Recipe:
     """A recipe's tables. part: the part that is trained, one of QUERIED or UNQUERIED; model: its table.
 
     encoder: the query encoder's table, empty for UNQUERIED. mix, augment: tables whose settings depend on the
-    data. card: text of the model card by heading.
+    data. effects: the tables of [mix] that all kinds of data have. card: text of the model card by heading.
     """
 
     name: str
@@ -140,6 +143,7 @@ class Recipe:
     augment: dict[str, Any]
     train: TrainConfig
     card: dict[str, Any] = field(default_factory=dict)
+    effects: EffectsConfig = field(default_factory=EffectsConfig)
 
 
 def start_folders(config: TrainConfig) -> list[Path]:
@@ -247,17 +251,34 @@ def recipe_from(content: dict[str, Any], name: str) -> Recipe:
     for table in (part, "encoder"):
         if table in content and not isinstance(content[table].get("kind"), str):
             raise ValueError(f'recipe {name}: [{table}] has no kind; add kind = "…"')
+    effects = effects_of(content.get("mix", {}), name)
+    mix = {key: value for key, value in content.get("mix", {}).items() if key not in EFFECTS}
     return Recipe(
         name,
         part,
         content[part],
         content.get("encoder", {}),
         from_table(DataConfig, content, "data", name),
-        content.get("mix", {}),
+        mix,
         content.get("augment", {}),
         from_table(TrainConfig, content, "train", name),
         content.get("card", {}),
+        effects,
     )
+
+
+def effects_of(mix: dict[str, Any], name: str) -> EffectsConfig:
+    """The tables of [mix] that are effects; ValueError for unknown or bad settings."""
+    settings = {}
+    for key, config_class in EFFECTS.items():
+        if key in mix:
+            if not isinstance(mix[key], dict):
+                raise ValueError(
+                    f"recipe {name}: mix.{key} is a value; expected a table [mix.{key}]"
+                )
+            table = f"mix.{key}"
+            settings[key] = from_table(config_class, {table: mix[key]}, table, name)
+    return EffectsConfig(**settings)
 
 
 def model_settings(recipe: Recipe, kind: str, config_class: Any, **known: Any) -> Any:

@@ -5,20 +5,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from qsep.queries.interface import Query, QueryEmbedding, QueryEncoder, TextQuery
 from qsep.separation.interface import MixtureBatch
 
-from ..data.mixtures.captioned import CaptionedMixConfig
-from ..data.mixtures.classes import ClassMixConfig
-from ..data.mixtures.mix_and_separate import MixConfig
-from ..data.mixtures.segments import SegmentMixConfig
-from ..data.mixtures.videos import VideoMixConfig
-from .build import build_book, build_query_encoder, build_task
-from .config import Recipe, from_table
+from .build import build_book, build_query_encoder, build_task, mix_config
+from .config import Recipe
 from .output.log import duration
 from .tasks.interface import Task
 
@@ -98,7 +92,7 @@ def noise_item(
     task: Task, recipe: Recipe, encoder: QueryEncoder, device: str
 ) -> tuple[MixtureBatch, QueryEmbedding]:
     """One mixture of noise in the shape of the recipe's, with as many queries of zeros as sources."""
-    settings = mix_settings(recipe)
+    settings = dataclasses.asdict(mix_config(recipe))
     numbers = [
         settings[key] for key in ("num_queries", "num_sources", "max_sources") if key in settings
     ]
@@ -113,12 +107,3 @@ def noise_item(
         return batch, QueryEmbedding(pooled)
     tokens = torch.zeros(1, num_sources, NUM_TOKENS, encoder.token_dim, device=device)
     return batch, QueryEmbedding(pooled, tokens, torch.ones_like(tokens[..., 0], dtype=torch.bool))
-
-
-def mix_settings(recipe: Recipe) -> dict[str, Any]:
-    """The settings of the recipe's mixtures, with their defaults."""
-    kinds = {"videos": VideoMixConfig, "classes": ClassMixConfig, "captions": SegmentMixConfig}
-    kind: Any = kinds.get(recipe.data.sounds, MixConfig)
-    if recipe.data.sources == "captions":
-        kind = CaptionedMixConfig
-    return dataclasses.asdict(from_table(kind, {"mix": recipe.mix}, "mix", recipe.name))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from .corpora import check_data, count_data, make_folder, mix_data, open_sounds, shard_data
+from .corpora import check_data, count_data, make_folder, open_sounds, shard_data
+from .mixing import mix_data
 from .public import join_data, mine_anchors, prepare_captions_data, prepare_data
 
 data_app = typer.Typer(no_args_is_help=True, help="Prepare, check and pack training data.")

@@ -1,4 +1,4 @@
-"""`qsep data folder, open-sounds, check, stats, mix, shard`: corpora of labelled recordings."""
+"""`qsep data folder, open-sounds, check, stats, shard`: corpora of labelled recordings."""
 
 from __future__ import annotations
 
@@ -192,39 +192,6 @@ def count_data(
     if out:
         page = page_of(data.resolve().name, counts)
         Results(out.parent, "data stats", shared=True).write_text(out.name, page)
-
-
-def mix_data(
-    manifest: Annotated[
-        str,
-        typer.Argument(
-            help="A CSV list of mixtures, or the name of one in the package, as sounds150-dev-2.",
-            metavar="MANIFEST",
-        ),
-    ],
-    data: CorpusArgument,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder to write, with a subfolder per mixture.")
-    ],
-    allow_outside: AllowOutsideOption = False,
-    jobs: JobsOption = NUM_CPUS,
-) -> None:
-    """Render the mixtures of a manifest as ID/mixture.wav, target.wav, rest.wav and query.txt."""
-    from qsep.evaluation.protocols import load_items
-    from qsep.separation.storage.listed_paths import outside_allowed
-
-    from ...data.corpus.rendering import render_folders
-    from ...inference.batch import progress_bar
-
-    protocol, _, name = manifest.partition("-")
-    with outside_allowed(allow_outside):
-        if protocol in ("sounds21", "sounds150") and not Path(manifest).is_file():
-            items = load_items(protocol, data, Path(name))
-        else:
-            items = load_items("sounds150", data, Path(manifest))
-    with progress_bar(manifest) as progress:
-        ids = render_folders(items, out, jobs, progress)
-    print(f"{out}: {len(ids)} mixtures")
 
 
 def shard_data(

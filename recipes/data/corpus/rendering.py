@@ -1,10 +1,11 @@
-"""The mixtures of a manifest as audio files, for other programs and for listening."""
+"""The mixtures of a manifest or of a recipe as audio files, for other programs and for listening."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qsep.evaluation.interface import ItemSet
 from qsep.queries.files.threads import in_order
@@ -12,6 +13,9 @@ from qsep.separation.audio.sample_format import Waveform
 from qsep.separation.audio.writer import AudioWriter
 from qsep.separation.storage.results import Results
 from qsep.separation.storage.temporary import visit
+
+if TYPE_CHECKING:
+    from ..mixtures.interface import Mixtures
 
 COMMAND = "data mix"
 PARTS = ("mixture", "target", "rest")
@@ -43,6 +47,40 @@ def render_folders(
             if progress:
                 progress(num_done, len(items.ids))
     return items.ids
+
+
+def render_items(
+    mixtures: Mixtures,
+    out: Path,
+    number: int,
+    progress: Callable[[float, float], object] | None = None,
+) -> list[str]:
+    """Write the first items as out/ID/mixture.wav, 0.wav, 1.wav, … and queries.txt; return the ids.
+
+    queries.txt has a line for each source: its number, and its query or "no query". Absent sounds have no
+    file.
+    """
+    results = Results(out, COMMAND)
+    ids = []
+    for draw in range(number):
+        batch = mixtures.collate([mixtures[draw]])
+        (name,) = batch.ids
+        rate = batch.sample_rate
+        write_wav(results, f"{name}/mixture.wav", batch.mixture[0, 0].numpy(), rate)
+        lines = []
+        for index, query in enumerate(batch.queries[0]):
+            source = batch.sources[0, index, 0]
+            if source.any():
+                write_wav(results, f"{name}/{index}.wav", source.numpy(), rate)
+            elif query is None:
+                continue
+            words = "no query" if query is None else f"{query.kind}: {query.name}"
+            lines.append(f"{index}\t{words}" + ("" if source.any() else "\tabsent"))
+        results.write_text(f"{name}/queries.txt", "\n".join(lines) + "\n")
+        ids.append(name)
+        if progress:
+            progress(draw + 1, number)
+    return ids
 
 
 def write_wav(results: Results, name: str, waveform: Waveform, sample_rate: int) -> None:

@@ -1,9 +1,11 @@
 """The data sets of training mixtures, as one type."""
 
+from ..effects.treated import TreatedMixtures
 from .captioned import CaptionedMixtures
 from .classes import ClassMixtures
 from .mix_and_separate import MixAndSeparate
 from .segments import SegmentMixtures
 from .videos import VideoMixtures
 
-Mixtures = MixAndSeparate | VideoMixtures | SegmentMixtures | ClassMixtures | CaptionedMixtures
+DrawnMixtures = MixAndSeparate | VideoMixtures | SegmentMixtures | ClassMixtures | CaptionedMixtures
+Mixtures = DrawnMixtures | TreatedMixtures

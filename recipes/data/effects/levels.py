@@ -1,0 +1,65 @@
+"""Levels of sources by signal-to-noise ratio or by loudness, and a limit on the mixture's peak.
+
+Sources are scaled as wholes, so each remains part of the mixture, which is their sum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .config import LevelConfig
+from .loudness import loudness_lufs
+
+MEASURED_DB = -20.0  # mean power at which loudness is measured, far above the absolute gate
+
+
+def leveled(
+    sources: np.ndarray, config: LevelConfig, sample_rate: int, rng: np.random.Generator
+) -> np.ndarray:
+    """The sources (s, t), none silent, at levels drawn by config.rule: (s, t) float32."""
+    if config.rule == "loudness":
+        wanted = rng.uniform(*config.loudness_lufs, len(sources))
+        return np.stack(
+            [
+                at_loudness(source, level, sample_rate)
+                for source, level in zip(sources, wanted, strict=True)
+            ]
+        )
+    if config.rule == "snr" and len(sources) > 1:
+        snr_db = rng.uniform(*config.snr_db)
+        gain = gain_for_snr(sources[0], sources[1:].sum(axis=0), snr_db)
+        return np.concatenate([sources[:1], sources[1:] * gain])
+    return sources
+
+
+def gain_for_snr(target: np.ndarray, rest: np.ndarray, snr_db: float) -> np.float32:
+    """The gain of the rest by which the target's power lies snr_db above it; 1 if the rest is silent."""
+    rest_power = power(rest)
+    wanted_power = power(target) / 10 ** (snr_db / 10)
+    return np.float32(np.sqrt(wanted_power / rest_power) if rest_power else 1)
+
+
+def at_loudness(waveform: np.ndarray, lufs: float, sample_rate: int) -> np.ndarray:
+    """The waveform (t,), not silent, scaled to an integrated loudness in LUFS."""
+    common = 10 ** (MEASURED_DB / 20) / np.sqrt(power(waveform))
+    gain_db = lufs - loudness_lufs(waveform * common, sample_rate)
+    return waveform * np.float32(common * 10 ** (gain_db / 20))
+
+
+def at_powers(sources: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """The sources (s, t) scaled to the powers of `like` (s, t); a silent source remains so."""
+    wanted = np.sqrt(np.square(like, dtype=np.float64).mean(axis=1))
+    actual = np.sqrt(np.square(sources, dtype=np.float64).mean(axis=1))
+    gains = np.divide(wanted, actual, out=np.ones_like(wanted), where=actual > 0)
+    return sources * gains[:, None].astype(np.float32)
+
+
+def within_peak(sources: np.ndarray, max_peak: float) -> np.ndarray:
+    """The sources (s, t), scaled down together if the peak of their sum exceeds max_peak."""
+    peak = float(np.abs(sources.sum(axis=0)).max())
+    return sources * np.float32(max_peak / peak) if peak > max_peak else sources
+
+
+def power(waveform: np.ndarray) -> float:
+    """Mean square of (t,)."""
+    return float(np.square(waveform, dtype=np.float64).mean())
