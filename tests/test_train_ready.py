@@ -14,7 +14,7 @@ from qsep.recipes.training.build import mix_config
 from qsep.recipes.training.check import check, output_writable, ready
 from qsep.recipes.training.config import read_recipe, recipe_from
 from qsep.recipes.training.devices import is_first_process
-from qsep.recipes.training.estimate import estimate, trial
+from qsep.recipes.training.estimate import BlankEncoder, estimate, noise_item, trial
 from qsep.recipes.training.tasks.separator import SeparatorTask
 
 SMOKE, CONTENT = read_recipe("smoke")
@@ -131,3 +131,20 @@ def test_something_is_on_the_screen_before_pytorch_is_needed(
     outcome = qsep("train", "smoke", "-o", "run")
     assert outcome.out == "recipe smoke, folder run\n"
     assert outcome.code == 2
+
+
+@pytest.mark.parametrize(("recipe", "name"), [("own", "classes"), ("bimodal-sounds21", "captions")])
+def test_every_kind_of_data_has_an_item_of_noise(recipe: str, name: str) -> None:
+    parsed, _ = read_recipe(recipe)
+    task = SeparatorTask("band_unet", tiny_separator("band_unet"))
+    batch, queries = noise_item(task, parsed, StubEncoder(), "cpu")
+    num_slots = {"classes": 6, "captions": 6}[name]
+    assert batch.sources.shape == (1, num_slots, 1, mix_config(parsed).segment_samples)
+    assert queries.pooled.shape == (1, num_slots, StubEncoder().dim)
+
+
+def test_the_blank_encoder_has_the_classes_that_a_model_is_built_for() -> None:
+    encoder = StubEncoder()
+    encoder.classes, encoder.class_names = ("dog", "rain"), ("a dog", "rain")
+    blank = BlankEncoder(encoder)
+    assert (blank.classes, blank.class_names) == (("dog", "rain"), ("a dog", "rain"))

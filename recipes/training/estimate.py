@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 
@@ -28,6 +27,8 @@ class BlankEncoder(QueryEncoder):
 
     def __init__(self, encoder: QueryEncoder) -> None:
         self.config, self.dim, self.fingerprint = encoder.config, encoder.dim, "blank"
+        self.token_dim, self.unit_norm = encoder.token_dim, encoder.unit_norm
+        self.classes, self.class_names = encoder.classes, encoder.class_names
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """Embeddings with pooled (len(queries), dim)."""
@@ -92,13 +93,11 @@ def noise_item(
     task: Task, recipe: Recipe, encoder: QueryEncoder, device: str
 ) -> tuple[MixtureBatch, QueryEmbedding]:
     """One mixture of noise in the shape of the recipe's, with as many queries of zeros as sources."""
-    settings = dataclasses.asdict(mix_config(recipe))
-    numbers = [
-        settings[key] for key in ("num_queries", "num_sources", "max_sources") if key in settings
-    ]
-    num_sources = numbers[0]
+    mix = mix_config(recipe)
+    names = ("num_queries", "num_sources", "max_sources", "num_slots")
+    num_sources = next(getattr(mix, name) for name in names if hasattr(mix, name))
     num_channels = task.model.num_channels if recipe.part == "separator" else 1
-    shape = (1, num_sources, num_channels or 1, settings["segment_samples"])
+    shape = (1, num_sources, num_channels or 1, mix.segment_samples)
     sources = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     labels: list[list[Query | None]] = [[TextQuery("noise")] * num_sources]
     batch = MixtureBatch(sources.sum(dim=1), sources, labels, task.model.sample_rate, ["noise"])

@@ -287,7 +287,12 @@ def read_segment(
     else:
         first = min(round(start * rate), length)
     segment = read_from(path, first, num_needed)[:2].mean(axis=0, dtype=np.float32)
-    if rate != sample_rate:
-        segment = soxr.resample(segment, rate, sample_rate, quality="HQ")
-    segment = segment[:num_samples]
+    segment = resampled(segment, rate, sample_rate)[:num_samples]
     return np.pad(segment, (0, num_samples - len(segment)))
+
+
+def resampled(waveform: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    """The waveform (t,) at rate in Hz at another one, sample_rate."""
+    if rate == sample_rate:
+        return waveform
+    return soxr.resample(waveform, rate, sample_rate, quality="HQ")

@@ -1,0 +1,176 @@
+"""Training items a second of a recipe's loader, and how many its model's step can consume on a GPU.
+
+python -m qsep.recipes.benchmarks.loader [RECIPE] [TABLE.KEY=VALUE]... [--workers 2] [--items 256]
+
+The step's floating-point operations, forward and backward, are counted by PyTorch for one item of noise;
+norms, activations and Fourier transforms are not counted. A GPU does at most --tflops of them in 10^12 a
+second, and --utilization of that in practice. A table then shows where one item's time goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import itertools
+import pstats
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..data.mixtures.interface import Mixtures
+from ..training.build import build_book, build_data, build_query_encoder, build_task, check_data
+from ..training.config import Recipe, read_recipe
+from ..training.estimate import BlankEncoder, noise_item
+from ..training.sampler import StepSampler
+
+H100_TFLOPS = 989.0  # NVIDIA H100 SXM, dense bf16: its data sheet
+WANTED = 5  # times what is consumed
+
+# Functions by the ends of their files' paths. None of them calls another one.
+PARTS: dict[str, tuple[tuple[str, str], ...]] = {
+    "decode": (("audio/reader.py", "read_from"), ("audio/reader.py", "length_and_rate")),
+    "cut": (("mix_and_separate.py", "active_stretch"), ("mix_and_separate.py", "place")),
+    "resample": (("mixtures/augment.py", "change_speed"), ("mixtures/segments.py", "resampled")),
+    "filters": (("mixtures/augment.py", "filter_and_place"),),
+    "beats": (("effects/beats.py", "synchronous"),),
+    "device": (("effects/devices.py", "banded"), ("effects/devices.py", "distorted")),
+    "room": (("effects/placing.py", "placed"),),
+    "levels": (
+        ("effects/levels.py", "at_powers"),
+        ("effects/levels.py", "leveled"),
+        ("effects/levels.py", "within_peak"),
+    ),
+}
+REST, COLLATE = "mix", "collate"  # everything else in an item; a batch's stacking and sums
+
+
+class Consumption(NamedTuple):
+    """tflop: 10^12 operations of one item's step, forward and backward. seconds: of audio in an item."""
+
+    tflop: float
+    seconds: float
+
+    def items_a_second(self, tflops: float, utilization: float) -> float:
+        """What a GPU consumes."""
+        return tflops * utilization / self.tflop
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", nargs="?", default="sounds150-base")
+    parser.add_argument("overrides", nargs="*", metavar="TABLE.KEY=VALUE")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--items", type=int, default=256)
+    parser.add_argument("--tflops", type=float, default=H100_TFLOPS)
+    parser.add_argument("--utilization", type=float, default=0.3)
+    arguments = parser.parse_args()
+    recipe, _ = read_recipe(arguments.recipe, arguments.overrides)
+    torch.set_num_threads(1)
+    used, sample_rate = consumption(recipe)
+    print(f"{recipe.name}: {used.tflop:.3g} TFLOP for the step of one item of {used.seconds:.2f} s")
+    for share in (arguments.utilization, 1.0):
+        rate = used.items_a_second(arguments.tflops, share)
+        print(
+            f"a GPU of {arguments.tflops:g} TFLOP/s used at {share:.0%}: {rate:.0f} items/s; "
+            f"{WANTED} times that: {WANTED * rate:.0f}"
+        )
+    check_data(recipe)
+    data = build_data(recipe, build_book(recipe), sample_rate, validation=False)
+    rate = items_a_second(data, recipe, arguments.items, arguments.workers)
+    print(f"loader with {arguments.workers} workers: {rate:.1f} items/s")
+    parts = time_of_parts(data, recipe, arguments.items)
+    print(table(parts))
+    cores = WANTED * used.items_a_second(arguments.tflops, arguments.utilization) / per_core(parts)
+    print(f"{WANTED} times the consumption at {arguments.utilization:.0%} takes {cores:.0f} cores")
+
+
+def consumption(recipe: Recipe) -> tuple[Consumption, int]:
+    """What one item's step takes, and the model's sample rate in Hz."""
+    _, _, encoder = build_query_encoder(recipe)
+    task = build_task(recipe, build_book(recipe), BlankEncoder(encoder))
+    task.model.train()
+    batch, queries = noise_item(task, recipe, encoder, "cpu")
+    counter = FlopCounterMode(display=False)
+    with counter:
+        generator = torch.Generator().manual_seed(0)
+        task.loss(task.model, batch, queries, generator, None).total.mean().backward()
+    rate: int = task.model.sample_rate
+    seconds = batch.mixture.shape[-1] / rate
+    return Consumption(counter.get_total_flops() / 1e12, seconds), rate
+
+
+def items_a_second(data: Mixtures, recipe: Recipe, num_items: int, num_workers: int) -> float:
+    """By the clock over num_items, after a first batch of each worker."""
+    size = recipe.train.batch_size
+    num_steps = -(-num_items // size)
+    first = max(1, num_workers)
+    sampler = StepSampler(0, first + num_steps, size, 0, 1)
+    loader = DataLoader(
+        data, batch_sampler=sampler, collate_fn=data.collate, num_workers=num_workers
+    )
+    batches = iter(loader)
+    for _ in itertools.islice(batches, first):
+        pass
+    began = time.perf_counter()
+    for _ in batches:
+        pass
+    return num_steps * size / (time.perf_counter() - began)
+
+
+def time_of_parts(data: Mixtures, recipe: Recipe, num_items: int) -> dict[str, float]:
+    """Milliseconds of one core for an item, by part, slightly enlarged by the profiler."""
+    size = recipe.train.batch_size
+    data.collate([data[draw] for draw in range(2)])  # imports, and tables made once
+    # Processor time, since other processes may keep the cores busy.
+    profile, collate_seconds, item_seconds = cProfile.Profile(time.process_time), 0.0, 0.0
+    num_steps = max(1, num_items // size)
+    for step in range(num_steps):
+        began = time.process_time()
+        profile.enable()
+        items: list[Any] = [data[draw] for draw in range(step * size, (step + 1) * size)]
+        profile.disable()
+        loaded = time.process_time()
+        data.collate(items)
+        item_seconds += loaded - began
+        collate_seconds += time.process_time() - loaded
+    parts = dict(seconds_of_parts(profile))
+    parts[REST] = item_seconds - sum(parts.values())
+    parts[COLLATE] = collate_seconds
+    return {name: 1e3 * seconds / (num_steps * size) for name, seconds in parts.items()}
+
+
+def seconds_of_parts(profile: cProfile.Profile) -> Iterator[tuple[str, float]]:
+    """The seconds inside the functions of each of PARTS."""
+    stats: dict[tuple[str, int, str], Any] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    for part, functions in PARTS.items():
+        seconds = sum(
+            cumulative
+            for (file, _, name), (_, _, _, cumulative, _) in stats.items()
+            if any(name == wanted and file.endswith(end) for end, wanted in functions)
+        )
+        if seconds:
+            yield part, seconds
+
+
+def table(milliseconds: dict[str, float]) -> str:
+    """Parts with their milliseconds an item and their share of all."""
+    total = sum(milliseconds.values())
+    lines = ["| part | ms of a core an item | share |", "|---|---|---|"]
+    for part, value in milliseconds.items():
+        lines.append(f"| {part} | {value:.2f} | {value / total:.0%} |")
+    lines.append(f"| total | {total:.2f} | {per_core(milliseconds):.1f} items/s a core |")
+    return "\n".join(lines)
+
+
+def per_core(milliseconds: dict[str, float]) -> float:
+    """Items a second of one core."""
+    return 1e3 / sum(milliseconds.values())
+
+
+if __name__ == "__main__":
+    main()
