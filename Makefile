@@ -20,6 +20,10 @@ INSTALL := $(UV) pip install --python $(BIN)/python --no-deps
 else
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps
 endif
+# Byte code is kept even where the environment says not to: the tests start hundreds of processes, each
+# of which would compile PyTorch's 2,000 files anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 PINNED := --require-hashes --only-binary :all: -r
 
 COMPILE := $(or $(UV),uv) pip compile pyproject.toml --constraint requirements/constraints.txt \

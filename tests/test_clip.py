@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from installed import needs
 from PIL import Image
 from safetensors.torch import save_file
 from tiny_encoders import CLIP_WIDTH, clip_model, pixels, save_clip_config
@@ -23,7 +24,7 @@ from qsep.queries.files import hub
 from qsep.queries.interface import ImageQuery, TextQuery
 from qsep.separation.components import build_encoder
 
-pytest.importorskip("open_clip")
+pytestmark = needs("open_clip", "pip install 'qsep[clip]'")
 EXACT = 1e-6  # float32, of numbers near 1; the same network fed in another batch
 PICTURE = (
     1e-5  # the same, prepared in float32 there and float64 here; bilinear scaling changes 5e-3

@@ -5,21 +5,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from installed import needs
 from PIL import Image
 from torch import Tensor, nn
 
 from qsep.queries.encoders.resnet import MEAN, Config, build
 from qsep.queries.interface import ImageQuery
 
-models = pytest.importorskip("torchvision.models", reason="pictures need torchvision")
+pytestmark = needs("torchvision", "pictures need it")
 
 
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
     """torchvision's, with random weights and statistics."""
+    from torchvision.models import resnet18
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        resnet = models.resnet18()
+        resnet = resnet18()
         for module in resnet.modules():
             if isinstance(module, nn.BatchNorm2d):
                 assert module.running_mean is not None

@@ -18,12 +18,15 @@ import numpy as np
 import pytest
 import soundfile
 from command import record
+from installed import needs
 from page_driver import CHROMIUM, DRIVER, PageDriver, served
 
 from qsep.recipes.demo.make_scene import SCENE_FILE
 
-pytest.importorskip("gradio", reason="pip install 'qsep[serve]'")
-pytestmark = pytest.mark.slow  # a server, a browser and several separations: two minutes
+pytestmark = [
+    pytest.mark.slow,  # a server, a browser and several separations: two minutes
+    needs("gradio", "pip install 'qsep[serve]'"),
+]
 
 SECONDS = 3.0
 
