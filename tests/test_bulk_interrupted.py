@@ -99,6 +99,7 @@ def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
+@pytest.mark.nightly  # half a minute to start the cluster
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs ray: pip install 'qsep[ray]'")
 def test_a_cluster_recovers_from_a_killed_worker(tmp_path: Path) -> None:
     import ray

@@ -129,6 +129,7 @@ def test_weights_keep_their_names_and_are_stored_as_they_are_or_in_half(tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.nightly  # the export alone takes half a minute
 def test_exported_separators_match_torch_at_any_size(tmp_path: Path) -> None:
     separator = tiny_separator("class_unet:shifted")
     write_whole(separator_graph(separator), tmp_path / "model.onnx")

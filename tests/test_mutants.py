@@ -15,6 +15,7 @@ def test_a_mutation_still_fits_and_names_tests_that_are_there(mutant: Mutant) ->
     assert not name or f"def {name}(" in (ROOT / file).read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_mutation_survives_what_does_not_look_at_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

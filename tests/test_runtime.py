@@ -257,6 +257,7 @@ def test_graphs_that_nobody_used_for_long_are_removed(name: str, empty_cache: Pa
     assert not unused.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRAPH_RUNTIMES)
 def test_graphs_of_two_checkpoints_stay_apart(name: str, empty_cache: Path, tmp_path: Path) -> None:
     for seed, num_graphs in ((1, 1), (2, 2), (1, 2)):

@@ -98,7 +98,7 @@ def test_a_run_that_fills_the_disk_continues_bit_by_bit(
     assert differences(state_of(run(half)), whole) == []
 
 
-@pytest.mark.parametrize("step", [3, 5])
+@pytest.mark.parametrize("step", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_a_run_with_two_workers_killed_in_a_step_continues_bit_by_bit(
     run: Callable[..., Path], whole: dict[str, Any], tmp_path: Path, step: int
 ) -> None:
@@ -111,7 +111,7 @@ def test_a_run_with_two_workers_killed_in_a_step_continues_bit_by_bit(
     assert differences(state_of(run(tmp_path / "killed", num_workers=2)), whole) == []
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_two_processes_of_which_one_is_killed_continue_bit_by_bit(
     run: Callable[..., Path], tmp_path: Path, victim: int
 ) -> None:
