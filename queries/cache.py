@@ -83,10 +83,15 @@ class CachedEncoder(QueryEncoder):
     with tokens, those that are not padding. Mixed queries are computed from their parts. In memory are at
     most max_bytes of rows, keyed by digests of their queries, which may contain pictures.
     If the file cannot be read or written, a warning is logged and queries are encoded again.
+    transient: kinds of query that are not kept, as examples of which each is used once.
     """
 
     def __init__(
-        self, encoder: QueryEncoder, path: Path | None = None, max_bytes: int = MAX_BYTES
+        self,
+        encoder: QueryEncoder,
+        path: Path | None = None,
+        max_bytes: int = MAX_BYTES,
+        transient: frozenset[type] = frozenset(),
     ) -> None:
         self.encoder = encoder
         self.dim = encoder.dim
@@ -102,7 +107,7 @@ class CachedEncoder(QueryEncoder):
         self.probabilities = encoder.probabilities
         self.modalities = encoder.modalities
         self.fingerprint = encoder.fingerprint
-        self.path = path or default_cache_path()
+        self.path, self.transient = path or default_cache_path(), transient
         self.known: dict[bytes, bytes] = {}  # least recently used first
         self.num_bytes, self.max_bytes = 0, max_bytes
         self.lock, self.memory_lock = threading.Lock(), threading.Lock()
@@ -122,9 +127,14 @@ class CachedEncoder(QueryEncoder):
             with self.lock:  # tokenizers are not thread-safe
                 encoded = packed(self.encoder.encode([missing[key] for key in order]))
             new_rows = dict(zip(order, encoded, strict=True))
-            self.write({missing[key]: row for key, row in new_rows.items()})
             rows |= new_rows
-        self.remember(rows)
+            kept = {missing[key]: row for key, row in new_rows.items()}
+            self.write(
+                {part: row for part, row in kept.items() if type(part) not in self.transient}
+            )
+        self.remember(
+            {key: row for key, row in rows.items() if type(parts[key]) not in self.transient}
+        )
         return unpacked([self.row(query, rows) for query in queries], self.dim, self.token_dim)
 
     def read(self, query: TextQuery) -> Reading | None:

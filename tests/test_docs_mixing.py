@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
 import torch
 
 from qsep.recipes.data.effects.config import EffectsConfig
@@ -29,12 +30,17 @@ def test_the_example_stands_in_the_order_in_which_effects_apply() -> None:
     assert list(tomllib.loads(EXAMPLE)["mix"]) == list(dataclasses.asdict(EffectsConfig()))
 
 
-def test_a_recipe_with_the_example_mixes() -> None:
+def test_a_recipe_with_the_example_mixes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (pair,) = re.findall(r'"rain" = \[.*?\]', EXAMPLE)
+    (tmp_path / "wordings.toml").write_text(pair)
     recipe = recipe_from(merged(SMOKE, tomllib.loads(EXAMPLE)), "mine")
     assert mixtures_known(recipe) == (
-        "mixtures of 10080 samples, with mix.beats, mix.device, mix.room, mix.levels"
+        "mixtures of 10080 samples, with mix.beats, mix.device, mix.room, mix.levels, mix.queries"
     )
     data = build_data(recipe, build_book(recipe), 8000, validation=False)
     batch = data.collate([data[draw] for draw in range(6)])
+    kinds = {query.kind for row in batch.queries for query in row if query}
+    assert kinds == {"text", "mixed"}
     assert torch.equal(batch.mixture, batch.sources.sum(dim=1))
     assert 0.05 < batch.mixture.abs().max() <= 0.9 + 1e-6

@@ -23,6 +23,7 @@ FRAMES = (
     "{} sound",
     "give me {} without the other sounds",
 )
+MAX_FRAMED_WORDS = 5  # longer phrases are not put into templates
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,10 @@ def book_of_labels(labels: tuple[str, ...]) -> PhraseBook:
 
 
 def with_frames(phrases: list[str]) -> tuple[str, ...]:
-    """Each phrase by itself, and those of at most five words also in one of FRAMES."""
+    """Each phrase by itself, and those of few words also in one of FRAMES."""
     framed = [
         FRAMES[index % len(FRAMES)].format(phrase)
         for index, phrase in enumerate(phrases)
-        if len(phrase.split()) <= 5
+        if len(phrase.split()) <= MAX_FRAMED_WORDS
     ]
     return tuple(dict.fromkeys([*phrases, *framed]))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qsep.queries.cache import CachedEncoder
-from qsep.queries.interface import QueryEncoder
+from qsep.queries.interface import AudioQuery, QueryEncoder, TextQuery
 from qsep.separation.components import build_encoder
 
 from ..data.captions.scenes import CaptionedScenes, LabelledScenes, Scenes, divided
@@ -53,6 +53,13 @@ def build_query_encoder(recipe: Recipe) -> tuple[str, Any, QueryEncoder]:
     encoder = build_encoder(kind, settings)
     if encoder.remembers or recipe.data.queries == "audio":  # each example is used once
         return kind, encoder, encoder
+    if recipe.effects.queries.audio_probability:
+        if encoder.token_dim or not {AudioQuery, TextQuery} <= encoder.modalities:
+            raise ValueError(
+                f"mix.queries.audio_probability needs an encoder of text and audio without tokens, as "
+                f"'joint' or 'clap'; encoder.kind is {kind!r}"
+            )
+        return kind, encoder, CachedEncoder(encoder, transient=frozenset({AudioQuery}))
     return kind, encoder, CachedEncoder(encoder)
 
 

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from qsep.separation.interface import LossOutput, MixtureBatch
 from qsep.separation.storage.results import Results
 
+from ..data.effects.queries import dropped
 from ..data.mixtures.interface import Mixtures
 from .acceleration import checkpoint_activations, compile_networks
 from .build import build_book, build_data, build_query_encoder, build_task, check_data
@@ -151,6 +152,8 @@ class Run:
         """The task's loss on each part, as a function of the model."""
         for number, batch in enumerate(parts):
             queries = encode_batch(self.cached, batch.queries).to(self.fabric.device)
+            if drop := self.recipe.effects.queries.drop_probability:
+                queries = dropped(queries, batch.ids, drop)
             yield partial(
                 self.task.loss,
                 batch=batch.to(self.fabric.device),

@@ -48,6 +48,7 @@ def run(material: Path) -> Iterator[Callable[..., Path]]:
         stop_after: int | None = None,
         separator: dict[str, Any] | None = None,
         data: dict[str, Any] | None = None,
+        mix: dict[str, Any] | None = None,
         stop: Stop | None = None,
         devices: int = 1,
         **settings: Any,
@@ -59,6 +60,7 @@ def run(material: Path) -> Iterator[Callable[..., Path]]:
         else:
             chosen["separator"] |= separator or {}
         chosen["data"] |= data or {}
+        chosen["mix"] |= mix or {}
         recipe = recipe_from(chosen, "tiny")
         loop.train(recipe, chosen, folder, "cpu", devices, stop_after=stop_after, stop=stop)
         return folder

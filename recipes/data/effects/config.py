@@ -99,6 +99,29 @@ class BeatConfig:
 
 
 @configuration
+class QueryConfig:
+    """Variations of queries in words, see queries.py.
+
+    paraphrases: a TOML file of texts with lists of other wordings, by which a text is replaced with
+    paraphrase_probability. template_probability: that a text of few words is put into a sentence.
+    audio_probability: that the text is mixed with the sound itself, which has audio_share of the weight; the
+    encoder must read both. drop_probability: that a query's embedding is zero, for guidance.
+    """
+
+    paraphrases: str = ""
+    paraphrase_probability: float = 0.0
+    template_probability: float = 0.0
+    audio_probability: float = 0.0
+    audio_share: Interval = (0.0, 1.0)
+    drop_probability: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_ascending(self, ("audio_share",))
+        if self.paraphrase_probability and not self.paraphrases:
+            raise ValueError("paraphrase_probability needs a file of paraphrases")
+
+
+@configuration
 class EffectsConfig:
     """One table of [mix] each, the same for every kind of data. They take effect in this order."""
 
@@ -106,16 +129,20 @@ class EffectsConfig:
     device: DeviceConfig = field(default_factory=DeviceConfig)
     room: RoomConfig = field(default_factory=RoomConfig)
     levels: LevelConfig = field(default_factory=LevelConfig)
+    queries: QueryConfig = field(default_factory=QueryConfig)
 
     @property
     def active(self) -> bool:
-        """Whether anything is changed at all."""
+        """Whether items are changed at all."""
         probabilities = (
             self.beats.probability,
             self.device.source_probability,
             self.device.mixture_probability,
             self.room.probability,
             self.levels.max_peak,
+            self.queries.paraphrase_probability,
+            self.queries.template_probability,
+            self.queries.audio_probability,
         )
         return any(probabilities) or self.levels.rule != ""
 

@@ -18,11 +18,12 @@ from .config import EffectsConfig
 from .devices import random_device
 from .levels import at_powers, leveled, within_peak
 from .placing import placed
+from .queries import read_paraphrases, varied
 
 if TYPE_CHECKING:
     from ..mixtures.interface import DrawnMixtures
 
-STREAM = 7  # of random numbers, beside those of the data sets
+STREAM, QUERY_STREAM = 7, 8  # of random numbers, beside those of the data sets
 
 
 class TreatedMixtures(torch.utils.data.Dataset[Any]):
@@ -34,6 +35,7 @@ class TreatedMixtures(torch.utils.data.Dataset[Any]):
     def __init__(self, mixtures: DrawnMixtures, config: EffectsConfig) -> None:
         self.mixtures, self.config = mixtures, config
         self.sample_rate, self.seed = mixtures.sample_rate, mixtures.seed
+        self.paraphrases = read_paraphrases(config.queries.paraphrases)
 
     def __getitem__(self, draw: int) -> Any:
         item: Any = self.mixtures[draw]  # captioned mixtures have part_of besides
@@ -47,6 +49,9 @@ class TreatedMixtures(torch.utils.data.Dataset[Any]):
             treated[: len(sources)][sounding, 0] = torch.from_numpy(changed)
             if added is not None:
                 treated[-1, 0] = torch.from_numpy(added)
+        rng = np.random.default_rng((self.seed, draw, QUERY_STREAM))
+        dry = sources[:, 0].numpy()
+        queries = varied(queries, dry, self.config.queries, self.paraphrases, self.sample_rate, rng)
         queries = [*queries, *[None] * (num_slots - len(sources))]
         if len(rest) > 1:  # part_of: the new source is no part of another
             rest[0] = torch.cat([rest[0], rest[0].new_full((num_slots - len(sources),), -1)])
