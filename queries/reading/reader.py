@@ -40,7 +40,8 @@ class Reader:
     """Maps texts to degrees over a book's classes.
 
     likeness: of the book's phrases, in the order of `Book.phrases`. embed: texts to unit vectors (b, d).
-    is_word: whether a lower-case word belongs to the language.
+    is_word: whether a lower-case word belongs to the language. embeds: whether `embed` can do more than
+    raise; otherwise phrases of the book alone are read, and misspelt ones.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class Reader:
         likeness: Likeness,
         embed: Callable[[list[str]], Vectors],
         is_word: Callable[[str], bool],
+        embeds: bool = True,
     ) -> None:
         self.book, self.likeness = book, likeness
-        self.embed = embed
+        self.embed, self.embeds = embed, embeds
         texts, owners = book.phrases()
         self.labels = (*book.classes, OTHER)
         self.entry_labels = [*book.classes, *book.families, OTHER]
@@ -78,13 +80,14 @@ class Reader:
         read_atom = functools.cache(self.read_atom)
 
         def similarity(words: str) -> float:
-            return read_atom(words).similarity
+            return read_atom(words).similarity if self.embeds or self.is_phrase(words) else 0.0
 
         expression = resolved(parse(plain, self.is_phrase), similarity)
-        corrected, changes = self.speller.correct(plain)
+        needed = least([expression], similarity) + BETTER_BY
+        corrected, changes = self.speller.correct(plain) if needed <= 1 else (plain, {})
         if changes:
             other = resolved(parse(corrected, self.is_phrase), similarity)
-            if least([other], similarity) >= least([expression], similarity) + BETTER_BY:
+            if least([other], similarity) >= needed:
                 expression = other
                 notes += [f"{before!r} is taken for {after!r}" for before, after in changes.items()]
         used = {words: read_atom(words) for words in atoms(expression)}

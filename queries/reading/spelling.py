@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from ..interface import shortened
 
@@ -51,9 +52,13 @@ class Speller:
     neighbours is one edit); the nearest wins, then the most common.
     """
 
-    def __init__(self, texts: Iterable[str], is_word: Callable[[str], bool]) -> None:
-        self.counts = Counter(word for text in texts for word in WORD.findall(text.lower()))
-        self.is_word = is_word
+    def __init__(self, texts: Sequence[str], is_word: Callable[[str], bool]) -> None:
+        self.texts, self.is_word = texts, is_word
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How often each word is in the book."""
+        return Counter(word for text in self.texts for word in WORD.findall(text.lower()))
 
     def correct(self, text: str) -> tuple[str, dict[str, str]]:
         """The text with misspelt words replaced, and the replacements {as written: as corrected}."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsep.queries.constraints import Constraints
-from qsep.queries.encoders.phrase_book import Config, PhraseBook
+from qsep.queries.encoders.phrase_book import WORDS_FILE, Config, PhraseBook
 from qsep.queries.interface import ClassQuery, Query, TextQuery
 from qsep.queries.reading.reading import Familiarity, Reading
 
@@ -67,7 +67,7 @@ class LightModel:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{folder}: no checkpoint with a phrase book ({error})") from error
         self.encoder = PhraseBook(Config(folder=str(book)))
-        self.encoder.sentences = LightSentences()  # type: ignore[assignment]
+        self.encoder.sentences = LightSentences(book / WORDS_FILE)  # type: ignore[assignment]
         self.readings: dict[Query, Reading | None] = {}
 
     @cached_property

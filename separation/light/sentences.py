@@ -21,12 +21,23 @@ from qsep.queries.networks.word_pieces import WordPieces
 
 
 class LightSentences:
-    """As `phrase_book.Sentences`, of the same weights; nothing is loaded before a sentence needs it."""
+    """As `phrase_book.Sentences`, of the same weights; nothing is loaded before a sentence needs it.
+
+    words: a file of the language's words, one a line, which stands in for the vocabulary of missing weights.
+    """
+
+    def __init__(self, words: Path) -> None:
+        self.words = words
 
     @cached_property
     def folder(self) -> Path | None:
         """The folder of the installed weights; None where they are missing."""
         return packaged_folder()
+
+    @property
+    def available(self) -> bool:
+        """Whether the weights are installed."""
+        return self.folder is not None
 
     @cached_property
     def network(self) -> tuple[WordPieces, BertArrays]:
@@ -52,13 +63,18 @@ class LightSentences:
         return self.vectors(texts)
 
     def is_word(self, word: str) -> bool:
-        """Whether a lower-case word is one of the language; without the encoder every word is."""
-        return self.folder is None or word in self.vocabulary
+        """Whether a lower-case word is one of the language; every word is without encoder and list."""
+        return not self.vocabulary or word in self.vocabulary
 
     @cached_property
     def vocabulary(self) -> frozenset[str]:
-        """See `MiniLM.words`."""
-        return MiniLM(Config(folder=str(self.folder))).words()
+        """See `MiniLM.words`; empty if neither the encoder nor the list is there."""
+        if self.folder:
+            return MiniLM(Config(folder=str(self.folder))).words()
+        try:
+            return frozenset(self.words.read_text("utf-8").split())
+        except (OSError, UnicodeDecodeError):
+            return frozenset()
 
     def release(self) -> None:
         """Free the network's memory."""
