@@ -132,7 +132,7 @@ def entries_of(path: Path) -> Iterator[dict[str, Any]]:
     try:
         from pyarrow import ArrowInvalid, parquet
     except ImportError:
-        raise ValueError(f"{path}: reading it needs pyarrow: pip install pyarrow") from None
+        raise ValueError(f"{path}: reading it needs pyarrow: pip install 'qsep[hive]'") from None
     try:
         for batch in parquet.ParquetFile(path).iter_batches():
             yield from batch.to_pylist()

@@ -11,7 +11,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,10 @@ class Book:
         """The book as values for JSON, read by `book_from`."""
         tables = {"labels": self.classes, "families": self.families}
         plain: dict[str, Any] = {
-            table: {label: asdict(entry) for label, entry in entries.items()}
+            table: {
+                label: {"name": entry.name, "phrases": entry.phrases, "members": entry.members}
+                for label, entry in entries.items()
+            }
             for table, entries in tables.items()
         }
         return plain | {OTHER: {"phrases": list(self.other)}}

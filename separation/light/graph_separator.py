@@ -34,6 +34,8 @@ class GraphSeparator:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads()
+        # Threads that wait in a loop take a busy machine's cores from those that have work.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         # More would pay only after minutes of audio: what the next level gains, loading it costs.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
