@@ -105,6 +105,23 @@ class PageDriver:
             if not node["ignored"] and node["role"]["value"] in OPERABLE
         ]
 
+    def focused(self) -> str:
+        """The beginning of the name of the control that has the keyboard."""
+        return str(self.run(f"return {FOCUSED}"))
+
+    def tab_to(self, name: str, most: int = 60) -> None:
+        """As a person without a mouse gets to a control."""
+        from selenium.webdriver.common.keys import Keys
+
+        passed = []
+        while not (now := self.focused()).startswith(name):
+            passed.append(now)
+            assert len(passed) <= most, f"{name} is not among {passed}"
+            self.driver.switch_to.active_element.send_keys(Keys.TAB)
+
+    def press(self, key: str) -> None:
+        self.driver.switch_to.active_element.send_keys(key)
+
     def requests(self) -> list[str]:
         """URLs of everything that the page requested since the last call."""
         messages = [json.loads(entry["message"]) for entry in self.driver.get_log("performance")]
@@ -122,6 +139,9 @@ class PageDriver:
         self.driver.save_screenshot(str(path))
 
 
+FOCUSED = """(element =>
+    element.ariaLabel || element.labels?.[0]?.innerText || element.innerText || ""
+)(document.activeElement).trim()"""
 OPERABLE = {
     *("button", "checkbox", "combobox", "link", "searchbox", "slider", "spinbutton", "switch"),
     *("tab", "textbox"),

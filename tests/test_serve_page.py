@@ -29,6 +29,7 @@ pytestmark = [
 ]
 
 SECONDS = 3.0
+PLAYERS = "return [...document.querySelectorAll('audio')].map(player => player.ariaLabel)"
 
 
 @pytest.fixture(scope="module")
@@ -163,22 +164,54 @@ def test_the_page_loads_nothing_from_other_hosts(page: PageDriver, url: str) -> 
     assert [each for each in urls if not each.startswith((url, "data:", "blob:"))] == []
 
 
-def test_controls_have_names_and_are_reachable_by_keyboard(page: PageDriver, scene: Path) -> None:
+def test_everything_can_be_done_by_keyboard(page: PageDriver, url: str, downloads: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page.driver.get(url)
+    page.one("#separate")
+    page.tab_to("Take the example")
+    page.press(Keys.ENTER)
+    page.one("#spectrogram img")
+    page.tab_to("Sounds to take out")
+    page.press(Keys.CONTROL + "a")
+    page.press("a flute")
+    page.tab_to("Only this time")
+    page.press("1-4")
+    page.tab_to("Separate")
+    page.press(Keys.ENTER)
+    page.wait_for_status("Done: 1 sound.")
+    page.wait(lambda: len(page.all("audio[src]")) == 2)
+    page.tab_to("Target: a flute")
+    page.press(" ")
+    page.wait(lambda: page.run("return document.activeElement.currentTime > 0.05"))
+    page.tab_to("Download rest without a flute")
+    page.press(Keys.ENTER)
+    (rest,) = page.wait(lambda: list(downloads.glob("*a-flute.residual.wav")))
+    whole, rate = soundfile.read(SCENE_FILE, dtype="int16")
+    actual = soundfile.read(rest, dtype="int16")[0]
+    assert np.array_equal(actual[4 * rate :], whole[4 * rate :])  # after the span
+    assert not np.array_equal(actual, whole)
+
+
+def test_every_control_has_a_name_of_its_own(page: PageDriver, scene: Path) -> None:
     page.upload(scene)
     page.one("#spectrogram img")
+    page.write("#sounds textarea", "a flute\nthe voice")
+    page.one("#separate").click()
+    page.wait_for_status("Done: 2 sounds.")
+    page.wait(lambda: len(page.all("audio[src]")) == 4)
     names = page.names()
     assert [role for role, name in names if not name.strip()] == []
     assert ("textbox", "Sounds to take out, one a line") in names
     assert ("button", "Separate") in names
-    active = "return document.activeElement.closest('#sounds, #span, #separate, #find')?.id"
-    reached = []
-    page.run("document.querySelector('#sounds textarea').focus()")
-    from selenium.webdriver.common.keys import Keys
-
-    for _ in range(12):
-        reached.append(page.run(active))
-        page.driver.switch_to.active_element.send_keys(Keys.TAB)
-    assert [each for each in dict.fromkeys(reached) if each] == ["sounds", "span", "separate"]
+    parts = ["a flute", "rest without a flute", "the voice", "rest without the voice"]
+    saving = [name for role, name in names if name.startswith("Download")]
+    assert saving == ["Download all as a zip", *(f"Download {part}" for part in parts)]
+    players = [node for node in page.run(PLAYERS) if node != "Recording"]
+    assert players == [
+        *("Target: a flute", "Rest without a flute"),
+        *("Target: the voice", "Rest without the voice"),
+    ]
 
 
 def test_the_page_fits_a_phones_screen(page: PageDriver) -> None:

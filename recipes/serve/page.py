@@ -265,20 +265,24 @@ def show(answer: Answer) -> None:
     for sound in answer.sounds:
         with gr.Group(elem_classes="sound"):
             gr.HTML(sound_html(sound), padding=True)
-            show_part(sound.target, f"Target: {sound.name}")
+            show_part(sound.target, f"Target: {sound.name}", sound.name)
             if sound.rest:
-                show_part(sound.rest, f"Rest without {sound.name}")
+                rest = f"Rest without {sound.name}"
+                show_part(sound.rest, rest, rest[0].lower() + rest[1:])
 
 
-def show_part(file: Path, label: str) -> None:
-    """A player and, below it, the spectrogram that `draw_parts` left beside the file."""
+def show_part(file: Path, label: str, contents: str) -> None:
+    """A player and, below it, the spectrogram that `draw_parts` left beside the file, and a download.
+
+    contents: what is in the file, which tells its download from the others.
+    """
     import gradio as gr
 
     gr.Audio(
         str(file),
         label=label,
         interactive=False,
-        buttons=["download"],
+        buttons=[],  # Gradio's own download is called the same for every file
         waveform_options=gr.WaveformOptions(show_recording_waveform=False),
     )
     gr.Image(
@@ -289,6 +293,7 @@ def show_part(file: Path, label: str) -> None:
         interactive=False,
         buttons=[],
     )
+    gr.DownloadButton(f"Download {contents}", value=str(file), size="sm")
 
 
 def draw_parts(answer: Answer) -> None:

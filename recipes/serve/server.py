@@ -56,7 +56,7 @@ def serving(
         gradio_settings(jobs.folder)
 
         from .page import build_page
-        from .theme import CSS, theme
+        from .theme import CSS, HEAD, theme
 
         blocks: Any = build_page(jobs).queue(max_size=20)
         try:
@@ -75,6 +75,7 @@ def serving(
                 mcp_server=False,
                 theme=theme(),
                 css=CSS,
+                head=HEAD,
             )
             with swept(jobs.folder, keep_minutes * 60):
                 yield f"http://{'127.0.0.1' if address.host == '0.0.0.0' else address.host}:{port}/"

@@ -1,4 +1,4 @@
-"""The page's theme: system fonts, and colours of sufficient contrast."""
+"""The page's theme: system fonts, colours of sufficient contrast, and names of what Gradio leaves nameless."""
 
 from __future__ import annotations
 
@@ -13,6 +13,18 @@ h3 {margin: 0}
 #whole {align-self: flex-end}
 footer .divider {display: none} /* there is one link alone */
 body:not(.dark) .block {--neutral-400: var(--neutral-600)} /* of players' controls and times: 2.5:1 */
+"""
+
+# Players are named for screen readers by what is written above them; Gradio gives them no name.
+HEAD = """
+<script>
+new MutationObserver(() => {
+  for (const player of document.querySelectorAll("audio:not([aria-label])")) {
+    const label = player.closest(".block")?.querySelector("[data-testid=block-label]");
+    if (label) player.setAttribute("aria-label", label.textContent.trim());
+  }
+}).observe(document.documentElement, { childList: true, subtree: true });
+</script>
 """
 
 
