@@ -19,6 +19,7 @@ from qsep.separation.interface import MixtureBatch
 from .augment import AugmentConfig, change_speed, filter_and_place
 from .clips import Take
 from .items import Item, batch_of
+from .meeting import Meetings
 from .mix_and_separate import active_stretch, place, rms
 
 
@@ -115,20 +116,7 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
         self.sounds, self.config = sounds, config
         self.sample_rate, self.seed = sample_rate, seed
         labels = sounds.labels
-        known = set(labels)
-        self.families = {
-            name: present for name, members in config.families.items()
-            if len(present := [label for label in members if label in known]) > 1
-        }  # fmt: skip
-        self.never_mixed: dict[str, set[str]] = {label: {label} for label in labels}
-        for whole, parts in config.overlaps.items():
-            for part in parts:
-                self.never_mixed.setdefault(whole, {whole}).add(part)
-                self.never_mixed.setdefault(part, {part}).add(whole)
-        self.kin = {label: {label} for label in labels}
-        for members in self.families.values():
-            for label in members:
-                self.kin[label] |= set(members)
+        self.meetings = Meetings(labels, config.families, config.overlaps)
         if len(labels) < 2:
             raise ValueError(f"only recordings of {', '.join(labels)}: mixtures need two labels")
         if config.num_queries < 1 + len(config.num_sources_weights):
@@ -152,8 +140,8 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
             used += wanted
         free = len(groups)
         background = rng.random() < config.background_probability
-        if background and free < config.num_queries and self.unused(used):
-            label = self.another(used, self.sounds.labels, rng)
+        if background and free < config.num_queries and self.meetings.unused(used):
+            label = self.meetings.another(used, self.sounds.labels, rng)
             level_db = -rng.uniform(*config.background_db)
             sound = self.sounds.draw(label, length, rng)
             sources[free, 0] = sound * np.float32(10 ** (level_db / 20))
@@ -161,10 +149,14 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
             free += 1
         sources *= 0.1 * 10 ** (rng.uniform(-20, 0) / 20)
         for index in range(free, min(config.num_queries, free + config.max_absent)):
-            if not self.unused(used):
+            if not self.meetings.unused(used):
                 break
-            near = set().union(*(self.kin[label] for label in used)) if rng.random() < 0.5 else ()
-            absent = self.another(used, sorted(near) or self.sounds.labels, rng)
+            near = (
+                set().union(*(self.meetings.kin[label] for label in used))
+                if rng.random() < 0.5
+                else ()
+            )
+            absent = self.meetings.another(used, sorted(near) or self.sounds.labels, rng)
             queries[index] = ClassQuery([absent])
             used.append(absent)
         return torch.from_numpy(sources), queries, f"{self.seed}-{draw}"
@@ -172,19 +164,23 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
     def plan(self, num_sounds: int, rng: np.random.Generator) -> list[tuple[list[str], list[str]]]:
         """(labels that sound, classes that are queried) of each source."""
         config, labels = self.config, self.sounds.labels
-        families = sorted(self.families)
+        families = sorted(self.meetings.families)
         if config.favoured and rng.random() < config.favoured_probability:
             first = config.favoured[rng.integers(len(config.favoured))]
             plan = [([first], [first])]
         elif families and rng.random() < config.group_probability:
             if rng.random() < 0.5:
-                members = self.families[families[rng.integers(len(families))]]
+                members = self.meetings.families[families[rng.integers(len(families))]]
                 first = members[rng.integers(len(members))]
-                second = self.another([first], members, rng)
+                second = self.meetings.another([first], members, rng)
                 wanted = list(members)
             else:
                 first = labels[rng.integers(len(labels))]
-                second = self.another([first], labels, rng) if self.unused([first]) else first
+                second = (
+                    self.meetings.another([first], labels, rng)
+                    if self.meetings.unused([first])
+                    else first
+                )
                 wanted = list(dict.fromkeys([first, second]))
             plan = [([first, second], wanted)]
         else:
@@ -192,24 +188,13 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
             plan = [([first], [first])]
         pool: Sequence[str] = labels
         if rng.random() < config.family_probability:
-            pool = sorted(self.kin[first])
+            pool = sorted(self.meetings.kin[first])
         used = list(plan[0][1])
-        while len(plan) < num_sounds and self.unused(used):
-            label = self.another(used, pool, rng)
+        while len(plan) < num_sounds and self.meetings.unused(used):
+            label = self.meetings.another(used, pool, rng)
             plan.append(([label], [label]))
             used.append(label)
         return plan
-
-    def unused(self, used: Sequence[str]) -> list[str]:
-        """The classes that may be mixed with all of those in use."""
-        barred = set().union(*(self.never_mixed[label] for label in used))
-        return [label for label in self.sounds.labels if label not in barred]
-
-    def another(self, used: Sequence[str], pool: Sequence[str], rng: np.random.Generator) -> str:
-        """A random unused class of the pool or, if it has none, of all; there must be one."""
-        unused = dict.fromkeys(self.unused(used))
-        choices = [label for label in pool if label in unused] or list(unused)
-        return choices[rng.integers(len(choices))]
 
     def collate(self, items: list[Item]) -> MixtureBatch:
         """Items as a batch."""

@@ -19,6 +19,7 @@ from qsep.separation.interface import MixtureBatch
 from ..wording import PhraseBook
 from .augment import AugmentConfig, change_speed, filter_and_place
 from .items import Item, batch_of
+from .meeting import Meetings
 
 
 @configuration
@@ -30,6 +31,10 @@ class MixConfig:
     max_absent of the free ones query absent sounds, with other_probability a sound outside the phrase
     book's labels. noise_db: (lowest, highest) level, relative to its source, of an unlabelled sound that is
     added to each source, as noise-invariant training expects; empty for clean sources.
+
+    families: labels by family. family_probability: that all sounds of a mixture are of one family, as far as
+    it has enough. overlaps: labels that contain the ones listed with them, and never meet these; a mixture
+    has fewer sources if too few labels may meet.
     """
 
     segment_samples: int = 101760
@@ -40,6 +45,9 @@ class MixConfig:
     num_queries: int = 5
     max_absent: int = 2
     other_probability: float = 0.2
+    family_probability: float = 0.0
+    families: dict[str, list[str]] = field(default_factory=dict)
+    overlaps: dict[str, list[str]] = field(default_factory=dict)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
@@ -142,6 +150,7 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
             )
         self.sounds, self.book, self.config = sounds, book, config
         self.sample_rate, self.seed = sample_rate, seed
+        self.meetings = Meetings(sounds.labels, config.families, config.overlaps)
 
     def __getitem__(self, draw: int) -> tuple[torch.Tensor, list[Query | None], str]:
         config = self.config
@@ -149,16 +158,20 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
         odds = config.num_sources_weights
         num_sources = 2 + int(rng.choice(len(odds), p=np.divide(odds, sum(odds))))
         labels = [self.sounds.labels[i] for i in rng.permutation(len(self.sounds.labels))]
-        mixed = labels[: 2 * num_sources if config.noise_db else num_sources]
+        kin = bool(config.family_probability) and rng.random() < config.family_probability
+        per_source = 2 if config.noise_db else 1
+        mixed = self.meetings.chosen(labels, per_source * num_sources, kin)
+        num_sources = len(mixed) // per_source
         sources = np.zeros((config.num_queries, 1, config.segment_samples), np.float32)
         queries: list[Query | None] = [None] * config.num_queries
-        for index, label in enumerate(labels[:num_sources]):
+        for index, label in enumerate(mixed[:num_sources]):
             sources[index, 0] = self.source(label, rng)
             if config.noise_db:
                 sources[index, 0] += self.noise(mixed[num_sources + index], sources[index, 0], rng)
             queries[index] = self.wording(self.book.phrases[label], rng)
         sources *= 1 / num_sources if config.gains else 10 ** (rng.uniform(-30, 0) / 20)
-        absent = labels[len(mixed) :]
+        barred = self.meetings.barred(mixed)
+        absent = [label for label in labels if label not in barred]
         for index in range(num_sources, min(config.num_queries, num_sources + config.max_absent)):
             other = rng.random() < config.other_probability or not absent
             if other and not self.book.other:  # books made from labels have no such phrases

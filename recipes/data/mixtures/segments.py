@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from qsep.separation.audio.reader import length_and_rate, read_from
 from qsep.separation.interface import MixtureBatch
 
 from .items import Item, batch_of, epoch_order
+from .meeting import Meetings
 
 MIN_GAIN, MAX_GAIN = 0.02, 50.0
 MIN_POWER = 1e-10
@@ -36,7 +37,9 @@ class SegmentMixConfig:
     """rule: "audiosep", "uss" or "exact", see `audiosep_sources`, `uss_sources` and `exact_sources`.
     max_sources: mixtures have 2 to this many sources, each number equally often. level_db: of the target
     relative to the other sources, uniform in [-level_db, level_db]. balanced: sample captions uniformly
-    instead of recordings, as USS does with classes. Raises ValueError for other rules and numbers.
+    instead of recordings, as USS does with classes. overlaps: captions that contain the ones listed with
+    them, as a label its sub-labels, and never meet these; by rule "exact" alone, since the others take a
+    batch's neighbours. Raises ValueError for other rules and numbers.
     """
 
     segment_samples: int = 160000
@@ -44,6 +47,7 @@ class SegmentMixConfig:
     max_sources: int = 2
     level_db: int = 10
     balanced: bool = False
+    overlaps: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rule not in ("audiosep", "uss", "exact"):
@@ -51,6 +55,8 @@ class SegmentMixConfig:
         if self.max_sources < 2 or (self.rule == "uss" and self.max_sources != 2):
             expected = "2" if self.rule == "uss" else "2 or more"
             raise ValueError(f"mix.max_sources is {self.max_sources}; expected {expected}")
+        if self.overlaps and self.rule != "exact":
+            raise ValueError(f"mix.overlaps needs mix.rule = 'exact', not {self.rule!r}")
 
 
 @dataclass(frozen=True)
@@ -179,6 +185,7 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
         for clip in clips:
             by_caption.setdefault(clip.captions[0], []).append(clip)
         self.by_caption = list(by_caption.values())
+        self.meetings = Meetings((), {}, config.overlaps)
 
     def __getitem__(self, draw: int) -> tuple[torch.Tensor, list[Query | None], str]:
         config = self.config
@@ -254,7 +261,7 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
         for _ in range(TRIES * num_sources):
             clip, segment = candidate
             known = {caption for other, _ in chosen for caption in other.captions}
-            if segment.any() and known.isdisjoint(clip.captions):
+            if segment.any() and self.meetings.barred(known).isdisjoint(clip.captions):
                 chosen.append(candidate)
             if len(chosen) == num_sources:
                 return chosen[0][0], np.stack([segment for _, segment in chosen])

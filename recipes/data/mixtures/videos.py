@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from qsep.separation.interface import MixtureBatch
 from ..index import FRAMES_PER_SECOND, VideoClip
 from ..wording import PhraseBook
 from .items import Item, batch_of, epoch_order
+from .meeting import Meetings
 
 log = logging.getLogger("qsep")
 
@@ -36,11 +37,20 @@ MODALITIES = ("text", "image", "mixed")
 @configuration
 class VideoMixConfig:
     """Each of num_sources clips is cut to segment_samples, multiplied by a gain uniform in `gains`, clipped
-    to full scale and divided by num_sources."""
+    to full scale and divided by num_sources.
+
+    different_labels: clips of one label never meet, nor those of a label in `overlaps` with those of the ones
+    listed with it. Without it, as published, any clips meet."""
 
     segment_samples: int = 65535
     num_sources: int = 2
     gains: tuple[float, float] = (0.5, 1.5)
+    different_labels: bool = False
+    overlaps: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.overlaps and not self.different_labels:
+            raise ValueError("mix.overlaps needs mix.different_labels = true")
 
 
 @dataclass(frozen=True)
@@ -57,14 +67,19 @@ def training_picks(
 ) -> list[Pick]:
     """The picks of a training mixture: every epoch passes through all clips in a new order.
 
-    The other clips of a mixture are drawn uniformly, without repetition.
+    The other clips of a mixture are drawn uniformly, without repetition. Raises ValueError if too few have
+    labels that may meet.
     """
     epoch, position = divmod(draw, len(clips))
     first = int(epoch_order(len(clips), seed, epoch)[position])
     rng = np.random.default_rng((seed, draw))
-    others = rng.choice(len(clips) - 1, config.num_sources - 1, replace=False)
+    if config.different_labels:
+        others = unlike(clips, first, config, rng)
+    else:
+        drawn = rng.choice(len(clips) - 1, config.num_sources - 1, replace=False)
+        others = [int(other) + (other >= first) for other in drawn]
     picks = []
-    for index in (first, *(int(other) + (other >= first) for other in others)):
+    for index in (first, *others):
         clip = clips[index]
         lowest, highest = MARGIN + 1, clip.num_frames - MARGIN
         if lowest > highest:  # shorter than the margins: the middle
@@ -72,6 +87,26 @@ def training_picks(
         centre = int(rng.integers(lowest, highest + 1))
         picks.append(Pick(clip, centre, rng.uniform(*config.gains)))
     return picks
+
+
+def unlike(
+    clips: Sequence[VideoClip], first: int, config: VideoMixConfig, rng: np.random.Generator
+) -> list[int]:
+    """Random clips whose labels may meet that of the first one, and each other's."""
+    meetings = Meetings((), {}, config.overlaps)
+    labels = [clips[first].label]
+    others: list[int] = []
+    for index in rng.permutation(len(clips)):
+        if len(others) == config.num_sources - 1:
+            break
+        if clips[index].label not in meetings.barred(labels):
+            labels.append(clips[index].label)
+            others.append(int(index))
+    if len(others) < config.num_sources - 1:
+        raise ValueError(
+            f"mix.num_sources is {config.num_sources}, but only {len(labels)} labels may meet"
+        )
+    return others
 
 
 def validation_picks(clips: Sequence[VideoClip], config: VideoMixConfig, draw: int) -> list[Pick]:
