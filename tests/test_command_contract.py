@@ -36,6 +36,9 @@ COMMANDS = {
     "--allow-outside --set --data --device --embedding --keep-audio --manifest --model --out "
     "--overwrite --no-overwrite "
     "--precision --runtime --workers -m -o",
+    "live": "--chunk-seconds --device --devices --input --input-device --model --output --output-device "
+    "--overwrite --no-overwrite --precision --query --query-audio --query-image --runtime --seconds --set "
+    "-m -q",
     "models convert": "FILE [SETTINGS...] --out -o",
     "models get": "NAMES... --from",
     "models info": "[MODEL] --json",
