@@ -1,4 +1,4 @@
-"""The notebook as a page: its words, its code and what that gave, as they are stored."""
+"""Renders the tutorial notebook as a Markdown page: its text, code and stored outputs."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def notebook_page(path: Path) -> tuple[str, dict[str, bytes]]:
             elif png := output.get("data", {}).get("image/png"):
                 name = f"{path.stem}-{len(pictures) + 1}.png"
                 pictures[name] = base64.b64decode(png)
-                parts.append(f"![What the code above draws]({name})")
+                parts.append(f"![Output of the code above]({name})")
     return "\n\n".join(parts) + "\n", pictures
 
 
 def joined(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was printed in several pieces as one."""
-    found: list[dict[str, Any]] = []
+    """The outputs, with consecutive pieces of printed text merged."""
+    merged: list[dict[str, Any]] = []
     for output in outputs:
-        if found and output["output_type"] == "stream" == found[-1]["output_type"]:
-            found[-1] = found[-1] | {"text": [*found[-1]["text"], *output["text"]]}
+        if merged and output["output_type"] == "stream" == merged[-1]["output_type"]:
+            merged[-1] = merged[-1] | {"text": [*merged[-1]["text"], *output["text"]]}
         else:
-            found.append(output)
-    return found
+            merged.append(output)
+    return merged
 
 
 def text_of(output: dict[str, Any]) -> str:

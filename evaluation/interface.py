@@ -161,5 +161,5 @@ class TextSeparator(Protocol):
         ...
 
     def with_masks(self, hard: bool, noise: str) -> Sequence[TextSeparator]:
-        """The model with its masks used otherwise, see qsep.separation.interface.Separator.with_masks."""
+        """The model with another use of its masks, see qsep.separation.interface.Separator.with_masks."""
         ...

@@ -64,7 +64,7 @@ def make_private(folder: Path) -> None:
     """Create a folder that other users cannot read, since queries are stored as plain text."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
-    # Of an earlier version; the mode of a folder that QSEP_CACHE names is its owner's business.
+    # Earlier versions made it readable; the mode of a folder that QSEP_CACHE names is left as it is.
     state = folder.stat()
     ours = os.name != "nt" and state.st_uid == os.getuid() and "QSEP_CACHE" not in os.environ
     if ours and state.st_mode & 0o077:

@@ -317,5 +317,5 @@ def unreadable(encoder: QueryEncoder, query: Query) -> ValueError:
     known = " and ".join(sorted(kind.kind for kind in encoder.modalities))  # type: ignore[attr-defined]
     return ValueError(
         f"the query encoder {encoder.fingerprint} reads {known}, not {query.kind}: "
-        "ask otherwise, or take a model whose encoder reads it"
+        "use such a query, or a model whose encoder reads it"
     )

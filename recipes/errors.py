@@ -30,7 +30,7 @@ def one_line(error: BaseException) -> str:
     return f"{kind}{f': {text}' if text else ''} (--debug shows the traceback)"
 
 
-def say_error(error: BaseException, about: str = "") -> None:
+def print_error(error: BaseException, about: str = "") -> None:
     """Print an error on standard error. about: the file, item or step, added if the message lacks it."""
     text = one_line(error)
     if about and about not in text:

@@ -114,15 +114,3 @@ def guided(with_query: Tensor, without: Tensor, scale: float) -> Tensor:
     All velocities are (b, ...). Ho & Salimans (2022), eq. 6, with w = scale - 1.
     """
     return without + scale * (with_query - without)
-
-
-@torch.no_grad()  # the ends are training data of the next flow
-def reflow_pairs(
-    velocity: Velocity, start: Tensor, times: Sequence[float], solver: Solver = euler
-) -> tuple[Tensor, Tensor]:
-    """Pairs (start, end), each (b, ...), to train the next flow: the end is `integrate`'s.
-
-    Paths of a flow trained on such pairs no longer cross and are straighter, so that fewer steps suffice
-    (Liu et al., "reflow").
-    """
-    return start, integrate(velocity, start, times, solver)

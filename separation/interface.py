@@ -29,8 +29,8 @@ class MixtureBatch:
     mixture: (b, c, t), exactly sources.sum(dim=1).
     sources: (b, s, c, t). A source of zeros with a query is a sound that is queried and absent.
     queries: b lists of s; None where a source is not queried.
-    part_of: (b, s) whole numbers, or None. A sound that is known by its name alone, as part of a source that
-    is a mixture itself: the index of that source, and zeros in its own place of `sources`; -1 for others.
+    part_of: (b, s) whole numbers, or None. For a sound that is known only by name, as part of a source that
+    is itself a mixture, the index of that source (its own entry of `sources` is zero); -1 for other sounds.
     """
 
     mixture: Tensor
@@ -111,8 +111,8 @@ class Separator(Protocol):
     stride_samples: cutting a recording at multiples of this leaves frames where they were.
     context_samples: an output sample depends on no input farther away than this.
     classes: names of the sound classes it was trained on; empty where it was not so trained.
-    listener: in training, the frozen encoder of its queries where that hears too, for objectives that ask
-    what estimates sound like; set by who trains.
+    sound_encoder: in training, the frozen query encoder if it also embeds sound, for losses that compare
+    estimates with queries; set by the training task, otherwise None.
     """
 
     config: Any
@@ -123,7 +123,7 @@ class Separator(Protocol):
     context_samples: int
     capabilities: Capabilities = Capabilities()
     classes: tuple[str, ...] = ()
-    listener: SoundEncoder | None = None
+    sound_encoder: SoundEncoder | None = None
 
     @property
     def phrase_book(self) -> PhraseClassifier | None:
@@ -141,7 +141,7 @@ class Separator(Protocol):
     def analysed(self, mixture: Tensor) -> Analysis:
         """mixture: (b, c, t). For separators with the capability `analyses`: the targets of hundreds of
         queries can be made part by part, in little memory, without computing the rest again."""
-        raise AssertionError("asked of a separator without the capability `analyses`")
+        raise AssertionError("this separator lacks the capability `analyses`")
 
     def blocks(self) -> list[nn.Module]:
         """Its repeated parts, without batch statistics, whose activations training may compute twice."""
@@ -152,7 +152,7 @@ class Separator(Protocol):
         return {}
 
     def with_masks(self, hard: bool, noise: str) -> list[Self]:
-        """This separator with its masks used otherwise at test, by the same weights.
+        """The same weights with another use of the masks at test time.
 
         hard: masks rounded to 0 and 1. noise: "off", "all" (noise masks united with the queried
         mask), or "best": several separators, of which the caller keeps the best (one for each noise

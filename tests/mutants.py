@@ -120,10 +120,10 @@ def judged(mutant: Mutant, copy: Path, log: Path) -> str:
 def judge(mutants: Sequence[Mutant], root: Path = ROOT) -> Iterable[tuple[Mutant, str]]:
     """Each mutant with its verdict. The tests have to pass without any mistake, or ValueError."""
     with TemporaryDirectory(prefix="mutants-") as folder:
-        place = Path(folder)
-        copy, log = copy_of(root, place), place / "log"
-        sys.path.insert(0, str(place))
-        os.environ["PYTHONPATH"] = str(place)
+        scratch = Path(folder)
+        copy, log = copy_of(root, scratch), scratch / "log"
+        sys.path.insert(0, str(scratch))
+        os.environ["PYTHONPATH"] = str(scratch)
         tests = sorted({mutant.tests for mutant in mutants})
         if run_tests(copy, tests, log, bytecode=True, limit_seconds=None) != PASSED:
             raise ValueError(f"the tests fail without any mutant:\n{log.read_text()}")

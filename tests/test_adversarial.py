@@ -22,26 +22,28 @@ from qsep.separation.objectives.adversarial import (
     adaptive_weight,
     feature_distance,
     hinge_discriminator,
-    hinge_made,
+    hinge_generator,
     least_squares_discriminator,
-    least_squares_made,
+    least_squares_generator,
 )
 from qsep.separation.objectives.laplace import laplace_loss
 
 REAL = torch.tensor([[2.0, 0.5, -1.0], [1.0, 3.0, 1.0]])
-MADE = torch.tensor([[-2.0, 0.0, 0.5], [-1.0, -1.0, -4.0]])
+GENERATED = torch.tensor([[-2.0, 0.0, 0.5], [-1.0, -1.0, -4.0]])
 
 
 def test_hinge_losses_match_a_hand_calculation() -> None:
     # First item: real lack 0, 0.5 and 2 to 1, made 0, 1 and 1.5 to -1; the second's are all beyond.
-    assert hinge_discriminator(REAL, MADE).tolist() == pytest.approx([0.5 * (2.5 + 2.5) / 3, 0.0])
-    assert hinge_made(MADE).tolist() == pytest.approx([0.5, 2.0])
+    assert hinge_discriminator(REAL, GENERATED).tolist() == pytest.approx(
+        [0.5 * (2.5 + 2.5) / 3, 0.0]
+    )
+    assert hinge_generator(GENERATED).tolist() == pytest.approx([0.5, 2.0])
 
 
 def test_least_squares_losses_match_a_hand_calculation() -> None:
     # (1 + 0.25 + 4 + 4 + 0 + 0.25) / 3; (0 + 4 + 0 + 1 + 1 + 16) / 3
-    assert least_squares_discriminator(REAL, MADE).tolist() == pytest.approx([9.5 / 3, 22 / 3])
-    assert least_squares_made(MADE).tolist() == pytest.approx([10.25 / 3, 33 / 3])
+    assert least_squares_discriminator(REAL, GENERATED).tolist() == pytest.approx([9.5 / 3, 22 / 3])
+    assert least_squares_generator(GENERATED).tolist() == pytest.approx([10.25 / 3, 33 / 3])
 
 
 def test_feature_matching_sums_the_mean_differences_of_layers() -> None:

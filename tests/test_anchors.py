@@ -14,7 +14,7 @@ from tiny import tiny_tagger
 from qsep.queries.networks.cnn14_events import activity, anchor_start
 from qsep.recipes.data.mixtures.segments import SegmentMixConfig, SegmentMixtures, read_captions
 from qsep.recipes.data.prepare import anchors
-from qsep.recipes.data.prepare.anchors import mine
+from qsep.recipes.data.prepare.anchors import find_anchors
 
 RATE = 32000
 
@@ -44,7 +44,7 @@ def lists(tmp_path: Path) -> Path:
 
 
 def mined(data: Path, **settings: Any) -> list[dict[str, Any]]:
-    mine(data / "lists", data / "out", data / "detector.pth", **settings)
+    find_anchors(data / "lists", data / "out", data / "detector.pth", **settings)
     content: list[dict[str, Any]] = json.loads((data / "out" / "train.json").read_text())["data"]
     return content
 

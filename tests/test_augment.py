@@ -35,8 +35,8 @@ def test_speed_moves_a_tone_to_the_pitch_of_the_interval(
 ) -> None:
     moved = change_speed(tone(440), semitones)
     crossings = np.flatnonzero(np.diff(np.signbit(moved[400:-400])))
-    found_hz = (len(crossings) - 1) / 2 / ((crossings[-1] - crossings[0]) / RATE)
-    assert found_hz == pytest.approx(expected_hz, rel=2e-4)  # one sample of 15,000
+    actual_hz = (len(crossings) - 1) / 2 / ((crossings[-1] - crossings[0]) / RATE)
+    assert actual_hz == pytest.approx(expected_hz, rel=2e-4)  # one sample of 15,000
 
 
 @pytest.mark.parametrize("semitones", [-3.0, -0.4, 0.7, 3.0])
@@ -55,10 +55,10 @@ def test_equalizer_has_the_drawn_gains_at_its_eight_points() -> None:
     gains_db = np.random.default_rng(2).normal(0, 4.0, 8)
     response = equalizer_response(np.random.default_rng(2), RATE // 2 + 1, RATE, 4.0)  # bin: 1 Hz
     points_hz = 30 * (RATE / 2 / 30) ** (np.arange(8) / 7)
-    found_db = 20 * np.log10(response[np.rint(points_hz).astype(int)])
+    actual_db = 20 * np.log10(response[np.rint(points_hz).astype(int)])
     # half a Hertz off the point: at 30 Hz 2 % of the way to the next, at most 20 dB away
-    assert found_db == pytest.approx(gains_db, abs=0.4)
-    assert found_db[-1] == pytest.approx(gains_db[-1], abs=1e-9)
+    assert actual_db == pytest.approx(gains_db, abs=0.4)
+    assert actual_db[-1] == pytest.approx(gains_db[-1], abs=1e-9)
 
 
 def test_a_room_starts_with_the_direct_sound_of_one() -> None:

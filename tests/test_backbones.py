@@ -197,10 +197,10 @@ def test_a_band_split_is_each_bands_norm_and_matrix() -> None:
     split = BandSplit(Bands(OVERLAPPING, 5), 2, 6, "global")
     spec = noise(3, 2, 5, 7)
     actual = split(spec)
-    place = {2: 0, 3: 1}  # of widths among the groups
+    group_of_width = {2: 0, 3: 1}  # of widths among the groups
     counts = {2: 0, 3: 0}
     for number, bins in enumerate(OVERLAPPING):
-        group, member = place[len(bins)], counts[len(bins)]
+        group, member = group_of_width[len(bins)], counts[len(bins)]
         counts[len(bins)] += 1
         rows = spec[:, :, bins].flatten(1, 2)
         normed = nn.functional.group_norm(rows, 1, eps=1e-8)

@@ -77,9 +77,9 @@ def test_a_model_is_also_scored_with_a_random_query_and_with_the_label_as_query(
     queries = [query for query, _ in model.calls]
     items = [item for item in range(11) if item != 3]
     for index, item in enumerate(items):
-        own, other, label = queries[3 * index : 3 * index + 3]
-        assert own == f"query {item % 3}"
-        assert other in {f"query {number}" for number in range(3)} - {own}
+        plain_query, other, label = queries[3 * index : 3 * index + 3]
+        assert plain_query == f"query {item % 3}"
+        assert other in {f"query {number}" for number in range(3)} - {plain_query}
         assert label == f"label {item % 3}"
     assert len(set(queries[1::3])) == 3  # not always the same one
 

@@ -51,9 +51,8 @@ def test_each_query_gets_the_candidate_that_is_judged_best_drawn_from_its_number
     target = best.separate(mixture, queries).target[0]
     for query, seed in enumerate((1, 0, 2)):
         drawn = separator.separate(mixture, queries, rng(seed)).target[0, query]
-        torch.testing.assert_close(
-            target[query], drawn, atol=1e-5, rtol=1e-3
-        )  # batched sums differ
+        # Batched sums differ.
+        torch.testing.assert_close(target[query], drawn, atol=1e-5, rtol=1e-3)
     assert [choice["candidate"] for choice in best.choices[0]] == [1, 0, 2]
     assert best.choices[0][1]["scores"] == pytest.approx([0.9, 0.1, 0.1, 0.2])
 
@@ -84,7 +83,7 @@ def test_consistency_is_the_share_of_energy_no_louder_than_the_mixture() -> None
     assert 0.99 < scores[2, 0] < 1
 
 
-class Hears(QueryEncoder):
+class AngleEncoder(QueryEncoder):
     """Recordings and words in the plane: words have an angle, recordings the ratio of two samples."""
 
     modalities: frozenset[type] = frozenset({TextQuery, AudioQuery})
@@ -106,7 +105,7 @@ def test_an_embedding_judges_by_cosine_to_each_query() -> None:
     candidates = torch.tensor([[3.0, 0.0], [0.0, 2.0], [1.0, 1.0]])[:, None, None].expand(
         3, 2, 1, 2
     )
-    judge = ByEmbedding(Hears(), [TextQuery("0"), TextQuery("1.5707963"), TextQuery("7")])
+    judge = ByEmbedding(AngleEncoder(), [TextQuery("0"), TextQuery("1.5707963"), TextQuery("7")])
     half = 0.5**0.5
     expected = torch.tensor([[1.0, 0.0], [0.0, 1.0], [half, half]])
     torch.testing.assert_close(judge(candidates[0, 0], candidates, RATE), expected)

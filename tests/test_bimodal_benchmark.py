@@ -72,6 +72,8 @@ def test_it_trains_evaluates_and_is_not_repeated(
     assert (tmp_path / "out" / "bimodal.md").read_text() in first
     rows = (tmp_path / "out" / "runs.csv").read_text().splitlines()
     assert [row.partition(",")[0] for row in rows] == ["way", "weak", "unsupervised"]
-    monkeypatch.setattr(bimodal, "train", lambda *given, **settings: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        bimodal, "train", lambda *arguments, **settings: pytest.fail("trained again")
+    )
     bimodal.main()
     assert (tmp_path / "out" / "runs.csv").read_text().splitlines() == rows

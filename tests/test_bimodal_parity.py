@@ -91,7 +91,7 @@ def test_it_has_as_many_parameters_as_the_published_one(network: Any) -> None:
 def test_mask_and_attention_are_the_recorded_ones(network: Any) -> None:
     seen: list[Tensor] = []
     hook = network.unet.attentions[0].itself.register_forward_hook(
-        lambda module, given, made: seen.append(made.transpose(1, 2))
+        lambda module, inputs, output: seen.append(output.transpose(1, 2))
     )
     magnitude = rms_magnitude(network.masker.spectrum(mixture()))
     embedding = query().map(lambda entry: entry[:, 0])

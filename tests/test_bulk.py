@@ -36,9 +36,7 @@ def test_a_tree_of_recordings_becomes_the_same_tree_of_results(
     done = qsep("separate", "in", "-q", "rain", "-q", "dog", "-o", "out", "-m", tiny_model)
     assert done.code == 0, done.err
     assert names(tree.parent / "out") - {"manifest.jsonl"} == {
-        f"{place}.{query}.wav"
-        for place in ("a", "deep/b", "deep/er/c")
-        for query in ("rain", "dog")
+        f"{stem}.{query}.wav" for stem in ("a", "deep/b", "deep/er/c") for query in ("rain", "dog")
     }
     assert "qsep: 3 recordings done, 0 failed, 0 done before: out/manifest.jsonl" in done.err
     assert len(done.out.splitlines()) == 6

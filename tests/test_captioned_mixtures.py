@@ -250,8 +250,8 @@ def test_a_caption_of_too_many_sounds_is_one_query(captions: Path) -> None:
 
 def test_phrases_from_a_file_replace_those_of_the_rules(captions: Path) -> None:
     whole = "An engine idles, then a horn honks, a bell rings and birds chirp"
-    given = {whole: ["an engine", "a horn"], "A baby crying": ["a baby", "a room's hum"]}
-    (captions / "phrases.json").write_text(json.dumps(given))
+    phrases = {whole: ["an engine", "a horn"], "A baby crying": ["a baby", "a room's hum"]}
+    (captions / "phrases.json").write_text(json.dumps(phrases))
     recipe, _ = read_recipe("bimodal", [f"data.folder={captions}", "mix.segment_samples=4000"])
     data = build_data(recipe, build_book(recipe), RATE, validation=False)
     assert isinstance(data, CaptionedMixtures)
@@ -329,6 +329,6 @@ def test_the_recipe_on_sounds21_learns_from_parts_and_its_judge_is_its_encoder(
     task.model.train()
     terms = [set(task.loss(task.model, batch, queries, generator, None).terms) for _ in range(2)]
     assert terms == [{"separation"}, {"separation", "consistency", "agreement"}]
-    assert isinstance(task.model.listener, JointEncoder)
-    assert task.model.listener is encoder
+    assert isinstance(task.model.sound_encoder, JointEncoder)
+    assert task.model.sound_encoder is encoder
     assert task.score(task.model, cached, build_data(recipe, book, 8000, True), 2).merits

@@ -35,11 +35,11 @@ def test_pooled_and_token_states_are_transformers_own(folder: Path, encoder: Any
 
     text = "a dog barking"
     model = ClapModel.from_pretrained(folder).eval()
-    given = AutoTokenizer.from_pretrained(folder)(
+    tokens = AutoTokenizer.from_pretrained(folder)(
         text, padding="max_length", max_length=31, return_tensors="pt"
     )
     with torch.no_grad():
-        states = model.text_model(**given)
+        states = model.text_model(**tokens)
         projected = model.text_projection(states.pooler_output)[0]
     embedding = encoder.encode([TextQuery("rain"), TextQuery(text)])
     torch.testing.assert_close(embedding.tokens[1], states.last_hidden_state[0], atol=EXACT, rtol=0)

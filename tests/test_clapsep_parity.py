@@ -99,7 +99,9 @@ def test_mask_and_waveform_are_the_recorded_ones(decoder: Any) -> None:
     spec = masker.spectrum(mixture)
     features = [feature(name) for name in SHAPES]
     seen: list[Tensor] = []
-    hook = decoder.skips[-1].register_forward_hook(lambda module, given, made: seen.append(made))
+    hook = decoder.skips[-1].register_forward_hook(
+        lambda module, inputs, output: seen.append(output)
+    )
     embed = RECORDED.values("in.embed")
     mask = decoder(features, rms_magnitude(spec), torch.tensor([0]), embed).sigmoid()
     hook.remove()
@@ -110,7 +112,7 @@ def test_mask_and_waveform_are_the_recorded_ones(decoder: Any) -> None:
     assert error(waveform[::35], RECORDED.values("out.waveform")) < LIMIT
 
 
-def small_ears() -> tuple[HTSAT, Any]:
+def small_audio_encoders() -> tuple[HTSAT, Any]:
     """Ours and transformers' with the same random weights, four stages, maps of 64 to 8."""
     from transformers import ClapAudioConfig
     from transformers.models.clap.modeling_clap import ClapAudioEncoder
@@ -140,7 +142,7 @@ def small_ears() -> tuple[HTSAT, Any]:
 
 def as_ours(theirs: Any, ours: HTSAT) -> dict[str, Tensor]:
     """transformers' weights by our names, queries, keys and values joined, changes of rank 3 zero."""
-    state, made = theirs.state_dict(), {}
+    state, renamed_weights = theirs.state_dict(), {}
     for key, expected in ours.state_dict().items():
         name = key.replace("stages.", "layers.").replace("merging.", "downsample.")
         name = name.replace("norm1.", "layernorm_before.").replace("norm2.", "layernorm_after.")
@@ -152,19 +154,19 @@ def as_ours(theirs: Any, ours: HTSAT) -> dict[str, Tensor]:
         )
         name = name.replace("norm.", "batch_norm.") if name.startswith("norm.") else name
         if "lora" in key:
-            made[key] = torch.zeros_like(expected)
+            renamed_weights[key] = torch.zeros_like(expected)
         elif "attention.qkv." in key:
             parts = [name.replace("qkv", f"self.{part}") for part in ("query", "key", "value")]
-            made[key] = torch.cat([state[part] for part in parts])
+            renamed_weights[key] = torch.cat([state[part] for part in parts])
         else:
-            made[key] = state[name]
-    return made
+            renamed_weights[key] = state[name]
+    return renamed_weights
 
 
 @torch.no_grad()
 def test_the_audio_encoder_is_that_of_transformers_clap() -> None:
     """The map after every stage, shifted windows among them; both get 1024 frames as they are."""
-    ours, theirs = small_ears()
+    ours, theirs = small_audio_encoders()
     load_weights(ours, as_ours(theirs, ours), "transformers")
     log_mel = 10 * torch.randn(2, 64, 1024, generator=torch.Generator().manual_seed(5)) - 30
     actual = ours(log_mel)
@@ -203,6 +205,8 @@ def test_a_low_rank_change_is_a_sixteenth_of_the_product() -> None:
     generator = torch.Generator().manual_seed(1)
     for weight in layer.parameters():
         weight.copy_(torch.randn(weight.shape, generator=generator))
-    given = torch.randn(3, 5, generator=generator)
+    features = torch.randn(3, 5, generator=generator)
     whole = layer.weight + layer.lora_B @ layer.lora_A / 16
-    torch.testing.assert_close(layer(given), given @ whole.T + layer.bias, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        layer(features), features @ whole.T + layer.bias, atol=1e-5, rtol=1e-5
+    )

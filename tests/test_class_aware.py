@@ -10,9 +10,8 @@ from qsep.evaluation.metrics.class_aware import class_sdr_i
 
 E1, E2, E3 = np.eye(3, 5)  # orthogonal, of energy 1
 QUIET, LOUD = E1, 2 * E2
-MIXTURE = (
-    QUIET + LOUD
-)  # its SDR: 10 log10(1 / 4) to the quiet source, 10 log10(4 / 1) to the loud one
+# Its SDR: 10 log10(1 / 4) to the quiet source, 10 log10(4 / 1) to the loud one.
+MIXTURE = QUIET + LOUD
 NEAR_QUIET = E1 + 0.1 * E3  # SDR 20 dB
 NEAR_LOUD = 2 * E2 + 0.2 * E3  # SDR 20 dB
 GAINS = [20 + 6.0206, 20 - 6.0206]

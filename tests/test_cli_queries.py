@@ -130,7 +130,7 @@ def test_examples_share_the_weight_of_a_mix(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--query-image", "dog.png"), "reads audio and text, not image: ask otherwise"),
+        (("--query-image", "dog.png"), "reads audio and text, not image: use such a query"),
         (("-q", "dog", "--query-image", "dog.png", "--mix-weight", "0.5"), "not image"),
         (("--query-audio", "nowhere.wav"), "nowhere.wav: no such file"),
         (("--query-audio", "dog.png"), "dog.png is not audio that libsndfile or ffmpeg reads"),

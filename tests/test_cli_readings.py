@@ -45,9 +45,11 @@ def model_with_a_book(qsep: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) 
     separator = build_separator("class_unet", SETTINGS["class_unet"] | {"classes": CLASSES})
     description = describe("class_unet", separator, "phrase_book", encoder, {})
     carried = carry_encoder(description, encoder, folder.parent)
-    made = folder.parent / "model"
-    save_checkpoint(made, description, separator.state_dict(), "# Card\n", encoder_files=carried)
-    return made
+    model_folder = folder.parent / "model"
+    save_checkpoint(
+        model_folder, description, separator.state_dict(), "# Card\n", encoder_files=carried
+    )
+    return model_folder
 
 
 def test_words_are_read_without_a_recording(qsep: Run, model: Path) -> None:

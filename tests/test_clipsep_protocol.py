@@ -224,8 +224,8 @@ def test_noise_masks_are_added_only_on_request(data: Path, tmp_path: Path) -> No
     model = model_of("clipsep_nit", noise={"num_heads": 2, "keep_noise": True})
 
     def sdr_of(model: Model, noise: str) -> float:
-        given = settings | {"noise": noise}
-        items = load_items("clipsep", data, tmp_path / "one.csv", "plain", given)
+        all_settings = settings | {"noise": noise}
+        items = load_items("clipsep", data, tmp_path / "one.csv", "plain", all_settings)
         return run(model, items, tmp_path / model.name / noise).overall["bss_sdr"].mean
 
     def network_of(model: Model) -> torch.nn.Module:
@@ -334,11 +334,11 @@ def test_the_command_scores_a_checkpoint(data: Path, tmp_path: Path, qsep: Any) 
     description = describe("clipsep", separator, "minilm", encoder, {})
     save_checkpoint(tmp_path / "model", description, separator.state_dict(), "# tiny\n")
     write_list(tmp_path / "one.csv", [("1.wav", "frames/1", NUM_FRAMES[1], "label 1")])
-    given = ("--data", data, "--manifest", tmp_path / "one.csv", "-m", tmp_path / "model")
+    common = ("--data", data, "--manifest", tmp_path / "one.csv", "-m", tmp_path / "model")
     lists = f"interferers={data / 'second.csv'}"
     options = ("--no-baselines", "--keep-audio", "0", "--workers", "1")
     outcomes = [
-        qsep("evaluate", "clipsep", lists, *given, *options, *more, "-o", tmp_path / name)
+        qsep("evaluate", "clipsep", lists, *common, *options, *more, "-o", tmp_path / name)
         for name, more in {
             "plain": (),
             "other": ("--binary", "--backend", "museval"),

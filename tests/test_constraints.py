@@ -204,9 +204,8 @@ def test_generated_targets_become_parts_of_the_recording_if_consistent(tmp_path:
     """Equal to the mixture with the generated magnitudes, none above its own; and bit by bit in files."""
     model = Model(tiny_separator("flowsep"), StubEncoder(), "flow")
     source = tmp_path / "a.wav"
-    soundfile.write(
-        source, noise(4001, 2).numpy(), RATE
-    )  # so quiet that what is generated fits too
+    # So quiet that what is generated fits too.
+    soundfile.write(source, noise(4001, 2).numpy(), RATE)
     collected = {}
     for name, constraints in (("plain", Constraints()), ("parts", Constraints(consistent=True))):
         separate_file(
@@ -225,11 +224,11 @@ def test_generated_targets_become_parts_of_the_recording_if_consistent(tmp_path:
 
     hop = fitting_hop(RATE, model.separator.stride_samples)
     size = {"window": np.sqrt(scipy.signal.get_window("hann", 2 * hop)), "nperseg": 2 * hop}
-    whole, made = (
+    whole, generated = (
         scipy.signal.stft(np.pad(waveform, ((0, 0), (0, -4001 % hop + 2 * hop))), **size)[2]
         for waveform in (mixture, generated)
     )
-    norms = [np.sqrt((np.abs(spec) ** 2).sum(axis=0)) for spec in (made, whole)]
+    norms = [np.sqrt((np.abs(spec) ** 2).sum(axis=0)) for spec in (generated, whole)]
     mask = np.minimum(1, norms[0] / (norms[1] + 1e-30))
     expected = scipy.signal.istft(mask * whole, **size)[1][:, :4001]
     np.testing.assert_allclose(collected["parts"][0] / 2**15, expected, atol=2**-15)

@@ -271,9 +271,8 @@ def test_counts_are_those_of_the_list(source: Path, tmp_path: Path) -> None:
     assert counts["family"]["home"].seconds == pytest.approx(seconds, abs=0.01)
     assert len(counts["label"]["kettle"].groups) == 5
     assert text_of(counts).splitlines()[1].split()[:2] == ["my_dog", "7"]
-    assert (
-        page_of("mine & yours", counts).count("<svg") == 6
-    )  # 2 labels, 2 families, source, licence
+    # 2 labels, 2 families, source, licence.
+    assert page_of("mine & yours", counts).count("<svg") == 6
 
 
 def test_shards_hold_every_recording_once_and_give_the_same_takes(

@@ -53,9 +53,8 @@ def test_every_candidate_for_the_scene_is_audible_and_does_not_clip(kind: str) -
 
 def test_panning_to_the_left_makes_the_left_channel_louder() -> None:
     clock = parts(kinds=["clock_tick"])["clock_tick"]
-    assert (
-        PLACEMENTS["clock_tick"].pan == -0.6
-    )  # (1 - 0.6) 45 degrees: tan(18 degrees) ** 2 = 0.106
+    # (1 - 0.6) 45 degrees: tan(18 degrees) ** 2 = 0.106.
+    assert PLACEMENTS["clock_tick"].pan == -0.6
     assert (clock[1] ** 2).sum() / (clock[0] ** 2).sum() == pytest.approx(0.1056, abs=1e-3)
 
 

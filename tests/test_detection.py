@@ -147,14 +147,14 @@ def test_windows_are_five_seconds_every_half_of_that_and_together_the_recording(
 
 
 def test_a_probability_is_made_of_level_and_share_and_paused_where_the_kind_is_quiet() -> None:
-    listener = separated_sounds.Listener(model())
+    classifier = separated_sounds.EstimateClassifier(model())
     mixture = noise(1, 2 * RATE, seed=1)
     estimates = torch.zeros(3, 1, 2 * RATE)
     estimates[0, :, :RATE] = mixture[:, :RATE] * 0.5
     estimates[0, :, RATE:] = mixture[:, RATE:] * 0.01  # 34 dB under the loudest step
     estimates[1] = mixture * 0.01
     window = Window(0, mixture, estimates)
-    level, share = listener.features(window)
+    level, share = classifier.features(window)
     power = (
         mixture[:, :RATE].square().sum() * 0.25 + mixture[:, RATE:].square().sum() * 1e-4
     ).log10()
@@ -162,24 +162,24 @@ def test_a_probability_is_made_of_level_and_share_and_paused_where_the_kind_is_q
     assert level[1] == level[2] == -torch.inf  # 40 dB under the mixture is not listened to
     assert share.tolist() == [pytest.approx(0, abs=1e-4), -torch.inf, -torch.inf]
     expected = float(torch.sigmoid(BIAS + LEVEL * level[0]))
-    actual = listener.probabilities(window, RATE)
+    actual = classifier.probabilities(window, RATE)
     np.testing.assert_allclose(actual, [[expected, 0.0], [0.0, 0.0], [0.0, 0.0]], atol=1e-6)
 
 
 def test_classes_in_the_same_bins_share_them_by_power_and_likelihood() -> None:
-    listener = separated_sounds.Listener(model())
+    classifier = separated_sounds.EstimateClassifier(model())
     mixture = noise(1, 2 * RATE, seed=1)
     high = (noise(1, 2 * RATE, seed=2) * torch.arange(2 * RATE).remainder(2)).diff(
         prepend=torch.zeros(1, 1)
     )
     gains = (0.5, 0.3)
     estimates = torch.stack([gains[0] * mixture, gains[1] * mixture, high])
-    _, share = listener.features(Window(0, mixture + high, estimates))
+    _, share = classifier.features(Window(0, mixture + high, estimates))
     likelihoods = []
     for number in range(3):
         resampled = soxr.resample(estimates[number, 0].numpy(), RATE, 32000)
-        embedded = listener.joint.sound(torch.from_numpy(resampled))
-        odds = listener.joint.network.scale() * (listener.class_embeddings @ embedded)
+        embedded = classifier.joint.sound(torch.from_numpy(resampled))
+        odds = classifier.joint.network.scale() * (classifier.class_embeddings @ embedded)
         likelihoods.append(float(odds.softmax(dim=0)[number]))
     frames = np.pad(estimates[:, 0].numpy().astype(float), ((0, 0), (512, 512)))
     starts = range(0, 2 * RATE + 1 + -(2 * RATE) % 512, 512)
@@ -188,8 +188,10 @@ def test_classes_in_the_same_bins_share_them_by_power_and_likelihood() -> None:
     spectra = np.array([np.fft.rfft(hann * padded[:, start : start + 1024]) for start in starts])
     power = np.abs(spectra) ** 2  # (n, k, f)
     claims = power * np.sqrt(likelihoods)[:, None]
-    own = (power * claims / claims.sum(axis=1, keepdims=True)).sum(axis=(0, 2))
-    np.testing.assert_allclose(share, 10 * np.log10(own / power.sum(axis=(0, 2))), atol=1e-3)
+    own_energies = (power * claims / claims.sum(axis=1, keepdims=True)).sum(axis=(0, 2))
+    np.testing.assert_allclose(
+        share, 10 * np.log10(own_energies / power.sum(axis=(0, 2))), atol=1e-3
+    )
     assert -30 < share.min() < share.max() < -0.1  # all three lose something
 
 

@@ -40,16 +40,16 @@ def hub_of_four_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         yield hub
 
 
-def published(place: str, hub: LocalHub, sha256: str = "") -> tuple[PublishedFile, str]:
+def published(source: str, hub: LocalHub, sha256: str = "") -> tuple[PublishedFile, str]:
     """The file in a kind of place, and its path on the server."""
-    if place == "hub":
+    if source == "hub":
         return PublishedFile(
             file="weights/model.ckpt", hub="somebody/model", sha256=sha256
         ), HUB_PATH
-    if place == "space":
+    if source == "space":
         file = PublishedFile(file="checkpoint/model.ckpt", space="somebody/demo", sha256=sha256)
         return file, SPACE_PATH
-    if place == "zenodo":
+    if source == "zenodo":
         return PublishedFile(file="model,step=3.ckpt", zenodo=42, sha256=sha256), ZENODO_PATH
     return PublishedFile(url=f"{hub.address}{PLAIN_PATH}", sha256=sha256), PLAIN_PATH
 
@@ -66,9 +66,9 @@ def left_behind(tmp_path: Path) -> list[Path]:
     return [path for path in files if path.stat().st_size > 200 and path.read_bytes() != WEIGHTS]
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_file_is_fetched_once_and_its_hash_is_recorded(place: str, hub: LocalHub) -> None:
-    file, path = published(place, hub)
+@pytest.mark.parametrize("source", PLACES)
+def test_a_file_is_fetched_once_and_its_hash_is_recorded(source: str, hub: LocalHub) -> None:
+    file, path = published(source, hub)
     assert local_copy(file) is None
     assert known_hash(file) == ""
     actual = fetch(file)
@@ -86,16 +86,16 @@ def test_files_of_the_hub_lie_in_its_own_cache(hub: LocalHub, tmp_path: Path) ->
     assert actual.resolve().name == SHA256
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_slow_server_does_not_time_out(place: str, hub: LocalHub) -> None:
-    file, path = published(place, hub)
+@pytest.mark.parametrize("source", PLACES)
+def test_a_slow_server_does_not_time_out(source: str, hub: LocalHub) -> None:
+    file, path = published(source, hub)
     hub.faults[path] = Fault(slow=7000)
     assert fetch(file).read_bytes() == WEIGHTS
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_dropped_download_resumes_where_it_broke(place: str, hub: LocalHub) -> None:
-    file, path = published(place, hub, SHA256)
+@pytest.mark.parametrize("source", PLACES)
+def test_a_dropped_download_resumes_where_it_broke(source: str, hub: LocalHub) -> None:
+    file, path = published(source, hub, SHA256)
     hub.faults[path] = Fault(cut_after=30_000, times=2)
     assert fetch(file).read_bytes() == WEIGHTS
     starts = [item.range for item in hub.gets(path)]
@@ -105,11 +105,11 @@ def test_a_dropped_download_resumes_where_it_broke(place: str, hub: LocalHub) ->
     assert 0 <= twice < 2 * 4096
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("source", PLACES)
 def test_an_interrupted_download_resumes_at_the_next_attempt(
-    place: str, hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: str, hub: LocalHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, path = published(place, hub, SHA256)
+    file, path = published(source, hub, SHA256)
     hub.faults[path] = Fault(cut_after=40_000, times=1)
 
     def interrupt(seconds: float) -> None:  # while the library waits to try again
@@ -128,18 +128,18 @@ def test_an_interrupted_download_resumes_at_the_next_attempt(
     assert list(tmp_path.rglob("*.part")) == []
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_without_range_requests_the_download_starts_over(place: str, hub: LocalHub) -> None:
-    file, path = published(place, hub, SHA256)
+@pytest.mark.parametrize("source", PLACES)
+def test_without_range_requests_the_download_starts_over(source: str, hub: LocalHub) -> None:
+    file, path = published(source, hub, SHA256)
     hub.faults[path] = Fault(cut_after=40_000, times=1, ranges=False)
     assert fetch(file).read_bytes() == WEIGHTS
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("source", PLACES)
 def test_a_connection_that_keeps_dropping_gives_one_line(
-    place: str, hub: LocalHub, tmp_path: Path
+    source: str, hub: LocalHub, tmp_path: Path
 ) -> None:
-    file, path = published(place, hub)
+    file, path = published(source, hub)
     hub.faults[path] = Fault(cut_after=0)
     message = refusal(file)
     assert message.startswith(f"{file.name}: cannot be fetched from {file.where} (")
@@ -148,11 +148,11 @@ def test_a_connection_that_keeps_dropping_gives_one_line(
     assert left_behind(tmp_path) == []
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("source", PLACES)
 def test_content_of_another_hash_is_refused_and_removed(
-    place: str, hub: LocalHub, tmp_path: Path
+    source: str, hub: LocalHub, tmp_path: Path
 ) -> None:
-    file, path = published(place, hub, SHA256)
+    file, path = published(source, hub, SHA256)
     hub.faults[path] = Fault(content=WEIGHTS[::-1])
     wrong = hashlib.sha256(WEIGHTS[::-1]).hexdigest()
     message = refusal(file)
@@ -167,11 +167,11 @@ def test_content_of_another_hash_is_refused_and_removed(
     assert fetch(file).read_bytes() == WEIGHTS
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("source", PLACES)
 def test_a_recorded_hash_holds_for_the_next_download(
-    place: str, hub: LocalHub, tmp_path: Path
+    source: str, hub: LocalHub, tmp_path: Path
 ) -> None:
-    file, path = published(place, hub)
+    file, path = published(source, hub)
     fetch(file)
     for folder in (tmp_path / "hub", tmp_path / "cache" / "downloads"):
         subprocess.run(["rm", "-rf", folder], check=True)
@@ -184,15 +184,15 @@ def test_a_recorded_hash_holds_for_the_next_download(
     assert fetch(file).read_bytes() == WEIGHTS[::-1]
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(place: str, hub: LocalHub) -> None:
-    file, _ = published(place, hub, SHA256)
+@pytest.mark.parametrize("source", PLACES)
+def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(source: str, hub: LocalHub) -> None:
+    file, _ = published(source, hub, SHA256)
     fetch(file).resolve().write_bytes(WEIGHTS[:-1])
     assert "repeat this command" in refusal(file)
     assert fetch(file).read_bytes() == WEIGHTS
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("source", PLACES)
 @pytest.mark.parametrize(
     ("status", "remedy"),
     [
@@ -205,9 +205,9 @@ def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(place: str, hub: 
     ],
 )
 def test_each_refusal_of_a_server_is_one_line_with_its_remedy(
-    status: int, remedy: str, place: str, hub: LocalHub, tmp_path: Path
+    status: int, remedy: str, source: str, hub: LocalHub, tmp_path: Path
 ) -> None:
-    file, path = published(place, hub)
+    file, path = published(source, hub)
     hub.faults[path] = Fault(status=status)
     message = refusal(file)
     assert message.startswith(f"{file.name}: the server answers {status}; ")
@@ -228,21 +228,21 @@ def test_the_token_is_sent_to_the_hub_alone(hub: LocalHub, monkeypatch: pytest.M
     assert {item.token for item in hub.seen} == {"Bearer hf_secret"}
     hub.seen.clear()
     monkeypatch.setattr(hub_settings, "ENDPOINT", "http://127.0.0.1:9")
-    for place in ("zenodo", "plain"):
-        fetch(published(place, hub)[0])
+    for source in ("zenodo", "plain"):
+        fetch(published(source, hub)[0])
     assert {item.token for item in hub.seen} == {None}
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("source", PLACES)
 def test_offline_mode_is_reported_without_a_request(
-    place: str, hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+    source: str, hub: LocalHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, there = published("zenodo", hub)[0], published(place, hub)[0]
+    here, there = published("zenodo", hub)[0], published(source, hub)[0]
     fetch(here)
     hub.seen.clear()
     monkeypatch.setattr(hub_settings, "HF_HUB_OFFLINE", True)
     assert fetch(here).read_bytes() == WEIGHTS
-    if place != "zenodo":
+    if source != "zenodo":
         assert "HF_HUB_OFFLINE forbids downloads" in refusal(there)
     assert hub.seen == []
 
@@ -270,9 +270,9 @@ def test_a_local_file_is_used_if_its_hash_matches(hub: LocalHub, tmp_path: Path)
     assert hub.seen == []
 
 
-@pytest.mark.parametrize("place", ["hub", "zenodo"])
-def test_ten_processes_download_once(place: str, hub: LocalHub, tmp_path: Path) -> None:
-    file, path = published(place, hub)
+@pytest.mark.parametrize("source", ["hub", "zenodo"])
+def test_ten_processes_download_once(source: str, hub: LocalHub, tmp_path: Path) -> None:
+    file, path = published(source, hub)
     hub.faults[path] = Fault(slow=2000)
     program = (
         "from qsep.separation.published.download import fetch\n"
@@ -299,6 +299,6 @@ def test_ten_processes_download_once(place: str, hub: LocalHub, tmp_path: Path) 
     (actual,) = {out.strip() for out, _ in ended}
     assert Path(actual).read_bytes() == WEIGHTS
     assert len(hub.gets(path)) == 1
-    if place == "hub":
+    if source == "hub":
         assert Path(actual).is_relative_to(tmp_path / "home")
     assert cache_folder() == tmp_path / "cache"

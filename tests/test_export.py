@@ -46,7 +46,7 @@ def computed(graph: Path, cases: dict[str, dict[str, np.ndarray]]) -> dict[str, 
     """What a graph gives for each case, by "case/output", without PyTorch."""
     folder = graph.parent
     flat = {
-        f"{case}/{name}": value for case, given in cases.items() for name, value in given.items()
+        f"{case}/{name}": value for case, inputs in cases.items() for name, value in inputs.items()
     }
     np.savez(folder / "given.npz", allow_pickle=False, **flat)
     code, _, errors = run_without_torch(
@@ -89,8 +89,8 @@ class Scaled(nn.Module):
         self.conv = nn.Sequential(nn.Conv1d(1, 3, 5, padding=2), norm)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        made: Tensor = self.conv(waveform).sum(dim=1).sigmoid()
-        return made
+        scaled: Tensor = self.conv(waveform).sum(dim=1).sigmoid()
+        return scaled
 
 
 class Shell(nn.Module):

@@ -25,7 +25,6 @@ from qsep.separation.flow_matching import (
     midpoint,
     path_velocity,
     point_at,
-    reflow_pairs,
     step_times,
     uniform_times,
 )
@@ -168,24 +167,20 @@ def test_guidance_of_zero_one_and_two() -> None:
     torch.testing.assert_close(guided(with_query, without, 2.0), 2 * with_query - without)
 
 
-def test_the_flow_learned_from_reflow_pairs_needs_one_step() -> None:
-    """Pairs of the exact field obey end = m + s start: through each place one path, so a line is exact."""
-    start, end = reflow_pairs(normal_field(), starts(), step_times(400), SOLVERS["heun"])
+def test_the_flow_learned_from_the_ends_of_a_flow_needs_one_step() -> None:
+    """The exact field's ends are m + s start, one path through each point, so the next flow is linear."""
+    start = starts()
+    end = integrate(normal_field(), start, step_times(400), SOLVERS["heun"])
     torch.testing.assert_close(end, MEAN + DEVIATION * start, atol=1e-4, rtol=0)
 
-    def learned(place: Tensor, tau: float) -> Tensor:
-        """Least squares of the pairs' velocities on their places, by numpy."""
-        point = point_at(start, end, torch.full((len(start),), tau))
-        fit = np.polyfit(point[:, 0].numpy(), path_velocity(start, end)[:, 0].numpy(), 1)
-        return torch.from_numpy(np.polyval(fit, place.numpy()))
+    def learned(point: Tensor, tau: float) -> Tensor:
+        """Least squares of the pairs' velocities on their points, by NumPy."""
+        x_t = point_at(start, end, torch.full((len(start),), tau))
+        fit = np.polyfit(x_t[:, 0].numpy(), path_velocity(start, end)[:, 0].numpy(), 1)
+        return torch.from_numpy(np.polyval(fit, point.numpy()))
 
     fresh = torch.randn(1001, 1, generator=rng(12), dtype=torch.float64)
     once = integrate(learned, fresh, step_times(1))
     torch.testing.assert_close(once, MEAN + DEVIATION * fresh, atol=1e-3, rtol=0)
     before = integrate(normal_field(), fresh, step_times(1))
     assert (before - MEAN).std() < 1e-9  # one step of the first flow: all go to the mean
-
-
-def test_reflow_pairs_carry_no_gradient() -> None:
-    start = starts(3).requires_grad_()
-    assert not reflow_pairs(lambda point, tau: point, start, step_times(2))[1].requires_grad

@@ -25,7 +25,7 @@ from qsep.separation.signal.stft import istft
 from qsep.separation.storage.checkpoint import describe, save_checkpoint
 
 
-def asked(batch: int, num: int) -> QueryEmbedding:
+def random_embedding(batch: int, num: int) -> QueryEmbedding:
     return QueryEmbedding(unit_vectors(batch, num, QUERY_DIM, seed=9))
 
 
@@ -35,7 +35,7 @@ def with_settings(**changes: Any) -> Any:
     return separator
 
 
-def knowing_nothing_of_places(**changes: Any) -> Any:
+def untrained_head(**changes: Any) -> Any:
     """With the head as training begins: mask and doubt are those of the analysis alone."""
     separator = with_settings(**changes)
     torch.nn.init.zeros_(separator.head.head.weight)
@@ -46,7 +46,7 @@ def knowing_nothing_of_places(**changes: Any) -> Any:
 def test_the_velocity_is_the_mean_velocity_of_a_normal_target_given_point_and_mixture() -> None:
     """Monte Carlo: targets drawn around m X with variance c, weighted by how likely the noise is that
     puts their path through the place."""
-    separator, tau = knowing_nothing_of_places(), 0.6
+    separator, tau = untrained_head(), 0.6
     scene = separator.scene(noise(1, 1, 640))
     pooled, rng = unit_vectors(1, QUERY_DIM, seed=2), torch.Generator().manual_seed(4)
     point = normal(scene.spec.numel(), rng).reshape(scene.spec.shape).to(scene.spec)
@@ -71,8 +71,8 @@ def normal(num: int, rng: torch.Generator) -> torch.Tensor:
 
 
 def test_one_step_at_no_temperature_is_the_analysis_mask_on_the_compressed_spectrum() -> None:
-    separator = knowing_nothing_of_places(num_steps=1, temperature=0.0)
-    mixture, queries = noise(2, 1, 1500), asked(2, 3)
+    separator = untrained_head(num_steps=1, temperature=0.0)
+    mixture, queries = noise(2, 1, 1500), random_embedding(2, 3)
     analysis = separator.analysis
     spec = analysis.spectrum(mixture)
     energy = analysis.gather(spec.abs().square().mean(dim=1))
@@ -100,13 +100,13 @@ def test_channels_keep_their_image() -> None:
     mono = noise(1, 1, 2000)
     stereo = torch.cat([mono, -0.5 * mono], dim=1)
     with torch.no_grad():
-        target = separator.separate(stereo, asked(1, 2)).target
+        target = separator.separate(stereo, random_embedding(1, 2)).target
     torch.testing.assert_close(target[:, :, 1], -0.5 * target[:, :, 0], atol=1e-6, rtol=1e-4)
 
 
 def test_another_generator_draws_another_target_and_the_same_one_the_same() -> None:
     separator = tiny_separator("flow_unet")
-    mixture, queries = noise(1, 1, 2000), asked(1, 1)
+    mixture, queries = noise(1, 1, 2000), random_embedding(1, 1)
 
     def drawn(seed: int) -> torch.Tensor:
         with torch.no_grad():

@@ -87,12 +87,12 @@ def test_guidance_of_one_does_not_evaluate_the_hidden_query() -> None:
 def test_guidance_extrapolates_from_the_hidden_query_to_the_given_one() -> None:
     """One Euler step is linear in the velocity: v(null) + w (v(query) - v(null)), checked on latents."""
     latents = {}
-    start, given = noise(3, 16, 4, scale=1.0), noise(1, 1, 3, 16, 4, seed=1, scale=1.0)
+    start, mixture_latent = noise(3, 16, 4, scale=1.0), noise(1, 1, 3, 16, 4, seed=1, scale=1.0)
     for guidance in (0.0, 1.0, 3.0):
         separator = flowsep(sampling={"num_steps": 1, "guidance": guidance})
         separator.null.normal_(generator=rng(4))
         context = separator.context(worded([4]))
-        latents[guidance] = separator.generate(start, given, *context)
+        latents[guidance] = separator.generate(start, mixture_latent, *context)
     expected = latents[0.0] + 3 * (latents[1.0] - latents[0.0])
     torch.testing.assert_close(latents[3.0], expected, atol=1e-4, rtol=1e-4)
     assert (latents[3.0] - latents[1.0]).abs().max() > 0.1
@@ -100,23 +100,23 @@ def test_guidance_extrapolates_from_the_hidden_query_to_the_given_one() -> None:
 
 def test_the_hidden_query_is_read_whole() -> None:
     """As in the published training, where its padding was attended to."""
-    start, given = noise(3, 16, 4, scale=1.0), noise(1, 1, 3, 16, 4, seed=1, scale=1.0)
+    start, mixture_latent = noise(3, 16, 4, scale=1.0), noise(1, 1, 3, 16, 4, seed=1, scale=1.0)
     separator = flowsep(sampling={"num_steps": 1, "guidance": 0.0})
     separator.null.normal_(generator=rng(4))
-    before = separator.generate(start, given, *separator.context(worded([2])))
+    before = separator.generate(start, mixture_latent, *separator.context(worded([2])))
     as_query = flowsep(sampling={"num_steps": 1})
     whole = QueryEmbedding(torch.zeros(1, 1, QUERY_DIM), separator.null[None, None])
-    expected = as_query.generate(start, given, *as_query.context(whole))
+    expected = as_query.generate(start, mixture_latent, *as_query.context(whole))
     torch.testing.assert_close(before, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("solver", ["midpoint", "heun"])
 def test_solvers_of_second_order_come_nearer_to_many_steps(solver: str) -> None:
-    start, given = noise(3, 16, 4, scale=1.0), noise(1, 1, 3, 16, 4, seed=1, scale=1.0)
+    start, mixture_latent = noise(3, 16, 4, scale=1.0), noise(1, 1, 3, 16, 4, seed=1, scale=1.0)
 
     def end(**sampling: Any) -> Tensor:
         separator = flowsep(sampling=sampling)
-        point: Tensor = separator.generate(start, given, *separator.context(worded([4])))
+        point: Tensor = separator.generate(start, mixture_latent, *separator.context(worded([4])))
         return point
 
     truth = end(num_steps=48, solver="heun")
@@ -332,8 +332,8 @@ def test_the_scale_of_latents_is_that_of_the_first_training_batch_and_it_trains(
     assert separator.codec.scale == 0
     separator.loss(batch, queries, rng(0))
     first = separator.codec.scale.clone()
-    asked_for = batch.queried()
-    items, sources = asked_for.nonzero(as_tuple=True)
+    queried_texts = batch.queried()
+    items, sources = queried_texts.nonzero(as_tuple=True)
     _, target = separator.training_windows(batch.mixture[items], batch.sources[items, sources])
     latent = separator.codec.encode(separator.codec.log_mel(target))
     assert latent.std().item() == pytest.approx(1.0, rel=1e-4)  # encoded with the scale

@@ -6,7 +6,7 @@ which tanh for exact GELU and most wrong epsilons show; the recording's own roun
 
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from qsep.separation.flow_matching import integrate, step_times
 from qsep.separation.models.flowsep import Config, FlowSep
 from qsep.separation.networks.mel.bigvgan import BigVGAN, half_band
 from qsep.separation.networks.mel.codec import MelCodec
-from qsep.separation.published.converters.flowsep import published_name, without_weight_norm
+from qsep.separation.published.converters.flowsep import published_name
 from qsep.separation.signal.levels import levels
 from qsep.separation.signal.mel import log_mel
 
@@ -30,7 +30,7 @@ LIMIT, VELOCITY_LIMIT = 1e-5, 5e-6  # rms of the difference over the standard de
 CONFIG = Config()  # which is what the published keys say: tests/test_published_flowsep.py
 
 
-def made(key: str, shape: list[int], document: str = "keys") -> Tensor:
+def filled_weight(key: str, shape: list[int], document: str = "keys") -> Tensor:
     """A weight by its rule, not kept: the network's take a gigabyte."""
     system = RECORDED.document[document]
     gains = [number for pattern, number in system["gains"] if re.search(pattern, key)]
@@ -42,7 +42,7 @@ def load(module: torch.nn.Module, prefix: str, theirs: Callable[[str], str] = st
     """Fill a part of FlowSep, `prefix` in our names, in place; theirs: changes a published name."""
     for name, weight in module.state_dict().items():
         key = theirs(published_name(prefix + name, CONFIG))
-        weight.copy_(made(key, list(weight.shape)))
+        weight.copy_(filled_weight(key, list(weight.shape)))
 
 
 def averaged(key: str) -> str:
@@ -86,7 +86,7 @@ def test_the_weights_made_are_the_recorded_ones() -> None:
     first_values = RECORDED.document["keys"]["first_values"]
     assert len(first_values) >= 5
     for key, expected in first_values.items():
-        actual = made(key, shapes[key]).reshape(-1)[:3]
+        actual = filled_weight(key, shapes[key]).reshape(-1)[:3]
         np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
@@ -137,9 +137,22 @@ def test_the_vocoder_gives_the_recorded_waveform(codec: MelCodec) -> None:
     assert error(waveform, RECORDED.values("vocoder/out.waveform")) < LIMIT
 
 
+def without_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Plain weights of the vocoder's own file (`generator` of g_01000000): g v / |v|, a norm a row."""
+    plain = {}
+    for key, value in weights.items():
+        if key.endswith(".weight_g"):
+            direction = weights[f"{key.removesuffix('_g')}_v"]
+            length = direction.flatten(1).norm(dim=1).reshape(value.shape)
+            plain[key.removesuffix("_g")] = value * direction / length
+        elif not key.endswith(".weight_v"):
+            plain[key] = value
+    return plain
+
+
 def test_the_vocoders_own_file_gives_the_recorded_waveform() -> None:
     theirs = {
-        key: made(key, shape, "keys_vocoder_generator")
+        key: filled_weight(key, shape, "keys_vocoder_generator")
         for key, shape in RECORDED.document["keys_vocoder_generator"]["keys"]
         if not key.endswith(".filter")
     }
@@ -178,11 +191,11 @@ def test_the_averaged_weights_give_the_recorded_velocity(unet: Any) -> None:
 
 @pytest.mark.slow
 def test_four_steps_of_euler_go_the_recorded_way(unet: Any) -> None:
-    given = RECORDED.values("velocity/in.z_mix")
+    mixture_latent = RECORDED.values("velocity/in.z_mix")
     point, times = RECORDED.values("euler4_ema/in.x0"), step_times(4)
     for step in range(4):
         point = integrate(
-            lambda latent, tau: unet(latent, given, torch.full((1,), tau), *context()),
+            lambda latent, tau: unet(latent, mixture_latent, torch.full((1,), tau), *context()),
             point,
             times[step : step + 2],
         )

@@ -37,7 +37,7 @@ class Rule(StubSeparator):
         super().__init__()
         self.function, self.context_samples = function, context_samples
         self.sample_rate, self.stride_samples = sample_rate, 5
-        self.place = nn.Parameter(torch.zeros(()))  # tells the device
+        self.device_marker = nn.Parameter(torch.zeros(()))  # tells the device
         self.longest = 0
 
     def separate(
@@ -188,17 +188,16 @@ def test_a_tone_keeps_its_position_at_every_rate(rate: int) -> None:
 def test_the_separator_gets_the_resampled_recording() -> None:
     received: list[Tensor] = []
 
-    def listen(mixture: Tensor) -> Tensor:
+    def record_lengths(mixture: Tensor) -> Tensor:
         received.append(mixture[0].clone())
         return mixture.clone()
 
     mixture = noise(2, 3001).numpy()
-    in_stream(Rule(listen), mixture, 44100, block=500)
+    in_stream(Rule(record_lengths), mixture, 44100, block=500)
     resampler = StreamResampler(44100, 32000, 2)
     expected = np.concatenate([resampler.process(mixture), resampler.flush()], axis=1)
-    np.testing.assert_allclose(
-        torch.cat(received, dim=-1), expected, atol=2e-6, rtol=0
-    )  # see test_resample
+    # See test_resample.
+    np.testing.assert_allclose(torch.cat(received, dim=-1), expected, atol=2e-6, rtol=0)
 
 
 @pytest.mark.parametrize("step", [1, -1])

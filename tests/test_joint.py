@@ -157,7 +157,7 @@ def test_in_training_wordings_are_read_with_noise_of_norm_03() -> None:
     config = NetworkConfig(text_dim=2000, dim=5, sample_rate=RATE, channels=(4, 5, 6))
     model = JointModel(config, num_classes=2, num_phrases=3)
     seen: list[Tensor] = []
-    model.network.project.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    model.network.project.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     batch, _ = mixture_batch(3001)
     queries = QueryEmbedding(unit_vectors(4, 3, 2000, seed=2))
     JointTask(model).loss(model, batch, queries, rng(1), None)

@@ -260,6 +260,6 @@ def test_files_equal_those_of_torch(tmp_path: Path) -> None:
         assert abs(light["level_db"] - row["level_db"]) < 0.02  # rounded to 0.01
         for name in (Path(file).name for file in row["files"]):
             expected, _ = soundfile.read(tmp_path / "torch" / name)
-            samples, found_rate = soundfile.read(tmp_path / "light" / name)
-            assert found_rate == rate
+            samples, actual_rate = soundfile.read(tmp_path / "light" / name)
+            assert actual_rate == rate
             np.testing.assert_allclose(samples, expected, atol=1e-4)

@@ -65,14 +65,14 @@ def test_streamed_equals_offline(variant: str, blocks: str, num_samples: int) ->
 def test_no_sample_depends_on_input_later_than_the_latency(variant: str) -> None:
     separator = causal(variant)
     mixture, queries = noise(1, 2, 640), QueryEmbedding(unit_vectors(1, 1, QUERY_DIM))
-    latency, place = separator.analysis.latency_samples, 321
+    latency, first_changed = separator.analysis.latency_samples, 321
     changed = mixture.clone()
-    changed[..., place:] += 3
+    changed[..., first_changed:] += 3
     with torch.inference_mode():
         before, after = (separator.separate(item, queries).target for item in (mixture, changed))
     same = (before == after).flatten(0, 2).all(dim=0)
-    assert same[: place - latency].all()
-    assert not same[place:].any()
+    assert same[: first_changed - latency].all()
+    assert not same[first_changed:].any()
 
 
 def test_an_empty_stream_gives_no_output() -> None:

@@ -141,9 +141,8 @@ def test_permutation_invariant_cross_entropy_equals_asteroids(num_sources: int) 
     actual, pairing = permutation_invariant(costs)
 
     def of_all_pairs(estimates: Tensor, targets: Tensor) -> Tensor:
-        return pairwise(estimates, targets, weight).transpose(
-            1, 2
-        )  # asteroid: (b, estimate, target)
+        # Asteroid: (b, estimate, target).
+        return pairwise(estimates, targets, weight).transpose(1, 2)
 
     wrapper = losses.PITLossWrapper(of_all_pairs, pit_from="pw_mtx")
     expected, reordered = wrapper(logits, target, return_est=True)

@@ -18,7 +18,7 @@ from qsep.separation.inference.recording import RecordingStream
 from qsep.separation.interface import Separated, Separator
 
 
-class Hungry(StubSeparator):
+class MemoryLimited(StubSeparator):
     """Gives the mixture back, times the number of the query's first nonzero entry and shifted by one sample.
     Raises torch's error for more than `most` samples times rows; where its weights seem to lie on a GPU,
     always."""
@@ -56,46 +56,49 @@ QUERIES = QueryEmbedding(unit_vectors(6, QUERY_DIM, seed=3))
 CUT = Geometry(step=400, context=10, fade=5)
 
 
-def separated(separator: Hungry, queries: QueryEmbedding = QUERIES, channels: int = 2) -> Tensor:
+def separated(
+    separator: MemoryLimited, queries: QueryEmbedding = QUERIES, channels: int = 2
+) -> Tensor:
     blocks = noise(channels, 3001).split(700, dim=-1)
     return torch.cat(list(separate_chunks(separator, blocks, queries, CUT)), dim=-1)
 
 
 def test_fewer_queries_at_once_give_the_same_result(caplog: pytest.LogCaptureFixture) -> None:
-    whole = separated(Hungry(10**9))
-    hungry = Hungry(2 * 2 * 425)  # two channels of two queries in a chunk with its context
+    whole = separated(MemoryLimited(10**9))
+    # Two channels of two queries in a chunk with its context.
+    memory_limited = MemoryLimited(2 * 2 * 425)
     with caplog.at_level(logging.WARNING, "qsep"):
-        actual = separated(hungry)
+        actual = separated(memory_limited)
     torch.testing.assert_close(actual, whole, rtol=0, atol=0)
-    assert limits_of(hungry).rows == 1  # 6, 3, 1
+    assert limits_of(memory_limited).rows == 1  # 6, 3, 1
     assert [record.message for record in caplog.records] == [
         "out of memory: fewer queries or channels at once on cpu"
     ]
-    num_before = len(hungry.calls)
-    separated(hungry)  # the next recording begins with what was learned
-    assert max(channels * num for channels, num, _ in hungry.calls[num_before:]) == 1
+    num_before = len(memory_limited.calls)
+    separated(memory_limited)  # the next recording begins with what was learned
+    assert max(channels * num for channels, num, _ in memory_limited.calls[num_before:]) == 1
 
 
 def test_then_chunks_become_shorter_and_give_the_same_result(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    whole = separated(Hungry(10**9))
-    hungry = Hungry(140)
+    whole = separated(MemoryLimited(10**9))
+    memory_limited = MemoryLimited(140)
     with caplog.at_level(logging.WARNING, "qsep"):
-        actual = separated(hungry)
+        actual = separated(memory_limited)
     # 1e-6: crossfades of equal samples, x * rise + x * (1 - rise), lie elsewhere
     torch.testing.assert_close(actual, whole, rtol=1e-6, atol=1e-7)
-    assert limits_of(hungry).step_samples == 100
+    assert limits_of(memory_limited).step_samples == 100
     assert [record.message for record in caplog.records][1:] == [
         "out of memory: shorter chunks on cpu"
     ]
 
 
 def test_then_the_remainder_is_computed_on_the_cpu(caplog: pytest.LogCaptureFixture) -> None:
-    whole = separated(Hungry(10**9))
-    hungry = Hungry(10**9, on_gpu=True)
+    whole = separated(MemoryLimited(10**9))
+    memory_limited = MemoryLimited(10**9, on_gpu=True)
     with caplog.at_level(logging.WARNING, "qsep"):
-        actual = separated(hungry)
+        actual = separated(memory_limited)
     torch.testing.assert_close(actual, whole, rtol=0, atol=0)
     assert [record.message for record in caplog.records] == [
         "out of memory: fewer queries or channels at once on meta",
@@ -106,7 +109,7 @@ def test_then_the_remainder_is_computed_on_the_cpu(caplog: pytest.LogCaptureFixt
 
 def test_without_a_fallback_the_error_says_what_to_do() -> None:
     with pytest.raises(MemoryError, match="out of memory"):
-        separated(Hungry(3))
+        separated(MemoryLimited(3))
 
 
 def test_other_errors_are_not_treated_as_lack_of_memory() -> None:
@@ -117,7 +120,7 @@ def test_other_errors_are_not_treated_as_lack_of_memory() -> None:
 
 def test_many_channels_are_separated_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "MAX_CHANNELS", 3)
-    single, several = Hungry(10**9), Hungry(10**9, num_channels=None)
+    single, several = MemoryLimited(10**9), MemoryLimited(10**9, num_channels=None)
     actual = separated(single, channels=7)
     assert max(rows for rows, _, _ in single.calls) == 3
     assert actual.shape == (6, 7, 3001)
@@ -132,21 +135,23 @@ def test_many_queries_are_separated_in_groups_and_give_the_same(
     mixture = noise(2, 1777)
     queries = QueryEmbedding(unit_vectors(13, QUERY_DIM, seed=4).abs())
 
-    def found(separator: Hungry) -> Tensor:
+    def separated_in_chunks(separator: MemoryLimited) -> Tensor:
         blocks = mixture.split(700, dim=-1)
         return torch.cat(list(separate_chunks(separator, blocks, queries, cut, rule)), dim=-1)
 
     monkeypatch.setattr(memory, "MAX_TARGETS", 1000)
-    together = found(Hungry(10**9))
+    together = separated_in_chunks(MemoryLimited(10**9))
     monkeypatch.setattr(memory, "MAX_TARGETS", 6)
     monkeypatch.setattr(ratio_masks, "MAX_SPECTRA", 4)
-    in_groups = Hungry(10**9)
-    torch.testing.assert_close(found(in_groups), together, rtol=0, atol=1e-7)
+    in_groups = MemoryLimited(10**9)
+    torch.testing.assert_close(separated_in_chunks(in_groups), together, rtol=0, atol=1e-7)
     assert {num_queries for _, num_queries, _ in in_groups.calls} == {3, 1}
     assert together.shape == (13 - (rule.num_negatives if rule else 0), 2, 1777)
     if rule:  # as of the whole recording at once
         rows = queries.map(lambda entry: entry.expand(2, *entry.shape))
-        estimates = Hungry(10**9).separate(mixture[:, None], rows).target[:, :, 0].transpose(0, 1)
+        estimates = (
+            MemoryLimited(10**9).separate(mixture[:, None], rows).target[:, :, 0].transpose(0, 1)
+        )
         torch.testing.assert_close(together, rule(mixture, estimates), rtol=0, atol=1e-6)
 
 

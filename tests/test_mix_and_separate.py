@@ -14,7 +14,7 @@ from qsep.recipes.data.mixtures.mix_and_separate import (
     MixConfig,
     RecordedSounds,
     active_stretch,
-    place,
+    cut_or_pad,
 )
 from qsep.recipes.data.wording import PhraseBook
 
@@ -237,7 +237,7 @@ def test_faster_recordings_still_fill_the_segment(semitones: float) -> None:
 def test_a_short_recording_is_padded_with_zeros_at_a_drawn_offset() -> None:
     starts = set()
     for seed in range(20):
-        placed = place(np.ones(10, np.float32), 50, np.random.default_rng(seed))
+        placed = cut_or_pad(np.ones(10, np.float32), 50, np.random.default_rng(seed))
         starts.add(int(placed.argmax()))
         assert placed.sum() == 10
         assert placed[placed.argmax() :][:10].all()

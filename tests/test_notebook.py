@@ -56,8 +56,8 @@ def test_the_stored_notebook_was_run_from_top_to_bottom() -> None:
 
 
 def test_the_page_of_the_notebook_shows_code_results_and_pictures(tmp_path: Path) -> None:
-    place = NOTEBOOK.with_name("_notebook.py")
-    spec = importlib.util.spec_from_file_location("_notebook", place)
+    script = NOTEBOOK.with_name("_notebook.py")
+    spec = importlib.util.spec_from_file_location("_notebook", script)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -79,6 +79,6 @@ def test_the_page_of_the_notebook_shows_code_results_and_pictures(tmp_path: Path
     page, pictures = module.notebook_page(path)
     assert page == (
         "# Title\nwords\n\n```python\nprint(1)\n```\n\n```text\n1\n2\n```\n\n"
-        "![What the code above draws](small-1.png)\n\n```text\n3\n```\n"
+        "![Output of the code above](small-1.png)\n\n```text\n3\n```\n"
     )
     assert pictures == {"small-1.png": b"\x89PNG"}

@@ -56,7 +56,7 @@ def test_words_of_the_page_are_those_of_the_book(encoder: phrase_book.PhraseBook
     assert words["labels"] == [*CLASSES, "other"]
     named = {entry["name"]: entry for entry in words["entries"]}
     for label, entry in encoder.book.families.items():
-        members = [CLASSES[place] for place in named[entry.name]["members"]]
+        members = [CLASSES[number] for number in named[entry.name]["members"]]
         assert members == list(entry.members), label
     rain = named[encoder.book.classes["rain"].name]
     assert rain["members"] == [1]

@@ -80,9 +80,8 @@ def test_examples_at_other_rates_are_resampled(folder: Path) -> None:
         panns.encode([AudioQuery(tone, sample_rate=rate)]).pooled
         for tone, rate in zip(tones, (48000, 16000), strict=True)
     ]
-    torch.testing.assert_close(
-        embedding[0], embedding[1], atol=1e-3, rtol=0
-    )  # what the filters' ends leave
+    # What the filters' ends leave.
+    torch.testing.assert_close(embedding[0], embedding[1], atol=1e-3, rtol=0)
     assert (panns.encode([example(64000)]).pooled - embedding[0]).abs().max() > 1e-2
 
 

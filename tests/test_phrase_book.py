@@ -92,7 +92,7 @@ def book_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, st
 
 
 @pytest.fixture(name="encoder", scope="module")
-def made_encoder(tmp_path_factory: pytest.TempPathFactory) -> PhraseBook:
+def built_encoder(tmp_path_factory: pytest.TempPathFactory) -> PhraseBook:
     path = tmp_path_factory.mktemp("book") / "book.toml"
     path.write_text(BOOK + FAMILIES)
     encoder = build(Config(phrases=str(path)))

@@ -7,6 +7,7 @@ from tiny import noise, rng, unit_vectors
 
 from qsep.separation.phrase_classifier import SHARPNESS, PhraseClassifier, add_noise
 
+# Of nine phrases; 3 is "something else" for a classifier of three.
 CLASSES = [
     2,
     0,
@@ -17,7 +18,7 @@ CLASSES = [
     3,
     1,
     1,
-]  # of nine phrases; 3 is "something else" for a classifier of three
+]
 HALF_ULP = 2.0**-11  # the book is kept in float16: a cosine is right to this, times SHARPNESS
 
 
@@ -55,9 +56,8 @@ def test_a_phrase_of_the_book_is_given_its_class() -> None:
 @pytest.mark.parametrize("factor", [1e-3, 1e3])
 def test_only_the_direction_of_a_query_counts(factor: float) -> None:
     network, queries = classifier(7 * unit_vectors(9, 11), CLASSES), unit_vectors(5, 11, seed=4)
-    torch.testing.assert_close(
-        network(factor * queries), network(queries), rtol=1e-4, atol=1e-6
-    )  # float32
+    # Float32.
+    torch.testing.assert_close(network(factor * queries), network(queries), rtol=1e-4, atol=1e-6)
 
 
 def test_nearest_names_the_class_and_the_cosine() -> None:

@@ -31,7 +31,7 @@ def small_clap() -> dict[str, Tensor]:
     return laion_state("plain")
 
 
-def ears_of(clap: dict[str, Tensor]) -> dict[str, Tensor]:
+def audio_encoder_of(clap: dict[str, Tensor]) -> dict[str, Tensor]:
     """The audio network as CLAPSep keeps it: with changes of low rank, their matrices not zero."""
     generator = torch.Generator().manual_seed(4)
     audio_weights = {
@@ -51,7 +51,7 @@ def settings(clap: dict[str, Tensor]) -> dict[str, Any]:
         "decoder_model.mask_net.0.weight": torch.ones(MASK_WIDTH, 1),
         "decoder_model.mask_net.2.layers.0.norm1.weight": torch.ones(1),
     }
-    return settings_of(ears_of(clap) | decoder)
+    return settings_of(audio_encoder_of(clap) | decoder)
 
 
 def original(clap: dict[str, Tensor]) -> Any:
@@ -71,7 +71,9 @@ def original(clap: dict[str, Tensor]) -> Any:
         "clapsep", **published, query_dim=512, mask_width=MASK_WIDTH, num_mask_heads=8
     )
     weights = separator.state_dict()
-    weights |= {renamed(key, Path()): value for key, value in ears_of(clap).items() if used(key)}
+    weights |= {
+        renamed(key, Path()): value for key, value in audio_encoder_of(clap).items() if used(key)
+    }
     separator.load_state_dict(weights)
     return separator
 
@@ -128,7 +130,7 @@ def release_into(folder: Path, clap: dict[str, Tensor]) -> Release:
     """Writes a Lightning checkpoint, and the tokenizer; slim: what was tuned alone, and LAION's file."""
 
     def write(slim: bool = False, change: Change | None = None) -> Path:
-        audio_weights = ears_of(clap)
+        audio_weights = audio_encoder_of(clap)
         weights = transforms() | decoder_of(original(clap))
         if slim:
             tuned = ("lora_A", "lora_B", "attn.qkv.bias", "attn.proj.bias")

@@ -62,7 +62,7 @@ HARD = {"separator": {"spectrogram": {"hard_mask": True}}}
 
 
 @pytest.fixture(autouse=True)
-def clip_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def stub_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stub 512 wide where a checkpoint asks for CLIP; other encoders are the real ones."""
     from qsep.separation.components import build_encoder
     from qsep.separation.published import reader
@@ -256,13 +256,15 @@ def test_settings_change_a_released_file_and_a_checkpoint_folder_alike(
     convert_to_folder(path, tmp_path / "soft")
     assert qsep("models", "convert", path, change, "-o", tmp_path / "hard").code == 0
     written = {}
-    for out, model, *given in (
+    for out, model, *options in (
         ("file", path, "--set", change),
         ("folder", tmp_path / "soft", "--set", change),
         ("converted", tmp_path / "hard"),
         ("plain", path),
     ):
-        done = qsep("separate", recording, "-q", "rain", "-m", model, *given, "-o", tmp_path / out)
+        done = qsep(
+            "separate", recording, "-q", "rain", "-m", model, *options, "-o", tmp_path / out
+        )
         assert done.code == 0, done.err
         written[out] = (tmp_path / out / "in.rain.wav").read_bytes()
     assert written["file"] == written["folder"] == written["converted"] != written["plain"]

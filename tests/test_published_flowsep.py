@@ -179,10 +179,10 @@ def test_it_separates_as_the_original_with_the_averaged_weights(
     assert all(torch.equal(ours[key], theirs[key]) for key in ours.keys() - {"null"})
     embedding = encoder.encode([TextQuery("a dog barks")]).map(lambda part: part[None])
     models: tuple[Any, ...] = (separator, original)
-    latent, given = noise(8, 4, 16, scale=1.0), noise(1, 1, 8, 4, 16, seed=1, scale=1.0)
+    latent, mixture_latent = noise(8, 4, 16, scale=1.0), noise(1, 1, 8, 4, 16, seed=1, scale=1.0)
     with torch.no_grad():
         mine, reference = (
-            model.generate(latent, given, *model.context(embedding)) for model in models
+            model.generate(latent, mixture_latent, *model.context(embedding)) for model in models
         )
     assert torch.equal(mine, reference)
 
@@ -245,12 +245,12 @@ def test_the_command_line_converts_and_separates_with_either(
 def test_a_converted_folder_carries_a_text_encoder_that_lies_in_a_folder(
     release: Release, text_folder: Path, tmp_path: Path
 ) -> None:
-    own = tmp_path / "t5"
-    shutil.copytree(text_folder, own)
-    convert_to_folder(release(), tmp_path / "ours", {"encoder": {"model": str(own)}})
+    text_encoder = tmp_path / "t5"
+    shutil.copytree(text_folder, text_encoder)
+    convert_to_folder(release(), tmp_path / "ours", {"encoder": {"model": str(text_encoder)}})
     config = json.loads((tmp_path / "ours" / "config.json").read_text("utf-8"))
     assert config["encoder"]["config"]["model"] == "./encoder"
-    shutil.rmtree(own)
+    shutil.rmtree(text_encoder)
     (tmp_path / "ours").rename(tmp_path / "moved")
     encoder = load_checkpoint(tmp_path / "moved")[1]
     expected = build_encoder("t5", {"model": str(text_folder), "dim": encoder.dim})

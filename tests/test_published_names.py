@@ -19,14 +19,14 @@ from test_published_clapsep import release_into, small_clap  # noqa: F401
 from test_published_flowsep import original, releaser, text_folder  # noqa: F401
 from test_published_resunet30 import (  # noqa: F401
     audiosep,
-    clap_in_its_place,
+    stub_clap,
     uss,
 )
 from tiny import noise, weights_of
 
 from qsep.separation.api import Model, load
 from qsep.separation.published.download import local_copy
-from qsep.separation.published.installed import get_model, is_here, models_folder
+from qsep.separation.published.installed import get_model, is_local, models_folder
 from qsep.separation.published.reader import load_published
 from qsep.separation.published.registry import PublishedFile, published_models
 from qsep.separation.published.removal import remove_model
@@ -79,10 +79,10 @@ def test_a_name_is_enough_from_the_first_use_on(
 ) -> None:
     path = publish(hub, "uss", packed(uss(), tmp_path))
     recording = noise(1, 16000).numpy()
-    assert not is_here(published_models()["uss"])
+    assert not is_local(published_models()["uss"])
     first = load("uss", "cpu")
     assert (first.name, first.separator.sample_rate) == ("uss", 16000)
-    assert is_here(published_models()["uss"])
+    assert is_local(published_models()["uss"])
     assert len(hub.gets(path)) == 1
     hub.seen.clear()
     again = load("uss", "cpu")
@@ -98,8 +98,8 @@ def test_concurrent_loads_download_and_convert_once(hub: LocalHub, tmp_path: Pat
         folders = {*pool.map(get_model, ["uss"] * 4)}
     assert folders == {models_folder() / "uss"}
     assert len(hub.gets(path)) == 1
-    (made,) = models_folder().iterdir()
-    assert load_checkpoint(made)[2]["provenance"]["published"] == "uss"
+    (converted,) = models_folder().iterdir()
+    assert load_checkpoint(converted)[2]["provenance"]["published"] == "uss"
 
 
 def test_the_converted_model_is_a_checkpoint_folder_with_its_card(
@@ -131,7 +131,7 @@ def test_an_encoder_beside_is_fetched_only_where_the_checkpoint_lacks_it(
     with pytest.raises(DownloadError, match=r"Cnn14_mAP=0\.431\.pth: SHA-256 is "):
         load("uss", "cpu")
     assert len(hub.gets(tagger)) == 1
-    assert not is_here(published_models()["uss"])
+    assert not is_local(published_models()["uss"])
 
 
 def test_zenodos_checkpoint_and_its_tokenizer_come_by_one_name(
@@ -155,9 +155,8 @@ def test_flowsep_comes_by_its_name(hub: LocalHub, release: Any) -> None:
     assert config["separator"]["kind"] == "flowsep"
     assert separator.config.unet.channels == (32, 64)
     assert len(hub.gets(path)) == 1
-    assert (
-        hub.gets(path_of(published_models()["flowsep"].files[1])) == []
-    )  # the vae is in the first
+    # The vae is in the first.
+    assert hub.gets(path_of(published_models()["flowsep"].files[1])) == []
 
 
 def test_clapsep_comes_by_its_name_from_a_space(

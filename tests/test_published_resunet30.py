@@ -37,7 +37,7 @@ Release = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
-def clap_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def stub_clap(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stub 512 wide where a checkpoint asks for CLAP; other encoders are the real ones."""
     from qsep.separation.components import build_encoder
     from qsep.separation.published import reader
@@ -273,9 +273,9 @@ def laion() -> tuple[dict[str, Tensor], Any]:
         )
         weights = {f"text_branch.{key}": value for key, value in text.state_dict().items()}
         for tower, width in (("text", 64), ("audio", 32)):
-            for place, num_in in ((0, width), (2, 512)):
-                weights[f"{tower}_projection.{place}.weight"] = 0.1 * torch.randn(512, num_in)
-                weights[f"{tower}_projection.{place}.bias"] = 0.1 * torch.randn(512)
+            for layer, num_in in ((0, width), (2, 512)):
+                weights[f"{tower}_projection.{layer}.weight"] = 0.1 * torch.randn(512, num_in)
+                weights[f"{tower}_projection.{layer}.bias"] = 0.1 * torch.randn(512)
     state = audio.state_dict()
     for key, value in state.items():
         name = key.replace("audio_encoder.batch_norm.", "audio_branch.bn0.")
@@ -312,16 +312,16 @@ def write_tokenizer(folder: Path) -> None:
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
 
 
-@pytest.mark.parametrize("place", ["direct", "folder"])
+@pytest.mark.parametrize("loaded_from", ["direct", "folder"])
 def test_text_is_embedded_by_audioseps_own_clap(
-    place: str, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loaded_from: str, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()  # the real encoder
     clap, text = laion()
     write_tokenizer(tmp_path / "roberta-base")
     weights = released(original(512))
     path = release(weights | {f"query_encoder.model.{key}": value for key, value in clap.items()})
-    if place == "direct":
+    if loaded_from == "direct":
         encoder = load_published(path)[1]
     else:
         convert_to_folder(path, tmp_path / "ours")
@@ -360,8 +360,8 @@ def test_a_converted_folder_holds_the_tokenizer_and_names_no_place_outside(
     third = load_checkpoint(tmp_path / "third")[1]
     assert isinstance(third, Clap)
     assert len(third.tokenizer("a dog")["input_ids"]) == 4
-    for place in (moved, tmp_path / "third"):
-        assert str(tmp_path) not in (place / "config.json").read_text()
+    for checkpoint in (moved, tmp_path / "third"):
+        assert str(tmp_path) not in (checkpoint / "config.json").read_text()
 
 
 FILM = "ss_model.film.encoder_block1->conv_block1->beta1.weight"

@@ -171,9 +171,8 @@ def test_an_unreadable_recording_gives_one_line(tmp_path: Path) -> None:
 def test_pictures_are_read_as_rgb_and_upright(tmp_path: Path) -> None:
     shown = pixels(6, 9)
     assert np.array_equal(np.asarray(read_picture(ImageQuery(shown).frames[0])), shown)
-    turned = Image.fromarray(
-        np.rot90(shown)
-    )  # as a camera on its side saves it: "turn me clockwise"
+    # As a camera on its side saves it: "turn me clockwise".
+    turned = Image.fromarray(np.rot90(shown))
     exif = Image.Exif()
     exif[0x0112] = 6
     turned.save(tmp_path / "turned.png", exif=exif)

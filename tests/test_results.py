@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qsep.separation.storage.results import LISTING, Results, adopt, replace_folder
+from qsep.separation.storage.results import LISTING, Results, replace_folder
 
 
 def written(folder: Path, **texts: str) -> Path:
@@ -158,9 +158,3 @@ def test_a_run_killed_while_it_replaced_a_folder_loses_nothing(
     assert (folder / "weights").read_text() == "3"
     assert (folder / "notes").read_text() == "mine"
     assert os.listdir(tmp_path) == ["model"]
-
-
-def test_earlier_results_can_be_adopted(tmp_path: Path) -> None:
-    adopt(written(tmp_path, a="1"), "train")
-    Results(tmp_path, "train").write_text("a", "2")
-    assert (tmp_path / "a").read_text() == "2"

@@ -36,9 +36,8 @@ def test_the_loss_is_the_mean_absolute_error_over_queried_sources(separator: Any
     chosen = [[0, 1, 2], [1, 2], [0, 1, 2], [0, 1, 2]]
     expected = torch.stack([error[item, row].mean() for item, row in enumerate(chosen)])
     total = separator.loss(batch, queries, torch.Generator()).total
-    torch.testing.assert_close(
-        total, expected, atol=1e-6, rtol=0
-    )  # float32 sums, of values near 0.1
+    # Float32 sums, of values near 0.1.
+    torch.testing.assert_close(total, expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 31, 32, 33])

@@ -159,8 +159,10 @@ def test_training_and_gradients_are_the_networks_own() -> None:
         totals.append(model.loss(*mixture_batch(), rng(0)).total)
         totals[-1].sum().backward()
     assert torch.equal(*totals)
-    for (name, weight), own in zip(plain.named_parameters(), separator.parameters(), strict=True):
-        assert torch.equal(weight.grad, own.grad), name
+    for (name, weight), accelerated_weight in zip(
+        plain.named_parameters(), separator.parameters(), strict=True
+    ):
+        assert torch.equal(weight.grad, accelerated_weight.grad), name
 
 
 def test_the_weights_keep_their_names_and_stay_one_separators() -> None:
@@ -172,8 +174,8 @@ def test_the_weights_keep_their_names_and_stay_one_separators() -> None:
 def test_weights_that_are_used_as_they_are_are_held_once() -> None:
     network = tiny_separator("flowsep").unet
     runner = TorchRunner(network, torch.float32)
-    own = {weight.data_ptr() for weight in network.parameters()}
-    used = [weight for weight in runner.network.parameters() if weight.data_ptr() not in own]
+    shared = {weight.data_ptr() for weight in network.parameters()}
+    used = [weight for weight in runner.network.parameters() if weight.data_ptr() not in shared]
     assert {tuple(weight.shape[-2:]) for weight in used if weight.dim() == 4} == {(2, 2)}
     assert all(weight.dim() in (1, 4) for weight in used)  # kernels for repeated places, biases
     assert len(used) == 5 * sum(isinstance(layer, Upsample) for layer in network.modules())

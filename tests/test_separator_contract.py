@@ -273,11 +273,11 @@ def test_the_loss_is_finite_for_silence_and_without_queried_sources(separator: A
 
 def test_the_loss_changes_neither_batch_nor_queries(separator: Any) -> None:
     batch, embedding = mixture_batch()
-    kept, kept_asked = mixture_batch()
+    kept, kept_queried = mixture_batch()
     loss(separator, batch, embedding)
     assert torch.equal(batch.mixture, kept.mixture)
     assert torch.equal(batch.sources, kept.sources)
-    assert torch.equal(embedding.pooled, kept_asked.pooled)
+    assert torch.equal(embedding.pooled, kept_queried.pooled)
 
 
 def test_an_analysed_mixture_gives_any_part_of_the_target(separator: Any) -> None:

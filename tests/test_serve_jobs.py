@@ -17,7 +17,7 @@ from qsep.queries.constraints import Span
 from qsep.queries.encoders import minilm
 from qsep.recipes.inference.level_words import level_in_words
 from qsep.recipes.serve.api import Api, uploaded
-from qsep.recipes.serve.choice import by_name, finders_among, models_here
+from qsep.recipes.serve.choice import by_name, finders_among, local_models
 from qsep.recipes.serve.jobs import Jobs, Limits, Request, Sound, in_lines
 from qsep.recipes.serve.messages import collected_warnings, message_of, without_folders
 from qsep.recipes.serve.pictures import HEIGHT, LEFT, RIGHT, WIDTH, draw, levels_of, seconds_at
@@ -54,9 +54,8 @@ def test_target_and_rest_of_each_sound_sum_to_the_recording(jobs: Jobs, street: 
         assert np.array_equal(target + rest, mixture)
         energies = [float(np.square(part.astype(float)).sum()) for part in (target, mixture)]
         level_db = 10 * np.log10(energies[0] / energies[1])
-        assert sound.level_db == pytest.approx(
-            level_db, abs=0.02
-        )  # of rounding to 16 bits and to 0.01
+        # Of rounding to 16 bits and to 0.01.
+        assert sound.level_db == pytest.approx(level_db, abs=0.02)
         assert sound.level == level_in_words(sound.level_db)
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
@@ -201,7 +200,7 @@ def test_everything_is_found_in_the_demo_scene_by_its_default(tmp_path: Path) ->
 def test_detection_is_refused_for_models_without_classes(jobs: Jobs, street: Path) -> None:
     with pytest.raises(ValueError) as raised:
         jobs.find(street, "other")
-    assert str(raised.value) == "'other' finds nothing by itself: choose tiny"
+    assert str(raised.value) == "'other' cannot detect sounds: choose tiny"
 
 
 @pytest.mark.parametrize(
@@ -285,7 +284,7 @@ def test_models_are_called_by_names_without_folders(tiny_model: Path) -> None:
     }
     with pytest.raises(ValueError, match="are both called tiny: rename one"):
         by_name([str(tiny_model), f"{tiny_model}/../tiny"])
-    assert models_here()[0] == "sounds150"
+    assert local_models()[0] == "sounds150"
     assert finders_among(by_name(["sounds150", "sounds21"])) == ["sounds21", "sounds150"]
 
 

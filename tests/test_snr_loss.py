@@ -20,11 +20,8 @@ def loss(error: float, target: float, mixture: float, **settings: Any) -> float:
         (8.0, 8.0, 10 * math.log10(1.001)),  # estimate silence: 0 dB and the threshold's thousandth
         (0.8, 8.0, 10 * math.log10(0.101)),
         (8000.0, 8.0, 10 * math.log10(1000.001)),
-        (
-            0.008,
-            8.0,
-            10 * math.log10(0.002),
-        ),  # as much error as the threshold: 3 dB above the floor
+        # As much error as the threshold: 3 dB above the floor.
+        (0.008, 8.0, 10 * math.log10(0.002)),
     ],
 )
 def test_a_present_source_scores_its_error_under_itself(

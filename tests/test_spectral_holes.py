@@ -28,9 +28,8 @@ def test_silence_is_one_hole_and_a_silent_target_has_none() -> None:
 
 def test_of_two_equal_tones_one_is_half_of_the_audible_bins() -> None:
     target = tone(1000.0) + tone(3000.0)
-    assert spectral_hole_share(tone(1000.0), target) == pytest.approx(
-        0.5, abs=0.02
-    )  # the ends click
+    # The ends click.
+    assert spectral_hole_share(tone(1000.0), target) == pytest.approx(0.5, abs=0.02)
 
 
 def test_what_is_inaudible_is_no_hole() -> None:

@@ -34,9 +34,8 @@ def test_interval_is_the_same_for_the_same_seed() -> None:
 def test_interval_does_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     values = [2.0, 7.0, 1.0, 8.0, 2.0, 8.0, 1.0]
     whole = bootstrap_interval(values, np.random.default_rng(8))
-    monkeypatch.setattr(
-        "qsep.evaluation.metrics.statistics.BLOCK_VALUES", 1001
-    )  # 143 resamples a block
+    # 143 resamples a block.
+    monkeypatch.setattr("qsep.evaluation.metrics.statistics.BLOCK_VALUES", 1001)
     assert bootstrap_interval(values, np.random.default_rng(8)) == whole
 
 

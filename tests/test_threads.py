@@ -30,11 +30,11 @@ def test_after_a_failure_no_task_is_started() -> None:
             raise OSError("no space left")
         return number
 
-    given = []
+    started = []
     with pytest.raises(OSError, match="no space left"):
         for number, _ in in_order(work, range(1000), num_jobs=2):
-            given.append(number)
-    assert given == [0, 1, 2, 3, 4]
+            started.append(number)
+    assert started == [0, 1, 2, 3, 4]
     assert max(begun) < 5 + 2 * AHEAD + 1
 
 

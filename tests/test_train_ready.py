@@ -21,8 +21,8 @@ SMOKE, CONTENT = read_recipe("smoke")
 
 
 def test_the_checks_of_the_smoke_recipe_pass(tmp_path: Path) -> None:
-    *found, space = ready(SMOKE, tmp_path / "run")
-    assert found[:4] == [
+    *texts, space = ready(SMOKE, tmp_path / "run")
+    assert texts[:4] == [
         "separator band_unet, 80 steps of 8 mixtures",
         "sounds are synthesised",
         "4 labels",
@@ -44,9 +44,8 @@ def test_a_folder_that_cannot_be_written_to_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "GB free" in output_writable(tmp_path / "a" / "b")
-    monkeypatch.setattr(
-        os, "access", lambda path, mode: path != tmp_path
-    )  # root may write anywhere
+    # Root may write anywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
     with pytest.raises(ValueError, match=f"{tmp_path} cannot be written to"):
         output_writable(tmp_path / "a" / "b")
 
@@ -90,7 +89,7 @@ def test_the_estimate_is_steps_times_items_times_the_time_of_one(
 
 def test_an_estimate_that_fails_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
-        raise RuntimeError("needs a listener")
+        raise RuntimeError("needs a sound encoder")
 
     monkeypatch.setattr(estimating, "trial", fail)
     monkeypatch.setattr(estimating, "build_query_encoder", lambda _: ("stub", None, StubEncoder()))

@@ -47,7 +47,7 @@ def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def clap_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def stub_clap(monkeypatch: pytest.MonkeyPatch) -> None:
     from qsep.recipes.training import build
     from qsep.separation.storage import checkpoint
 
@@ -67,7 +67,7 @@ def run(name: str, folder: Path, *overrides: str) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines]
 
 
-@pytest.mark.usefixtures("clap_in_its_place")
+@pytest.mark.usefixtures("stub_clap")
 @pytest.mark.parametrize("name", ["audiosep-exact", "dcase2024"])
 def test_it_trains_on_captions_and_the_result_separates(name: str, folder: Path) -> None:
     log = run(name, folder)

@@ -57,7 +57,7 @@ def weak_batch(num_samples: int = 3001) -> tuple[MixtureBatch, QueryEmbedding]:
 
 def judged_separator(**weak: Any) -> Any:
     separator = tiny_separator("bimodal", weak=weak)
-    separator.listener = StubJudge()
+    separator.sound_encoder = StubJudge()
     return separator
 
 
@@ -126,7 +126,7 @@ def test_losses_of_parts_wait_and_then_rise() -> None:
 
 def test_the_total_is_the_weighted_sum_of_the_three_losses() -> None:
     separator, (batch, embedding) = judged_separator(), weak_batch()
-    assert isinstance(separator.listener, SoundEncoder)
+    assert isinstance(separator.sound_encoder, SoundEncoder)
     with torch.no_grad():
         output = separator.loss(batch, embedding, rng(0))
     terms = output.terms
@@ -172,9 +172,9 @@ def test_the_sound_encoder_gets_every_part_at_its_own_rate_source_by_source() ->
     separator, (batch, embedding) = judged_separator(), weak_batch()
     with torch.no_grad():
         terms = separator.loss(batch, embedding, rng(0)).terms["agreement"]
-    (received,) = separator.listener.received
+    (received,) = separator.sound_encoder.received
     assert received.shape == (7, 6002)
-    embedded = separator.listener.embed_sound(received)
+    embedded = separator.sound_encoder.embed_sound(received)
     phrases = torch.cat([embedding.pooled[0, 2:], embedding.pooled[1, 2:5]])
     first, second = [0, 1, 4, 5], [2, 3, 6]
     costs = torch.zeros(7)
@@ -199,10 +199,10 @@ def test_the_sound_encoder_is_not_run_before_the_losses_of_parts_count() -> None
     separator, (batch, embedding) = judged_separator(warmup_steps=1), weak_batch()
     separator.train()
     first = separator.loss(batch, embedding, rng(0))
-    assert not separator.listener.received
+    assert not separator.sound_encoder.received
     assert set(first.terms) == {"separation"}
     again = separator.loss(batch, embedding, rng(0))
-    assert len(separator.listener.received) == 1
+    assert len(separator.sound_encoder.received) == 1
     assert "agreement" in again.terms
 
 

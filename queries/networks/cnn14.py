@@ -44,7 +44,7 @@ def load_cnn14(path: Path, prefix: str = IN_USS) -> Cnn14:
 
 
 def widths(weights: Mapping[str, Tensor], path: Path) -> tuple[int, ...]:
-    """Channels of the six blocks; ValueError for relatives with fewer, as Cnn10, which pool differently."""
+    """Channels of the six blocks; ValueError for variants with fewer, as Cnn10, which pool differently."""
     names = [f"conv_block{block}.conv2.weight" for block in range(1, 7)]
     missing = [name for name in names if name not in weights]
     if missing:
@@ -55,7 +55,7 @@ def widths(weights: Mapping[str, Tensor], path: Path) -> tuple[int, ...]:
 def check_front_end(weights: Mapping[str, Tensor], network: Cnn14, path: Path) -> None:
     """Raise ValueError if the stored spectrogram differs from the one computed here.
 
-    PANNs released relatives of Cnn14 at other sample rates, whose remaining weights would fit.
+    PANNs released variants of Cnn14 at other sample rates, whose remaining weights would fit.
     """
     window = weights.get("spectrogram_extractor.stft.conv_real.weight")
     mel = weights.get("logmel_extractor.melW")

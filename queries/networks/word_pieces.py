@@ -38,7 +38,7 @@ class WordPieces:
         return [self.first, *numbers[: self.max_tokens - 2], self.last]
 
     def pieces(self, word: str) -> list[int]:
-        """Of one word: the longest beginning in the vocabulary, the longest beginning of what is left, and
+        """The pieces of a word: its longest prefix in the vocabulary, the longest prefix of what remains, and
         so on; unknown if some rest has none."""
         if len(word) > MAX_WORD_LETTERS:
             return [self.unknown]
@@ -66,19 +66,19 @@ def words_of(text: str) -> list[str]:
 
 
 def is_control(sign: str) -> bool:
-    """Whether a character is none that is written; tabs and line breaks are blanks."""
+    """Whether a character is a control character; tabs and line breaks count as blanks instead."""
     if sign in "\t\n\r":
         return False
     return sign == "\ufffd" or unicodedata.category(sign).startswith("C")
 
 
 def is_accent(sign: str) -> bool:
-    """Whether a character is a mark on the one before it."""
+    """Whether a character is a combining mark, an accent on the character before it."""
     return unicodedata.category(sign) == "Mn"
 
 
 def is_ideograph(sign: str) -> bool:
-    """Whether a character is a Chinese one."""
+    """Whether a character is a Chinese ideograph."""
     return any(first <= ord(sign) <= last for first, last in IDEOGRAPHS)
 
 

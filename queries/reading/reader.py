@@ -74,7 +74,7 @@ class Reader:
         """The reading of a text. Raises ValueError if it is not in Latin script or has no words."""
         plain, notes = check_script(text), []
         if plain != text.strip():
-            notes.append("signs that are no letters are left out")
+            notes.append("characters that are not letters are ignored")
         if (num_words := len(plain.split())) > MAX_WORDS:
             notes.append(f"of its {num_words} words at most the first {MAX_WORDS} are read")
         read_atom = functools.cache(self.read_atom)
@@ -83,11 +83,11 @@ class Reader:
             return read_atom(words).similarity if self.embeds or self.is_phrase(words) else 0.0
 
         expression = resolved(parse(plain, self.is_phrase), similarity)
-        needed = least([expression], similarity) + BETTER_BY
+        needed = smallest_similarity([expression], similarity) + BETTER_BY
         corrected, changes = self.speller.correct(plain) if needed <= 1 else (plain, {})
         if changes:
             other = resolved(parse(corrected, self.is_phrase), similarity)
-            if least([other], similarity) >= needed:
+            if smallest_similarity([other], similarity) >= needed:
                 expression = other
                 notes += [f"{before!r} is taken for {after!r}" for before, after in changes.items()]
         used = {words: read_atom(words) for words in atoms(expression)}
@@ -95,7 +95,7 @@ class Reader:
         families = [
             label for atom in used.values() for label in atom.entries if label in self.book.families
         ]
-        made = Reading(
+        reading = Reading(
             text,
             spelled(expression, lambda name: used[name].name),
             (),
@@ -108,13 +108,13 @@ class Reader:
             used,
             self.labels,
         )
-        degrees = made.degrees()
+        degrees = reading.degrees()
         order = np.argsort(-degrees, kind="stable")
         classes = tuple(
             (self.labels[row], float(degrees[row])) for row in order if degrees[row] > 0
         )
-        object.__setattr__(made, "classes", classes)
-        return made
+        object.__setattr__(reading, "classes", classes)
+        return reading
 
     def is_phrase(self, text: str) -> bool:
         """Whether the text is a phrase of the book, but for case, spaces, quotes and the article."""
@@ -123,10 +123,10 @@ class Reader:
     def read_atom(self, text: str) -> AtomReading:
         """The reading of words that name one sound."""
         if self.is_phrase(text):
-            return self.by_heart(text)
+            return self.by_phrase(text)
         return self.by_likeness(text, self.embed([text])[0])
 
-    def by_heart(self, text: str) -> AtomReading:
+    def by_phrase(self, text: str) -> AtomReading:
         """The reading of a phrase of the book: all entries that contain it."""
         owners = sorted(self.exact[key(text)])
         if len(owners) > 1:
@@ -207,9 +207,9 @@ def resolved(expression: Expression, similarity: Callable[[str], float]) -> Expr
     match expression:
         case Union(parts, whole, shared):
             parts = tuple(resolved(part, similarity) for part in parts)
-            best = least(parts, similarity)
-            if best < 1 and shared and least(shared, similarity) >= best + SHARED_BY:
-                parts, best = shared, least(shared, similarity)
+            best = smallest_similarity(parts, similarity)
+            if best < 1 and shared and smallest_similarity(shared, similarity) >= best + SHARED_BY:
+                parts, best = shared, smallest_similarity(shared, similarity)
             if best + WHOLE_BY <= 1 and whole and similarity(whole) >= best + WHOLE_BY:
                 return Atom(whole)
             return Union(parts)
@@ -220,6 +220,6 @@ def resolved(expression: Expression, similarity: Callable[[str], float]) -> Expr
     return expression
 
 
-def least(parts: Iterable[Expression], similarity: Callable[[str], float]) -> float:
+def smallest_similarity(parts: Iterable[Expression], similarity: Callable[[str], float]) -> float:
     """The smallest similarity of all atoms; 1 if there are none."""
     return min((similarity(text) for part in parts for text in atoms(part)), default=1.0)

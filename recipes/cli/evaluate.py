@@ -44,7 +44,7 @@ OutOption = Annotated[
 ManifestOption = Annotated[
     Path | None,
     typer.Option(
-        help="CSV file that lists the items, or the name of one that the protocol brings, as dev-3 of "
+        help="CSV file that lists the items, or the name of one of the protocol's, as dev-3 of "
         "sounds150. Default: the protocol's own list."
     ),
 ]
@@ -131,7 +131,7 @@ def evaluate(
         pairs["backend"] = backend
     if binary:
         pairs["masks"] = "hard"
-    embedder = load_embedder(embedding) if embedding else None  # first: it may be refused
+    embedder = load_embedder(embedding) if embedding else None  # first, since it may be refused
     with outside_allowed(allow_outside):
         items = load_items(protocol, data, manifest, condition, pairs)
     summary = run(

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import DEBUG, say_error
+from ..errors import DEBUG, print_error
 from ..signals import ENDING, EXIT_CODES
 from .bench import bench_app
 from .data.app import data_app
@@ -74,7 +74,7 @@ def main() -> None:
             print("qsep: interrupted", file=sys.stderr)
         raise
     except Exception as error:  # any library's error becomes one line
-        say_error(error)
+        print_error(error)
         sys.exit(USAGE)
     sys.exit(code or 0)
 

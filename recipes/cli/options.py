@@ -57,8 +57,8 @@ OverwriteOption = Annotated[bool, typer.Option(help="Replace existing files.")]
 RuntimeOption = Annotated[
     str,
     typer.Option(
-        help="What runs the network: torch, or on the CPU openvino or onnx. With auto, qsep separate runs "
-        "the default model's ready graph where that will do, else torch."
+        help="What runs the network: torch, or on the CPU openvino or onnx. With auto, qsep separate uses "
+        "the default model's stored graph if that suffices, else torch."
     ),
 ]
 PrecisionOption = Annotated[

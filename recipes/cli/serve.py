@@ -1,4 +1,4 @@
-"""`qsep serve`: a thin shell, as main.py; imports wait until needed."""
+"""`qsep serve`; like main.py, it imports what it needs when the command runs."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ from .options import DeviceOption
 
 def serve(
     host: Annotated[
-        str, typer.Option(help="Where to listen; 0.0.0.0 lets other machines in.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 accepts other machines.")
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Where to listen; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 chooses a free one.")
     ] = 7860,
     model: Annotated[
         list[str] | None,
         typer.Option(
             "--model",
             "-m",
-            help="A model to choose, the first by default. Repeatable; default: all that are here.",
+            help="A model to offer; the first is the default. Repeatable. Default: all on this machine.",
         ),
     ] = None,
     device: DeviceOption = "auto",
     max_seconds: Annotated[float, typer.Option(min=1, help="Of a recording.")] = 600.0,
-    max_megabytes: Annotated[int, typer.Option(min=1, help="Of an uploaded file.")] = 100,
+    max_megabytes: Annotated[
+        int, typer.Option(min=1, help="Maximum size of an uploaded file.")
+    ] = 100,
     keep_minutes: Annotated[
-        float, typer.Option(min=1, help="Delete recordings and results after so long.")
+        float, typer.Option(min=1, help="Minutes after which recordings and results are deleted.")
     ] = 60.0,
     static: Annotated[
         Path | None,
@@ -59,14 +61,14 @@ def serve(
         return
     if find_spec("gradio") is None or find_spec("matplotlib") is None:
         raise ValueError("the page needs more packages: pip install 'qsep[serve]'")
-    from ..serve.choice import by_name, finders_among, models_here
+    from ..serve.choice import by_name, finders_among, local_models
     from ..serve.jobs import Limits
     from ..serve.server import Address, serving
 
-    models = by_name(model or models_here())
+    models = by_name(model or local_models())
     address, limits = Address(host, port), Limits(max_seconds, max_megabytes)
     with serving(address, models, finders_among(models), device, limits, keep_minutes) as url:
         print(f"qsep: {url} (Ctrl-C ends it)", flush=True)
         if not address.is_local:
-            print("qsep: anybody who reaches this machine can use it", file=sys.stderr)
+            print("qsep: anyone who can reach this machine can use it", file=sys.stderr)
         threading.Event().wait()

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import say_error
+from ..errors import print_error
 from .options import AllowOutsideOption, OverridesArgument, RecipeArgument
 
 
@@ -76,9 +76,9 @@ def train(
     except Exception as error:
         if not stop.begun:
             raise
-        say_error(error)
+        print_error(error)
         sys.exit(DIVERGED if isinstance(error, DivergedError) else FAILED)
-    if folder is None:  # the first of several processes speaks for all
+    if folder is None:  # the first of several processes prints for all
         return
     if stop.signal or stop.out_of_time:
         why = "stopped" if stop.signal else "out of time"

@@ -15,7 +15,7 @@ from qsep.queries.interface import Query
 from qsep.separation.audio.file_names import DEFAULT_NAMING
 from qsep.separation.storage.results import Results
 
-from ..errors import one_line, say_error
+from ..errors import one_line, print_error
 from .output import Output
 from .timing import timed
 
@@ -166,7 +166,7 @@ def print_result(row: Mapping[str, Any]) -> None:
 
 def report_failure(path: Path, error: Exception, as_json: bool) -> None:
     """Say on standard error that one input failed and, for JSON, print an object that says so."""
-    say_error(error, str(path))
+    print_error(error, str(path))
     if as_json:
         print(json.dumps({"input": str(path), "error": one_line(error)}))
 

@@ -54,7 +54,7 @@ def naming_from(template: str | None, file_format: str | None) -> Naming:
     return Naming(template, implied)
 
 
-def place_from(
+def output_from(
     out: Path, template: str | None, file_format: str | None, num_results: int
 ) -> tuple[Path, Naming]:
     """The folder and the naming that -o, --name and --format ask for; -o may name the only result's file.

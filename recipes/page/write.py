@@ -1,4 +1,4 @@
-"""Writing the page: a model's graph, its words, and the files that stay the same."""
+"""Writing the page: a model's graph, its phrase book, and static files."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def export_graph(model: str, path: Path) -> None:
 
 
 def geometry_of(graph: Path) -> dict[str, int]:
-    """How recordings are cut for it, as the graph says it."""
+    """How recordings are cut for it, from the graph's metadata."""
     import onnx
 
     model = onnx.load(str(graph), load_external_data=False)

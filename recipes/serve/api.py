@@ -11,12 +11,12 @@ from .messages import message_of
 
 
 def file_data(path: Path) -> dict[str, Any]:
-    """A file in Gradio's own form, which it adds the address to."""
+    """A file in Gradio's form, to which Gradio adds the address."""
     return {"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
 
 
 def uploaded(recording: Any, folder: Path) -> Path | None:
-    """The file that a client sent before; None for what is no file of `folder`."""
+    """The file that a client uploaded; None unless it is a file in `folder`."""
     name = recording.get("path") if isinstance(recording, dict) else recording
     if not isinstance(name, str):
         return None
@@ -54,10 +54,10 @@ class Api:
         model: str = "",
         candidates: int = 1,
     ) -> dict:  # type: ignore[type-arg]
-        """Take each of the sounds, in words, out of a recording that was uploaded before.
+        """Separate each of the sounds, given in words, from an uploaded recording.
 
-        span: the time in which the sounds may be, as 3.2-5.0 or 0:03-1:05. model: "" for the usual
-        one. candidates: that a generative model draws.
+        span: the time in which the sounds may occur, as 3.2-5.0 or 0:03-1:05. model: "" for the default.
+        candidates: number of samples that a generative model draws.
         """
 
         def work(path: Path | None) -> Answer:
@@ -68,11 +68,11 @@ class Api:
         return self._answer(recording, work)
 
     def find(self, recording: dict, model: str = "") -> dict:  # type: ignore[type-arg]
-        """Find every sound of a recording and take each out. model: "" for the usual one."""
+        """Detect every sound of a recording and separate each. model: "" for the default."""
         return self._answer(recording, lambda path: self.jobs.find(path, str(model)))
 
     def models(self) -> dict[str, list[str]]:
-        """Names that `separate` and `find` take as model, the usual one first."""
+        """Names that `separate` and `find` accept as model, the default first."""
         return {"separate": list(self.jobs.models), "find": list(self.jobs.finders)}
 
     def _answer(self, recording: Any, work: Callable[[Path | None], Answer]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from qsep.separation.published.registry import published_models
 from qsep.separation.storage.checkpoint import read_config, stored_classes
 
 
-def models_here() -> list[str]:
+def local_models() -> list[str]:
     """Names of the shipped models, the default first, then of the downloaded published ones."""
     shipped = [name for name in shipped_models() if name != DEFAULT_MODEL]
     fetched = [
@@ -35,12 +35,12 @@ def by_name(models: Sequence[str]) -> dict[str, str]:
 
 
 def finders_among(models: Mapping[str, str]) -> list[str]:
-    """Names of those that find sounds by themselves, having a list of them; the usual one first."""
-    found = [name for name, model in models.items() if knows_sounds(model)]
-    return sorted(found, key=lambda name: name != DEFAULT_DETECTOR)
+    """Names of the models that detect sounds, since they have a list of them; the default first."""
+    detecting = [name for name, model in models.items() if detects_sounds(model)]
+    return sorted(detecting, key=lambda name: name != DEFAULT_DETECTOR)
 
 
-def knows_sounds(model: str) -> bool:
+def detects_sounds(model: str) -> bool:
     """Whether a model has a list of sounds, as its checkpoint says without being loaded."""
     if model not in shipped_models() and Path(model).is_file():
         return False  # a released file, which would have to be loaded

@@ -45,7 +45,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Request:
-    """sounds, not_wanted: queries and negatives, as text. span: the time in which the sounds may be, as
+    """sounds, not_wanted: queries and negatives, as text. span: the time in which the sounds may occur, as
     3.2-5.0 or 0:03-1:05, "" for the whole recording. model: "" for the default."""
 
     sounds: Sequence[str]
@@ -107,7 +107,7 @@ class Jobs:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        self._one_at_a_time = threading.Lock()  # of a device: the queue's rule, held here as well
+        self._one_at_a_time = threading.Lock()  # jobs on the device, as in Gradio's queue
         self.load = lru_cache(MODELS_KEPT)(lambda name: load(self.models[name], self.device))
 
     def separate(
@@ -147,18 +147,16 @@ class Jobs:
     def find(
         self, recording: Path | None, model: str = "", progress: Progress | None = None
     ) -> Answer:
-        """Find what is in the recording and take each sound out. model: one of `finders`, "" the first."""
+        """Detect what is in the recording and separate each sound. model: one of `finders`, "" the first."""
         from ..inference.auto import Task, separate_sounds
         from ..inference.output import Output
 
         path = self.checked(recording)
         if not self.finders:
-            raise ValueError("no model here finds sounds by itself")
+            raise ValueError("no model here can detect sounds")
         model = model or self.finders[0]
         if model not in self.finders:
-            raise ValueError(
-                f"{shortened(model)!r} finds nothing by itself: {one_of(self.finders)}"
-            )
+            raise ValueError(f"{shortened(model)!r} cannot detect sounds: {one_of(self.finders)}")
         with self._one_at_a_time, collected_warnings() as warnings, self.new_folder() as out:
             task = Task(Output(out), ("leaf",))
             report = self.limited(progress)
@@ -172,7 +170,7 @@ class Jobs:
             return finished(out, path, sounds, self.notes(warnings), timeline)
 
     def checked(self, recording: Path | None) -> Path:
-        """The recording, if it is one and within the limits."""
+        """The recording, if it is usable and within the limits."""
         if recording is None:
             raise ValueError("give a recording first: upload one, record one, or take the example")
         if not recording.is_file():
@@ -269,7 +267,7 @@ def check_names(stem: str, queries: Sequence[Query]) -> None:
 
 
 def one_of(names: Sequence[str]) -> str:
-    """The way out of a wrong choice."""
+    """The remedy for a wrong choice."""
     return f"choose {' or '.join(names)}"
 
 
@@ -280,7 +278,7 @@ def reading_of(model: Model, query: Query) -> str:
 
 
 def described(sound: dict[str, Any]) -> str:
-    """When a sound is there, of `qsep auto`'s summary."""
+    """When a sound is active, from `qsep auto`'s summary."""
     spans = ", ".join(f"{start:.1f}-{end:.1f}" for start, end in sound["spans"])
     return f"probability {sound['probability']:.2f}, at {spans} s"
 

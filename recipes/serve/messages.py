@@ -18,7 +18,7 @@ PATH = re.compile(r"(?<![\w:/.])(?:~|[A-Za-z]:)?[\\/](?:[^\s\\/'\",;]+[\\/])+([^
 
 
 def without_folders(text: str, folders: Sequence[Path] = ()) -> str:
-    """The text with files called by their names alone. folders: those whose names may hold blanks."""
+    """The text with file names instead of paths. folders: those whose names may contain blanks."""
     for folder in folders:
         text = text.replace(f"{folder}/", "").replace(str(folder), "the server's folder")
     return PATH.sub(r"\1", text)

@@ -17,7 +17,7 @@ from .jobs import Answer, Jobs, Limits, Request, Sound, in_lines
 from .messages import message_of
 from .pictures import Levels, draw, levels_of, seconds_at
 
-DEVICE = "device"  # all that computes stands in one queue
+DEVICE = "device"  # all events that compute share one queue
 HEAD = "# qsep\nTake the sounds that you name out of a recording, or find everything that is in it."
 SOUNDS = "Sounds to take out, one a line"
 NOT_WANTED = "Sounds that are not wanted, one a line (optional)"
@@ -27,7 +27,7 @@ EXAMPLE_SOUNDS = "a person talking\na flute\nrain"
 
 
 def build_page(jobs: Jobs) -> Any:
-    """A gradio.Blocks, ready to be launched."""
+    """The page as gradio.Blocks, ready to be launched."""
     import gradio as gr
 
     page, names = Page(jobs), list(jobs.models)
@@ -87,7 +87,7 @@ def build_page(jobs: Jobs) -> Any:
 
         forgotten = [picture, span, first_click, levels, status, answer]
         recording.change(page.forget, None, forgotten, **quiet()).then(
-            page.look, recording, [picture, levels, status], **quiet()
+            page.preview, recording, [picture, levels, status], **quiet()
         )
         example.click(page.example, None, [recording, sounds], **quiet())
         picture.select(page.click_handler(), [levels, first_click], [span, first_click], **quiet())
@@ -108,7 +108,7 @@ def build_page(jobs: Jobs) -> Any:
 
 
 def limits_in_words(limits: Limits) -> str:
-    """What a recording may be at most."""
+    """The limits of a recording, in words."""
     seconds = limits.seconds
     length = f"{seconds / 60:g} minutes" if seconds % 60 == 0 else f"{seconds:g} seconds"
     return f"Recordings may have up to {length} and {limits.megabytes} MB."
@@ -131,18 +131,18 @@ class Page:
         self.jobs = jobs
 
     def draws(self, model: str) -> bool:
-        """Whether a model draws its answers, so that there can be several candidates."""
+        """Whether a model is generative, so that there can be several candidates."""
         generative: bool = self.jobs.load(model).separator.capabilities.generative
         return generative
 
     def forget(self) -> tuple[Any, ...]:
-        """Another recording, or none: no picture, no span, and no answer to an earlier request."""
+        """Clear the picture, the span and the answer when the recording changes."""
         import gradio as gr
 
         return gr.Image(value=None, visible=False), "", None, None, "", None
 
-    def look(self, recording: str | None) -> tuple[Any, ...]:
-        """The picture of a recording, or what is wrong with it."""
+    def preview(self, recording: str | None) -> tuple[Any, ...]:
+        """The spectrogram of a recording, or an error message."""
         import gradio as gr
 
         if recording is None:
@@ -156,7 +156,7 @@ class Page:
         return gr.Image(value=str(picture), visible=True), (levels, picture), gr.skip()
 
     def redraw(self, kept: tuple[Levels, Path] | None, text: str) -> Any:
-        """The picture with the span, as long as its text is one."""
+        """The picture with the span, if its text is a valid one."""
         import gradio as gr
 
         if kept is None:
@@ -182,11 +182,11 @@ class Page:
                 return f"{time:g}-", time  # whose change draws
             return f"{min(first, time):g}-{max(first, time):g}", None
 
-        click.__annotations__["event"] = gr.SelectData  # by which Gradio knows what to pass
+        click.__annotations__["event"] = gr.SelectData  # the annotation tells Gradio what to pass
         return click
 
     def example(self) -> tuple[str, str]:
-        """The example recording, as if it had been uploaded, and sounds to ask for."""
+        """The example recording, as if it had been uploaded, and example queries."""
         folder = self.jobs.folder / "example"
         folder.mkdir(exist_ok=True)
         return str(shutil.copyfile(SCENE_FILE, folder / SCENE_FILE.name)), EXAMPLE_SOUNDS
@@ -256,7 +256,7 @@ def show(answer: Answer) -> None:
         gr.Image(
             str(answer.timeline),
             label="What is there when",
-            show_label=False,  # it would lie on the picture
+            show_label=False,  # a label would cover the picture
             alt_text="Timeline of the sounds that were found; the list below says the same in words",
             interactive=False,
             buttons=[],

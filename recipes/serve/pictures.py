@@ -14,11 +14,12 @@ from qsep.queries.constraints import Span
 from qsep.separation.audio.reader import BLOCK_SAMPLES, AudioReader
 
 WIDTH, HEIGHT = 1280, 360  # pixels
-LEFT, RIGHT, TOP, BOTTOM = 112, 44, 14, 76  # margins, so that a place in the picture is a time
+# Margins in pixels, stated so that a position in the picture maps to a time.
+LEFT, RIGHT, TOP, BOTTOM = 112, 44, 14, 76
 COLUMNS, FRAMES_EACH = 600, 4
 MIN_HOP = 512
 RANGE_DB = 80.0
-FONT_POINTS = 20  # a telephone shows the picture at a quarter of its size
+FONT_POINTS = 20  # telephones show the picture at a quarter of its size
 TICKS_HZ = (200, 500, 1000, 2000, 4000, 8000, 16000, 32000)
 
 
@@ -72,8 +73,8 @@ def draw(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100)
-    place = (LEFT / WIDTH, BOTTOM / HEIGHT, (WIDTH - LEFT - RIGHT) / WIDTH)
-    axis = figure.add_axes((*place, (HEIGHT - TOP - BOTTOM) / HEIGHT))
+    left_bottom_width = (LEFT / WIDTH, BOTTOM / HEIGHT, (WIDTH - LEFT - RIGHT) / WIDTH)
+    axis = figure.add_axes((*left_bottom_width, (HEIGHT - TOP - BOTTOM) / HEIGHT))
     top = mel(levels.sample_rate / 2)
     brightest = levels.loudest if loudest is None else loudest
     axis.imshow(
@@ -102,6 +103,6 @@ def draw(
 
 
 def seconds_at(x: float, seconds: float) -> float:
-    """The time at a picture's column x in pixels, of a recording so long; at its ends outside of the axes."""
+    """The time at a picture's column x in pixels, clamped to the recording, which is `seconds` long."""
     share = (x - LEFT) / (WIDTH - LEFT - RIGHT)
     return round(min(max(share, 0.0), 1.0) * seconds, 2)

@@ -43,13 +43,13 @@ def serving(
     limits: Limits = Limits(),  # noqa: B008  # frozen
     keep_minutes: float = 60.0,
 ) -> Iterator[str]:
-    """The page is there while the block runs; gives its URL. Models: see `Jobs`; the first is loaded.
+    """Serves the page while the block runs; yields its URL. Models: see `Jobs`; the first is loaded.
 
-    Raises ValueError for an address that cannot be listened at, or a model that cannot be loaded.
+    Raises ValueError for an address that cannot be listened on, or a model that cannot be loaded.
     """
     # Gradio serves no file of a hidden folder.
     with temporary_folder(Path(tempfile.gettempdir()).resolve(), hidden=False) as folder:
-        folder.chmod(0o700)  # visitors' recordings, in a place that others read
+        folder.chmod(0o700)  # visitors' recordings lie in a folder that other users can read
         jobs = Jobs(folder, models, finders, device, limits)
         port = free_port(address)
         jobs.load(next(iter(models)))
@@ -91,7 +91,7 @@ def gradio_settings(folder: Path) -> None:
 
 
 def free_port(address: Address) -> int:
-    """The port itself, if it can be listened at."""
+    """The port, or for 0 a free one; ValueError if it cannot be listened on."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -11,7 +11,7 @@ CSS = """
 h3 {margin: 0}
 .sound .block {border: none !important} /* in a group Gradio draws them black */
 #whole {align-self: flex-end}
-footer .divider {display: none} /* there is one link alone */
+footer .divider {display: none} /* there is a single link */
 body:not(.dark) .block {--neutral-400: var(--neutral-600)} /* of players' controls and times: 2.5:1 */
 """
 

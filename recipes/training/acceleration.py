@@ -1,4 +1,4 @@
-"""Settings that trade time against memory, for models that allow it: compiled networks, activations anew."""
+"""Settings that trade time against memory: compiled networks and activation checkpointing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batch normalisation with the statistics of the whole batch, wherever its parts are.
+"""Batch normalisation with the statistics of the whole batch, across devices.
 
 PyTorch's SyncBatchNorm computes the same on GPUs alone.
 """

@@ -32,10 +32,10 @@ def check(recipe: Recipe) -> Iterator[Finding]:
     """The findings of all checks, also of those after a fault."""
     checks: list[Check] = [
         model_settings_known,
-        data_there,
+        data_exists,
         labels_known,
         mixtures_known,
-        start_weights_there,
+        start_weights_exist,
         trackers_known,
     ]
     for run_check in checks:
@@ -77,7 +77,7 @@ def model_settings_known(recipe: Recipe) -> str:
     return f"separator {kind}, {recipe.train.steps} steps of {recipe.train.batch_size} mixtures"
 
 
-def data_there(recipe: Recipe) -> str:
+def data_exists(recipe: Recipe) -> str:
     """The data folder and its numbers of clips; ValueError or OSError if they are missing."""
     data = recipe.data
     if data.sounds == "synthetic":
@@ -122,7 +122,7 @@ def mixtures_known(recipe: Recipe) -> str:
     return f"mixtures of {mix.segment_samples} samples{effects}"
 
 
-def start_weights_there(recipe: Recipe) -> str:
+def start_weights_exist(recipe: Recipe) -> str:
     """The checkpoints of train.start_from; ValueError if one is missing."""
     folders = start_folders(recipe.train)
     for folder in folders:

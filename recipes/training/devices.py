@@ -1,4 +1,4 @@
-"""How many devices and machines a run uses, and which process this is, as told or as its launcher has it."""
+"""Numbers of devices and machines, and this process's rank, from options or the launcher's environment."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ def cluster_size(devices: int | None, nodes: int | None) -> tuple[int, int]:
 
 def is_first_process() -> bool:
     """Whether this process is the first of its run, which prints for all, before they are connected."""
-    ranks = (
-        "RANK",
-        "SLURM_PROCID",
-        "LOCAL_RANK",
-    )  # of torchrun, of srun, of Lightning Fabric's children
+    # Set by torchrun, by srun, and by Lightning Fabric for its child processes.
+    ranks = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
     return next((os.environ[name] for name in ranks if name in os.environ), "0") == "0"

@@ -36,16 +36,16 @@ class BlankEncoder(QueryEncoder):
 
 
 def estimate(recipe: Recipe, accelerator: str, devices: int) -> str:
-    """In words: how long the recipe's steps take, without validation, and how much memory at least.
+    """The estimated time of the recipe's steps, without validation, and minimum memory, as text.
 
-    devices: all together. Says so if one item's loss cannot be computed without the query encoder.
+    devices: all together. Also reports if one item's loss cannot be computed without the query encoder.
     """
     cuda = accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
     try:
         _, _, encoder = build_query_encoder(recipe)
         task = build_task(recipe, build_book(recipe), BlankEncoder(encoder))
         seconds, saved_bytes = trial(task, recipe, encoder, "cuda" if cuda else "cpu")
-    except Exception as error:  # an estimate is no reason to refuse
+    except Exception as error:  # a failed estimate must not stop the run
         return f"no estimate of time and memory ({type(error).__name__})"
     items = recipe.train.batch_size / devices
     weights = sum(weight.numel() * weight.element_size() for weight in task.model.parameters())

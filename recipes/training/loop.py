@@ -66,7 +66,7 @@ class Run:
             num_nodes=nodes,
             precision=self.config.precision,
         )
-        # Before other processes are launched, which would all say the same, and before embedding the
+        # Before other processes are launched, which would all print the same, and before embedding the
         # phrases, which may take minutes.
         check_data(recipe)
         self.fabric.launch()

@@ -1,4 +1,4 @@
-"""When a run ends before its last step: at a signal, or when its time is up; and the exit codes that tell."""
+"""Ending a run early, at a signal or a time limit, and the exit codes that report it."""
 
 from __future__ import annotations
 
@@ -82,9 +82,8 @@ class Stop:
         self.step_began = now
         if self.deadline is not None and now + 2 * self.longest_step > self.deadline:
             self.out_of_time = True
-        if (
-            fabric.world_size > 1
-        ):  # a signal reaches the processes at different moments, or only one of them
+        # A signal reaches the processes at different moments, or only one of them.
+        if fabric.world_size > 1:
             noted = torch.tensor([self.signal, int(self.out_of_time)], device=fabric.device)
             number, late = fabric.all_reduce(noted, reduce_op="max").tolist()
             self.signal, self.out_of_time = int(number), bool(late)

@@ -15,7 +15,7 @@ MAX_CHANNELS = 64  # ambisonics of order 7; more means that the array is (t, c)
 
 
 def is_tensor(audio: object) -> TypeGuard[Tensor]:
-    """Whether it is a tensor of PyTorch, which is not imported for the question."""
+    """Whether it is a tensor of PyTorch, decided without importing PyTorch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(audio, torch.Tensor)
 

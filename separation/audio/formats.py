@@ -46,6 +46,7 @@ FORMATS = {  # by the ending of a file's name
     "mp3": FileFormat("MP3", "MP3", "MPEG_LAYER_III", False, 2, MPEG_RATES),
 }
 ALIASES = {"wave": "wav", "aif": "aiff", "oga": "ogg"}
+# Recordings that are read, never written.
 NO_RESULTS = {
     "aac",
     "caf",
@@ -54,7 +55,7 @@ NO_RESULTS = {
     "w64",
     "webm",
     "wma",
-}  # recordings that are read, never written
+}
 
 
 def format_named(ending: str) -> str | None:

@@ -71,8 +71,8 @@ TRIAL_SECONDS, TRIAL_BLOCK = 1.0, 64
 
 @lru_cache
 def lateness(input_rate: int, output_rate: int) -> int:
-    """At most so many samples have gone into a `StreamResampler` without having come out, by trial: soxr
-    filters long blocks at once, whose lengths it does not tell."""
+    """Maximum number of input samples that a `StreamResampler` holds back, measured by running it: soxr
+    filters long blocks at once and does not report their length."""
     if input_rate == output_rate:
         return 0
     resampler = StreamResampler(input_rate, output_rate, 1)

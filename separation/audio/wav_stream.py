@@ -1,4 +1,4 @@
-"""WAV files that arrive and leave by a pipe: samples as they come, with no way back to the header."""
+"""WAV files read from and written to pipes: sample by sample, without returning to the header."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .writer import wav_header
 CODES = {(1, 8): "PCM_U8", (1, 16): "PCM_16", (1, 24): "PCM_24", (1, 32): "PCM_32"}
 CODES |= {(3, 32): "FLOAT", (3, 64): "DOUBLE"}
 EXTENSIBLE = 0xFFFE  # the code then stands in the first two bytes of a longer identifier
-NOT_STATED = 0xFFFFFF00  # sizes from here on, and 0, mean that who wrote the header did not know
+NOT_STATED = 0xFFFFFF00  # 0 and sizes from here on mean that the writer did not know the length
 MAX_HEADER_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 16
 
@@ -126,7 +126,7 @@ def read_blocks(source: BinaryIO, form: WavForm) -> Iterator[Waveform]:
                 )
             num_read += waveform.shape[1]
             yield waveform
-    while read_some(source, BLOCK_BYTES):  # what follows the samples, so that no writer is cut off
+    while read_some(source, BLOCK_BYTES):  # the rest, so that the writer is not interrupted
         pass
     if num_read == 0:
         raise AudioError("standard input holds no audio: check what writes to it")

@@ -23,11 +23,8 @@ from .tagged_sounds import detect_tagged
 
 SEPARATOR_THRESHOLD = 0.5  # of probabilities from the separator itself
 TAGGED_THRESHOLD = 0.2  # of a tagger's probabilities, as in USS
-TAGGER_FILES = (
-    "Cnn14_mAP=*.pth",
-    "cnn14.safetensors",
-    "Cnn14*.pth",
-)  # in order of preference
+# In order of preference.
+TAGGER_FILES = ("Cnn14_mAP=*.pth", "cnn14.safetensors", "Cnn14*.pth")
 
 Blocks = Iterable[NDArray[np.floating]]
 
@@ -117,7 +114,7 @@ def tagger_file(path: Path) -> Path:
     if path.is_file():
         return path
     for pattern in TAGGER_FILES:
-        if found := sorted(path.glob(pattern)) if path.is_dir() else []:
-            return found[0]
+        if files := sorted(path.glob(pattern)) if path.is_dir() else []:
+            return files[0]
     missing = "no such file or folder" if not path.exists() else "no weights of Cnn14 in it"
     raise ValueError(f"{path}: {missing}; give Cnn14_mAP=0.431.pth of PANNs")

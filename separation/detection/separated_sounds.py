@@ -1,14 +1,14 @@
-"""Detection by a separator with a phrase book: it separates every class that it knows, and an encoder
-listens.
+"""Detection by a separator with a phrase book: it separates every class that it knows, and a joint
+encoder of text and audio compares each estimate with its class.
 
     mixture (c, t) -> separator -> estimates of all classes (k, c, t)
     estimates -> their levels, and the part of each that no more likely class claims, (k,) each, in dB
     level, share -> logistic regression -> probabilities (k, n)
 
 For a class that is absent the separator's estimate is
-quiet (in the median 20 to 27 dB below the mixture), and sounds like something else or belongs to
-another class: the estimate of a clarinet contains some of a flute. Either clue alone makes a poor
-detector, the two together a fair one.
+quiet (in the median 20 to 27 dB below the mixture), and resembles something else or belongs to
+another class: the estimate of a clarinet contains some of a flute. Each feature alone detects poorly,
+both together acceptably.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ def detect_separated(
 
     blocks: (c, t) of a recording at sample_rate, not empty. ValueError if the model has no phrase book.
     """
-    listener = Listener(model)
+    classifier = EstimateClassifier(model)
     step = round(STEP_SECONDS * model.separator.sample_rate)
     probabilities = np.zeros((len(model.classes), 0), np.float32)
     num_samples = 0
     for window in windows(model, blocks, sample_rate, step):
-        window_result = listener.probabilities(window, step)
+        window_result = classifier.probabilities(window, step)
         num_steps = window.start + window_result.shape[1]
         missing = num_steps - probabilities.shape[1]
         probabilities = np.pad(probabilities, ((0, 0), (0, missing)))
@@ -120,7 +120,7 @@ def windows(
         yield Window(start // step, waiting[0][0], waiting[0][1:])
 
 
-class Listener:
+class EstimateClassifier:
     """The joint encoder of sound and text, and the mean embedding of each class' phrases in it.
     ValueError if the model has no phrase book."""
 

@@ -37,8 +37,8 @@ def export_files(
 ) -> list[Path]:
     """Export a checkpoint; returns what was written.
 
-    model: a name or a folder, as for `load`. sentences: also what turns words into query vectors, where the
-    model has a phrase book. half: all matrices as 16-bit floats. graph_only: leave the weights out.
+    model: a name or a folder, as for `load`. sentences: also export what maps words to query vectors, if the
+    model has a phrase book. half: store all matrices as 16-bit floats. graph_only: leave the weights out.
     Raises ValueError for what cannot be exported.
     """
     folder = checkpoint_folder(model)

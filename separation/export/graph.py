@@ -1,4 +1,4 @@
-"""A network as an ONNX graph whose weights keep their names: written with them or without."""
+"""A network as an ONNX graph whose weights keep their names, stored with or without the weights."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Graph:
 
 
 class WithWeights(nn.Module):
-    """A module that takes its weights as arguments, so that nothing is computed of them where it is
-    traced: batch norms stay, and every weight is in the graph by its name."""
+    """A module that takes its weights as arguments, so that tracing folds none of them into constants:
+    batch norms stay, and every weight is an input of the graph with its own name."""
 
     def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
@@ -52,10 +52,10 @@ def trace(
     varying: Mapping[str, Sequence[int]],
     about: Mapping[str, Any],
 ) -> Graph:
-    """The graph of a module in evaluation, which is a shell around one network, whose weights' names it has.
+    """The graph of a module in evaluation mode that wraps a single network; weights have the network's names.
 
     examples: an input for each argument, in order, whose varying axes are 2 or longer; outputs: names of
-    what it returns. about: values for JSON that the graph carries along. Raises ValueError where onnxscript
+    what it returns. about: metadata of the graph, values for JSON. Raises ValueError where onnxscript
     is not installed.
     """
     if find_spec("onnxscript") is None:
@@ -70,7 +70,7 @@ def trace(
     sizes = tuple(dict.fromkeys(varying[name], torch.export.Dim.DYNAMIC) for name in examples)
     # Neither weights nor inputs may be inference tensors, which the exporter cannot trace.
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter about itself
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(
             WithWeights(module.eval(), list(weights)).eval(),
             (tuple(examples.values()), tuple(weights.values())),
@@ -83,7 +83,7 @@ def trace(
     assert program is not None
     model: onnx_ir.Model = program.model
     for node in model.graph:
-        node.metadata_props.clear()  # where in the code it was made, on this machine
+        node.metadata_props.clear()  # positions in the code, with paths of this machine
     model.metadata_props[METADATA] = json.dumps(about)
     return Graph(model, dict(zip(names, weights.values(), strict=True)))
 
@@ -129,14 +129,14 @@ def _write(model: onnx_ir.Model, weights: Mapping[str, onnx_ir.TensorProtocol], 
     """The model with these in the place of its inputs that are weights; the model stays as it is."""
     import onnx_ir
 
-    own = model.clone()
-    for value in [value for value in own.graph.inputs if value.name in weights]:
+    copied = model.clone()
+    for value in [value for value in copied.graph.inputs if value.name in weights]:
         assert value.name
         tensor = weights[value.name]
-        own.graph.inputs.remove(value)
+        copied.graph.inputs.remove(value)
         if tensor.dtype == onnx_ir.DataType.FLOAT:
             value.const_value = tensor
-            own.graph.register_initializer(value)
+            copied.graph.register_initializer(value)
             continue
         stored = onnx_ir.Value(
             name=f"{value.name}.half",
@@ -144,9 +144,9 @@ def _write(model: onnx_ir.Model, weights: Mapping[str, onnx_ir.TensorProtocol], 
             shape=value.shape,
             const_value=tensor,
         )
-        own.graph.register_initializer(stored)
+        copied.graph.register_initializer(stored)
         widen = {"to": onnx_ir.AttrInt64("to", onnx_ir.DataType.FLOAT)}
         node = onnx_ir.Node("", "Cast", [stored], widen.values(), outputs=[value])
-        own.graph.insert_before(next(iter(own.graph)), node)
-    content = onnx_ir.to_proto(own).SerializeToString()
+        copied.graph.insert_before(next(iter(copied.graph)), node)
+    content = onnx_ir.to_proto(copied).SerializeToString()
     write_atomically(path, lambda temporary: temporary.write_bytes(content), os.replace)

@@ -1,4 +1,4 @@
-"""Operations that graphs lack or compute less exactly, in terms of others, while a network is traced.
+"""Replacements, during tracing, for operations that ONNX graphs lack or compute less exactly.
 
 Runtimes know no complex numbers. Within `Portable` torch.stft and torch.istft compute with `Spectrum`, a pair
 of real tensors in the place of a complex one, so that a separator's own code can be traced as it is. The
@@ -21,8 +21,8 @@ Matrices = Callable[[int], tuple[Tensor, Tensor]]
 
 
 class Spectrum:
-    """A complex tensor (...) as its parts, pairs (..., 2). It knows what separators do with spectra: masks
-    multiply it, views reshape it by leading axes, `torch.view_as_real` gives the parts."""
+    """A complex tensor (...) as its parts, pairs (..., 2). It supports what separators do with spectra:
+    multiplication by masks, reshaping of leading axes, `torch.view_as_real`."""
 
     def __init__(self, pairs: Tensor) -> None:
         self.pairs = pairs
@@ -97,7 +97,7 @@ class Portable(TorchFunctionMode):
         if function in replaced:
             return replaced[function](*args, **(kwargs or {}), matrices=self.fourier)
         if function in (torch.sigmoid, Tensor.sigmoid):
-            # ONNX Runtime's own errs by 1e-7 everywhere: of a mask of 3e-7 that is a third.
+            # ONNX Runtime's sigmoid errs by 1e-7 everywhere, which is a third of a mask of 3e-7.
             return 1 / (1 + torch.exp(-args[0]))
         return function(*args, **(kwargs or {}))
 
@@ -120,11 +120,11 @@ def stft(
         raise ValueError("only centred frames with zeros around, a whole number of hops long")
     padded = F.pad(waveform, (n_fft // 2, n_fft // 2))
     num_hops = padded.shape[-1] // hop_length
-    # narrow, whose size is known where it is traced, in the place of slices
+    # narrow instead of slices, since its size is known in tracing
     hops = padded.narrow(1, 0, num_hops * hop_length).reshape(-1, num_hops, hop_length)
     overlap = n_fft // hop_length
     num_frames = num_hops - overlap + 1
-    frames = torch.cat([hops.narrow(1, place, num_frames) for place in range(overlap)], dim=-1)
+    frames = torch.cat([hops.narrow(1, index, num_frames) for index in range(overlap)], dim=-1)
     cosines, sines = matrices(n_fft)
     windowed = frames * window
     parts = [windowed @ cosines, windowed @ -sines]  # (b, n, f) each
@@ -159,8 +159,8 @@ def overlap_added(frames: Tensor, hop: int) -> Tensor:
     """Frames (b, n, window), one each hop, to their sum (b, t)."""
     overlap = frames.shape[-1] // hop
     hops = sum(
-        F.pad(frames[..., place * hop : (place + 1) * hop], (0, 0, place, overlap - 1 - place))
-        for place in range(overlap)
+        F.pad(frames[..., index * hop : (index + 1) * hop], (0, 0, index, overlap - 1 - index))
+        for index in range(overlap)
     )
     assert isinstance(hops, Tensor)
     return hops.flatten(1)
@@ -168,7 +168,7 @@ def overlap_added(frames: Tensor, hop: int) -> Tensor:
 
 def fourier(size: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines (t, f) of 2 pi t f / size, t < size, f <= size // 2, float32."""
-    angles = [2 * math.pi * place / size for place in range(size)]
+    angles = [2 * math.pi * index / size for index in range(size)]
     places = torch.arange(size)[:, None] * torch.arange(size // 2 + 1) % size
     tables = [torch.tensor([wave(angle) for angle in angles]) for wave in (math.cos, math.sin)]
     cosines, sines = (

@@ -1,4 +1,4 @@
-"""A separator as one ONNX graph: waveform and queries in, targets and rest out, transforms inside."""
+"""A separator as one ONNX graph: from waveform and queries to targets and residuals, transforms included."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def separator_graph(separator: Separator, settings: Mapping[str, Any] | None = N
     name = type(separator).__name__
     if separator.capabilities.generative or separator.query_dim == 0:
         raise ValueError(
-            f"{name} cannot be exported: it draws its output, or reads more than one vector a query"
+            f"{name} cannot be exported: its output is sampled, or it reads several vectors for each query"
         )
     channels = separator.num_channels or 2
     num_samples = round(EXAMPLE_SECONDS * separator.sample_rate)

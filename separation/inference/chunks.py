@@ -176,12 +176,12 @@ class Chunks:
         kept = slice(max(0, lead - around), min(num_seen, end + fade + around))
         rate = self.separator.sample_rate
         with part(start / rate, min(cut.step, num_seen - lead) / rate):
-            made = estimates(self.separator, mixture, queries, kept)
+            targets_of = estimates(self.separator, mixture, queries, kept)
         size = PART_VALUES // (len(queries.pooled) * len(mixture)) // self._unit * self._unit
         for first in range(lead, end, max(self._unit, size)):
             stop = min(first + max(self._unit, size), end)
             tail = fade if stop == end else 0
-            target = self._ruled(mixture, made, first, stop + tail, around)
+            target = self._ruled(mixture, targets_of, first, stop + tail, around)
             if self._tail is not None:
                 target = faded_in(target, self._tail.to(target.device), cut.fade)
                 self._tail = None
@@ -194,13 +194,18 @@ class Chunks:
             yield target[..., : stop - first]
 
     def _ruled(
-        self, mixture: Tensor, made: Callable[[slice], Tensor], first: int, stop: int, around: int
+        self,
+        mixture: Tensor,
+        targets_of: Callable[[slice], Tensor],
+        first: int,
+        stop: int,
+        around: int,
     ) -> Tensor:
         """Targets (s, c, t') from `first` to `stop`, by the rule, which sees `around` more on both sides."""
         if self.rule is None:
-            return made(slice(first, stop))
+            return targets_of(slice(first, stop))
         seen = slice(max(0, first - around), min(stop + around, mixture.shape[-1]))
-        target = self.rule(mixture[:, seen], made(seen))
+        target = self.rule(mixture[:, seen], targets_of(seen))
         return target[..., first - seen.start : stop - seen.start]
 
 

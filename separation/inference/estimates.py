@@ -21,8 +21,8 @@ def estimates(
 ) -> Callable[[slice], Tensor]:
     """A function from samples, by start and stop, to their targets (s, c, t').
 
-    mixture: (c, t); queries: (s, ...). kept: the samples that will be asked for. Separators with the
-    capability `analyses` analyse the mixture here and make targets when asked; others make all of them here.
+    mixture: (c, t); queries: (s, ...). kept: the samples that will be requested. Separators with the
+    capability `analyses` analyse the mixture now and make targets on request; others make all targets now.
     Raises ValueError if the separator takes another number of channels.
     """
     if not separator.capabilities.analyses:
@@ -37,11 +37,11 @@ def estimates(
     def targets(part: slice) -> Tensor:
         most = PASS_VALUES // (len(mixture) * (part.stop - part.start))
         size = limits_of(separator).rows or max(1, most)
-        found = []
+        targets_of_groups = []
         for chosen in groups(len(queries.pooled), size):
             some = queries.map(lambda entry, chosen=chosen: entry[None, chosen])  # type: ignore[misc]
             channels = [analysis.targets(some, part)[0] for analysis in analyses]
-            found.append(torch.cat(channels, dim=1))
-        return torch.cat(found)
+            targets_of_groups.append(torch.cat(channels, dim=1))
+        return torch.cat(targets_of_groups)
 
     return targets

@@ -125,8 +125,8 @@ def in_groups(
     for chosen in groups(num_queries, max_queries):
         group = queries.map(lambda entry, chosen=chosen: entry[chosen])  # type: ignore[misc]
         for part in groups(num_channels, max_channels):
-            found = separate_channels(separator, mixture[part], group)
-            targets[chosen, part] = found[..., kept]
+            group_targets = separate_channels(separator, mixture[part], group)
+            targets[chosen, part] = group_targets[..., kept]
     return targets
 
 

@@ -29,7 +29,7 @@ def light_model(
 ) -> LightModel | None:
     """The model without PyTorch where it supports the whole request, else None.
 
-    A device "auto" leaves the work to PyTorch if that is there and the machine seems to have a GPU, and so do
+    If PyTorch is installed, it does the work for a device "auto" on machines that seem to have a GPU, and for
     more than MANY_QUERIES.
     Raises ValueError, in one line, for what only PyTorch does where that is not installed.
     """
@@ -57,7 +57,7 @@ def light_model(
 
 
 def seems_to_have_gpu() -> bool:
-    """What is known without PyTorch."""
+    """Whether the machine seems to have a GPU, judged without PyTorch."""
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
     drivers = ("/dev/nvidiactl", "/dev/kfd")

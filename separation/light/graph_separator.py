@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..storage.damage import damage_explained
 
 GRAPH, WEIGHTS = "graph.onnx", "model.safetensors"
-METADATA = "qsep"  # the key of what a graph says about itself, as JSON
+METADATA = "qsep"  # key of the graph's metadata, JSON
 
 
 def settings_digest(separator: Mapping[str, Any]) -> str:
@@ -25,8 +25,8 @@ def settings_digest(separator: Mapping[str, Any]) -> str:
 
 class GraphSeparator:
     """sample_rate in Hz; classes: labels of a query's degrees, "other" last; step_samples, context_samples:
-    how long recordings are best cut, and how much more each part needs to see on both sides; both, and the
-    crossfade between parts, are multiples of stride_samples."""
+    preferred length of the parts into which recordings are cut, and the context that each part needs on both
+    sides; both, and the crossfade between parts, are multiples of stride_samples."""
 
     def __init__(self, folder: Path, separator: Mapping[str, Any]) -> None:
         """separator: of the folder's config.json. Raises ValueError for a graph of another one."""
@@ -37,7 +37,7 @@ class GraphSeparator:
         # Threads that wait in a loop take a busy machine's cores from those that have work.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        # More would pay only after minutes of audio: what the next level gains, loading it costs.
+        # The next level would pay only for minutes of audio, since it takes longer to load.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         weights = read_weights(folder / WEIGHTS)
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]

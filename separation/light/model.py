@@ -1,4 +1,4 @@
-"""A model of classes without PyTorch: words by its phrase book, sound by its graph."""
+"""A model of sound classes without PyTorch: queries by a phrase book, separation by an ONNX graph."""
 
 from __future__ import annotations
 
@@ -125,15 +125,15 @@ class LightModel:
         blocks: Iterable[NDArray[np.floating]],
         sample_rate: int,
     ) -> list[Query]:
-        """The queries as they are: see `unknown_words`."""
+        """The queries unchanged: see `unknown_words`."""
         return list(queries)
 
     def choosing_separator(self, queries: Sequence[Query], constraints: Constraints) -> Any:
-        """None: there is one candidate alone."""
+        """None, since there is a single candidate."""
         return None
 
     def explained(self, separator: Any, index: int) -> dict[str, Any]:
-        """Nothing: no candidates are chosen from."""
+        """Empty, since there is a single candidate."""
         return {}
 
     def separate_blocks(
@@ -144,9 +144,9 @@ class LightModel:
         constraints: Constraints = NO_CONSTRAINTS,
         separator: Any = None,
     ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
-        """Blocks (c, t) in, pairs of mixture (c, t') and targets (s, c, t') out, in constant memory.
+        """From blocks (c, t) to pairs of mixture (c, t') and targets (s, c, t'), in constant memory.
 
-        Of the constraints the spans alone: see `beyond`.
+        Of the constraints only spans are supported: see `beyond`.
         """
         pairs = separate_blocks(self.separator, blocks, sample_rate, self.degrees(queries))
         if constraints.spans or constraints.not_spans:

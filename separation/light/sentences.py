@@ -21,7 +21,7 @@ from qsep.queries.networks.word_pieces import WordPieces
 
 
 class LightSentences:
-    """As `phrase_book.Sentences`, of the same weights; nothing is loaded before a sentence needs it.
+    """As `phrase_book.Sentences`, with the same weights, which are loaded at the first sentence.
 
     words: a file of the language's words, one a line, which stands in for the vocabulary of missing weights.
     """
@@ -55,15 +55,15 @@ class LightSentences:
             )
         tokenizer, bert = self.network
         means = np.stack([bert(tokenizer(text)).mean(axis=0) for text in texts])
-        found: NDArray[np.float32] = means / np.linalg.norm(means, axis=1, keepdims=True)
-        return found
+        unit: NDArray[np.float32] = means / np.linalg.norm(means, axis=1, keepdims=True)
+        return unit
 
     def all_vectors(self, texts: list[str]) -> NDArray[np.float32]:
         """As `vectors`."""
         return self.vectors(texts)
 
     def is_word(self, word: str) -> bool:
-        """Whether a lower-case word is one of the language; every word is without encoder and list."""
+        """Whether a lower-case word belongs to the language; without encoder and list every word does."""
         return not self.vocabulary or word in self.vocabulary
 
     @cached_property

@@ -1,6 +1,6 @@
-"""Separation of recordings of any length and rate in constant memory, by arrays alone.
+"""Separation of recordings of any length and rate in constant memory, with NumPy only.
 
-The same cuts and crossfades as `inference.chunks` makes for separators of PyTorch.
+Recordings are cut and crossfaded as by `inference.chunks` for PyTorch separators.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..inference.aligned import AlignedStream, Block, Pair, Targets, run
 from .graph_separator import GraphSeparator
 
-FULL_TARGETS = 4  # queries times channels; of more, parts are shorter, for memory grows with both
+FULL_TARGETS = 4  # queries times channels; for more, parts are shorter to bound memory
 
 
 def separate_blocks(
@@ -22,9 +22,9 @@ def separate_blocks(
     sample_rate: int,
     queries: NDArray[np.float32],
 ) -> Iterator[Pair]:
-    """Blocks (c, t) of a recording in, pairs of mixture (c, t') and targets (s, c, t') out, in step.
+    """From blocks (c, t) of a recording to aligned pairs of mixture (c, t') and targets (s, c, t').
 
-    queries: (s, d). The lengths out sum to the lengths in, and the mixture's samples come back untouched.
+    queries: (s, d). Output lengths sum to input lengths, and the mixture's samples are returned unchanged.
     """
     return run(
         blocks,
@@ -36,7 +36,7 @@ def separate_blocks(
 
 
 class OverlapAdd:
-    """Blocks (c, t) at the separator's rate in, targets (s, c, t') out, crossfaded where parts meet."""
+    """From blocks (c, t) at the separator's rate to targets (s, c, t'), crossfaded where parts meet."""
 
     def __init__(self, separator: GraphSeparator, queries: NDArray[np.float32]) -> None:
         self.separator, self.queries = separator, queries

@@ -187,9 +187,9 @@ class BiModal(nn.Module, Separator):
 
         sounds: (r, t); phrases: (r, d); both of the r parts, in the order of is_part (b, s) bool;
         part_of: (b, s). As published, parts are compared with those of the same source index in the
-        whole batch. ValueError without a listener.
+        whole batch. ValueError without a sound encoder.
         """
-        if self.listener is None:
+        if self.sound_encoder is None:
             raise ValueError(
                 "sources known by name alone need an encoder of both text and sound to judge them: "
                 "set the recipe's encoder to joint or clap, or separator.weak.agreement to 0"
@@ -197,10 +197,10 @@ class BiModal(nn.Module, Separator):
         import torchaudio
 
         resampled = torchaudio.functional.resample(
-            sounds, self.sample_rate, self.listener.sample_rate
+            sounds, self.sample_rate, self.sound_encoder.sample_rate
         )
-        embedded = self.listener.embed_sound(resampled)
-        scale, alike_cosine = self.listener.similarity_scale(), self.config.weak.alike_cosine
+        embedded = self.sound_encoder.embed_sound(resampled)
+        scale, alike_cosine = self.sound_encoder.similarity_scale(), self.config.weak.alike_cosine
         rows = torch.full_like(part_of, -1)
         rows[is_part] = torch.arange(len(sounds), device=rows.device)
         total = torch.zeros(len(part_of), device=sounds.device)

@@ -54,15 +54,19 @@ class Config:
     si_snr_weight: float = 0.1
 
     def __post_init__(self) -> None:
-        own, encoder = self.spectrogram, self.encoder
-        if own.hop_samples * encoder.sample_rate != encoder.hop_samples * own.sample_rate:
+        spectrogram, encoder = self.spectrogram, self.encoder
+        if (
+            spectrogram.hop_samples * encoder.sample_rate
+            != encoder.hop_samples * spectrogram.sample_rate
+        ):
             raise ValueError(
-                f"spectrogram and encoder: hops of {own.hop_samples} samples at {own.sample_rate} Hz and "
-                f"{encoder.hop_samples} at {encoder.sample_rate} Hz; expected hops of one duration"
+                f"spectrogram and encoder: hops of {spectrogram.hop_samples} samples at "
+                f"{spectrogram.sample_rate} Hz and {encoder.hop_samples} at {encoder.sample_rate} Hz; "
+                "expected hops of one duration"
             )
-        if own.segment_frames > encoder.num_frames:
+        if spectrogram.segment_frames > encoder.num_frames:
             raise ValueError(
-                f"spectrogram.segment_frames is {own.segment_frames}; expected at most "
+                f"spectrogram.segment_frames is {spectrogram.segment_frames}; expected at most "
                 f"{encoder.num_frames}, the most that the encoder takes"
             )
 
@@ -85,9 +89,9 @@ class CLAPSep(nn.Module, Separator):
         self.num_channels = None
         self.query_dim = config.query_dim
         self.stride_samples = self.masker.stride_samples
-        ears_seconds = config.encoder.window_samples / config.encoder.sample_rate
-        ears_samples = round(ears_seconds * self.sample_rate) + RESAMPLER_SAMPLES
-        self.context_samples = self.masker.context_samples + ears_samples
+        encoder_seconds = config.encoder.window_samples / config.encoder.sample_rate
+        encoder_reach_samples = round(encoder_seconds * self.sample_rate) + RESAMPLER_SAMPLES
+        self.context_samples = self.masker.context_samples + encoder_reach_samples
         self.encoder = HTSAT(config.encoder)
         self.decoder = CLAPSepDecoder(
             config.encoder,

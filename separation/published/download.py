@@ -30,17 +30,17 @@ def cache_folder() -> Path:
     return default_cache_path().parent
 
 
-def fetch(file: PublishedFile, given: Path | None = None) -> Path:
+def fetch(file: PublishedFile, supplied: Path | None = None) -> Path:
     """Path of the file, downloaded if necessary, with its hash checked.
 
-    given: a folder that is searched for the file's name first, at any depth. DownloadError with one
+    supplied: a folder that is searched for the file's name first, at any depth. DownloadError with one
     line that says what to do.
     """
     if file.entry:
-        return fetch(published_models()[file.entry].files[0], given)
-    if given and (found := sorted(given.rglob(file.name))):
-        check_hash(found[0], file)
-        return found[0]
+        return fetch(published_models()[file.entry].files[0], supplied)
+    if supplied and (copies := sorted(supplied.rglob(file.name))):
+        check_hash(copies[0], file)
+        return copies[0]
     if file.page:
         raise DownloadError(f"{file.name}: cannot be downloaded automatically; open {file.page}")
     if file.repository:
@@ -64,10 +64,10 @@ def cached_by_hub(file: PublishedFile) -> Path | None:
     """Path of a hub file in the hub's cache, or None."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(
+    cached = try_to_load_from_cache(
         file.repository, file.file, revision=file.revision, repo_type=repo_type(file)
     )
-    return Path(found) if isinstance(found, str) else None
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def fetch_from_hub(file: PublishedFile) -> Path:
@@ -77,9 +77,9 @@ def fetch_from_hub(file: PublishedFile) -> Path:
 
     kind = repo_type(file)
     with one_at_a_time(f"{kind}-{file.repository}-{file.file}-{file.revision}", file.name):
-        if found := cached_by_hub(file):
-            check_hash(found, file)
-            return found
+        if path := cached_by_hub(file):
+            check_hash(path, file)
+            return path
         if constants.is_offline_mode():
             raise offline(file.name)
         url = hf_hub_url(file.repository, file.file, repo_type=kind, revision=file.revision)
@@ -93,13 +93,13 @@ def fetch_from_hub(file: PublishedFile) -> Path:
             if not blob.exists():
                 transfer_whole(remote, blob, file, remote.etag)
         try:
-            found = Path(
+            path = Path(
                 hf_hub_download(file.repository, file.file, repo_type=kind, revision=file.revision)
             )
         except Exception as error:  # of huggingface_hub or the HTTP library below it
             raise explained(error, file.name, file.where) from error
-        check_hash(found, file)
-        return found
+        check_hash(path, file)
+        return path
 
 
 def transfer_whole(remote: Remote, target: Path, file: PublishedFile, sha256: str) -> None:
@@ -108,9 +108,9 @@ def transfer_whole(remote: Remote, target: Path, file: PublishedFile, sha256: st
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.qsep.part")
     transfer(remote, part, file.name, file.where)
-    if (found := sha256_of(part)) != sha256:
+    if (actual := sha256_of(part)) != sha256:
         part.unlink()
-        raise other_hash(file, found, sha256)
+        raise other_hash(file, actual, sha256)
     os.replace(part, target)
 
 
@@ -133,10 +133,10 @@ def fetch_from_address(file: PublishedFile) -> Path:
                 version = hashlib.sha256(remote.etag.encode()).hexdigest()[:8]
                 part = target.with_name(f"{target.name}.{version}.part")
                 transfer(remote, part, file.name, file.where)
-                found = sha256_of(part)
-                if expected and found != expected:
+                actual = sha256_of(part)
+                if expected and actual != expected:
                     part.unlink()
-                    raise other_hash(file, found, expected)
+                    raise other_hash(file, actual, expected)
                 os.replace(part, output_file)
 
             pooch.retrieve(
@@ -161,16 +161,16 @@ def check_hash(path: Path, file: PublishedFile) -> None:
 
     DownloadError if they differ; a file in a cache is then removed.
     """
-    found, expected = sha256_of(path), known_hash(file)
+    actual, expected = sha256_of(path), known_hash(file)
     if not expected:
         record = record_of(file)
         record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(f"{found}\n", "utf-8")
-    elif found != expected:
+        record.write_text(f"{actual}\n", "utf-8")
+    elif actual != expected:
         if path == local_copy(file):
             path.resolve().unlink(missing_ok=True)
             path.unlink(missing_ok=True)
-        raise other_hash(file, found, expected)
+        raise other_hash(file, actual, expected)
 
 
 def known_hash(file: PublishedFile) -> str:
@@ -185,13 +185,13 @@ def record_of(file: PublishedFile) -> Path:
     return cache_folder() / "sha256" / f"{digest_of(source)}.txt"
 
 
-def other_hash(file: PublishedFile, found: str, expected: str) -> DownloadError:
+def other_hash(file: PublishedFile, actual: str, expected: str) -> DownloadError:
     """The error for a file whose hash differs, with its remedy."""
     remedy = "it was damaged or replaced: repeat this command"
     if not file.sha256:
         remedy += f"; if its authors changed it, delete {record_of(file)} first"
     return DownloadError(
-        f"{file.name}: SHA-256 is {found[:12]}…, expected {expected[:12]}…; {remedy}"
+        f"{file.name}: SHA-256 is {actual[:12]}…, expected {expected[:12]}…; {remedy}"
     )
 
 

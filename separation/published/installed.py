@@ -47,33 +47,33 @@ def installed_folder(name: str) -> Path | None:
     return folder if (folder / "config.json").is_file() else None
 
 
-def is_here(model: PublishedModel) -> bool:
+def is_local(model: PublishedModel) -> bool:
     """Whether the model can be used without network access."""
     if model.kind == "encoder":
         return local_copy(model.files[0]) is not None
     return installed_folder(model.name) is not None
 
 
-def get_model(name: str, given: Path | None = None) -> Path:
+def get_model(name: str, supplied: Path | None = None) -> Path:
     """The checkpoint folder of a separator, or the file of an encoder, in the registry; downloaded and
     converted if necessary.
 
-    given: a folder with files that were downloaded manually or copied from elsewhere. DownloadError, or
+    supplied: a folder with files that were downloaded manually or copied from elsewhere. DownloadError, or
     ValueError from the conversion, with one line that says what to do.
     """
     model = published_models()[name]
     if model.kind == "encoder":
-        return fetch(model.files[0], given)
+        return fetch(model.files[0], supplied)
     if folder := installed_folder(name):
         return folder
     if not model.converter:
         raise DownloadError(
             f"{name} cannot be used: {model.note}; its files are at {model.files[0].where}"
         )
-    if given is None and any(file.page for file in model.files):
+    if supplied is None and any(file.page for file in model.files):
         raise DownloadError(by_hand(model))
     with one_at_a_time(f"model-{name}", name):
-        return installed_folder(name) or convert(model, given)
+        return installed_folder(name) or convert(model, supplied)
 
 
 def by_hand(model: PublishedModel) -> str:
@@ -87,18 +87,18 @@ def by_hand(model: PublishedModel) -> str:
     )
 
 
-def convert(model: PublishedModel, given: Path | None) -> Path:
+def convert(model: PublishedModel, supplied: Path | None) -> Path:
     """Downloads the model's files and converts them. DownloadError, or ValueError from the conversion."""
     from .reader import convert_to_folder
 
     first = model.files[0]
-    if not (given or first.page or local_copy(first)):
+    if not (supplied or first.page or local_copy(first)):
         size = f"{model.size / 1e9:.1f} GB " if model.size else ""
         log.warning("%s: fetching %sfrom %s (%s)", model.name, size, first.where, model.licence)
     try:
-        separator = fetch(first, given)
+        separator = fetch(first, supplied)
         others = [
-            fetch(file, given)
+            fetch(file, supplied)
             for file in model.files[1:]
             if not (file.unless_holds and holds(separator, file.unless_holds))
         ]
@@ -174,8 +174,8 @@ def is_part(name: str) -> bool:
 def listed(name: str, repository: str, revision: str) -> tuple[str, list[str]]:
     """Commit of a revision and the names of its files; from the cache without network access.
     DownloadError if it is neither on the hub nor here."""
-    if COMMIT.fullmatch(revision) and (found := snapshot(repository, revision)):
-        return revision, found
+    if COMMIT.fullmatch(revision) and (files := snapshot(repository, revision)):
+        return revision, files
     from huggingface_hub import HfApi, constants
 
     where = f"https://huggingface.co/{repository}"
@@ -185,8 +185,8 @@ def listed(name: str, repository: str, revision: str) -> tuple[str, list[str]]:
     except Exception as error:  # of huggingface_hub or the HTTP library below it
         if is_connection_fault(error) or constants.is_offline_mode():
             commit = cached_commit(repository, revision)
-            if commit and (found := snapshot(repository, commit)):
-                return commit, found
+            if commit and (files := snapshot(repository, commit)):
+                return commit, files
         raise explained(error, f"{name} (no such folder here)", where) from error
 
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from .download import cache_folder, local_copy, one_at_a_time
-from .installed import cached_commit, installed_folder, is_here, is_hub_name
+from .installed import cached_commit, installed_folder, is_hub_name, is_local
 from .registry import PublishedFile, PublishedModel, published_as, published_models
 
 
@@ -34,7 +34,7 @@ def remove_published(model: PublishedModel) -> int:
         needed = {
             own_file(file)
             for other in published_models().values()
-            if other.name != model.name and is_here(other)
+            if other.name != model.name and is_local(other)
             for file in other.files
         }
         files = {own_file(file) for file in model.files} - needed
@@ -77,10 +77,10 @@ def remove_repository(name: str, repository: str, revision: str) -> int:
     except CacheNotFound:
         raise ValueError(f"{name} is not downloaded") from None
     commits = {
-        found.commit_hash
+        cached.commit_hash
         for repo in cache.repos
         if (repo.repo_type, repo.repo_id) == ("model", repository)
-        for found in repo.revisions
+        for cached in repo.revisions
     }
     if revision:
         commits &= {cached_commit(repository, revision)}

@@ -112,9 +112,11 @@ def transposed(network: nn.Module) -> nn.Module:
     """A copy that works on transposed images if the network is `Narrow`; otherwise the network itself."""
     if not isinstance(network, Narrow):
         return network
-    own = copied(network)
-    replace_weights(own, lambda weight: weight.transpose(-1, -2) if weight.dim() == 4 else weight)
-    return Transposed(own, network.narrow_inputs)
+    transposed_network = copied(network)
+    replace_weights(
+        transposed_network, lambda weight: weight.transpose(-1, -2) if weight.dim() == 4 else weight
+    )
+    return Transposed(transposed_network, network.narrow_inputs)
 
 
 class Transposed(nn.Module):

@@ -1,4 +1,4 @@
-"""Faults of weights on disk, in words; without PyTorch."""
+"""Error messages for missing and damaged weights on disk; needs no PyTorch."""
 
 from __future__ import annotations
 

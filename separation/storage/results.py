@@ -22,12 +22,13 @@ from .temporary import remove_leftovers, visit, write_atomically
 log = logging.getLogger("qsep")
 
 LISTING = ".qsep.jsonl"
+# Files of file managers do not count as content.
 IGNORED = {
     LISTING,
     ".DS_Store",
     "Thumbs.db",
     "desktop.ini",
-}  # files of file managers do not count as content
+}
 
 
 @dataclass(frozen=True)
@@ -228,15 +229,6 @@ def clear(previous: Path, folder: Path, command: str) -> None:
     for path in sorted(previous.rglob("*"), reverse=True):  # folders, the deepest first
         path.rmdir()
     previous.rmdir()
-
-
-def adopt(folder: Path, command: str) -> None:
-    """List all files of a folder as written by this command: for results of versions before 0.2."""
-    with (folder / LISTING).open("a", encoding="utf-8") as listing:
-        for path in files_below(folder):
-            if path.name not in IGNORED:
-                entry = Entry(path.stat().st_size, sha256_of(path))
-                listing.write(line_of(command, path.relative_to(folder).as_posix(), entry))
 
 
 def files_below(folder: Path) -> Iterator[Path]:

@@ -63,10 +63,10 @@ def stored_weights(folder: Path) -> dict[str, Tensor]:
 
 def shared_weights(folder: Path) -> dict[str, str]:
     """What config.json says of weights that lie elsewhere: model, prefix and fingerprint, or nothing."""
-    found: dict[str, str] = read_json(folder).get(SHARED, {})
-    if found and set(found) != {"model", "prefix", "fingerprint"}:
-        raise ValueError(f"{folder / CONFIG}: damaged ({SHARED} is {found}); fetch it again")
-    return found
+    shared: dict[str, str] = read_json(folder).get(SHARED, {})
+    if shared and set(shared) != {"model", "prefix", "fingerprint"}:
+        raise ValueError(f"{folder / CONFIG}: damaged ({SHARED} is {shared}); fetch it again")
+    return shared
 
 
 def read_json(folder: Path) -> dict[str, Any]:
@@ -94,8 +94,8 @@ def share(folder: Path, model: str, prefix: str) -> None:
     source = shipped_folder(model) / WEIGHTS
     weights = stored_weights(folder)
     for key, value in read_weights(source).items():
-        own = weights.pop(f"{prefix}{key}", None)
-        if own is None or own.dtype != value.dtype or not torch.equal(own, value):
+        weight = weights.pop(f"{prefix}{key}", None)
+        if weight is None or weight.dtype != value.dtype or not torch.equal(weight, value):
             raise ValueError(f"{folder}: {prefix}{key} is not {key} of {model}")
     fingerprint = file_fingerprint(source)
     write_weights(folder, weights, {"model": model, "prefix": prefix, "fingerprint": fingerprint})
@@ -104,10 +104,10 @@ def share(folder: Path, model: str, prefix: str) -> None:
 def weights_fingerprint(folder: Path) -> str:
     """The first 16 digits of the SHA-256 of a checkpoint's weights; of one that shares some, of both
     fingerprints."""
-    own = file_fingerprint(folder / WEIGHTS)
+    weight = file_fingerprint(folder / WEIGHTS)
     if not (shared := shared_weights(folder)):
-        return own
-    return hashlib.sha256(f"{own}{shared['fingerprint']}".encode()).hexdigest()[:16]
+        return weight
+    return hashlib.sha256(f"{weight}{shared['fingerprint']}".encode()).hexdigest()[:16]
 
 
 def file_fingerprint(path: Path) -> str:

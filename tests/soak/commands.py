@@ -148,23 +148,23 @@ def record_noise(path: Path, rng: np.random.Generator) -> None:
 
 def essence(folder: Path) -> dict[str, Any]:
     """The content of the folder by file name, without times and what else may differ from run to run."""
-    found: dict[str, Any] = {}
+    content_by_name: dict[str, Any] = {}
     for path in files_below(folder):
         name = path.relative_to(folder).as_posix()
         if path.name == "manifest.jsonl":
-            found[name] = manifest_rows(path)
+            content_by_name[name] = manifest_rows(path)
         elif path.name == "log.jsonl":
             entries = [json.loads(line) for line in path.read_text().splitlines()]
-            found[name] = [without(entry, "items_per_second") for entry in entries]
+            content_by_name[name] = [without(entry, "items_per_second") for entry in entries]
         elif path.name == "run.json":  # a session for each start
-            found[name] = json.loads(path.read_text())["sessions"][0]
+            content_by_name[name] = json.loads(path.read_text())["sessions"][0]
         elif path.name == "training.pt":
-            found[name] = digest_of_state(state_of(folder))
+            content_by_name[name] = digest_of_state(state_of(folder))
         elif path.name == "training.previous.pt":  # of an earlier save: which, depends on the kills
-            found[name] = sorted(torch.load(path, weights_only=True))
+            content_by_name[name] = sorted(torch.load(path, weights_only=True))
         elif path.name != LISTING:
-            found[name] = path.read_bytes()
-    return found
+            content_by_name[name] = path.read_bytes()
+    return content_by_name
 
 
 def manifest_rows(path: Path) -> list[tuple[Any, ...]]:
@@ -206,13 +206,13 @@ def without(row: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key != name}
 
 
-def differing(found: dict[str, Any], expected: dict[str, Any]) -> str:
+def differing(actual: dict[str, Any], expected: dict[str, Any]) -> str:
     """What differs, in words; empty if nothing does."""
-    lines = [f"lost: {name}" for name in expected.keys() - found.keys()]
-    lines += [f"not expected: {name}" for name in found.keys() - expected.keys()]
-    for name in found.keys() & expected.keys():
-        if found[name] != expected[name]:
-            lines.append(f"other content: {name}: {str(found[name])[:300]}")
+    lines = [f"lost: {name}" for name in expected.keys() - actual.keys()]
+    lines += [f"not expected: {name}" for name in actual.keys() - expected.keys()]
+    for name in actual.keys() & expected.keys():
+        if actual[name] != expected[name]:
+            lines.append(f"other content: {name}: {str(actual[name])[:300]}")
     return "; ".join(sorted(lines))
 
 

@@ -182,8 +182,8 @@ def cut(content: bytes, rng: np.random.Generator) -> bytes:
 def flip_header(content: bytes, rng: np.random.Generator) -> bytes:
     """One to four bytes of the first 100 replaced, half of them by extremes."""
     damaged = bytearray(content)
-    for place in rng.integers(min(100, len(content)), size=rng.integers(1, 5)):
-        damaged[place] = (
+    for position in rng.integers(min(100, len(content)), size=rng.integers(1, 5)):
+        damaged[position] = (
             rng.choice([0, 1, 127, 128, 255]) if rng.random() < 0.5 else rng.integers(256)
         )
     return bytes(damaged)
@@ -192,8 +192,8 @@ def flip_header(content: bytes, rng: np.random.Generator) -> bytes:
 def flip_payload(content: bytes, rng: np.random.Generator) -> bytes:
     """Bits flipped in the second half."""
     damaged = bytearray(content)
-    for place in rng.integers(len(content) // 2, len(content), size=rng.integers(1, 20)):
-        damaged[place] ^= 1 << rng.integers(8)
+    for position in rng.integers(len(content) // 2, len(content), size=rng.integers(1, 20)):
+        damaged[position] ^= 1 << rng.integers(8)
     return bytes(damaged)
 
 

@@ -60,11 +60,11 @@ def damaged(content: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
     kind = ("bit", "cut", "other")[rng.integers(3)]
     if kind == "other" or not content:
         return "other", OTHER_CONTENT[rng.integers(len(OTHER_CONTENT))]
-    place = int(rng.integers(len(content)))
+    index = int(rng.integers(len(content)))
     if kind == "cut":
-        return kind, content[:place]
-    return kind, content[:place] + bytes([content[place] ^ 1 << int(rng.integers(8))]) + content[
-        place + 1 :
+        return kind, content[:index]
+    return kind, content[:index] + bytes([content[index] ^ 1 << int(rng.integers(8))]) + content[
+        index + 1 :
     ]
 
 
@@ -82,7 +82,7 @@ def judge(ended: Ended, out: Path, undisturbed: Undisturbed, path: Path, kind: s
         uncompared.add("summary.json")
     if path.name == "recipe.json":
         uncompared.add("log.jsonl")
-    found, expected = (
+    actual, expected = (
         {
             name: value
             for name, value in each.items()
@@ -90,5 +90,5 @@ def judge(ended: Ended, out: Path, undisturbed: Undisturbed, path: Path, kind: s
         }
         for each in (essence(out), undisturbed.essence)
     )
-    assert not (wrong := differing(found, expected)), wrong
+    assert not (wrong := differing(actual, expected)), wrong
     return "made good"

@@ -145,14 +145,12 @@ def test_a_resumed_run_ends_bit_equal_discriminator_and_its_optimiser_included(
 def test_the_discriminator_learns_from_its_start_on_and_the_model_always(
     start: Start, tmp_path: Path
 ) -> None:
-    states = [
-        state_of(start("autoencoder", tmp_path, stop_after=stop)) for stop in (1, 4, 5)
-    ]  # discriminator_start is 4
+    # Discriminator_start is 4.
+    states = [state_of(start("autoencoder", tmp_path, stop_after=stop)) for stop in (1, 4, 5)]
     assert differences(states[0]["discriminator"], states[1]["discriminator"]) == []
     learned = differences(states[1]["discriminator"], states[2]["discriminator"])
-    assert (
-        len(learned) == len(states[0]["discriminator"]) - 1
-    )  # the last bias moves real and made alike
+    # The last bias moves real and made alike.
+    assert len(learned) == len(states[0]["discriminator"]) - 1
     changed = differences(states[0]["model"], states[1]["model"])
     assert len(changed) == len(states[0]["model"])
 
@@ -257,10 +255,10 @@ def test_autoencoder_and_vocoder_become_a_separator_that_separates(
     outcome = qsep("train", "flowsep", *flow, start, "-o", "runs/flow", "--accelerator", "cpu")
     assert (outcome.code, outcome.err) == (0, "")
     trained = load_file("runs/flow/model/model.safetensors")
-    given = load_file("runs/flowsep-vae/model/model.safetensors")
-    given |= load_file("runs/flowsep-vocoder/model/model.safetensors")
-    scale = given.pop("codec.scale")
-    assert differences({key: trained[key] for key in given}, given) == []  # frozen
+    initial = load_file("runs/flowsep-vae/model/model.safetensors")
+    initial |= load_file("runs/flowsep-vocoder/model/model.safetensors")
+    scale = initial.pop("codec.scale")
+    assert differences({key: trained[key] for key in initial}, initial) == []  # frozen
     assert scale == 0
     assert trained["codec.scale"] > 0  # measured by FlowSep's first step
     recording = record(folder / "scene.wav", 3001, RATE)

@@ -139,16 +139,16 @@ def test_a_terms_mean_is_over_the_items_of_all_devices_then_over_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two devices: one has 1, 2 and NaN, the other 6; in the second step only the other has a term, 10."""
-    own = [{"present": sum_and_number(torch.tensor([1.0, 2.0, torch.nan]))}, {}]
-    other = [{"present": [6.0, 1.0]}, {"present": [30.0, 3.0]}]
+    first = [{"present": sum_and_number(torch.tensor([1.0, 2.0, torch.nan]))}, {}]
+    second = [{"present": [6.0, 1.0]}, {"present": [30.0, 3.0]}]
 
-    def gather(devices: list[Any], given: Any) -> None:
-        devices[:] = [given, other]
+    def gather(devices: list[Any], gathered: Any) -> None:
+        devices[:] = [gathered, second]
 
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
-    found = means(own, SimpleNamespace(world_size=2))
-    assert found == {"present": pytest.approx((3.0 + 10.0) / 2)}
-    assert means(own, SimpleNamespace(world_size=1)) == {"present": 1.5}
+    means_of_both = means(first, SimpleNamespace(world_size=2))
+    assert means_of_both == {"present": pytest.approx((3.0 + 10.0) / 2)}
+    assert means(first, SimpleNamespace(world_size=1)) == {"present": 1.5}
 
 
 def test_values_are_shown_with_their_units() -> None:
@@ -182,14 +182,14 @@ def test_one_line_shows_loss_terms_pace_and_time_left(
 def test_devices_are_those_of_torchrun_unless_told(
     monkeypatch: pytest.MonkeyPatch,
     environment: dict[str, str],
-    given: tuple[int | None, int | None],
+    arguments: tuple[int | None, int | None],
     expected: tuple[int, int],
 ) -> None:
     for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
         if name in environment:
             monkeypatch.setenv(name, environment[name])
-    assert cluster_size(*given) == expected
+    assert cluster_size(*arguments) == expected
 
 
 def gradients(separator: Any) -> dict[str, torch.Tensor]:
@@ -200,7 +200,7 @@ def gradients(separator: Any) -> dict[str, torch.Tensor]:
 
 def test_checkpointed_activations_give_the_same_gradients_and_keep_less() -> None:
     kept = []
-    found = []
+    gradients_of_runs = []
     for anew in (False, True):
         separator = tiny_separator("queried")
         if anew:
@@ -212,9 +212,12 @@ def test_checkpointed_activations_give_the_same_gradients_and_keep_less() -> Non
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            found.append(gradients(separator))
+            gradients_of_runs.append(gradients(separator))
         kept.append(sum(sizes))
-    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    assert all(
+        torch.equal(gradients_of_runs[0][name], gradients_of_runs[1][name])
+        for name in gradients_of_runs[0]
+    )
     assert kept[1] < kept[0]
 
 

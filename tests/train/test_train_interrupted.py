@@ -87,9 +87,8 @@ def test_a_second_signal_interrupts_at_once(
         os.kill(os.getpid(), signal.SIGINT)
 
     def interrupted() -> None:
-        signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        )  # whatever pytest's worker made of it
+        # Whatever pytest's worker made of it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path)
 

@@ -60,8 +60,8 @@ def test_tensorboard_gets_what_is_logged_with_audio_and_pictures_and_drops_what_
     )
     events.Reload()
     logged = [(entry["step"], entry["loss"]) for entry in entries(tmp_path) if "loss" in entry]
-    found = [(scalar.step, scalar.value) for scalar in events.Scalars("loss")]
-    assert found == [(step, pytest.approx(loss, abs=1e-5)) for step, loss in logged]
+    logged_to_file = [(scalar.step, scalar.value) for scalar in events.Scalars("loss")]
+    assert logged_to_file == [(step, pytest.approx(loss, abs=1e-5)) for step, loss in logged]
     assert [image.step for image in events.Images("item 0")] == [2, 4, 6]
     for name in ("mixture", "target", "estimate"):
         assert {sound.sample_rate for sound in events.Audio(f"item 0/{name}")} == {RATE}

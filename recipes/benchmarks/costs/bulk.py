@@ -2,8 +2,8 @@
 
     python -m qsep.recipes.benchmarks.costs.bulk --num 10000
 
-Says the time a file, the process's memory early and late in a run, and whether anything was lost or doubled.
-By default the model is a tiny one with random weights, so that what is measured is all but the network.
+Prints the time per file, the process's memory early and late in a run, and whether any file was lost or
+processed twice. By default the model is tiny, with random weights, so that the network takes no time.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def tiny_model(folder: Path) -> Path:
-    """A checkpoint of a network that takes next to no time."""
+    """A checkpoint of a tiny network, whose computing time is negligible."""
     import torch
 
     from qsep.separation.components import build_encoder, build_separator
@@ -72,7 +72,7 @@ def tiny_model(folder: Path) -> Path:
 
 
 def make_files(folder: Path, num: int, seconds: float) -> None:
-    """Seeded noise as 16-bit WAV in subfolders, and in the first of them files that are none."""
+    """Seeded noise as 16-bit WAV in subfolders, and broken files in the first of them."""
     rng = np.random.default_rng(0)
     for index in range(num):
         path = folder / f"{index // FILES_A_FOLDER:04}" / f"{index:06}.wav"
@@ -83,7 +83,7 @@ def make_files(folder: Path, num: int, seconds: float) -> None:
 
 
 def measure(folder: Path, model: str, num: int, options: list[str]) -> Iterator[str]:
-    """Lines of a report. Raises SystemExit where a file was lost or done twice."""
+    """Lines of a report. Raises SystemExit if a file was lost or processed twice."""
     options = ["-q", QUERY, "-o", str(folder / "out"), "-m", model, "--quiet", *options]
     command = [sys.executable, "-m", "qsep.recipes", "separate", str(folder / "in"), *options]
     manifest = folder / "out" / "manifest.jsonl"
@@ -107,11 +107,11 @@ def measure(folder: Path, model: str, num: int, options: list[str]) -> Iterator[
         f"bad: {', '.join(sorted(bad))}"
     )
     if len(done) != num or sum(done.values()) != num or results != num or bad != set(BAD):
-        raise SystemExit("something was lost or doubled")
+        raise SystemExit("files were lost or processed twice")
 
 
 class Watched:
-    """A run as a process of its own, and what is seen of it while it works."""
+    """A run in its own process, whose progress and memory are sampled while it works."""
 
     def __init__(self, command: list[str], manifest: Path) -> None:
         self.manifest = manifest
@@ -127,10 +127,10 @@ class Watched:
         return self.manifest.read_bytes().count(b"\n") if self.manifest.exists() else 0
 
     def watch(self, until: int | None = None) -> None:
-        """Until so many lines are written, or to the end."""
+        """Sample until the manifest has so many lines, or the run has ended."""
         while self.child.poll() is None:
             done = self.rows() - self.before
-            if done > 1:  # the first line tells of the run
+            if done > 1:  # the first line describes the run
                 if megabytes := resident_megabytes(self.child.pid):
                     self.times.append((done - 1, time.perf_counter() - self.start))
                     self.processor.append(processor_seconds(self.child.pid))

@@ -27,7 +27,7 @@ from qsep.queries.interface import TextQuery
 from qsep.separation.api import Model
 from qsep.separation.api import load as load_model
 from qsep.separation.detection.nodes import SEPARATOR_THRESHOLD
-from qsep.separation.detection.separated_sounds import Listener, Window, detect_separated
+from qsep.separation.detection.separated_sounds import EstimateClassifier, Window, detect_separated
 
 from ...data.mixtures.augment import AugmentConfig
 from ...data.mixtures.clips import ClipStore
@@ -110,13 +110,15 @@ def training_mixtures(book: PhraseBook, data: Path, num: int) -> Iterator[Mixtur
 
 
 @torch.inference_mode()
-def listen(model: Model, listener: Listener, waveform: NDArray[np.float32]) -> Tensor:
+def detection_features(
+    model: Model, classifier: EstimateClassifier, waveform: NDArray[np.float32]
+) -> Tensor:
     """Detection features (k, 2) of a mixture (t,): level and share of each of k kinds, in dB."""
     kinds = model.embed([TextQuery(kind) for kind in model.classes])
     mixture = torch.from_numpy(waveform)[None]
     batched = kinds.map(lambda entry: entry[None])
     estimates = model.separator.separate(mixture[None], batched).target[0]
-    return torch.stack(listener.features(Window(0, mixture, estimates)), dim=1)
+    return torch.stack(classifier.features(Window(0, mixture, estimates)), dim=1)
 
 
 def fit(model: Model, book: PhraseBook, data: Path, num: int) -> list[float]:
@@ -124,10 +126,10 @@ def fit(model: Model, book: PhraseBook, data: Path, num: int) -> list[float]:
 
     Kinds too faint to be detected are left out.
     """
-    listener = Listener(model)
+    classifier = EstimateClassifier(model)
     features, truth = [], []
     for waveform, labels in training_mixtures(book, data, num):
-        features.append(listen(model, listener, waveform))
+        features.append(detection_features(model, classifier, waveform))
         truth.append(torch.tensor([label in labels for label in book.labels]))
     values, present = torch.cat(features).double(), torch.cat(truth).double()
     audible = values[:, 0] > -torch.inf

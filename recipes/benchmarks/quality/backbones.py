@@ -90,10 +90,10 @@ def entrants(budget: str, names: Sequence[str] = (), path: Path = SEPARATORS) ->
 def measure_cost(settings: dict[str, Any], seconds: float = COST_SECONDS) -> Cost:
     """The cost of a separator, measured in a new process, so that its memory is not another separator's."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(cost_here, settings, seconds).result()
+        return pool.submit(cost_in_this_process, settings, seconds).result()
 
 
-def cost_here(settings: dict[str, Any], seconds: float) -> Cost:
+def cost_in_this_process(settings: dict[str, Any], seconds: float) -> Cost:
     """`measure_cost` in this process, which must be at its peak memory so far."""
     import torch
 

@@ -1,4 +1,4 @@
-"""Tables of an evaluation by family and by class, in Markdown: what docs/sounds150.md shows.
+"""Tables of an evaluation by family and by class, in Markdown: the tables in docs/benchmarks.md.
 
 qsep evaluate sounds150 --data DIR -o SCORES
 python -m qsep.recipes.benchmarks.quality.by_class SCORES

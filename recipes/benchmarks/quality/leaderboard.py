@@ -27,10 +27,10 @@ NOT_RUN, NO_WEIGHTS, NO_SCORE = "not run here", "no weights here", "no item scor
 HEAD = """\
 # Leaderboard
 
-Published figures of public data sets, and the commands that repeat them. No row is run here: the data have to
-be had from their publishers, and the weights of published models from theirs. Figures are in dB, rounded to
-0.01; higher is better. A published cell is empty where no figure was found in a source that can be named.
-FlowSep generates its output with a new phase, so its low SDR says little.
+Published figures of public data sets, and the commands that repeat them. No row has been run here, since the
+data and the weights of published models must be obtained from their publishers. Figures are in dB, rounded to
+0.01; higher is better. A published cell is empty where no citable source gives a figure.
+FlowSep generates its output with a new phase, so its low SDR means little.
 
 `python -m qsep.recipes.benchmarks.quality.leaderboard -o docs/leaderboard.md` writes this page from
 `leaderboard.toml` beside it. With `--runs leaderboard` instead it prints the page with the cells filled whose

@@ -43,9 +43,10 @@ def zero_shot(
     labels = sorted(wordings)
     truth = torch.tensor([labels.index(label) for _, label in recordings])
     sounds = encoder.encode([AudioQuery(file) for file, _ in recordings]).pooled
+    # (labels, wordings, d).
     words = torch.stack(
         [encoder.encode([TextQuery(text) for text in wordings[label]]).pooled for label in labels]
-    )  # (labels, wordings, d)
+    )
 
     def hits(kinds: Tensor) -> Tensor:
         return (sounds @ torch.nn.functional.normalize(kinds, dim=-1).T).argmax(dim=-1) == truth

@@ -13,7 +13,7 @@ from ..options import NUM_CPUS, SOME_FAILED, AllowOutsideOption
 from .problems import print_problems
 
 if TYPE_CHECKING:
-    from ...data.corpus.folder import Made
+    from ...data.corpus.folder import CorpusSummary
     from ...data.corpus.recordings import Columns, Recording
 
 JobsOption = Annotated[int, typer.Option(min=1, help="Recordings processed in parallel.")]
@@ -80,9 +80,9 @@ def make_folder(
         recordings = read_source(source, columns, audio)
     rule = SplitRule({"dev": dev, "test": test}, split_by == "group", seed)
     with progress_bar(source.name) as progress:
-        made = make_corpus(recordings, out, rule, jobs, progress)
-    print_splits(made)
-    print_faults(made.faults, made.report)
+        corpus = make_corpus(recordings, out, rule, jobs, progress)
+    print_splits(corpus)
+    print_faults(corpus.faults, corpus.report)
     print(f"phrase book, to be edited: {out / 'phrases.toml'}")
 
 
@@ -97,10 +97,12 @@ def read_source(source: Path, columns: Columns, audio: Path | None) -> list[Reco
     raise ValueError(f"{source}: no such folder or table")
 
 
-def print_splits(made: Made) -> None:
+def print_splits(corpus: CorpusSummary) -> None:
     """Print for each label how many recordings each split has."""
-    for label in sorted({label for label, _ in made.clips}):
-        counts = {split: num for (name, split), num in sorted(made.clips.items()) if name == label}
+    for label in sorted({label for label, _ in corpus.clips}):
+        counts = {
+            split: num for (name, split), num in sorted(corpus.clips.items()) if name == label
+        }
         text = ", ".join(f"{num} {split}" for split, num in counts.items())
         print(f"{label}: {text}" + ("" if "dev" in counts else "; none for validation"))
 

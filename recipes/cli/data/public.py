@@ -153,11 +153,11 @@ def mine_anchors(
     Writes lists like those in FOLDER, with an item and its start for each recording and each of its labels
     that is a class of AudioSet. Recordings stay where they are.
     """
-    from ...data.prepare.anchors import PROBLEMS, mine
+    from ...data.prepare.anchors import PROBLEMS, find_anchors
     from ...inference.batch import progress_bar
 
     with progress_bar("anchors") as progress:
-        mined = mine(folder, out, detector, min_probability, progress)
+        mined = find_anchors(folder, out, detector, min_probability, progress)
     for name, num_segments in mined.segments.items():
         print(f"{out / name}.json: {num_segments} anchor segments")
     print_problems(mined.problems, PROBLEMS, mined.report)

@@ -93,7 +93,7 @@ def shipped_lines() -> list[Line]:
 
 def published_lines() -> list[Line]:
     """The models of the registry, without a look at the network."""
-    from qsep.separation.published.installed import installed_folder, is_here
+    from qsep.separation.published.installed import installed_folder, is_local
     from qsep.separation.published.registry import published_models
 
     lines = []
@@ -105,7 +105,7 @@ def published_lines() -> list[Line]:
                 model.kind,
                 model.system,
                 True,
-                is_here(model),
+                is_local(model),
                 size_of(folder) if folder else model.size,
                 model.licence,
                 model.rate,

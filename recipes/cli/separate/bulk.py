@@ -129,7 +129,7 @@ def run_in_bulk(
     from ...inference.bulk.cluster import on_cluster
     from ...inference.bulk.manifest import Manifest
     from ...inference.bulk.processes import in_processes, in_this_process
-    from ...inference.bulk.run import Plan, Totals, run_jobs, say_totals
+    from ...inference.bulk.run import Plan, Totals, print_totals, run_jobs
 
     results = Results(output.folder, command, shared=True)
     manifest = Manifest(results, settings, options.part())
@@ -147,6 +147,6 @@ def run_in_bulk(
         else:
             outcomes = in_this_process(remaining, run())
         run_jobs(outcomes, manifest, totals, output, len(remaining), say)
-    say_totals(totals, manifest, output.quiet)
+    print_totals(totals, manifest, output.quiet)
     if totals.failed:
         sys.exit(SOME_FAILED)

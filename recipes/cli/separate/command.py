@@ -105,7 +105,7 @@ def separate(
     own sample rate, channels, length and sample format; target and residual sum to the recording.
     """
     from ...inference.bulk.separating import ModelChoice, SeparateWork
-    from ...inference.output import Output, bulk_naming, place_from
+    from ...inference.output import Output, bulk_naming, output_from
     from ...inference.pipes import PIPE
     from .queries import constraints_from, queries_from, words_last
 
@@ -130,7 +130,7 @@ def separate(
     if in_bulk:
         folder, naming = out, bulk_naming(out, name, file_format)
     else:
-        folder, naming = place_from(out, name, file_format, len(inputs) * num_results)
+        folder, naming = output_from(out, name, file_format, len(inputs) * num_results)
     work = SeparateWork(
         ModelChoice(model, device, runtime, precision, candidates, judge, tuple(settings or ())),
         tuple(queries),

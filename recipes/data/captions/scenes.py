@@ -190,10 +190,10 @@ class CaptionedScenes:
 
 
 def drawn(
-    names: Sequence[str], number: int, rng: np.random.Generator, least: int | None = None
+    names: Sequence[str], number: int, rng: np.random.Generator, min_number: int | None = None
 ) -> list[str]:
-    """Random different names; ValueError if there are fewer than `least` (default: `number`)."""
-    if len(names) < (number if least is None else least):
+    """Random different names; ValueError if there are fewer than `min_number` (default: `number`)."""
+    if len(names) < (number if min_number is None else min_number):
         raise ValueError(f"{number} different sounds are mixed, but there are {len(names)}")
     return [names[int(index)] for index in rng.choice(len(names), number, replace=False)]
 

@@ -53,7 +53,7 @@ class SplitRule:
 
 
 @dataclass(frozen=True)
-class Made:
+class CorpusSummary:
     """clips: number for each (label, split). faults: number of each kind, listed in the file `report`."""
 
     clips: Mapping[tuple[str, str], int]
@@ -67,7 +67,7 @@ def make_corpus(
     rule: SplitRule,
     num_jobs: int,
     progress: Progress = None,
-) -> Made:
+) -> CorpusSummary:
     """Write the corpus into `out`; recordings with fatal faults are left out and listed in the report.
 
     num_jobs: recordings decoded in parallel. progress: called with (recordings done, recordings in all).
@@ -96,7 +96,7 @@ def make_corpus(
     if not (out / "phrases.toml").exists():
         results.write_text("phrases.toml", book_text(labels))
     counts = Counter((row["label"], row["split"]) for row in rows)
-    return Made(counts, Counter(fault.fault for fault in faults), report)
+    return CorpusSummary(counts, Counter(fault.fault for fault in faults), report)
 
 
 def group_names(examined: Examined, by_group: bool = True) -> list[str]:

@@ -156,8 +156,8 @@ def rebuild(
         return None
 
     faults, written = [], []
-    with closing(in_order(make, clips, num_jobs)) as made:
-        for num_done, (clip, fault) in enumerate(made, start=1):
+    with closing(in_order(make, clips, num_jobs)) as faults_of_clips:
+        for num_done, (clip, fault) in enumerate(faults_of_clips, start=1):
             if fault:
                 faults.append(fault)
             if fault is None or fault.fault == "shorter":

@@ -32,7 +32,7 @@ class Packed(NamedTuple):
     """A clip: its row of clips.csv, the row's index, and the bytes of its file."""
 
     row: Mapping[str, str]
-    place: int
+    index: int
     content: bytes
 
 
@@ -81,14 +81,14 @@ def batches(folder: Path, entries: list[Entry], max_bytes: int) -> Iterator[list
     """Consecutive entries that fit together into a shard of max_bytes."""
     batch: list[Entry] = []
     size = 0
-    for place, row in entries:
-        sizes = (folder / row["file"]).stat().st_size, len(described(place, row))
+    for index, row in entries:
+        sizes = (folder / row["file"]).stat().st_size, len(described(index, row))
         # Each member has a header block, and its content is padded to whole blocks.
         num_bytes = sum(tarfile.BLOCKSIZE * (1 - -num // tarfile.BLOCKSIZE) for num in sizes)
         if batch and size + num_bytes + tarfile.RECORDSIZE > max_bytes:  # padding at the end
             yield batch
             batch, size = [], 0
-        batch.append((place, row))
+        batch.append((index, row))
         size += num_bytes
     if batch:
         yield batch
@@ -97,15 +97,15 @@ def batches(folder: Path, entries: list[Entry], max_bytes: int) -> Iterator[list
 def pack(folder: Path, entries: list[Entry], path: Path) -> None:
     """Write a shard of these entries to `path`."""
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for place, row in entries:
+        for index, row in entries:
             key = key_of(row["file"])
             add(tar, key + PurePosixPath(row["file"]).suffix, (folder / row["file"]).read_bytes())
-            add(tar, f"{key}.json", described(place, row))
+            add(tar, f"{key}.json", described(index, row))
 
 
-def described(place: int, row: dict[str, str]) -> bytes:
+def described(index: int, row: dict[str, str]) -> bytes:
     """The JSON member of a clip."""
-    return json.dumps({"row": row, "place": place}, ensure_ascii=False).encode()
+    return json.dumps({"row": row, "place": index}, ensure_ascii=False).encode()
 
 
 def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -13,12 +13,12 @@ class Joined:
     def __init__(self, num: int) -> None:
         self.parents = list(range(num))
 
-    def root(self, place: int) -> int:
+    def root(self, index: int) -> int:
         """The number that represents the set of `place`."""
-        while self.parents[place] != place:
-            self.parents[place] = self.parents[self.parents[place]]
-            place = self.parents[place]
-        return place
+        while self.parents[index] != index:
+            self.parents[index] = self.parents[self.parents[index]]
+            index = self.parents[index]
+        return index
 
     def join(self, first: int, second: int) -> None:
         """Unite the sets of two numbers."""
@@ -32,12 +32,12 @@ def whole_groups(groups: Sequence[str], same: Iterable[tuple[int, int]]) -> list
     """
     joined = Joined(len(groups))
     firsts: dict[str, int] = {}
-    for place, name in enumerate(groups):
+    for index, name in enumerate(groups):
         if name:
-            joined.join(firsts.setdefault(name, place), place)
+            joined.join(firsts.setdefault(name, index), index)
     for first, second in same:
         joined.join(first, second)
-    return [joined.root(place) for place in range(len(groups))]
+    return [joined.root(index) for index in range(len(groups))]
 
 
 def draw_splits(

@@ -20,7 +20,7 @@ from .augment import AugmentConfig, change_speed, filter_and_place
 from .clips import Take
 from .items import Item, batch_of
 from .meeting import Meetings
-from .mix_and_separate import active_stretch, place, rms
+from .mix_and_separate import active_stretch, cut_or_pad, rms
 
 
 @configuration
@@ -103,7 +103,7 @@ class ClassSounds:
             cut = change_speed(cut, semitones)
         if len(cut) < num_samples and rng.random() < self.config.start_padding:
             return np.pad(cut, (0, num_samples - len(cut)))
-        return place(cut, num_samples, rng)
+        return cut_or_pad(cut, num_samples, rng)
 
 
 class ClassMixtures(torch.utils.data.Dataset[Item]):

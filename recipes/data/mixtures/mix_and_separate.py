@@ -89,7 +89,7 @@ class RecordedSounds:
         stretch = active_stretch(waveform, num_needed, rng)
         if semitones:
             stretch = change_speed(stretch, semitones)
-        return place(stretch, num_samples, rng)
+        return cut_or_pad(stretch, num_samples, rng)
 
 
 def rms(waveform: np.ndarray) -> np.float32:
@@ -116,7 +116,7 @@ def active_stretch(waveform: np.ndarray, num_samples: int, rng: np.random.Genera
     return waveform[start : start + num_samples]
 
 
-def place(stretch: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.ndarray:
+def cut_or_pad(stretch: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.ndarray:
     """Cut to num_samples, or pad with zeros around a random position: (num_samples,) float32."""
     if len(stretch) >= num_samples:
         return stretch[:num_samples]

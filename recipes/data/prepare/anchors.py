@@ -47,7 +47,7 @@ class Mined:
     report: Path
 
 
-def mine(
+def find_anchors(
     folder: Path,
     out: Path,
     detector_path: Path,

@@ -110,9 +110,8 @@ def run_ffmpeg(video: Path, folder: Path) -> None:
         raise OSError(f"{folder.parent.parent}: no space left on device")
     if done.returncode:
         lines = complaint.splitlines() or [f"exit code {done.returncode}"]
-        reason = re.sub(
-            r"^\[.* @ 0x\w+\] ", "", lines[0]
-        )  # without the memory address of the demuxer
+        # Without the memory address of the demuxer.
+        reason = re.sub(r"^\[.* @ 0x\w+\] ", "", lines[0])
         raise VideoError(f"ffmpeg reports: {reason}")
 
 

@@ -69,8 +69,10 @@ class AutoWork:
         @cache
         def task_in(folder: str) -> Task:
             # What may be replaced was decided before the work; files of others are refused all the same.
-            place = self.output.folder / folder
-            return Task(dataclasses.replace(self.output, folder=place, overwrite=True), self.levels)
+            results_folder = self.output.folder / folder
+            return Task(
+                dataclasses.replace(self.output, folder=results_folder, overwrite=True), self.levels
+            )
 
         def run(job: Job) -> list[Row]:
             def separate(path: Path) -> list[Row]:

@@ -123,7 +123,7 @@ def run_jobs(
             advance()
 
 
-def say_totals(totals: Totals, manifest: Manifest, quiet: bool) -> None:
+def print_totals(totals: Totals, manifest: Manifest, quiet: bool) -> None:
     """Print a line with the totals on standard error, unless quiet."""
     if not quiet:
         print(

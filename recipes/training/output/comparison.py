@@ -23,7 +23,7 @@ def compare_runs(first: Path, second: Path) -> Iterator[str]:
     yield f"A: {first}"
     yield f"B: {second}"
     yield from section("settings", differing(recipes[0], recipes[1]))
-    yield from section("made with", differing(made_with(first), made_with(second)))
+    yield from section("made with", differing(session_facts(first), session_facts(second)))
     for name, folder in zip("AB", names, strict=True):
         for entry in read_log(Path(folder) / "log.jsonl"):
             if "changed" in entry:
@@ -41,7 +41,7 @@ def read_run_recipe(folder: Path) -> dict[str, Any]:
     return content
 
 
-def made_with(folder: Path) -> dict[str, Any]:
+def session_facts(folder: Path) -> dict[str, Any]:
     """What is known of the last session of a run, but for the step that it began at."""
     last = (read_sessions(folder) or [{}])[-1]
     return {key: value for key, value in last.items() if key != "step" and value is not None}

@@ -1,4 +1,4 @@
-"""Examples of what a separator does, to hear and to see: waveforms, spectrograms and the mask."""
+"""Example outputs of a separator for the trackers: waveforms, spectrograms and masks."""
 
 from __future__ import annotations
 

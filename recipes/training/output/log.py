@@ -170,11 +170,11 @@ class RunLog:
 
 def means(steps: Sequence[dict[str, Tensor]], fabric: Any) -> dict[str, float]:
     """Means over steps of each term's mean over the items of all devices; see RunLog.collect."""
-    own = [{name: value.tolist() for name, value in terms.items()} for terms in steps]
-    devices = [own]
+    terms_here = [{name: value.tolist() for name, value in terms.items()} for terms in steps]
+    devices = [terms_here]
     if fabric.world_size > 1:
-        devices = [own] * fabric.world_size
-        torch.distributed.all_gather_object(devices, own)
+        devices = [terms_here] * fabric.world_size
+        torch.distributed.all_gather_object(devices, terms_here)
     by_term: dict[str, list[float]] = {}
     for shares in zip(*devices, strict=True):  # of one step
         for name in dict.fromkeys(name for share in shares for name in share):

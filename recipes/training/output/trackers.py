@@ -1,4 +1,4 @@
-"""The log of a run in TensorBoard and in Weights & Biases, with examples to hear and to see."""
+"""The log of a run in TensorBoard and in Weights & Biases, with audio and spectrograms of examples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .examples import Example
 
 
 class Tracker(Protocol):
-    """Something that keeps what a run logs."""
+    """Receives what a run logs."""
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Keep the values of a step."""
@@ -35,7 +35,7 @@ class TensorBoard(Tracker):
     """Event files in out/tensorboard by Lightning Fabric; `tensorboard --logdir runs` shows them."""
 
     def __init__(self, out: Path, content: dict[str, Any], step: int) -> None:
-        """step: the one that the run goes on from; what an earlier session logged after it is dropped."""
+        """step: at which the run continues; later entries of an earlier session are dropped."""
         from lightning_fabric.loggers import TensorBoardLogger
 
         purge_step = step + 1 if step else None

@@ -18,7 +18,11 @@ from qsep.separation.interface import LossOutput, MixtureBatch
 from qsep.separation.networks.mel.codec import clipped_log_mel
 from qsep.separation.networks.mel.discriminators import PatchConfig, PatchDiscriminator
 from qsep.separation.networks.mel.vae import MelVAE, VAEConfig
-from qsep.separation.objectives.adversarial import adaptive_weight, hinge_discriminator, hinge_made
+from qsep.separation.objectives.adversarial import (
+    adaptive_weight,
+    hinge_discriminator,
+    hinge_generator,
+)
 from qsep.separation.objectives.laplace import laplace_loss
 from qsep.separation.signal.mel import MelConfig
 
@@ -101,12 +105,12 @@ class AutoencoderTask(Task):
     ) -> LossOutput:
         """The loss of the autoencoder, see Task.loss. Queries are not used."""
         config = model.config
-        log_mel, made, divergence = reconstruct(model, batch, generator)
-        error = laplace_loss(log_mel, made, model.log_scale)
+        log_mel, reconstructed, divergence = reconstruct(model, batch, generator)
+        error = laplace_loss(log_mel, reconstructed, model.log_scale)
         total = error + config.kl_weight * divergence
-        terms = {"mel_l1": (log_mel - made).abs().mean(dim=(1, 2, 3)), "kl": divergence}
+        terms = {"mel_l1": (log_mel - reconstructed).abs().mean(dim=(1, 2, 3)), "kl": divergence}
         if discriminator is not None:
-            adversarial = hinge_made(discriminator(made))
+            adversarial = hinge_generator(discriminator(reconstructed))
             last_layer = model.vae.decoder.conv_out.weight
             weight = adaptive_weight(error.mean(), adversarial.mean(), last_layer)
             total = total + config.discriminator_weight * weight * adversarial
@@ -118,8 +122,8 @@ class AutoencoderTask(Task):
     ) -> LossOutput:
         """The discriminator's hinge loss on real and reconstructed log-mels, (b,)."""
         with torch.no_grad():  # no gradient for the autoencoder
-            log_mel, made, _ = reconstruct(self.model, batch, generator)
-        loss = hinge_discriminator(discriminator(log_mel), discriminator(made))
+            log_mel, reconstructed, _ = reconstruct(self.model, batch, generator)
+        loss = hinge_discriminator(discriminator(log_mel), discriminator(reconstructed))
         return LossOutput(loss, {"discriminator": loss.detach()})
 
     @torch.no_grad()  # measures, does not learn
@@ -131,8 +135,8 @@ class AutoencoderTask(Task):
         errors = []
         for draw in range(num_items):
             log_mel = model.log_mel(data.collate([data[draw]]).to(device), generator)
-            made = model.vae.decode(model.vae.encode(log_mel).mean)
-            errors.append((log_mel - made).abs().mean())
+            reconstructed = model.vae.decode(model.vae.encode(log_mel).mean)
+            errors.append((log_mel - reconstructed).abs().mean())
         merits = -torch.stack(errors)
         return Validation({"validation_mel_l1": -merits.mean().item()}, merits.tolist())
 

@@ -52,9 +52,9 @@ class SeparatorTask(Task):
     discriminator: Discriminator | None = None
     retention: Retention | None = None  # of the classes of the model that it starts from
 
-    def __init__(self, kind: str, model: Any, listener: SoundEncoder | None = None) -> None:
-        """listener: the frozen encoder, if it also embeds sound, for losses that embed their estimates."""
-        self.kind, self.model, self.listener = kind, model, listener
+    def __init__(self, kind: str, model: Any, sound_encoder: SoundEncoder | None = None) -> None:
+        """sound_encoder: the frozen encoder, if it also embeds sound, for losses that embed estimates."""
+        self.kind, self.model, self.sound_encoder = kind, model, sound_encoder
 
     def loss(
         self,
@@ -66,7 +66,7 @@ class SeparatorTask(Task):
     ) -> LossOutput:
         """The separator's loss, plus the retention loss if there is one; see Task.loss."""
         # Set here, so that averages of the model are made without it.
-        model.listener = self.listener
+        model.sound_encoder = self.sound_encoder
         constrained = conditioned(queries, batch, model.capabilities, generator)
         output: LossOutput = model.loss(batch, constrained, generator)
         if self.retention is None:

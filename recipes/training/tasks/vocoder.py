@@ -24,7 +24,7 @@ from qsep.separation.networks.mel.discriminators import (
 from qsep.separation.objectives.adversarial import (
     feature_distance,
     least_squares_discriminator,
-    least_squares_made,
+    least_squares_generator,
 )
 from qsep.separation.signal.mel import MelConfig
 
@@ -81,12 +81,14 @@ class VocoderModel(nn.Module):
         waveforms = draw_waveforms(batch, self.config.mixture_probability, generator)
         log_mel = clipped_log_mel(waveforms, self.config.mel)
         num_samples = log_mel.shape[1] * self.config.mel.hop_samples
-        made = self.vocoder(log_mel.transpose(1, 2))[:, 0, :num_samples]
-        return waveforms[:, :num_samples], made
+        generated = self.vocoder(log_mel.transpose(1, 2))[:, 0, :num_samples]
+        return waveforms[:, :num_samples], generated
 
-    def mel_error(self, real: Tensor, made: Tensor) -> Tensor:
+    def mel_error(self, real: Tensor, generated: Tensor) -> Tensor:
         """Mean absolute difference of the log-mels of two waveforms (b, t): (b,)."""
-        mels = [clipped_log_mel(waveform.float(), self.config.mel) for waveform in (real, made)]
+        mels = [
+            clipped_log_mel(waveform.float(), self.config.mel) for waveform in (real, generated)
+        ]
         return (mels[0] - mels[1]).abs().mean(dim=(1, 2))
 
 
@@ -111,15 +113,17 @@ class VocoderTask(Task):
     ) -> LossOutput:
         """The loss of the vocoder, see Task.loss. Queries are not used."""
         config = model.config
-        real, made = model(batch, generator)
-        error = model.mel_error(real, made)
+        real, generated = model(batch, generator)
+        error = model.mel_error(real, generated)
         total, terms = config.mel_weight * error, {"mel_l1": error}
         if discriminator is not None:
             with torch.no_grad():  # features of the real waveforms are constants here
                 real_output = discriminator(real[:, None])
-            made_output = discriminator(made[:, None])
-            adversarial = sum_of([least_squares_made(scores) for scores in made_output.scores])
-            features = feature_distance(real_output.features, made_output.features)
+            output_for_generated = discriminator(generated[:, None])
+            adversarial = sum_of(
+                [least_squares_generator(scores) for scores in output_for_generated.scores]
+            )
+            features = feature_distance(real_output.features, output_for_generated.features)
             total = total + adversarial + config.feature_weight * features
             terms |= {"adversarial": adversarial, "features": features}
         return LossOutput(total, {name: term.detach() for name, term in terms.items()})
@@ -129,9 +133,11 @@ class VocoderTask(Task):
     ) -> LossOutput:
         """The discriminators' least-squares loss on real and generated waveforms, (b,)."""
         with torch.no_grad():  # no gradient for the vocoder
-            real, made = self.model(batch, generator)
+            real, generated = self.model(batch, generator)
         pairs = zip(
-            discriminator(real[:, None]).scores, discriminator(made[:, None]).scores, strict=True
+            discriminator(real[:, None]).scores,
+            discriminator(generated[:, None]).scores,
+            strict=True,
         )
         loss = sum_of([least_squares_discriminator(*scores) for scores in pairs])
         return LossOutput(loss, {"discriminator": loss.detach()})
@@ -145,8 +151,8 @@ class VocoderTask(Task):
         generator = torch.Generator().manual_seed(0)
         errors = []
         for draw in range(num_items):
-            real, made = model(data.collate([data[draw]]).to(device), generator)
-            errors.append(model.mel_error(real, made).mean())
+            real, generated = model(data.collate([data[draw]]).to(device), generator)
+            errors.append(model.mel_error(real, generated).mean())
         merits = -torch.stack(errors)
         return Validation({"validation_mel_l1": -merits.mean().item()}, merits.tolist())
 

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from .lora import linear
 
 MLP_RATIO = 4
+# (row, column) of a 2 x 2 cell, in the order of their channels.
 CORNERS = (
     (0, 0),
     (1, 0),
     (0, 1),
     (1, 1),
-)  # (row, column) of a 2 x 2 cell, in the order of their channels
+)
 
 
 def squares(tokens: Tensor, window: int) -> Tensor:

@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Branches = tuple[
-    int, int
-]  # number of residual branches, and how many times fewer channels they have
+# Number of residual branches, and how many times fewer channels they have.
+Branches = tuple[int, int]
 
 
 class LayerScale(nn.Module):

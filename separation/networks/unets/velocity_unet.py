@@ -127,7 +127,7 @@ class TimeEmbedding(nn.Module):
 
 
 class Site(nn.Module):
-    """A residual block and, unless context_dim is 0, self-attention (`own`) and attention to the query."""
+    """A residual block and, unless context_dim is 0, self-attention and attention to the query."""
 
     def __init__(
         self,
@@ -141,6 +141,7 @@ class Site(nn.Module):
         groups, heads = config.norm_groups, config.head_channels
         self.block = ResidualBlock(in_channels, channels, groups, EPSILON, time_dim)
         zeroed(self.block.conv2)
+        # self-attention, under the name that it has in checkpoints
         self.own = SpatialTransformer(channels, 0, heads, groups) if context_dim else None
         self.query = (
             SpatialTransformer(channels, context_dim, heads, groups) if context_dim else None

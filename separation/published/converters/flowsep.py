@@ -222,8 +222,10 @@ def unet_module(parts: list[str], config: UNetConfig) -> str:
     if first == "downs":
         block = f"input_blocks.{index + 1}."
         return f"{block}0.op" if len(parts) == 2 else block + in_site(parts[2:])
-    level, place = divmod(index, config.num_blocks + 2)
-    block = f"output_blocks.{level * (config.num_blocks + 1) + min(place, config.num_blocks)}."
+    level, index_in_level = divmod(index, config.num_blocks + 2)
+    block = (
+        f"output_blocks.{level * (config.num_blocks + 1) + min(index_in_level, config.num_blocks)}."
+    )
     if parts[2] != "conv":
         return block + in_site(parts[2:])
     attends = len(config.channels) - 1 - level >= config.attention_free
@@ -242,10 +244,10 @@ def vae_module(parts: list[str], depth: int) -> str:
         return {"to_moments": "quant_conv", "from_latent": "post_quant_conv"}[parts[0]]
     side, part, *rest = parts
     if part == "middle":
-        place, name = rest
-        if place == "1":
+        index, name = rest
+        if index == "1":
             return f"{side}.mid.attn_1.{ATTENTION[name]}"
-        return f"{side}.mid.block_{1 if place == '0' else 2}.{name}"
+        return f"{side}.mid.block_{1 if index == '0' else 2}.{name}"
     if part not in ("levels", "downs", "ups"):
         return f"{side}.{part}"
     level, stage = int(rest[0]), "down"
@@ -264,31 +266,17 @@ def vocoder_module(parts: list[str], num_blocks: int) -> str:
         return plain[parts[0]]
     if parts[0] == "ups":
         return f"ups.{parts[1]}.0"
-    stage, block, dilation, place = (int(parts[index]) for index in (1, 3, 5, 6))
+    stage, block, dilation, layer = (int(parts[index]) for index in (1, 3, 5, 6))
     start = f"resblocks.{num_blocks * stage + block}."
-    if place % 2:
-        return f"{start}convs{1 + place // 2}.{dilation}"
-    return f"{start}activations.{2 * dilation + place // 2}.act"
+    if layer % 2:
+        return f"{start}convs{1 + layer // 2}.{dilation}"
+    return f"{start}activations.{2 * dilation + layer // 2}.act"
 
 
 def check_filter(stored: Tensor, key: str, path: Path) -> None:
     """ValueError unless the stored filter is that of BigVGAN's activations."""
     if not torch.allclose(stored.flatten().float(), half_band(), atol=1e-4):
         raise ValueError(f"{path}: {key} is not the filter of BigVGAN's activations")
-
-
-def without_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Plain weights of the vocoder's own file (`generator` of g_01000000): weight = g v / |v|, with a
-    norm for each entry of the first axis."""
-    plain = {}
-    for key, value in weights.items():
-        if key.endswith(".weight_g"):
-            direction = weights[f"{key.removesuffix('_g')}_v"]
-            length = direction.flatten(1).norm(dim=1).reshape(value.shape)
-            plain[key.removesuffix("_g")] = value * direction / length
-        elif not key.endswith(".weight_v"):
-            plain[key] = value
-    return plain
 
 
 def empty_text(weights: Mapping[str, Tensor], num_tokens: int) -> Tensor:
