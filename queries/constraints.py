@@ -113,3 +113,6 @@ def as_span(span: str | tuple[float, float] | Span) -> Span:
     if isinstance(span, Span):
         return span
     return Span.parse(span) if isinstance(span, str) else Span(*span)
+
+
+NO_CONSTRAINTS = Constraints()

@@ -235,7 +235,7 @@ class QueryEncoder(Protocol):
 
     config: Any
     dim: int
-    modalities: frozenset[type]
+    modalities: frozenset[type[Query]]
     fingerprint: str
     unit_norm: bool = False
     token_dim: int = 0
@@ -314,7 +314,7 @@ class SoundEncoder(Protocol):
 
 def unreadable(encoder: QueryEncoder, query: Query) -> ValueError:
     """The error to raise for a query of a kind that the encoder does not read."""
-    known = " and ".join(sorted(kind.kind for kind in encoder.modalities))  # type: ignore[attr-defined]
+    known = " and ".join(sorted(kind.kind for kind in encoder.modalities))
     return ValueError(
         f"the query encoder {encoder.fingerprint} reads {known}, not {query.kind}: "
         "use such a query, or a model whose encoder reads it"

@@ -6,7 +6,7 @@ f frequency bins, n frames, k bands or tokens, d query width, tau flow time in [
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
@@ -78,7 +78,7 @@ class Capabilities:
     negatives: reads the queries' `negative`, sounds that are not wanted.
     spans: reads the queries' `activity`, when the sound may be there.
     generative: targets are drawn, not cut out of the mixture; `separate` also takes a list of generators.
-    streaming: keeps state from block to block, so that recordings need no chunks.
+    streaming: has `live`, which keeps state from block to block, so that recordings need no chunks.
     analyses: has `analysed`, which does once what does not depend on the query; takes any channels.
     chunk_seconds: how much of a long recording is best separated at once; None leaves the choice open.
     """
@@ -97,6 +97,23 @@ class Analysis(Protocol):
     def targets(self, queries: QueryEmbedding, part: slice = WHOLE) -> Tensor:
         """queries.pooled: (b, s, d); part: samples, start and stop in [0, t]. Returns the targets there,
         (b, s, c, t'), equal to the same part of `separate`'s."""
+        ...
+
+
+class Core(Protocol):
+    """The separation of one recording at the separator's rate, block by block."""
+
+    @property
+    def latency_samples(self) -> int:
+        """Upper bound on the input samples whose targets have not been returned."""
+        ...
+
+    def push(self, block: Tensor) -> Iterable[Tensor]:
+        """Take the next samples (c, t); return the targets that are ready, each (s, c, t')."""
+        ...
+
+    def finish(self) -> Iterable[Tensor]:
+        """End the recording; return the remaining targets."""
         ...
 
 
@@ -143,6 +160,11 @@ class Separator(Protocol):
         queries can be made part by part, in little memory, without computing the rest again."""
         raise AssertionError("this separator lacks the capability `analyses`")
 
+    def live(self, queries: QueryEmbedding, num_channels: int) -> Core:
+        """For separators with the capability `streaming`: separates a recording of so many channels for s
+        queries, pooled (s, d), and keeps its state from block to block."""
+        raise AssertionError("this separator lacks the capability `streaming`")
+
     def blocks(self) -> list[nn.Module]:
         """Its repeated parts, without batch statistics, whose activations training may compute twice."""
         return []
@@ -179,6 +201,12 @@ class Separator(Protocol):
         Generative separators also take a list of generators, one for each item of the batch.
         """
         ...
+
+
+def as_module(separator: Separator) -> nn.Module:
+    """The separator as the nn.Module that it is, for its weights and their device."""
+    assert isinstance(separator, nn.Module)
+    return separator
 
 
 Generators = torch.Generator | Sequence[torch.Generator] | None  # of generative separators

@@ -234,11 +234,11 @@ def test_recordings_with_captions_are_taken_as_they_are(captions: Path) -> None:
 
 def test_a_caption_of_too_many_sounds_is_one_query(captions: Path) -> None:
     recipe, _ = read_recipe("bimodal", [f"data.folder={captions}", "mix.segment_samples=4000"])
-    data = build_data(recipe, build_book(recipe), RATE, validation=False)
+    data: Any = build_data(recipe, build_book(recipe), RATE, validation=False)
     whole = "An engine idles, then a horn honks, a bell rings and birds chirp"
     items = [data[draw] for draw in range(20)]
     seen = False
-    for _, queries, part_of, _ in items:  # type: ignore[misc]
+    for _, queries, part_of, _ in items:
         for index in range(2):
             if queries[index] == TextQuery(whole):
                 seen = True

@@ -6,6 +6,7 @@ Recorded values and key list: tests/parity (see take_clapsep.py and filling.py t
 import math
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def recorded_weights() -> dict[str, Tensor]:
 def decoder() -> Any:
     config = Config()
     built = CLAPSepDecoder(config.encoder, 1024, 513, 640, 3, 8, 0.1)
-    ours = {renamed(key, None): value for key, value in recorded_weights().items()}  # type: ignore[arg-type]
+    ours = {renamed(key, Path("it")): value for key, value in recorded_weights().items()}
     load_weights(built, {key.removeprefix("decoder."): value for key, value in ours.items()}, "it")
     return built.eval()
 

@@ -133,10 +133,12 @@ def test_its_sound_encoder_embeds_audio_beside_text(encoder: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_of_query_is_encoded_or_refused_in_one_line(encoder: Any, kind: type) -> None:
+def test_each_kind_of_query_is_encoded_or_refused_in_one_line(
+    encoder: Any, kind: type[Query]
+) -> None:
     if kind not in encoder.modalities:
         # of a mix, an encoder may also name the kind of its parts
-        named = "(mixed|text)" if kind is MixedQuery else kind.kind  # type: ignore[attr-defined]
+        named = "(mixed|text)" if kind is MixedQuery else kind.kind
         with pytest.raises(
             ValueError, match=f"the query encoder .* reads .*, not {named}: "
         ) as refused:

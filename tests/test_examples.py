@@ -28,7 +28,7 @@ class Words(QueryEncoder):
 
     config = None
     dim = 3
-    modalities: frozenset[type] = frozenset({TextQuery})
+    modalities: frozenset[type[Query]] = frozenset({TextQuery})
     fingerprint = "words"
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
@@ -59,7 +59,7 @@ def example() -> AudioQuery:
 
 def described(phrases: torch.Tensor) -> DescribedExamples:
     encoder = DescribedExamples(Words(), phrases)
-    encoder.joint = Joint()  # type: ignore[assignment]
+    vars(encoder)["joint"] = Joint()  # in place of the cached property
     return encoder
 
 

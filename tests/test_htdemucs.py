@@ -47,7 +47,7 @@ def write_released(path: Path, package: dict[str, Any], monkeypatch: pytest.Monk
 
     HTDemucs.__module__, HTDemucs.__qualname__ = "demucs.htdemucs", "HTDemucs"
     module = types.ModuleType("demucs.htdemucs")
-    module.HTDemucs = HTDemucs  # type: ignore[attr-defined]
+    vars(module)["HTDemucs"] = HTDemucs
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "demucs", types.ModuleType("demucs"))
         patch.setitem(sys.modules, "demucs.htdemucs", module)

@@ -15,7 +15,7 @@ from local_hub import COMMIT, Fault, LocalHub, local_hub, use
 from tiny import noise
 
 from qsep.separation.api import Model, load
-from qsep.separation.published.hub_model import HubModel, push
+from qsep.separation.api.hub_model import HubModel, push
 from qsep.separation.storage.model_card import (
     named,
     title_of,

@@ -11,11 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ["queries", "separation", "evaluation", "recipes"]  # each may import those before it
-ROOMS = {  # subfolders of each, which may import those before them
+ROOMS = {  # all subfolders of each with code, which may import those before them
     "queries": ["files", "networks", "reading", "encoders"],
-    "separation": ["signal", "networks", "objectives", "models", "api"],
+    "separation": [
+        *("signal", "storage", "audio", "networks", "objectives", "runtime", "inference", "models"),
+        *("published", "light", "api", "detection", "export"),
+    ],
     "evaluation": ["metrics", "items", "estimators", "protocols", "report"],
-    "recipes": ["data", "training", "inference", "page", "serve", "benchmarks", "cli"],
+    "recipes": ["data", "training", "inference", "page", "demo", "serve", "benchmarks", "cli"],
 }
 OPTIONAL = [  # imported where they are used, for each costs seconds or may be absent
     "asteroid",
@@ -79,6 +82,12 @@ def breaches(folder: str, is_breach: Callable[[list[str], bool], bool]) -> list[
 def test_no_import_goes_against_the_arrow(folder: str) -> None:
     later = FOLDERS[FOLDERS.index(folder) + 1 :]
     assert breaches(folder, lambda name, _: name[0] == "qsep" and name[1] in later) == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_subfolder_has_its_arrows(folder: str) -> None:
+    subfolders = {path.parent.name for path in (ROOT / folder).glob("*/*.py")}
+    assert sorted(ROOMS[folder]) == sorted(subfolders)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -3,6 +3,7 @@
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,8 +39,8 @@ def test_its_commands_name_protocols_settings_and_models_that_there_are(
 ) -> None:
     program, command, *words = shlex.split(line)
     assert (program, command) == ("qsep", "evaluate")
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    options = commands[command].make_context(command, words).params
+    group: Any = typer.main.get_command(app)
+    options = group.commands[command].make_context(command, words).params
     assert options["model"] in qsep.models()
     settings = dict(setting.split("=") for setting in options["settings"] or ())
     # An unknown protocol, setting or value is a ValueError; here only the recordings are missing.

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,8 +56,8 @@ QUERIES = np.array([[0.5, 0.25], [1, -1], [0, 2]], np.float32)
 @pytest.mark.parametrize("block", [7, 64, 1000])
 def test_parts_are_joined_seamlessly(num_samples: int, block: int) -> None:
     waveform = recording(2, num_samples)
-    separator = Neighbours()
-    core = OverlapAdd(separator, QUERIES)  # type: ignore[arg-type]
+    separator: Any = Neighbours()
+    core = OverlapAdd(separator, QUERIES)
     parts = [part for samples in cut(waveform, block) for part in core.push(samples)]
     parts += core.finish()
     expected = Neighbours().separate(waveform, QUERIES)

@@ -21,7 +21,7 @@ from qsep.recipes.data.mixtures.augment import AugmentConfig
 from qsep.recipes.data.mixtures.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds
 from qsep.recipes.data.wording import book_of_labels
 from qsep.separation.api import Model, separate_file
-from qsep.separation.api.files import MAX_QUERIES
+from qsep.separation.inference.aligned import MAX_QUERIES
 from qsep.separation.inference.chunks import geometry
 from qsep.separation.storage.csv_cells import inert, plain
 

@@ -8,7 +8,7 @@ from tiny import BANDS, QUERY_DIM, noise, tiny_separator, unit_vectors
 from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding
-from qsep.separation.inference.live import LiveSeparator
+from qsep.separation.models._live import LiveSeparator
 from qsep.separation.signal.running_level import running_level
 
 VARIANTS: dict[str, dict[str, Any]] = {

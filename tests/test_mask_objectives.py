@@ -2,6 +2,7 @@
 
 import math
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,11 +173,11 @@ def noisy_costs(
     noise_logits: Tensor,
     target: Tensor,
     queried: Tensor | None = None,
-    **settings: float,
+    **settings: Any,
 ) -> Tensor:
     if queried is None:
         queried = torch.ones(logits.shape[:2], dtype=torch.bool)
-    config = NoiseConfig(num_heads=noise_logits.shape[1], **settings)  # type: ignore[arg-type]
+    config = NoiseConfig(num_heads=noise_logits.shape[1], **settings)
     return noise_invariant(logits, noise_logits, target, weights(), queried, config)
 
 

@@ -1,6 +1,7 @@
 """Training items: what they hold, and that a seed and a number decide them."""
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,9 +36,9 @@ def tone(index: int, num_samples: int = 4096) -> np.ndarray:
     return np.sin(2 * np.pi * 20 * (index + 1) / SEGMENT * np.arange(num_samples)).astype("float32")
 
 
-def dataset(seed: int = 3, augment: AugmentConfig = PLAIN, **mix: object) -> MixAndSeparate:
+def dataset(seed: int = 3, augment: AugmentConfig = PLAIN, **mix: Any) -> MixAndSeparate:
     by_label = {label: [tone(index)] for index, label in enumerate(LABELS)}
-    config = MixConfig(segment_samples=SEGMENT, augment=augment, **mix)  # type: ignore[arg-type]
+    config = MixConfig(segment_samples=SEGMENT, augment=augment, **mix)
     return MixAndSeparate(RecordedSounds(by_label, augment), BOOK, config, RATE, seed)
 
 

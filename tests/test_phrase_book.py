@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,7 +133,8 @@ def test_words_are_degrees(encoder: PhraseBook, text: str, expected: dict[str, f
 
 def test_odds_are_the_geometric_mean_of_kernel_and_classifier(encoder: PhraseBook) -> None:
     likeness, vector = encoder.likeness, embed(["puppy barking"])[0]
-    texts, owners = encoder.book.phrases()  # type: ignore[union-attr]
+    assert encoder.book is not None
+    texts, owners = encoder.book.phrases()
     kernel = np.exp(SHARPNESS * (embed(texts).astype(float) @ vector))
     by_phrase = [kernel[np.equal(owners, owner)].sum() / kernel.sum() for owner in range(6)]
     linear = np.exp(likeness.weights.astype(float) @ vector + likeness.bias)
@@ -274,12 +276,12 @@ def test_a_checkpoint_carries_the_book(
     (tmp_path / "moved").mkdir()
     carried.rename(tmp_path / "moved" / "encoder")
     monkeypatch.setattr(phrase_book, "Sentences", NoSentences)
-    loaded = stored_encoder(tmp_path / "moved", json.loads(json.dumps(description)))
+    loaded: Any = stored_encoder(tmp_path / "moved", json.loads(json.dumps(description)))
     assert loaded.fingerprint == encoder.fingerprint == description["encoder"]["fingerprint"]
     queries = [TextQuery(text) for text in ("hound", "no animals", "piano and cat")]
     assert torch.equal(loaded.encode(queries).pooled, encoder.encode(queries).pooled)
     # a component is off by half of 1/127 of the largest at most
-    off = np.abs(loaded.likeness.embeddings - encoder.likeness.embeddings)  # type: ignore[attr-defined]
+    off = np.abs(loaded.likeness.embeddings - encoder.likeness.embeddings)
     assert 0 < off.max() < 1.5 / 254
 
 

@@ -17,6 +17,7 @@ from qsep.evaluation.metrics.bss_scores import import_museval
 from qsep.evaluation.metrics.sdr import uncentred_si_sdr
 from qsep.evaluation.protocols import bimodal, load_items, musdb18
 from qsep.evaluation.run import Summary, evaluate
+from qsep.queries.interface import AudioQuery
 
 museval = import_museval()
 
@@ -211,7 +212,8 @@ def test_uss_queries_by_recordings_of_the_class(tmp_path: Path) -> None:
         write(tmp_path / "train" / "Cough" / f"{name}.wav", noise(3, 900), 32000)
     settings = {"queries": str(tmp_path / "train")}
     item = load_items("uss", tmp_path / "data", None, "examples", settings).render(1)
-    assert [example.name for example in item.example.examples] == ["a", "b"]  # type: ignore[union-attr]
+    assert isinstance(item.example, AudioQuery)
+    assert [example.name for example in item.example.examples] == ["a", "b"]
 
 
 def test_dcase_mixes_at_the_listed_snr_and_declips_to_nine_tenths(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from tiny import (
 from torch import Tensor
 
 from qsep.queries.encoders.clap import Clap
+from qsep.queries.encoders.panns import Panns
 from qsep.queries.interface import AudioQuery, QueryEmbedding, QueryEncoder, TextQuery
 from qsep.separation.api import load
 from qsep.separation.published.converters.resunet30 import published_modules
@@ -201,7 +202,8 @@ def test_converted_to_a_folder_it_keeps_its_tagger_and_labels(
     assert all(torch.equal(weights[key], value) for key, value in expected.items())
     row = encoder.encode([TextQuery("sound 7, QUIET")]).pooled[0]
     assert row.nonzero().tolist() == [[7]]
-    tags = encoder.tag(noise(64000))[1]  # type: ignore[attr-defined]
+    assert isinstance(encoder, Panns)
+    tags = encoder.tag(noise(64000))[1]
     with torch.inference_mode():
         torch.testing.assert_close(tags, tiny_tagger()(noise(1, 64000))[1], atol=1e-6, rtol=0)
 

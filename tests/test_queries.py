@@ -197,7 +197,7 @@ class NumberEncoder(QueryEncoder):
 
     config = None
     dim = 2
-    modalities: frozenset[type] = frozenset({TextQuery, AudioQuery})
+    modalities: frozenset[type[Query]] = frozenset({TextQuery, AudioQuery})
     fingerprint = "numbers"
 
     def __init__(self, unit_norm: bool = False) -> None:

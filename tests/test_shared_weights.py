@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from qsep.separation.published.hub_model import copy_checkpoint
+from qsep.separation.api.hub_model import copy_checkpoint
 from qsep.separation.shipped import CHECKPOINTS_DIR, shipped_models
 from qsep.separation.storage.weights import (
     share,

@@ -11,7 +11,7 @@ import torch
 from tiny import StubConfig, StubEncoder, noise, tiny_tagger
 
 from qsep.queries.interface import AudioQuery
-from qsep.recipes.training.build import build_data
+from qsep.recipes.training.build import build_book, build_data
 from qsep.recipes.training.config import read_recipe
 from qsep.recipes.training.learner import learning_rate_factor
 from qsep.recipes.training.loop import train
@@ -122,4 +122,4 @@ def test_settings_that_captions_do_not_have_are_refused(
 ) -> None:
     recipe, _ = read_recipe("audiosep", [f"data.folder={folder}", *overrides])
     with pytest.raises(ValueError, match=reason):
-        build_data(recipe, None, 8000, validation=False)  # type: ignore[arg-type]
+        build_data(recipe, build_book(recipe), 8000, validation=False)

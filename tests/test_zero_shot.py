@@ -20,7 +20,7 @@ class Compass(QueryEncoder):
 
     config: Any = None
     dim = 2
-    modalities: frozenset[type] = frozenset({TextQuery, AudioQuery})
+    modalities: frozenset[type[Query]] = frozenset({TextQuery, AudioQuery})
     fingerprint = "compass"
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:

@@ -424,7 +424,7 @@ class StubSeparator(nn.Module, Separator):
 class StubEncoder(QueryEncoder):
     """Each query a fixed random unit vector, from a hash of its words. calls: every list encoded."""
 
-    modalities: frozenset[type] = frozenset({TextQuery})
+    modalities: frozenset[type[Query]] = frozenset({TextQuery})
 
     def __init__(self, config: StubConfig | None = None, fingerprint: str = "stub") -> None:
         self.config = config or StubConfig()

@@ -62,7 +62,7 @@ class Clap(QueryEncoder):
     Raises ValueError if the model's files are missing or of another kind.
     """
 
-    modalities: frozenset[type] = frozenset({TextQuery, AudioQuery})
+    modalities: frozenset[type[Query]] = frozenset({TextQuery, AudioQuery})
     unit_norm = True
 
     def __init__(self, config: Config) -> None:

@@ -50,7 +50,7 @@ def build(config: Config) -> ClapTokens:
 class ClapTokens(QueryEncoder):
     """Reads text: pooled as by `clap`, and tokens (b, num_tokens, token_dim), none of them masked."""
 
-    modalities: frozenset[type] = frozenset({TextQuery})
+    modalities: frozenset[type[Query]] = frozenset({TextQuery})
     unit_norm = True
     sample_rate = 48000
 

@@ -75,7 +75,7 @@ class Clip(QueryEncoder):
     Raises ValueError for unknown models and missing weights.
     """
 
-    modalities: frozenset[type] = frozenset({TextQuery, ImageQuery})
+    modalities: frozenset[type[Query]] = frozenset({TextQuery, ImageQuery})
 
     def __init__(self, config: Config) -> None:
         self.config = config

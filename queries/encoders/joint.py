@@ -84,7 +84,7 @@ class JointNetwork(nn.Module):
 class JointEncoder(QueryEncoder):
     """Text and recordings as unit vectors of one space; the network loads at the first query."""
 
-    modalities: frozenset[type] = frozenset({TextQuery, AudioQuery})
+    modalities: frozenset[type[Query]] = frozenset({TextQuery, AudioQuery})
     unit_norm = True
 
     def __init__(self, folder: Path, config: Config | None = None) -> None:

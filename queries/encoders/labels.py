@@ -25,7 +25,7 @@ def build(config: Config) -> Labels:
 class Labels(QueryEncoder):
     """Reads texts that equal a label in any case; others raise ValueError."""
 
-    modalities: frozenset[type] = frozenset({TextQuery})
+    modalities: frozenset[type[Query]] = frozenset({TextQuery})
 
     def __init__(self, config: Config) -> None:
         self.config = config

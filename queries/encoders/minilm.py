@@ -68,7 +68,7 @@ class MiniLM(QueryEncoder):
     """
 
     dim = 384
-    modalities: frozenset[type] = frozenset({TextQuery})
+    modalities: frozenset[type[Query]] = frozenset({TextQuery})
     unit_norm = True
     fingerprint = f"minilm-{WEIGHTS_SHA256[:16]}-mean-{MAX_TOKENS}"
 

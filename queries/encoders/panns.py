@@ -65,7 +65,7 @@ class Panns(QueryEncoder):
     def __init__(self, config: Config) -> None:
         self.config = config
         words = {TextQuery} if config.output == "probabilities" else set()
-        self.modalities: frozenset[type] = frozenset({AudioQuery, *words})
+        self.modalities: frozenset[type[Query]] = frozenset({AudioQuery, *words})
         self.path = Path(config.checkpoint)
         if not self.path.is_file():
             raise ValueError(f"{self.path}: no such file; give Cnn14's weights of PANNs")

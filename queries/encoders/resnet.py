@@ -42,7 +42,7 @@ class ResNet(QueryEncoder):
     """See the module's docstring. Loads its network at the first picture."""
 
     dim = 512
-    modalities: frozenset[type] = frozenset({ImageQuery})
+    modalities: frozenset[type[Query]] = frozenset({ImageQuery})
 
     def __init__(self, config: Config) -> None:
         self.config = config

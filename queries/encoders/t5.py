@@ -39,7 +39,7 @@ def build(config: Config) -> T5:
 class T5(QueryEncoder):
     """The encoder's state of each token; pooled is their mean. Loaded at the first query."""
 
-    modalities: frozenset[type] = frozenset({TextQuery})
+    modalities: frozenset[type[Query]] = frozenset({TextQuery})
 
     def __init__(self, config: Config) -> None:
         self.config = config

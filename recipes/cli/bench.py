@@ -21,7 +21,8 @@ def backbones(
         list[str] | None,
         typer.Argument(help="Changes to the recipe, as train.steps=100.", metavar="[KEY=VALUE]..."),
     ] = None,
-    data: Annotated[Path, typer.Option(help="Folder of the sounds150 corpus.")] = ...,  # type: ignore[assignment]
+    *,
+    data: Annotated[Path, typer.Option(help="Folder of the sounds150 corpus.")],
     out: Annotated[
         Path,
         typer.Option(

@@ -102,7 +102,8 @@ def evaluate(
         list[str] | None,
         typer.Argument(help="The protocol's own settings.", metavar="[KEY=VALUE]..."),
     ] = None,
-    data: DataOption = ...,  # type: ignore[assignment]
+    *,
+    data: DataOption,
     out: OutOption = None,
     manifest: ManifestOption = None,
     model: EstimatorOption = DEFAULT_MODEL,

@@ -16,12 +16,13 @@ from .options import AllowOutsideOption, OverridesArgument, RecipeArgument
 def train(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
+    *,
     out: Annotated[
         Path,
         typer.Option(
             "--out", "-o", help="Folder of the run; a run that it already holds is continued."
         ),
-    ] = ...,  # type: ignore[assignment]
+    ],
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     devices: Annotated[
         int | None,

@@ -23,7 +23,7 @@ LONG_SECONDS = 1.0  # a first pass that takes longer is not repeated
 class BlankEncoder(QueryEncoder):
     """Has an encoder's width and settings, and embeds everything as zeros, without its network."""
 
-    modalities: frozenset[type] = frozenset({TextQuery})
+    modalities: frozenset[type[Query]] = frozenset({TextQuery})
 
     def __init__(self, encoder: QueryEncoder) -> None:
         self.config, self.dim, self.fingerprint = encoder.config, encoder.dim, "blank"

@@ -15,7 +15,7 @@ class NoQueries(QueryEncoder):
 
     config = None
     dim = 0
-    modalities: frozenset[type] = frozenset()
+    modalities: frozenset[type[Query]] = frozenset()
     fingerprint = "none"
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:

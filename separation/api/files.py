@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsep.queries.constraints import Constraints
+from qsep.queries.constraints import NO_CONSTRAINTS, Constraints
 from qsep.queries.interface import Query
 
 from ..audio.file_names import DEFAULT_NAMING, Naming
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from ..light.model import LightModel
     from .model import Model
 
-NO_CONSTRAINTS = Constraints()
-MAX_QUERIES = 2  # in one pass over a file: each further one takes 0.1 GB more of sounds21
-MAX_ANALYSED = 50  # the same where a chunk is analysed once for all; with residuals, 100 open files
 DETECTION_SECONDS = 120.0  # of a recording, in which the classes present are looked for
 
 Progress = Callable[[float, float | None], object]

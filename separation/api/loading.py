@@ -14,6 +14,7 @@ from qsep.queries.cache import CachedEncoder
 
 from .. import DEFAULT_MODEL
 from ..inference.examples import with_examples
+from ..interface import as_module
 from ..published.installed import get_model, hub_folder, is_hub_name
 from ..published.reader import load_published
 from ..published.registry import no_such_model, published_models
@@ -56,7 +57,7 @@ def load(
         separator, encoder, config = load_checkpoint(path, runtime != "torch", changes)
         weights = stored_weights = weights_fingerprint(path)
     chosen = choose_device(device if runtime == "torch" else "cpu")
-    separator.to(chosen)  # type: ignore[attr-defined]
+    as_module(separator).to(chosen)
     fingerprint = f"{weights}-{config['encoder']['fingerprint']}"
     if chosen.type == "cpu" or precision != "fp32":  # measured on CPUs only
         accelerate(separator, runtime, precision, stored_weights)

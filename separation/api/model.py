@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qsep.queries.constraints import Constraints
+from qsep.queries.constraints import NO_CONSTRAINTS, Constraints
 from qsep.queries.interface import (
     ClassQuery,
     Query,
@@ -28,13 +28,14 @@ from qsep.queries.reading.reading import Reading
 from ..audio.arrays import as_channels, as_rate, energy, level_db, like
 from ..audio.examples import decodable
 from ..audio.reader import BLOCK_SAMPLES, AudioReader
+from ..inference.aligned import MAX_ANALYSED, MAX_QUERIES
 from ..inference.best_of_n import BestOfN
 from ..inference.constraints import separate_constrained
+from ..inference.memory import device_of
 from ..inference.stream import Stream
 from ..inference.unexplained import resolve_unknown
 from ..interface import Separator
 from ..published.installed import is_hub_name
-from .files import MAX_ANALYSED, MAX_QUERIES, NO_CONSTRAINTS
 from .result import Result
 
 log = logging.getLogger("qsep")
@@ -123,7 +124,7 @@ class Model:
 
         The hub's cache and token are those of the environment variables HF_HOME and HF_TOKEN.
         """
-        from ..published.hub_model import HubModel
+        from .hub_model import HubModel
         from .loading import checkpoint_folder
 
         address = f"{name}@{revision}" if revision else str(name)
@@ -141,20 +142,20 @@ class Model:
         Raises ValueError if the model was not loaded from a checkpoint or the folder has
         other files of these names.
         """
-        from ..published.hub_model import HubModel
+        from .hub_model import HubModel
 
         return HubModel.of(self).save_pretrained(save_directory, **options)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Publish the model's checkpoint as ORG/NAME on the hub; return the address of the commit."""
-        from ..published.hub_model import HubModel
+        from .hub_model import HubModel
 
         return HubModel.of(self).push_to_hub(repo_id, **options)
 
     @property
     def device(self) -> torch.device:
         """The device of the separator's weights."""
-        return next(self.separator.parameters()).device  # type: ignore[attr-defined]
+        return device_of(self.separator)
 
     @property
     def max_queries(self) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qsep.queries.interface import AudioQuery, MixedQuery, Query
+from qsep.queries.interface import AudioQuery, ClassQuery, MixedQuery, Plain, Query
 
 from .reader import AudioReader
 from .sample_format import Waveform
@@ -16,8 +16,12 @@ from .sample_format import Waveform
 def decodable(query: Query) -> Query:
     """The same query with its files decoded by AudioReader, hence also by ffmpeg if it is installed."""
     if isinstance(query, MixedQuery):
-        parts = tuple(decodable(part) for part in query.parts)
-        return MixedQuery(*parts, weights=query.weights)  # type: ignore[arg-type]
+        return MixedQuery(*map(decodable_part, query.parts), weights=query.weights)
+    return query if isinstance(query, ClassQuery) else decodable_part(query)
+
+
+def decodable_part(query: Plain) -> Plain:
+    """As `decodable`, for a query that is no mix."""
     if not isinstance(query, AudioQuery):
         return query
     decodable_query = object.__new__(AudioQuery)

@@ -20,7 +20,7 @@ from qsep.queries.networks.cnn14 import NUM_CLASSES, SAMPLE_RATE, Cnn14
 
 from ..inference.chunks import Geometry
 from ..inference.recording import separate_stream
-from ..interface import Capabilities, Separated, Separator
+from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separator
 from .hierarchy import Group
 from .tagged_sounds import SEGMENT_SAMPLES, tag
 
@@ -48,10 +48,10 @@ def separate_segments(
     segmentwise = Segmentwise(separator, tagger, threshold)
     geometry = Geometry(SEGMENT_SAMPLES, context=0, fade=0)
     queries = QueryEmbedding(masks)
-    yield from separate_stream(segmentwise, blocks, sample_rate, queries, geometry)  # type: ignore[arg-type]
+    yield from separate_stream(segmentwise, blocks, sample_rate, queries, geometry)
 
 
-class Segmentwise(nn.Module):
+class Segmentwise(nn.Module, Separator):
     """A Separator of single segments, for use only; queries are masks over the tagger's classes, of 0
     and 1."""
 
@@ -67,6 +67,12 @@ class Segmentwise(nn.Module):
         self.config = separator.config
         self.sample_rate, self.query_dim = separator.sample_rate, separator.query_dim
         self.stride_samples, self.context_samples = SEGMENT_SAMPLES, 0
+
+    def loss(
+        self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
+    ) -> LossOutput:
+        """Not trained."""
+        raise NotImplementedError
 
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None

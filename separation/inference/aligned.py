@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 
 from ..audio.resample import StreamResampler, lateness
 
+# Queries separated in one pass over a recording: each further one takes 0.1 GB more of sounds21. If a chunk
+# is analysed once for all queries, open files are the limit: 100 with residuals.
+MAX_QUERIES, MAX_ANALYSED = 2, 50
+
 Block = NDArray[np.floating]
 Targets = NDArray[np.float32]
 Pair = tuple[Block, Targets]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Protocol
 
 import torch
@@ -162,7 +163,7 @@ class BestOfNSeparator(nn.Module, Separator):
         """mixture: (b, c, t); queries: (b, s, ...). generator: ignored, since candidates have fixed seeds."""
         targets = []
         for index, item in enumerate(mixture):
-            item_queries = queries.map(lambda entry, index=index: entry[index])  # type: ignore[misc]
+            item_queries = queries.map(itemgetter(index))
             targets.append(self.best(item, item_queries))
         target = torch.stack(targets)
         return Separated(target, mixture[:, None] - target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ def estimates(
         size = limits_of(separator).rows or max(1, most)
         targets_of_groups = []
         for chosen in groups(len(queries.pooled), size):
-            some = queries.map(lambda entry, chosen=chosen: entry[None, chosen])  # type: ignore[misc]
+            some = queries.map(itemgetter((None, chosen)))
             channels = [analysis.targets(some, part)[0] for analysis in analyses]
             targets_of_groups.append(torch.cat(channels, dim=1))
         return torch.cat(targets_of_groups)

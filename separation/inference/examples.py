@@ -27,8 +27,9 @@ from qsep.queries.interface import (
 )
 from qsep.queries.media import read_recording
 
-from ..detection.class_sounds import shares_of
 from ..interface import Separator
+from .class_shares import shares_of
+from .memory import device_of
 
 if TYPE_CHECKING:
     from qsep.queries.media import Media
@@ -127,8 +128,7 @@ class ClassedExamples(QueryEncoder):
         """Shares (dim,) of an example's energy, by class and, last, for no class; they sum to 1."""
         rate = self.separator.sample_rate
         waveform = torch.from_numpy(read_recording(example, rate, MAX_SECONDS))[None]
-        device = next(self.separator.parameters()).device  # type: ignore[attr-defined]
-        return shares_of(self.separator, waveform.to(device)).cpu().float()
+        return shares_of(self.separator, waveform.to(device_of(self.separator))).cpu().float()
 
     def read(self, query: TextQuery) -> Reading | None:
         """As `QueryEncoder.read`, by the text encoder."""
@@ -149,6 +149,6 @@ def with_examples(separator: Separator, words: QueryEncoder) -> QueryEncoder:
     return DescribedExamples(words, book.phrases)
 
 
-def readable(modalities: frozenset[type], has_book: bool) -> frozenset[type]:
+def readable(modalities: frozenset[type[Query]], has_book: bool) -> frozenset[type[Query]]:
     """Kinds of query that a model reads whose encoder reads `modalities`, with or without a phrase book."""
     return modalities | {AudioQuery} if has_book and modalities == {TextQuery} else modalities

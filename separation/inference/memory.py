@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding
 
-from ..interface import Separator
+from ..interface import Separator, as_module
 
 log = logging.getLogger("qsep")
 
@@ -62,7 +63,7 @@ def use_less(separator: Separator, rows: int, step: int, min_step: int) -> bool:
         limits.step_samples = max(min_step, step // 2)
         warn_once(separator, f"shorter chunks on {device}")
     elif device.type != "cpu":
-        separator.to("cpu")  # type: ignore[attr-defined]
+        as_module(separator).to("cpu")
         limits.rows = limits.step_samples = None
         warn_once(separator, "the rest is computed on the CPU, slower")
     else:
@@ -85,7 +86,7 @@ def warn_once(separator: Separator, remedy: str) -> None:
 
 def device_of(separator: Separator) -> torch.device:
     """The device of the separator's weights; the CPU if it has none."""
-    weights: Iterator[Tensor] = separator.parameters()  # type: ignore[attr-defined]
+    weights = as_module(separator).parameters()
     return next((tensor.device for tensor in weights), torch.device("cpu"))
 
 
@@ -123,7 +124,7 @@ def in_groups(
     num_samples = len(range(*kept.indices(mixture.shape[-1])))
     targets = mixture.new_empty(num_queries, num_channels, num_samples)
     for chosen in groups(num_queries, max_queries):
-        group = queries.map(lambda entry, chosen=chosen: entry[chosen])  # type: ignore[misc]
+        group = queries.map(itemgetter(chosen))
         for part in groups(num_channels, max_channels):
             group_targets = separate_channels(separator, mixture[part], group)
             targets[chosen, part] = group_targets[..., kept]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,27 +11,10 @@ from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding
 
-from ..interface import Separator
+from ..interface import Core, Separator
 from .aligned import AlignedStream, Pair, run
 from .chunks import MANY_TARGETS, Activity, Chunks, Geometry, geometry
 from .ratio_masks import RatioMasks
-
-
-class Core(Protocol):
-    """Separation at the model's sample rate: `Chunks`, or `live.LiveCore` for causal models."""
-
-    @property
-    def latency_samples(self) -> int:
-        """Upper bound on the input samples whose targets have not been returned."""
-        ...
-
-    def push(self, block: Tensor) -> Iterable[Tensor]:
-        """Take the next samples (c, t); return the targets that are ready, each (s, c, t')."""
-        ...
-
-    def finish(self) -> Iterable[Tensor]:
-        """End the recording; return the remaining targets."""
-        ...
 
 
 class TensorCore:
@@ -100,11 +82,9 @@ def core_of(
     rule: RatioMasks | None,
     activity: Activity | None,
 ) -> Core:
-    """A LiveCore for causal separators without a rule, otherwise Chunks; arguments as of RecordingStream."""
+    """`Separator.live` for causal separators without a rule, else Chunks; arguments as of RecordingStream."""
     if cut is None and rule is None and separator.capabilities.streaming:
-        from .live import LiveCore  # imported here, since it imports the causal networks
-
-        return LiveCore(separator, queries, num_channels)  # type: ignore[arg-type]
+        return separator.live(queries, num_channels)
     num_targets = len(queries.pooled) * num_channels
     if separator.capabilities.analyses:  # more targets are made part by part
         num_targets = min(num_targets, MANY_TARGETS)

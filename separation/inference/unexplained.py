@@ -11,8 +11,8 @@ from qsep.queries.interface import ClassQuery, Query
 from qsep.queries.reading.book import OTHER
 from qsep.queries.reading.reading import AtomReading, Familiarity, Reading
 
-from ..detection.class_sounds import present_classes
 from ..interface import Separator
+from .class_shares import present_classes
 
 # A class whose target is at least this loud, relative to the mixture, is present.
 PRESENT_DB = -20.0

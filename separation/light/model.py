@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsep.queries.constraints import Constraints
+from qsep.queries.constraints import NO_CONSTRAINTS, Constraints
 from qsep.queries.encoders.phrase_book import WORDS_FILE, Config, PhraseBook
 from qsep.queries.interface import ClassQuery, Query, TextQuery
 from qsep.queries.reading.reading import Familiarity, Reading
 
-from ..api.files import MAX_QUERIES, NO_CONSTRAINTS
+from ..inference.aligned import MAX_QUERIES
 from ..inference.time_spans import within_spans
 from ..shipped import shipped_folder, shipped_models
 from .graph_separator import GRAPH, GraphSeparator
@@ -78,8 +78,8 @@ class LightModel:
     def read(self, query: Query) -> Reading | None:
         """The classes that the words mean, None for other queries; each is read once."""
         if query not in self.readings:
-            is_text = isinstance(query, TextQuery)
-            self.readings[query] = self.encoder.read(query) if is_text else None  # type: ignore[arg-type]
+            reading = self.encoder.read(query) if isinstance(query, TextQuery) else None
+            self.readings[query] = reading
         return self.readings[query]
 
     def familiarity(self, query: Query) -> None:

@@ -25,6 +25,7 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separator
+from ..networks.blocks.memory_format import to_channels_last
 from ..networks.unets.residual_unet import TIME_STRIDE, UNet, unet_reach_frames
 from ..objectives.means import mean_where
 from ..objectives.snr import thresholded_snr_loss
@@ -116,7 +117,7 @@ class BandUNet(nn.Module, Separator):
             self.negative_masks = nn.Linear(
                 len(config.class_names) + 1, config.mask_features + 1, bias=False
             )
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        to_channels_last(self)
 
     @property
     def phrase_book(self) -> PhraseClassifier:

@@ -22,6 +22,7 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
+from ..networks.blocks.memory_format import to_channels_last
 from ..networks.masks.magnitude_masks import MagnitudeMasks, SegmentConfig
 from ..networks.masks.query_masks import QueryMasks, only_queried
 from ..networks.unets.attention_unet import AttentionUNet
@@ -93,7 +94,7 @@ class BiModal(nn.Module, Separator):
         self.masks = QueryMasks(config.num_features)
         # As in the authors' code: the queries' weights are nearly equal at first.
         nn.init.normal_(self.project.weight, 0.0, 0.0001)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        to_channels_last(self)
 
     def logits(self, magnitude: Tensor, queries: QueryEmbedding, item: Tensor) -> Tensor:
         """Mask logits (q, f, n), float32.

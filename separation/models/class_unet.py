@@ -38,6 +38,7 @@ from ..interface import (
     Separated,
     Separator,
 )
+from ..networks.blocks.memory_format import to_channels_last
 from ..networks.unets.residual_unet import TIME_STRIDE, UNet, unet_reach_frames
 from ..objectives.means import mean_where
 from ..objectives.snr import thresholded_snr_loss
@@ -151,7 +152,7 @@ class ClassUNet(nn.Module, Separator):
         )
         nn.init.zeros_(last.weight)  # at first the second mask is the first
         nn.init.zeros_(last.bias)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        to_channels_last(self)
 
     def spectrum(self, waveform: Tensor) -> Tensor:
         """Complex spectrogram (..., f, n) of a waveform (..., t)."""

@@ -22,6 +22,7 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated
+from ..networks.blocks.memory_format import to_channels_last
 from ..networks.masks.log_frequency import LogFrequencySeparator, SpectrogramConfig
 from ..networks.masks.query_masks import QueryMasks, only_queried, scaled
 from ..networks.unets.clipsep_unet import UNet, initialise
@@ -127,7 +128,7 @@ class CLIPSep(LogFrequencySeparator):
         self.table = nn.Embedding(config.query_dim, width) if config.table_dim else None
         self.network = FUSIONS[config.fusion](width, config.num_features, config.channels)
         self.network.apply(initialise)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        to_channels_last(self)
 
     def logits(self, log_magnitude: Tensor, queries: QueryEmbedding) -> Tensor:
         """log_magnitude (b, k, n), queries.pooled (b, s, q) to mask logits (b, s, k, n), float32."""

@@ -21,6 +21,7 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated
+from ..networks.blocks.memory_format import to_channels_last
 from ..networks.masks.log_frequency import LogFrequencySeparator, SpectrogramConfig
 from ..networks.masks.query_masks import QueryMasks, only_queried
 from ..networks.unets.clipsep_unet import UNet, initialise
@@ -67,7 +68,7 @@ class CLIPSepNIT(LogFrequencySeparator):
             nn.Linear(width, width) for _ in range(config.noise.num_heads)
         )
         self.apply(initialise)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        to_channels_last(self)
 
     def with_masks(self, hard: bool, noise: str) -> list[Self]:
         """See `Separator.with_masks`."""

@@ -20,6 +20,7 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated
+from ..networks.blocks.memory_format import to_channels_last
 from ..networks.masks.log_frequency import LogFrequencySeparator, SpectrogramConfig
 from ..networks.unets.clipsep_unet import UNet, initialise
 from ..objectives.mask_bce import MaskTargetConfig, logit_bce, mask_targets
@@ -52,7 +53,7 @@ class PITSep(LogFrequencySeparator):
         self.unet = UNet(1, config.num_features, config.channels)
         self.masks = nn.Conv2d(config.num_features, config.num_sources, 1)
         self.apply(initialise)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        to_channels_last(self)
 
     def with_masks(self, hard: bool, noise: str) -> list[Self]:
         """See `Separator.with_masks`. "best": by the first mask and by its complement."""

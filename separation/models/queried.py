@@ -13,7 +13,7 @@ permutation. Long recordings are separated in segments.
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..components import from_settings, load_component
-from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separator
+from ..interface import Capabilities, Core, LossOutput, MixtureBatch, Separated, Separator
 from ..networks.composition import Analysis, Backbone, CausalBackbone, Entry, Head, Inject
 from ..networks.masks.query_masks import only_queried
 from ..objectives.snr import thresholded_snr_loss
@@ -129,9 +129,16 @@ class Queried(nn.Module, Separator):
         steps = config.causal and isinstance(self.backbone, CausalBackbone)
         self.capabilities = Capabilities(streaming=steps and self.analysis.streams)
 
+    def live(self, queries: QueryEmbedding, num_channels: int) -> Core:
+        """See `Separator.live`."""
+        from ._live import LiveCore  # imported here, since it imports this module
+
+        return LiveCore(self, queries, num_channels)
+
     def blocks(self) -> list[nn.Module]:
         """The backbone's layers, if it is a sequence of them."""
-        lists = [child for child in self.backbone.children() if isinstance(child, nn.ModuleList)]  # type: ignore[attr-defined]
+        children = cast(nn.Module, self.backbone).children()
+        lists = [child for child in children if isinstance(child, nn.ModuleList)]
         return [block for blocks in lists for block in blocks]
 
     def level(self, carrier: Tensor) -> Tensor:

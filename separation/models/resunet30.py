@@ -22,6 +22,7 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
+from ..networks.blocks.memory_format import to_channels_last
 from ..networks.masks.query_masks import only_queried
 from ..objectives.means import mean_of_queried
 from ..signal.spectra import rms_magnitude
@@ -170,7 +171,7 @@ class ResUNet30(nn.Module, Separator):
         self.norm = nn.BatchNorm2d(config.window_samples // 2 + 1, momentum=MOMENTUM)
         self.unet = UNet(config.channels, config.query_dim)
         self.apply(initialise)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        to_channels_last(self)
         self.stride_samples = self.unet.stride * config.hop_samples
         reach_frames = unet_reach_frames(len(config.channels))
         self.context_samples = reach_frames * config.hop_samples + config.window_samples

@@ -9,7 +9,7 @@ from qsep.queries.files.weights import Unfilled, load_weights, read_state_dict
 from qsep.queries.interface import QueryEncoder
 
 from ..components import build_encoder, build_separator
-from ..interface import Separator
+from ..interface import Separator, as_module
 from ..storage.checkpoint import (
     carry_encoder,
     check_width,
@@ -80,7 +80,7 @@ def convert_to_folder(
     separator, encoder, config = load_published(path, changes)
     if published:
         config["provenance"] |= {"published": published.name, "licence": published.licence}
-    weights = separator.state_dict()  # type: ignore[attr-defined]
+    weights = as_module(separator).state_dict()
     with temporary_folder(folder.parent) as scratch:
         files = carry_encoder(config, encoder, scratch)
         save_checkpoint(folder, config, weights, card_of(config, published), encoder_files=files)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..networks.blocks.memory_format import to_channels_last
 from ..networks.exportable import Exportable
 from .rewrite import fused, replace_weights
 
@@ -103,7 +104,7 @@ class TorchRunner:
     """Runs a network after rewriting it by `fused`, in one data type."""
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # to share weights
+        to_channels_last(network)  # to share weights
         self.network, self.dtype = fused(network), dtype
         replace_weights(self.network, self._converted)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -170,7 +170,7 @@ def test_one_line_shows_loss_terms_pace_and_time_left(
 
 
 @pytest.mark.parametrize(
-    ("environment", "given", "expected"),
+    ("environment", "arguments", "expected"),
     [
         ({}, (None, None), (1, 1)),
         ({}, (2, 3), (2, 3)),
@@ -238,7 +238,7 @@ def test_compiled_networks_give_the_same_gradients(monkeypatch: pytest.MonkeyPat
 
     plain = gradients(tiny_separator("band_unet"))
     separator = tiny_separator("band_unet")
-    compile_networks(separator, backend)  # type: ignore[arg-type]  # torch takes functions too
+    compile_networks(separator, cast(str, backend))  # torch takes functions too
     compiled = gradients(separator)
     assert graphs
     for name, gradient in plain.items():

@@ -30,7 +30,7 @@ def measure(recipe: str) -> str:
 
     from qsep.queries.interface import QueryEmbedding
     from qsep.separation.components import build_separator
-    from qsep.separation.inference.live import LiveSeparator
+    from qsep.separation.models._live import LiveSeparator
 
     torch.set_num_threads(1)
     settings = dict(read_recipe(recipe)[0].model)

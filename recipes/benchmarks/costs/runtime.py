@@ -14,7 +14,6 @@ import argparse
 import copy
 import time
 from collections.abc import Callable
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -131,19 +130,13 @@ def log_magnitudes(separator: Any, seconds: int) -> list[Tensor]:
 
 
 def plain(network: nn.Module) -> nn.Module:
-    """A copy of the network without this package's optimisations."""
-    from qsep.separation.models.resunet30 import QueriedNorm
-
-    copied = copy.deepcopy(network)
+    """A copy of the network without this package's optimisations, which training mode does without."""
+    copied = copy.deepcopy(network).train()
     for module in copied.modules():
-        if isinstance(module, QueriedNorm):
-            module.forward = partial(as_published, module)  # type: ignore[method-assign]
-    return copied.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-
-
-def as_published(module: Any, hidden: Tensor, query: Tensor) -> Tensor:
-    """QueriedNorm's forward pass as AudioSep computes it: norm, offset of the query, leaky ReLU."""
-    return F.leaky_relu(module.norm(hidden) + module.offset(query)[..., None, None], 0.01)
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    copied.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # not annotated
+    return copied
 
 
 def accelerated(network: nn.Module, name: str, precision: str) -> nn.Module:

@@ -24,14 +24,14 @@ from qsep.evaluation.protocols.sounds150 import load
 from qsep.queries.interface import ClassQuery
 from qsep.separation.api import Model
 from qsep.separation.api import load as load_model
-from qsep.separation.detection.class_sounds import (
+from qsep.separation.detection.nodes import SEPARATOR_THRESHOLD
+from qsep.separation.inference.class_shares import (
     FLOOR_DB,
     STEP_SECONDS,
     features,
     step_shares,
     window_probabilities,
 )
-from qsep.separation.detection.nodes import SEPARATOR_THRESHOLD
 
 from ...data.mixtures.augment import AugmentConfig
 from ...data.mixtures.classes import ClassMixConfig, ClassMixtures, ClassSounds

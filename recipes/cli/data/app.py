@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from .corpora import check_data, count_data, make_folder, open_sounds, shard_data
@@ -9,7 +11,7 @@ from .mixing import mix_data
 from .public import join_data, mine_anchors, prepare_captions_data, prepare_data
 
 data_app = typer.Typer(no_args_is_help=True, help="Prepare, check and pack training data.")
-for name, command in {
+COMMANDS: dict[str, Callable[..., None]] = {
     "folder": make_folder,
     "open-sounds": open_sounds,
     "check": check_data,
@@ -20,5 +22,6 @@ for name, command in {
     "captions": prepare_captions_data,
     "join": join_data,
     "anchors": mine_anchors,
-}.items():
-    data_app.command(name)(command)  # type: ignore[type-var]
+}
+for name, command in COMMANDS.items():
+    data_app.command(name)(command)

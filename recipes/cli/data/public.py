@@ -32,7 +32,8 @@ def prepare_data(
     folder: Annotated[
         Path, typer.Argument(help="Folder of videos; subfolders are searched.", metavar="FOLDER")
     ],
-    out: OutOption = ...,  # type: ignore[assignment]
+    *,
+    out: OutOption,
     listing: Annotated[
         Path | None,
         typer.Option(
@@ -83,7 +84,8 @@ def prepare_captions_data(
             metavar="[KEY=VALUE]...",
         ),
     ] = None,
-    out: OutOption = ...,  # type: ignore[assignment]
+    *,
+    out: OutOption,
     lists: Annotated[
         Path | None, typer.Option(help="Folder of the publisher's lists (default: FOLDER).")
     ] = None,
@@ -121,7 +123,8 @@ def join_data(
         list[Path],
         typer.Argument(help="Folders made by 'qsep data captions'.", metavar="FOLDER..."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the joined lists.")] = ...,  # type: ignore[assignment]
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the joined lists.")],
     exclude: ExcludeOption = None,
 ) -> None:
     """Join the lists of several data sets; recordings stay where they are.
@@ -142,7 +145,8 @@ def mine_anchors(
         Path,
         typer.Option(help="Cnn14_DecisionLevelMax_mAP=0.385.pth of PANNs, or a checkpoint of USS."),
     ],
-    out: OutOption = ...,  # type: ignore[assignment]
+    *,
+    out: OutOption,
     min_probability: Annotated[
         float,
         typer.Option(min=0, max=1, help="Leave out anchors whose mean probability is lower."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from .exporting import export_model
@@ -12,7 +14,7 @@ from .publishing import convert_model, push_model
 from .reading import read_queries
 
 models_app = typer.Typer(no_args_is_help=True, help="List, describe, fetch and publish models.")
-for name, command in {
+COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_models,
     "info": model_info,
     "read": read_queries,
@@ -21,5 +23,6 @@ for name, command in {
     "convert": convert_model,
     "push": push_model,
     "export": export_model,
-}.items():
-    models_app.command(name)(command)  # type: ignore[type-var]
+}
+for name, command in COMMANDS.items():
+    models_app.command(name)(command)

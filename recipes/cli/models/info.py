@@ -132,4 +132,4 @@ def accepted_queries(folder: Path, config: dict[str, Any]) -> str:
     except ValueError as error:
         return f"{encoder}, which cannot be used here: {error}"
     kinds = readable(modalities, bool(config["separator"]["config"].get("class_names")))
-    return f"{' and '.join(sorted(kind.kind for kind in kinds))}, {encoder}"  # type: ignore[attr-defined]
+    return f"{' and '.join(sorted(kind.kind for kind in kinds))}, {encoder}"

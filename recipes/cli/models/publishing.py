@@ -17,7 +17,8 @@ def convert_model(
             metavar="[KEY=VALUE]...",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The checkpoint folder to write.")] = ...,  # type: ignore[assignment]
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The checkpoint folder to write.")],
 ) -> None:
     """Convert a checkpoint file that others released into a checkpoint folder."""
     from qsep.separation.published.reader import convert_to_folder
@@ -39,7 +40,7 @@ def push_model(
     ] = "A checkpoint of qsep",
 ) -> None:
     """Publish a checkpoint folder on the Hugging Face hub (log in first: hf auth login)."""
-    from qsep.separation.published.hub_model import push
+    from qsep.separation.api.hub_model import push
 
     print(f"published: {push(folder, name, private or None, message)}")
     print(f"use it: qsep separate recording.wav -q 'a dog barking' -m {name}")

@@ -32,7 +32,7 @@ class Packed(NamedTuple):
     """A clip: its row of clips.csv, the row's index, and the bytes of its file."""
 
     row: Mapping[str, str]
-    index: int
+    row_index: int
     content: bytes
 
 

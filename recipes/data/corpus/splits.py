@@ -14,7 +14,7 @@ class Joined:
         self.parents = list(range(num))
 
     def root(self, index: int) -> int:
-        """The number that represents the set of `place`."""
+        """The number that represents the set of a number."""
         while self.parents[index] != index:
             self.parents[index] = self.parents[self.parents[index]]
             index = self.parents[index]

@@ -73,7 +73,7 @@ def open_clips(
         for clip in read_clip_list(folder, split, labels):
             yield clip, folder / clip.file
         return
-    packed = sorted(read_shards(folder, split), key=lambda entry: entry.index)
+    packed = sorted(read_shards(folder, split), key=lambda entry: entry.row_index)
     if not packed:
         raise ValueError(f"{folder / INDEX}: no clips of split {split!r}")
     absent = sorted(set(labels or ()) - {entry.row["label"] for entry in packed})

@@ -82,8 +82,8 @@ def in_processes(
             if waiting:
                 worker.give(waiting.popleft())
         while busy := {worker.connection: worker for worker in workers if worker.job}:
-            for connection in wait(list(busy)):
-                worker = busy[connection]  # type: ignore[index]
+            ready = wait(list(busy))
+            for worker in [worker for connection, worker in busy.items() if connection in ready]:
                 job = worker.job
                 assert job is not None
                 answer = answer_of(worker)

@@ -31,10 +31,11 @@ class Film(nn.Module):
         super().__init__()
         shared = [nn.Linear(query_dim, bottleneck), nn.SiLU()] if bottleneck else []
         self.shared = nn.Sequential(*shared)
-        self.maps = nn.ModuleList(nn.Linear(bottleneck or query_dim, 2 * size) for size in sites)
-        for linear in self.maps:
-            nn.init.zeros_(linear.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(linear.bias)  # type: ignore[arg-type]
+        maps = [nn.Linear(bottleneck or query_dim, 2 * size) for size in sites]
+        for linear in maps:
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        self.maps = nn.ModuleList(maps)
 
     def inject(self, site: int, hidden: Tensor, query: QueryEmbedding) -> Tensor:
         """hidden (b, d, ...) and queries (b, ...) to (b, d, ...)."""

@@ -1,4 +1,4 @@
-"""Block-by-block inference of causal separators, with one STFT window of latency.
+"""Block-by-block inference of causal `queried` separators, with one STFT window of latency.
 
 The result equals that of the whole recording at once: each stage keeps the state that it needs of the past
 (samples of a window, the running level, the backbone's states, the overlap of the last frame), so nothing
@@ -8,16 +8,17 @@ is computed twice.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding
 
-from ..models.queried import LEVEL_FLOOR, OUTPUTS, Queried
 from ..networks.composition import CausalBackbone, State
 from ..signal.running_level import running_level
 from ..signal.stft import num_frames, window
+from .queried import LEVEL_FLOOR, OUTPUTS, Queried
 
 
 class LiveSeparator:
@@ -39,7 +40,7 @@ class LiveSeparator:
                 f"the recording has {num_channels} channels, this model takes {separator.num_channels}"
             )
         self.separator, self.num_channels = separator, num_channels
-        self.backbone: CausalBackbone = separator.backbone  # type: ignore[assignment]
+        self.backbone = cast(CausalBackbone, separator.backbone)
         self.num_queries = len(queries.pooled)
         self.items = num_channels if separator.num_channels is None else 1
         # Batch layout of `Queried.outputs`: each channel is an item, each query a row of it.
@@ -146,7 +147,7 @@ class LiveSeparator:
 
 
 class LiveCore:
-    """A `LiveSeparator` with the interface of `recording.Core`."""
+    """A `LiveSeparator` as `interface.Core`."""
 
     def __init__(self, separator: Queried, queries: QueryEmbedding, num_channels: int) -> None:
         self.live = LiveSeparator(separator, queries, num_channels)

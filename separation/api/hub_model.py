@@ -10,13 +10,14 @@ from typing import Any
 
 from huggingface_hub import HfApi, ModelCard, ModelHubMixin
 
-from ..api import Model, load
+from ..published.reader import convert_to_folder
+from ..published.transfer import DownloadError, explained
 from ..storage.checkpoint import CHECKPOINT, ENCODER_FOLDER, read_config
 from ..storage.model_card import named, with_header
 from ..storage.results import Results
 from ..storage.weights import shared_weights, stored_weights, write_weights
-from .reader import convert_to_folder
-from .transfer import DownloadError, explained
+from .loading import load
+from .model import Model
 
 PARTS = ("config.json", "model.safetensors", "README.md")
 
