@@ -22,7 +22,7 @@ def find_browser() -> str | None:
 
 
 class Page:
-    """A page in a browser of its own. events: (method, parameters) of all that was reported."""
+    """A page in its own browser process. events: (method, parameters) of all reported events."""
 
     def __init__(self, browser: str, profile: Path, url: str) -> None:
         to_browser, self.outgoing = os.pipe()
@@ -77,7 +77,7 @@ class Page:
         return message
 
     def run(self, script: str) -> Any:
-        """The value of an expression in the page, awaited, as if a person had clicked for it."""
+        """The value of an expression in the page, awaited, with the rights of a user's click."""
         answer = self.call(
             "Runtime.evaluate",
             expression=script,

@@ -1,4 +1,4 @@
-"""Bulk work that needs no model, for processes and machines that have to import it."""
+"""Bulk work without a model, importable by other processes and machines."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from qsep.recipes.inference.bulk.work import Runner
 
 @dataclass(frozen=True)
 class Copying:
-    """Writes a copy of each file. "once…" kills the process the first time it is worked on, "always…"
+    """Writes a copy of each file. "once…" kills the process at its first attempt, "always…"
     each time; tries are counted in the folder."""
 
     out: str

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-# Before PyTorch is imported, and for processes that tests start: the suite's workers share the cores.
+# Set before PyTorch is imported, also for processes that tests start: the suite's workers share the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
@@ -43,7 +43,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the command is run: an empty folder, with an empty cache of embeddings beside it."""
+    """The working folder of the command: empty, with an empty cache of embeddings beside it."""
     monkeypatch.setenv("QSEP_CACHE", str(tmp_path / "cache"))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

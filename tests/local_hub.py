@@ -1,4 +1,4 @@
-"""A server on 127.0.0.1 that speaks as the Hugging Face hub, Zenodo and a plain file server do.
+"""A server on 127.0.0.1 that imitates the Hugging Face hub, Zenodo and a plain file server.
 
 `files` maps paths of URLs to content. Of the hub: /ORG/NAME/resolve/REVISION/FILE (spaces below /spaces),
 /api/models/…, and what publishing needs. `faults` lists the faults of paths.
@@ -60,7 +60,7 @@ class LocalHub:
         self.files[path] = content
 
     def put_model(self, repository: str, files: dict[str, bytes], revision: str = "main") -> None:
-        """Under the revision and under the commit that it means."""
+        """Serve the file under a revision and under the commit that the revision means."""
         for name, content in files.items():
             for point in {revision, COMMIT}:
                 self.files[f"/{repository}/resolve/{point}/{name}"] = content
@@ -147,7 +147,7 @@ class Handler(BaseHTTPRequestHandler):
         step = fault.slow or 1 << 16
         for index in range(start, end, step):
             piece = body[index : min(index + step, end)]
-            seen.sent += len(piece)  # before it is out: the client may be done at once
+            seen.sent += len(piece)  # counted before it is sent, since the client may end at once
             self.wfile.write(piece)
             self.wfile.flush()
         if end < len(body):
@@ -220,7 +220,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def use(hub: LocalHub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process take it for the hub and for Zenodo, with empty caches in `folder` and no waiting
+    """Let this process use it as the hub and as Zenodo, with empty caches in `folder` and no waiting
     before another attempt."""
     template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(settings, "ENDPOINT", hub.address)

@@ -1,4 +1,4 @@
-"""The smallest data on which each evaluation protocol runs, in the form that the protocol asks for."""
+"""The smallest data on which each evaluation protocol runs, in the protocol's format."""
 
 import csv
 import json

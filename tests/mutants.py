@@ -1,8 +1,8 @@
-"""Mutation testing: whether the tests notice mistakes that are made on purpose.
+"""Mutation testing: whether the tests notice changes of the code that break it.
 
-`make mutants` makes each mistake of mutants.toml in a copy of the repository, one at a time, and runs the
-tests named with it, which have to fail. Arguments are words: only mutants with one of them in file or text
-are made. Exits with 1 where one survives, or no longer fits the code.
+`make mutants` applies each mutant of mutants.toml to a copy of the repository, one at a time, and runs the
+test that it names, which has to fail. Arguments are words: only mutants with one of them in file or text
+are applied. Exits with 1 if one survives, or no longer fits the code.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[1]
 LIST = Path(__file__).with_suffix(".toml")
-LIMIT_SECONDS = 600  # a mutant that hangs is noticed, too
+LIMIT_SECONDS = 600  # a mutant that hangs counts as killed
 PASSED, FAILED = 0, 1  # pytest's exit codes; others mean that the tests could not run
-# Loaded once for all the processes that are forked: a mutant's tests take less time than these imports.
+# Imported once, before forking: a mutant's tests take less time than these imports.
 PRELOADED = (
     "lightning_fabric onnxruntime pytest rich.progress safetensors.torch scipy.signal soundfile soxr "
     "tokenizers torch torchaudio typer"
@@ -31,7 +31,7 @@ PRELOADED = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """new in the place of old, which stands once in the file; tests: what pytest is given."""
+    """new replaces old, which occurs once in the file; tests: arguments of pytest."""
 
     file: str
     old: str
@@ -42,11 +42,11 @@ class Mutant:
         return f"{self.file}: {self.old.strip()!r} -> {self.new.strip()!r}"
 
     def text(self, root: Path) -> str:
-        """The file's text with the mistake in it; ValueError where the old text does not stand once."""
+        """The file's text with the mutation; ValueError unless the old text occurs exactly once."""
         path = root / self.file
         before = path.read_text("utf-8") if path.is_file() else ""
         if (times := before.count(self.old)) != 1:
-            raise ValueError(f"{self}: the old text stands {times} times in the file, not once")
+            raise ValueError(f"{self}: the old text occurs {times} times in the file, not once")
         return before.replace(self.old, self.new)
 
 
@@ -68,7 +68,7 @@ def copy_of(root: Path, folder: Path) -> Path:
 def work(copy: Path, tests: Sequence[str], log: Path, bytecode: bool) -> None:
     """In a process of its own: run the tests in the copy, and leave with pytest's exit code.
 
-    bytecode: whether to write it. The run without mutants does, for the others to read; no mutant's may stay.
+    bytecode: whether to write it. The run without mutants does, for the others; no mutant's may remain.
     """
     import pytest
 
@@ -101,7 +101,7 @@ def run_tests(
 
 
 def judged(mutant: Mutant, copy: Path, log: Path) -> str:
-    """ "killed", "survived", or why the mutant says nothing."""
+    """ "killed", "survived", or why the tests could not run."""
     path = copy / mutant.file
     try:
         text = mutant.text(copy)
@@ -109,7 +109,7 @@ def judged(mutant: Mutant, copy: Path, log: Path) -> str:
         return f"outdated: {error}"
     before, state = path.read_text("utf-8"), path.stat()
     path.write_text(text, "utf-8")
-    os.utime(path, (0, 0))  # another time than that of the file whose bytecode is there
+    os.utime(path, (0, 0))  # another time than that of the file whose bytecode exists
     code = run_tests(copy, [mutant.tests], log, bytecode=False, limit_seconds=LIMIT_SECONDS)
     path.write_text(before, "utf-8")
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))  # its bytecode is valid again
@@ -118,7 +118,7 @@ def judged(mutant: Mutant, copy: Path, log: Path) -> str:
 
 
 def judge(mutants: Sequence[Mutant], root: Path = ROOT) -> Iterable[tuple[Mutant, str]]:
-    """Each mutant with its verdict. The tests have to pass without any mistake, or ValueError."""
+    """Each mutant with its verdict. ValueError if the tests fail without any mutant."""
     with TemporaryDirectory(prefix="mutants-") as folder:
         scratch = Path(folder)
         copy, log = copy_of(root, scratch), scratch / "log"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-SECONDS = 180.0  # to wait at most: the machine may be busy
+SECONDS = 180.0  # maximum wait, since the machine may be busy
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--mute-audio")
 
 
@@ -53,7 +53,7 @@ class PageDriver:
         self.wait(lambda: self.all("#separate"))
 
     def resize(self, width: int, height: int) -> None:
-        """The page's own size, also below what a window may have."""
+        """Set the page's own size, also below the minimum of a window."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
@@ -78,7 +78,7 @@ class PageDriver:
         return self.driver.execute_script(script, *arguments)
 
     def upload(self, path: Path) -> None:
-        """As a person chooses a file; a recording that is there goes first."""
+        """Choose a file as a user does, after removing the present recording."""
         if clear := self.all("button[aria-label='Clear']"):
             clear[0].click()
             self.wait(lambda: not self.all("#spectrogram img"))

@@ -1,4 +1,4 @@
-"""What tests of checkpoints that others released have in common."""
+"""Shared by tests of checkpoints that others released."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +43,7 @@ def check_the_command_line(qsep: Run, released: Path, folder: Path) -> None:
     direct, converted = (
         soundfile.read(folder / out / "in.rain.wav")[0] for out in ("direct", "folder")
     )
-    # The query's network sums in another order where its weights lie elsewhere in memory.
+    # The query's network may sum in another order if its weights are elsewhere in memory.
     np.testing.assert_allclose(converted, direct, rtol=0, atol=2 / 32768)
     assert np.abs(direct).max() > 1e-3
 

@@ -162,7 +162,7 @@ def test_invalid_sample_rates_are_refused(model: Model, rate: float) -> None:
 def test_a_sample_rate_may_be_any_whole_number(model: Model) -> None:
     audio = noise(997).numpy()
     expected = model.separate(audio, "a dog", sample_rate=44100)
-    loose: Any = (44100.0, np.int32(44100))  # not an int, but from arithmetic they come
+    loose: Any = (44100.0, np.int32(44100))  # whole numbers as floats, as arithmetic gives them
     for rate in loose:
         result = model.separate(audio, "a dog", sample_rate=rate)
         assert type(result.sample_rate) is int

@@ -166,7 +166,7 @@ def test_a_file_without_read_permission_is_named(
 ) -> None:
     path = stored(tmp_path, "a.wav", noise)
     path.chmod(0)
-    if os.access(path, os.R_OK):  # the tests run as root: play the refusal
+    if os.access(path, os.R_OK):  # tests may run as root, so the refusal is simulated
 
         def refuse(self: Path, mode: str) -> None:
             raise PermissionError(13, "Permission denied")

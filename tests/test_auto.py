@@ -16,7 +16,7 @@ from qsep.separation.audio import target_files
 from qsep.separation.audio.sample_format import split
 from qsep.separation.published.converters.resunet30 import published_modules
 
-ANY = ("--threshold", "1e-6")  # random networks hear everything a little
+ANY = ("--threshold", "1e-6")  # random networks detect everything a little
 
 
 def summary(folder: Path, stem: str = "a") -> dict[str, Any]:
@@ -94,7 +94,7 @@ def test_existing_files_are_kept_without_overwrite(
     assert "a.auto.json exists: add --overwrite" in done.error
     (folder / "out" / "a.auto.json").unlink()
     (folder / "out" / "a.auto.png").unlink()
-    done = qsep(*command)  # what a sound's file is called is known when it is found
+    done = qsep(*command)  # file names are known only after detection
     assert done.code == 1
     assert "exists: add --overwrite" in done.error
     assert names(folder / "out") == before.keys() - {"a.auto.json", "a.auto.png"}
@@ -174,7 +174,7 @@ def test_two_inputs_of_one_name_are_refused(qsep: Run, tiny_model: Path, folder:
 
 
 def hearing(*classes: str) -> dict[str, torch.Tensor]:
-    """A tagger's weights that is sure of nothing but these classes."""
+    """Weights of a tagger that detects these classes only."""
     weights = dict(tiny_tagger().state_dict())
     bias = torch.full((527,), -30.0)
     bias[[audioset()[name].index for name in classes]] = 9.0
@@ -183,7 +183,7 @@ def hearing(*classes: str) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(name="uss")
 def released(folder: Path) -> Path:
-    """A checkpoint of USS as its authors write it, which hears a dog bark and music."""
+    """A checkpoint of USS in its authors' format, whose tagger detects a dog's bark and music."""
     separator = tiny_separator(
         "resunet30",
         query_dim=527,

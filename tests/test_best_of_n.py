@@ -84,7 +84,7 @@ def test_consistency_is_the_share_of_energy_no_louder_than_the_mixture() -> None
 
 
 class AngleEncoder(QueryEncoder):
-    """Recordings and words in the plane: words have an angle, recordings the ratio of two samples."""
+    """Embeds in the plane: words have an angle, recordings the ratio of two samples."""
 
     modalities: frozenset[type[Query]] = frozenset({TextQuery, AudioQuery})
     config: Any = None

@@ -11,7 +11,7 @@ from qsep.separation.networks.mel.bigvgan import SnakeBeta, half_band, squared_s
 
 @torch.no_grad()
 def test_snakes_in_two_phases_are_those_of_the_doubled_signal() -> None:
-    """Against the plain way: raised by a transposed convolution, bent, lowered by one of stride 2."""
+    """Against the direct form: upsampled by a transposed convolution, activated, downsampled at stride 2."""
     taps = half_band().double().expand(3, 1, -1)
     for num_samples in (1, 2, 3, 17):
         snake, hidden = SnakeBeta(3).double(), noise(2, 3, num_samples, scale=1.0).double()

@@ -113,7 +113,7 @@ def test_the_separated_waveform_is_the_recorded_one(network: Any) -> None:
 
 @torch.no_grad()
 def test_attention_reads_every_token_and_nothing_else(network: Any) -> None:
-    """Masked to its first ten tokens the mask moves as far as the recorder says: 0.129."""
+    """With all but ten tokens masked, the output changes by the recorded amount, 0.129."""
     magnitude = rms_magnitude(network.masker.spectrum(mixture()))
     embedding = query().map(lambda entry: entry[:, 0])
     few = QueryEmbedding(embedding.pooled, embedding.tokens, torch.arange(77)[None] < 10)
@@ -125,7 +125,7 @@ def test_attention_reads_every_token_and_nothing_else(network: Any) -> None:
 
 
 def stub_embedding(waveform: Tensor) -> Tensor:
-    """What the recorder had in CLAP's place: (n, t) at 48 kHz to unit vectors (n, 512)."""
+    """The recorder's stand-in for CLAP: (n, t) at 48 kHz to unit vectors (n, 512)."""
     size = waveform.shape[-1] // 64
     blocks = waveform[:, : 64 * size].unflatten(-1, (64, size))
     levels = (blocks.square().mean(dim=-1) + 1e-6).log()

@@ -15,7 +15,7 @@ TREE = ("a.wav", "deep/b.wav", "deep/er/c.flac")
 
 @pytest.fixture
 def tree(folder: Path) -> Path:
-    """A folder of three recordings, and files that are none."""
+    """A folder of three recordings and other files."""
     for number, name in enumerate(TREE):
         (folder / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         record(folder / "in" / name, 2001 + 100 * number)
@@ -25,7 +25,7 @@ def tree(folder: Path) -> Path:
 
 
 def rows(out: Path, name: str = "manifest.jsonl") -> list[dict[str, Any]]:
-    """What the manifest says of recordings."""
+    """The manifest's rows of recordings."""
     lines = [json.loads(line) for line in (out / name).read_text("utf-8").splitlines()]
     return [line for line in lines if "run" not in line]
 
@@ -123,7 +123,7 @@ def test_a_bad_recording_gives_one_line_and_the_others_are_separated(
     assert "in/bad.wav" in done.error
     bad = [row for row in rows(tree.parent / "out") if row["error"]]
     assert [(row["key"], row["query"]) for row in bad] == [("bad.wav", "rain")]
-    record(tree / "bad.wav", 400)  # mended
+    record(tree / "bad.wav", 400)  # repaired
     assert qsep(*command).code == 0
     assert (tree.parent / "out" / "bad.rain.wav").exists()
 

@@ -1,4 +1,4 @@
-"""Captions are taken apart into the sounds that they name, as a table of captions by hand says."""
+"""Captions are split into the sounds that they name, as listed by hand."""
 
 import tomllib
 from pathlib import Path
@@ -17,7 +17,7 @@ def test_the_table_is_long_enough_and_says_more_than_where_to_cut() -> None:
         for caption, phrases in TABLE.items()
         if any(phrase not in caption.lower() for phrase in phrases)
     ]
-    assert len(restored) >= 12  # phrases that got back a subject or a verb
+    assert len(restored) >= 12  # phrases that regained a subject or a verb
 
 
 @pytest.mark.parametrize("caption", TABLE)
@@ -27,7 +27,7 @@ def test_a_caption_names_these_sounds(caption: str) -> None:
 
 @pytest.mark.parametrize("phrase", sorted({phrase for row in TABLE.values() for phrase in row}))
 def test_a_phrase_is_one_phrase(phrase: str) -> None:
-    """What was taken apart stays so: "a loud and deep growl" is one."""
+    """Splitting a phrase again changes nothing; "a loud and deep growl" is one."""
     assert sound_phrases(phrase) == [phrase]
 
 

@@ -54,7 +54,7 @@ def test_youtube_ids_are_read_from_file_names(stem: str, ids: list[str]) -> None
 
 
 def damaged(folder: Path) -> dict[str, str]:
-    """More recordings of FSD50K, none of them good, and what is said of each."""
+    """More recordings of FSD50K, all of them faulty, and the message for each."""
     audio = folder / "FSD50K.dev_audio"
     whole = record(folder / "whole.flac", seconds=3).read_bytes()
     (folder / "whole.flac").unlink()

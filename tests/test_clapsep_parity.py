@@ -1,4 +1,4 @@
-"""CLAPSep's decoder computes what the authors' code computes, its ears what transformers' CLAP computes.
+"""CLAPSep's decoder computes what the authors' code computes, its audio encoder what transformers' CLAP does.
 
 Recorded values and key list: tests/parity (see take_clapsep.py and filling.py there).
 """
@@ -192,7 +192,7 @@ def test_the_log_mel_spectrogram_is_that_of_claps_feature_extractor() -> None:
     features = extractor(waveform, sampling_rate=48000, return_tensors="pt")["input_features"]
     audio_encoder = HTSAT(from_settings(HTSATConfig, {"width": 8, "depths": [1], "num_heads": [1]}))
     actual = audio_encoder.log_mel(torch.from_numpy(waveform)[None, None])[0].T
-    # The last frames hear the padding there and a mirror here. 1e-3 dB: a float32 transform's own.
+    # The last frames see padding there and a mirrored end here. 1e-3 dB: rounding of the float32 transform.
     torch.testing.assert_close(actual[:199], features[0, 0, :199].float(), atol=1e-3, rtol=0)
     assert math.isclose(actual.shape[0], 201)
 

@@ -93,7 +93,7 @@ def test_retention_is_the_divergence_among_the_old_classes() -> None:
     student.requires_grad_(False)
     assert kept(student, batch) == pytest.approx([0] * 5, abs=1e-6)
     with torch.no_grad():
-        student.class_logits.bias[2] += 3.0  # of the new class, which is not held to anything
+        student.class_logits.bias[2] += 3.0  # of the new class, which retention does not concern
     assert kept(student, batch) == pytest.approx([0] * 5, abs=1e-6)
     with torch.no_grad():
         student.class_logits.bias[1] += 1.5

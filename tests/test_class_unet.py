@@ -104,7 +104,7 @@ def test_a_widened_network_gives_the_output_of_the_narrow_one() -> None:
     narrow = build_separator("class_unet", settings | {"channels": [4, 6, 8, 10, 11]}).eval()
     wide = build_separator("class_unet", settings | {"channels": [4, 6, 8, 10, 15]}).eval()
     planes = noise(2, 3, 32, 32, scale=1.0)
-    # Norms that have seen data: with fresh ones the deepest level is too quiet to be noticed.
+    # Norms with statistics of data: with initial ones the deepest level is too quiet to matter.
     torch.optim.swa_utils.update_bn([planes], narrow.unet)
     wide.load_state_dict(widened(wide.state_dict(), narrow.state_dict()))
     with torch.inference_mode():

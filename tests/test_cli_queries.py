@@ -47,7 +47,7 @@ def by_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def examples(folder: Path) -> None:
-    """a.wav to separate; bark.wav, howl.wav and dog.png, cat.png to ask by."""
+    """a.wav to separate; bark.wav, howl.wav, dog.png and cat.png as queries."""
     record(folder / "a.wav", 3001, 8000)
     for name, pitch in (("bark", 30), ("howl", 11)):
         soundfile.write(folder / f"{name}.wav", 0.5 * np.sin(np.arange(4000) / pitch), 8000)
@@ -56,7 +56,7 @@ def examples(folder: Path) -> None:
 
 
 def target_of(model: Path, query: Any, folder: Path) -> Any:
-    """What the functions take out of a.wav, as the command writes it."""
+    """The target in a.wav by the Python interface, as the command writes it."""
     paths = load(model).separate(folder / "a.wav", query).save(folder.parent / "expected")
     return soundfile.read(paths[0])[0]
 

@@ -1,4 +1,4 @@
-"""`qsep models read`, --strict, and what `qsep separate` says of the words it was given."""
+"""`qsep models read`, --strict, and how `qsep separate` reports its reading of queries."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What the command itself says: its version, wrong use, errors that nobody foresaw."""
+"""The command's own output: version, usage errors, unexpected errors."""
 
 from __future__ import annotations
 

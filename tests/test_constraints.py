@@ -1,4 +1,4 @@
-"""What is said beside the query: sounds not wanted, spans of time, and that parts sum to the input."""
+"""Constraints: negatives, spans of time, and targets that sum to the input."""
 
 import json
 from collections.abc import Sequence

@@ -27,7 +27,7 @@ def queries(batch: int = 2, num: int = 3) -> QueryEmbedding:
 
 
 def let_everything_through(separator: Any) -> None:
-    """Masks of 1, and filters that hand each sample on, its positive and its negative part."""
+    """Masks of 1, and filters that pass each sample as its positive and its negative part."""
     size = separator.config.kernel_samples
     separator.masker.mask_net[-1].bias.data.fill_(100)
     both = torch.cat([torch.eye(size), -torch.eye(size)])[:, None]
@@ -156,7 +156,7 @@ def embeddings(batch: MixtureBatch) -> QueryEmbedding:
 
 
 def scores(separator: Any) -> tuple[float, float]:
-    """Mean loss, and mean SI-SDR improvement of present sounds in dB, of mixtures never trained on."""
+    """Mean loss, and mean SI-SDR improvement of present sounds in dB, on mixtures not trained on."""
     data = items(seed=1)
     batch = data.collate([data[draw] for draw in range(16)])
     embedding = embeddings(batch)

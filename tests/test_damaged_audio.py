@@ -347,7 +347,7 @@ def test_reading_from_the_middle_equals_the_middle_of_reading(tmp_path: Path, en
     for start in (0, 1, 9001, 30011 + 5000):
         with AudioReader(path) as reader:
             part = np.concatenate(list(reader.blocks(4001, start)), axis=1)
-        # A decoder of MP3 that was set to a place begins without the bits that it would have kept.
+        # After seeking, an MP3 decoder lacks the bits of earlier frames.
         skipped = 2500 if ending == "mp3" else 0
         np.testing.assert_allclose(part[:, skipped:], whole[:, start + skipped :], atol=2e-7)
 

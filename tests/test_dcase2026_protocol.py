@@ -35,7 +35,7 @@ CLOSE = 1e-3  # float32's epsilon in energies of 0.0025 and more
 @pytest.fixture(name="folder")
 def soundscapes(tmp_path: Path) -> Path:
     for name, first in MIXTURES.items():
-        others = np.random.default_rng(3).standard_normal((40, 3))  # channels that nobody reads
+        others = np.random.default_rng(3).standard_normal((40, 3))  # channels that are not used
         write(tmp_path / "soundscape" / f"{name}.wav", np.column_stack([first, others]))
     for name, sound in SOUNDS.items():
         write(tmp_path / "oracle_target" / f"{name}.wav", sound)
@@ -48,7 +48,7 @@ def write(path: Path, waveform: np.ndarray, rate: int = 32000) -> None:
 
 
 class Answers:
-    """An estimator with an answer to some queries of some soundscapes, and silence to the others."""
+    """An estimator with given estimates for some queries, and silence for the others."""
 
     name, fingerprint, model = "answers", "1", None
 

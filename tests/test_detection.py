@@ -30,7 +30,13 @@ from qsep.separation.detection.separated_sounds import BIAS, LEVEL, Window, dete
 from qsep.separation.detection.tagged_sounds import detect_tagged
 
 RATE = 8000
-KINDS = ("a dog barking", "rain falling", "a violin", "a cello", "gravel")  # the last has no place
+KINDS = (
+    "a dog barking",
+    "rain falling",
+    "a violin",
+    "a cello",
+    "gravel",
+)  # the last is not in the ontology
 SOUNDS = sounds_of_classes(KINDS)
 NUMBER = {sound.name: number for number, sound in enumerate(sounds_of_audioset())}
 
@@ -159,7 +165,7 @@ def test_a_probability_is_made_of_level_and_share_and_paused_where_the_kind_is_q
         mixture[:, :RATE].square().sum() * 0.25 + mixture[:, RATE:].square().sum() * 1e-4
     ).log10()
     assert level[0] == pytest.approx(float(10 * (power - mixture.square().sum().log10())), abs=1e-4)
-    assert level[1] == level[2] == -torch.inf  # 40 dB under the mixture is not listened to
+    assert level[1] == level[2] == -torch.inf  # estimates 40 dB under the mixture are not examined
     assert share.tolist() == [pytest.approx(0, abs=1e-4), -torch.inf, -torch.inf]
     expected = float(torch.sigmoid(BIAS + LEVEL * level[0]))
     actual = classifier.probabilities(window, RATE)

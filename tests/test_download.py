@@ -1,4 +1,4 @@
-"""qsep.separation.published.download: each file once, whole, and the same as ever; one line where not."""
+"""qsep.separation.published.download: each file once, complete and unchanged, or a one-line error."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ PLACES = ("hub", "space", "zenodo", "plain")
 
 @pytest.fixture(name="hub")
 def hub_of_four_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
-    """The same file in each kind of place; empty caches."""
+    """The same file at each kind of source; empty caches."""
     with local_hub() as hub:
         for path in (HUB_PATH, SPACE_PATH, ZENODO_PATH, PLAIN_PATH):
             hub.put(path, WEIGHTS)
@@ -41,7 +41,7 @@ def hub_of_four_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def published(source: str, hub: LocalHub, sha256: str = "") -> tuple[PublishedFile, str]:
-    """The file in a kind of place, and its path on the server."""
+    """The file at a kind of source, and its path on the server."""
     if source == "hub":
         return PublishedFile(
             file="weights/model.ckpt", hub="somebody/model", sha256=sha256
@@ -61,7 +61,7 @@ def refusal(file: PublishedFile) -> str:
 
 
 def left_behind(tmp_path: Path) -> list[Path]:
-    """Files of weights that are not whole, outside of those that the next attempt goes on with."""
+    """Incomplete files of weights other than those that the next attempt continues."""
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".part"]
     return [path for path in files if path.stat().st_size > 200 and path.read_bytes() != WEIGHTS]
 

@@ -1,4 +1,4 @@
-"""qsep.evaluation.workers within a run: the same numbers however many, nothing lost, nothing stopped."""
+"""qsep.evaluation.workers within a run: scores do not depend on their number, and no item is lost."""
 
 import json
 import threading
@@ -30,7 +30,7 @@ def test_items_are_scored_at_the_same_time(tmp_path: Path) -> None:
 
     class Meeting(Scaled):
         def __call__(self, item: Item) -> np.ndarray:
-            together.wait()  # breaks unless all three are under way
+            together.wait()  # fails unless all three run at once
             return super().__call__(item)
 
     assert evaluate(Meeting(), Items(), tmp_path, workers=3).num_failed == 0

@@ -1,4 +1,4 @@
-"""Exported graphs give what PyTorch gives, in a process that has none."""
+"""Exported graphs give PyTorch's results, in a process without PyTorch."""
 
 import json
 from pathlib import Path
@@ -153,7 +153,7 @@ def test_exported_separators_match_torch_at_any_size(tmp_path: Path) -> None:
         assert target.shape == (num_queries, num_channels, num_samples)
         np.testing.assert_allclose(target, expected[case].target[0], atol=1e-5)
         np.testing.assert_allclose(residual, expected[case].residual[0], atol=1e-5)
-        assert np.abs(target).max() > 0.01  # it does take something
+        assert np.abs(target).max() > 0.01  # the target is not the mixture
 
 
 @pytest.mark.parametrize("kind", ["flow_unet", "convtasnet:unqueried"])

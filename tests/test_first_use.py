@@ -1,4 +1,4 @@
-"""What somebody meets who uses qsep for the first time."""
+"""The experience of a first use: levels in words, usage errors, the demo's description."""
 
 from pathlib import Path
 
@@ -101,7 +101,7 @@ def test_the_parts_of_the_demo_sum_to_its_scene() -> None:
     assert set(parts) == {kind for expected in listen.EXPECTED for kind in expected.parts}
     assert np.allclose(sum(parts.values()), scene, atol=1e-12)
     silent = parts["speech"][:, : int(0.8 * 44100)]  # the first sentence begins at 0.9 s
-    assert np.abs(silent).max() < 2**-14  # what 16 bits round away
+    assert np.abs(silent).max() < 2**-14  # rounding to 16 bits
 
 
 def test_the_demo_says_how_good_its_results_are(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """qsep.separation.flow_matching against closed forms: normal distributions, whose velocity field is known.
 
 Between N(0, 1) and N(m, s^2), drawn independently, the mean velocity of the paths through z at tau is
-m + (tau s^2 - (1 - tau)) / ((1 - tau)^2 + tau^2 s^2) * (z - tau m); it carries z to m + s z.
+m + (tau s^2 - (1 - tau)) / ((1 - tau)^2 + tau^2 s^2) * (z - tau m); integrated, it maps z to m + s z.
 """
 
 import math
@@ -55,8 +55,8 @@ def test_the_exact_velocity_brings_noise_to_the_mean_and_the_variance(solver: st
 
 @pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("midpoint", 2), ("heun", 2)])
 def test_halving_the_step_divides_the_error_by_two_to_the_order(solver: str, order: int) -> None:
-    """place' = place^2 cos tau, whose solution is 1 / (1 / start - sin tau). The fields of normal
-    distributions will not do: there some errors cancel between the first half of the way and the second."""
+    """x' = x^2 cos tau, whose solution is 1 / (1 / start - sin tau). Velocities of normal distributions
+    are unsuitable, since some errors of the first half of the path cancel those of the second."""
     start = torch.linspace(0.1, 0.8, 7, dtype=torch.float64)[:, None]
     exact = 1 / (1 / start - math.sin(1))
     ends = [
@@ -85,11 +85,11 @@ def test_a_step_evaluates_the_velocity_as_often_as_declared(solver: str, evaluat
 
 
 def test_one_step_of_midpoint_and_heun_matches_a_hand_calculation() -> None:
-    # place' = place + tau, from 1 over a step of 1: midpoint 1 + (1.5 + 0.5), Heun 1 + (1 + (2 + 1)) / 2
+    # x' = x + tau, from 1 over a step of 1: midpoint 1 + (1.5 + 0.5), Heun 1 + (1 + (2 + 1)) / 2
     one = torch.ones(1, 1)
     assert midpoint(lambda point, tau: point + tau, one, 0.0, 1.0).item() == 3.0
     assert heun(lambda point, tau: point + tau, one, 0.0, 1.0).item() == 3.0
-    # place' = place^2 tells them apart: midpoint 1 + 1.5^2, Heun 1 + (1 + 2^2) / 2
+    # x' = x^2 distinguishes them: midpoint 1 + 1.5^2, Heun 1 + (1 + 2^2) / 2
     assert midpoint(lambda point, tau: point**2, one, 0.0, 1.0).item() == 3.25
     assert heun(lambda point, tau: point**2, one, 0.0, 1.0).item() == 3.5
 
@@ -106,7 +106,7 @@ def test_paths_lead_from_start_to_end_at_their_velocity(sigma_min: float) -> Non
 
 
 def test_the_mean_velocity_of_paths_through_a_point_is_the_closed_form() -> None:
-    """What least squares of velocities learns: regress them on places at one time."""
+    """Least squares learns this mean: regress the velocities on the points at one time."""
     start = starts(200_001)
     end = MEAN + DEVIATION * torch.randn(start.shape, generator=rng(8), dtype=torch.float64)
     tau = 0.3

@@ -1,4 +1,4 @@
-"""The flow separator's field against the posterior that its formula stands for, and its use."""
+"""The flow separator's velocity against the posterior mean that its formula states, and its use."""
 
 import dataclasses
 from pathlib import Path
@@ -36,7 +36,7 @@ def with_settings(**changes: Any) -> Any:
 
 
 def untrained_head(**changes: Any) -> Any:
-    """With the head as training begins: mask and doubt are those of the analysis alone."""
+    """With the head's initial weights: mask and variance are those of the analysis alone."""
     separator = with_settings(**changes)
     torch.nn.init.zeros_(separator.head.head.weight)
     torch.nn.init.zeros_(separator.head.head.bias)
@@ -45,7 +45,7 @@ def untrained_head(**changes: Any) -> Any:
 
 def test_the_velocity_is_the_mean_velocity_of_a_normal_target_given_point_and_mixture() -> None:
     """Monte Carlo: targets drawn around m X with variance c, weighted by how likely the noise is that
-    puts their path through the place."""
+    puts their path through the point."""
     separator, tau = untrained_head(), 0.6
     scene = separator.scene(noise(1, 1, 640))
     pooled, rng = unit_vectors(1, QUERY_DIM, seed=2), torch.Generator().manual_seed(4)

@@ -50,7 +50,7 @@ def separate(separator: Any, mixture: Tensor, queries: QueryEmbedding, seed: int
 
 
 def test_in_float64_a_batch_is_its_items_to_the_last_digits() -> None:
-    """So what the contract's tests find in float32 is rounding."""
+    """So the deviations in the contract's tests, in float32, are rounding."""
     separator = flowsep().double()
     mixture, queries = noise(2, 2, 1601).double(), random_queries(2, 3).map(Tensor.double)
     together = separate(separator, mixture, queries)
@@ -125,14 +125,14 @@ def test_solvers_of_second_order_come_nearer_to_many_steps(solver: str) -> None:
 
 
 class Copy(torch.nn.Module):
-    """In the velocity network's place: to the mixture's latent and nowhere else, in any number of steps."""
+    """Stands in for the velocity network: leads to the mixture's latent, in any number of steps."""
 
     def forward(self, latent: Tensor, mixture: Tensor, tau: Tensor, *_: Tensor) -> Tensor:
         return (mixture - latent) / (1 - tau).reshape(-1, 1, 1, 1)
 
 
 class Linear(torch.nn.Module):
-    """In the autoencoder's place: means of squares of frames and bands, thrice, and back by repetition."""
+    """Stands in for the autoencoder: means over squares of frames and bands, three times, and repetition."""
 
     stride = 2
 
@@ -146,7 +146,7 @@ class Linear(torch.nn.Module):
 
 
 def local(**changes: Any) -> Any:
-    """A tiny FlowSep whose networks look at one place only, so that windows cannot disagree."""
+    """A tiny FlowSep whose networks have a receptive field of one position, so that windows agree."""
     separator = flowsep(**changes)
     separator.unet, separator.codec.vae = Copy(), Linear()
     return separator
@@ -160,8 +160,8 @@ def beating(num_samples: int) -> Tensor:
 
 
 def test_windows_of_a_long_recording_leave_no_seam() -> None:
-    """With networks of one place, windows and their joints must not show at all: a stationary sound stays
-    stationary, frame for frame, where windows begin and end."""
+    """With a receptive field of one position, windows and their joints must not be visible: a stationary
+    sound stays stationary, frame by frame, where windows begin and end."""
     separator = local()
     num_samples = 6 * CELL + 100
     actual = separate(separator, beating(num_samples), random_queries(1, 1))[0, 0, 0]
@@ -210,7 +210,7 @@ def test_chunks_give_what_the_whole_gives() -> None:
 
 
 def test_chunks_are_long_where_much_is_seen_around_them() -> None:
-    """At the published sizes a sample hears 38.8 s; in 30 s chunks three quarters would be done twice."""
+    """At the published sizes the context is 38.8 s; 30 s chunks would compute three quarters twice."""
     with torch.device("meta"):
         separator = build_separator("flowsep", {})
     cut = geometry(separator)

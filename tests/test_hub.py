@@ -1,4 +1,4 @@
-"""qsep.queries.files.hub: files from the hub's cache, and short words where there is no network."""
+"""qsep.queries.files.hub: files from the hub's cache, and short errors without a network."""
 
 from pathlib import Path
 from typing import Any

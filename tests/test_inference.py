@@ -37,7 +37,7 @@ class Rule(StubSeparator):
         super().__init__()
         self.function, self.context_samples = function, context_samples
         self.sample_rate, self.stride_samples = sample_rate, 5
-        self.device_marker = nn.Parameter(torch.zeros(()))  # tells the device
+        self.device_marker = nn.Parameter(torch.zeros(()))  # a weight, for the device
         self.longest = 0
 
     def separate(

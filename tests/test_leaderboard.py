@@ -1,4 +1,4 @@
-"""docs/leaderboard.md: it is what the script makes, its commands are ones, and cells are filled from runs."""
+"""docs/leaderboard.md: written by its script, with valid commands and cells filled from runs."""
 
 import shlex
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Constraints that a network reads itself: what training draws, and that a vague query is made up for."""
+"""Constraints that a network reads itself: how training draws them, and that they resolve a vague query."""
 
 from dataclasses import replace
 from typing import Any

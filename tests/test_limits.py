@@ -1,4 +1,4 @@
-"""Where numbers, names and sizes leave their ranges: refused in one line, or worked on in parts."""
+"""Numbers, names and sizes out of range are refused in one line, or processed in parts."""
 
 from __future__ import annotations
 

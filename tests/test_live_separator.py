@@ -1,4 +1,4 @@
-"""Causal separators give block by block what they give all at once."""
+"""Causal separators give the same result block by block as for the whole recording."""
 
 from typing import Any
 

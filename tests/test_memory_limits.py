@@ -1,4 +1,4 @@
-"""What is done where memory runs out: fewer queries and channels, shorter chunks, then the CPU."""
+"""When memory runs out: fewer queries and channels, shorter chunks, then the CPU."""
 
 import logging
 from collections.abc import Iterator

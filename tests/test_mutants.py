@@ -1,4 +1,4 @@
-"""The list of mutations fits the code, and what runs them tells those that are noticed from the others."""
+"""The list of mutants fits the code, and the script reports which are killed."""
 
 import sys
 from pathlib import Path

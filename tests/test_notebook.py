@@ -1,4 +1,4 @@
-"""The tutorial runs as it stands, without a network, and the page of it shows what it gave."""
+"""The tutorial runs unchanged, without a network, and its page shows its outputs."""
 
 import base64
 import importlib.util

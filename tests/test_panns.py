@@ -1,4 +1,4 @@
-"""The tagger as query net: examples and classes' names become queries as in USS."""
+"""The tagger as query encoder: examples and class names become queries as in USS."""
 
 from pathlib import Path
 from typing import Any

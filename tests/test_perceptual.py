@@ -48,7 +48,7 @@ def test_cosine_by_hand() -> None:
 
 
 class Hearing(StubEncoder):
-    """A recording is its mean and its rate, a text what StubEncoder makes of it."""
+    """Embeds a recording as its mean and rate, a text as StubEncoder does."""
 
     modalities = frozenset({TextQuery, AudioQuery})
 

@@ -54,7 +54,7 @@ def axis(word: str) -> int:
 
 
 def embed(texts: list[str]) -> NDArray[np.float32]:
-    """A small language: a text is the mean of its words."""
+    """A bag of words: a text is the mean of its words' vectors."""
     rows = np.zeros((len(texts), WIDTH), np.float32)
     for row, text in zip(rows, texts, strict=True):
         for word in text.lower().split():

@@ -1,4 +1,4 @@
-"""qsep.separation.phrase_classifier: the attention worked out by NumPy, and what follows for queries."""
+"""qsep.separation.phrase_classifier: its attention against NumPy, and its effect on queries."""
 
 import numpy as np
 import pytest

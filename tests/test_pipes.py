@@ -61,7 +61,7 @@ def test_standard_output_takes_one_sound(
 
 
 class Pipe(io.RawIOBase):
-    """Standard input that gives a few bytes at a time, and notes what has come out before each."""
+    """Standard input that gives a few bytes at a time, and records the output before each."""
 
     def __init__(self, data: bytes, sink: io.BytesIO, size: int = 3000) -> None:
         self.rest, self.sink, self.size, self.out = data, sink, size, [0]

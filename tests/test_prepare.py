@@ -1,4 +1,4 @@
-"""From videos to training data: what is kept, how it is split, and what is said of the rest."""
+"""From videos to training data: which are kept, how they are split, and the report of the others."""
 
 import csv
 import random

@@ -1,4 +1,4 @@
-"""What is read of each public data set in its published layout."""
+"""Public data sets are read in their published layouts."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Published models by their names: fetched, converted once, and read from the cache ever after."""
+"""Published models by name: downloaded and converted once, then read from the cache."""
 
 import json
 import os

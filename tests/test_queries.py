@@ -41,7 +41,7 @@ def test_queries_of_equal_content_are_equal(sound: Path, tmp_path: Path) -> None
     copy = Path(shutil.copy(sound, tmp_path / "other.wav"))
     assert AudioQuery(sound) == AudioQuery(str(copy))
     assert hash(AudioQuery(sound)) == hash(AudioQuery(copy))
-    assert repr(AudioQuery(sound)) == repr(AudioQuery(copy))  # what the cache files it under
+    assert repr(AudioQuery(sound)) == repr(AudioQuery(copy))  # the cache's key
     assert ImageQuery(pixels(8, 9)) == ImageQuery(pixels(8, 9))
 
 

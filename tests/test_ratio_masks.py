@@ -1,4 +1,4 @@
-"""Rules on what several estimates get of one mixture."""
+"""Rules that divide a mixture among several estimates."""
 
 from itertools import pairwise
 from typing import Any
@@ -28,7 +28,7 @@ HOP = 128
 
 
 def test_a_ratio_mask_is_the_targets_odds_against_all_sounds() -> None:
-    """By counting: each estimate says yes or no by itself, two yes are impossible, none counts NEITHER."""
+    """By counting: estimates are independent, two at once are impossible, and none has the odds NEITHER."""
     share, negatives = torch.rand(2, 3, 4, generator=rng(1)), torch.rand(3, 3, 4, generator=rng(2))
     actual = without(share, negatives)
     for target in range(2):

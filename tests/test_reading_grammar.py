@@ -1,4 +1,4 @@
-"""qsep.queries.reading.grammar: what sentences ask for, row by row; and the set algebra of degrees."""
+"""qsep.queries.reading.grammar: the expression of each sentence in a table, and the algebra of degrees."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ BOOK = {
     "hi-hat",
 }
 
-# What is typed, and what it asks for: + joins, - takes away, * is everything, "!" everything but.
+# Query and expression: + union, - difference, * everything, "!" complement.
 ROWS = """
 a dog                                        | a dog
 A Dog Barking.                               | a dog barking

@@ -1,6 +1,6 @@
-"""Where the reading of words changes from one answer to another: each threshold from both sides.
+"""The thresholds of the reading of words, each from both sides.
 
-The likeness of words to the book is given, so that nothing but the thresholds decides.
+The similarities of words to the book are given, so that only the thresholds decide.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What README shows in Python runs as it stands, and the files that it names are there."""
+"""The README's Python examples run unchanged, and the files that it names exist."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A recipe says what it means, or one line says what is wrong with it."""
+"""Recipes are read with all their settings, or refused in one line."""
 
 import copy
 import dataclasses

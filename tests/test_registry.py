@@ -1,4 +1,4 @@
-"""qsep.separation.published.registry: facts of published models, and names that nobody has."""
+"""qsep.separation.published.registry: facts of published models, and unknown names."""
 
 import re
 from pathlib import Path

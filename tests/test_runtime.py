@@ -1,4 +1,4 @@
-"""A separator sounds the same, whatever computes its networks."""
+"""A separator gives the same output in every runtime."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""`smoke.toml`: from nothing to a separator that works, on synthetic sound, in half a minute."""
+"""`smoke.toml` trains a separator that works, on synthetic sounds, in half a minute."""
 
 from dataclasses import replace
 from pathlib import Path

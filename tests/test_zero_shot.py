@@ -16,7 +16,7 @@ PLACES = {"dog": EAST, "hound": NORTH_EAST, "rain": NORTH, "drizzle": WEST}
 
 
 class Compass(QueryEncoder):
-    """Places words, and recordings by the letter that is in them, in the plane."""
+    """Embeds words, and recordings by their letter, in the plane."""
 
     config: Any = None
     dim = 2

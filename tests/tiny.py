@@ -305,7 +305,7 @@ def tiny_separator(kind: str = "band_unet", seed: int = 0, **changes: Any) -> An
         separator = build_separator(kind_of(kind), SETTINGS[kind] | changes)
         for parameter in separator.parameters():
             usual = parameter[0].numel() ** -0.5
-            if parameter.dim() > 1 and parameter.std() < 0.1 * usual:  # a start near zero
+            if parameter.dim() > 1 and parameter.std() < 0.1 * usual:  # initialised near zero
                 parameter.data.normal_(std=usual)
     for parameter in separator.parameters():
         if parameter.dim() > 1:
@@ -391,7 +391,7 @@ def mixture_batch(
 
 
 def text_of(query: Query | None) -> str:
-    """The words of a query that has to be in words."""
+    """The text of a query that must be a text query."""
     assert isinstance(query, TextQuery)
     return query.text
 

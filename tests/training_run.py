@@ -1,5 +1,5 @@
-"""A tiny recipe and its material, what a run of the training loop leaves behind, how it is disturbed, and
-how two processes share it."""
+"""A tiny recipe and its material, the state that a run of the training loop leaves, ways to disturb it, and
+runs of two processes."""
 
 import json
 import multiprocessing
@@ -94,7 +94,7 @@ def entries(folder: Path) -> list[dict[str, Any]]:
 
 
 def at_step(step: int, action: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do something in the middle of a step: when the loop asks for its generator."""
+    """Do something in the middle of a step, when the loop requests its generator."""
 
     def generator(seed: int, current: int, rank: int) -> torch.Generator:
         if current == step:

@@ -1,4 +1,4 @@
-"""Weights and sounds made from names, as the recorder of the parity fixtures made them.
+"""Weights and sounds generated from names, by the rule of the recorder of the parity fixtures.
 
 A tensor depends on its checkpoint key alone: default_rng(crc32 of the key), one float64 draw in C order,
 cast to float32. Kinds of weights differ in spread, and `gains` and `fixed` of a system adjust them.

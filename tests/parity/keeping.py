@@ -1,4 +1,4 @@
-"""What the scripts take_NAME.py have in common: of the recorded fixtures they keep parts, in this folder.
+"""Shared by the scripts take_NAME.py, which keep parts of the recorded fixtures in this folder.
 
 Fixtures are a folder for each system, with arrays in NAME.npz and the keys of its state dict in keys.json.
 """

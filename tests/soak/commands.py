@@ -1,4 +1,4 @@
-"""The commands that are disturbed, their material, and what each leaves behind when nothing happens."""
+"""The commands that are disturbed, their material, and what each writes when undisturbed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """essence: what the command leaves, see `essence`; seconds: that it took; num_changes: of the disk."""
+    """essence: of the output folder, see `essence`; seconds: duration; num_changes: of the disk."""
 
     essence: dict[str, Any]
     seconds: float
@@ -217,7 +217,7 @@ def differing(actual: dict[str, Any], expected: dict[str, Any]) -> str:
 
 
 def half_written(folder: Path) -> Iterator[str]:
-    """Files with their final names that are neither whole nor such as grow; none, if all is well."""
+    """Incomplete files under final names, except those that grow; should be none."""
     for path in files_below(folder) if folder.is_dir() else ():
         name = path.relative_to(folder).as_posix()
         if path.name in IGNORED or any(part.startswith(".") for part in Path(name).parts):
@@ -243,7 +243,7 @@ def left_over(folder: Path) -> Iterator[str]:
 
 
 def check_finished(ended: Ended, out: Path, undisturbed: Undisturbed) -> None:
-    """AssertionError unless the command ended well and left what it leaves when nothing happens."""
+    """AssertionError unless the command succeeded and wrote what an undisturbed one writes."""
     assert ended.code == 0, f"exit code {ended.code}:\n{ended.err}"
     ended.check_said()
     assert not (wrong := differing(essence(out), undisturbed.essence)), wrong

@@ -1,4 +1,4 @@
-"""States, lists and caches that are damaged: noticed and made good, or refused in one line."""
+"""Damaged states, lists and caches: detected and repaired, or refused in one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATES = {
     *("manifest.jsonl", "items.csv", "summary.json", "clips.csv", "report.csv", "index.json"),
     *(".qsep.jsonl", "embeddings.sqlite"),
 }
-# Lists for people, in which a changed digit cannot be told from a true one.
+# Lists for people, in which a changed digit cannot be detected.
 WITHOUT_CHECKSUM = {"items.csv", "manifest.jsonl", "log.jsonl"}
 OTHER_CONTENT = (b"hello\n", b"", b"null\n", b"[]\n", b"{}\n", b"[" * 5000, b"\xff\xfe\x00" * 50)
 

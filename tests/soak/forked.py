@@ -22,7 +22,7 @@ from qsep.queries.encoders import minilm
 from qsep.recipes.cli.main import main
 from qsep.recipes.training import loop
 
-HUNG_SECONDS = 900  # far beyond what any trial takes on a busy machine
+HUNG_SECONDS = 900  # much longer than any trial takes on a busy machine
 CPU_SECONDS = 120
 # Audit events that announce a change of what is on the disk; "open" counts if it is for writing.
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "sqlite3.connect"}
@@ -39,7 +39,7 @@ class Ended:
     err: str
 
     def check_said(self) -> None:
-        """Whatever was printed on standard error is our own, in single lines."""
+        """Assert that standard error holds only our own messages, in single lines."""
         for line in self.err.splitlines():
             assert line.startswith(("qsep: ", "step ")), f"exit code {self.code}:\n{self.err}"
 

@@ -1,4 +1,4 @@
-"""A disk that is full at any write: one line says so, nothing is half written, and with space it goes on."""
+"""A full disk at any write: one line reports it, no file is incomplete, and with space the run continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes killed at any moment: the same command again finishes, nothing lost, doubled or half written."""
+"""Processes killed at any moment: the same command again finishes, with no lost, double or partial files."""
 
 from __future__ import annotations
 

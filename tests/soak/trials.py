@@ -1,4 +1,4 @@
-"""Trials that are functions of a seed and their number, and the count of those that were survived."""
+"""Trials that are functions of a seed and their number, and counts of those that passed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Part(Protocol):
     num_trials: int
 
     def trial(self, number: int, rng: np.random.Generator) -> str:
-        """Make one fault, and return what kind it was, in a word or two; AssertionError if not survived."""
+        """Inject one fault and return its kind, in a word or two; AssertionError if the trial fails."""
         ...
 
 
@@ -52,7 +52,7 @@ def run_trials(
     say: Callable[[str], object] = print,
     max_seconds: float = float("inf"),
 ) -> Tally:
-    """Run these trials; each failure is said at once, with the command that repeats it.
+    """Run these trials; each failure is printed at once, with the command that repeats it.
 
     max_seconds: no trial begins after it.
     """

@@ -1,4 +1,4 @@
-"""A tiny recipe to run, and what a whole run of it leaves behind."""
+"""A tiny recipe to run, and the results of a complete run of it."""
 
 import copy
 from collections.abc import Callable, Iterator

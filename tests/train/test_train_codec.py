@@ -149,7 +149,7 @@ def test_the_discriminator_learns_from_its_start_on_and_the_model_always(
     states = [state_of(start("autoencoder", tmp_path, stop_after=stop)) for stop in (1, 4, 5)]
     assert differences(states[0]["discriminator"], states[1]["discriminator"]) == []
     learned = differences(states[1]["discriminator"], states[2]["discriminator"])
-    # The last bias moves real and made alike.
+    # The last bias moves real and generated scores alike.
     assert len(learned) == len(states[0]["discriminator"]) - 1
     changed = differences(states[0]["model"], states[1]["model"])
     assert len(changed) == len(states[0]["model"])
@@ -199,7 +199,7 @@ def test_a_run_may_start_from_a_finished_one(
     again = load_file(tmp_path / "model" / "model.safetensors")
     stored = load_file(finished / "model" / "model.safetensors")
     assert again.keys() == stored.keys()
-    for key, value in stored.items():  # weight norm takes kernels apart: float32 rounding
+    for key, value in stored.items():  # weight norm factorises kernels: float32 rounding
         torch.testing.assert_close(again[key], value, atol=1e-6, rtol=1e-5)
 
 
