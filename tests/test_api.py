@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tiny import RATE, StubConfig, StubEncoder, noise, text_of, tiny_separator
+from tiny import StubConfig, StubEncoder, noise, text_of, tiny_separator
+from tiny_settings import RATE
 
 from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.separation import shipped

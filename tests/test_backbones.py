@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import BANDS, noise, rng, tiny_separator, unit_vectors
+from tiny import noise, rng, tiny_separator, unit_vectors
+from tiny_settings import BANDS
 from torch import Tensor, nn
 
 import qsep.separation.networks.analyses as analyses
@@ -278,7 +279,7 @@ def test_recent_attention_sees_a_fixed_number_of_past_frames_and_no_later_one() 
 
 def fresh(**changes: Any) -> Any:
     """As built, entries at their start; `tiny_separator` would give them random weights."""
-    from tiny import SETTINGS
+    from tiny_settings import SETTINGS
 
     from qsep.separation.components import build_separator
 

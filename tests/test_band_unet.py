@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import QUERY_DIM, mixture_batch, noise, rng, tiny_separator, unit_vectors
+from tiny import mixture_batch, noise, rng, tiny_separator, unit_vectors
+from tiny_settings import QUERY_DIM
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from command import Run, record
-from tiny import SETTINGS
+from tiny_settings import SETTINGS
 
 from qsep.recipes.benchmarks.costs import random_flowsep
 from qsep.recipes.benchmarks.costs.memory import peak_of

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from command import Run, record
-from tiny import QUERY_DIM, RATE, StubEncoder, noise, rng, tiny_separator, unit_vectors
+from tiny import StubEncoder, noise, rng, tiny_separator, unit_vectors
+from tiny_settings import QUERY_DIM, RATE
 from torch import Tensor
 
 from qsep.queries.cache import CachedEncoder

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import SETTINGS, tiny_separator, weights_of
+from tiny import tiny_separator, weights_of
+from tiny_settings import SETTINGS
 
 from qsep.separation.components import build_encoder, build_separator
 from qsep.separation.storage.checkpoint import (

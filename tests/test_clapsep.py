@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from tiny import QUERY_DIM, mixture_batch, noise, rng, tiny_separator, unit_vectors
+from tiny import mixture_batch, noise, rng, tiny_separator, unit_vectors
+from tiny_settings import QUERY_DIM
 
 from qsep.queries.interface import QueryEmbedding
 from qsep.separation.models.clapsep import Config, wanted_and_unwanted

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import RATE, SETTINGS, mixture_batch, noise, rng, tiny_separator
+from tiny import mixture_batch, noise, rng, tiny_separator
+from tiny_settings import RATE, SETTINGS
 
 from qsep.queries.interface import QueryEmbedding
 from qsep.recipes.training.initial_weights.start import widened

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from command import Run, content, names, record
-from tiny import SETTINGS
+from tiny_settings import SETTINGS
 
 from qsep.separation import shipped
 from qsep.separation.published.registry import published_models

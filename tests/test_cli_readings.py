@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from command import STUB, Run, names, record
-from tiny import SETTINGS
+from tiny_settings import SETTINGS
 
 from qsep.queries.encoders import minilm
 from qsep.queries.encoders.phrase_book import Config, build

@@ -10,7 +10,8 @@ import scipy.signal
 import soundfile
 import torch
 from command import Run, names, record
-from tiny import RATE, StubEncoder, noise, tiny_separator
+from tiny import StubEncoder, noise, tiny_separator
+from tiny_settings import RATE
 
 from qsep.queries.constraints import Constraints, Span
 from qsep.queries.interface import TextQuery

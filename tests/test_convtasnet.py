@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import QUERY_DIM, RATE, mixture_batch, noise, rng, text_of, tiny_separator, unit_vectors
+from tiny import mixture_batch, noise, rng, text_of, tiny_separator, unit_vectors
+from tiny_settings import QUERY_DIM, RATE
 from torch import Tensor, nn
 
 from qsep.evaluation.metrics.sdr import si_sdr

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import RATE, noise, rng, tiny_separator
+from tiny import noise, rng, tiny_separator
+from tiny_settings import RATE
 from torch import Tensor, nn
 from without_torch import run_without_torch
 

@@ -6,16 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import (
-    QUERY_DIM,
-    RATE,
-    SETTINGS,
-    StubEncoder,
-    mixture_batch,
-    noise,
-    tiny_separator,
-    unit_vectors,
-)
+from tiny import StubEncoder, mixture_batch, noise, tiny_separator, unit_vectors
+from tiny_settings import QUERY_DIM, RATE, SETTINGS
 
 from qsep.queries.interface import QueryEmbedding
 from qsep.separation.components import build_separator

@@ -165,7 +165,7 @@ def test_unchanged_segments_add_up_to_the_recording() -> None:
 
 
 def test_targets_of_two_stems_add_up() -> None:
-    from tiny import SETTINGS
+    from tiny_settings import SETTINGS
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
-from tiny import QUERY_DIM, RATE, StubSeparator, noise, tiny_separator, unit_vectors
+from tiny import StubSeparator, noise, tiny_separator, unit_vectors
+from tiny_settings import QUERY_DIM, RATE
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import QUERY_DIM, RATE, SETTINGS, mixture_batch, noise, rng, tiny_separator, unit_vectors
+from tiny import mixture_batch, noise, rng, tiny_separator, unit_vectors
+from tiny_settings import QUERY_DIM, RATE, SETTINGS
 from torch import Tensor
 
 from qsep.evaluation.metrics.sdr import si_sdr

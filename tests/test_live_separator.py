@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import BANDS, QUERY_DIM, noise, tiny_separator, unit_vectors
+from tiny import noise, tiny_separator, unit_vectors
+from tiny_settings import BANDS, QUERY_DIM
 from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding

@@ -6,7 +6,8 @@ from typing import Any, Self
 
 import pytest
 import torch
-from tiny import QUERY_DIM, RATE, StubSeparator, noise, tiny_separator, unit_vectors
+from tiny import StubSeparator, noise, tiny_separator, unit_vectors
+from tiny_settings import QUERY_DIM, RATE
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding

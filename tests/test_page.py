@@ -17,7 +17,8 @@ import pytest
 import soundfile
 import torch
 from browser import Page, find_browser
-from tiny import RATE, tiny_separator
+from tiny import tiny_separator
+from tiny_settings import RATE
 from typer.testing import CliRunner
 
 from qsep.queries.encoders import phrase_book

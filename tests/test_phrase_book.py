@@ -15,8 +15,7 @@ from qsep.queries.encoders.phrase_book import Config, PhraseBook, build
 from qsep.queries.interface import AudioQuery, ClassQuery, MixedQuery, Query, TextQuery
 from qsep.queries.reading.book import read_book
 from qsep.queries.reading.likeness import DECAY, SCALE, SHARPNESS, Likeness, fit, unit
-from qsep.queries.reading.reader import KNOWN_FROM, NEAR_FROM, key
-from qsep.queries.reading.spelling import Speller, check_script
+from qsep.queries.reading.reader import KNOWN_FROM, NEAR_FROM
 from qsep.separation.inference.unexplained import degrees_in
 from qsep.separation.storage.checkpoint import carry_encoder, describe, stored_encoder
 
@@ -338,55 +337,6 @@ def test_a_classifier_of_other_entries_is_refused(encoder: PhraseBook, tmp_path:
     (tmp_path / "book.json").write_text(json.dumps(book))
     with pytest.raises(ValueError, match="17 phrases, a classifier of 6 entries for 5"):
         build(Config(folder=str(tmp_path))).read(TextQuery("dog"))
-
-
-@pytest.mark.parametrize(
-    ("written", "meant"),
-    [
-        ("dgo barkng", "dog barking"),  # a swap; a letter too few
-        ("Pinao", "piano"),
-        ("meowingg kittten", "meowing kitten"),
-        ("engines", "engines"),  # made of one
-        ("engine", "engine"),  # a word of the language, though not of the book
-        ("kat", "cat"),
-        ("theremin", "theremin"),  # unlike all
-        ("xy", "xy"),
-    ],
-)
-def test_misspelt_words_are_read(written: str, meant: str) -> None:
-    speller = Speller(
-        ["a dog barking", "piano", "a cat meowing", "kitten"], {"engine"}.__contains__
-    )
-    assert speller.correct(written)[0] == meant
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("собака", "not Cyrillic"),
-        ("dog и cat", "not Cyrillic"),
-        ("犬の鳴き声", "not Cjk"),
-        ("σκύλος", "not Greek"),
-        ("كلب", "not Arabic"),
-        ("🐶", "no words"),
-        ("123 !", "no words"),
-    ],
-)
-def test_scripts_that_are_not_read_are_refused(
-    encoder: PhraseBook, text: str, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        encoder.read(TextQuery(text))
-
-
-def test_accents_pass_and_emoji_are_left_out() -> None:
-    assert check_script("güiro, naïve café") == "güiro, naïve café"
-    assert check_script("a dog 🐶👍🏽") == "a dog"
-
-
-@pytest.mark.parametrize("text", ["the dog", "A  Dog.", " dog", "“dog”", "some DOG!"])
-def test_phrases_are_equal_but_for_case_article_and_stops(text: str) -> None:
-    assert key(text) == "dog"
 
 
 LEVELS = {"dog": -3.0, "cat": -20.5, "piano": -19.5, "bow": -90.0}  # there from -20 dB on

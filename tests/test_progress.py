@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from command import record
-from tiny import RATE, StubEncoder, tiny_separator
+from tiny import StubEncoder, tiny_separator
+from tiny_settings import RATE
 
 from qsep.queries.interface import TextQuery
 from qsep.separation.api import Model, separate_file

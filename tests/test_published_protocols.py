@@ -1,85 +1,22 @@
 """Published protocols on miniature folders of noise, against figures worked out from the files."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import mir_eval
 import numpy as np
 import pytest
 import soundfile
 import torch
-from tiny import RATE
+from protocol_runs import CLOSE, estimate, noise, plain_sdr, run, scored, write, write_csv
+from tiny_settings import RATE
 
-from qsep.evaluation.interface import Item
 from qsep.evaluation.metrics.bss_scores import import_museval
 from qsep.evaluation.metrics.sdr import uncentred_si_sdr
 from qsep.evaluation.protocols import bimodal, load_items, musdb18
-from qsep.evaluation.run import Summary, evaluate
 from qsep.queries.interface import AudioQuery
 
 museval = import_museval()
-
-
-class Leaky:
-    """An estimator that leaves a third of the rest, and more noise the longer the query is."""
-
-    name, fingerprint, model = "leaky", "1", None
-
-    def __call__(self, item: Item) -> np.ndarray:
-        return estimate(item.target, item.rest, item.query)
-
-
-def estimate(target: np.ndarray, rest: np.ndarray, query: str) -> np.ndarray:
-    noise = np.random.default_rng(len(query)).standard_normal(target.shape)
-    return 0.9 * target + 0.3 * rest + 1e-3 * len(query) * noise
-
-
-def noise(seed: int, num_samples: int, *channels: int) -> np.ndarray:
-    return 0.1 * np.random.default_rng(seed).standard_normal((num_samples, *channels))
-
-
-def write(path: Path, waveform: np.ndarray, rate: int) -> np.ndarray:
-    """Written as floats; returns what reading gives, mono."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, waveform.astype(np.float32), rate, subtype="FLOAT")
-    read = waveform.astype(np.float32).astype(np.float64)
-    return read.mean(axis=1) if read.ndim == 2 else read
-
-
-def write_csv(path: Path, *rows: Sequence[object]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
-    return path
-
-
-def plain_sdr(target: np.ndarray, answer: np.ndarray) -> float:
-    return float(10 * np.log10((target**2).mean() / ((target - answer) ** 2).mean()))
-
-
-def projected_sdr(target: np.ndarray, answer: np.ndarray) -> float:
-    """SI-SDR without removing means."""
-    part = (answer @ target) / (target @ target) * target
-    return float(10 * np.log10((part @ part) / ((answer - part) @ (answer - part))))
-
-
-def scored(target: np.ndarray, mixture: np.ndarray, query: str) -> tuple[float, float]:
-    """SDRi and SI-SDR."""
-    answer = estimate(target, mixture - target, query)
-    improvement = plain_sdr(target, answer) - plain_sdr(target, mixture)
-    return improvement, projected_sdr(target, answer)
-
-
-def run(items: Any, out: Path) -> Summary:
-    summary = evaluate(Leaky(), items, out)
-    assert not summary.failed
-    return summary
-
-
-# Each score is rounded to 1e-6 dB; float32 subtraction of mixture and target: 1e-5 dB.
-CLOSE = 1e-4
 
 
 def test_uncentred_si_sdr_keeps_means() -> None:
@@ -296,67 +233,6 @@ def test_bimodal_leaves_out_mixtures_with_silence(
     summary = run(load_items("bimodal", tmp_path), tmp_path / "out")
     assert summary.overall["bss3_sdr"].count == 2
     assert summary.published["SDR"] == pytest.approx(summary.overall["bss3_sdr"].mean, abs=1e-9)
-
-
-def esc_folder(folder: Path) -> dict[str, np.ndarray]:
-    """Three categories, two of them in ESC-10, in folds 1 and 2, two clips of each in each."""
-    rows: list[Sequence[object]] = [
-        ("filename", "fold", "target", "category", "esc10", "src_file", "take")
-    ]
-    written = {}
-    for seed in range(12):
-        category = ("dog", "sea_waves", "clapping")[seed % 3]
-        name = f"{seed // 6 + 1}-{seed}-A-{seed % 3}.wav"
-        written[name] = write(folder / "audio" / name, noise(seed, 900), 44100)
-        rows.append((name, seed // 6 + 1, seed % 3, category, category != "clapping", 7, "A"))
-    write_csv(folder / "meta" / "esc50.csv", *rows)
-    return written
-
-
-def test_esc_mixes_two_categories_of_one_fold_at_0_db(tmp_path: Path) -> None:
-    written = esc_folder(tmp_path)
-    items = load_items("esc50", tmp_path, settings={"subset": "esc10"})
-    assert len(items.ids) == 8
-    actual: dict[str, list[float]] = {"1": [], "2": []}
-    for index, item_id in enumerate(items.ids):
-        item = items.render(index)
-        fold, _, stem = item_id.partition("/")
-        target = written[f"{stem}.wav"]
-        power = (target**2).mean()
-        assert item.target == pytest.approx(target, abs=1e-6)
-        gains = [item.rest[0] / other[0] for other in written.values()]
-        names = [
-            name
-            for name, gain in zip(written, gains, strict=True)
-            if np.allclose(item.rest, gain * written[name], atol=1e-6)
-        ]
-        assert len(names) == 1
-        assert names[0][0] == fold
-        other = written[names[0]]
-        assert {item.label, *item.others} == {"dog", "sea_waves"}
-        mixture = target + other * np.sqrt(power / (other**2).mean())
-        actual[fold].append(scored(target, mixture, item.query)[0])
-    figures = run(items, tmp_path / "out").published
-    means = {fold: np.mean(values) for fold, values in actual.items()}
-    assert figures["SDRi, fold 1"] == pytest.approx(means["1"], abs=CLOSE)
-    assert figures["SDRi"] == pytest.approx((means["1"] + means["2"]) / 2, abs=CLOSE)
-
-
-def test_a_row_of_esc_that_was_cut_short_is_refused_in_one_line(tmp_path: Path) -> None:
-    esc_folder(tmp_path)
-    with (tmp_path / "meta" / "esc50.csv").open("a") as file:
-        file.write("5-1-A-0.wav,5\n")
-    with pytest.raises(ValueError, match=r"esc50\.csv, row \d+: 2 cells, expected 7$"):
-        load_items("esc50", tmp_path)
-
-
-def test_esc_folds_have_the_same_items_alone_and_together(tmp_path: Path) -> None:
-    esc_folder(tmp_path)
-    whole = load_items("esc50", tmp_path)
-    second = load_items("esc50", tmp_path, settings={"fold": "2"})
-    assert second.ids == whole.ids[6:]
-    assert second.item_queries == whole.item_queries[6:]
-    assert np.array_equal(second.render(3).mixture, whole.render(9).mixture)
 
 
 def test_musdb_takes_medians_of_frames_then_of_tracks(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
-from tiny import QUERY_DIM, RATE, kind_of, noise, rng, tiny_separator, unit_vectors
+from tiny import kind_of, noise, rng, tiny_separator, unit_vectors
+from tiny_settings import QUERY_DIM, RATE
 from torch import Tensor, nn
 
 from qsep.queries.constraints import Constraints

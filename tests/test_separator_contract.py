@@ -10,20 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import (
-    BLIND,
-    DEEP,
-    LEVEL_DEPENDENT,
-    QUERY_DIM,
-    RATE,
-    SETTINGS,
-    kind_of,
-    mixture_batch,
-    noise,
-    rng,
-    tiny_separator,
-    unit_vectors,
-)
+from tiny import kind_of, mixture_batch, noise, rng, tiny_separator, unit_vectors
+from tiny_settings import BLIND, DEEP, LEVEL_DEPENDENT, QUERY_DIM, RATE, SETTINGS
 from torch import Tensor
 
 import qsep.separation.models

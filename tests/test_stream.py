@@ -5,15 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import (
-    QUERY_DIM,
-    RATE,
-    SETTINGS,
-    StubConfig,
-    StubEncoder,
-    noise,
-    tiny_separator,
-)
+from tiny import StubConfig, StubEncoder, noise, tiny_separator
+from tiny_settings import QUERY_DIM, RATE, SETTINGS
 
 from qsep.queries.constraints import Constraints
 from qsep.queries.interface import TextQuery

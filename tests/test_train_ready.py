@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 from command import Run
-from tiny import SETTINGS, StubEncoder, tiny_separator
+from tiny import StubEncoder, tiny_separator
+from tiny_settings import SETTINGS
 
 from qsep.recipes.training import estimate as estimating
 from qsep.recipes.training.build import mix_config

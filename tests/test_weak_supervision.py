@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import QUERY_DIM, RATE, mixture_batch, noise, rng, tiny_separator, unit_vectors
+from tiny import mixture_batch, noise, rng, tiny_separator, unit_vectors
+from tiny_settings import QUERY_DIM, RATE
 from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding, SoundEncoder

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tiny import RATE, SETTINGS
+from tiny_settings import RATE, SETTINGS
 from torch import Tensor
 
 from qsep.recipes.data.mixtures.mix_and_separate import MixAndSeparate

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import RATE, StubEncoder, mixture_batch, rng, tiny_separator
+from tiny import StubEncoder, mixture_batch, rng, tiny_separator
+from tiny_settings import RATE
 from torch import Tensor
 from training_run import LABELS, STEPS, differences, entries, state_of
 

@@ -12,7 +12,8 @@ import soundfile
 import torch
 from command import Run, process_state_restored, record
 from safetensors.torch import load_file
-from tiny import RATE, SETTINGS, noise, rng
+from tiny import noise, rng
+from tiny_settings import RATE, SETTINGS
 from training_run import differences, entries, state_of
 
 from qsep.recipes.data.synthetic import synthesize

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import pytest
 import torch
-from tiny import SETTINGS, mixture_batch, rng, tiny_separator
+from tiny import mixture_batch, rng, tiny_separator
+from tiny_settings import SETTINGS
 from torch import nn
 from training_run import entries, in_two_processes
 

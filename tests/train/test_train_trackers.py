@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import RATE
+from tiny_settings import RATE
 from training_run import entries
 
 from qsep.recipes.training.config import recipe_from
