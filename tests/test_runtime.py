@@ -15,6 +15,7 @@ import pytest
 import soundfile
 import torch
 from command import Run, record
+from graph_runtimes import GRAPH_RUNTIMES
 from tiny import mixture_batch, noise, rng, tiny_separator, unit_vectors
 from tiny_settings import QUERY_DIM
 from torch import Tensor, nn
@@ -35,20 +36,6 @@ from qsep.separation.runtime.accelerate import (
 from qsep.separation.runtime.onnx_graphs import GraphRunner
 from qsep.separation.storage.checkpoint import describe, save_checkpoint
 
-GRAPH_RUNTIMES = [
-    pytest.param(
-        name,
-        marks=[
-            pytest.mark.skipif(
-                any(find_spec(package) is None for package in RUNTIMES[name]),
-                reason=f"needs pip install qsep[{name}]",
-            ),
-            # OpenVINO takes seconds to compile each graph, ONNX Runtime a tenth of one.
-            *([pytest.mark.slow] if name == "openvino" else []),
-        ],
-    )
-    for name in ("openvino", "onnx")
-]
 KINDS = [
     *("band_unet", "clipsep", "clipsep:middle", "convtasnet", "resunet30"),
     # four networks, a minute to trace

@@ -1,32 +1,15 @@
 """Which networks another runtime may compute, and which combinations of runtime, precision and device."""
 
-from importlib.util import find_spec
-
 import pytest
+from graph_runtimes import GRAPH_RUNTIMES
 from tiny import tiny_separator
 from torch import nn
 
 from qsep.separation.runtime.accelerate import (
-    RUNTIMES,
     accelerate,
     check_runtime,
     networks_of,
 )
-
-GRAPH_RUNTIMES = [
-    pytest.param(
-        name,
-        marks=[
-            pytest.mark.skipif(
-                any(find_spec(package) is None for package in RUNTIMES[name]),
-                reason=f"needs pip install qsep[{name}]",
-            ),
-            # OpenVINO takes seconds to compile each graph, ONNX Runtime a tenth of one.
-            *([pytest.mark.slow] if name == "openvino" else []),
-        ],
-    )
-    for name in ("openvino", "onnx")
-]
 
 
 def test_a_separator_says_which_of_its_modules_are_networks() -> None:

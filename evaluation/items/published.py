@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..interface import Item, ItemQuery, Publication
 
@@ -39,6 +40,23 @@ class PublishedItems:
     def render(self, index: int) -> Item:
         """The item of this index; raises if it cannot be made."""
         return self.make(index)
+
+
+def item_of_source(
+    item_id: str,
+    item_query: ItemQuery,
+    sources: Sequence[NDArray[np.float32]],
+    index: int,
+    sample_rate: int,
+) -> Item:
+    """The item that queries the source of this index; the mixture is the sum of the sources, (t,) each."""
+    others = tuple(source for number, source in enumerate(sources) if number != index)
+    target, rest = sources[index], np.sum(others, axis=0)
+    query, label, labels = item_query
+    waveforms = (target + rest, target, rest)
+    return Item(
+        *(item_id, query, label, *waveforms, sample_rate), others=labels, rest_sources=others
+    )
 
 
 def present(rows: Sequence[Mapping[str, Any]], column: str) -> list[float]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from qsep.separation.audio.reader import read_mono
 
 from ..interface import Item, ItemQuery, Publication
-from ..items.published import PublishedItems, choose
+from ..items.published import PublishedItems, choose, item_of_source
 from ..items.recordings import check_files, combined_hash, cut_around, read_list
 from ..metrics.bss_eval import bss_eval_sources
 from ..metrics.bss_scores import as_score
@@ -116,20 +116,7 @@ def item_query(mixture: Sequence[Clip], source: int) -> ItemQuery:
 def render(item_id: str, mixture: Sequence[Clip], source: int, data: Path) -> Item:
     """The item of one source of a mixture, at SAMPLE_RATE."""
     sources = [cut(data / clip.file, clip.seconds) / np.float32(len(mixture)) for clip in mixture]
-    target = sources.pop(source)
-    rest: NDArray[np.float32] = np.sum(sources, axis=0)
-    query, label, others = item_query(mixture, source)
-    return Item(
-        item_id,
-        query,
-        label,
-        target + rest,
-        target,
-        rest,
-        SAMPLE_RATE,
-        others=others,
-        rest_sources=tuple(sources),
-    )
+    return item_of_source(item_id, item_query(mixture, source), sources, source, SAMPLE_RATE)
 
 
 def cut(path: Path, seconds: int) -> NDArray[np.float32]:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from qsep.separation.audio.reader import length_and_rate, read_from
 
 from ..interface import Item, ItemQuery, Publication
-from ..items.published import PublishedItems, choose, mean_of
+from ..items.published import PublishedItems, choose, item_of_source, mean_of
 from ..items.recordings import check_files
 
 CONDITIONS = ("plain",)
@@ -182,20 +182,8 @@ def render(item_id: str, mixture: Mixture, index: int, data: Path) -> Item:
         cut = cut_out(source, data / source.file, mixture.sample_rate)[:num_samples]
         padded = np.pad(cut, (0, num_samples - len(cut)))
         parts.append(padded * np.float32(source.weight * mixture.factor))
-    target = parts.pop(index)
-    rest: Waveform = np.sum(parts, axis=0)
-    query, label, others = item_query(mixture, index)
-    return Item(
-        item_id,
-        query,
-        label,
-        target + rest,
-        target,
-        rest,
-        mixture.sample_rate,
-        others=others,
-        rest_sources=tuple(parts),
-    )
+    query = item_query(mixture, index)
+    return item_of_source(item_id, query, parts, index, mixture.sample_rate)
 
 
 def cut_out(source: Source, path: Path, sample_rate: int) -> Waveform:

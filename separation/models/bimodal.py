@@ -81,8 +81,8 @@ class BiModal(nn.Module, Separator):
         self.sample_rate = config.spectrogram.sample_rate
         self.num_channels = None
         self.query_dim = config.query_dim
-        self.stride_samples = self.masker.stride_samples
-        self.context_samples = self.masker.context_samples
+        self.stride_samples = self.masker.geometry.stride_samples
+        self.context_samples = self.masker.geometry.context_samples
         self.unet = AttentionUNet(
             config.num_features,
             config.channels,

@@ -88,10 +88,10 @@ class CLAPSep(nn.Module, Separator):
         self.sample_rate = config.spectrogram.sample_rate
         self.num_channels = None
         self.query_dim = config.query_dim
-        self.stride_samples = self.masker.stride_samples
+        self.stride_samples = self.masker.geometry.stride_samples
         encoder_seconds = config.encoder.window_samples / config.encoder.sample_rate
         encoder_reach_samples = round(encoder_seconds * self.sample_rate) + RESAMPLER_SAMPLES
-        self.context_samples = self.masker.context_samples + encoder_reach_samples
+        self.context_samples = self.masker.geometry.context_samples + encoder_reach_samples
         self.encoder = HTSAT(config.encoder)
         self.decoder = CLAPSepDecoder(
             config.encoder,

@@ -125,7 +125,7 @@ def log_magnitudes(separator: Any, seconds: int) -> list[Tensor]:
     waveform = 0.1 * torch.randn(1, 1, seconds * separator.sample_rate, generator=generator)
     rows = front.rows(front.spectrum(waveform)).clamp_min(1e-10).log()[:, None]
     size = front.config.segment_frames
-    starts = segment_starts(rows.shape[-1], size, front.step_frames)
+    starts = segment_starts(rows.shape[-1], size, front.geometry.step_frames)
     return [rows[..., start : start + size] for start in starts]
 
 

@@ -58,12 +58,9 @@ class LogFrequency:
 
     def __init__(self, config: SpectrogramConfig) -> None:
         self.config = config
-        geometry = segment_geometry(
+        self.geometry = segment_geometry(
             config.segment_frames, config.window_samples, config.hop_samples
         )
-        self.segment_samples, self.step_frames = geometry.segment_samples, geometry.step_frames
-        self.stride_samples = geometry.stride_samples
-        self.context_samples = geometry.context_samples
 
     def spectrum(self, waveform: Tensor) -> Tensor:
         """(..., t) to the complex STFT (..., f, n)."""
@@ -88,9 +85,11 @@ class LogFrequency:
         shorter mixtures are repeated to that length, as in training.
         """
         config = self.config
-        spec = self.spectrum(repeat_to(mixture, self.segment_samples))
+        spec = self.spectrum(repeat_to(mixture, self.geometry.segment_samples))
         log_magnitude = (self.rows(spec) + FLOOR).log()
-        mask = over_segments(log_magnitude, config.segment_frames, self.step_frames, masks_of)
+        mask = over_segments(
+            log_magnitude, config.segment_frames, self.geometry.step_frames, masks_of
+        )
         mask = unwarp(mask, spec.shape[-2])
         if config.hard_mask:
             mask = (mask > 0.5).to(mask)
@@ -112,8 +111,8 @@ class LogFrequencySeparator(nn.Module, Separator):
         self.sample_rate = config.spectrogram.sample_rate
         self.num_channels = None
         self.query_dim = query_dim
-        self.stride_samples = self.spectrogram.stride_samples
-        self.context_samples = self.spectrogram.context_samples
+        self.stride_samples = self.spectrogram.geometry.stride_samples
+        self.context_samples = self.spectrogram.geometry.context_samples
 
     def with_masks(self, hard: bool, noise: str) -> list[Self]:
         """See `Separator.with_masks`. ValueError unless noise is "off"."""

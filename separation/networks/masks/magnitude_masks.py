@@ -41,12 +41,9 @@ class MagnitudeMasks:
 
     def __init__(self, config: SegmentConfig) -> None:
         self.config = config
-        geometry = segment_geometry(
+        self.geometry = segment_geometry(
             config.segment_frames, config.window_samples, config.hop_samples
         )
-        self.segment_samples, self.step_frames = geometry.segment_samples, geometry.step_frames
-        self.stride_samples = geometry.stride_samples
-        self.context_samples = geometry.context_samples
 
     def spectrum(self, waveform: Tensor) -> Tensor:
         """(..., t) to (..., f, n), n = 1 + t // hop_samples."""
@@ -71,12 +68,12 @@ class MagnitudeMasks:
         (b, e, segment_frames) to masks (b, s, f, segment_frames) in [0, 1].
         """
         config = self.config
-        missing = max(0, self.segment_samples - mixture.shape[-1])
+        missing = max(0, self.geometry.segment_samples - mixture.shape[-1])
         padded = F.pad(mixture, (0, missing))
         spec = self.spectrum(padded)
         frames = rms_magnitude(spec)
         if features is not None:
             frames = features(padded, frames)
-        mask = over_segments(frames, config.segment_frames, self.step_frames, masks_of)
+        mask = over_segments(frames, config.segment_frames, self.geometry.step_frames, masks_of)
         target = self.waveform(mask[:, :, None] * spec[:, None], mixture.shape[-1])
         return Separated(target, mixture[:, None] - target)
