@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from qsep.queries.interface import Query, QueryEmbedding, SoundEncoder
 
 if TYPE_CHECKING:
-    from .phrase_classifier import PhraseClassifier
+    from .networks.phrase_classifier import PhraseClassifier
 
 
 WHOLE = slice(None)  # all samples

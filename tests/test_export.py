@@ -201,8 +201,8 @@ def test_the_exported_sentence_encoder_matches_torch(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_default_models_graph_fits_its_weights_and_matches_torch() -> None:
     from qsep.separation import DEFAULT_MODEL
-    from qsep.separation.shipped import shipped_folder
     from qsep.separation.storage.checkpoint import load_checkpoint
+    from qsep.separation.storage.shipped import shipped_folder
 
     folder = shipped_folder(DEFAULT_MODEL)
     description = json.loads((folder / "config.json").read_text("utf-8"))["separator"]

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qsep.separation.api.hub_model import copy_checkpoint
-from qsep.separation.shipped import CHECKPOINTS_DIR, shipped_models
+from qsep.separation.storage.shipped import CHECKPOINTS_DIR, shipped_models
 from qsep.separation.storage.weights import (
     share,
     shared_weights,
@@ -30,7 +30,7 @@ def written(folder: Path, weights: dict[str, torch.Tensor]) -> Path:
 
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("qsep.separation.shipped.CHECKPOINTS_DIR", tmp_path / "shipped")
+    monkeypatch.setattr("qsep.separation.storage.shipped.CHECKPOINTS_DIR", tmp_path / "shipped")
     return written(tmp_path / "shipped" / "base", BASE)
 
 

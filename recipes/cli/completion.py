@@ -8,7 +8,7 @@ from pathlib import Path
 def model_names(incomplete: str) -> list[str]:
     """Shipped and published models whose names begin so."""
     from qsep.separation.published.registry import published_models
-    from qsep.separation.shipped import shipped_models
+    from qsep.separation.storage.shipped import shipped_models
 
     published = [model.name for model in published_models().values() if model.separates]
     return [name for name in (*shipped_models(), *published) if name.startswith(incomplete)]

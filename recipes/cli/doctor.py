@@ -36,7 +36,7 @@ def report() -> Iterator[str]:
     """The lines of the report; for missing parts each says how to install them."""
     from qsep.queries.cache import default_cache_path
     from qsep.separation.audio.ffmpeg import fault
-    from qsep.separation.shipped import shipped_models
+    from qsep.separation.storage.shipped import shipped_models
 
     yield f"python {platform.python_version()} on {platform.platform()}"
     for name in (*PACKAGES, *OPTIONAL):

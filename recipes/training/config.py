@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 from qsep.queries.settings import configuration
 from qsep.separation.components import from_settings, merged
-from qsep.separation.shipped import shipped_folder
+from qsep.separation.storage.shipped import shipped_folder
 
 from ..data.effects.config import EffectsConfig
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from qsep.queries.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from ..shipped import CHECKPOINTS_DIR, shipped_models
+    from ..storage.shipped import CHECKPOINTS_DIR, shipped_models
     from .files import separate_file
     from .loading import checkpoint_folder, load, models
     from .model import Familiarity, Model

@@ -19,8 +19,8 @@ from ..published.installed import get_model, hub_folder, is_hub_name
 from ..published.reader import load_published
 from ..published.registry import no_such_model, published_models
 from ..runtime.accelerate import accelerate, check_runtime
-from ..shipped import shipped_folder, shipped_models
 from ..storage.checkpoint import load_checkpoint
+from ..storage.shipped import shipped_folder, shipped_models
 from ..storage.weights import file_fingerprint, weights_fingerprint
 from .model import Model
 

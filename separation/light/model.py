@@ -20,7 +20,7 @@ from qsep.queries.reading.reading import Familiarity, Reading
 
 from ..inference.aligned import MAX_QUERIES
 from ..inference.time_spans import within_spans
-from ..shipped import shipped_folder, shipped_models
+from ..storage.shipped import shipped_folder, shipped_models
 from .graph_separator import GRAPH, GraphSeparator
 from .sentences import LightSentences
 from .stream import separate_blocks

@@ -26,10 +26,10 @@ from qsep.queries.settings import configuration
 
 from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separator
 from ..networks.blocks.memory_format import to_channels_last
+from ..networks.phrase_classifier import PhraseClassifier, add_noise
 from ..networks.unets.residual_unet import TIME_STRIDE, UNet, unet_reach_frames
 from ..objectives.means import mean_where
 from ..objectives.snr import thresholded_snr_loss
-from ..phrase_classifier import PhraseClassifier, add_noise
 from ..signal.band_energies import SURROUNDINGS_FRAMES, band_planes, gather_bands
 from ..signal.bands import band_weights
 from ..signal.precision import full_precision

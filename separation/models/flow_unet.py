@@ -49,16 +49,16 @@ from ..interface import (
     Separator,
     sample_noise,
 )
+from ..networks.phrase_classifier import PhraseClassifier, add_noise
 from ..networks.unets.residual_unet import TIME_STRIDE
 from ..networks.unets.velocity_head import VelocityHead, head_reach_frames
 from ..objectives.flow_matching import FlowConfig, draw_items
 from ..objectives.means import mean_of_queried
-from ..phrase_classifier import PhraseClassifier, add_noise
-from ..shipped import shipped_folder
 from ..signal.band_energies import RELATIVE_FLOOR, band_planes, surroundings
 from ..signal.precision import full_precision
 from ..signal.spectra import real_product, squared_magnitude
 from ..signal.stft import istft
+from ..storage.shipped import shipped_folder
 from . import band_unet
 from .band_unet import BandUNet
 

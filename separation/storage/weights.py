@@ -20,8 +20,8 @@ from torch import Tensor
 
 from qsep.queries.files.permissions import write_by_mask
 
-from ..shipped import shipped_folder, shipped_models
 from .damage import damage_explained
+from .shipped import shipped_folder, shipped_models
 from .temporary import write_atomically
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from qsep.separation import DEFAULT_MODEL
-from qsep.separation.shipped import shipped_folder
+from qsep.separation.storage.shipped import shipped_folder
 
 from .speed import command, noise_file
 

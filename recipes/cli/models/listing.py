@@ -66,9 +66,9 @@ def as_row(line: Line) -> str:
 
 def shipped_lines() -> list[Line]:
     """The models that come with the package."""
-    from qsep.separation.shipped import shipped_folder, shipped_models
     from qsep.separation.storage.checkpoint import read_config, stored_classes
     from qsep.separation.storage.model_card import licence_of, title_of
+    from qsep.separation.storage.shipped import shipped_folder, shipped_models
 
     lines = []
     for name in shipped_models():

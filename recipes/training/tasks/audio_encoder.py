@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from qsep.queries.encoders.joint import JointNetwork, NetworkConfig
 from qsep.queries.interface import QueryEmbedding, QueryEncoder
 from qsep.separation.interface import LossOutput, MixtureBatch
+from qsep.separation.networks.phrase_classifier import PhraseClassifier, add_noise
 from qsep.separation.objectives.contrastive import soft_contrastive_loss
-from qsep.separation.phrase_classifier import PhraseClassifier, add_noise
 
 from ...data.mixtures.interface import Mixtures
 from ...data.wording import PhraseBook

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-CHECKPOINTS_DIR = Path(__file__).parent / "checkpoints"
+CHECKPOINTS_DIR = Path(__file__).parents[1] / "checkpoints"
 
 
 def shipped_models() -> list[str]:
