@@ -1,4 +1,4 @@
-"""The figure of the README: the way of the data through the default model, as SVG in light and dark.
+"""The figure of the README: the flow of data through the default model, as SVG in light and dark.
 
 python docs/_figure.py writes docs/data-light.svg and docs/data-dark.svg.
 """

@@ -132,3 +132,10 @@ def test_no_registry_and_no_local_path_is_named(path: str) -> None:
     named = re.findall(r"\S*://\S*|\b[\w-]+\.(?:org|com|io|net)\b|--\S*index\S* \S+", text)
     named += re.findall(r"(?<![\w.])/(?:home|root|tmp|work|Users|opt)/\S*", text)
     assert [word for word in named if not word.startswith("--no-emit-index-url")] == []
+
+
+def test_the_citation_and_the_changelog_have_the_packages_version() -> None:
+    version = PROJECT["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == version

@@ -1,6 +1,7 @@
 """The README's Python examples run unchanged, and the files that it names exist."""
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,14 @@ def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert names["result"].target.shape == (2, 6400)
         assert names["dog"].target.shape == names["rain"].residual.shape == (4801,)
     assert (tmp_path / "out" / "street.a-dog-barking.wav").is_file()
+
+
+def test_the_figures_are_what_their_script_draws() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "_figure.py"))
+    for name, theme in script["THEMES"].items():
+        stored = (ROOT / "docs" / f"data-{name}.svg").read_text("utf-8")
+        assert stored == script["figure"](theme)
+        assert f"docs/data-{name}.svg" in README
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#:]+)\)|srcset=\"([^\"]+)\"", README))
