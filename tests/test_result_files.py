@@ -71,9 +71,9 @@ def test_a_lossy_result_keeps_rate_channels_length_and_most_of_the_sound(
 @pytest.mark.parametrize(
     ("rate", "num_channels", "ending", "message"),
     [
-        (8000, 9, "flac", "a.wav: FLAC holds up to 8 channels, not 9: take --format wav"),
-        (44100, 1, "opus", "a.wav: Opus cannot hold a sample rate of 44100 Hz: take --format wav"),
-        (8000, 3, "mp3", "a.wav: MP3 holds up to 2 channels, not 3: take --format wav"),
+        (8000, 9, "flac", "a.wav: FLAC holds up to 8 channels, not 9: use --format wav"),
+        (44100, 1, "opus", "a.wav: Opus cannot hold a sample rate of 44100 Hz: use --format wav"),
+        (8000, 3, "mp3", "a.wav: MP3 holds up to 2 channels, not 3: use --format wav"),
     ],
 )
 def test_unsupported_format_settings_give_one_line(

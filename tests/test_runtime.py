@@ -295,7 +295,7 @@ def test_a_graph_that_gives_something_else_is_refused(
 ) -> None:
     export = onnx_graphs.export
     monkeypatch.setattr(onnx_graphs, "export", lambda network, *rest: export(Small(seed=1), *rest))
-    with pytest.raises(ValueError, match="take --runtime torch"):
+    with pytest.raises(ValueError, match="use --runtime torch"):
         by_graph(name, Small())
     assert list(empty_cache.iterdir()) == []
 

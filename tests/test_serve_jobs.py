@@ -120,7 +120,7 @@ def test_a_sound_under_a_hundredth_of_the_energy_is_likely_absent(
         (Request(["a"], candidates=5), "5 candidates: 1 to 4"),
         (
             Request(["a"], candidates=2),
-            "this model is not generative, so it has a single candidate; take one that is, as flow-small",
+            "this model is not generative, so it has a single candidate; use one that is, as flow-small",
         ),
         (
             Request(["a"], span="5"),

@@ -228,5 +228,5 @@ def test_tokens_that_are_not_real_change_nothing() -> None:
         assert torch.equal(separator.separate(mixture, other).target, first)
         changed = replace(embedding, tokens=2 * tokens)
         assert (separator.separate(mixture, changed).target - first).abs().max() > 1e-6
-    with pytest.raises(ValueError, match="their encoder gives none; take an encoder that does"):
+    with pytest.raises(ValueError, match="their encoder gives none; use an encoder that does"):
         separator.separate(mixture, QueryEmbedding(embedding.pooled))

@@ -172,7 +172,7 @@ class Jobs:
     def checked(self, recording: Path | None) -> Path:
         """The recording, if it is usable and within the limits."""
         if recording is None:
-            raise ValueError("give a recording first: upload one, record one, or take the example")
+            raise ValueError("give a recording first: upload one, record one, or use the example")
         if not recording.is_file():
             raise ValueError("the recording is no longer here: upload it again")
         if recording.stat().st_size > self.limits.megabytes * 1e6:

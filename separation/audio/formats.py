@@ -85,11 +85,11 @@ def check_format(name: str, path: Path, sample_rate: int, num_channels: int) -> 
     if num_channels > target.max_channels:
         raise AudioError(
             f"{path}: {target.title} holds up to {target.max_channels} channels, not {num_channels}: "
-            "take --format wav"
+            "use --format wav"
         )
     if sample_rate not in target.rates:
         raise AudioError(
-            f"{path}: {target.title} cannot hold a sample rate of {sample_rate} Hz: take --format wav"
+            f"{path}: {target.title} cannot hold a sample rate of {sample_rate} Hz: use --format wav"
         )
 
 

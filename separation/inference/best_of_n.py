@@ -115,7 +115,7 @@ class BestOfN:
         """Raise ValueError if there are several candidates but the separator is not generative."""
         if self.num > 1 and not separator.capabilities.generative:
             raise ValueError(
-                "this model is not generative, so it has a single candidate; take one that is, as flow-small"
+                "this model is not generative, so it has a single candidate; use one that is, as flow-small"
             )
 
     def apply(

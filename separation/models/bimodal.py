@@ -114,7 +114,7 @@ class BiModal(nn.Module, Separator):
             return torch.stack([queries.pooled, torch.zeros_like(queries.pooled)], dim=1), None
         if queries.tokens is None:
             raise ValueError(
-                "this model reads its queries' tokens, but their encoder gives none; take an encoder that "
+                "this model reads its queries' tokens, but their encoder gives none; use an encoder that "
                 "does, as clap with tokens = true, or train with separator.token_dim = 0"
             )
         mask = queries.token_mask

@@ -31,7 +31,7 @@ def check_runtime(runtime: str, precision: str, device: str) -> None:
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
     if (runtime, precision) == ("onnx", "bf16"):
-        raise ValueError("ONNX Runtime computes in fp32; for bf16 take --runtime openvino or torch")
+        raise ValueError("ONNX Runtime computes in fp32; for bf16 use --runtime openvino or torch")
     if any(find_spec(package) is None for package in RUNTIMES[runtime]):
         raise ValueError(f"runtime {runtime} needs more packages: pip install 'qsep[{runtime}]'")
     if runtime != "torch" and device not in ("auto", "cpu"):
@@ -39,7 +39,7 @@ def check_runtime(runtime: str, precision: str, device: str) -> None:
     if (runtime, precision) == ("openvino", "bf16") and not openvino_has_bfloat16():
         raise ValueError(
             "this CPU has no bfloat16 instructions, without which OpenVINO computes in fp32: "
-            "take --precision fp32, or --runtime torch"
+            "use --precision fp32, or --runtime torch"
         )
 
 
@@ -64,7 +64,7 @@ def accelerate(
     if not networks and (runtime, precision) != ("torch", "fp32"):
         raise ValueError(
             f"{type(separator).__name__} has no network for another runtime or precision; "
-            "take --runtime torch --precision fp32"
+            "use --runtime torch --precision fp32"
         )
     for index, network in enumerate(networks):
         digest = f"{weights}, network {index}" if weights else ""

@@ -140,7 +140,7 @@ class GraphRunner:
         if not error <= TOLERANCE[self.precision]:
             raise ValueError(
                 f"the graph of the network errs by {float(error):.1e} of its output; "
-                "take --runtime torch"
+                "use --runtime torch"
             )
 
 
