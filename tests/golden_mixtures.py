@@ -67,8 +67,8 @@ def classes() -> ClassMixtures:
         augment=AUGMENT,
     )
     takes = {
-        label: [Take((32767 * each).astype(np.int16), f"{n}") for n, each in enumerate(found)]
-        for label, found in recordings().items()
+        label: [Take((32767 * each).astype(np.int16), f"{n}") for n, each in enumerate(waveforms)]
+        for label, waveforms in recordings().items()
     }
     return ClassMixtures(ClassSounds(takes, config, RATE), config, RATE, 12)
 

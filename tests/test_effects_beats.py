@@ -15,8 +15,10 @@ def clicks(bpm: float, first: float, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     times = np.arange(400)
     for onset in np.arange(first, SECONDS - 0.1, 60 / bpm):
-        place = round(onset * RATE)
-        waveform[place : place + 400] += rng.standard_normal(400) * np.exp(-times / 80)
+        onset_sample = round(onset * RATE)
+        waveform[onset_sample : onset_sample + 400] += rng.standard_normal(400) * np.exp(
+            -times / 80
+        )
     return waveform + 1e-4 * rng.standard_normal(len(waveform)).astype(np.float32)
 
 

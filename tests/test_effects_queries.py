@@ -40,23 +40,23 @@ def texts(queries: Sequence[Query | None]) -> list[str]:
 
 def test_a_text_is_replaced_by_a_paraphrase_as_often_as_asked() -> None:
     config = QueryConfig("wordings.toml", paraphrase_probability=0.4)
-    found = texts(variants(config, TextQuery("rain")))
-    assert set(found) == {"rain", "rainfall", "it is raining"}
-    assert found.count("rain") == pytest.approx(180, abs=35)  # four standard deviations
+    drawn = texts(variants(config, TextQuery("rain")))
+    assert set(drawn) == {"rain", "rainfall", "it is raining"}
+    assert drawn.count("rain") == pytest.approx(180, abs=35)  # four standard deviations
     assert set(texts(variants(config, TextQuery("snow")))) == {"snow"}
 
 
 def test_a_short_text_is_put_into_every_template() -> None:
-    found = texts(variants(QueryConfig(template_probability=1.0), TextQuery("rain")))
-    assert set(found) == {frame.format("rain") for frame in FRAMES}
+    drawn = texts(variants(QueryConfig(template_probability=1.0), TextQuery("rain")))
+    assert set(drawn) == {frame.format("rain") for frame in FRAMES}
     long = TextQuery("rain on a tin roof at night")
     assert set(variants(QueryConfig(template_probability=1.0), long)) == {long}
 
 
 def test_text_is_mixed_with_its_sound_in_shares_within_the_range() -> None:
     config = QueryConfig(audio_probability=0.5, audio_share=(0.2, 0.6))
-    found = variants(config, TextQuery("rain"))
-    mixed = [query for query in found if isinstance(query, MixedQuery)]
+    drawn = variants(config, TextQuery("rain"))
+    mixed = [query for query in drawn if isinstance(query, MixedQuery)]
     assert len(mixed) == pytest.approx(150, abs=35)
     shares = []
     for query in mixed:

@@ -13,7 +13,7 @@ from qsep.recipes.data.effects.rooms import (
     SOUND_MPS,
     Room,
     images,
-    random_place,
+    random_position,
     random_room,
     room_response,
 )
@@ -24,10 +24,10 @@ PLACE = np.array([4.4, 3.0, 1.7])
 OUTDOORS = Room(np.array([400.0, 400.0, 400.0]), np.array([200.0, 200.0, 200.0]), 0.001)
 
 
-def mirrored(room: Room, place: np.ndarray, reach: float) -> dict[tuple[int, ...], int]:
+def mirrored(room: Room, position: np.ndarray, reach: float) -> dict[tuple[int, ...], int]:
     """Images within reach by repeated mirroring at the six walls; position in 0.1 mm -> fewest mirrorings."""
-    found = {tuple(np.round(place * 1e4).astype(int)): (place, 0)}
-    newest = list(found.values())
+    images = {tuple(np.round(position * 1e4).astype(int)): (position, 0)}
+    newest = list(images.values())
     while newest:
         following = []
         for image, order in newest:
@@ -38,13 +38,13 @@ def mirrored(room: Room, place: np.ndarray, reach: float) -> dict[tuple[int, ...
                     key = tuple(np.round(other * 1e4).astype(int))
                     # a step beyond reach, since the way to an image in reach may lead there
                     near = np.linalg.norm(other - room.listener) <= reach + 2 * room.size.max()
-                    if near and key not in found:
-                        found[key] = (other, order + 1)
-                        following.append(found[key])
+                    if near and key not in images:
+                        images[key] = (other, order + 1)
+                        following.append(images[key])
         newest = following
     return {
         key: order
-        for key, (image, order) in found.items()
+        for key, (image, order) in images.items()
         if np.linalg.norm(image - room.listener) <= reach
     }
 
@@ -56,8 +56,8 @@ def test_images_are_those_of_repeated_mirroring() -> None:
     pairs = [
         (math.dist(np.array(key) / 1e4, ROOM.listener), order) for key, order in expected.items()
     ]
-    found = sorted(zip(distances, orders, strict=True))
-    for (distance, order), (other, other_order) in zip(found, sorted(pairs), strict=True):
+    sorted_images = sorted(zip(distances, orders, strict=True))
+    for (distance, order), (other, other_order) in zip(sorted_images, sorted(pairs), strict=True):
         assert distance == pytest.approx(other, abs=2e-4)  # rounded to 0.1 mm
         assert order == other_order
 
@@ -65,8 +65,8 @@ def test_images_are_those_of_repeated_mirroring() -> None:
 def test_the_direct_sound_is_one_and_a_reflection_has_its_delay_and_gain() -> None:
     """The floor's reflection, worked by hand: the source's image lies 1.7 m below the floor."""
     room = Room(np.array([200.0, 200.0, 200.0]), np.array([100.0, 100.0, 1.0]), 3.0)
-    place = np.array([104.0, 100.0, 2.0])
-    response = room_response(room, place, RATE, np.random.default_rng(0))
+    position = np.array([104.0, 100.0, 2.0])
+    response = room_response(room, position, RATE, np.random.default_rng(0))
     direct, reflected = math.dist((0, 1), (4, 2)), math.dist((0, 1), (4, -2))
     delay = (reflected - direct) / SOUND_MPS * RATE
     assert response[0] == 1
@@ -105,7 +105,7 @@ def test_the_tail_continues_the_images_at_their_level() -> None:
     rng = np.random.default_rng(2)
     for _ in range(40):
         room = random_room(RoomConfig(), rng)
-        response = room_response(room, random_place(room, (0.5, 4.0), rng), RATE, rng)
+        response = room_response(room, random_position(room, (0.5, 4.0), rng), RATE, rng)
         edge, width = round(EARLY_SECONDS * RATE), round(0.02 * RATE)
         # Differences, without low frequencies, at which images add up in phase and noise does not.
         steep = np.diff(response.astype(float))
@@ -158,11 +158,11 @@ def test_everything_is_inside_of_its_room() -> None:
     rng = np.random.default_rng(6)
     for _ in range(200):
         room = random_room(RoomConfig(), rng)
-        place = random_place(room, (0.5, 4.0), rng)
-        end = destination(room, place, 3.0, rng)
-        for position in (room.listener, place, end):
+        start = random_position(room, (0.5, 4.0), rng)
+        end = destination(room, start, 3.0, rng)
+        for position in (room.listener, start, end):
             assert np.all((position >= 0) & (position <= room.size))
-        assert math.dist(place, end) <= 3.0 + 1e-9
+        assert math.dist(start, end) <= 3.0 + 1e-9
         assert 3 <= room.size[0] <= 10
         assert 2.4 <= room.size[2] <= 4
 
@@ -170,7 +170,7 @@ def test_everything_is_inside_of_its_room() -> None:
 def test_places_lie_at_the_distances_asked_for_where_the_room_has_them() -> None:
     rng = np.random.default_rng(7)
     room = Room(np.array([8.0, 8.0, 3.0]), np.array([4.0, 4.0, 1.5]), 0.4)
-    distances = [room.distance(random_place(room, (1.0, 1.2), rng)) for _ in range(50)]
+    distances = [room.distance(random_position(room, (1.0, 1.2), rng)) for _ in range(50)]
     assert 1.0 <= min(distances)
     assert max(distances) <= 1.2
 

@@ -1,4 +1,4 @@
-"""The page's theme: system fonts, colours of sufficient contrast, and names of what Gradio leaves nameless."""
+"""The page's theme: system fonts, colours of sufficient contrast, and labels that Gradio lacks."""
 
 from __future__ import annotations
 

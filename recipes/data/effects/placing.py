@@ -7,7 +7,7 @@ import numpy as np
 from ..mixtures.augment import fast_length
 from .config import RoomConfig
 from .motion import moved
-from .rooms import Room, random_place, random_room, room_response
+from .rooms import Room, random_position, random_room, room_response
 
 
 def placed(
@@ -19,19 +19,19 @@ def placed(
     """
     room = random_room(config, rng)
     seconds = sources.shape[1] / sample_rate
-    heard = []
+    received = []
     for source in sources:
-        place = random_place(room, config.distance_meters, rng)
+        position = random_position(room, config.distance_meters, rng)
         if rng.random() < config.moving_probability:
-            end = destination(room, place, seconds * rng.uniform(*config.speed_mps), rng)
-            middle = (place + end) / 2
+            end = destination(room, position, seconds * rng.uniform(*config.speed_mps), rng)
+            middle = (position + end) / 2
             late = room_response(room, middle, sample_rate, rng, min_order=2)
-            late *= np.float32(room.distance(place) / room.distance(middle))
-            direct = moved(source, room, place, end, sample_rate)
-            heard.append(direct + convolved(source, late))
+            late *= np.float32(room.distance(position) / room.distance(middle))
+            direct = moved(source, room, position, end, sample_rate)
+            received.append(direct + convolved(source, late))
         else:
-            heard.append(convolved(source, room_response(room, place, sample_rate, rng)))
-    return np.stack(heard)
+            received.append(convolved(source, room_response(room, position, sample_rate, rng)))
+    return np.stack(received)
 
 
 def destination(

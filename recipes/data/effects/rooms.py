@@ -49,9 +49,9 @@ class Room:
         seconds = self.reverberation_seconds
         return math.exp(-12 * math.log(10) * self.volume / (SOUND_MPS * surface * seconds))
 
-    def distance(self, place: np.ndarray) -> float:
+    def distance(self, position: np.ndarray) -> float:
         """From a position to the microphone in metres, MARGIN_METERS at least."""
-        return max(float(np.linalg.norm(place - self.listener)), MARGIN_METERS)
+        return max(float(np.linalg.norm(position - self.listener)), MARGIN_METERS)
 
 
 def random_room(config: RoomConfig, rng: np.random.Generator) -> Room:
@@ -62,26 +62,26 @@ def random_room(config: RoomConfig, rng: np.random.Generator) -> Room:
     return Room(size, listener, rng.uniform(*config.reverberation_seconds))
 
 
-def random_place(
+def random_position(
     room: Room, distance_meters: tuple[float, float], rng: np.random.Generator
 ) -> np.ndarray:
     """A position at a distance in the interval from the microphone, (3,); at any if the room is too small."""
     for _ in range(TRIES):
         direction = rng.standard_normal(3)
         distance = rng.uniform(*distance_meters)
-        place = room.listener + distance * direction / np.linalg.norm(direction)
-        if np.all((place >= MARGIN_METERS) & (place <= room.size - MARGIN_METERS)):
-            return place
+        position = room.listener + distance * direction / np.linalg.norm(direction)
+        if np.all((position >= MARGIN_METERS) & (position <= room.size - MARGIN_METERS)):
+            return position
     return rng.uniform(MARGIN_METERS, room.size - MARGIN_METERS)
 
 
-def images(room: Room, place: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
+def images(room: Room, position: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
     """The images of a source no farther than `reach` from the microphone, in metres.
 
     Returns their distances (n,) and numbers of reflections (n,); the source itself has none.
     """
     axes = []
-    for size, source, listener in zip(room.size, place, room.listener, strict=True):
+    for size, source, listener in zip(room.size, position, room.listener, strict=True):
         number = math.ceil((reach + size) / (2 * size))
         rounds = np.arange(-number, number + 1)
         offsets = [2 * rounds * size + sign * source - listener for sign in (1, -1)]
@@ -97,7 +97,7 @@ def images(room: Room, place: np.ndarray, reach: float) -> tuple[np.ndarray, np.
 
 def room_response(
     room: Room,
-    place: np.ndarray,
+    position: np.ndarray,
     sample_rate: int,
     rng: np.random.Generator,
     min_order: int = 0,
@@ -106,8 +106,8 @@ def room_response(
 
     min_order: leave out images with fewer reflections, as the direct sound, which has none.
     """
-    direct = room.distance(place)
-    distances, orders = images(room, place, direct + EARLY_SECONDS * SOUND_MPS)
+    direct = room.distance(position)
+    distances, orders = images(room, position, direct + EARLY_SECONDS * SOUND_MPS)
     delays = (distances - direct) / SOUND_MPS * sample_rate
     gains = room.reflection**orders * direct / distances
     num_early = round(EARLY_SECONDS * sample_rate)
@@ -143,11 +143,11 @@ def add_impulses(response: np.ndarray, delays: np.ndarray, gains: np.ndarray) ->
     response += np.bincount(places[inside], impulses[inside], len(response))
 
 
-def first_images(room: Room, place: np.ndarray) -> list[tuple[np.ndarray, int]]:
+def first_images(room: Room, position: np.ndarray) -> list[tuple[np.ndarray, int]]:
     """The source, and its image in each of the six walls: positions (3,) and numbers of reflections."""
-    mirrored = [(place, 0)]
+    mirrored = [(position, 0)]
     for axis, far in itertools.product(range(3), (0, 1)):
-        image = place.copy()
-        image[axis] = 2 * far * room.size[axis] - place[axis]
+        image = position.copy()
+        image[axis] = 2 * far * room.size[axis] - position[axis]
         mirrored.append((image, 1))
     return mirrored

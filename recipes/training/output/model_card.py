@@ -28,7 +28,7 @@ def model_card(description: dict[str, Any], recipe: Recipe, recordings: Sequence
         f"# {recipe.card.get('title', recipe.name)}",
         "",
         f"A `{model['kind']}` {recipe.part.replace('_', ' ')} at {description['sample_rate']} Hz{queried}.",
-        f"CorpusSummary by `qsep train {recipe.name}`, seed {provenance['seed']}, "
+        f"Made by `qsep train {recipe.name}`, seed {provenance['seed']}, "
         f"{provenance['step']} steps of {recipe.train.batch_size} mixtures.",
     ]
     if known:
