@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 from command import Run, names, record
-from tiny import RATE, noise
+from tiny import noise
+from tiny_settings import RATE
 
 from qsep.recipes.inference.sound_card import SPARE_SECONDS, Device, SoundCard
 

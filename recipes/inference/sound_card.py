@@ -55,19 +55,19 @@ def find_device(sounddevice: Any, kind: str, wanted: str | None) -> Device:
     """
     chosen = int(wanted) if wanted is not None and wanted.isdecimal() else wanted
     try:
-        found = sounddevice.query_devices(chosen, kind)
+        facts = sounddevice.query_devices(chosen, kind)
     except (ValueError, sounddevice.PortAudioError) as error:
         role, name = ("microphone", "input") if kind == "input" else ("headphones", "output")
         text = " ".join(str(error).split())
         raise ValueError(
-            f"{role}: {text}: qsep live --devices lists what is there, --{name}-device chooses, "
-            f"--{name} FILE does without"
+            f"{role}: {text}: qsep live --devices lists the devices, --{name}-device chooses, "
+            f"--{name} FILE uses a file instead"
         ) from None
     return Device(
-        int(found["index"]),
-        str(found["name"]),
-        int(found[f"max_{kind}_channels"]),
-        round(found["default_samplerate"]),
+        int(facts["index"]),
+        str(facts["name"]),
+        int(facts[f"max_{kind}_channels"]),
+        round(facts["default_samplerate"]),
     )
 
 
