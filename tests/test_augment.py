@@ -47,13 +47,13 @@ def test_speed_divides_the_length_by_its_ratio(semitones: float) -> None:
 
 
 def test_equalizer_without_deviation_changes_nothing() -> None:
-    response = equalizer_response(np.random.default_rng(1), 129, RATE, 0.0)
+    response = equalizer_response(np.zeros(8), 129, RATE)
     assert np.array_equal(response, np.ones(129))
 
 
 def test_equalizer_has_the_drawn_gains_at_its_eight_points() -> None:
     gains_db = np.random.default_rng(2).normal(0, 4.0, 8)
-    response = equalizer_response(np.random.default_rng(2), RATE // 2 + 1, RATE, 4.0)  # bin: 1 Hz
+    response = equalizer_response(gains_db, RATE // 2 + 1, RATE)  # bin: 1 Hz
     points_hz = 30 * (RATE / 2 / 30) ** (np.arange(8) / 7)
     actual_db = 20 * np.log10(response[np.rint(points_hz).astype(int)])
     # half a Hertz off the point: at 30 Hz 2 % of the way to the next, at most 20 dB away
@@ -111,7 +111,7 @@ def test_a_microphone_scales_a_tone_by_its_response() -> None:
     coloured = filter_and_place(sound, np.random.default_rng(7), RATE, COLOUR)
     same = np.random.default_rng(7)
     same.random(2)
-    response = equalizer_response(same, 8193, RATE, COLOUR.equalizer_db)
+    response = equalizer_response(same.normal(0, COLOUR.equalizer_db, 8), 8193, RATE)
     gain = response[1024]  # 1,000 Hz of 8,000 in 8,192 bins
     middle = slice(4000, 12000)
     assert coloured[middle] == pytest.approx(gain * sound[middle], abs=2e-3)  # slope of the curve

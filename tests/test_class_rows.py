@@ -192,6 +192,21 @@ def test_a_run_from_a_model_keeps_its_classes_and_adds_new_ones(data: Path, tmp_
     assert any("retention" in line for line in log)
 
 
+def test_a_run_that_mixes_on_the_device_learns_as_one_whose_workers_mix(
+    data: Path, tmp_path: Path
+) -> None:
+    losses = []
+    for on_device in (False, True):
+        content = recipe(data, mix_on_device=on_device, num_workers=int(on_device))
+        content["augment"] = {"filter_probability": 0.0}
+        folder = tmp_path / str(on_device)
+        train(recipe_from(content, "mine"), content, folder, "cpu")
+        lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+        losses.append([line["loss"] for line in lines if "loss" in line])
+    assert len(losses[0]) == 2
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)  # float32, through two steps
+
+
 def test_two_classes_are_enough_and_one_is_refused() -> None:
     noise = [Take(np.random.default_rng(4).integers(-9, 9, 4000).astype(np.int16), "g")]
     config = ClassMixConfig(segment_samples=800)

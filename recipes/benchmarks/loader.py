@@ -13,6 +13,7 @@ import argparse
 import cProfile
 import itertools
 import pstats
+import statistics
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -21,8 +22,15 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..data.mixtures.interface import Mixtures
-from ..training.build import build_book, build_data, build_query_encoder, build_task, check_data
+from ..data.mixtures.unmixed import UnmixedBatch
+from ..training.build import (
+    build_book,
+    build_data,
+    build_query_encoder,
+    build_task,
+    check_data,
+    for_workers,
+)
 from ..training.config import Recipe, read_recipe
 from ..training.estimate import BlankEncoder, noise_item
 from ..training.sampler import StepSampler
@@ -35,7 +43,7 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     "decode": (("audio/reader.py", "read_from"), ("audio/reader.py", "length_and_rate")),
     "cut": (("mix_and_separate.py", "active_stretch"), ("mix_and_separate.py", "place")),
     "resample": (("mixtures/augment.py", "change_speed"), ("mixtures/segments.py", "resampled")),
-    "filters": (("mixtures/augment.py", "filter_and_place"),),
+    "filters": (("mixtures/augment.py", "random_filter"), ("mixtures/augment.py", "filtered")),
     "beats": (("effects/beats.py", "synchronous"),),
     "device": (("effects/devices.py", "banded"), ("effects/devices.py", "distorted")),
     "room": (("effects/placing.py", "placed"),),
@@ -80,12 +88,18 @@ def main() -> None:
             f"{WANTED} times that: {WANTED * rate:.0f}"
         )
     check_data(recipe)
-    data = build_data(recipe, build_book(recipe), sample_rate, validation=False)
+    data = for_workers(
+        build_data(recipe, build_book(recipe), sample_rate, validation=False), recipe
+    )
     rate = items_a_second(data, recipe, arguments.items, arguments.workers)
     print(f"loader with {arguments.workers} workers: {rate:.1f} items/s")
     parts = time_of_parts(data, recipe, arguments.items)
     print(table(parts))
     cores = WANTED * used.items_a_second(arguments.tflops, arguments.utilization) / per_core(parts)
+    if recipe.train.mix_on_device:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        batch = data.collate([data[draw] for draw in range(recipe.train.batch_size)])
+        print(f"filters and sums on {device}: {device_milliseconds(batch, device):.3f} ms an item")
     print(f"{WANTED} times the consumption at {arguments.utilization:.0%} takes {cores:.0f} cores")
 
 
@@ -104,7 +118,7 @@ def consumption(recipe: Recipe) -> tuple[Consumption, int]:
     return Consumption(counter.get_total_flops() / 1e12, seconds), rate
 
 
-def items_a_second(data: Mixtures, recipe: Recipe, num_items: int, num_workers: int) -> float:
+def items_a_second(data: Any, recipe: Recipe, num_items: int, num_workers: int) -> float:
     """By the clock over num_items, after a first batch of each worker."""
     size = recipe.train.batch_size
     num_steps = -(-num_items // size)
@@ -122,7 +136,7 @@ def items_a_second(data: Mixtures, recipe: Recipe, num_items: int, num_workers: 
     return num_steps * size / (time.perf_counter() - began)
 
 
-def time_of_parts(data: Mixtures, recipe: Recipe, num_items: int) -> dict[str, float]:
+def time_of_parts(data: Any, recipe: Recipe, num_items: int) -> dict[str, float]:
     """Milliseconds of one core for an item, by part, slightly enlarged by the profiler."""
     size = recipe.train.batch_size
     data.collate([data[draw] for draw in range(2)])  # imports, and tables made once
@@ -155,6 +169,18 @@ def seconds_of_parts(profile: cProfile.Profile) -> Iterator[tuple[str, float]]:
         )
         if seconds:
             yield part, seconds
+
+
+def device_milliseconds(batch: UnmixedBatch, device: str, repeats: int = 5) -> float:
+    """Median milliseconds an item in which the device mixes a batch, with the copy to it."""
+    times = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        batch.to(device)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return 1e3 * statistics.median(times[1:]) / len(batch.ids)
 
 
 def table(milliseconds: dict[str, float]) -> str:

@@ -23,6 +23,7 @@ from ..data.mixtures.interface import DrawnMixtures, Mixtures
 from ..data.mixtures.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds, Sounds
 from ..data.mixtures.segments import SegmentMixConfig, SegmentMixtures, read_captions
 from ..data.mixtures.synthetic import SyntheticSounds, synthetic_takes
+from ..data.mixtures.unmixed import UnmixedMixtures
 from ..data.mixtures.videos import QueryChooser, VideoMixConfig, VideoMixtures
 from ..data.synthetic import KINDS
 from ..data.wording import PhraseBook, book_of_labels, load_phrase_book
@@ -146,6 +147,13 @@ def build_data(recipe: Recipe, book: PhraseBook, sample_rate: int, validation: b
     mixtures = build_mixtures(recipe, book, sample_rate, validation)
     effects = recipe.effects.for_validation() if validation else recipe.effects
     return TreatedMixtures(mixtures, effects) if effects.active else mixtures
+
+
+def for_workers(mixtures: Mixtures, recipe: Recipe) -> Any:
+    """The data set whose items the loader's workers make, of training mixtures; see train.mix_on_device."""
+    if recipe.train.mix_on_device and isinstance(mixtures, ClassMixtures):
+        return UnmixedMixtures(mixtures)
+    return mixtures
 
 
 def build_mixtures(

@@ -27,9 +27,10 @@ class TrainConfig:
     batch_size: mixtures a step, over all devices together. accumulate: parts into which each device divides
     its share, one after the other, to need less memory. checkpoint_activations: compute activations of the
     model's blocks again in the backward pass instead of storing them. compile: backend of torch.compile for
-    the model's networks, as "inductor"; empty: none. precision: as in Lightning Fabric. skip_limit:
-    give up after so many consecutive steps with a loss that is not finite. half_kernels: store the
-    checkpoint's kernels in float16; the state for resuming stays float32.
+    the model's networks, as "inductor"; empty: none. mix_on_device: workers only cut sounds, which are
+    filtered and summed on the device; for data.sounds = "classes". precision: as in Lightning Fabric.
+    skip_limit: give up after so many consecutive steps with a loss that is not finite. half_kernels: store
+    the checkpoint's kernels in float16; the state for resuming stays float32.
 
     The learning rate rises linearly over warmup_steps, stays constant, and falls linearly over decay_steps
     to final_factor of itself, which it reaches at step decay_end (0: the last step). warmup_stairs: factors
@@ -52,6 +53,7 @@ class TrainConfig:
     accumulate: int = 1
     checkpoint_activations: bool = False
     compile: str = ""
+    mix_on_device: bool = False
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     warmup_steps: int = 200
@@ -252,6 +254,12 @@ def recipe_from(content: dict[str, Any], name: str) -> Recipe:
         if table in content and not isinstance(content[table].get("kind"), str):
             raise ValueError(f'recipe {name}: [{table}] has no kind; add kind = "…"')
     effects = effects_of(content.get("mix", {}), name)
+    if content["train"].get("mix_on_device") is True:
+        if content["data"].get("sounds") != "classes" or effects.active:
+            raise ValueError(
+                f"recipe {name}: train.mix_on_device is for data.sounds = 'classes' without effects: set "
+                "it to false, or leave the tables of [mix] out"
+            )
     mix = {key: value for key, value in content.get("mix", {}).items() if key not in EFFECTS}
     return Recipe(
         name,

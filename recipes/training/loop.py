@@ -22,7 +22,14 @@ from qsep.separation.storage.results import Results
 from ..data.effects.queries import dropped
 from ..data.mixtures.interface import Mixtures
 from .acceleration import checkpoint_activations, compile_networks
-from .build import build_book, build_data, build_query_encoder, build_task, check_data
+from .build import (
+    build_book,
+    build_data,
+    build_query_encoder,
+    build_task,
+    check_data,
+    for_workers,
+)
 from .config import Recipe
 from .initial_weights.start import resume, start
 from .learner import Learner
@@ -111,7 +118,8 @@ class Run:
 
     def batches(self) -> DataLoader[Any]:
         """This rank's parts of the batches of the remaining steps."""
-        config, data = self.config, self.data(validation=False)
+        config = self.config
+        data = for_workers(self.data(validation=False), self.recipe)
         sampler = StepSampler(
             self.step,
             config.steps,

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import soxr
 
 from qsep.queries.settings import configuration
+
+NUM_POINTS = 8  # of the equaliser's curve
+MAX_REVERBERATION_SECONDS = 0.8
+TAIL = 0.7  # of the reverberation time: the part of a room's response that is kept
 
 
 @configuration
@@ -32,12 +38,14 @@ def change_speed(waveform: np.ndarray, semitones: float) -> np.ndarray:
     return soxr.resample(waveform, ratio, 1.0, quality="LQ")
 
 
-def equalizer_response(
-    rng: np.random.Generator, num_bins: int, sample_rate: int, deviation_db: float
-) -> np.ndarray:
-    """A smooth random gain for each bin: (num_bins,), normal in dB at eight points spaced logarithmically."""
-    points_hz = np.geomspace(30, sample_rate / 2, 8)
-    gains_db = rng.normal(0, deviation_db, len(points_hz))
+def equalizer_points_hz(sample_rate: int) -> np.ndarray:
+    """The frequencies at which the equaliser's gains are drawn: (NUM_POINTS,), spaced logarithmically."""
+    return np.geomspace(30, sample_rate / 2, NUM_POINTS)
+
+
+def equalizer_response(gains_db: np.ndarray, num_bins: int, sample_rate: int) -> np.ndarray:
+    """The gain of each bin, (num_bins,), for gains in dB at the equaliser's points, (NUM_POINTS,)."""
+    points_hz = equalizer_points_hz(sample_rate)
     bins_hz = np.linspace(0, sample_rate / 2, num_bins)
     return 10 ** (np.interp(np.log(bins_hz + 1), np.log(points_hz + 1), gains_db) / 20)
 
@@ -47,8 +55,8 @@ def room_response(rng: np.random.Generator, sample_rate: int) -> np.ndarray:
 
     The direct sound is 0 to 15 dB above the reverberation (Polack's statistical model, 1988).
     """
-    reverberation_seconds = rng.uniform(0.1, 0.8)
-    num_samples = int(reverberation_seconds * sample_rate * 0.7)
+    reverberation_seconds = rng.uniform(0.1, MAX_REVERBERATION_SECONDS)
+    num_samples = int(reverberation_seconds * sample_rate * TAIL)
     decay = 10 ** (-3 * np.arange(num_samples) / (reverberation_seconds * sample_rate))
     tail = rng.standard_normal(num_samples, dtype=np.float32) * decay
     tail[: int(rng.uniform(0.001, 0.01) * sample_rate)] = 0
@@ -57,32 +65,57 @@ def room_response(rng: np.random.Generator, sample_rate: int) -> np.ndarray:
     return tail.astype(np.float32)
 
 
-def filter_and_place(
-    waveform: np.ndarray,
+def longest_room(sample_rate: int) -> int:
+    """The largest number of samples of a `room_response`."""
+    return int(MAX_REVERBERATION_SECONDS * sample_rate * TAIL)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What was drawn for a sound. gains_db: of the equaliser, (NUM_POINTS,). room: response, (k,).
+    cutoff_hz: of a low-pass filter with 24 dB per octave. None for those that it does not have."""
+
+    gains_db: np.ndarray | None
+    room: np.ndarray | None
+    cutoff_hz: float | None
+
+
+def random_filter(
     rng: np.random.Generator,
     sample_rate: int,
     config: AugmentConfig,
     cutoff_hz: float | None = None,
-) -> np.ndarray:
-    """Random equalisation and reverberation, in one multiplication of spectra: (t,) to (t,).
-
-    cutoff_hz: of an additional low-pass filter with 24 dB per octave; None for none.
-    """
+) -> Filter:
+    """Random equalisation and reverberation, and the low-pass filter if a cutoff is given."""
     equalize = rng.random() < config.filter_probability
     reverberate = rng.random() < config.reverb_probability
-    if not equalize and not reverberate and cutoff_hz is None:
+    room = room_response(rng, sample_rate) if reverberate else None
+    gains_db = rng.normal(0, config.equalizer_db, NUM_POINTS) if equalize else None
+    return Filter(gains_db, room, cutoff_hz)
+
+
+def filtered(waveform: np.ndarray, drawn: Filter, sample_rate: int) -> np.ndarray:
+    """The waveform (t,) through all of a filter, in one multiplication of spectra: (t,) float32."""
+    if drawn.gains_db is None and drawn.room is None and drawn.cutoff_hz is None:
         return waveform
-    room = room_response(rng, sample_rate) if reverberate else np.ones(1, np.float32)
+    room = np.ones(1, np.float32) if drawn.room is None else drawn.room
     size = fast_length(len(waveform) + len(room))
     spec = np.fft.rfft(waveform, size)
-    if equalize:
-        spec *= equalizer_response(rng, len(spec), sample_rate, config.equalizer_db)
-    if reverberate:
+    if drawn.gains_db is not None:
+        spec *= equalizer_response(drawn.gains_db, len(spec), sample_rate)
+    if drawn.room is not None:
         spec *= np.fft.rfft(room, size)
-    if cutoff_hz is not None:  # Butterworth's magnitude, order 4
+    if drawn.cutoff_hz is not None:  # Butterworth's magnitude, order 4
         bins_hz = np.linspace(0, sample_rate / 2, len(spec), dtype=np.float32)
-        spec *= 1 / np.sqrt(1 + (bins_hz / np.float32(cutoff_hz)) ** 8)
+        spec *= 1 / np.sqrt(1 + (bins_hz / np.float32(drawn.cutoff_hz)) ** 8)
     return np.fft.irfft(spec, size)[: len(waveform)].astype(np.float32)
+
+
+def filter_and_place(
+    waveform: np.ndarray, rng: np.random.Generator, sample_rate: int, config: AugmentConfig
+) -> np.ndarray:
+    """Random equalisation and reverberation: (t,) to (t,)."""
+    return filtered(waveform, random_filter(rng, sample_rate, config), sample_rate)
 
 
 def fast_length(num_samples: int) -> int:

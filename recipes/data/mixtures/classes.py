@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from qsep.queries.interface import ClassQuery, Query
 from qsep.queries.settings import configuration
 from qsep.separation.interface import MixtureBatch
 
-from .augment import AugmentConfig, change_speed, filter_and_place
+from .augment import AugmentConfig, Filter, change_speed, filtered, random_filter
 from .clips import Take
 from .items import Item, batch_of
 from .meeting import Meetings
@@ -57,6 +58,25 @@ class ClassMixConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
+class Sound(NamedTuple):
+    """A sound of a mixture. slot: of its source. waveform: (t,) float32. gain: after the filter and
+    normalisation to a root mean square of 1."""
+
+    slot: int
+    waveform: np.ndarray
+    filter: Filter
+    gain: float
+
+
+class Unmixed(NamedTuple):
+    """An item whose sounds are not filtered and summed yet. gain: of the whole mixture."""
+
+    sounds: list[Sound]
+    gain: float
+    queries: list[Query | None]
+    id: str
+
+
 class ClassSounds:
     """Random stretches of recordings, uniform over the groups of a class, then over the takes of a group.
 
@@ -75,8 +95,10 @@ class ClassSounds:
                 groups.setdefault(take.group, []).append(take.waveform)
             self.by_group[label] = list(groups.values())
 
-    def draw(self, label: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
-        """A random augmented sound of the label with root mean square 1: (num_samples,) float32."""
+    def draw(
+        self, label: str, num_samples: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, Filter]:
+        """A random sound of the label, (num_samples,) float32, and the filter that it is to go through."""
         augment = self.config.augment
         sound = self.stretch(label, num_samples, rng)
         if rng.random() < augment.second_probability:
@@ -86,8 +108,7 @@ class ClassSounds:
         cutoff_hz = None
         if rng.random() < self.config.lowpass_probability:
             cutoff_hz = float(np.exp(rng.uniform(*np.log(self.config.lowpass_hz))))
-        sound = filter_and_place(sound, rng, self.sample_rate, augment, cutoff_hz)
-        return sound / rms(sound)
+        return sound, random_filter(rng, self.sample_rate, augment, cutoff_hz)
 
     def stretch(self, label: str, num_samples: int, rng: np.random.Generator) -> np.ndarray:
         """A random stretch of a recording of the label at a random speed: (num_samples,) float32."""
@@ -123,19 +144,30 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
             raise ValueError(f"mix.num_queries is {config.num_queries}, fewer than the sources")
 
     def __getitem__(self, draw: int) -> Item:
+        mixture = self.unmixed(draw)
+        length = self.config.segment_samples
+        sources = np.zeros((self.config.num_queries, 1, length), np.float32)
+        for sound in mixture.sounds:
+            waveform = filtered(sound.waveform, sound.filter, self.sample_rate)
+            sources[sound.slot, 0] += waveform / rms(waveform) * np.float32(sound.gain)
+        sources *= mixture.gain
+        return torch.from_numpy(sources), mixture.queries, mixture.id
+
+    def unmixed(self, draw: int) -> Unmixed:
+        """The sounds of the draw-th item before they are filtered and summed."""
         config, rng = self.config, np.random.default_rng((self.seed, draw))
         odds = config.num_sources_weights
         num_sounds = 2 + int(rng.choice(len(odds), p=np.divide(odds, sum(odds))))
         groups = self.plan(num_sounds, rng)
         length = config.segment_samples
-        sources = np.zeros((config.num_queries, 1, length), np.float32)
+        sounds: list[Sound] = []
         queries: list[Query | None] = [None] * config.num_queries
         used: list[str] = []
         for index, (labels, wanted) in enumerate(groups):
             for label in labels:
                 level_db = rng.uniform(-config.level_db, config.level_db)
-                sound = self.sounds.draw(label, length, rng)
-                sources[index, 0] += sound * np.float32(10 ** (level_db / 20))
+                drawn = self.sounds.draw(label, length, rng)
+                sounds.append(Sound(index, *drawn, 10 ** (level_db / 20)))
             queries[index] = ClassQuery(wanted)
             used += wanted
         free = len(groups)
@@ -143,23 +175,21 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
         if background and free < config.num_queries and self.meetings.unused(used):
             label = self.meetings.another(used, self.sounds.labels, rng)
             level_db = -rng.uniform(*config.background_db)
-            sound = self.sounds.draw(label, length, rng)
-            sources[free, 0] = sound * np.float32(10 ** (level_db / 20))
+            drawn = self.sounds.draw(label, length, rng)
+            sounds.append(Sound(free, *drawn, 10 ** (level_db / 20)))
             used.append(label)
             free += 1
-        sources *= 0.1 * 10 ** (rng.uniform(-20, 0) / 20)
+        gain = 0.1 * 10 ** (rng.uniform(-20, 0) / 20)
         for index in range(free, min(config.num_queries, free + config.max_absent)):
             if not self.meetings.unused(used):
                 break
-            near = (
-                set().union(*(self.meetings.kin[label] for label in used))
-                if rng.random() < 0.5
-                else ()
-            )
+            near: set[str] = set()
+            if rng.random() < 0.5:
+                near = near.union(*(self.meetings.kin[label] for label in used))
             absent = self.meetings.another(used, sorted(near) or self.sounds.labels, rng)
             queries[index] = ClassQuery([absent])
             used.append(absent)
-        return torch.from_numpy(sources), queries, f"{self.seed}-{draw}"
+        return Unmixed(sounds, gain, queries, f"{self.seed}-{draw}")
 
     def plan(self, num_sounds: int, rng: np.random.Generator) -> list[tuple[list[str], list[str]]]:
         """(labels that sound, classes that are queried) of each source."""
