@@ -161,8 +161,8 @@ class Separator(Protocol):
         raise AssertionError("this separator lacks the capability `analyses`")
 
     def live(self, queries: QueryEmbedding, num_channels: int) -> Core:
-        """For separators with the capability `streaming`: separates a recording of so many channels for s
-        queries, pooled (s, d), and keeps its state from block to block."""
+        """For separators with the capability `streaming`: separates a recording of num_channels channels for
+        s queries, pooled (s, d), and keeps its state from block to block."""
         raise AssertionError("this separator lacks the capability `streaming`")
 
     def blocks(self) -> list[nn.Module]:

@@ -13,9 +13,9 @@ from tiny import StubConfig, StubEncoder, noise, text_of, tiny_separator
 from tiny_settings import RATE
 
 from qsep.queries.interface import QueryEmbedding, TextQuery
-from qsep.separation import shipped
 from qsep.separation.api import Model, load, loading, separate_file
 from qsep.separation.audio.reader import AudioError
+from qsep.separation.storage import shipped
 from qsep.separation.storage.checkpoint import describe, save_checkpoint
 
 

@@ -15,8 +15,8 @@ import soundfile
 from command import Run, content, names, record
 from tiny_settings import SETTINGS
 
-from qsep.separation import shipped
 from qsep.separation.published.registry import published_models
+from qsep.separation.storage import shipped
 
 MANIFEST = (
     "id,query,seconds,snr_db,target,target_start,target_label,"

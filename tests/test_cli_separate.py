@@ -167,7 +167,7 @@ def test_overwrite_replaces_nothing_that_no_run_wrote(
     (folder / "a.rain.wav").write_text("mine")
     done = qsep("separate", "a.wav", "-q", "rain", "--overwrite", "-m", tiny_model)
     assert done.code == 2
-    assert "a.rain.wav is there, and no earlier qsep separate wrote it" in done.error
+    assert "a.rain.wav exists, and no earlier qsep separate wrote it" in done.error
     assert (folder / "a.rain.wav").read_text() == "mine"
 
 

@@ -160,7 +160,7 @@ def test_files_of_another_model_are_not_replaced(tiny_model: Path, tmp_path: Pat
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text('{"model_type": "bert"}')
     model = load(tiny_model, "cpu")
-    with pytest.raises(ValueError, match=r"config\.json is there, and no earlier"):
+    with pytest.raises(ValueError, match=r"config\.json exists, and no earlier"):
         model.save_pretrained(tmp_path / "other")
     assert content(tmp_path / "other") == {"config.json": b'{"model_type": "bert"}'}
     model.save_pretrained(tmp_path / "mine")

@@ -59,7 +59,7 @@ def test_in_a_shared_folder_only_what_is_listed_is_replaced(tmp_path: Path) -> N
     results = Results(tmp_path, "separate", shared=True)
     results.write_text("song.rain", "rain")
     results.write_text("song.rain", "again")
-    with pytest.raises(ValueError, match="song is there, and no earlier qsep separate wrote it"):
+    with pytest.raises(ValueError, match="song exists, and no earlier qsep separate wrote it"):
         results.write_text("song", "lost")
     assert (tmp_path / "song").read_text() == "recorded once"
 

@@ -181,7 +181,7 @@ def first_channel(path: Path) -> NDArray[np.float32]:
 def measure(
     item: Item, estimate: NDArray[np.float64], threshold_db: float
 ) -> Mapping[str, float | None]:
-    """capi_sdr_i: the mean in dB of what the item's class counts; none if it is neither there nor found."""
+    """capi_sdr_i: the mean in dB of what the item's class counts; none if neither present nor detected."""
     is_found = float(leakage_db(estimate, item.mixture)) >= threshold_db
     counted = class_sdr_i([estimate] if is_found else [], item.target_sources, item.mixture)
     if not len(counted):
@@ -205,6 +205,6 @@ def average(rows: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> dic
         scored = [row for row in items if row["capi_sdr_i"] is not None]
         if scored and len(items) == expected[name]:
             scores = [row["capi_sdr_i"] for row in scored]
-            weights = [max(counts[row["id"]], 1) for row in scored]  # 1: found and not there
+            weights = [max(counts[row["id"]], 1) for row in scored]  # 1: detected although absent
             means.append(float(np.average(scores, weights=weights)))
     return {"CAPI-SDRi": float(np.mean(means))} if means else {}

@@ -34,7 +34,7 @@ CONDITIONS = ("plain",)
 LIST = "test/data.parquet"
 NUM_MIXTURES = 100_000
 NUM_SOURCES = ("2", "3", "4", "5")
-MISSING_SAMPLES = 10  # so many may be missing at the end of a recording
+MISSING_SAMPLES = 10  # allowed to be missing at the end of a recording
 FIGURES = {"SDR": "sdr", "SI-SDR": "si_sdr", "SDRi": "sdr_i", "SI-SDRi": "si_sdr_i"}
 Waveform = NDArray[np.float32]
 

@@ -225,7 +225,7 @@ def interval(values: Statistics | None) -> Cell:
 
 
 def number(value: float | None, digits: int = 2) -> Cell:
-    """A number with so many decimals; an empty cell for None."""
+    """A number with this many decimals; an empty cell for None."""
     return Cell("" if value is None else f"{value:.{digits}f}", value)
 
 

@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path
 
 MAX_WORD_LETTERS = 100  # longer words are unknown
-# Blocks of Chinese characters, each of which is a word of its own.
+# Blocks of Chinese characters, each of which is a word.
 IDEOGRAPHS = (
     (0x3400, 0x4DBF),
     (0x4E00, 0x9FFF),

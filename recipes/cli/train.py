@@ -38,7 +38,7 @@ def train(
         str | None,
         typer.Option(
             metavar="HH:MM",
-            help="Save and leave before so many hours:minutes, or minutes, have passed, with exit code 75.",
+            help="Time limit in hours:minutes, or minutes: save and exit before, with exit code 75.",
         ),
     ] = None,
     allow_outside: AllowOutsideOption = False,

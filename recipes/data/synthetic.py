@@ -41,7 +41,7 @@ def ring(
 def repeated(
     generator: np.random.Generator, hits: list[np.ndarray], num_samples: int, period: float
 ) -> np.ndarray:
-    """The hits in turn at random levels, one every `period` samples, from a random start."""
+    """The hits alternately at random levels, one every `period` samples, from a random start."""
     total = np.zeros(num_samples)
     onsets = np.arange(generator.uniform(0, min(period, 0.8 * num_samples)), num_samples, period)
     for count, onset in enumerate(onsets.astype(int)):
@@ -51,7 +51,7 @@ def repeated(
 
 
 def clock_tick(generator: np.random.Generator, num_samples: int, sample_rate: int) -> np.ndarray:
-    """Ticks and tocks in turn, 0.2 to 1 s apart: short decaying resonances of a case."""
+    """Alternating ticks and tocks, 0.2 to 1 s apart: short decaying resonances of a case."""
     modes_hz = np.exp(generator.uniform(np.log(1000), np.log(9000), 16))
     decays = generator.uniform(0.01, 0.06, 16)
     size = round(0.1 * sample_rate)

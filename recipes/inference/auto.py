@@ -1,4 +1,4 @@
-"""Every sound of a recording in a file of its own: detected, then separated, in two passes over it."""
+"""Every sound of a recording in a separate file: detected, then separated, in two passes over it."""
 
 from __future__ import annotations
 

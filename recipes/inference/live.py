@@ -153,7 +153,7 @@ def file_writer(
 
 
 def sound_of(card: SoundCard | None) -> SoundCard:
-    """The card, which is there when there is no file."""
+    """The sound card, which is open if there is no file."""
     assert card
     return card
 

@@ -207,7 +207,7 @@ class Run:
             )
 
     def due(self, every: int) -> bool:
-        """Whether something that is done every so many steps, and at the last one, is due."""
+        """Whether something done every `every` steps, and at the last one, is due."""
         return self.step % every == 0 or self.step == self.config.steps
 
     def report(self) -> None:

@@ -103,7 +103,7 @@ def form_of(fmt: bytes, data_bytes: int | None) -> WavForm | None:
 
 
 def read_blocks(source: BinaryIO, form: WavForm) -> Iterator[Waveform]:
-    """Blocks (c, t) as they come, without waiting for more. Raises AudioError, at the end, where there were
+    """Blocks (c, t) as they arrive, without waiting for more. Raises AudioError, at the end, where there were
     fewer samples than the header states, and for NaN or infinite samples."""
     left = None if form.num_samples is None else form.num_samples * form.frame_bytes
     waiting = b""

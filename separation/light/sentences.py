@@ -68,7 +68,7 @@ class LightSentences:
 
     @cached_property
     def vocabulary(self) -> frozenset[str]:
-        """See `MiniLM.words`; empty if neither the encoder nor the list is there."""
+        """See `MiniLM.words`; empty if neither the encoder nor the list exists."""
         if self.folder:
             return MiniLM(Config(folder=str(self.folder))).words()
         try:

@@ -103,7 +103,7 @@ def fetch_from_hub(file: PublishedFile) -> Path:
 
 
 def transfer_whole(remote: Remote, target: Path, file: PublishedFile, sha256: str) -> None:
-    """Downloads to `target` by way of a file beside it, so that it is there complete and with this hash
+    """Downloads to `target` by way of a file beside it, so that it exists complete and with this hash
     or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.qsep.part")

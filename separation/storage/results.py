@@ -104,7 +104,7 @@ class Results:
                     f"{path} was changed since qsep {self.command} wrote it: move it elsewhere"
                 )
             raise ValueError(
-                f"{path} is there, and no earlier qsep {self.command} wrote it: move it elsewhere, "
+                f"{path} exists, and no earlier qsep {self.command} wrote it: move it elsewhere, "
                 "or choose another folder with -o"
             )
 

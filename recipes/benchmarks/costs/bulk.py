@@ -127,7 +127,7 @@ class Watched:
         return self.manifest.read_bytes().count(b"\n") if self.manifest.exists() else 0
 
     def watch(self, until: int | None = None) -> None:
-        """Sample until the manifest has so many lines, or the run has ended."""
+        """Sample until the manifest has this many lines, or the run has ended."""
         while self.child.poll() is None:
             done = self.rows() - self.before
             if done > 1:  # the first line describes the run

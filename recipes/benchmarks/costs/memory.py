@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def more_queries(num: int) -> list[str]:
-    """Options that ask for so many of the sounds that the default model knows, besides the usual one."""
+    """Options with this many more queries, for classes of the default model."""
     config = shipped_folder(DEFAULT_MODEL) / "config.json"
     classes = json.loads(config.read_text("utf-8"))["separator"]["config"]["classes"]
     return [word for name in classes[:num] for word in ("-q", name.replace("_", " "))]

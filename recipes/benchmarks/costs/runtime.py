@@ -56,14 +56,14 @@ def main() -> None:
 
 
 def clipsep(folder: Path | None, seconds: int) -> tuple[nn.Module, Calls]:
-    """CLIPSep's U-Net, and its calls for so many seconds of audio."""
+    """CLIPSep's U-Net, and its inputs for this many seconds of audio."""
     separator = separator_of("clipsep", folder)
     segments = log_magnitudes(separator, seconds)
     return separator.network.unet, [(segment,) for segment in segments]
 
 
 def audiosep(folder: Path | None, seconds: int) -> tuple[nn.Module, Calls]:
-    """AudioSep's U-Net, and its call for so many seconds of audio."""
+    """AudioSep's U-Net, and its input for this many seconds of audio."""
     separator = separator_of("resunet30", folder)
     num_frames = seconds * separator.sample_rate // separator.config.hop_samples
     num_frames -= num_frames % separator.unet.stride
@@ -73,7 +73,7 @@ def audiosep(folder: Path | None, seconds: int) -> tuple[nn.Module, Calls]:
 
 
 def flowsep(folder: Path | None, seconds: int) -> tuple[nn.Module, Calls]:
-    """All of FlowSep, and its call for so many seconds of audio."""
+    """All of FlowSep, and its input for this many seconds of audio."""
     separator = separator_of("flowsep", folder)
     return Whole(separator), [(0.1 * normal(1, 1, seconds * separator.sample_rate),)]
 
@@ -117,7 +117,7 @@ def separator_of(kind: str, folder: Path | None) -> Any:
 
 
 def log_magnitudes(separator: Any, seconds: int) -> list[Tensor]:
-    """Log-magnitude segments, each (1, 1, k, n), of so many seconds of noise."""
+    """Log-magnitude segments, each (1, 1, k, n), of this many seconds of noise."""
     from qsep.separation.signal.segments import segment_starts
 
     front = separator.spectrogram
@@ -130,7 +130,7 @@ def log_magnitudes(separator: Any, seconds: int) -> list[Tensor]:
 
 
 def plain(network: nn.Module) -> nn.Module:
-    """A copy of the network without this package's optimisations, which training mode does without."""
+    """A copy of the network without this package's optimisations, which training mode turns off."""
     copied = copy.deepcopy(network).train()
     for module in copied.modules():
         if isinstance(module, nn.BatchNorm2d):

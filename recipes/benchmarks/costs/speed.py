@@ -47,7 +47,7 @@ def noise_file(path: Path, seconds: float, sample_rate: int, num_channels: int) 
 
 
 def median_seconds(run: Callable[[], object], runs: int) -> float:
-    """Median seconds of a call over so many runs, after a warm-up."""
+    """Median seconds of a call over several runs, after a warm-up."""
     run()
     times = []
     for _ in range(runs):

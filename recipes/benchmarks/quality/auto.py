@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("manifests", type=Path, nargs="*")
     parser.add_argument("--data", type=Path, required=True, help="folder of sounds21")
     parser.add_argument("--threshold", type=float, default=SEPARATOR_THRESHOLD)
-    parser.add_argument("--fit", type=int, default=0, metavar="N", help="fit to so many mixtures")
+    parser.add_argument("--fit", type=int, default=0, metavar="N", help="fit to N mixtures")
     arguments = parser.parse_args()
     logging.getLogger("qsep").setLevel(logging.ERROR)
     model, book = load_model("sounds21", "cpu"), load_phrase_book("sounds21")

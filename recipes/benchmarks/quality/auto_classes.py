@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of sounds150")
     parser.add_argument("-m", "--model", default="sounds150")
     parser.add_argument("--threshold", type=float, default=SEPARATOR_THRESHOLD)
-    parser.add_argument("--fit", type=int, default=0, metavar="N", help="fit to so many mixtures")
+    parser.add_argument("--fit", type=int, default=0, metavar="N", help="fit to N mixtures")
     arguments = parser.parse_args()
     logging.getLogger("qsep").setLevel(logging.ERROR)
     model = load_model(arguments.model, "cpu")

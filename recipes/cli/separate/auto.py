@@ -1,4 +1,4 @@
-"""`qsep auto`: every sound of a recording in a file of its own."""
+"""`qsep auto`: every sound of a recording in a separate file."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def auto(
     workers: WorkersOption = 1,
     ray: RayOption = None,
 ) -> None:
-    """Detect the sounds of recordings and write each to a file of its own; no query is needed.
+    """Detect the sounds of recordings and write each to a separate file; no query is needed.
 
     Writes STEM.SOUND.wav in the recording's own sample rate, channels, length and sample format,
     STEM.auto.json with what was detected and when, and a timeline as STEM.auto.png.

@@ -1,4 +1,4 @@
-"""`qsep separate`: the sounds that queries name, each in a file of its own."""
+"""`qsep separate`: the sounds that queries name, each in a separate file."""
 
 from __future__ import annotations
 

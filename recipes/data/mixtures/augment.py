@@ -33,7 +33,7 @@ class AugmentConfig:
 
 
 def change_speed(waveform: np.ndarray, semitones: float) -> np.ndarray:
-    """Resample, so that speed and pitch rise by so many semitones (negative: fall)."""
+    """Resample, so that speed and pitch rise by this many semitones (negative: fall)."""
     ratio = 2 ** (semitones / 12)
     return soxr.resample(waveform, ratio, 1.0, quality="LQ")
 

@@ -77,7 +77,7 @@ def extract(video: Path, audio: Path, frames: Path, staging: Path, results: Resu
         audio.parent.mkdir(parents=True, exist_ok=True)
         frames.parent.mkdir(parents=True, exist_ok=True)
         if frames.is_dir():
-            raise VideoError(f"{frames} is there without its audio: delete it")
+            raise VideoError(f"{frames} exists without its audio: delete it")
         names = results.name_of(frames), results.name_of(audio)
         try:
             results.claim(*names)

@@ -68,7 +68,7 @@ class AutoWork:
 
         @cache
         def task_in(folder: str) -> Task:
-            # What may be replaced was decided before the work; files of others are refused all the same.
+            # What may be replaced was decided before the work; files of others are refused nevertheless.
             results_folder = self.output.folder / folder
             return Task(
                 dataclasses.replace(self.output, folder=results_folder, overwrite=True), self.levels

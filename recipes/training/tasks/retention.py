@@ -24,7 +24,7 @@ from .interface import Task
 if TYPE_CHECKING:
     from qsep.separation.models.class_unet import ClassUNet
 
-SHARE = 4  # one of so many mixtures is compared, for it costs two more passes
+SHARE = 4  # one mixture in four is compared, since it costs two more passes
 
 
 def retention_of(task: Task, config: TrainConfig) -> Retention:

@@ -1,4 +1,4 @@
-"""BSRNN: recurrent layers along the frames of each band and along the bands of each frame, in turn.
+"""BSRNN: recurrent layers alternately along the frames of each band and along the bands of each frame.
 
 Luo and Yu, "Music source separation with band-split RNN", TASLP 2023 (arXiv 2209.15174), sec. II-B.
 Causal as in Yu and Luo, "Efficient monaural speech enhancement with universal sample rate band-split

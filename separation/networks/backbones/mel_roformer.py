@@ -1,4 +1,4 @@
-"""Mel-RoFormer: transformers with rotary position embeddings along time and along bands, in turn.
+"""Mel-RoFormer: transformers with rotary position embeddings, alternately along time and along bands.
 
 Wang, Lu and Won, "Mel-band RoFormer for music source separation" (arXiv 2310.01809), sec. 2; the blocks
 are those of Lu, Wang, Kong and Hung, "Music source separation with band-split RoPE transformer"
