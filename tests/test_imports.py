@@ -1,6 +1,7 @@
 """Imports go one way, and importing does nothing."""
 
 import ast
+import importlib
 import json
 import subprocess
 import sys
@@ -187,3 +188,22 @@ def test_the_command_line_is_ready_without_importing_torch() -> None:
     )
     heavy = ["torch", "torchaudio", "scipy", *OPTIONAL]
     assert json.loads(run_fresh(program, *heavy)) == []
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        "qsep",
+        *(
+            module_name(path)
+            for folder in FOLDERS
+            for path in files_of(folder)
+            if path.name == "__init__.py" and "lazy_exports" in path.read_text()
+        ),
+    ],
+)
+def test_lazy_exports_exist(package: str) -> None:
+    module = importlib.import_module(package)
+    assert module.__all__
+    for name in module.__all__:
+        assert getattr(module, name) is not None, name

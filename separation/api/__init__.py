@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # Imported at first use, so that importing the package stays quick.
 _EXPORTS = {
-    "CHECKPOINTS_DIR": "..shipped",
+    "CHECKPOINTS_DIR": "..storage.shipped",
     "Familiarity": ".model",
     "Model": ".model",
     "Result": ".result",
@@ -21,7 +21,7 @@ _EXPORTS = {
     "load": ".loading",
     "models": ".loading",
     "separate_file": ".files",
-    "shipped_models": "..shipped",
+    "shipped_models": "..storage.shipped",
 }
 __all__ = [
     "CHECKPOINTS_DIR",
