@@ -36,6 +36,8 @@ COMMANDS = {
     "--allow-outside --set --data --device --embedding --keep-audio --manifest --model --out "
     "--overwrite --no-overwrite "
     "--precision --runtime --workers -m -o",
+    "listen": "FIRST SECOND --answers --max-seconds --number --out --overwrite --no-overwrite --question "
+    "--recordings --seed -n -o",
     "live": "--chunk-seconds --device --devices --input --input-device --model --output --output-device "
     "--overwrite --no-overwrite --precision --query --query-audio --query-image --runtime --seconds --set "
     "-m -q",

@@ -1,9 +1,12 @@
 """qsep.evaluation.metrics.statistics against closed forms."""
 
+import math
+
 import numpy as np
 import pytest
 
 from qsep.evaluation.metrics.statistics import (
+    binomial_interval,
     bootstrap_interval,
     describe,
     describe_groups,
@@ -63,3 +66,26 @@ def test_groups_are_sorted_and_keep_their_own_rows() -> None:
         ("a", 1, 5.0),
         ("z", 2, 2.0),
     ]
+
+
+def probability_of_at_least(least: int, trials: int, proportion: float) -> float:
+    return sum(
+        math.comb(trials, k) * proportion**k * (1 - proportion) ** (trials - k)
+        for k in range(least, trials + 1)
+    )
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 7), (7, 7), (1, 1), (3, 11), (60, 100)])
+def test_ends_of_a_binomial_interval_leave_a_fortieth_on_either_side(
+    successes: int, trials: int
+) -> None:
+    low, high = binomial_interval(successes, trials)
+    if successes:
+        assert probability_of_at_least(successes, trials, low) == pytest.approx(0.025, rel=1e-9)
+    else:
+        assert low == 0.0
+    if successes < trials:
+        at_most = 1 - probability_of_at_least(successes + 1, trials, high)
+        assert at_most == pytest.approx(0.025, rel=1e-9)
+    else:
+        assert high == 1.0

@@ -1,4 +1,4 @@
-"""Averages of per-item scores, with bootstrap confidence intervals."""
+"""Averages of per-item scores, and proportions, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -45,6 +45,19 @@ def bootstrap_interval(
     ]
     tail = (1 - level) / 2
     low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def binomial_interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """Exact interval of a proportion (Clopper and Pearson 1934), in [0, 1].
+
+    successes: of `trials`, at least one. level: coverage, in (0, 1), reached or exceeded.
+    """
+    from scipy.special import betaincinv
+
+    tail, failures = (1 - level) / 2, trials - successes
+    low = betaincinv(successes, failures + 1, tail) if successes else 0.0
+    high = betaincinv(successes + 1, failures, 1 - tail) if failures else 1.0
     return float(low), float(high)
 
 

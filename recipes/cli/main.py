@@ -20,6 +20,7 @@ from .bench import bench_app
 from .data.app import data_app
 from .doctor import doctor
 from .evaluate import evaluate, report
+from .listen import listen
 from .live import live
 from .models.app import models_app
 from .options import USAGE
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Separate the sounds that a query names from a recording; train separators; score them.",
 )
-for command in (auto, separate, live, train, evaluate, report, doctor, serve):
+for command in (auto, separate, live, train, evaluate, report, listen, doctor, serve):
     app.command()(command)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
