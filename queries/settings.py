@@ -77,8 +77,8 @@ RANGES = {
     "*_db": Range(-200, 200),
     "*_lufs": Range(-70, 0),
     "*_hz": Range(0, 768_000),
-    "length_meters": Range(1, 1000),
-    "height_meters": Range(1, 1000),
+    "length_meters": Range(1, 100),  # images of larger rooms are too many
+    "height_meters": Range(1, 100),
     "*_meters": Range(0, 1000),
     "*_mps": Range(0, 100),  # metres a second: the simulation is for sources slower than sound
     "max_peak": Range(0, 1000),

@@ -149,7 +149,8 @@ def test_validation_has_the_levels_and_no_augmentation() -> None:
         ({"levels": {"snr_db": [3, 1]}}, r"snr_db is \[3, 1\]; expected the smaller number first"),
         ({"device": {"kinds": ["radio"]}}, r"kinds is \['radio'\]; expected one or more of"),
         ({"device": {"compression": [0, 2]}}, "compression is 2; expected 0 to 1"),
-        ({"room": {"length_meters": [0.2, 3]}}, "length_meters is 0.2; expected 1 to 1000"),
+        ({"room": {"length_meters": [0.2, 3]}}, "length_meters is 0.2; expected 1 to 100"),
+        ({"room": {"reverberation_seconds": [0.1, 60]}}, "seconds is 60; expected 0.02 to 10"),
         ({"beats": {"max_stretch": 0.7}}, "max_stretch is 0.7; expected 0 to 0.4"),
     ],
 )

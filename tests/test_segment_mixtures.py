@@ -247,3 +247,18 @@ def test_settings_that_the_data_cannot_meet_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         mixtures(folder, **settings)
+
+
+def test_numbers_of_sources_follow_their_weights(folder: Path) -> None:
+    data = mixtures(folder, rule="exact", max_sources=3, num_sources_weights=(1.0, 3.0))
+    counts = Counter(int(data[draw][0].any(dim=-1).sum()) for draw in range(80))
+    assert set(counts) == {2, 3}
+    assert counts[3] == pytest.approx(60, abs=15)  # four standard deviations
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (0.0, 0.0), (1.0, 1.0, 1.0)])
+def test_weights_for_other_numbers_of_sources_are_refused(weights: tuple[float, ...]) -> None:
+    with pytest.raises(
+        ValueError, match=r"num_sources_weights has \d numbers; expected 2, not all 0"
+    ):
+        SegmentMixConfig(rule="exact", max_sources=3, num_sources_weights=weights)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated, Any
 
-from qsep.queries.settings import SHARE, configuration
+from qsep.queries.settings import SHARE, Range, configuration
 
 Interval = tuple[float, float]
 DEVICES = ("telephone", "mobile", "mp3", "vorbis", "clipping")
@@ -52,7 +52,7 @@ class RoomConfig:
     probability: float = 0.0
     length_meters: Interval = (3.0, 10.0)
     height_meters: Interval = (2.4, 4.0)
-    reverberation_seconds: Interval = (0.1, 0.8)
+    reverberation_seconds: Annotated[Interval, Range(0.02, 10)] = (0.1, 0.8)
     distance_meters: Interval = (0.5, 4.0)
     moving_probability: float = 0.0
     speed_mps: Interval = (0.3, 2.0)

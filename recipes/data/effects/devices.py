@@ -28,9 +28,8 @@ FORMATS = {
     "vorbis": ("OGG", "VORBIS", 0),
 }
 MAX_MP3_COMPRESSION = 0.95  # LAME refuses its smallest bit rates
-MP3_DELAY = (
-    1105  # samples; where frames have room for LAME's tag, it is there and decoders remove them
-)
+# Samples of LAME's delay. Where frames have room for LAME's tag, decoders know it and remove them.
+MP3_DELAY = 1105
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 

@@ -35,7 +35,8 @@ TRIES = 8  # to find a segment that is not silent
 @configuration
 class SegmentMixConfig:
     """rule: "audiosep", "uss" or "exact", see `audiosep_sources`, `uss_sources` and `exact_sources`.
-    max_sources: mixtures have 2 to this many sources, each number equally often. level_db: of the target
+    max_sources: mixtures have 2 to this many sources, each number equally often, or by the relative
+    frequencies of 2, 3, … sources in num_sources_weights. level_db: of the target
     relative to the other sources, uniform in [-level_db, level_db]. balanced: sample captions uniformly
     instead of recordings, as USS does with classes. overlaps: captions that contain the ones listed with
     them, as a label its sub-labels, and never meet these; by rule "exact" alone, since the others take a
@@ -45,6 +46,7 @@ class SegmentMixConfig:
     segment_samples: int = 160000
     rule: str = "audiosep"
     max_sources: int = 2
+    num_sources_weights: tuple[float, ...] = ()
     level_db: int = 10
     balanced: bool = False
     overlaps: dict[str, list[str]] = field(default_factory=dict)
@@ -55,6 +57,12 @@ class SegmentMixConfig:
         if self.max_sources < 2 or (self.rule == "uss" and self.max_sources != 2):
             expected = "2" if self.rule == "uss" else "2 or more"
             raise ValueError(f"mix.max_sources is {self.max_sources}; expected {expected}")
+        weights = self.num_sources_weights
+        if weights and (len(weights) != self.max_sources - 1 or not sum(weights)):
+            raise ValueError(
+                f"mix.num_sources_weights has {len(weights)} numbers; expected {self.max_sources - 1}, "
+                "not all 0, for 2 to mix.max_sources sources"
+            )
         if self.overlaps and self.rule != "exact":
             raise ValueError(f"mix.overlaps needs mix.rule = 'exact', not {self.rule!r}")
 
@@ -190,7 +198,10 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
     def __getitem__(self, draw: int) -> tuple[torch.Tensor, list[Query | None], str]:
         config = self.config
         rng = np.random.default_rng((self.seed, draw, 2))
-        num_sources = int(rng.integers(2, config.max_sources + 1))
+        if odds := config.num_sources_weights:
+            num_sources = 2 + int(rng.choice(len(odds), p=np.divide(odds, sum(odds))))
+        else:
+            num_sources = int(rng.integers(2, config.max_sources + 1))
         sources = np.zeros((config.max_sources, 1, config.segment_samples), np.float32)
         if config.rule == "exact":
             clip, segments = self.unlike(draw, num_sources, rng)
