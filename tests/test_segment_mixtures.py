@@ -262,3 +262,33 @@ def test_weights_for_other_numbers_of_sources_are_refused(weights: tuple[float, 
         ValueError, match=r"num_sources_weights has \d numbers; expected 2, not all 0"
     ):
         SegmentMixConfig(rule="exact", max_sources=3, num_sources_weights=weights)
+
+
+@pytest.mark.parametrize("rule", ["audiosep", "exact"])
+def test_absent_captions_are_queried_after_the_sources(rule: str, folder: Path) -> None:
+    data, plain = mixtures(folder, rule=rule, max_absent=2), mixtures(folder, rule=rule)
+    named = set()
+    for draw in range(20):
+        sources, queries, _ = data[draw]
+        assert sources.shape[0] == len(queries) == 4
+        assert np.array_equal(sources[:2], plain[draw][0])  # the same mixtures
+        assert not sources[2:].any()
+        assert queries[:2] == plain[draw][1]
+        target, *absent = (query for query in queries if query is not None)
+        assert len({target, *absent}) == 1 + len(absent) == 3
+        named |= set(absent)
+    assert len(named) >= 5
+
+
+def test_absent_captions_are_none_of_the_mixed_recordings(folder: Path) -> None:
+    data = mixtures(folder, rule="exact", max_absent=4, max_sources=3)
+    for draw in range(20):
+        mixed, _ = data.unlike(draw, 3, np.random.default_rng(draw))
+        texts = [query.text for query in data.absent(mixed, draw) if query]
+        assert 1 <= len(texts) <= 3  # of six captions
+        assert not {caption for clip in mixed for caption in clip.captions} & set(texts)
+
+
+def test_absent_examples_are_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"mix.max_absent is for queries in words"):
+        mixtures(folder, by_example=True, max_absent=1)

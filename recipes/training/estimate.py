@@ -94,7 +94,7 @@ def noise_item(
 ) -> tuple[MixtureBatch, QueryEmbedding]:
     """One mixture of noise in the shape of the recipe's, with as many queries of zeros as sources."""
     mix = mix_config(recipe)
-    names = ("num_queries", "num_sources", "max_sources", "num_slots")
+    names = ("num_slots", "num_queries", "num_sources")
     num_sources = next(getattr(mix, name) for name in names if hasattr(mix, name))
     num_channels = task.model.num_channels if recipe.part == "separator" else 1
     shape = (1, num_sources, num_channels or 1, mix.segment_samples)

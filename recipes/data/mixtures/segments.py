@@ -38,7 +38,8 @@ class SegmentMixConfig:
     max_sources: mixtures have 2 to this many sources, each number equally often, or by the relative
     frequencies of 2, 3, … sources in num_sources_weights. level_db: of the target
     relative to the other sources, uniform in [-level_db, level_db]. balanced: sample captions uniformly
-    instead of recordings, as USS does with classes. overlaps: captions that contain the ones listed with
+    instead of recordings, as USS does with classes. max_absent: queries of captions that no source has, with
+    silence as their target. overlaps: captions that contain the ones listed with
     them, as a label its sub-labels, and never meet these; by rule "exact" alone, since the others take a
     batch's neighbours. Raises ValueError for other rules and numbers.
     """
@@ -49,6 +50,7 @@ class SegmentMixConfig:
     num_sources_weights: tuple[float, ...] = ()
     level_db: int = 10
     balanced: bool = False
+    max_absent: int = 0
     overlaps: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -65,6 +67,11 @@ class SegmentMixConfig:
             )
         if self.overlaps and self.rule != "exact":
             raise ValueError(f"mix.overlaps needs mix.rule = 'exact', not {self.rule!r}")
+
+    @property
+    def num_slots(self) -> int:
+        """Sources and absent queries of an item."""
+        return self.max_sources + self.max_absent
 
 
 @dataclass(frozen=True)
@@ -166,8 +173,9 @@ def unclipped(sources: np.ndarray) -> np.ndarray:
 class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | None], str]]):
     """dataset[draw] is (sources (s, 1, t), s queries, id), for any draw >= 0.
 
-    Only the first source has a query: its caption or, if by_example, its own audio. batch_size: of a training
-    step. Raises ValueError for too small a batch and too few captions for the rule.
+    The first source has a query: its caption or, if by_example, its own audio; the other ones have none.
+    Queries of absent captions follow. batch_size: of a training step. Raises ValueError for too small a
+    batch and too few captions for the rule.
     """
 
     def __init__(
@@ -187,6 +195,8 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
             raise ValueError(
                 f"{folder}: mixtures need {config.max_sources} different captions, not {len(captions)}"
             )
+        if by_example and config.max_absent:
+            raise ValueError("mix.max_absent is for queries in words: set it to 0, or data.queries")
         self.folder, self.clips, self.config, self.by_example = folder, clips, config, by_example
         self.batch_size, self.sample_rate, self.seed = batch_size, sample_rate, seed
         by_caption: dict[str, list[CaptionedClip]] = {}
@@ -202,26 +212,41 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
             num_sources = 2 + int(rng.choice(len(odds), p=np.divide(odds, sum(odds))))
         else:
             num_sources = int(rng.integers(2, config.max_sources + 1))
-        sources = np.zeros((config.max_sources, 1, config.segment_samples), np.float32)
+        sources = np.zeros((config.num_slots, 1, config.segment_samples), np.float32)
         if config.rule == "exact":
-            clip, segments = self.unlike(draw, num_sources, rng)
+            mixed, segments = self.unlike(draw, num_sources, rng)
             level_db = rng.uniform(-config.level_db, config.level_db)
             sources[:num_sources, 0] = exact_sources(segments, level_db)
         else:
             step, position = divmod(draw, self.batch_size)
             positions = [(position + source) % self.batch_size for source in range(num_sources)]
             cuts = [self.segment(step * self.batch_size + each) for each in positions]
-            clip, segments = cuts[0][0], np.stack([segment for _, segment in cuts])
+            mixed, segments = [clip for clip, _ in cuts], np.stack([cut for _, cut in cuts])
             if config.rule == "uss":
                 sources[:num_sources, 0] = uss_sources(segments)
             else:
                 levels = rng.integers(-config.level_db, config.level_db + 1, num_sources)
                 sources[:num_sources, 0] = audiosep_sources(segments, levels.tolist())
-        query: Query = TextQuery(self.wording(clip, draw))
+        query: Query = TextQuery(self.wording(mixed[0], draw))
         if self.by_example:
             query = AudioQuery(sources[0, 0], sample_rate=self.sample_rate)
         others = [None] * (config.max_sources - 1)
-        return torch.from_numpy(sources), [query, *others], f"{self.seed}-{draw}"
+        queries = [query, *others, *self.absent(mixed, draw)]
+        return torch.from_numpy(sources), queries, f"{self.seed}-{draw}"
+
+    def absent(self, mixed: Sequence[CaptionedClip], draw: int) -> list[TextQuery | None]:
+        """max_absent captions that may meet all of those that are mixed; None where none was found."""
+        rng = np.random.default_rng((self.seed, draw, 10))
+        used = {caption for clip in mixed for caption in clip.captions}
+        queries: list[TextQuery | None] = []
+        for _ in range(TRIES * self.config.max_absent):
+            clip = self.clips[int(rng.integers(len(self.clips)))]
+            if len(queries) < self.config.max_absent and self.meetings.barred(used).isdisjoint(
+                clip.captions
+            ):
+                used |= set(clip.captions)
+                queries.append(TextQuery(clip.captions[int(rng.integers(len(clip.captions)))]))
+        return [*queries, *[None] * (self.config.max_absent - len(queries))]
 
     def wording(self, clip: CaptionedClip, draw: int) -> str:
         """A random one of the clip's captions."""
@@ -265,8 +290,8 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
 
     def unlike(
         self, draw: int, num_sources: int, rng: np.random.Generator
-    ) -> tuple[CaptionedClip, np.ndarray]:
-        """The draw's clip, and segments (s, t) of it and of clips with other captions, none silent."""
+    ) -> tuple[list[CaptionedClip], np.ndarray]:
+        """The draw's clip and others with other captions, and segments of them, (s, t), none silent."""
         chosen: list[tuple[CaptionedClip, np.ndarray]] = []
         candidate = self.segment(draw)
         for _ in range(TRIES * num_sources):
@@ -275,7 +300,7 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
             if segment.any() and self.meetings.barred(known).isdisjoint(clip.captions):
                 chosen.append(candidate)
             if len(chosen) == num_sources:
-                return chosen[0][0], np.stack([segment for _, segment in chosen])
+                return [clip for clip, _ in chosen], np.stack([cut for _, cut in chosen])
             candidate = self.cut(self.clips[int(rng.integers(len(self.clips)))], rng)
         raise ValueError(f"{self.folder}: too many recordings are silent or share a caption")
 
