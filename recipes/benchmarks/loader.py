@@ -41,7 +41,7 @@ WANTED = 5  # times what is consumed
 # Functions by the ends of their files' paths. None of them calls another one.
 PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     "decode": (("audio/reader.py", "read_from"), ("audio/reader.py", "length_and_rate")),
-    "cut": (("mix_and_separate.py", "active_stretch"), ("mix_and_separate.py", "place")),
+    "cut": (("mix_and_separate.py", "active_stretch"), ("mix_and_separate.py", "cut_or_pad")),
     "resample": (("mixtures/augment.py", "change_speed"), ("mixtures/segments.py", "resampled")),
     "filters": (("mixtures/augment.py", "random_filter"), ("mixtures/augment.py", "filtered")),
     "beats": (("effects/beats.py", "synchronous"),),
