@@ -1,4 +1,4 @@
-"""`qsep live`: from microphone to headphones; a thin shell, as main.py."""
+"""`qsep live`: from microphone to headphones; imports happen when it runs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def live(
         typer.Option("--output", metavar="FILE", help="A file instead of the headphones."),
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0.001, help="End after so long. Default: at Ctrl-C.")
+        float | None,
+        typer.Option(min=0.001, help="Duration of the session. Default: until Ctrl-C."),
     ] = None,
     chunk_seconds: Annotated[
         float | None,

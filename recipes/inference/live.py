@@ -1,4 +1,4 @@
-"""Separation of what is heard while it is heard; files may stand for microphone and headphones."""
+"""Live separation from microphone to headphones; files may replace either of them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Waveform = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Places:
-    """Where sound comes from and goes to, as the options say: None means microphone and headphones.
+    """Source and destination of the sound by the options: None means microphone and headphones.
 
     input_device, output_device: a number or part of a name; None: the system's default.
     """
@@ -49,7 +49,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Ends:
-    """The two ends of a session, checked before the model is loaded."""
+    """Source and destination of a session, checked before the model is loaded."""
 
     sounddevice: Any
     microphone: Device | None
@@ -97,9 +97,9 @@ def separate_live(
     chunk_seconds: float | None = None,
     max_seconds: float | None = None,
 ) -> None:
-    """Separate from one end to the other until `stop` is set, the file ends or max_seconds have come in.
+    """Separate until `stop` is set, the input file ends or max_seconds have arrived.
 
-    An output file holds all that came in until then, for the target of the last latency is made at the end.
+    An output file holds the target of all input until then: the last latency is flushed at the end.
     Prints where sound goes, the latency, and at the end how fast it was. Raises ValueError (AudioError for
     files) in one line.
     """
@@ -143,7 +143,7 @@ def separate_live(
 def file_writer(
     path: Path, reader: AudioReader | None, rate: int, num_channels: int, results: Results
 ) -> AudioWriter:
-    """A writer in the sample format of what comes in; ValueError for what the format cannot hold."""
+    """A writer in the sample format of the input; ValueError if the format cannot hold it."""
     file_format = format_named(path.suffix)
     assert file_format
     check_format(file_format, reader.path if reader else path, rate, num_channels)
@@ -196,7 +196,7 @@ def pass_through(
 ) -> tuple[int, float]:
     """Push all blocks through the stream into the sink. Returns samples and seconds of computing.
 
-    What is still in the stream at the end goes into a file always, to headphones unless `stop` is set.
+    The rest of the stream is always written to a file, but played only unless `stop` is set.
     """
     num_samples, seconds = 0, 0.0
     for block in blocks:
@@ -216,7 +216,7 @@ def pass_through(
 
 
 def describe(query: Query, places: Places, card: SoundCard | None, latency_seconds: float) -> str:
-    """Which sound goes from where to where, and how much later."""
+    """The query, source, destination and latency, in a line."""
     source, sink = places.input_file, places.output_file
     start = source or (card and card.microphone and card.microphone.name)
     end = sink or (card and card.headphones and card.headphones.name)
@@ -233,7 +233,7 @@ def describe(query: Query, places: Places, card: SoundCard | None, latency_secon
 
 
 def outcome(heard_seconds: float, seconds: float, card: SoundCard | None) -> str:
-    """How long it ran, how fast, and what went wrong on the way."""
+    """Duration, speed and problems of the session, in a line."""
     text = f"{heard_seconds:.1f} s, separated in {seconds:.1f} s"
     if heard_seconds:
         text += f" ({seconds / heard_seconds:.2f} of real time)"

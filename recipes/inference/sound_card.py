@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-POLL_SECONDS = 0.1  # how soon the end of a session is noticed while nothing is heard
+POLL_SECONDS = 0.1  # interval at which the end of a session is checked while no input arrives
 AHEAD_SECONDS = 1.0  # of sound ready to be played, when it comes from a file
 SPARE_SECONDS = 0.5  # of sound ready to be played, beyond the longest block, when it comes live
-MAX_BEHIND_SECONDS = 10.0  # of sound heard and not yet separated
+MAX_BEHIND_SECONDS = 10.0  # of input that is not yet separated
 
 Waveform = NDArray[np.floating]
 
@@ -95,10 +95,10 @@ def device_lines(sounddevice: Any) -> list[str]:
 
 
 class SoundCard:
-    """Hears and plays until its context ends. Waveforms are (c, t), full scale at 1.
+    """Records and plays until its context ends. Waveforms are (c, t), full scale at 1.
 
-    microphone, headphones: either may be None, not both. num_channels: of what is heard and what is played;
-    one channel is played on two. With a microphone, what would be played ever later is dropped.
+    microphone, headphones: either may be None, not both. num_channels: of input and output; one channel is
+    played on two. With a microphone, output that lags behind is dropped.
     num_lost: how often the microphone was not read in time. num_gaps: how often, after the first sound,
     there was nothing to play. num_dropped: samples dropped. is_behind: whether separation was too slow.
     Raises ValueError, in one line, for what the devices cannot do.
@@ -195,14 +195,14 @@ class SoundCard:
 
     @property
     def latency_seconds(self) -> float:
-        """Of the devices, as they say themselves."""
+        """Latency of the devices, as they report it."""
         latency = self._stream.latency
         return float(np.sum(latency))
 
     def blocks(self, stop: threading.Event) -> Iterator[Waveform]:
-        """What is heard, block by block, until `stop` is set or separation is too far behind.
+        """The input, block by block, until `stop` is set or separation is too far behind.
 
-        Raises ValueError when the microphone has gone.
+        Raises ValueError when the microphone is disconnected.
         """
         while not stop.is_set():
             try:
@@ -216,11 +216,11 @@ class SoundCard:
                 self.is_behind = True
                 return
             yield block
-        while not self.headphones and not self._heard.empty():  # a file gets all that was heard
+        while not self.headphones and not self._heard.empty():  # a file gets all input
             yield self._heard.get()
 
     def play(self, waveform: Waveform) -> None:
-        """Play the samples after those that wait; drops the oldest where playing lags behind hearing."""
+        """Queue the samples for playback; drops the oldest if playback lags behind the input."""
         if waveform.shape[-1] == 0:
             return
         with self._lock:

@@ -1,4 +1,4 @@
-"""A recipe's mixtures without its training: to be listened to or timed."""
+"""A recipe's mixtures without training, for listening and timing."""
 
 from __future__ import annotations
 

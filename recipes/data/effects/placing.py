@@ -37,7 +37,7 @@ def placed(
 def destination(
     room: Room, start: np.ndarray, meters: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Where a source that goes so far from start ends, (3,); nearer if the room is too small.
+    """The end, (3,), of a path of this length from start; nearer if the room is too small.
 
     It stays at its height and does not leave the room.
     """

@@ -2,7 +2,7 @@
 
 Images: Allen and Berkley, "Image method for efficiently simulating small-room acoustics", J. Acoust. Soc. Am.
 65 (1979), with the fractional delays of Peterson, J. Acoust. Soc. Am. 80 (1986). Later than EARLY_SECONDS
-the images are too many to be counted one by one; noise that decays from their energy takes their place, as
+the images are too many to be computed one by one; noise that decays from their energy replaces them, as
 Lehmann and Johansson do (IEEE Trans. Audio, Speech, Lang. Process. 18, 2010). Walls are alike and reflect all
 frequencies equally.
 """

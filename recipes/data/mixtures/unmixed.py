@@ -1,6 +1,6 @@
 """Mixtures whose sounds are cut by workers, and filtered and summed in batches on the training device.
 
-Filters and sums take most of a worker's time, and are Fourier transforms of one size, at which GPUs are good.
+Filters and sums take most of a worker's time; they are Fourier transforms of one size, which suit GPUs.
 The items are those of `ClassMixtures` but for rounding and for the equaliser's curve, which is sampled at the
 bins of this size of transform instead of each sound's own.
 """
