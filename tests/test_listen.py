@@ -94,12 +94,12 @@ def test_the_order_is_drawn_by_the_seed_and_not_readable(
     again, other = tmp_path / "again.html", tmp_path / "other.html"
     write_listening_page(pairs, again, 4, 3, "Which <one>?", 0.3)
     assert again.read_text() == page_file.read_text()
-    found = set()
+    orders_of_seeds = set()
     for seed in range(8):
         write_listening_page(pairs, other, 4, seed, "?", 0.1)
-        found.add("".join(orders(other)))
-    assert len(found) > 4
-    assert {letter for order in found for letter in order} == {"A", "B"}
+        orders_of_seeds.add("".join(orders(other)))
+    assert len(orders_of_seeds) > 4
+    assert {letter for order in orders_of_seeds for letter in order} == {"A", "B"}
     text = page_file.read_text("utf-8")
     assert "good" not in text
     assert "bad" not in text.replace("base64", "")
@@ -125,9 +125,9 @@ def write_answers(
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         for item, answer in answers.items():
-            given = {"A": "second", "B": "first", "same": "same"}[answer]
+            stored_answer = {"A": "second", "B": "first", "same": "same"}[answer]
             row = {"page": pairs.identity[:16], "session": session, "listener": "Ann"}
-            row |= {"item": item, "code": pairs.code(item, "B"), "answer": given}
+            row |= {"item": item, "code": pairs.code(item, "B"), "answer": stored_answer}
             writer.writerow(row | changes)
 
 
@@ -245,8 +245,8 @@ def test_a_listener_plays_answers_and_downloads_what_the_command_reads(
     page.wait_for("player.paused && next.currentTime > 0.05")
     # The listener likes the quieter one, which is A, in all rows but the last.
     chosen = ["first" if letter == "A" else "second" for letter in orders(page_file)]
-    for place, value in enumerate(chosen[:3], start=1):
-        page.run(f"document.querySelector('[name=answer{place}][value={value}]').click()")
+    for number, value in enumerate(chosen[:3], start=1):
+        page.run(f"document.querySelector('[name=answer{number}][value={value}]').click()")
     page.run("document.querySelector('[name=answer4][value=same]').click()")
     assert page.run("document.querySelector('#progress').textContent") == "4 of 4 answered"
     page.run("document.querySelector('#name').value = '=1+1'")

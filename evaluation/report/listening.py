@@ -158,9 +158,9 @@ def write_listening_page(
     max_seconds are played. Raises AudioError for a sound that cannot be read.
     """
     generator = np.random.default_rng(seed)
-    chosen = [pairs.pairs[place] for place in generator.permutation(len(pairs.pairs))[:number]]
+    chosen = [pairs.pairs[index] for index in generator.permutation(len(pairs.pairs))[:number]]
     rows, warnings = [], []
-    for place, pair in enumerate(chosen, start=1):
+    for row_number, pair in enumerate(chosen, start=1):
         letter = LETTERS[int(generator.integers(2))]
         sounds = [_read(path, max_seconds) for path in (pair.first, pair.second)]
         lengths = [waveform.shape[-1] / rate for waveform, rate in sounds]
@@ -170,7 +170,7 @@ def write_listening_page(
             )
         mixture = [_read(pair.mixture, max_seconds)] if pair.mixture else []
         urls = _encoded([*(sounds if letter == "A" else sounds[::-1]), *mixture])
-        rows.append(_row(place, len(chosen), pair, pairs.code(pair.item, letter), urls))
+        rows.append(_row(row_number, len(chosen), pair, pairs.code(pair.item, letter), urls))
     text = Template(TEMPLATE.read_text("utf-8")).substitute(
         question=escape(question), rows="\n".join(rows), page=pairs.identity[:CODE_DIGITS]
     )
@@ -211,22 +211,22 @@ def _encoded(sounds: Sequence[tuple[NDArray[np.floating], int]]) -> list[str]:
     return urls
 
 
-def _row(place: int, number: int, pair: Pair, code: str, urls: Sequence[str]) -> str:
+def _row(row_number: int, number: int, pair: Pair, code: str, urls: Sequence[str]) -> str:
     """HTML of an item. urls: of what is played first and second, and maybe of the recording."""
     words = f": “{escape(pair.words)}”" if pair.words else ""
     parts = [
-        f'<section data-code="{code}" data-item="{escape(pair.item)}" aria-labelledby="row{place}">',
-        f'<h2 id="row{place}">{place} of {number}{words}</h2>',
+        f'<section data-code="{code}" data-item="{escape(pair.item)}" aria-labelledby="row{row_number}">',
+        f'<h2 id="row{row_number}">{row_number} of {number}{words}</h2>',
     ]
     names = ("First", "Second", "Recording")
     players = [
-        f'<figure><figcaption id="{name}{place}">{name}</figcaption>'
-        f'<audio controls preload="metadata" aria-labelledby="row{place} {name}{place}" src="{url}">'
+        f'<figure><figcaption id="{name}{row_number}">{name}</figcaption>'
+        f'<audio controls preload="metadata" aria-labelledby="row{row_number} {name}{row_number}" src="{url}">'
         "</audio></figure>"
         for name, url in zip(names, urls, strict=False)
     ]
     answers = [
-        f'<label><input type="radio" name="answer{place}" value="{value}"> {label}</label>'
+        f'<label><input type="radio" name="answer{row_number}" value="{value}"> {label}</label>'
         for value, label in (
             ("first", "First"),
             ("second", "Second"),

@@ -107,8 +107,8 @@ def preference_lines(answers: Sequence[Answer], first: str, second: str) -> list
             "The interval takes answers as independent; those of one listener, or to one item, are not quite."
         )
         for session in sessions:
-            own = [answer for answer in answers if answer.session == session]
-            count = Counter(answer.preferred for answer in own)
-            name = own[0].listener or session
+            of_session = [answer for answer in answers if answer.session == session]
+            count = Counter(answer.preferred for answer in of_session)
+            name = of_session[0].listener or session
             lines.append(f"  {name}: A {count['A']}, B {count['B']}, no difference {count['']}")
     return lines

@@ -125,10 +125,10 @@ def equalizers(sounds: list[Sound]) -> Tensor:
 
 def rooms(sounds: list[Sound]) -> Tensor:
     """The responses of rooms, followed by zeros, (n, k); the direct sound alone for none."""
-    found = [each.filter.room for each in sounds]
-    longest = max(1 if room is None else len(room) for room in found)
+    room_responses = [each.filter.room for each in sounds]
+    longest = max(1 if room is None else len(room) for room in room_responses)
     responses = torch.zeros(len(sounds), longest)
-    for response, room in zip(responses, found, strict=True):
+    for response, room in zip(responses, room_responses, strict=True):
         if room is None:
             response[0] = 1
         else:
