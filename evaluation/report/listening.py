@@ -221,8 +221,8 @@ def _row(row_number: int, number: int, pair: Pair, code: str, urls: Sequence[str
     names = ("First", "Second", "Recording")
     players = [
         f'<figure><figcaption id="{name}{row_number}">{name}</figcaption>'
-        f'<audio controls preload="metadata" aria-labelledby="row{row_number} {name}{row_number}" src="{url}">'
-        "</audio></figure>"
+        f'<audio controls preload="metadata" aria-labelledby="row{row_number} {name}{row_number}" '
+        f'src="{url}"></audio></figure>'
         for name, url in zip(names, urls, strict=False)
     ]
     answers = [
