@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from qsep.separation.api import Model, load
 from qsep.separation.published.download import local_copy
 from qsep.separation.published.installed import get_model, is_local, models_folder
 from qsep.separation.published.reader import load_published
-from qsep.separation.published.registry import PublishedFile, published_models
+from qsep.separation.published.registry import REGISTRY, PublishedFile, published_models
 from qsep.separation.published.removal import remove_model
 from qsep.separation.published.transfer import DownloadError
 from qsep.separation.storage.checkpoint import load_checkpoint
@@ -41,8 +42,22 @@ def clapsep(tmp_path: Path, clap: dict[str, torch.Tensor]) -> Release:
     return release_into(tmp_path, clap)
 
 
+@pytest.fixture
+def registry(tmp_path: Path) -> str:
+    """A registry in which uss has no hash: a tiny checkpoint cannot have the published one."""
+    (table,) = re.findall(
+        r"^\[uss\]\n.*?(?=^\[)", REGISTRY.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    path = tmp_path / "registry.toml"
+    path.write_text(re.sub(r', sha256 = "\w+"', "", table), "utf-8")
+    return str(path)
+
+
 @pytest.fixture(name="hub")
-def hub_for_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+def hub_for_this_process(
+    tmp_path: Path, registry: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LocalHub]:
+    monkeypatch.setenv("QSEP_REGISTRY", registry)
     with local_hub() as hub:
         use(hub, tmp_path / "caches", monkeypatch)
         yield hub
@@ -265,12 +280,15 @@ def test_info_describes_a_published_model_without_downloading_it(qsep: Run, hub:
 
 
 @pytest.mark.slow
-def test_a_fresh_process_fetches_and_the_next_needs_no_network(tmp_path: Path) -> None:
+def test_a_fresh_process_fetches_and_the_next_needs_no_network(
+    tmp_path: Path, registry: str
+) -> None:
     """By what users set alone: HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE, QSEP_CACHE."""
     recording = record(tmp_path / "in.wav")
     settings = os.environ | {
         "HF_HOME": str(tmp_path / "home"),
         "QSEP_CACHE": str(tmp_path / "cache"),
+        "QSEP_REGISTRY": registry,
     }
     command = [sys.executable, "-m", "qsep.recipes", "separate", str(recording), "-q", "Speech"]
     command += ["-m", "uss", "--overwrite", "-o", str(tmp_path / "out")]
