@@ -56,7 +56,7 @@ def read_mutants(path: Path = LIST) -> list[Mutant]:
 
 
 def copy_of(root: Path, folder: Path) -> Path:
-    """The repository as `place`/qsep, which is the package qsep to whoever has `place` on its path."""
+    """A copy of the repository as `folder`/qsep, which is the package qsep once `folder` is on the path."""
     copy = folder / "qsep"
     kept_out = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "site")
     shutil.copytree(root, copy, ignore=kept_out)

@@ -1,7 +1,7 @@
 """A page on which people compare two systems by ear, without knowing which is which.
 
-The page is one file without network. Which system plays first is drawn item by item; the page and its answers
-contain it only as a hash, which whoever has both systems' sounds can tell apart: see `preferences`.
+The page is one file that works offline. Which system plays first is drawn item by item; the page and its
+answers contain it only as a hash, which can be resolved only with both systems' sounds: see `preferences`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_DIFFERENCE_SECONDS = 0.1  # in length, beyond which listeners could tell the
 
 @dataclass(frozen=True)
 class Pair:
-    """The same item by both systems. words: what was asked for, or "". mixture: the recording, if there."""
+    """The same item by both systems. words: the query, or "". mixture: the recording, if known."""
 
     item: str
     first: Path
@@ -58,7 +58,7 @@ class Pairs:
     identity: str
 
     def code(self, item: str, letter: str) -> str:
-        """What stands in the page for "this system (A or B) plays first in this item"."""
+        """The code in the page that means "this system (A or B) plays first in this item"."""
         return hashed(f"{self.identity}:{item}:{letter}")[:CODE_DIGITS]
 
 
@@ -204,7 +204,7 @@ def _encoded(sounds: Sequence[tuple[NDArray[np.floating], int]]) -> list[str]:
     urls = []
     for waveform, rate in sounds:
         content = io.BytesIO()
-        # All of a row in one form: a format that one of them has would tell it apart.
+        # All sounds of a row in one format: different formats would tell them apart.
         form = "WAV" if shortest < SHORT_SAMPLES else "FLAC"
         soundfile.write(content, gain * waveform.T, rate, "PCM_16", format=form)
         urls.append(as_url(f"audio/{form.lower()}", content.getvalue()))
@@ -233,7 +233,7 @@ def _row(row_number: int, number: int, pair: Pair, code: str, urls: Sequence[str
             ("same", "No difference"),
         )
     ]
-    # The recording comes first: what was asked for is then known.
+    # The recording comes first, so that listeners know what the query is to be found in.
     parts.append(f'<div class="players">{"".join([*players[2:], *players[:2]])}</div>')
     parts.append(
         f"<fieldset><legend>Which is better?</legend>{''.join(answers)}</fieldset></section>"

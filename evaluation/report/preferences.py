@@ -28,7 +28,7 @@ class Answer:
 
 
 def answer_files(paths: Sequence[Path]) -> list[Path]:
-    """The files, and of folders the CSV files in them; ValueError if there are none."""
+    """The files, with folders replaced by the CSV files in them; ValueError if there are none."""
     files = [
         file for path in paths for file in (sorted(path.glob("*.csv")) if path.is_dir() else [path])
     ]
@@ -81,7 +81,7 @@ def _read(path: Path, pairs: Pairs) -> list[Answer]:
 
 
 def preference_lines(answers: Sequence[Answer], first: str, second: str) -> list[str]:
-    """What is printed: both systems by name, their counts, the interval, a verdict, and each listener."""
+    """The printed summary: both systems by name, their counts, the interval, a verdict, and each listener."""
     if not answers:
         return ["no answers"]
     total = Counter(answer.preferred for answer in answers)
@@ -104,7 +104,7 @@ def preference_lines(answers: Sequence[Answer], first: str, second: str) -> list
         )
     if len(sessions) > 1:
         lines.append(
-            "The interval takes answers as independent; those of one listener, or to one item, are not quite."
+            "The interval assumes independent answers; those of one listener or to one item are not quite so."
         )
         for session in sessions:
             of_session = [answer for answer in answers if answer.session == session]

@@ -3,8 +3,8 @@
 python -m qsep.recipes.benchmarks.loader [RECIPE] [TABLE.KEY=VALUE]... [--workers 2] [--items 256]
 
 The step's floating-point operations, forward and backward, are counted by PyTorch for one item of noise;
-norms, activations and Fourier transforms are not counted. A GPU does at most --tflops of them in 10^12 a
-second, and --utilization of that in practice. A table then shows where one item's time goes.
+norms, activations and Fourier transforms are not counted. --tflops: 10^12 operations that a GPU does in a
+second at most; --utilization: the share of it reached in practice. A table shows the time of an item's parts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ..training.estimate import BlankEncoder, noise_item
 from ..training.sampler import StepSampler
 
 H100_TFLOPS = 989.0  # NVIDIA H100 SXM, dense bf16: its data sheet
-WANTED = 5  # times what is consumed
+HEADROOM = 5  # the loader should make this many times what is consumed
 
 # Functions by the ends of their files' paths. None of them calls another one.
 PARTS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -85,7 +85,7 @@ def main() -> None:
         rate = used.items_a_second(arguments.tflops, share)
         print(
             f"a GPU of {arguments.tflops:g} TFLOP/s used at {share:.0%}: {rate:.0f} items/s; "
-            f"{WANTED} times that: {WANTED * rate:.0f}"
+            f"{HEADROOM} times that: {HEADROOM * rate:.0f}"
         )
     check_data(recipe)
     data = for_workers(
@@ -95,12 +95,12 @@ def main() -> None:
     print(f"loader with {arguments.workers} workers: {rate:.1f} items/s")
     parts = time_of_parts(data, recipe, arguments.items)
     print(table(parts))
-    cores = WANTED * used.items_a_second(arguments.tflops, arguments.utilization) / per_core(parts)
+    cores = HEADROOM * used.items_a_second(arguments.tflops, arguments.utilization) / per_core(parts)
     if recipe.train.mix_on_device:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         batch = data.collate([data[draw] for draw in range(recipe.train.batch_size)])
         print(f"filters and sums on {device}: {device_milliseconds(batch, device):.3f} ms an item")
-    print(f"{WANTED} times the consumption at {arguments.utilization:.0%} takes {cores:.0f} cores")
+    print(f"{HEADROOM} times the consumption at {arguments.utilization:.0%} takes {cores:.0f} cores")
 
 
 def consumption(recipe: Recipe) -> tuple[Consumption, int]:

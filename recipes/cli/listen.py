@@ -30,17 +30,17 @@ def listen(
     ] = None,
     recordings: Annotated[
         Path | None,
-        typer.Option(help="Folder of the recordings, to be played beside the results in folders."),
+        typer.Option(help="Folder of the original recordings, played beside the results."),
     ] = None,
     number: Annotated[
         int, typer.Option("--number", "-n", min=1, help="How many items, drawn by the seed.")
     ] = 20,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of the items, and of which of the two comes first.")
+        int, typer.Option(min=0, help="Draws the items, and which of the two comes first.")
     ] = 0,
     question: Annotated[str, typer.Option(help="The page's heading.")] = QUESTION,
     max_seconds: Annotated[
-        float, typer.Option(min=0.1, help="Of longer sounds only the beginning is played.")
+        float, typer.Option(min=0.1, help="Longer sounds are cut to this length.")
     ] = 20.0,
     overwrite: OverwriteOption = False,
 ) -> None:
