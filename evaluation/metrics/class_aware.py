@@ -41,6 +41,6 @@ def class_sdr_i(
 
 
 def _sdr(estimate: NDArray[np.floating], reference: NDArray[np.floating]) -> float:
-    wanted = reference.astype(np.float64)
-    energy, error = (wanted**2).sum(), ((wanted - estimate) ** 2).sum()
+    target = reference.astype(np.float64)
+    energy, error = (target**2).sum(), ((target - estimate) ** 2).sum()
     return float(10 * np.log10((energy + ENERGY_FLOOR) / (error + ENERGY_FLOOR)))

@@ -90,7 +90,7 @@ REMOVE_AROUND = (  # the verb's particle after its object: "take the siren out",
     r"(?:make|keep) (.+) (?:go away|quiet|silent|disappear)",
     r"(.+?)[ -](?:removed|muted|silenced|excluded|deleted|cut out|taken out|filtered out|free)",
 )
-# "not the dog but the cat", "no drums, only the piano": what follows is wanted.
+# "not the dog but the cat", "no drums, only the piano": what follows is the target.
 TURN = (
     r",? ?(?:but|,|and|instead|rather) ?(?:only|just|keep|leave|instead|rather) |"
     r",? but (?!not\b|no\b|without\b|for\b)"

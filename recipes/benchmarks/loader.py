@@ -95,12 +95,16 @@ def main() -> None:
     print(f"loader with {arguments.workers} workers: {rate:.1f} items/s")
     parts = time_of_parts(data, recipe, arguments.items)
     print(table(parts))
-    cores = HEADROOM * used.items_a_second(arguments.tflops, arguments.utilization) / per_core(parts)
+    cores = (
+        HEADROOM * used.items_a_second(arguments.tflops, arguments.utilization) / per_core(parts)
+    )
     if recipe.train.mix_on_device:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         batch = data.collate([data[draw] for draw in range(recipe.train.batch_size)])
         print(f"filters and sums on {device}: {device_milliseconds(batch, device):.3f} ms an item")
-    print(f"{HEADROOM} times the consumption at {arguments.utilization:.0%} takes {cores:.0f} cores")
+    print(
+        f"{HEADROOM} times the consumption at {arguments.utilization:.0%} takes {cores:.0f} cores"
+    )
 
 
 def consumption(recipe: Recipe) -> tuple[Consumption, int]:
@@ -165,7 +169,7 @@ def seconds_of_parts(profile: cProfile.Profile) -> Iterator[tuple[str, float]]:
         seconds = sum(
             cumulative
             for (file, _, name), (_, _, _, cumulative, _) in stats.items()
-            if any(name == wanted and file.endswith(end) for end, wanted in functions)
+            if any(name == function and file.endswith(end) for end, function in functions)
         )
         if seconds:
             yield part, seconds

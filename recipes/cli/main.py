@@ -99,9 +99,9 @@ def take_switches(arguments: list[str]) -> list[str]:
     return [word for word in arguments[:end] if word not in switches] + arguments[end:]
 
 
-def print_version(wanted: bool) -> None:
+def print_version(requested: bool) -> None:
     """Print the version and exit, if --version is given."""
-    if wanted:
+    if requested:
         from qsep import __version__
 
         print(f"qsep {__version__}")

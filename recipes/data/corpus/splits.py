@@ -59,13 +59,13 @@ def draw_splits(
         assigned: Counter[str] = Counter()
         for group in sorted(members, key=lambda group: draw(seed, group)):
             counts = Counter(members[group])
-            wanted = any(assigned[label] < share * total[label] for label in counts)
+            needed = any(assigned[label] < share * total[label] for label in counts)
             fits = all(
                 not assigned[label] or assigned[label] + num / 2 <= share * total[label]
                 for label, num in counts.items()
             )
             spare = all(num_left[label] > 1 for label in counts)
-            if group not in chosen and wanted and fits and spare:
+            if group not in chosen and needed and fits and spare:
                 chosen[group] = split
                 assigned.update(counts)
                 num_left.subtract(set(counts))

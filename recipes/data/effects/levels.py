@@ -18,11 +18,11 @@ def leveled(
 ) -> np.ndarray:
     """The sources (s, t), none silent, at levels drawn by config.rule: (s, t) float32."""
     if config.rule == "loudness":
-        wanted = rng.uniform(*config.loudness_lufs, len(sources))
+        loudness_lufs = rng.uniform(*config.loudness_lufs, len(sources))
         return np.stack(
             [
                 at_loudness(source, level, sample_rate)
-                for source, level in zip(sources, wanted, strict=True)
+                for source, level in zip(sources, loudness_lufs, strict=True)
             ]
         )
     if config.rule == "snr" and len(sources) > 1:
