@@ -6,6 +6,8 @@ middle of the path (as in gpuRIR of Diaz-Guerra et al. 2021, which interpolates 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import soxr
 
@@ -25,33 +27,37 @@ def moved(
     start.
     """
     num_samples = len(waveform)
-    dense = np.pad(soxr.resample(waveform, 1, OVERSAMPLING, quality="HQ"), 1)
     direct = room.distance(start)
     num_blocks = -(-num_samples // CONTROL_SAMPLES)
     heard = np.arange(num_blocks + 1) * CONTROL_SAMPLES
-    total = np.zeros(num_blocks * CONTROL_SAMPLES)
+    sent, gains = [], []
     pairs = zip(first_images(room, start), first_images(room, end), strict=True)
     for (first, order), (last, _) in pairs:
-        sent = heard.astype(np.float64)
+        time = heard.astype(np.float64)
         for _ in range(ITERATIONS):  # heard + direct / c = sent + distance(sent) / c
-            path = first + np.clip(sent / num_samples, 0, 1)[:, None] * (last - first)
+            path = first + np.clip(time / num_samples, 0, 1)[:, None] * (last - first)
             distance = np.maximum(np.linalg.norm(path - room.listener, axis=1), MARGIN_METERS)
-            sent = heard - (distance - direct) / SOUND_MPS * sample_rate
-        gains = room.reflection**order * direct / distance
-        total += filled(gains) * interpolated(dense, filled(sent * OVERSAMPLING + 1))
-    return total[:num_samples].astype(np.float32)
+            time = heard - (distance - direct) / SOUND_MPS * sample_rate
+        sent.append(time * OVERSAMPLING)
+        gains.append((room.reflection**order * direct / distance).astype(np.float32))
+    dense = soxr.resample(waveform, 1, OVERSAMPLING, quality="HQ")
+    before = max(0, math.ceil(-min(times.min() for times in sent)))
+    after = max(0, math.ceil(max(times.max() for times in sent)) + 2 - len(dense))
+    dense = np.pad(dense, (before, after))  # silence before the sound and after it
+    total = np.zeros(num_blocks * CONTROL_SAMPLES, np.float32)
+    for times, gain in zip(sent, gains, strict=True):
+        total += filled(gain) * interpolated(dense, filled(times + before))
+    return total[:num_samples]
 
 
 def filled(values: np.ndarray) -> np.ndarray:
     """Values at the boundaries of blocks, (n + 1,), interpolated linearly: (n * CONTROL_SAMPLES,)."""
-    share = np.arange(CONTROL_SAMPLES) / CONTROL_SAMPLES
+    share = np.arange(CONTROL_SAMPLES, dtype=values.dtype) / values.dtype.type(CONTROL_SAMPLES)
     return (values[:-1, None] + np.diff(values)[:, None] * share).ravel()
 
 
-def interpolated(waveform: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """The waveform (t,) at fractional positions (n,), between its samples on straight lines; 0 outside."""
-    inside = (position >= 0) & (position < len(waveform) - 1)
-    position = np.where(inside, position, 0)
-    whole = position.astype(np.int32)
+def interpolated(waveform: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """The waveform (t,) at positions (n,) from 0 to t - 1, between its samples on straight lines."""
+    whole = positions.astype(np.int32)
     here = waveform[whole]
-    return np.where(inside, here + (waveform[whole + 1] - here) * (position - whole), 0)
+    return here + (waveform[whole + 1] - here) * (positions - whole).astype(np.float32)
