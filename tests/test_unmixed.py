@@ -13,11 +13,20 @@ from torch.utils.data import DataLoader
 from qsep.recipes.benchmarks.loader import device_milliseconds
 from qsep.recipes.data.mixtures.augment import AugmentConfig, equalizer_response
 from qsep.recipes.data.mixtures.classes import ClassMixtures, ClassSounds
+from qsep.recipes.data.mixtures.mix_and_separate import MixAndSeparate, RecordedSounds
 from qsep.recipes.data.mixtures.unmixed import UnmixedMixtures, curve_weights
 from qsep.recipes.training.build import for_workers
 from qsep.recipes.training.config import recipe_from
 
 BOTH = AugmentConfig(0.5, 3.0, 0.0, 0.0, 0.6, 0.3)  # everything but the equaliser
+
+
+CONTENT: dict[str, Any] = {
+    "separator": {"kind": "class_unet"},
+    "encoder": {"kind": "phrase_book"},
+    "data": {"sounds": "classes", "phrases": "labels"},
+    "train": {"steps": 1, "mix_on_device": True},
+}
 
 
 def mixtures(augment: AugmentConfig = BOTH) -> ClassMixtures:
@@ -28,13 +37,20 @@ def mixtures(augment: AugmentConfig = BOTH) -> ClassMixtures:
     return ClassMixtures(sounds, config, data.sample_rate, 12)
 
 
+def labelled(augment: AugmentConfig = BOTH) -> MixAndSeparate:
+    data = golden_mixtures.labelled()
+    config = dataclasses.replace(data.config, augment=augment)
+    sounds = RecordedSounds(golden_mixtures.recordings(), augment)
+    return MixAndSeparate(sounds, data.book, config, data.sample_rate, 11)
+
+
 def error_db(actual: torch.Tensor, expected: torch.Tensor) -> float:
     energy = expected.double().square().sum()
     return float(10 * torch.log10((actual - expected).double().square().sum() / energy + 1e-20))
 
 
-def test_a_batch_is_the_same_but_for_rounding() -> None:
-    data = mixtures()
+@pytest.mark.parametrize("data", [mixtures(), labelled()], ids=["classes", "recordings"])
+def test_a_batch_is_the_same_but_for_rounding(data: ClassMixtures | MixAndSeparate) -> None:
     draws = range(12)
     expected = data.collate([data[draw] for draw in draws])
     unmixed = UnmixedMixtures(data)
@@ -85,27 +101,29 @@ def test_a_curve_in_decibels_is_the_equalisers() -> None:
 
 
 def test_a_recipe_says_who_mixes() -> None:
-    content: dict[str, Any] = {
-        "separator": {"kind": "class_unet"},
-        "encoder": {"kind": "phrase_book"},
-        "data": {"sounds": "classes", "phrases": "labels"},
-        "train": {"steps": 1, "mix_on_device": True},
-    }
-    data = mixtures()
-    assert isinstance(for_workers(data, recipe_from(content, "mine")), UnmixedMixtures)
-    here = copy.deepcopy(content)
-    here["train"]["mix_on_device"] = False
-    assert for_workers(data, recipe_from(here, "mine")) is data
-    for table, settings in (
-        ("data", {"sounds": "recordings"}),
-        ("mix", {"room": {"probability": 1}}),
-    ):
-        other = copy.deepcopy(content)
-        other[table] = other.get(table, {}) | settings
-        with pytest.raises(
-            ValueError, match=r"mix_on_device is for data.sounds = 'classes' without"
-        ):
-            recipe_from(other, "mine")
+    for data in (mixtures(), labelled()):
+        assert isinstance(for_workers(data, recipe_from(CONTENT, "mine")), UnmixedMixtures)
+        here = copy.deepcopy(CONTENT)
+        here["train"]["mix_on_device"] = False
+        assert for_workers(data, recipe_from(here, "mine")) is data
+
+
+@pytest.mark.parametrize(
+    ("table", "settings", "message"),
+    [
+        ("data", {"sounds": "captions"}, "is for data.sounds 'classes', 'recordings' and"),
+        ("data", {"sources": "captions"}, "is for data.sounds 'classes', 'recordings' and"),
+        ("mix", {"room": {"probability": 1}}, "makes no effects, gains or noise"),
+        ("mix", {"noise_db": [-10.0, 0.0]}, "makes no effects, gains or noise"),
+    ],
+)
+def test_what_is_not_mixed_on_the_device_is_refused(
+    table: str, settings: dict[str, Any], message: str
+) -> None:
+    content = copy.deepcopy(CONTENT)
+    content[table] = content.get(table, {}) | settings
+    with pytest.raises(ValueError, match=message):
+        recipe_from(content, "mine")
 
 
 def test_the_devices_time_is_told_by_item() -> None:

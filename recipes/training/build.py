@@ -151,7 +151,7 @@ def build_data(recipe: Recipe, book: PhraseBook, sample_rate: int, validation: b
 
 def for_workers(mixtures: Mixtures, recipe: Recipe) -> Any:
     """The data set whose items the loader's workers make, of training mixtures; see train.mix_on_device."""
-    if recipe.train.mix_on_device and isinstance(mixtures, ClassMixtures):
+    if recipe.train.mix_on_device and isinstance(mixtures, ClassMixtures | MixAndSeparate):
         return UnmixedMixtures(mixtures)
     return mixtures
 

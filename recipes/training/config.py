@@ -28,7 +28,7 @@ class TrainConfig:
     its share, one after the other, to need less memory. checkpoint_activations: compute activations of the
     model's blocks again in the backward pass instead of storing them. compile: backend of torch.compile for
     the model's networks, as "inductor"; empty: none. mix_on_device: workers only cut sounds, which are
-    filtered and summed on the device; for data.sounds = "classes". precision: as in Lightning Fabric.
+    filtered and summed on the device; not for captions and videos. precision: as in Lightning Fabric.
     skip_limit: give up after so many consecutive steps with a loss that is not finite. half_kernels: store
     the checkpoint's kernels in float16; the state for resuming stays float32.
 
@@ -255,11 +255,7 @@ def recipe_from(content: dict[str, Any], name: str) -> Recipe:
             raise ValueError(f'recipe {name}: [{table}] has no kind; add kind = "…"')
     effects = effects_of(content.get("mix", {}), name)
     if content["train"].get("mix_on_device") is True:
-        if content["data"].get("sounds") != "classes" or effects.active:
-            raise ValueError(
-                f"recipe {name}: train.mix_on_device is for data.sounds = 'classes' without effects: set "
-                "it to false, or leave the tables of [mix] out"
-            )
+        check_mixed_on_device(content, effects, name)
     mix = {key: value for key, value in content.get("mix", {}).items() if key not in EFFECTS}
     return Recipe(
         name,
@@ -273,6 +269,22 @@ def recipe_from(content: dict[str, Any], name: str) -> Recipe:
         content.get("card", {}),
         effects,
     )
+
+
+def check_mixed_on_device(content: dict[str, Any], effects: EffectsConfig, name: str) -> None:
+    """Raise ValueError for mixtures that train.mix_on_device does not make."""
+    data, mix = content["data"], content.get("mix", {})
+    mixed = data.get("sounds") in ("classes", "recordings", "synthetic")
+    if not mixed or data.get("sources") == "captions":
+        raise ValueError(
+            f"recipe {name}: train.mix_on_device is for data.sounds 'classes', 'recordings' and 'synthetic'; "
+            "set it to false"
+        )
+    if effects.active or mix.get("gains") or mix.get("noise_db"):
+        raise ValueError(
+            f"recipe {name}: train.mix_on_device makes no effects, gains or noise: set it to false, or leave "
+            "these out of [mix]"
+        )
 
 
 def effects_of(mix: dict[str, Any], name: str) -> EffectsConfig:

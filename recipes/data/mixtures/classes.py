@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from qsep.separation.interface import MixtureBatch
 
 from .augment import AugmentConfig, Filter, change_speed, filtered, random_filter
 from .clips import Take
-from .items import Item, batch_of
+from .items import Item, Sound, Unmixed, batch_of
 from .meeting import Meetings
 from .mix_and_separate import active_stretch, cut_or_pad, rms
 
@@ -56,25 +55,6 @@ class ClassMixConfig:
     families: dict[str, list[str]] = field(default_factory=dict)
     overlaps: dict[str, list[str]] = field(default_factory=dict)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-
-
-class Sound(NamedTuple):
-    """A sound of a mixture. slot: of its source. waveform: (t,) float32. gain: after the filter and
-    normalisation to a root mean square of 1."""
-
-    slot: int
-    waveform: np.ndarray
-    filter: Filter
-    gain: float
-
-
-class Unmixed(NamedTuple):
-    """An item whose sounds are not filtered and summed yet. gain: of the whole mixture."""
-
-    sounds: list[Sound]
-    gain: float
-    queries: list[Query | None]
-    id: str
 
 
 class ClassSounds:

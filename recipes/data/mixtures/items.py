@@ -1,9 +1,10 @@
-"""Shared by all data sets of mixtures: collating items into a batch, and the order of clips in an epoch."""
+"""Shared by all data sets of mixtures: items, mixed or not yet, and the order of clips in an epoch."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +12,29 @@ import torch
 from qsep.queries.interface import Query
 from qsep.separation.interface import MixtureBatch
 
+from .augment import Filter
+
 # Sources (s, c, t), a query or None for each, and an id.
 Item = tuple[torch.Tensor, list[Query | None], str]
+
+
+class Sound(NamedTuple):
+    """A sound of a mixture. slot: of its source. waveform: (t,) float32. gain: after the filter and
+    normalisation to a root mean square of 1."""
+
+    slot: int
+    waveform: np.ndarray
+    filter: Filter
+    gain: float
+
+
+class Unmixed(NamedTuple):
+    """An item whose sounds are not filtered and summed yet. gain: of the whole mixture."""
+
+    sounds: list[Sound]
+    gain: float
+    queries: list[Query | None]
+    id: str
 
 
 def batch_of(items: Sequence[Item], sample_rate: int) -> MixtureBatch:

@@ -6,6 +6,7 @@ Mix-and-separate training: Zhao et al., "The sound of pixels" (2018).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import field
 from typing import Protocol
 
@@ -17,8 +18,8 @@ from qsep.queries.settings import configuration
 from qsep.separation.interface import MixtureBatch
 
 from ..wording import PhraseBook
-from .augment import AugmentConfig, change_speed, filter_and_place
-from .items import Item, batch_of
+from .augment import AugmentConfig, change_speed, filter_and_place, random_filter
+from .items import Item, Sound, Unmixed, batch_of
 from .meeting import Meetings
 
 
@@ -154,6 +155,39 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
 
     def __getitem__(self, draw: int) -> tuple[torch.Tensor, list[Query | None], str]:
         config = self.config
+        sources = np.zeros((config.num_queries, 1, config.segment_samples), np.float32)
+
+        def add(index: int, label: str, noise_label: str, rng: np.random.Generator) -> None:
+            sources[index, 0] = self.source(label, rng)
+            if noise_label:
+                sources[index, 0] += self.noise(noise_label, sources[index, 0], rng)
+
+        gain, queries = self.compose(draw, add)
+        sources *= gain
+        return torch.from_numpy(sources), queries, f"{self.seed}-{draw}"
+
+    def unmixed(self, draw: int) -> Unmixed:
+        """The sounds of the draw-th item before they are filtered and summed; neither gains nor noise."""
+        config = self.config
+        sounds: list[Sound] = []
+
+        def add(index: int, label: str, _: str, rng: np.random.Generator) -> None:
+            waveform = self.sounds.draw(label, config.segment_samples, rng)
+            drawn = random_filter(rng, self.sample_rate, config.augment)
+            level_db = rng.uniform(-config.level_db, config.level_db)
+            sounds.append(Sound(index, waveform, drawn, 10 ** (level_db / 20)))
+
+        return Unmixed(sounds, *self.compose(draw, add), f"{self.seed}-{draw}")
+
+    def compose(
+        self, draw: int, add: Callable[[int, str, str, np.random.Generator], None]
+    ) -> tuple[float, list[Query | None]]:
+        """The common gain of the draw-th item's sources, and its queries.
+
+        add: called for each source with its index, its label and that of its noise, "" for none, and the
+        generator, of which it draws all of the source's random numbers.
+        """
+        config = self.config
         rng = np.random.default_rng((self.seed, draw))
         odds = config.num_sources_weights
         num_sources = 2 + int(rng.choice(len(odds), p=np.divide(odds, sum(odds))))
@@ -162,14 +196,11 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
         per_source = 2 if config.noise_db else 1
         mixed = self.meetings.chosen(labels, per_source * num_sources, kin)
         num_sources = len(mixed) // per_source
-        sources = np.zeros((config.num_queries, 1, config.segment_samples), np.float32)
         queries: list[Query | None] = [None] * config.num_queries
         for index, label in enumerate(mixed[:num_sources]):
-            sources[index, 0] = self.source(label, rng)
-            if config.noise_db:
-                sources[index, 0] += self.noise(mixed[num_sources + index], sources[index, 0], rng)
+            add(index, label, mixed[num_sources + index] if config.noise_db else "", rng)
             queries[index] = self.wording(self.book.phrases[label], rng)
-        sources *= 1 / num_sources if config.gains else 10 ** (rng.uniform(-30, 0) / 20)
+        gain = 1 / num_sources if config.gains else 10 ** (rng.uniform(-30, 0) / 20)
         barred = self.meetings.barred(mixed)
         absent = [label for label in labels if label not in barred]
         for index in range(num_sources, min(config.num_queries, num_sources + config.max_absent)):
@@ -180,7 +211,7 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
                 other = False
             phrases = self.book.other if other else self.book.phrases[absent.pop()]
             queries[index] = self.wording(phrases, rng)
-        return torch.from_numpy(sources), queries, f"{self.seed}-{draw}"
+        return gain, queries
 
     def source(self, label: str, rng: np.random.Generator) -> np.ndarray:
         """A random augmented sound of the label at a random level: (t,) float32.

@@ -1,7 +1,7 @@
 """Mixtures whose sounds are cut by workers, and filtered and summed in batches on the training device.
 
 Filters and sums take most of a worker's time; they are Fourier transforms of one size, which suit GPUs.
-The items are those of `ClassMixtures` but for rounding and for the equaliser's curve, which is sampled at the
+The items are those that workers mix but for rounding and for the equaliser's curve, which is sampled at the
 bins of this size of transform instead of each sound's own.
 """
 
@@ -18,7 +18,9 @@ from qsep.queries.interface import Query
 from qsep.separation.interface import MixtureBatch
 
 from .augment import NUM_POINTS, equalizer_points_hz, fast_length, longest_room
-from .classes import ClassMixtures, Sound, Unmixed
+from .classes import ClassMixtures
+from .items import Sound, Unmixed
+from .mix_and_separate import MixAndSeparate
 
 TINY = 1e-12  # in powers, as in `mix_and_separate.rms`
 
@@ -85,7 +87,7 @@ def curve_weights(num_bins: int, sample_rate: int) -> Tensor:
 class UnmixedMixtures(torch.utils.data.Dataset[Unmixed]):
     """The items of `mixtures` for `UnmixedBatch`."""
 
-    def __init__(self, mixtures: ClassMixtures) -> None:
+    def __init__(self, mixtures: ClassMixtures | MixAndSeparate) -> None:
         self.mixtures = mixtures
         self.sample_rate, self.seed = mixtures.sample_rate, mixtures.seed
 
