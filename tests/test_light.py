@@ -216,6 +216,17 @@ def test_without_torch_commands_that_need_it_say_so_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_torch_an_unknown_model_is_named_with_the_nearest(tmp_path: Path) -> None:
+    code, _, errors = run_without_torch(
+        f"sys.argv = ['qsep', *sys.argv[1:]]; {MAIN}",
+        *("separate", str(SCENE), "-q", "rain", "-m", "sonds150"),
+        folder=tmp_path,
+    )
+    assert code == 2
+    assert errors.startswith("qsep: error: sonds150: no such model; did you mean sounds150?")
+    assert errors.count("\n") == 1
+
+
 def test_without_the_sentence_encoder_phrases_of_the_book_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -13,6 +13,8 @@ from qsep.queries.constraints import Constraints
 from qsep.queries.interface import Query
 
 from .. import NEEDS_TORCH
+from ..published.registry import no_such_model, published_models
+from ..storage.shipped import shipped_models
 from .model import LightModel, beyond, light_folder
 
 MANY_QUERIES = 8  # with more, PyTorch is faster: it analyses a recording once for all of them
@@ -31,7 +33,7 @@ def light_model(
 
     If PyTorch is installed, it does the work for a device "auto" on machines that seem to have a GPU, and for
     more than MANY_QUERIES.
-    Raises ValueError, in one line, for what only PyTorch does where that is not installed.
+    Raises ValueError, in one line, for unknown names and, without PyTorch, for what only that does.
     """
     installed = find_spec("torch") is not None
     many = len(queries) > MANY_QUERIES
@@ -46,6 +48,8 @@ def light_model(
     elif device not in ("auto", "cpu"):
         reason = f"--device {device}"
     elif folder is None:
+        if not (installed or is_known(model)):
+            raise no_such_model(model, shipped_models())
         reason = f"the model {model}"
     elif not (reason := beyond(queries, constraints, candidates)):
         loaded = LightModel(folder)
@@ -54,6 +58,11 @@ def light_model(
     if not reason or installed:
         return None if reason else loaded
     raise ValueError(f"{reason} {NEEDS_TORCH}")
+
+
+def is_known(model: str) -> bool:
+    """Whether the name is of a shipped or published model, a file or folder, or as ORG/NAME."""
+    return model in (*shipped_models(), *published_models()) or "/" in model or Path(model).exists()
 
 
 def seems_to_have_gpu() -> bool:
