@@ -16,6 +16,7 @@ from qsep.recipes.benchmarks.costs.network import count_macs, num_parameters
 from qsep.separation.components import from_settings, load_component
 from qsep.separation.networks.analyses.bands import SCHEMES, widths_in_bins
 from qsep.separation.networks.analyses.mel_bands import mel_bins
+from qsep.separation.networks.backbones import clearbuds, deftan, multidilated
 from qsep.separation.networks.backbones.mel_roformer import rotated
 from qsep.separation.networks.blocks.band_split import Bands, BandSplit, GatedLinear, GatedMlp
 from qsep.separation.networks.blocks.causal import recent_attention
@@ -58,6 +59,15 @@ TIGER = {"kind": "bands", "window_samples": 640, "hop_samples": 160, "scheme": "
 TIGER |= {"width": 128, "readout": "linear", "shares": 2}
 # 62 bands of Lu et al. (2023), table 1, in bins
 ROFORMER_BANDS = [2] * 24 + [4] * 12 + [12] * 8 + [24] * 8 + [48] * 8 + [128, 129]
+DEFTAN = {"kind": "deftan"}
+CLEARBUDS = {
+    "num_filters": 9,
+    "kernel_samples": 10,
+    "bottleneck_channels": 7,
+    "hidden_channels": 8,
+    "num_blocks": 2,
+    "lookahead_frames": 3,
+}
 PUBLISHED: dict[str, tuple[tuple[Any, ...], float, float]] = {  # arguments, parameters, rounding
     # Xu et al. (2025), table 2: 0.82 M
     "tiger": ((TIGER, {"kind": "tiger"}, 16000, 4), 0.82e6, 0.005e6),
@@ -101,6 +111,16 @@ PUBLISHED: dict[str, tuple[tuple[Any, ...], float, float]] = {  # arguments, par
         2.04e6 - (256 * 64 * 97 + 64 * 97 + 2 * 64 * 97),
         0.005e6,
     ),
+    # Watcharasupat et al. (2022), abstract: 354 K, of sizes that are ours; microphone and loudspeaker
+    "multidilated": (
+        (
+            {"kind": "stft", "window_samples": 512},
+            {"kind": "multidilated"},
+            *(16000, 4, 2, True),
+        ),
+        354e3,
+        0.5e3,
+    ),
 }
 
 
@@ -123,6 +143,122 @@ def backbones_of(num_blocks: int, width: int) -> nn.Module:
     settings = {"kind": "mel_roformer", "num_blocks": num_blocks}
     network: nn.Module = built(backbones, settings, width, 60, 4, False)
     return network
+
+
+def test_deftan_has_the_parameters_of_its_released_sizes() -> None:
+    # Worked by hand from the released code's sizes, four microphones: the paper's own count is not confirmed.
+    split = (64 * 64 * 3 + 64) + 3 * (128 * 64 * 3 + 64) + 4 * (2 * 64 + 64)
+    attention = 64 * 128 * 3 + 3 * 64 * 256 + 256 * 64 + 64
+    feed = 2 * (64 * 128 + 128) + (128 * 128 * 5 + 128 + 2 * 128 + 128) + 256 * 64 + 64
+    transformer = split + attention + feed + (64 * 64 * 4 + 64) + 3 * 2 * 64  # folding, norms
+    first = 8 * 256 * 9 + 256 + 2 * 256
+    first += (64 * 64 * 9 + 64) + 3 * (128 * 64 * 9 + 64) + 4 * (2 * 64 + 64)
+    last = 64 * 8 * 9 + 8 + (2 * 2 * 9 + 2) + 3 * (4 * 2 * 9 + 2) + 4 * (2 * 2 + 2)
+    with torch.device("meta"):
+        network = Published({"kind": "stft", "window_samples": 512}, DEFTAN, 16000, 2, 4)
+    assert num_parameters(network) == first + 12 * transformer + last == 3_997_988
+
+
+@pytest.mark.slow
+def test_a_second_of_sound_costs_deftan_what_its_layers_say() -> None:
+    with torch.device("meta"):
+        network = Published({"kind": "stft", "window_samples": 512}, DEFTAN, 16000, 2, 4)
+        waveform = torch.zeros(1, 4, 16000)
+        counted = count_macs(network, lambda: network(waveform))
+    frames, bins = 64, 257
+    places = frames * bins
+    first = places * (8 * 256 * 9 + 64 * 64 * 9 + 3 * 128 * 64 * 9)
+    last = places * (64 * 8 * 9 + 2 * 2 * 9 + 3 * 4 * 2 * 9)
+    split = 64 * 64 * 3 + 3 * 128 * 64 * 3
+    attention = 64 * 128 * 3 + 3 * 64 * 256 + 256 * 64 + 2 * 4 * 64 * 64
+    feed = 2 * 64 * 128 + 128 * 128 * 5 + 256 * 64
+    token = split + attention + feed + 64 * 64 * 4
+    tokens = frames * (bins - 3) + bins * (frames - 3)  # of four neighbours each
+    assert counted == first + last + 6 * tokens * token
+
+
+def test_clearbuds_has_the_parameters_of_its_released_sizes() -> None:
+    # Worked by hand from the released code's sizes, two microphones, one output.
+    block = 256 * 512 + 2 * 512 + 512 * 3 + 2 * 512 + 512 * 256
+    ends = 2 * 256 * 50 + 2 * 256 + 256 * 256 + 256 * 256 + 256 * 50
+    sizes = [(1, 64), (64, 128), (128, 256), (256, 512), (512, 1024)]
+    sizes += [(1024, 512), (512, 256), (256, 128), (128, 64)]
+    unet = sum(
+        inputs * 9 + 2 * inputs + inputs * outputs + 2 * outputs for inputs, outputs in sizes
+    )
+    unet += 1024 * 512 + 512  # the lowest level's size stays
+    unet += sum(4 * 2 * size * size + size for size in (256, 128, 64)) + 64 + 1
+    with torch.device("meta"):
+        time_network = clearbuds.TimeNetwork(clearbuds.Config(), 2, 1)
+        mel_network = clearbuds.MelUNet(64, 1)
+    assert num_parameters(time_network) == 14 * block + ends == 3_890_176
+    assert num_parameters(mel_network) == unet == 2_643_724
+
+
+def test_the_time_network_of_clearbuds_looks_its_frames_ahead_and_no_further() -> None:
+    config = from_settings(clearbuds.Config, CLEARBUDS)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = clearbuds.TimeNetwork(config, 2, 3)
+    mixture = noise(1, 2, 200, scale=1.0)
+    changed = mixture.clone()
+    changed[..., 120:] += 1  # the start of frame 12 of 20
+    with torch.inference_mode():
+        before, after = network(mixture, no_query), network(changed, no_query)
+    same = (before == after).all(dim=1)[0]
+    first = 120 - 3 * 10
+    assert same[:first].all()
+    assert not same[first : first + 10].any()
+
+
+def test_a_complex_convolution_is_that_of_complex_numbers() -> None:
+    conv = multidilated.ComplexConv(3, 2, 3, 2, causal=False)
+    hidden = noise(2, 6, 9, 8, scale=1.0).double()
+    conv = conv.double()
+    padded, _ = conv.past_and(hidden, None)
+    actual = conv(padded)
+    signal = torch.complex(*hidden.chunk(2, dim=1))
+    weight = torch.complex(conv.real, conv.imaginary)
+    expected = nn.functional.conv2d(signal, weight, padding=4 // 2, dilation=2)
+    torch.testing.assert_close(torch.complex(*actual.chunk(2, dim=1)), expected)
+
+
+def test_a_layer_sees_source_i_with_dilation_two_to_the_i() -> None:
+    config = multidilated.Config(channels=2, num_layers=3, growth=1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        block = multidilated.DenseBlock(config, causal=True)
+    reach = [[conv.reach for conv in layer.children()] for layer in block.layers]
+    assert reach == [[2], [2, 4], [2, 4, 8]]
+    hidden = noise(1, 4, 20, 40, scale=1.0)
+    changed = hidden.clone()
+    changed[..., 5] += 1
+    with torch.inference_mode():
+        differs = (block(hidden, None)[0] != block(changed, None)[0]).any(dim=2)[0]
+    # real parts of the layers: reach 2, then 2 + 4, then 2 + 4 + 8 frames back
+    for layer, last in enumerate((5 + 2, 5 + 6, 5 + 14)):
+        assert differs[layer].nonzero().flatten().max() == last
+        assert differs[layer].nonzero().flatten().min() == 5
+
+
+def test_a_complex_norm_keeps_phases() -> None:
+    norm = multidilated.ComplexNorm(3)
+    hidden = torch.complex(noise(1, 3, 4, 5), noise(1, 3, 4, 5, seed=1))
+    normed = norm(torch.cat([hidden.real, hidden.imag], dim=1))
+    actual = torch.complex(*normed.chunk(2, dim=1))
+    expected = hidden / hidden.abs().square().mean(dim=1, keepdim=True).sqrt()
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-4)  # the floor of 1e-8
+
+
+def test_a_split_dense_block_takes_one_subgroup_a_layer() -> None:
+    block = deftan.SplitDense(nn.Conv1d, 2, 3)
+    hidden = noise(1, 6, 9, scale=1.0)
+    steps = [hidden[:, [0, 3]]]
+    for index, layer in enumerate(block.layers):
+        steps.append(layer(steps[-1]))
+        if index < 2:
+            steps[-1] = torch.cat([steps[-1], hidden[:, [index + 1, index + 4]]], dim=1)
+    torch.testing.assert_close(block(hidden), steps[-1])
 
 
 def macs_of_tiger(num_iterations: int) -> int:
@@ -356,6 +492,14 @@ def test_masks_of_target_and_residual_sum_to_one_where_configured() -> None:
     [
         ({"backbone": {"kind": "tiger"}, "causal": True}, "TIGER is not causal"),
         ({"backbone": {"kind": "demucs"}}, "its analysis must be 'waveform'"),
+        ({"backbone": {"kind": "deftan"}, "causal": True}, "DeFTAN-II is not causal"),
+        ({"backbone": {"kind": "clearbuds"}, "causal": True}, "ClearBuds looks ahead"),
+        ({"backbone": {"kind": "clearbuds"}}, "its analysis must be 'waveform'"),
+        ({"backbone": {"kind": "multidilated"}}, "its analysis must be 'stft' or 'waveform'"),
+        (
+            {"backbone": {"kind": "multidilated"}, "analysis": {"kind": "waveform"}},
+            "multidilated works on complex spectra",
+        ),
         ({"analysis": {"kind": "filterbank", "num_filters": 8}}, "an analysis of complex spectra"),
         ({"analysis": BANDS | {"hop_samples": 40}}, "at most half a window, 32"),
         ({"analysis": BANDS | {"hop_samples": 16}, "causal": True}, "a hop of half a window"),

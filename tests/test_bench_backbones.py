@@ -49,19 +49,21 @@ QUERIED = [
 )
 def test_every_queried_entrant_is_within_15_per_cent_of_its_budget(entrant: Any) -> None:
     settings = {name: value for name, value in entrant.settings.items() if name != "kind"}
-    with torch.device("meta"):
+    # Inverse STFTs are not there on the meta device.
+    seconds, device = (0.5, "cpu") if entrant.name == "clearbuds" else (COST_SECONDS, "meta")
+    with torch.device(device):
         separator = build_separator("queried", settings)
         assert separator.sample_rate == 32000
-        mixture = torch.zeros(1, 1, round(COST_SECONDS * separator.sample_rate))
+        mixture = torch.zeros(1, 1, round(seconds * separator.sample_rate))
         features = separator.analysis.features(separator.analysis.carrier(mixture))
         queries = QueryEmbedding(torch.zeros(1, 1, separator.query_dim))
         macs = count_macs(separator, lambda: separator.maps(features, queries))
-    assert macs / COST_SECONDS == pytest.approx(BUDGETS[entrant.budget], rel=0.15)
+    assert macs / seconds == pytest.approx(BUDGETS[entrant.budget], rel=0.15)
 
 
 def test_the_causal_entrants_have_less_than_40_ms_of_latency() -> None:
     causal = [entrant for entrant in QUERIED if entrant.settings.get("causal")]
-    assert {entrant.name for entrant in causal} == {"bsrnn_causal", "tfgridnet"}
+    assert {entrant.name for entrant in causal} == {"bsrnn_causal", "tfgridnet", "multidilated"}
     live = read_recipe("sounds150-live")[0].model
     for settings in (live, *(entrant.settings for entrant in causal)):
         options = {name: value for name, value in settings.items() if name != "kind"}

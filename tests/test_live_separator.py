@@ -26,6 +26,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "head": {"kind": "magnitude_mask"},
         "consistent": False,
     },
+    "dilated convolutions in complex numbers, two channels": {
+        "num_channels": 2,
+        "analysis": {"kind": "stft", "window_samples": 32},
+        "backbone": {"kind": "multidilated", "channels": 3, "num_blocks": 2, "growth": 2},
+    },
 }
 BLOCKS = {"one by one": [1], "odd": [7, 64, 1, 333, 31], "whole": [4000]}
 

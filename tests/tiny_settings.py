@@ -225,6 +225,49 @@ SETTINGS["queried:mossformer2"] = QUERIED | {
     },
     "head": {"kind": "magnitude_mask", "activation": "relu"},
 }
+SETTINGS["queried:deftan"] = QUERIED | {
+    "analysis": {"kind": "stft", "window_samples": 32},
+    "backbone": {
+        "kind": "deftan",
+        "num_blocks": 1,
+        "channels": 6,
+        "unfolded": 3,
+        "num_heads": 2,
+        "head_channels": 5,
+        "hidden_channels": 8,
+    },
+    "head": {"kind": "spectrum"},
+}
+SETTINGS["queried:clearbuds"] = QUERIED | {
+    "analysis": {"kind": "waveform"},
+    "backbone": {
+        "kind": "clearbuds",
+        "sample_rate": RATE,
+        "num_filters": 9,
+        "kernel_samples": 10,
+        "bottleneck_channels": 7,
+        "hidden_channels": 8,
+        "num_blocks": 2,
+        "num_repeats": 2,
+        "lookahead_frames": 3,
+        "window_samples": 64,
+        "num_mels": 12,
+        "unet_channels": 4,
+    },
+    "head": {"kind": "waveform"},
+}
+SETTINGS["queried:multidilated"] = QUERIED | {
+    "causal": True,
+    "level_seconds": 0.02,
+    "analysis": {"kind": "stft", "window_samples": 32},
+    "backbone": {
+        "kind": "multidilated",
+        "channels": 3,
+        "num_blocks": 2,
+        "num_layers": 3,
+        "growth": 2,
+    },
+}
 HTDEMUCS: dict[str, Any] = {
     "channels": 4,
     "depth": 2,

@@ -118,6 +118,10 @@ class Queried(nn.Module, Separator):
             raise ValueError(
                 f"{config.backbone['kind']} makes maps itself: its entry must be film or cross_attention"
             )
+        if self.backbone.complete and not self.analysis.direct:
+            raise ValueError(
+                f"{config.backbone['kind']} makes maps itself: its analysis must be 'stft' or 'waveform'"
+            )
         self.readout = (
             nn.Identity()
             if self.backbone.complete

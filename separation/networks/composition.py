@@ -28,7 +28,8 @@ class Analysis(Protocol):
 
     carrier_channels: c of the carrier, the waveform's channels unless filters mix them.
     latency_samples: an output sample depends on input at most this many samples later. streams: whether
-    `LiveSeparator` can compute it block by block.
+    `LiveSeparator` can compute it block by block. direct: whether k = f, so that a backbone can make maps
+    itself.
     """
 
     channels: int
@@ -37,6 +38,7 @@ class Analysis(Protocol):
     hop_samples: int
     latency_samples: int
     streams: bool
+    direct: bool
 
     def carrier(self, waveform: Tensor) -> Tensor:
         """(b, c, t) to the representation that heads modify: (b, c, f, n), complex or real."""

@@ -85,6 +85,7 @@ def widths_in_bins(scheme: str, num_bins: int, sample_rate: int) -> list[int]:
 class BandAnalysis(nn.Module):
     """See `composition.Analysis`; the carrier is the STFT."""
 
+    direct = False
     streams = True
 
     def __init__(self, config: Config, bands: Bands, num_channels: int, causal: bool) -> None:

@@ -37,6 +37,7 @@ class Filterbank(nn.Module):
     (b, 1, num_filters, n), with one channel however many the waveform has."""
 
     num_bands = carrier_channels = 1
+    direct = False
     streams = False
 
     def __init__(self, config: Config, num_channels: int) -> None:

@@ -38,6 +38,7 @@ def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> 
 class Stft(nn.Module):
     """See `composition.Analysis`. Features: the channels' real parts, then their imaginary parts."""
 
+    direct = True
     streams = True
 
     def __init__(self, config: Config, num_channels: int, causal: bool) -> None:

@@ -21,6 +21,7 @@ class Waveform(nn.Module):
     """See `composition.Analysis`: f = k = 1, and a frame is one sample."""
 
     num_bands = hop_samples = latency_samples = 1
+    direct = True
     streams = False
 
     def __init__(self, num_channels: int) -> None:
