@@ -232,11 +232,11 @@ def describe(query: Query, places: Places, card: SoundCard | None, latency_secon
     return f"{text}{latency_seconds:.3f} s later"
 
 
-def outcome(heard_seconds: float, seconds: float, card: SoundCard | None) -> str:
+def outcome(input_seconds: float, seconds: float, card: SoundCard | None) -> str:
     """Duration, speed and problems of the session, in a line."""
-    text = f"{heard_seconds:.1f} s, separated in {seconds:.1f} s"
-    if heard_seconds:
-        text += f" ({seconds / heard_seconds:.2f} of real time)"
+    text = f"{input_seconds:.1f} s, separated in {seconds:.1f} s"
+    if input_seconds:
+        text += f" ({seconds / input_seconds:.2f} of real time)"
     if card and card.num_lost:
         text += f"; the microphone was not read in time {card.num_lost} times"
     if card and card.num_gaps:

@@ -122,7 +122,7 @@ class SoundCard:
         self.sample_rate = self._accepted(list(dict.fromkeys(sample_rates)))
         self.num_lost = self.num_gaps = self.num_dropped = 0
         self.is_behind = False
-        self._heard: queue.SimpleQueue[Waveform] = queue.SimpleQueue()
+        self._recorded: queue.SimpleQueue[Waveform] = queue.SimpleQueue()
         self._num_waiting = 0
         self._ready: deque[Waveform] = deque()
         self._num_ready = self._longest = 0
@@ -165,14 +165,14 @@ class SoundCard:
                 self._stream = sounddevice.Stream(
                     device=(self.microphone.index, self.headphones.index),
                     channels=(self.num_channels, self._num_played),
-                    callback=self._hear_and_fill,
+                    callback=self._record_and_fill,
                     **options,
                 )
             elif self.microphone:
                 self._stream = sounddevice.InputStream(
                     device=self.microphone.index,
                     channels=self.num_channels,
-                    callback=self._hear,
+                    callback=self._record,
                     **options,
                 )
             else:
@@ -206,7 +206,7 @@ class SoundCard:
         """
         while not stop.is_set():
             try:
-                block = self._heard.get(timeout=POLL_SECONDS)
+                block = self._recorded.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 self._check()
                 continue
@@ -216,8 +216,8 @@ class SoundCard:
                 self.is_behind = True
                 return
             yield block
-        while not self.headphones and not self._heard.empty():  # a file gets all input
-            yield self._heard.get()
+        while not self.headphones and not self._recorded.empty():  # a file gets all input
+            yield self._recorded.get()
 
     def play(self, waveform: Waveform) -> None:
         """Queue the samples for playback; drops the oldest if playback lags behind the input."""
@@ -252,11 +252,11 @@ class SoundCard:
         if not self._stream.active:
             raise ValueError("the sound device stopped: is it still connected?")
 
-    def _hear(self, heard: Waveform, num_frames: int, times: Any, status: Any) -> None:
+    def _record(self, recorded: Waveform, num_frames: int, times: Any, status: Any) -> None:
         self.num_lost += bool(status.input_overflow)
         with self._lock:
             self._num_waiting += num_frames
-        self._heard.put(heard.T.copy())  # the device uses its buffer again
+        self._recorded.put(recorded.T.copy())  # the device uses its buffer again
 
     def _fill(self, played: Waveform, num_frames: int, times: Any, status: Any) -> None:
         with self._lock:
@@ -267,10 +267,10 @@ class SoundCard:
         played[:num] = waveform.T
         played[num:] = 0
 
-    def _hear_and_fill(
-        self, heard: Waveform, played: Waveform, num_frames: int, times: Any, status: Any
+    def _record_and_fill(
+        self, recorded: Waveform, played: Waveform, num_frames: int, times: Any, status: Any
     ) -> None:
-        self._hear(heard, num_frames, times, status)
+        self._record(recorded, num_frames, times, status)
         self._fill(played, num_frames, times, status)
 
     def _take(self, num: int) -> Waveform:

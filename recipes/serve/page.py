@@ -321,9 +321,9 @@ def sound_html(sound: Sound) -> str:
 def summary_html(answer: Answer) -> str:
     """The status that a screen reader announces when the work is done."""
     count = len(answer.sounds)
-    what = "nothing found" if not count else f"{count} sound{'s' if count > 1 else ''}"
+    counted = "nothing found" if not count else f"{count} sound{'s' if count > 1 else ''}"
     notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in answer.notes)
-    return f'<div role="status"><p>Done: {what}.</p>{notes}</div>'
+    return f'<div role="status"><p>Done: {counted}.</p>{notes}</div>'
 
 
 def error_html(text: str) -> str:

@@ -15,7 +15,7 @@ def gain_for_snr(target: Tensor, interferer: Tensor, snr_db: Tensor | float) -> 
     target, interferer: (..., c, t); snr_db: (...) or a number; returns (...). A silent interferer gets
     gain 0.
     """
-    wanted_power = power(target) / 10 ** (torch.as_tensor(snr_db) / 10)
+    required_power = power(target) / 10 ** (torch.as_tensor(snr_db) / 10)
     interferer_power = power(interferer)
-    gain = (wanted_power / interferer_power.clamp_min(1e-20)).sqrt()
+    gain = (required_power / interferer_power.clamp_min(1e-20)).sqrt()
     return torch.where(interferer_power > 0, gain, 0)

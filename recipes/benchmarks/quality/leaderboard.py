@@ -148,13 +148,13 @@ def run_of(data_set: DataSet, row: Row, runs: Path | None) -> Run | None:
     if not (folder / "summary.json").is_file():
         return None
     (run,) = read_runs([folder])
-    for what, expected, actual in (
+    for name, expected, actual in (
         ("the model", row.model, run.name),
         ("items of", data_set.items, run.identity["manifest"][: len(data_set.items)]),
         ("the condition", data_set.condition, run.identity["condition"]),
     ):
         if actual != expected:
-            raise ValueError(f"{folder} holds a run of {what} {actual!r}, not {expected!r}")
+            raise ValueError(f"{folder} holds a run of {name} {actual!r}, not {expected!r}")
     return run
 
 

@@ -35,8 +35,8 @@ def leveled(
 def gain_for_snr(target: np.ndarray, rest: np.ndarray, snr_db: float) -> np.float32:
     """The gain of the rest by which the target's power lies snr_db above it; 1 if the rest is silent."""
     rest_power = power(rest)
-    wanted_power = power(target) / 10 ** (snr_db / 10)
-    return np.float32(np.sqrt(wanted_power / rest_power) if rest_power else 1)
+    required_power = power(target) / 10 ** (snr_db / 10)
+    return np.float32(np.sqrt(required_power / rest_power) if rest_power else 1)
 
 
 def at_loudness(waveform: np.ndarray, lufs: float, sample_rate: int) -> np.ndarray:
@@ -48,9 +48,9 @@ def at_loudness(waveform: np.ndarray, lufs: float, sample_rate: int) -> np.ndarr
 
 def at_powers(sources: np.ndarray, like: np.ndarray) -> np.ndarray:
     """The sources (s, t) scaled to the powers of `like` (s, t); a silent source remains so."""
-    wanted = np.sqrt(np.square(like, dtype=np.float64).mean(axis=1))
+    expected = np.sqrt(np.square(like, dtype=np.float64).mean(axis=1))
     actual = np.sqrt(np.square(sources, dtype=np.float64).mean(axis=1))
-    gains = np.divide(wanted, actual, out=np.ones_like(wanted), where=actual > 0)
+    gains = np.divide(expected, actual, out=np.ones_like(expected), where=actual > 0)
     return sources * gains[:, None].astype(np.float32)
 
 

@@ -29,15 +29,15 @@ def moved(
     num_samples = len(waveform)
     direct = room.distance(start)
     num_blocks = -(-num_samples // CONTROL_SAMPLES)
-    heard = np.arange(num_blocks + 1) * CONTROL_SAMPLES
+    arrivals = np.arange(num_blocks + 1) * CONTROL_SAMPLES
     sent, gains = [], []
     pairs = zip(first_images(room, start), first_images(room, end), strict=True)
     for (first, order), (last, _) in pairs:
-        time = heard.astype(np.float64)
-        for _ in range(ITERATIONS):  # heard + direct / c = sent + distance(sent) / c
+        time = arrivals.astype(np.float64)
+        for _ in range(ITERATIONS):  # arrivals + direct / c = time + distance(time) / c
             path = first + np.clip(time / num_samples, 0, 1)[:, None] * (last - first)
             distance = np.maximum(np.linalg.norm(path - room.listener, axis=1), MARGIN_METERS)
-            time = heard - (distance - direct) / SOUND_MPS * sample_rate
+            time = arrivals - (distance - direct) / SOUND_MPS * sample_rate
         sent.append(time * OVERSAMPLING)
         gains.append((room.reflection**order * direct / distance).astype(np.float32))
     dense = soxr.resample(waveform, 1, OVERSAMPLING, quality="HQ")
