@@ -115,3 +115,15 @@ def test_kinds_are_drawn_alike_often_and_settings_within_their_ranges() -> None:
     assert 70 < sum(device.kind == "mp3" for device in drawn) < 130
     assert all(0.2 <= device.compression <= 0.4 for device in drawn)
     assert all(5 <= device.clip_db <= 6 for device in drawn)
+
+
+@pytest.mark.parametrize("kind", DEVICES)
+@pytest.mark.parametrize("rate", [1000, 8000, 192_000])
+@pytest.mark.parametrize("num_samples", [1, 2, 1153])
+def test_any_length_at_any_rate_is_kept(kind: str, rate: int, num_samples: int) -> None:
+    device = Device(kind, 1.0, 3.0)
+    sound = noise()[:num_samples]
+    received = device.distorted(device.banded(sound, rate), rate)
+    assert received.shape == sound.shape
+    assert received.dtype == np.float32
+    assert np.isfinite(received).all()

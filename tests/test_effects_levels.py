@@ -77,6 +77,19 @@ def test_a_source_gets_the_loudness_that_is_asked_for(scale: float) -> None:
     assert loudness_lufs(scaled, RATE) == pytest.approx(-31.5, abs=1e-3)
 
 
+def test_what_is_too_low_to_have_a_loudness_gets_a_power() -> None:
+    swell = np.sin(np.pi * np.arange(4 * RATE) / RATE).astype(np.float32)  # 0.5 Hz
+    scaled = at_loudness(swell, -30.0, RATE)
+    assert db(np.square(scaled.astype(float)).mean()) == pytest.approx(-30, abs=1e-3)
+
+
+@pytest.mark.parametrize("rate", [1000, 3000, 4000, 192_000])
+def test_loudness_is_the_same_at_any_rate(rate: int) -> None:
+    tone = sine(1.0, -20.0, 400.0, rate)
+    # The power of the tone and -0.691; at 400 Hz both filters have 0 dB.
+    assert loudness_lufs(tone, rate) == pytest.approx(-23.01 - 0.69, abs=0.05)
+
+
 def test_by_snr_the_first_source_lies_as_drawn_over_the_sum_of_the_others() -> None:
     config = LevelConfig("snr", snr_db=(4.0, 4.0))
     sources = leveled(noises(), config, RATE, np.random.default_rng(0)).astype(np.float64)

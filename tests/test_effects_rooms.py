@@ -176,8 +176,9 @@ def test_places_lie_at_the_distances_asked_for_where_the_room_has_them() -> None
 
 
 @pytest.mark.parametrize("moving", [0.0, 1.0])
-def test_sources_keep_their_length_and_type_in_a_room(moving: float) -> None:
-    sources = np.random.default_rng(8).standard_normal((3, 5003)).astype(np.float32)
+@pytest.mark.parametrize("num_samples", [1, 50, 5003])
+def test_sources_keep_their_length_and_type_in_a_room(moving: float, num_samples: int) -> None:
+    sources = np.random.default_rng(8).standard_normal((3, num_samples)).astype(np.float32)
     config = RoomConfig(1.0, moving_probability=moving)
     heard = placed(sources, config, RATE, np.random.default_rng(9))
     assert heard.shape == sources.shape

@@ -61,6 +61,8 @@ class Device:
         gain = np.float32(PEAK / peak)
         rate = rate or mp3_rate(sample_rate) if self.kind == "mp3" else rate or sample_rate
         coded = soxr.resample(waveform * gain, sample_rate, rate, quality="HQ")
+        if not len(coded):  # a sample or two at a higher rate
+            return waveform
         level = self.compression if self.kind in ("mp3", "vorbis") else None
         decoded = through_file(coded, rate, file_format, subtype, level)
         decoded = soxr.resample(decoded, rate, sample_rate, quality="HQ")[: len(waveform)]

@@ -40,9 +40,13 @@ def gain_for_snr(target: np.ndarray, rest: np.ndarray, snr_db: float) -> np.floa
 
 
 def at_loudness(waveform: np.ndarray, lufs: float, sample_rate: int) -> np.ndarray:
-    """The waveform (t,), not silent, scaled to an integrated loudness in LUFS."""
+    """The waveform (t,), not silent, scaled to an integrated loudness in LUFS.
+
+    Inaudible rumble, which has no loudness, is scaled to this power in dB instead.
+    """
     common = 10 ** (MEASURED_DB / 20) / np.sqrt(power(waveform))
-    gain_db = lufs - loudness_lufs(waveform * common, sample_rate)
+    measured = loudness_lufs(waveform * common, sample_rate)
+    gain_db = lufs - (measured if np.isfinite(measured) else MEASURED_DB)
     return waveform * np.float32(common * 10 ** (gain_db / 20))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 BLOCK_SECONDS, STEP_SECONDS = 0.4, 0.1
 ABSOLUTE_GATE_LUFS, RELATIVE_GATE_LU = -70.0, -10.0
+STATED_RATE = 48000
 OFFSET_LUFS = -0.691  # so that a sine of 997 Hz at full scale has -3.01 LUFS
 
 SHELF_HZ, SHELF_DB, SHELF_Q = 1681.974450955533, 3.999843853973347, 0.7071752369554196
@@ -22,7 +23,10 @@ HIGHPASS_HZ, HIGHPASS_Q = 38.13547087602444, 0.5003270373238773
 
 @functools.lru_cache(maxsize=8)
 def k_weighting(sample_rate: int) -> np.ndarray:
-    """The two filters before the power is measured, as second-order sections of scipy.signal: (2, 6)."""
+    """The two filters before the power is measured, as second-order sections of scipy.signal: (2, 6).
+
+    The first, which lifts high frequencies, is left out (1, 6) where these are beyond the sample rate.
+    """
 
     def denominator(cutoff: float, q: float) -> list[float]:
         return [1 + cutoff / q + cutoff**2, 2 * (cutoff**2 - 1), 1 - cutoff / q + cutoff**2]
@@ -35,9 +39,11 @@ def k_weighting(sample_rate: int) -> np.ndarray:
     sections = [[*(value / below[0] for value in shelf), *(value / below[0] for value in below)]]
     cutoff = math.tan(math.pi * HIGHPASS_HZ / sample_rate)
     below = denominator(cutoff, HIGHPASS_Q)
-    # The recommendation does not divide this numerator by a0.
-    sections.append([1.0, -2.0, 1.0, *(value / below[0] for value in below)])
-    return np.array(sections)
+    # The recommendation does not divide this numerator by a0, which is a gain of 0.04 dB at its rate.
+    reference = denominator(math.tan(math.pi * HIGHPASS_HZ / STATED_RATE), HIGHPASS_Q)
+    above = [reference[0] / below[0] * value for value in (1.0, -2.0, 1.0)]
+    sections.append([*above, *(value / below[0] for value in below)])
+    return np.array(sections if SHELF_HZ < sample_rate / 2 else sections[1:])
 
 
 def loudness_lufs(waveform: np.ndarray, sample_rate: int) -> float:
