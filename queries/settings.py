@@ -206,6 +206,26 @@ def check_settings(config: Any) -> None:
                 raise ValueError(f"{item.name} is {shortened(number)}; expected {allowed}")
 
 
+def check_ascending(config: Any, names: Iterable[str]) -> None:
+    """Raise ValueError for an interval that is not (lowest, highest), or empty if it may be."""
+    for name in names:
+        value = getattr(config, name)
+        if len(value) not in (0, 2):
+            raise ValueError(
+                f"{name} has {len(value)} numbers; expected the lowest and the highest"
+            )
+        if value and value[0] > value[1]:
+            raise ValueError(
+                f"{name} is [{value[0]:g}, {value[1]:g}]; expected the smaller number first"
+            )
+
+
+def check_weights(config: Any, name: str) -> None:
+    """Raise ValueError for relative frequencies of which none is more than 0."""
+    if not any(getattr(config, name)):
+        raise ValueError(f"{name} is {list(getattr(config, name))}; expected a number more than 0")
+
+
 def numbers_in(value: Any, name: str) -> Iterable[float]:
     """The numbers in a setting, a number or nested lists; ValueError for too long texts and lists."""
     if isinstance(value, str) and len(value) > MAX_LETTERS:

@@ -268,6 +268,16 @@ def test_a_whole_number_passes_where_a_fraction_is_meant() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        (
+            "mix.num_sources_weights=[0, 0]",
+            r"num_sources_weights is \[0, 0\]; expected a number more",
+        ),
+        (
+            "mix.num_sources_weights=[]",
+            r"num_sources_weights is \[\]; expected a number more than 0",
+        ),
+        ("mix.gains=[2, 1]", r"gains is \[2, 1\]; expected the smaller number first"),
+        ("mix.noise_db=[2]", r"noise_db has 1 numbers; expected the lowest and the highest"),
         ("mix.loudness=3", r"recipe smoke, \[mix\]: unknown setting 'loudness'"),
         ("augment.reverb_probability='often'", r"\[augment\]: setting reverb_probability is"),
         ("data.sounds='recorded'", "data.sounds must be 'captions', 'recordings', 'videos'"),

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import field
-from typing import Annotated, Any
+from typing import Annotated
 
-from qsep.queries.settings import SHARE, Range, configuration
+from qsep.queries.settings import SHARE, Range, check_ascending, configuration
 
 Interval = tuple[float, float]
 DEVICES = ("telephone", "mobile", "mp3", "vorbis", "clipping")
-
-
-def check_ascending(config: Any, names: Sequence[str]) -> None:
-    """Raise ValueError for an interval of the configuration whose first number is the larger one."""
-    for name in names:
-        lowest, highest = getattr(config, name)
-        if lowest > highest:
-            raise ValueError(
-                f"{name} is [{lowest:g}, {highest:g}]; expected the smaller number first"
-            )
 
 
 @configuration

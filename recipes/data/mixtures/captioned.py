@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from qsep.queries.interface import Query, TextQuery
-from qsep.queries.settings import configuration
+from qsep.queries.settings import check_ascending, configuration
 from qsep.separation.interface import MixtureBatch
 
 from ..captions.scenes import Levels, Scenes
@@ -44,6 +44,7 @@ class CaptionedMixConfig:
     gains: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        check_ascending(self, ("gains",))
         if self.supervised_share and not self.single_fraction:
             raise ValueError("mix.supervised_share needs single sounds, but single_fraction is 0")
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from qsep.queries.interface import ClassQuery, Query
-from qsep.queries.settings import configuration
+from qsep.queries.settings import check_ascending, check_weights, configuration
 from qsep.separation.interface import MixtureBatch
 
 from .augment import AugmentConfig, Filter, change_speed, filtered, random_filter
@@ -55,6 +55,10 @@ class ClassMixConfig:
     families: dict[str, list[str]] = field(default_factory=dict)
     overlaps: dict[str, list[str]] = field(default_factory=dict)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        check_weights(self, "num_sources_weights")
+        check_ascending(self, ("background_db", "lowpass_hz"))
 
 
 class ClassSounds:

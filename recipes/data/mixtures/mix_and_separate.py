@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from qsep.queries.interface import Query, TextQuery
-from qsep.queries.settings import configuration
+from qsep.queries.settings import check_ascending, check_weights, configuration
 from qsep.separation.interface import MixtureBatch
 
 from ..wording import PhraseBook
@@ -50,6 +50,10 @@ class MixConfig:
     families: dict[str, list[str]] = field(default_factory=dict)
     overlaps: dict[str, list[str]] = field(default_factory=dict)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        check_weights(self, "num_sources_weights")
+        check_ascending(self, ("gains", "noise_db"))
 
 
 class Sounds(Protocol):

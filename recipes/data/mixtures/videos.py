@@ -18,7 +18,7 @@ import torch
 
 from qsep.evaluation.items.recordings import cut_around
 from qsep.queries.interface import ImageQuery, MixedQuery, Query, TextQuery
-from qsep.queries.settings import configuration
+from qsep.queries.settings import check_ascending, configuration
 from qsep.separation.audio.reader import length_and_rate, read_from
 from qsep.separation.interface import MixtureBatch
 
@@ -49,6 +49,7 @@ class VideoMixConfig:
     overlaps: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_ascending(self, ("gains",))
         if self.overlaps and not self.different_labels:
             raise ValueError("mix.overlaps needs mix.different_labels = true")
 
