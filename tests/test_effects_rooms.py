@@ -1,6 +1,8 @@
 """Rooms: images counted by mirroring at walls one by one, decay by Eyring and Sabine, sources that move."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +62,19 @@ def test_images_are_those_of_repeated_mirroring() -> None:
     for (distance, order), (other, other_order) in zip(sorted_images, sorted(pairs), strict=True):
         assert distance == pytest.approx(other, abs=2e-4)  # rounded to 0.1 mm
         assert order == other_order
+
+
+def test_images_and_their_gains_are_those_of_pyroomacoustics() -> None:
+    stored = json.loads((Path(__file__).parent / "parity" / "rooms.json").read_text("utf-8"))
+    size, listener, source = (np.array(stored[key]) for key in ("size", "listener", "source"))
+    room = Room(size, listener, stored["eyring_seconds"])
+    distances, orders = images(room, source, stored["reach"])
+    order = np.argsort(distances)
+    # pyroomacoustics computes in float32
+    assert distances[order] == pytest.approx(np.array(stored["distances"]), abs=2e-6)
+    gains = room.reflection ** orders[order]
+    assert gains == pytest.approx(np.array(stored["gains"]), rel=1e-5)
+    assert room.reflection**2 == pytest.approx(1 - stored["absorption"], rel=1e-5)
 
 
 def test_the_direct_sound_is_one_and_a_reflection_has_its_delay_and_gain() -> None:
