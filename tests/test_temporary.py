@@ -1,6 +1,7 @@
 """qsep.separation.storage.temporary: whole files, and nothing of the dead."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -45,6 +46,27 @@ def test_files_of_dead_processes_are_removed_and_those_of_living_ones_kept(
     (dead[2] / "weights").touch()
     remove_leftovers(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([living, parent, elsewhere, users])
+
+
+def test_the_scratch_folder_of_a_killed_process_is_removed_by_the_next(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from qsep.separation.storage.temporary import scratch_folder
+with scratch_folder() as folder:
+    (folder / "recording").write_bytes(bytes(7))
+    if sys.argv[1:]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    print(sorted(os.listdir(folder.parent)) == [folder.name], oct(folder.stat().st_mode & 0o777))
+"""
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    killed = subprocess.run([sys.executable, "-c", code, "kill"], env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    assert len([*tmp_path.rglob("recording")]) == 1
+    following = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert following.stdout == "True 0o700\n", following.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_of_other_machines_are_removed_after_a_day(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
+
+from qsep.separation.storage.temporary import scratch_folder
 
 from ..data.synthetic import KINDS
 
@@ -93,8 +94,8 @@ def spoken(num_samples: int, sample_rate: int) -> np.ndarray:
         )
     speech = np.zeros(num_samples, np.float32)
     for start_seconds, text in SENTENCES:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "sentence.wav"
+        with scratch_folder() as scratch:
+            path = scratch / "sentence.wav"
             command = ["espeak-ng", "-v", "en-gb", "-s", "150", "-w", str(path), text]
             subprocess.run(command, check=True)
             sentence, rate = soundfile.read(path, dtype="float32")

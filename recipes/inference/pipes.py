@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from qsep.separation.storage.temporary import scratch_folder
 
 if TYPE_CHECKING:
     from qsep.queries.constraints import Constraints
@@ -42,8 +43,8 @@ def real_paths(
             "-o - writes one sound to standard output: give one recording and one query, no "
             "--residual; or -o a folder"
         )
-    with tempfile.TemporaryDirectory(prefix="qsep-") as name:
-        piped_in, piped_out = Path(name, STDIN_STEM), Path(name, "out")
+    with scratch_folder() as scratch:
+        piped_in, piped_out = scratch / STDIN_STEM, scratch / "out"
         if PIPE in inputs:
             refuse_terminal()
             with piped_in.open("wb") as file:

@@ -7,8 +7,9 @@ import hashlib
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from pathlib import Path
+
+from qsep.separation.storage.temporary import scratch_folder
 
 VERSION = "1.27.0"
 SHA512 = "ogDLsqIozHZwifPuN37OproAo0byX6t43/bP8GzeZWBWD6MOGExswFAx3up4NS/vvWBOg2u2PXomDt3rMmdQSg=="
@@ -24,8 +25,8 @@ def add_runtime(folder: Path, archive: Path | None = None) -> None:
     if archive is not None:
         unpack(archive, folder)
         return
-    with tempfile.TemporaryDirectory(prefix="qsep-") as scratch:
-        unpack(fetch(Path(scratch)), folder)
+    with scratch_folder() as scratch:
+        unpack(fetch(scratch), folder)
 
 
 def fetch(folder: Path) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qsep.separation.storage.temporary import temporary_folder
+from qsep.separation.storage.temporary import scratch_folder
 
 from .jobs import Jobs, Limits
 
@@ -47,10 +46,8 @@ def serving(
 
     Raises ValueError for an address that cannot be listened on, or a model that cannot be loaded.
     """
-    # Gradio serves no file of a hidden folder.
-    with temporary_folder(Path(tempfile.gettempdir()).resolve(), hidden=False) as folder:
-        folder.chmod(0o700)  # visitors' recordings lie in a folder that other users can read
-        jobs = Jobs(folder, models, finders, device, limits)
+    with scratch_folder() as folder:
+        jobs = Jobs(folder.resolve(), models, finders, device, limits)
         port = free_port(address)
         jobs.load(next(iter(models)))
         gradio_settings(jobs.folder)

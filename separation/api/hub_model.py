@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from ..published.transfer import DownloadError, explained
 from ..storage.checkpoint import CHECKPOINT, ENCODER_FOLDER, read_config
 from ..storage.model_card import named, with_header
 from ..storage.results import Results
+from ..storage.temporary import scratch_folder
 from ..storage.weights import shared_weights, stored_weights, write_weights
 from .loading import load
 from .model import Model
@@ -51,10 +51,10 @@ class HubModel(ModelHubMixin, Model):
                 "this model was not loaded from a checkpoint: write it with "
                 "qsep.separation.storage.checkpoint.save_checkpoint"
             )
-        with tempfile.TemporaryDirectory() as scratch:
+        with scratch_folder() as scratch:
             folder = self.source
             if folder.is_file():
-                folder = Path(scratch) / "converted"
+                folder = scratch / "converted"
                 convert_to_folder(self.source, folder)
             copy_checkpoint(folder, save_directory)
 
@@ -81,10 +81,10 @@ class HubModel(ModelHubMixin, Model):
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Publishes the checkpoint as ORG/NAME and returns the commit's address. options: private,
         commit_message, token, branch."""
-        with tempfile.TemporaryDirectory() as scratch:
-            self._save_pretrained(Path(scratch))
+        with scratch_folder() as scratch:
+            self._save_pretrained(scratch)
             allowed = ("private", "commit_message", "token", "branch")
-            return push(Path(scratch), repo_id, **{k: options[k] for k in allowed if k in options})
+            return push(scratch, repo_id, **{k: options[k] for k in allowed if k in options})
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
@@ -95,8 +95,8 @@ def copy_checkpoint(source: Path, target: Path) -> None:
     """
     read_config(source)  # raises ValueError if it is no checkpoint
     if shared_weights(source):  # elsewhere it needs all of its weights
-        with tempfile.TemporaryDirectory() as scratch:
-            whole = Path(shutil.copytree(source, Path(scratch) / source.name))
+        with scratch_folder() as scratch:
+            whole = Path(shutil.copytree(source, scratch / source.name))
             write_weights(whole, stored_weights(source))
             return copy_checkpoint(whole, target)
     names = [name for name in PARTS if (source / name).is_file()]
@@ -127,9 +127,9 @@ def push(
     if name.count("/") != 1:
         raise ValueError(f"{name!r}: the hub's names are ORG/NAME, as my-group/street-sounds")
     api = HfApi(token=token)
-    with tempfile.TemporaryDirectory() as scratch:
-        copy_checkpoint(folder, Path(scratch))
-        card = Path(scratch) / "README.md"
+    with scratch_folder() as scratch:
+        copy_checkpoint(folder, scratch)
+        card = scratch / "README.md"
         body = card.read_text("utf-8") if card.is_file() else f"# {name}\n"
         licence = str(config.get("provenance", {}).get("licence", ""))
         card.write_text(named(with_header(body, licence), name), "utf-8")

@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -97,6 +98,23 @@ def temporary_folder(parent: Path, hidden: bool = True) -> Iterator[Path]:
     visit(parent)
     folder = temporary_path(parent, hidden)
     folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A context with a new folder among the system's temporary files, which other users cannot read.
+
+    It is removed at the end; those of processes that were killed, at the beginning. It is not hidden, since
+    Gradio serves no file of a hidden folder.
+    """
+    parent = Path(tempfile.gettempdir())
+    visit(parent)
+    folder = temporary_path(parent, hidden=False)
+    folder.mkdir(mode=0o700)
     try:
         yield folder
     finally:

@@ -14,7 +14,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +22,8 @@ from typing import Any
 
 import numpy as np
 import soundfile
+
+from qsep.separation.storage.temporary import scratch_folder
 
 SAMPLE_RATE, FILES_A_FOLDER, QUERY = 16000, 100, "rain"
 BAD = {"empty.wav": b"", "noise.wav": bytes(range(256)) * 9, "page.mp3": b"<html>gone</html>"}
@@ -48,8 +49,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.3, help="of each")
     parser.add_argument("options", nargs="*", help="after --: of qsep separate, as --workers 2")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         model = arguments.model or str(tiny_model(folder / "tiny"))
         make_files(folder / "in", arguments.num, arguments.seconds)
         for line in measure(folder, model, arguments.num, arguments.options):

@@ -12,12 +12,11 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 from qsep.separation import DEFAULT_MODEL
 from qsep.separation.storage.shipped import shipped_folder
+from qsep.separation.storage.temporary import scratch_folder
 
 from .speed import command, noise_file
 
@@ -34,10 +33,10 @@ def main() -> None:
     parser.add_argument("options", nargs="*", help="after --: options of qsep separate")
     arguments = parser.parse_args()
     for seconds in arguments.seconds:
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder() as folder:
             name = f"{seconds}.wav"
-            recording = noise_file(Path(folder) / name, seconds, SAMPLE_RATE, arguments.channels)
-            separate_command = command(arguments.model, recording, Path(folder) / "out")
+            recording = noise_file(folder / name, seconds, SAMPLE_RATE, arguments.channels)
+            separate_command = command(arguments.model, recording, folder / "out")
             more = more_queries(arguments.queries - 1)
             megabytes, run_seconds = peak_of([*separate_command, *more, *arguments.options])
         print(

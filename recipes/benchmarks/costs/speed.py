@@ -10,7 +10,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import soundfile
 
 from qsep.separation import DEFAULT_MODEL
+from qsep.separation.storage.temporary import scratch_folder
 
 QUERY = "a dog barking"
 
@@ -29,10 +29,10 @@ def main() -> None:
     parser.add_argument("-m", "--model", default=DEFAULT_MODEL)
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         for line in (
             real_time_factor(arguments.model, arguments.runs),
-            *command_times(arguments.model, Path(folder), arguments.runs),
+            *command_times(arguments.model, folder, arguments.runs),
         ):
             print(line, flush=True)
 

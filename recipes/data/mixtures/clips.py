@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from qsep.separation.audio.reader import AudioError, read_mono
 from qsep.separation.storage.listed_paths import check_inside
+from qsep.separation.storage.temporary import scratch_folder
 
 from ..corpus.shards import INDEX, read_shards
 
@@ -89,10 +89,10 @@ def load_mono(file: Path | io.BytesIO, sample_rate: int) -> np.ndarray:
     """A recording at sample_rate, channels averaged: (t,) float32. Raises AudioError if it cannot be read."""
     if isinstance(file, Path):
         return read_mono(file, sample_rate)
-    with tempfile.NamedTemporaryFile() as unpacked:
-        unpacked.write(file.getbuffer())
-        unpacked.flush()
-        return read_mono(Path(unpacked.name), sample_rate)
+    with scratch_folder() as scratch:
+        unpacked = scratch / "clip"
+        unpacked.write_bytes(file.getbuffer())
+        return read_mono(unpacked, sample_rate)
 
 
 @dataclass(frozen=True)
