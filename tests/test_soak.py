@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("lightning_fabric", reason="training needs pip install qsep[train]")
 if sys.platform != "linux":
     pytest.skip("forks, and follows processes by pidfd", allow_module_level=True)
 
-from soak.commands import Workshop
+from soak.commands import COMMANDS, Workshop
 from soak.trials import run_trials
+
+from qsep.recipes.training import loop
+from qsep.recipes.training.sampler import StepSampler
 
 SEED = 15
 
@@ -53,6 +58,44 @@ def test_some_faults_of_each_kind_are_survived(workshop: Workshop) -> None:
 )
 def test_more_faults_are_survived(workshop: Workshop, name: str, numbers: range) -> None:
     survive(workshop, name, numbers)
+
+
+def seeded_by_the_clock(seed: int, step: int, part: int) -> torch.Generator:
+    return torch.Generator().manual_seed(time.time_ns())
+
+
+def one_step_ahead(sampler: StepSampler) -> Iterator[list[int]]:
+    """The draws of a resumed run but for those of its first step: each step has the next one's."""
+    ahead = int(0 < sampler.first_step < sampler.last_step)
+    first, last = sampler.first_step + ahead, sampler.last_step + ahead
+    yield from draws_of(StepSampler(first, last, sampler.batch_size, rank=0, world=1))
+
+
+draws_of = StepSampler.__iter__
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("place", "name", "fault"),
+    [
+        (loop, "step_generator", seeded_by_the_clock),
+        (StepSampler, "__iter__", one_step_ahead),
+    ],
+)
+def test_a_run_that_goes_on_otherwise_than_an_undisturbed_one_is_noticed(
+    workshop: Workshop,
+    monkeypatch: pytest.MonkeyPatch,
+    place: object,
+    name: str,
+    fault: Callable[..., object],
+) -> None:
+    workshop.undisturbed(COMMANDS["train"])
+    monkeypatch.setattr(place, name, fault)
+    numbers = [13, 25, 32]  # of training, killed between its saves
+    tally = run_trials(importlib.import_module("soak.kills").Part(workshop), numbers, SEED, str)
+    assert len(tally.failures) == len(numbers), tally
+    for failure in tally.failures:
+        assert "other content: training.pt" in failure, failure
 
 
 class Unlucky:
