@@ -56,6 +56,7 @@ def test_check_accepts_what_can_be_trained_and_names_problems(qsep: Run, folder:
     for row in rows:
         soundfile.write(data / row.split(",")[0], np.ones(99) * 0.1, 8000)
     sets = ["data.folder=data", "data.phrases=labels", "data.sounds=recordings", "data.labels=[]"]
+    sets.append("mix.num_sources_weights=[1]")  # two sounds in a mixture, as there are labels
     good = qsep("recipes", "check", "smoke", *sets)
     assert good.code == 0, good.err
     assert "ok: data: 2 train, 2 dev" in good.out

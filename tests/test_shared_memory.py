@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from qsep.recipes.training.loop import passed_on
+from qsep.recipes.training.workers import passed_on
 
 # Of PyTorch 2.11 under a /dev/shm of 64 kB, and of its handler of a worker's death.
 MESSAGES = (

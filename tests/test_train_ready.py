@@ -41,6 +41,28 @@ def test_the_first_fault_ends_the_checks(tmp_path: Path) -> None:
     assert [finding.good for finding in check(recipe)] == [True, False, True, True]  # all of them
 
 
+@pytest.mark.parametrize(
+    ("table", "settings", "message"),
+    [
+        ("mix", {"bogus": 1}, r"\[mix\]: unknown setting 'bogus'"),
+        ("mix", {"num_sources_weights": []}, r"num_sources_weights is \[\]; expected one at least"),
+        (
+            "mix",
+            {"num_sources_weights": [1] * 4, "num_queries": 5},
+            "mixtures of 5 different sounds",
+        ),
+        ("mix", {"num_queries": 2}, "mix.num_queries is 2, but mixtures have up to 3 sources"),
+        ("augment", {"speed_probability": 2}, r"\[augment\]: speed_probability is 2"),
+    ],
+)
+def test_mixtures_that_cannot_be_made_are_refused_before_anything_is_embedded(
+    tmp_path: Path, table: str, settings: dict[str, Any], message: str
+) -> None:
+    recipe = recipe_from(CONTENT | {table: CONTENT.get(table, {}) | settings}, "smoke")
+    with pytest.raises(ValueError, match=message):
+        list(ready(recipe, tmp_path / "run"))
+
+
 def test_a_folder_that_cannot_be_written_to_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

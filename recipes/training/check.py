@@ -14,6 +14,7 @@ from qsep.separation.storage.results import Results
 from ..data.corpus.shards import INDEX, read_index
 from ..data.mixtures.augment import AugmentConfig
 from ..data.mixtures.clips import read_clip_list
+from ..data.mixtures.mix_and_separate import MixConfig, check_numbers
 from .build import build_book, data_labels, mix_config
 from .config import EFFECTS, Recipe, from_table, start_folders
 from .output.trackers import trackers_known
@@ -112,8 +113,15 @@ def labels_known(recipe: Recipe) -> str:
 
 
 def mixtures_known(recipe: Recipe) -> str:
-    """The length of mixtures and their effects; ValueError for bad settings of [mix] and [augment]."""
+    """The length of mixtures and their effects.
+
+    ValueError for bad settings of [mix] and [augment], and for too few labels to mix.
+    """
     mix = mix_config(recipe)
+    if isinstance(mix, MixConfig):
+        synthetic = recipe.data.sounds == "synthetic"
+        labels = build_book(recipe).labels if synthetic else data_labels(recipe)
+        check_numbers(mix, len(labels))
     from_table(AugmentConfig, {"augment": recipe.augment}, "augment", recipe.name)
     changed = [
         f"mix.{name}" for name in EFFECTS if getattr(recipe.effects, name) != EFFECTS[name]()

@@ -7,7 +7,8 @@ repeats the uninterrupted one exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,10 @@ from .output.log import RunLog
 from .output.record import record_session
 from .output.state import Best, Ema, save_state
 from .query_batch import encode_batch
-from .sampler import StepSampler, leave_signals_to_parent, part_number, step_generator
+from .sampler import StepSampler, part_number, step_generator
 from .stopping import DivergedError, Stop
 from .tasks.interface import Validation
-
-# In errors of PyTorch where /dev/shm is too small: its words, and the name of a file there.
-NO_SHARED_MEMORY = ("shared memory", "write to file </torch_")
+from .workers import SharedCollate, leave_signals_to_parent, passed_on
 
 
 class Run:
@@ -131,7 +130,7 @@ class Run:
         return DataLoader(
             data,
             batch_sampler=sampler,
-            collate_fn=data.collate,
+            collate_fn=SharedCollate(data.collate),
             num_workers=config.num_workers,
             worker_init_fn=leave_signals_to_parent,
             prefetch_factor=4 if config.num_workers else None,
@@ -279,19 +278,6 @@ def grouped(batches: Iterator[MixtureBatch], number: int) -> Iterator[list[Mixtu
     return map(list, zip(*[batches] * number, strict=False))
 
 
-def passed_on(batches: Iterable[MixtureBatch], num_workers: int) -> Iterator[MixtureBatch]:
-    """The batches; ValueError with the remedy if workers lack the shared memory to pass them on."""
-    try:
-        yield from batches
-    except RuntimeError as error:
-        if not num_workers or not any(sign in str(error) for sign in NO_SHARED_MEMORY):
-            raise
-        raise ValueError(
-            f"train.num_workers={num_workers}: workers pass batches on through /dev/shm, which is too "
-            "small here: use train.num_workers=0, or enlarge it (docker run --shm-size=1g)"
-        ) from error
-
-
 def train(
     recipe: Recipe,
     content: dict[str, Any],
@@ -312,7 +298,7 @@ def train(
     """
     run = Run(recipe, content, out, accelerator, devices, nodes)
     batches = passed_on(run.batches(), recipe.train.num_workers)
-    with stop or Stop() as stop:
+    with closing(batches), stop or Stop() as stop:
         for parts in grouped(batches, recipe.train.accumulate):
             if stop.due(run.fabric) or run.step == stop_after:
                 break

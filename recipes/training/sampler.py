@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch.utils.data import Sampler
-
-from ..signals import ENDING
 
 
 class StepSampler(Sampler[list[int]]):
@@ -57,9 +54,3 @@ def step_generator(seed: int, step: int, part: int) -> torch.Generator:
     """The generator for random numbers inside the model at one step for one part of the batch."""
     entropy = np.random.SeedSequence((seed, step, part)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(entropy))
-
-
-def leave_signals_to_parent(worker: int) -> None:
-    """Make a data worker ignore signals: schedulers signal every process, but only the parent ends a run."""
-    for name in ENDING:
-        signal.signal(name, signal.SIG_IGN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +13,7 @@ import numpy as np
 import soundfile
 
 from .containers.content import CUT_SHORT, LONGER, STREAMED_BYTES, Part
+from .mpg123 import without_messages
 from .sample_format import SUBTYPES, Waveform, sample_dtype
 from .source import AudioError, check_properties
 
@@ -54,7 +56,8 @@ class SndfileSource:
             if (part.start, part.stop) != (0, os.fstat(self._raw.fileno()).st_size):
                 whole, self._raw = self._raw, cut_out(self._raw, part)
                 whole.close()
-            self._file = soundfile.SoundFile(self._raw.fileno(), closefd=False)
+            with self._decoding():
+                self._file = soundfile.SoundFile(self._raw.fileno(), closefd=False)
         except BaseException:
             self._raw.close()
             raise
@@ -71,11 +74,16 @@ class SndfileSource:
             self.close()
             raise
 
+    def _decoding(self) -> AbstractContextManager[None]:
+        """A context for calls that decode, without what libmpg123 prints."""
+        return without_messages() if self.part.mpeg else nullcontext()
+
     def read(self, num_samples: int) -> Waveform:
         """As `Source.read`; AudioError for damaged data."""
         dtype = sample_dtype(self.subtype).name
         try:
-            samples: Waveform = self._file.read(num_samples, dtype=dtype, always_2d=True)
+            with self._decoding():
+                samples: Waveform = self._file.read(num_samples, dtype=dtype, always_2d=True)
         except soundfile.SoundFileError as error:
             seconds = max(self._file.tell(), 0) / self.sample_rate  # -1 if the position is unknown
             raise AudioError(
@@ -89,7 +97,8 @@ class SndfileSource:
         if self.claimed_samples is None or num_samples > self.claimed_samples:
             return False
         try:
-            self._file.seek(num_samples)
+            with self._decoding():
+                self._file.seek(num_samples)
         except (soundfile.SoundFileError, RuntimeError):
             return False
         self._num_skipped = num_samples

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..onnx_runtime import load_onnxruntime
 from ..storage.damage import damage_explained
 
 GRAPH, WEIGHTS = "graph.onnx", "model.safetensors"
@@ -30,8 +31,7 @@ class GraphSeparator:
 
     def __init__(self, folder: Path, separator: Mapping[str, Any]) -> None:
         """separator: of the folder's config.json. Raises ValueError for a graph of another one."""
-        import onnxruntime
-
+        onnxruntime = load_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads()
         # Threads that wait in a loop take a busy machine's cores from those that have work.

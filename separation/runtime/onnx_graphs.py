@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from qsep.queries.cache import default_cache_path
 
 from ..networks.exportable import Exportable
+from ..onnx_runtime import load_onnxruntime
 from ..storage.temporary import temporary_folder, visit
 from . import rewrite
 from .rewrite import fused, transposed
@@ -232,8 +233,7 @@ def start_openvino(path: str, precision: str) -> Run:
 
 def start_onnx(path: str, precision: str) -> Run:
     """Load a graph into ONNX Runtime, which computes in float32 whatever the precision."""
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

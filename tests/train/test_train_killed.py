@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from training_run import at_step, differences, exit_code_in_child, in_two_processes, state_of
 
+from qsep.recipes.data.mixtures.mix_and_separate import MixAndSeparate
 from qsep.recipes.training.output.state import load_state
 from qsep.separation.storage.results import Results
 
@@ -130,3 +132,29 @@ def test_two_processes_of_which_one_is_killed_continue_bit_by_bit(
     assert state_of(tmp_path / "killed")["step"] == 2
     assert in_two_processes(partial(run, tmp_path / "killed", devices=2)) == [0, 0]
     assert differences(state_of(tmp_path / "killed"), state_of(tmp_path / "whole")) == []
+
+
+def test_a_batch_for_which_there_is_no_shared_memory_ends_the_run(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not the worker's attempt to send it alone, after which the run would wait for ever."""
+
+    def full(tensor: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    with pytest.raises(ValueError, match=r"train\.num_workers=2: .* use train\.num_workers=0"):
+        run(tmp_path / "run", num_workers=2)
+
+
+def test_a_run_whose_worker_fails_does_not_wait_for_the_others(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They leave signals to their parent, also the one by which Python ends them at exit."""
+
+    def gone(data: MixAndSeparate, draw: int) -> Any:
+        raise ValueError("hum0.wav does not exist")
+
+    monkeypatch.setattr(MixAndSeparate, "__getitem__", gone)
+    failing = partial(run, tmp_path / "failed", num_workers=2, data={"num_validation": 0})
+    assert exit_code_in_child(failing) == 1

@@ -131,6 +131,21 @@ def cut_or_pad(stretch: np.ndarray, num_samples: int, rng: np.random.Generator) 
     return placed
 
 
+def check_numbers(config: MixConfig, num_labels: int) -> None:
+    """Raise ValueError for fewer query slots or labels than the largest mixture needs."""
+    max_sources = 1 + len(config.num_sources_weights)
+    if max_sources > config.num_queries:
+        raise ValueError(
+            f"mix.num_queries is {config.num_queries}, but mixtures have up to {max_sources} sources"
+        )
+    num_sounds = 2 * max_sources if config.noise_db else max_sources
+    if num_sounds > num_labels:
+        raise ValueError(
+            f"mixtures of {num_sounds} different sounds, but {num_labels} labels: "
+            "shorten mix.num_sources_weights"
+        )
+
+
 class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | None], str]]):
     """dataset[draw] is (sources (s, 1, t), s queries, id), for any draw >= 0.
 
@@ -143,16 +158,7 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
         unknown = set(sounds.labels) - set(book.labels)
         if unknown:
             raise ValueError(f"labels without wordings in the phrase book: {sorted(unknown)}")
-        max_sources = 1 + len(config.num_sources_weights)
-        if max_sources > config.num_queries:
-            raise ValueError(
-                f"mix.num_queries is {config.num_queries}, but mixtures have up to {max_sources} sources"
-            )
-        num_labels = 2 * max_sources if config.noise_db else max_sources
-        if num_labels > len(sounds.labels):
-            raise ValueError(
-                f"mixtures of {num_labels} different sounds, but {len(sounds.labels)} labels"
-            )
+        check_numbers(config, len(sounds.labels))
         self.sounds, self.book, self.config = sounds, book, config
         self.sample_rate, self.seed = sample_rate, seed
         self.meetings = Meetings(sounds.labels, config.families, config.overlaps)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -30,6 +31,7 @@ def on_cluster(
     """
     if find_spec("ray") is None:
         raise ValueError("--ray needs Ray: pip install 'qsep[ray]'")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster started here reports nothing
     import ray
     import ray.data
 

@@ -17,7 +17,8 @@ class Part:
 
     raw_offset: first byte of uncompressed samples that continue to `stop` although the header claims less;
     otherwise None. big_endian: byte order of those samples. complaint: why the recording seems cut short or
-    damaged, or None. noisy: whether decoders are likely to print warnings about it.
+    damaged, or None. noisy: whether decoders are likely to print warnings about it. mpeg: whether it is MPEG
+    audio, as MP3.
     """
 
     start: int
@@ -25,6 +26,7 @@ class Part:
     raw_offset: int | None = None
     complaint: str | None = None
     noisy: bool = False
+    mpeg: bool = False
     big_endian: bool = False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from .chunked import W64_RIFF, aiff_parts, au_parts, caf_parts, w64_parts, wav_parts
@@ -29,6 +30,9 @@ def survey(path: Path) -> tuple[Part, ...]:
             parts = tuple(split(content)) if split else ()
         except (IndexError, ValueError):  # not the format that its first bytes announce
             parts = ()
+        if split is mp3_parts:
+            whole = Part(0, len(content), noisy=True)
+            return tuple(replace(part, mpeg=True) for part in parts or (whole,))
         return parts or (Part(0, len(content)),)
 
 
