@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from qsep.queries.files.json_files import json_content
 from qsep.separation.storage.results import Results
 
 from .baselines import baseline_rows
@@ -182,7 +183,7 @@ def _resume(rows_path: Path, summary_path: Path, identity: RunIdentity) -> dict[
     remedy = "choose another folder or overwrite it"
     if summary_path.exists():
         try:
-            stored = json.loads(summary_path.read_text(encoding="utf-8"))["run"]
+            stored = json_content(summary_path)["run"]
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{summary_path} is not a summary of a run; {remedy}") from None
         differing = [key for key, value in asdict(identity).items() if stored.get(key) != value]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qsep.separation.storage.results import LISTING, Results, replace_folder
+from qsep.separation.storage.results import LISTING, Results, files_below, replace_folder
+from qsep.separation.storage.temporary import machine
 
 
 def written(folder: Path, **texts: str) -> Path:
@@ -158,3 +159,26 @@ def test_a_run_killed_while_it_replaced_a_folder_loses_nothing(
     assert (folder / "weights").read_text() == "3"
     assert (folder / "notes").read_text() == "mine"
     assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_run_that_was_killed_before_it_listed_a_file_goes_on(tmp_path: Path) -> None:
+    """As `qsep data mix`, which makes a folder for each item."""
+    (tmp_path / "hum").mkdir()
+    (tmp_path / "hum" / f".qsep-{machine()}-{10**30}-7-00ff.part").write_text("half")
+    results = Results(tmp_path, "data mix")
+    results.write_text("hum/query.txt", "a hum")
+    assert [path.name for path in files_below(tmp_path)] == [LISTING, "query.txt"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "link to a folder"])
+def test_what_lies_in_subfolders_alone_is_content_too(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "out" / "a" / "b"
+    folder.mkdir(parents=True)
+    if kind == "file":
+        (folder / "mine.txt").write_text("mine")
+    else:
+        (folder / "mine.txt").symlink_to(tmp_path if "folder" in kind else tmp_path / "missing")
+    with pytest.raises(
+        ValueError, match=r"holds a/b/mine.txt, which no earlier qsep data mix wrote"
+    ):
+        Results(tmp_path / "out", "data mix")

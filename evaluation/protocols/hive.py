@@ -24,6 +24,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from qsep.queries.files.json_files import json_content
 from qsep.separation.audio.reader import length_and_rate, read_from
 
 from ..interface import Item, ItemQuery, Publication
@@ -127,7 +128,7 @@ def read_mixtures(path: Path) -> Iterator[Mixture]:
 def entries_of(path: Path) -> Iterator[dict[str, Any]]:
     """The entries of a list, as stored."""
     if path.suffix != ".parquet":
-        yield from json.loads(path.read_text("utf-8"))
+        yield from json_content(path)
         return
     try:
         from pyarrow import ArrowInvalid, parquet

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from qsep.queries.files.json_files import json_content
 
 from ..baselines import baseline_rows
 from ..metrics.statistics import Statistics, describe, describe_rows
@@ -174,7 +175,7 @@ def _read_summary(folder: Path) -> dict[str, Any]:
     if not path.is_file() or not (folder / "items.csv").is_file():
         raise ValueError(f"{folder} is not a folder that `qsep evaluate` wrote")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json_content(path)
         required = {"run", "num_items", "failed", "num_silent", "published", "frechet_distance"}
         if missing := sorted(required - content.keys()):
             raise ValueError(f"it lacks {', '.join(missing)}")

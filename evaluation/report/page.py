@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsep.queries.files.json_files import json_content
 from qsep.separation.audio.reader import AudioReader
 
 from ..metrics.statistics import Statistics
@@ -126,7 +126,7 @@ def audio_section(run: Run) -> str:
     heading = f"<h2>{escape(run.name)}, {escape(run.items_name)}: audio examples</h2>"
     if not index.is_file():
         return f'{heading}<p class="note">The run kept no audio; evaluate with --keep-audio 10.</p>'
-    stems = json.loads(index.read_text("utf-8"))
+    stems = json_content(index)
     order = [row for row in ranked(run.rows) if row["id"] in stems]
     best = order[: min(NUM_PLAYED, (len(order) + 1) // 2)]
     worst = order[len(best) :][-NUM_PLAYED:][::-1]

@@ -6,7 +6,6 @@ Usable in place of CLIP with any separator: [encoder] kind = "clap".
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files.json_files import json_content
 from ..interface import (
     AudioQuery,
     Query,
@@ -202,7 +202,7 @@ def projection_width(folder: Path) -> int:
     """Width of the embeddings by a folder's config.json; ValueError if it is not a CLAP model."""
     path = folder / DESCRIPTION
     try:
-        return int(json.loads(path.read_text("utf-8"))["projection_dim"])
+        return int(json_content(path)["projection_dim"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{folder}: not the folder of a CLAP model as transformers saves one ({error!r})"

@@ -7,7 +7,6 @@ recording's unit vector is close to those of its descriptions (CLAP: Elizalde et
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from functools import cached_property
@@ -17,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..files.json_files import json_content
 from ..files.weights import load_weights, read_state_dict
 from ..interface import (
     AudioQuery,
@@ -90,7 +90,7 @@ class JointEncoder(QueryEncoder):
     def __init__(self, folder: Path, config: Config | None = None) -> None:
         self.folder, self.config = folder, config or Config(str(folder))
         try:
-            content = json.loads((folder / "config.json").read_text("utf-8"))
+            content = json_content(folder / "config.json")
             settings = content["audio_encoder"]["config"]
             self.network_config = NetworkConfig(
                 **settings | {"channels": tuple(settings["channels"])}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files.json_files import json_content
 from ..interface import Query, QueryEmbedding, QueryEncoder, TextQuery, check_readable, unreadable
 from ..networks.word_pieces import WordPieces
 from ..settings import configuration
@@ -92,7 +92,7 @@ class MiniLM(QueryEncoder):
 
     def words(self) -> frozenset[str]:
         """The lower-case words that are single tokens, most of English; loads no network."""
-        content = json.loads((self.folder() / "tokenizer.json").read_text("utf-8"))
+        content = json_content(self.folder() / "tokenizer.json")
         return frozenset(word for word in content["model"]["vocab"] if word.isalpha())
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:

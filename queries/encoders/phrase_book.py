@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..files.json_files import json_content
 from ..interface import (
     ClassQuery,
     MixedQuery,
@@ -165,7 +166,7 @@ def book_of(config: Config) -> Book | None:
     if config.folder:
         path = Path(config.folder) / BOOK_FILE
         try:
-            book = book_from(json.loads(path.read_text("utf-8")), str(path))
+            book = book_from(json_content(path), str(path))
         except OSError:
             raise ValueError(f"{path}: missing; fetch the checkpoint again") from None
         except json.JSONDecodeError as error:

@@ -3,12 +3,13 @@
 It spares importing transformers, which takes several seconds, longer than separating a short recording.
 """
 
-import json
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from ..files.json_files import json_content
 
 QKV = ("query", "key", "value")
 LAYER_NAMES = {
@@ -62,7 +63,7 @@ class Bert(nn.Module):
 
 def load_bert(folder: Path) -> Bert:
     """config.json and model.safetensors of a BertModel, in evaluation mode, float32."""
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config = json_content(folder / "config.json")
     if config["model_type"] != "bert" or config["hidden_act"] != "gelu":
         raise ValueError(f"{folder}: not a BERT with GELU ({config['model_type']})")
     bert = Bert(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..files.json_files import json_content
 
 Array = NDArray[np.float32]
 
@@ -24,7 +25,7 @@ class BertArrays:
     def __init__(self, folder: Path) -> None:
         from safetensors import safe_open
 
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = json_content(folder / "config.json")
         self.num_heads: int = config["num_attention_heads"]
         self.num_layers: int = config["num_hidden_layers"]
         self.epsilon: float = config["layer_norm_eps"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from pathlib import Path
+
+from ..files.json_files import json_content
 
 MAX_WORD_LETTERS = 100  # longer words are unknown
 # Blocks of Chinese characters, each of which is a word.
@@ -24,7 +25,7 @@ class WordPieces:
 
     def __init__(self, path: Path, max_tokens: int) -> None:
         """path: a tokenizer.json; max_tokens: at which a text is cut, [CLS] and [SEP] included."""
-        model = json.loads(path.read_text("utf-8"))["model"]
+        model = json_content(path)["model"]
         self.vocabulary: dict[str, int] = model["vocab"]
         self.prefix: str = model["continuing_subword_prefix"]
         self.first, self.last, self.unknown = (

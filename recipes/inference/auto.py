@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsep.queries.files.json_files import json_content
 from qsep.separation.audio.reader import AudioReader
 from qsep.separation.audio.target_files import TargetFiles
 from qsep.separation.detection.activity import Activity
@@ -184,7 +185,7 @@ def remove_stale(task: Task, path: Path, files: set[Path], inputs: Sequence[Path
 def files_of_summary(summary: Path) -> set[Path]:
     """The sounds' files beside an earlier run's summary, as it lists them; empty without one."""
     try:
-        sounds = json.loads(summary.read_text("utf-8"))["sounds"]
+        sounds = json_content(summary)["sounds"]
         return {summary.parent / Path(sound["file"]).name for sound in sounds}
     except (OSError, ValueError, KeyError, TypeError):
         return set()

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from qsep.queries.encoders.minilm import MiniLM
+from qsep.queries.files.json_files import json_content
 from qsep.queries.reading.book import Book
 
 from ..api.loading import checkpoint_folder
@@ -43,7 +44,7 @@ def export_files(
     """
     folder = checkpoint_folder(model)
     separator, encoder, _ = load_checkpoint(folder)
-    description = json.loads((folder / "config.json").read_text("utf-8"))
+    description = json_content(folder / "config.json")
     graph = separator_graph(separator, description["separator"])
     if graph_only:
         write_without_weights(graph, path, WEIGHTS)

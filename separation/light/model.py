@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from qsep.queries.constraints import NO_CONSTRAINTS, Constraints
 from qsep.queries.encoders.phrase_book import WORDS_FILE, Config, PhraseBook
+from qsep.queries.files.json_files import json_content
 from qsep.queries.interface import ClassQuery, Query, TextQuery
 from qsep.queries.reading.reading import Familiarity, Reading
 
@@ -61,7 +61,7 @@ class LightModel:
         """Raises ValueError for a folder that is no checkpoint of this kind."""
         self.name, self.source = folder.name, folder
         try:
-            config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+            config: dict[str, Any] = json_content(folder / "config.json")
             encoder, self.description = config["encoder"], config["separator"]
             book = folder / encoder["config"]["folder"]
         except (OSError, ValueError, KeyError, TypeError) as error:

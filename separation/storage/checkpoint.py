@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from qsep.queries.files.json_files import json_content
 from qsep.queries.files.weights import Unfilled, check_weights
 from qsep.queries.interface import QueryEncoder
 
@@ -145,7 +146,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{folder}: not a checkpoint folder (no config.json in it)")
     try:
-        config: dict[str, Any] = renamed(json.loads(path.read_text("utf-8")))
+        config: dict[str, Any] = renamed(json_content(path))
         if type(config["format"]) is not int:
             raise TypeError(f"format is {config['format']!r}, not a number")
         if config["format"] != FORMAT_VERSION:
@@ -159,7 +160,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             if part in config:
                 raise ValueError(f"{folder}: holds {part}, not a separator; {use}") from None
         raise ValueError(f"{path}: damaged ({error} is missing); fetch it again") from error
-    except (TypeError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: damaged ({error}); fetch it again") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}; update qsep") from None

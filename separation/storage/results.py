@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .temporary import remove_leftovers, visit, write_atomically
+from .temporary import is_left_over, remove_leftovers, visit, write_atomically
 
 log = logging.getLogger("qsep")
 
@@ -239,11 +239,18 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def first_content(folder: Path) -> str:
-    """The name of a file or folder in it; "" if it is empty or does not exist."""
-    if not folder.is_dir():
-        return ""
-    names = (path.name for path in sorted(folder.iterdir()))
-    return next((name for name in names if name not in IGNORED), "")
+    """The first file in it or below, by its name in the folder; "" if it is empty or does not exist.
+
+    Empty folders and left-over temporary files do not count: a run that was killed before it listed its
+    first file leaves no more.
+    """
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        for path in (Path(parent, name) for name in sorted([*files, *links])):
+            if path.name not in IGNORED and not is_left_over(path):
+                return path.relative_to(folder).as_posix()
+    return ""
 
 
 def read_listing(path: Path) -> dict[str, dict[str, list[Entry]]]:

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from qsep.queries.files.json_files import json_content
 from qsep.queries.files.permissions import write_by_mask
 
 from .damage import damage_explained
@@ -72,7 +73,7 @@ def shared_weights(folder: Path) -> dict[str, str]:
 def read_json(folder: Path) -> dict[str, Any]:
     """config.json of a checkpoint of any part; empty if there is none."""
     path = folder / CONFIG
-    content: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    content: dict[str, Any] = json_content(path) if path.is_file() else {}
     return content
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
+
+from qsep.queries.files.json_files import json_content
 
 from .phrases import sound_phrases
 
@@ -22,7 +23,7 @@ def phrase_parser(folder: Path) -> Parser:
     if not path.is_file():
         return sound_phrases
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json_content(path)
         stored = {
             caption: [str(phrase) for phrase in phrases] for caption, phrases in content.items()
         }

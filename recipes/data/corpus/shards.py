@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from qsep.queries.files.json_files import json_content
 from qsep.separation.storage.listed_paths import check_inside
 from qsep.separation.storage.results import Results
 
@@ -151,7 +152,7 @@ def read_index(folder: Path) -> list[Shard]:
     """The shards that a folder's index lists; ValueError if it is missing, malformed, or names files
     outside the folder (see `check_inside`)."""
     try:
-        content = json.loads((folder / INDEX).read_text("utf-8"))
+        content = json_content(folder / INDEX)
         shards = [Shard(**shard) for shard in content["shards"]]
     except OSError:
         raise ValueError(f"{folder / INDEX}: no such file; `qsep data shard` makes it") from None

@@ -7,7 +7,6 @@ or resumption. AudioSep: Liu et al., arXiv 2308.05037; USS: Kong et al., arXiv 2
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import numpy as np
 import soxr
 import torch
 
+from qsep.queries.files.json_files import json_content
 from qsep.queries.interface import AudioQuery, Query, TextQuery
 from qsep.queries.settings import configuration
 from qsep.separation.audio.reader import length_and_rate, read_from
@@ -98,7 +98,7 @@ def read_captions(folder: Path, split: str, min_clips: int = 2) -> tuple[Caption
             "`qsep data captions` makes it from public data sets"
         )
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json_content(path)
         clips = tuple(
             CaptionedClip(
                 item["wav"],

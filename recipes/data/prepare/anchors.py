@@ -19,6 +19,7 @@ import torch
 
 from qsep.queries.audioset import class_nodes
 from qsep.queries.encoders.panns import digest
+from qsep.queries.files.json_files import json_content
 from qsep.queries.media import media_file, read_recording
 from qsep.queries.networks.cnn14 import HOP_SAMPLES, SAMPLE_RATE, Cnn14
 from qsep.queries.networks.cnn14_events import ANCHOR_FRAMES, activity, anchor_start, load_detector
@@ -106,7 +107,7 @@ def read_items(folder: Path, split: str) -> list[Item]:
     if not (folder / f"{split}.json").is_file():
         return []
     read_captions(folder, split, min_clips=0)  # checks the list and its files
-    items: list[Item] = json.loads((folder / f"{split}.json").read_text("utf-8"))["data"]
+    items: list[Item] = json_content(folder / f"{split}.json")["data"]
     return items
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qsep.queries.files.json_files import json_content
 from qsep.separation.storage.results import Results
 
 from ..mixtures.segments import read_captions
@@ -75,7 +76,7 @@ def join(folders: Sequence[Path], out: Path, exclude: Sequence[Path] = ()) -> Wr
 def moved(folder: Path, split: str, out: Path) -> list[Item]:
     """The items of a list in `folder`, with paths relative to `out`."""
     read_captions(folder, split, min_clips=0)  # checks the list and its files
-    items: list[Item] = json.loads((folder / f"{split}.json").read_text("utf-8"))["data"]
+    items: list[Item] = json_content(folder / f"{split}.json")["data"]
     return [item | {"wav": relative(located(folder, item["wav"]), out)} for item in items]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qsep.evaluation.items.recordings import read_list
+from qsep.queries.files.json_files import json_content
 
 from .tree import READABLE, youtube_keys
 
@@ -42,7 +42,7 @@ def read_origins(path: Path) -> set[str]:
 def json_names(path: Path) -> Iterator[str]:
     """Names of recordings in a JSON list; ValueError for other JSON."""
     try:
-        content: Any = json.loads(path.read_text("utf-8"))
+        content: Any = json_content(path)
         if content.keys() & WAVCAPS_KINDS:
             yield from (name for kind in WAVCAPS_KINDS for name in content.get(kind, ()))
         else:

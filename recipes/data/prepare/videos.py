@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qsep.queries.files.json_files import json_content
 from qsep.queries.files.threads import in_order
 from qsep.separation.storage.csv_cells import inert
 from qsep.separation.storage.results import Results
@@ -137,7 +137,7 @@ def plan_music(videos: Sequence[Path], listing: Path | None, tested: set[str]) -
         plan.add(Job(video, f"{label}/{video.stem}", label, video.stem in tested))
     if listing is not None:
         try:
-            listed = json.loads(listing.read_text("utf-8"))["videos"]
+            listed = json_content(listing)["videos"]
             names = [f"{label}/{video_id}" for label, ids in listed.items() for video_id in ids]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{listing}: not one of MUSIC's lists of videos ({error})") from error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from qsep.queries.files.json_files import json_content
 
 from ..config import TrainConfig, start_folders
 
@@ -28,7 +29,7 @@ def starting_classes(config: TrainConfig) -> tuple[str, ...]:
 def classes_of(folder: Path) -> tuple[str, ...]:
     """The sound classes of a checkpoint's separator; empty if it has none or cannot be read."""
     try:
-        content = json.loads((folder / "config.json").read_text("utf-8"))
+        content = json_content(folder / "config.json")
         return tuple(content["separator"]["config"].get("classes") or ())
     except (OSError, ValueError, KeyError, AttributeError):
         return ()

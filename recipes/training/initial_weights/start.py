@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from qsep.queries.files.json_files import json_content
 from qsep.separation.storage.results import Results
 from qsep.separation.storage.weights import stored_weights
 
@@ -128,7 +129,7 @@ def check_settings(folder: Path, task: Task) -> None:
     if not path.is_file():
         raise ValueError(f"train.start_from: {folder} is not a checkpoint folder")
     config = json.loads(json.dumps(dataclasses.asdict(task.model.config)))
-    for table in json.loads(path.read_text("utf-8")).values():
+    for table in json_content(path).values():
         stored = table.get("config", {}) if isinstance(table, dict) else {}
         for name in SHARED:
             if name in config and name in stored and config[name] != stored[name]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from qsep.evaluation.metrics.statistics import describe
+from qsep.queries.files.json_files import json_content
 
 from .log import RECIPE, differing, read_log
 from .record import read_sessions
@@ -35,7 +35,7 @@ def compare_runs(first: Path, second: Path) -> Iterator[str]:
 def read_run_recipe(folder: Path) -> dict[str, Any]:
     """The recipe of the run in a folder; ValueError if it holds none."""
     try:
-        content: dict[str, Any] = json.loads((folder / RECIPE).read_text("utf-8"))
+        content: dict[str, Any] = json_content(folder / RECIPE)
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder}: not the folder of a run of qsep train") from error
     return content

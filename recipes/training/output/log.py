@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qsep.queries.files.json_files import json_content
 from qsep.separation.storage.results import Results
 from qsep.separation.storage.temporary import write_atomically
 
@@ -39,7 +40,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def settings_before(results: Results) -> dict[str, Any] | None:
     """The recipe stored in the folder of the run that is resumed; None if there is none."""
     try:
-        content: dict[str, Any] = json.loads((results.folder / RECIPE).read_text("utf-8"))
+        content: dict[str, Any] = json_content(results.folder / RECIPE)
     except (OSError, ValueError):
         return None
     return content

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from qsep.queries.files.json_files import json_content
 from qsep.separation.storage.results import Results, sha256_of
 
 from ...data.corpus.shards import INDEX
@@ -38,7 +39,7 @@ def record_session(results: Results, recipe: Recipe, step: int, fabric: Any) -> 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
     """The sessions of a run, the first one first; empty if none are recorded."""
     try:
-        sessions: list[dict[str, Any]] = json.loads((folder / RUN).read_text("utf-8"))["sessions"]
+        sessions: list[dict[str, Any]] = json_content(folder / RUN)["sessions"]
     except (OSError, ValueError, KeyError):
         return []
     return sessions

@@ -7,12 +7,13 @@ The authors' classes are settings here: clip with --fusion late, early or middle
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+
+from qsep.queries.files.json_files import json_content
 
 from .converted import Converted, released_names
 
@@ -79,9 +80,9 @@ def read_args(path: Path) -> dict[str, Any]:
     """The training arguments. ValueError if they cannot be read or describe a network that cannot be
     converted."""
     try:
-        args = json.loads(path.read_text("utf-8"))
+        args = json_content(path)
         model = args["image_model"]
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not the train-args.json of a CLIPSep run ({error!r})") from error
     if model not in KINDS:
         reason = REASONS.get(model, f"expected one of {', '.join(KINDS)}")
@@ -132,7 +133,7 @@ def query_encoder(model: str, args: dict[str, Any], path: Path) -> tuple[str, di
         return "clip", {}
     name = Path(str(args.get("label_map_filename"))).name
     try:
-        numbers = json.loads((path.parent / name).read_text("utf-8"))
+        numbers = json_content(path.parent / name)
         labels = sorted(numbers, key=numbers.__getitem__)
         if [numbers[label] for label in labels] != list(range(args["n_labels"])):
             raise ValueError("its numbers do not run from 0 to n_labels - 1")

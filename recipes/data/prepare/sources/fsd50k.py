@@ -9,12 +9,12 @@ Labels are named as in AudioSet ("Accelerating, revving, vroom" for Accelerating
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from qsep.evaluation.items.published import choose
 from qsep.queries.audioset import audioset
+from qsep.queries.files.json_files import json_content
 
 from ..listing import Listed, Listing, read_rows
 from ..tree import Tree
@@ -47,7 +47,7 @@ def read(tree: Tree, captions: str = "auto") -> Listing:
 def read_captions(path: Path) -> dict[str, str]:
     """Captions by file name without extension; ValueError for other JSON."""
     try:
-        items = json.loads(path.read_text("utf-8"))["data"]
+        items = json_content(path)["data"]
         return {Path(item["wav"]).stem: item["caption"].strip() for item in items}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: expected data with wav and caption each ({error!r})") from error

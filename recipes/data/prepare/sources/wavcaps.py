@@ -8,11 +8,11 @@ which AudioSep is evaluated. The third blacklist, all of AudioCaps and Clotho, c
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from qsep.evaluation.items.published import choose
+from qsep.queries.files.json_files import json_content
 
 from ..listing import Listed, Listing
 from ..overlaps import read_origins
@@ -50,7 +50,7 @@ def read(tree: Tree, parts: str = "") -> Listing:
 def read_items(path: Path) -> list[dict[str, Any]]:
     """The items of a JSON list; ValueError if it is not one."""
     try:
-        items: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["data"]
+        items: list[dict[str, Any]] = json_content(path)["data"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected data with id and caption each ({error!r})") from error
     return items
