@@ -157,8 +157,6 @@ LEVELS = (  # lists with an entry for each level of a network
     "dilations",
     "periods",
 )
-BOUNDS = ("gains", "*_db", "*_hz")  # lists of a lowest and a highest value; some may be empty
-ODDS = ("*_weights", "queries")  # lists of relative frequencies, of which one at least is not 0
 
 
 def range_of(config: type, name: str) -> Range | None:
@@ -206,17 +204,6 @@ def check_settings(config: Any) -> None:
             allowed = allowed or range_of(type(config), item.name)
             if allowed is not None and number not in allowed:
                 raise ValueError(f"{item.name} is {shortened(number)}; expected {allowed}")
-        if isinstance(value, tuple):
-            check_list(item.name, value)
-
-
-def check_list(name: str, values: tuple[Any, ...]) -> None:
-    """Raise ValueError for bounds that are not a lowest and a highest value, and for odds that are all 0."""
-    if any(fnmatchcase(name, pattern) for pattern in BOUNDS):
-        if values and not (len(values) == 2 and values[0] <= values[1]):
-            raise ValueError(f"{name} is {list(values)}; expected [lowest, highest]")
-    elif any(fnmatchcase(name, pattern) for pattern in ODDS) and not any(values):
-        raise ValueError(f"{name} is {list(values)}; expected one at least that is more than 0")
 
 
 def check_ascending(config: Any, names: Iterable[str]) -> None:

@@ -45,7 +45,7 @@ def test_the_first_fault_ends_the_checks(tmp_path: Path) -> None:
     ("table", "settings", "message"),
     [
         ("mix", {"bogus": 1}, r"\[mix\]: unknown setting 'bogus'"),
-        ("mix", {"num_sources_weights": []}, r"num_sources_weights is \[\]; expected one at least"),
+        ("mix", {"num_sources_weights": []}, r"num_sources_weights is \[\]; expected a number"),
         (
             "mix",
             {"num_sources_weights": [1] * 4, "num_queries": 5},

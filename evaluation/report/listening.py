@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from string import Template
 import numpy as np
 from numpy.typing import NDArray
 
+from qsep.queries.files.json_files import json_content
 from qsep.separation.audio.formats import ALIASES, FORMATS
 from qsep.separation.audio.reader import AudioReader
 from qsep.separation.storage.temporary import write_atomically
@@ -100,7 +100,7 @@ def _of_runs(first: Path, second: Path) -> tuple[list[Pair], int]:
         index = run.folder / "audio" / "audio.json"
         if not index.is_file():
             raise ValueError(f"{run.folder} kept no audio: evaluate with --keep-audio 50")
-        stems.append(json.loads(index.read_text("utf-8")))
+        stems.append(json_content(index))
     words = {row["id"]: str(row["query"]) for row in runs[0].rows}
     pairs = []
     for item in sorted(stems[0].keys() & stems[1].keys()):
