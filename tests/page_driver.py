@@ -12,7 +12,11 @@ from typing import Any
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 SECONDS = 180.0  # maximum wait, since the machine may be busy
-OPTIONS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--mute-audio")
+OPTIONS = (
+    *("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--mute-audio"),
+    # A microphone that beeps, and leave to use it.
+    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
+)
 
 
 @contextlib.contextmanager

@@ -92,6 +92,22 @@ def test_upload_query_listen_and_download(page: PageDriver, scene: Path, downloa
     assert set(named.values()) == {1280}
 
 
+def test_a_recording_by_microphone_is_separated(page: PageDriver, url: str) -> None:
+    page.driver.get(url)
+    page.one("button[aria-label='Record audio']").click()
+    page.button("Record").click()
+    stop = page.button("Stop")
+    page.wait(lambda: "\n0:01\n" in page.one("body").text)
+    assert [role for role, name in page.names() if not name.strip()] == []
+    stop.click()
+    page.one("#spectrogram img")
+    page.write("#sounds textarea", "an alarm clock")
+    page.one("#separate").click()
+    page.wait_for_status("Done: 1 sound.")
+    page.wait(lambda: len(page.all("audio[src]")) == 2)
+    page.driver.get(url)  # which takes files again
+
+
 def test_two_clicks_on_the_spectrogram_are_a_span_that_is_drawn(
     page: PageDriver, scene: Path
 ) -> None:
