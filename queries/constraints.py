@@ -31,7 +31,7 @@ class Span:
             raise ValueError(f"span {self} ends before it starts; write START-END, as 3.2-5.0")
 
     def __str__(self) -> str:
-        return f"{self.start:g}-" + (f"{self.end:g}" if self.end < math.inf else "")
+        return f"{plain(self.start)}-" + (plain(self.end) if self.end < math.inf else "")
 
     @classmethod
     def parse(cls, text: str) -> Span:
@@ -43,6 +43,14 @@ class Span:
                 "or in minutes and seconds, as 0:03-1:05"
             )
         return cls(seconds_of(match[1]), seconds_of(match[2]) if match[2] else math.inf)
+
+
+def plain(seconds: float) -> str:
+    """A time that `seconds_of` reads as the same: all its digits, no exponent, no zeros at the end."""
+    text = repr(float(seconds))
+    if "e" in text:
+        text = f"{seconds:.20f}"
+    return text.rstrip("0").rstrip(".")
 
 
 def seconds_of(time: str) -> float:

@@ -248,3 +248,10 @@ def test_conditions_combine_for_generated_sound(tmp_path: Path) -> None:
         sounding = np.flatnonzero(target.any(axis=0)) / RATE
         assert 0.1 <= sounding.min() < sounding.max() < 0.4
         assert not ((sounding >= 0.2) & (sounding < 0.25)).any()
+
+
+@pytest.mark.parametrize("seconds", [1e6, 12345.678, 1e16, 1e-7, 0.1 + 0.2, 100])
+def test_a_span_is_written_with_all_its_digits(seconds: float) -> None:
+    assert Span.parse(str(Span(0, seconds))) == Span(0, seconds)
+    assert Span.parse(str(Span(seconds))) == Span(seconds)
+    assert str(Span(100, 1e6)) == "100-1000000"
