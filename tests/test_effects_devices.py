@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from qsep.recipes.data.effects.config import DEVICES, DeviceConfig
-from qsep.recipes.data.effects.devices import Device, clipped, random_device, telephone_band
+from qsep.recipes.data.effects.devices import (
+    Device,
+    clipped,
+    random_device,
+    recorded,
+    telephone_band,
+)
 
 RATE = 32000
 
@@ -127,3 +133,11 @@ def test_any_length_at_any_rate_is_kept(kind: str, rate: int, num_samples: int) 
     assert received.shape == sound.shape
     assert received.dtype == np.float32
     assert np.isfinite(received).all()
+
+
+def test_a_sound_that_a_telephone_does_not_transmit_is_kept() -> None:
+    bat = np.sin(2 * np.pi * 12000 / RATE * np.arange(RATE)).astype(np.float32)
+    telephone = Device("telephone", 0.5, 6.0)
+    assert recorded(bat, telephone, RATE) is bat
+    through = recorded(noise(), telephone, RATE)
+    assert np.array_equal(through, telephone.distorted(telephone.banded(noise(), RATE), RATE))

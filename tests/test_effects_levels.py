@@ -122,6 +122,16 @@ def test_drawn_loudnesses_fill_their_range() -> None:
     assert -22 < drawn.max() <= -19.999
 
 
+@pytest.mark.parametrize("rule", ["snr", "loudness"])
+@pytest.mark.parametrize("silent", [0, 1])
+def test_a_source_that_an_effect_silenced_leaves_the_others_audible(rule: str, silent: int) -> None:
+    sources = noises(2)
+    sources[silent] = 0
+    changed = leveled(sources, LevelConfig(rule), RATE, np.random.default_rng(0))
+    assert np.isfinite(changed).all()
+    assert changed.any(axis=1).tolist() == [silent == 1, silent == 0]
+
+
 def test_without_a_rule_levels_remain() -> None:
     sources = noises()
     assert leveled(sources, LevelConfig(), RATE, np.random.default_rng(0)) is sources

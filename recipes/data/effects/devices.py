@@ -20,6 +20,7 @@ from .config import DeviceConfig
 TELEPHONE_HZ = 8000
 BAND_HZ = (300.0, 3400.0)
 BAND_ORDER = 8
+INAUDIBLE_DB = -30.0  # what is left of a sound's power
 PEAK = 0.5  # at which codecs work; mu-law and GSM have full scale at 1
 FORMATS = {
     "telephone": ("WAV", "ULAW", TELEPHONE_HZ),
@@ -67,6 +68,16 @@ class Device:
         decoded = through_file(coded, rate, file_format, subtype, level)
         decoded = soxr.resample(decoded, rate, sample_rate, quality="HQ")[: len(waveform)]
         return np.pad(decoded, (0, len(waveform) - len(decoded))).astype(np.float32) / gain
+
+
+def recorded(waveform: np.ndarray, device: Device, sample_rate: int) -> np.ndarray:
+    """The waveform (t,) through a device, or as it is if the device hardly transmits it.
+
+    A telephone would leave nothing but noise of a bat.
+    """
+    received = device.distorted(device.banded(waveform, sample_rate), sample_rate)
+    least = 10 ** (INAUDIBLE_DB / 10) * np.square(waveform).sum()
+    return received if np.square(received).sum() > least else waveform
 
 
 def random_device(config: DeviceConfig, rng: np.random.Generator) -> Device:

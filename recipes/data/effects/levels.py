@@ -16,7 +16,7 @@ MEASURED_DB = -20.0  # mean power at which loudness is measured, far above the a
 def leveled(
     sources: np.ndarray, config: LevelConfig, sample_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """The sources (s, t), none silent, at levels drawn by config.rule: (s, t) float32."""
+    """The sources (s, t) at levels drawn by config.rule: (s, t) float32. What is silent remains so."""
     if config.rule == "loudness":
         loudness_lufs = rng.uniform(*config.loudness_lufs, len(sources))
         return np.stack(
@@ -33,17 +33,19 @@ def leveled(
 
 
 def gain_for_snr(target: np.ndarray, rest: np.ndarray, snr_db: float) -> np.float32:
-    """The gain of the rest by which the target's power lies snr_db above it; 1 if the rest is silent."""
+    """The gain of the rest by which the target's power lies snr_db above it; 1 if either is silent."""
     rest_power = power(rest)
     required_power = power(target) / 10 ** (snr_db / 10)
-    return np.float32(np.sqrt(required_power / rest_power) if rest_power else 1)
+    return np.float32(np.sqrt(required_power / rest_power) if required_power and rest_power else 1)
 
 
 def at_loudness(waveform: np.ndarray, lufs: float, sample_rate: int) -> np.ndarray:
-    """The waveform (t,), not silent, scaled to an integrated loudness in LUFS.
+    """The waveform (t,) scaled to an integrated loudness in LUFS; silence as it is.
 
     Inaudible rumble, which has no loudness, is scaled to this power in dB instead.
     """
+    if not power(waveform):
+        return waveform
     common = 10 ** (MEASURED_DB / 20) / np.sqrt(power(waveform))
     measured = loudness_lufs(waveform * common, sample_rate)
     gain_db = lufs - (measured if np.isfinite(measured) else MEASURED_DB)

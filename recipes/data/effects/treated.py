@@ -15,7 +15,7 @@ from qsep.separation.interface import MixtureBatch
 
 from .beats import synchronous
 from .config import EffectsConfig
-from .devices import random_device
+from .devices import random_device, recorded
 from .levels import at_powers, leveled, within_peak
 from .placing import placed
 from .queries import read_paraphrases, varied
@@ -68,10 +68,13 @@ class TreatedMixtures(torch.utils.data.Dataset[Any]):
         changed = sources
         if rng.random() < config.beats.probability:
             changed = synchronous(changed, config.beats, rate)
-        for index in np.flatnonzero(rng.random(len(sources)) < config.device.source_probability):
-            device = random_device(config.device, rng)
-            recorded = device.distorted(device.banded(changed[index], rate), rate)
-            changed = np.concatenate([changed[:index], recorded[None], changed[index + 1 :]])
+        chosen = rng.random(len(sources)) < config.device.source_probability
+        changed = np.stack(
+            [
+                recorded(source, random_device(config.device, rng), rate) if has_device else source
+                for source, has_device in zip(changed, chosen, strict=True)
+            ]
+        )
         if rng.random() < config.room.probability:
             changed = placed(changed, config.room, rate, rng)
         changed = leveled(at_powers(changed, sources), config.levels, rate, rng)
