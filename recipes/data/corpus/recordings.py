@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from qsep.separation.storage.listed_paths import check_inside
 
 from ..prepare.tree import CONVERTIBLE, READABLE
+from ..walk import visible_files
 
 SPLITS = ("train", "dev", "test")
 RESERVED = "other"  # what models call a sound outside their classes
@@ -76,12 +76,9 @@ def read_folder(folder: Path) -> list[Recording]:
 
 def audio_below(folder: Path) -> Iterator[Path]:
     """All audio and video files below a folder, sorted, links followed, hidden ones left out."""
-    for root, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(root, name)
-            if path.suffix.lower() in READABLE | CONVERTIBLE and not name.startswith("."):
-                yield path
+    for path in visible_files(folder):
+        if path.suffix.lower() in READABLE | CONVERTIBLE:
+            yield path
 
 
 def read_table(path: Path, columns: Columns, folder: Path | None = None) -> list[Recording]:

@@ -15,6 +15,7 @@ from qsep.separation.audio.reader import AudioError, length_and_rate
 from qsep.separation.storage.temporary import temporary_folder
 
 from ..index import FRAMES_PER_SECOND
+from ..walk import visible_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,12 +46,7 @@ def find_videos(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder: give the folder of your videos")
-    videos: list[Path] = []
-    for root, subfolders, files in os.walk(folder, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        paths = [Path(root, name) for name in files if not name.startswith(".")]
-        videos += [path for path in paths if path.suffix.lower() in SUFFIXES]
-    return sorted(videos)
+    return sorted(path for path in visible_files(folder) if path.suffix.lower() in SUFFIXES)
 
 
 def extract(video: Path, audio: Path, frames: Path, staging: Path, results: Results) -> int:

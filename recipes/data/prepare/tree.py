@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..walk import visible_files
 from . import one_video
 
 READABLE = {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".w64", ".caf"}
@@ -76,13 +76,7 @@ def walk(folder: Path, lists: Path | None = None, leave_out: Sequence[Path] = ()
 
 def files_below(folder: Path, unwanted: set[Path]) -> Iterator[Path]:
     """All files below a folder that are not hidden. unwanted: resolved folders to skip."""
-    for root, subfolders, files in os.walk(folder, followlinks=True):
-        subfolders[:] = [
-            name
-            for name in subfolders
-            if not name.startswith(".") and Path(root, name) not in unwanted
-        ]
-        yield from (Path(root, name) for name in files if not name.startswith("."))
+    return visible_files(folder, enters=lambda subfolder: subfolder not in unwanted)
 
 
 def plain_key(stem: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 
 from ...data.prepare.tree import CONVERTIBLE, READABLE
+from ...data.walk import visible_files
 
 RECORDINGS = READABLE | CONVERTIBLE  # suffixes of the files that are read from a folder
 
@@ -60,18 +61,13 @@ def recordings_below(folder: Path, out: Path, is_result: Callable[[Path], bool])
     """The recordings below a folder, sorted, without hidden files and without following links to folders."""
     results = out.resolve()
     is_separate = results != folder.resolve()
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".")
-            and not (is_separate and Path(parent, name).resolve() == results)
-        )
-        for name in sorted(files):
-            path = Path(parent, name)
-            if path.suffix.lower() in RECORDINGS and not name.startswith("."):
-                if is_separate or not is_result(path):
-                    yield path
+
+    def enters(subfolder: Path) -> bool:
+        return not (is_separate and subfolder.resolve() == results)
+
+    for path in visible_files(folder, follow_links=False, enters=enters):
+        if path.suffix.lower() in RECORDINGS and (is_separate or not is_result(path)):
+            yield path
 
 
 def merged(jobs: Iterable[Job]) -> list[Job]:

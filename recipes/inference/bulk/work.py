@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from qsep.separation.audio.reader import check_file
+
 from ...errors import one_line, show_traceback
 from .jobs import Job
 from .manifest import Row, sha256_of, state_of
@@ -56,6 +58,7 @@ def attempt(
     path, start = Path(job.path), time.perf_counter()
     common: Row = {"input": job.path, "key": job.key, "folder": job.folder, "settings": settings}
     try:
+        check_file(path)  # a pipe, among others, would never end
         # Before reading it: a recording that changes meanwhile then counts as changed.
         (num_bytes, modified), sha256 = state_of(path), sha256_of(path)
         rows = separate(path)

@@ -92,13 +92,13 @@ def data_part(content: Content, chunks: Chunks, start: int, begin: int, body: in
     overflows = body >= STREAMED_BYTES and begin + body > size and chunks.size_bytes == 4
     if overflows or body < 0 or body >= 2**63:  # written to a pipe, or CAF's -1 for "to the end"
         return Part(start, size)  # decoders read to the end of the file
-    if begin + body > size:
-        return Part(start, size, complaint=CUT_SHORT)
     after = next_chunk(content, chunks, begin + body, -body % chunks.padding)
-    if follows_chunk(content, chunks, after):
+    if begin + body <= size and follows_chunk(content, chunks, after):
         return Part(start, size)
     order = chunks.samples_big_endian(content, begin) if chunks.samples_big_endian else False
-    return Part(start, size, begin + chunks.lead, LONGER, big_endian=order)
+    # Of a file that was cut, libsndfile may leave out whole samples before the cut.
+    complaint = CUT_SHORT if begin + body > size else LONGER
+    return Part(start, size, begin + chunks.lead, complaint, big_endian=order)
 
 
 def next_chunk(content: Content, chunks: Chunks, end: int, padding: int) -> int:
