@@ -77,7 +77,7 @@ def test_the_users_registry_comes_first_and_replaces(
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         ('{ file = "a", hub = "a/b", zenodo = 3 }', "needs one of hub, space, zenodo, url"),
         ('{ file = "a" }', "needs one of hub, space, zenodo, url"),
@@ -86,23 +86,23 @@ def test_the_users_registry_comes_first_and_replaces(
     ],
 )
 def test_a_file_with_missing_or_extra_keys_is_refused(
-    files: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "own.toml", files=files)
     monkeypatch.setenv("QSEP_REGISTRY", str(path))
-    with pytest.raises(ValueError, match=rf"\A{re.escape(str(path))}: model mine: .*{said}"):
+    with pytest.raises(ValueError, match=rf"\A{re.escape(str(path))}: model mine: .*{message}"):
         published_models()
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("[a", "not TOML"), ('[a]\nsystem = "x"', "no files|missing")]
+    ("text", "message"), [("[a", "not TOML"), ('[a]\nsystem = "x"', "no files|missing")]
 )
 def test_an_invalid_registry_is_refused_by_its_name(
-    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own.toml").write_text(text)
     monkeypatch.setenv("QSEP_REGISTRY", str(tmp_path / "own.toml"))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         published_models()
     monkeypatch.setenv("QSEP_REGISTRY", str(tmp_path / "none.toml"))
     with pytest.raises(ValueError, match=r"none\.toml: No such file or directory: check QSEP_REG"):

@@ -76,7 +76,7 @@ draws_of = StepSampler.__iter__
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("place", "name", "fault"),
+    ("module_or_class", "name", "fault"),
     [
         (loop, "step_generator", seeded_by_the_clock),
         (StepSampler, "__iter__", one_step_ahead),
@@ -85,12 +85,12 @@ draws_of = StepSampler.__iter__
 def test_a_run_that_goes_on_otherwise_than_an_undisturbed_one_is_noticed(
     workshop: Workshop,
     monkeypatch: pytest.MonkeyPatch,
-    place: object,
+    module_or_class: object,
     name: str,
     fault: Callable[..., object],
 ) -> None:
     workshop.undisturbed(COMMANDS["train"])
-    monkeypatch.setattr(place, name, fault)
+    monkeypatch.setattr(module_or_class, name, fault)
     numbers = [13, 25, 32]  # of training, killed between its saves
     tally = run_trials(importlib.import_module("soak.kills").Part(workshop), numbers, SEED, str)
     assert len(tally.failures) == len(numbers), tally

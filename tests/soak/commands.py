@@ -249,7 +249,7 @@ def left_over(folder: Path) -> Iterator[str]:
 def check_finished(ended: Ended, out: Path, undisturbed: Undisturbed) -> None:
     """AssertionError unless the command succeeded and wrote what an undisturbed one writes."""
     assert ended.code == 0, f"exit code {ended.code}:\n{ended.err}"
-    ended.check_said()
+    ended.check_messages()
     assert not (wrong := differing(essence(out), undisturbed.essence)), wrong
     assert not (wrong := "; ".join(left_over(out))), wrong
     for path in out.rglob("items.csv"):

@@ -117,7 +117,7 @@ class Part:
     ) -> str:
         assert ended.code in (0, 1, 2), f"exit code {ended.code}:\n{ended.err}"
         lines = [line for line in ended.err.splitlines() if line.startswith("qsep: ")]
-        ended.check_said()
+        ended.check_messages()
         about_it = [line for line in lines if path.name in line]
         if ended.code:
             assert len([line for line in lines if "error:" in line]) == 1, ended.err

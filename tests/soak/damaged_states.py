@@ -71,7 +71,7 @@ def damaged(content: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
 def judge(ended: Ended, out: Path, undisturbed: Undisturbed, path: Path, kind: str) -> str:
     """How the damage was met: "made good" or "refused"; AssertionError for anything else."""
     assert ended.code in (0, 1, 2), f"exit code {ended.code}:\n{ended.err}"
-    ended.check_said()
+    ended.check_messages()
     if ended.code:
         errors = [line for line in ended.err.splitlines() if "error:" in line]
         assert len(errors) == 1, ended.err

@@ -38,7 +38,7 @@ class Ended:
     out: str
     err: str
 
-    def check_said(self) -> None:
+    def check_messages(self) -> None:
         """Assert that standard error holds only our own messages, in single lines."""
         for line in self.err.splitlines():
             assert line.startswith(("qsep: ", "step ")), f"exit code {self.code}:\n{self.err}"
@@ -105,8 +105,8 @@ def redirect(outputs: Sequence[Path]) -> None:
     logging.getLogger().handlers.clear()  # of the parent's standard error
 
 
-def limit(what: int, most: int) -> None:
-    resource.setrlimit(what, (most, most))
+def limit(resource_number: int, maximum: int) -> None:
+    resource.setrlimit(resource_number, (maximum, maximum))
 
 
 def address_space() -> int:

@@ -16,7 +16,7 @@ from .forked import Ended, limit
 
 PAGE = 4096  # bytes in which a tmpfs grows
 ENOUGH = "size=64m,nr_inodes=10000"
-SAYS_SO = ("No space left", "free space", "disk is full", "File too large", "disk full")
+DISK_FULL_WORDS = ("No space left", "free space", "disk is full", "File too large", "disk full")
 
 
 class Part:
@@ -81,12 +81,12 @@ class Part:
 
 
 def check_full(ended: Ended, out: Path, about: str) -> None:
-    """AssertionError unless the command ended well, or said in lines of its own that the disk is full."""
+    """AssertionError unless the command ended well, or reported that the disk is full."""
     if ended.code:
         assert ended.code in (1, 2), f"{about}: exit code {ended.code}:\n{ended.err}"
-        ended.check_said()
-        said = any(words in ended.err for words in SAYS_SO)
-        assert said, f"{about}: not said that the disk is full:\n{ended.err}"
+        ended.check_messages()
+        is_reported = any(words in ended.err for words in DISK_FULL_WORDS)
+        assert is_reported, f"{about}: no message that the disk is full:\n{ended.err}"
     assert not (wrong := "; ".join(half_written(out))), f"{about}: {wrong}"
 
 

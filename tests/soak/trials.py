@@ -63,8 +63,8 @@ def run_trials(
         try:
             tally.survived[part.trial(number, generator(part.name, seed, number))] += 1
         except Exception as error:
-            told = isinstance(error, AssertionError) and str(error)
-            text = str(error) if told else traceback.format_exc()
+            is_explained = isinstance(error, AssertionError) and str(error)
+            text = str(error) if is_explained else traceback.format_exc()
             tally.failures.append(
                 f"{part.name} {number}: {text}\n"
                 f"  again: make soak PARTS={part.name} SEED={seed} ONLY={number}"
