@@ -121,6 +121,8 @@ RANGES = {
     "shifts": Range(1, 64),
     "rates": Range(1, 1024),
     "*kernels": Range(1, 1024),
+    "kernel": Range(1, 1024),
+    "unfolded": Range(1, 1024),
     "dilations": Range(1, 1024),
     "periods": Range(1, 1024),
     "fft_sizes": Range(2, 65536),
