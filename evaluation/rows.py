@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from qsep.queries.files.tables import as_table
 from qsep.separation.storage.csv_cells import inert, plain
 from qsep.separation.storage.temporary import write_atomically
 
@@ -24,12 +25,13 @@ def read_rows(path: Path) -> list[Row]:
     text = path.read_bytes().decode("utf-8", "replace") if path.exists() else HEADER
     whole = text[: text.rfind("\n") + 1] or HEADER
     reader = csv.DictReader(io.StringIO(whole, newline=""))
-    columns = reader.fieldnames or ()
-    if not set(COLUMNS) - set(NUMBERS) <= set(columns) <= set(COLUMNS):
-        raise ValueError(
-            f"{path} has other columns than this version writes; evaluate anew, with --overwrite"
-        )
-    return [parse(cells) for cells in reader]
+    with as_table(path):
+        columns = reader.fieldnames or ()
+        if not set(COLUMNS) - set(NUMBERS) <= set(columns) <= set(COLUMNS):
+            raise ValueError(
+                f"{path} has other columns than this version writes; evaluate anew, with --overwrite"
+            )
+        return [parse(cells) for cells in reader]
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

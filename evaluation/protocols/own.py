@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qsep.queries.files.tables import as_table
+
 from ..items.corpus import CONDITIONS as CONDITIONS
 from ..items.corpus import Corpus, CorpusItems, drawn_number, items_of, load_corpus
 from ..items.manifest import Cut, MixtureRow, check_recordings
@@ -55,7 +57,7 @@ def read_clips(path: Path, split: str) -> list[Clip]:
     """The clips of a split of clips.csv; ValueError for missing columns or fewer than two labels."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; `qsep data folder` makes such a folder")
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file, as_table(path):
         rows = csv.DictReader(file)
         missing = {"file", "label", "split"} - set(rows.fieldnames or ())
         if missing:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from qsep.queries.files.tables import as_table
 from qsep.separation.storage.csv_cells import plain
 
 from ..metrics.statistics import binomial_interval
@@ -56,11 +57,8 @@ def read_answers(files: Sequence[Path], pairs: Pairs) -> list[Answer]:
 
 
 def _read(path: Path, pairs: Pairs) -> list[Answer]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not a CSV file of answers: it is not text in UTF-8") from None
+    with path.open(encoding="utf-8-sig", newline="") as file, as_table(path):
+        rows = list(csv.DictReader(file))
     answers = []
     for number, row in enumerate(rows, start=2):
         if not set(COLUMNS) <= row.keys() or any(row[column] is None for column in COLUMNS):

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qsep.queries.files.tables import as_table
+
 from .faults import NARROW_SHARE
 from .measuring import Facts
 
@@ -64,7 +66,8 @@ def count(folder: Path, facts: Mapping[Path, Facts | str] | None = None) -> Coun
     """
     families = families_of(folder / "kinds.csv")
     counts: dict[str, dict[str, Amount]] = {key: {} for key in BY}
-    with (folder / "clips.csv").open(newline="", encoding="utf-8-sig") as file:
+    path = folder / "clips.csv"
+    with path.open(newline="", encoding="utf-8-sig") as file, as_table(path):
         for row in csv.DictReader(file):
             measured = (facts or {}).get(folder / row["file"])
             known = measured if isinstance(measured, Facts) else None
@@ -84,7 +87,7 @@ def families_of(path: Path) -> dict[str, list[str]]:
     """Families by label, of a table with columns kind and families; empty if there is no table."""
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file, as_table(path):
         rows = csv.DictReader(file)
         return {row["kind"]: [name for name in row["families"].split(",") if name] for row in rows}
 

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from qsep.queries.files.json_files import json_content
+from qsep.queries.files.tables import as_table
 from qsep.separation.storage.listed_paths import check_inside
 from qsep.separation.storage.results import Results
 
@@ -54,7 +55,8 @@ def write_shards(folder: Path, out: Path, max_bytes: int, seed: int = 0) -> list
     """
     read_corpus(folder)
     results = Results(out, COMMAND)
-    with (folder / "clips.csv").open(newline="", encoding="utf-8-sig") as file:
+    path = folder / "clips.csv"
+    with path.open(newline="", encoding="utf-8-sig") as file, as_table(path):
         entries = list(enumerate(csv.DictReader(file)))
     rows = [row for _, row in entries]
     missing = [row["file"] for row in rows if not (folder / row["file"]).is_file()]

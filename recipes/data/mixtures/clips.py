@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qsep.queries.files.tables import as_table
 from qsep.separation.audio.reader import AudioError, read_mono
 from qsep.separation.storage.listed_paths import check_inside
 from qsep.separation.storage.temporary import scratch_folder
@@ -38,7 +39,7 @@ def read_clip_list(folder: Path, split: str, labels: Sequence[str] | None = None
         raise ValueError(
             f"{path}: no such file; data.folder must hold clips.csv and its recordings"
         )
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file, as_table(path):
         rows = csv.DictReader(file)
         lacking = {"file", "label", "split"} - set(rows.fieldnames or ())
         if lacking:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qsep.queries.files.json_files import json_content
+from qsep.queries.files.tables import as_table
 from qsep.queries.files.threads import in_order
 from qsep.separation.storage.csv_cells import inert
 from qsep.separation.storage.results import Results
@@ -174,7 +175,7 @@ def read_vggsound(path: Path) -> dict[str, tuple[str, str]]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give VGGSound's vggsound.csv with --list")
     listed: dict[str, tuple[str, str]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file, as_table(path):
         for row in csv.reader(file):
             if len(row) != 4 or len(row[0]) < 2 or row[3] not in ("train", "test"):
                 raise ValueError(

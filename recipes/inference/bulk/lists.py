@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from qsep.queries.files.tables import as_table
 
 from .jobs import Job
 
@@ -51,13 +54,14 @@ def rows_of_text(file: Path) -> Iterator[Entry]:
 
 def rows_of_csv(file: Path) -> Iterator[Entry]:
     """Entries of a CSV file with a header: a column of paths, and optionally `query`."""
-    reader = csv.DictReader(text_of(file).splitlines())
-    column = next((name for name in PATH_NAMES if name in (reader.fieldnames or ())), None)
-    if column is None:
-        raise ValueError(f"{file} has no column {' or '.join(PATH_NAMES)}: name it in line 1")
-    for row in reader:
-        query = row.get("query")
-        yield reader.line_num, (row[column] or "", (query,) if query else ())
+    reader = csv.DictReader(io.StringIO(text_of(file), newline=""))
+    with as_table(file):
+        column = next((name for name in PATH_NAMES if name in (reader.fieldnames or ())), None)
+        if column is None:
+            raise ValueError(f"{file} has no column {' or '.join(PATH_NAMES)}: name it in line 1")
+        for row in reader:
+            query = row.get("query")
+            yield reader.line_num, (row[column] or "", (query,) if query else ())
 
 
 def rows_of_json(file: Path) -> Iterator[Entry]:

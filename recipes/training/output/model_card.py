@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from qsep.queries.files.tables import as_table
 from qsep.separation.storage.checkpoint import stored_classes
 from qsep.separation.storage.model_card import citation_section, use_section, with_header
 
@@ -65,7 +66,8 @@ def training_recordings(recipe: Recipe) -> list[str]:
 def attribution(folder: Path, split: str) -> list[str]:
     """A line for each author and licence with the recordings' pages, from folder/clips.csv."""
     works: dict[tuple[str, str], list[str]] = {}
-    with (folder / "clips.csv").open(newline="") as file:
+    path = folder / "clips.csv"
+    with path.open(newline="", encoding="utf-8-sig") as file, as_table(path):
         for row in csv.DictReader(file):
             if row["split"] == split and "author" in row:
                 key = row["author"] or "unknown", row["licence"]

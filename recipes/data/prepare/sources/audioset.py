@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qsep.queries.audioset import audioset
+from qsep.queries.files.tables import as_table
 
 from ..listing import Listed, Listing, read_rows
 from ..tree import Tree
@@ -57,7 +58,7 @@ def weak_rows(path: Path | None) -> Iterator[tuple[str, list[str]]]:
     """YouTube id and labels of each row, after three lines of comments; a space follows each comma."""
     if path is None:
         return
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file, as_table(path):
         for row in csv.reader(file, skipinitialspace=True):
             if not row or row[0].startswith("#"):
                 continue
@@ -81,7 +82,7 @@ def strong_rows(path: Path | None) -> Iterator[tuple[str, list[str]]]:
 
 def read_display_names(path: Path) -> dict[str, str]:
     """Names by mid, from the table of the strong labels, which has no header."""
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file, as_table(path):
         rows = list(csv.reader(file, delimiter="\t"))
     if not rows or any(len(row) != 2 for row in rows):
         raise ValueError(f"{path}: expected rows of mid and name, separated by a tab")
