@@ -290,7 +290,26 @@ SETTINGS["htdemucs"] = {
     "segment_seconds": 0.2,
     "network": HTDEMUCS,
 }
-# Work on logarithms of magnitudes, as published.
+SETTINGS["tiger_dnr"] = {
+    "stems": list("abcdef"),
+    "outputs": [2, 1, 0, 2, 1, 0],
+    "sample_rate": RATE,
+    "window_samples": 64,
+    "hop_samples": 16,
+    "scheme": "coarse",
+    "width": 6,
+    "window_seconds": 0.3,
+    "step_seconds": 0.1,
+    "network": {
+        "num_iterations": 2,
+        "hidden_channels": 5,
+        "num_levels": 2,  # with more, the released fusion leaves out the coarsest
+        "num_heads": 2,
+        "key_channels": 2,
+        "released_fusion": True,
+    },
+}
+# Work on logarithms of magnitudes, or with norms whose floor is not small, as published.
 LEVEL_DEPENDENT = {
     "bimodal",
     "clapsep",
@@ -299,8 +318,9 @@ LEVEL_DEPENDENT = {
     "clipsep_nit",
     "pitsep",
     "resunet30",
+    "tiger_dnr",
 }
 BLIND = {"pitsep"}  # read no queries
-DEEP = {"flowsep", "htdemucs", "queried"}  # many layers with norms between them
+DEEP = {"flowsep", "htdemucs", "queried", "tiger_dnr"}  # many layers with norms between them
 # To the last layer: norms that do not fit the signal would saturate the masks.
 RESIDUAL = {"resunet30"}

@@ -19,11 +19,11 @@ from ..storage.checkpoint import (
 from ..storage.model_card import citation_section, use_section, with_header
 from ..storage.temporary import temporary_folder
 from ..storage.weights import file_fingerprint
-from .converters import bimodal, clapsep, clipsep, flowsep, htdemucs, resunet30
+from .converters import bimodal, clapsep, clipsep, flowsep, htdemucs, resunet30, tiger_dnr
 from .converters.converted import Converted
 from .registry import PublishedModel
 
-CONVERTERS = (clipsep, resunet30, flowsep, bimodal, clapsep)
+CONVERTERS = (clipsep, resunet30, flowsep, bimodal, clapsep, tiger_dnr)
 
 
 def load_published(

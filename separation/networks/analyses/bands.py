@@ -24,6 +24,8 @@ SCHEMES: dict[str, tuple[tuple[float, int], ...]] = {
     "tiger": ((25, 40), (100, 10), (250, 8), (500, 8)),
     # the same up to 8 kHz, and on to 16 kHz
     "tiger-wide": ((25, 40), (100, 10), (250, 8), (500, 8), (1000, 7)),
+    # the released TIGER-DnR, at 44.1 kHz
+    "tiger-dnr": ((50, 20), (100, 10), (250, 8), (500, 8), (1000, 8), (2000, 2)),
     # not published; for small models: 28 bands at 32 kHz
     "coarse": ((125, 8), (250, 8), (500, 4), (1000, 4), (2000, 3)),
 }

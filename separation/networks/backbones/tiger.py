@@ -5,7 +5,7 @@ Xu, Li, Chen and Hu, "TIGER: time-frequency interleaved gain extraction and reco
 speech separation", ICLR 2025 (arXiv 2410.01469), sec. 3.3. Goes with `analyses/bands.py`
 (scheme "tiger", readout "linear") and a complex mask whose outputs sum to one. In the last fusion
 (sec. 3.3.1) the released code starts from a finer level than the coarsest; this follows the paper's
-figure. Dropout is left out.
+figure, or with released_fusion the code. Dropout is left out.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from ..composition import Inject
 @configuration
 class Config:
     """num_iterations: B of the paper, 4 (small) or 8 (large). hidden_channels H and num_levels D of the
-    multi-scale module; num_heads of the attention, with key_channels E."""
+    multi-scale module; num_heads of the attention, with key_channels E. released_fusion: fuse levels as the
+    released code does, for its weights."""
 
     num_iterations: int = 8
     hidden_channels: int = 256
     num_levels: int = 5
     num_heads: int = 4
     key_channels: int = 4
+    released_fusion: bool = False
 
 
 def build(config: Config, channels: int, num_bands: int, num_maps: int, causal: bool) -> Tiger:
@@ -68,7 +70,9 @@ class Path(nn.Module):
 
     def __init__(self, config: Config, channels: int) -> None:
         super().__init__()
-        self.scales = MultiScale(channels, config.hidden_channels, config.num_levels)
+        self.scales = MultiScale(
+            channels, config.hidden_channels, config.num_levels, config.released_fusion
+        )
         self.attention = FullAttention(channels, config.num_heads, config.key_channels)
         self.norm = ChannelNorm(channels)
 
@@ -88,8 +92,12 @@ class MultiScale(nn.Module):
     gates each level; then the levels are fused from coarse to fine.
     """
 
-    def __init__(self, channels: int, hidden: int, num_levels: int) -> None:
+    def __init__(
+        self, channels: int, hidden: int, num_levels: int, released_fusion: bool = False
+    ) -> None:
         super().__init__()
+        # Counted from the coarsest. There the released code takes the level two finer, where there is one.
+        self.start = 2 if released_fusion and num_levels > 2 else 0
         self.expand = nn.Sequential(*conv_norm(channels, hidden, bias=True), nn.PReLU())
         self.downs = nn.ModuleList(
             conv_norm(hidden, hidden, 5, stride=2 if level else 1, groups=hidden, bias=True)
@@ -114,7 +122,7 @@ class MultiScale(nn.Module):
         summed = torch.stack([F.adaptive_avg_pool1d(level, coarsest) for level in levels])
         context = self.mix(summed.sum(dim=0))
         gated = [select(level, context) for select, level in zip(self.selects, levels, strict=True)]
-        fused = gated[-1]
+        fused = gated[-1 - self.start]
         for fuse, level in zip(reversed(self.fuses), reversed(gated[:-1]), strict=True):
             fused = fuse(level, fused)
         reduced: Tensor = self.reduce(fused)

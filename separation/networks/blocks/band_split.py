@@ -21,11 +21,12 @@ class BandNorm(nn.Module):
     """Normalises each band to mean 0 and variance 1, with a learned gain and shift.
 
     kind: "global" over channels and frames, "frame" over channels, "rms" over channels without removing
-    the mean. ValueError for other kinds.
+    the mean. epsilon: added to the variance. ValueError for other kinds.
     """
 
-    def __init__(self, num_bands: int, channels: int, kind: str) -> None:
+    def __init__(self, num_bands: int, channels: int, kind: str, epsilon: float = EPSILON) -> None:
         super().__init__()
+        self.epsilon = epsilon
         if kind not in NORMS:
             raise ValueError(f"norm is {kind!r}; expected one of {', '.join(NORMS)}")
         self.kind = kind
@@ -38,7 +39,7 @@ class BandNorm(nn.Module):
         if self.kind != "rms":
             hidden = hidden - hidden.mean(dim=over, keepdim=True)
         power = hidden.square().mean(dim=over, keepdim=True)
-        scaled = hidden * torch.rsqrt(power + EPSILON) * self.gain
+        scaled = hidden * torch.rsqrt(power + self.epsilon) * self.gain
         return scaled if self.shift is None else scaled + self.shift
 
 
@@ -124,13 +125,15 @@ class Bands(nn.Module):
 
 
 class BandSplit(nn.Module):
-    """Norm and linear layer for each band (sec. II-A)."""
+    """Norm and linear layer for each band (sec. II-A). epsilon: of the norm."""
 
-    def __init__(self, bands: Bands, num_maps: int, width: int, norm: str) -> None:
+    def __init__(
+        self, bands: Bands, num_maps: int, width: int, norm: str, epsilon: float = EPSILON
+    ) -> None:
         super().__init__()
         self.bands = bands
         self.norms = nn.ModuleList(
-            BandNorm(size, num_maps * bins, norm) for size, bins in bands.groups()
+            BandNorm(size, num_maps * bins, norm, epsilon) for size, bins in bands.groups()
         )
         self.maps = nn.ModuleList(
             BandLinear(size, num_maps * bins, width) for size, bins in bands.groups()
