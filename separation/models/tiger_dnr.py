@@ -18,13 +18,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import field
 from itertools import accumulate
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
-from qsep.queries.settings import configuration
+from qsep.queries.settings import Range, configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
 from ..networks.analyses.bands import widths_in_bins
@@ -47,7 +48,7 @@ class Config:
     gradient vanishes."""
 
     stems: tuple[str, ...] = ("dialog", "effect", "music")
-    outputs: tuple[int, ...] = (2, 1, 0)
+    outputs: Annotated[tuple[int, ...], Range(0, 65535)] = (2, 1, 0)
     num_outputs: int = 3
     sample_rate: int = 44100
     window_samples: int = 2048
