@@ -65,20 +65,21 @@ class MossFormer2(nn.Module):
             RecurrentModule(config, channels) if config.recurrent else nn.Identity()
             for _ in self.sites
         )
-        self.last = nn.LayerNorm(channels)
+        self.last = nn.LayerNorm(channels, eps=1e-6)
         self.outer = nn.GroupNorm(1, channels, eps=1e-8)
 
     def forward(self, features: Tensor, inject: Inject) -> Tensor:
         """(b, d, 1, n) to (b, d, 1, n)."""
         entered = self.bottleneck(self.first(features[:, :, 0]))
-        hidden = entered + self.place_scale * sinusoids(entered)
+        placed = entered + self.place_scale * sinusoids(entered)
+        hidden = placed
         for layer, (attention, memory) in enumerate(
             zip(self.attentions, self.memories, strict=True)
         ):
             rows = inject(layer, hidden).transpose(1, 2)
             hidden = memory(attention(rows)).transpose(1, 2)
         normed = self.outer(self.last(hidden.transpose(1, 2)).transpose(1, 2))
-        output: Tensor = entered + normed
+        output: Tensor = placed + normed
         return output[:, :, None]
 
 
