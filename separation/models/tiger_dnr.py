@@ -119,10 +119,12 @@ class TigerDnr(nn.Module, Separator):
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
-        """mixture (b, c, t); queries.pooled (b, s, stems). target + residual = mixture. Only stems that a
-        query asks for are computed."""
-        asked = [index for index in range(self.query_dim) if queries.pooled[..., index].any()]
-        target = self.weighted(mixture, queries.pooled, asked)
+        """mixture (b, c, t); queries.pooled (b, s, stems). target + residual = mixture.
+
+        Only stems that a query has are computed.
+        """
+        queried = [index for index in range(self.query_dim) if queries.pooled[..., index].any()]
+        target = self.weighted(mixture, queries.pooled, queried)
         return Separated(target, mixture[:, None] - target)
 
     def weighted(self, mixture: Tensor, weights: Tensor, stems: Iterable[int]) -> Tensor:

@@ -46,7 +46,7 @@ LAYERS = (
     (r"1\.attn_concat_proj", "attention.out"),
     (r"2(?=\.(?:gamma|beta)$)", "norm.norm"),
 )
-# What is left of a name after that: layers of a Sequential, and of a norm over channels.
+# The rest of a name after that: layers of a Sequential, and of a norm over channels.
 ENDINGS = (
     (r"(selects|fuses)\.(\d+)\.(\w+)\.conv\.", r"\1.\2.\3.0."),
     (r"(selects|fuses)\.(\d+)\.(\w+)\.norm\.", r"\1.\2.\3.1."),
@@ -82,7 +82,7 @@ def convert(weights: dict[str, Tensor], path: Path) -> Converted:
         }
     except (KeyError, IndexError, RuntimeError) as error:
         raise ValueError(f"{path}: no weights of TIGER-DnR ({error})") from error
-    # What is of none of the three is reported by the strict loader.
+    # Weights of none of the three are reported by the strict loader.
     prefixes = tuple(f"{stem}." for stem in STEMS)
     rest = {key: value for key, value in weights.items() if not key.startswith(prefixes)}
     return Converted(
@@ -98,49 +98,49 @@ def convert(weights: dict[str, Tensor], path: Path) -> Converted:
 def settings_of(weights: dict[str, Tensor]) -> dict[str, Any]:
     """The separator's settings by the weights' shapes; the number of iterations, which share weights, is the
     default's. ValueError for bands of another scheme."""
-    own = {
+    dialog = {
         key.removeprefix("dialog."): value
         for key, value in weights.items()
         if key.startswith("dialog.")
     }
-    num_bands = count(own, r"BN\.(\d+)\.0\.weight")
-    widths = [len(own[f"BN.{band}.0.weight"]) // 2 for band in range(num_bands)]
+    num_bands = count(dialog, r"BN\.(\d+)\.0\.weight")
+    widths = [len(dialog[f"BN.{band}.0.weight"]) // 2 for band in range(num_bands)]
     num_bins = sum(widths)
     if widths != widths_in_bins(SCHEME, num_bins, SAMPLE_RATE):
         raise ValueError(f"expected the bands of TIGER-DnR at {SAMPLE_RATE} Hz, got {widths}")
-    width = len(own["BN.0.1.weight"])
+    width = len(dialog["BN.0.1.weight"])
     path = "separator.freq_path"
     return {
         "stems": list(STEMS),
-        "num_outputs": width // own["mask.0.1.weight"].shape[1],
+        "num_outputs": width // dialog["mask.0.1.weight"].shape[1],
         "sample_rate": SAMPLE_RATE,
         "window_samples": 2 * (num_bins - 1),
         "hop_samples": 2 * (num_bins - 1) // HOPS_PER_WINDOW,
         "scheme": SCHEME,
         "width": width,
         "network": {
-            "hidden_channels": len(own[f"{path}.0.proj_1x1.conv.weight"]),
-            "num_levels": count(own, rf"{path}\.0\.spp_dw\.(\d+)\.conv\.weight"),
-            "num_heads": count(own, rf"{path}\.1\.Queries\.(\d+)\.conv\.weight"),
-            "key_channels": len(own[f"{path}.1.Queries.0.conv.weight"]),
+            "hidden_channels": len(dialog[f"{path}.0.proj_1x1.conv.weight"]),
+            "num_levels": count(dialog, rf"{path}\.0\.spp_dw\.(\d+)\.conv\.weight"),
+            "num_heads": count(dialog, rf"{path}\.1\.Queries\.(\d+)\.conv\.weight"),
+            "key_channels": len(dialog[f"{path}.1.Queries.0.conv.weight"]),
             "released_fusion": True,
         },
     }
 
 
 def count(weights: dict[str, Tensor], pattern: str) -> int:
-    """How many keys match."""
+    """The number of keys that match the pattern as a whole."""
     return sum(re.fullmatch(pattern, key) is not None for key in weights)
 
 
 def network_of(weights: dict[str, Tensor], settings: dict[str, Any]) -> dict[str, Tensor]:
     """One network's weights by the names of `StemNetwork`. KeyError for a missing one."""
     rest = dict(weights)
-    found: dict[str, Tensor] = {}
+    converted: dict[str, Tensor] = {}
     num_outputs = settings["num_outputs"]
     bands = bands_of(SCHEME, settings["window_samples"] // 2 + 1, SAMPLE_RATE)
     slopes = [rest.pop(f"mask.{band}.0.weight") for band in range(bands.num_bands)]
-    found["readout.slopes"] = torch.stack(slopes)[:, :, None]
+    converted["readout.slopes"] = torch.stack(slopes)[:, :, None]
     for group, members in enumerate(bands.grouped.split(bands.sizes)):
         stacked = {
             name: torch.stack([rest.pop(f"{name.format(band)}") for band in members.tolist()])
@@ -149,20 +149,20 @@ def network_of(weights: dict[str, Tensor], settings: dict[str, Any]) -> dict[str
                 *("mask.{}.1.weight", "mask.{}.1.bias"),
             )
         }
-        found[f"split.norms.{group}.gain"] = stacked["BN.{}.0.weight"][:, :, None]
-        found[f"split.norms.{group}.shift"] = stacked["BN.{}.0.bias"][:, :, None]
-        found[f"split.maps.{group}.weight"] = stacked["BN.{}.1.weight"][..., 0]
-        found[f"split.maps.{group}.bias"] = stacked["BN.{}.1.bias"][:, :, None]
+        converted[f"split.norms.{group}.gain"] = stacked["BN.{}.0.weight"][:, :, None]
+        converted[f"split.norms.{group}.shift"] = stacked["BN.{}.0.bias"][:, :, None]
+        converted[f"split.maps.{group}.weight"] = stacked["BN.{}.1.weight"][..., 0]
+        converted[f"split.maps.{group}.bias"] = stacked["BN.{}.1.bias"][:, :, None]
         # A layer in groups becomes as many layers.
         weight = stacked["mask.{}.1.weight"][..., 0].unflatten(1, (num_outputs, -1))
         bias = stacked["mask.{}.1.bias"].unflatten(1, (num_outputs, -1))
-        found[f"readout.outs.{group}.weight"] = weight.flatten(0, 1)
-        found[f"readout.outs.{group}.bias"] = bias.flatten(0, 1)[:, :, None]
+        converted[f"readout.outs.{group}.weight"] = weight.flatten(0, 1)
+        converted[f"readout.outs.{group}.bias"] = bias.flatten(0, 1)[:, :, None]
     for key, value in rest.items():
         name = renamed(key)
         is_norm = name.endswith(("norm.weight", "norm.bias")) and value.dim() == 4
-        found[name] = value.flatten() if is_norm else value
-    return found
+        converted[name] = value.flatten() if is_norm else value
+    return converted
 
 
 def renamed(key: str) -> str:
