@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import soundfile
 from command import Run, names, record
-from tiny import noise
+from tiny import noise, tiny_separator
 from tiny_settings import RATE
 
+from qsep.queries.encoders import minilm
 from qsep.recipes.inference.sound_card import SPARE_SECONDS, Device, SoundCard
+from qsep.separation.storage.checkpoint import describe, save_checkpoint
 
 FINE = SimpleNamespace(input_overflow=False, output_underflow=False)
 BLOCKS = [256, 1, 700, 64]
@@ -163,6 +165,26 @@ def test_from_file_to_file_equals_separate_without_a_sound_card(
     shorter = qsep(*command, "--overwrite", "--seconds", "0.25")
     assert shorter.code == 0, shorter.err
     assert len(read(folder / "live.wav")) == RATE // 4
+
+
+def test_a_causal_model_is_one_window_late(
+    qsep: Run, folder: Path, tmp_path: Path, card: FakeSounddevice
+) -> None:
+    separator = tiny_separator("queried:causal", query_dim=384)
+    encoder = minilm.build(minilm.Config())
+    description = describe("queried", separator, "minilm", encoder, {"recipe": "tests"})
+    save_checkpoint(tmp_path / "causal", description, separator.state_dict(), "# Causal\n")
+    record(folder / "a.wav", 5001, subtype="FLOAT")
+    model = ("-q", "rain", "-m", tmp_path / "causal")
+    assert qsep("separate", "a.wav", "-o", "off.wav", *model).code == 0
+    card.heard = read(folder / "a.wav")
+    done = qsep("live", "--output", "live.wav", "--seconds", 5001 / RATE, *model)
+    assert done.code == 0, done.err
+    assert "(model 0.008, devices 0.010)" in done.err  # 64 samples at 8 kHz
+    # 1e-6: float32 through a few layers, in blocks of other sizes
+    np.testing.assert_allclose(
+        read(folder / "live.wav"), read(folder / "off.wav"), atol=1e-6, rtol=1e-5
+    )
 
 
 def test_what_the_microphone_heard_until_ctrl_c_is_in_the_file(
