@@ -196,16 +196,21 @@ def configuration(cls: type[T]) -> type[T]:
 def check_settings(config: Any) -> None:
     """Raise ValueError for the first setting that is not finite, out of its range, or too long."""
     for item in fields(config):
-        value = getattr(config, item.name)
-        if isinstance(value, tuple) and item.name in LEVELS and not 0 < len(value) <= MAX_LEVELS:
-            raise ValueError(f"{item.name} has {len(value)} items; expected 1 to {MAX_LEVELS}")
-        allowed = None
-        for number in numbers_in(value, item.name):
-            if isinstance(number, float) and not math.isfinite(number):
-                raise ValueError(f"{item.name} is {number}; expected a finite number")
-            allowed = allowed or range_of(type(config), item.name)
-            if allowed is not None and number not in allowed:
-                raise ValueError(f"{item.name} is {shortened(number)}; expected {allowed}")
+        check_setting(type(config), item.name, getattr(config, item.name))
+
+
+def check_setting(config: type, name: str, value: Any) -> None:
+    """As `check_settings`, of one setting of a configuration class; lists may be lists or tuples."""
+    is_list = isinstance(value, (tuple, list))
+    if is_list and name in LEVELS and not 0 < len(value) <= MAX_LEVELS:
+        raise ValueError(f"{name} has {len(value)} items; expected 1 to {MAX_LEVELS}")
+    allowed = None
+    for number in numbers_in(value, name):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ValueError(f"{name} is {number}; expected a finite number")
+        allowed = allowed or range_of(config, name)
+        if allowed is not None and number not in allowed:
+            raise ValueError(f"{name} is {shortened(number)}; expected {allowed}")
 
 
 def check_ascending(config: Any, names: Iterable[str]) -> None:

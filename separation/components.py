@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import reprlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from types import ModuleType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import qsep.queries.encoders
 import qsep.separation.models
+from qsep.queries.settings import check_setting
 
 
 def component_names(package: ModuleType) -> list[str]:
@@ -88,6 +90,18 @@ def build_separator(kind: str, settings: dict[str, Any]) -> Any:
 def setting_names(kind: str) -> set[str]:
     """Names of the settings of a separator."""
     return {item.name for item in fields(load_component(qsep.separation.models, kind).Config)}
+
+
+def check_separator(kind: str, settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for settings that a separator does not have, and for numbers out of their range.
+
+    Not all settings need be given: some follow from the data.
+    """
+    if unknown := sorted(settings.keys() - setting_names(kind)):
+        raise ValueError(f"{kind} has no setting {unknown[0]!r}")
+    config = load_component(qsep.separation.models, kind).Config
+    for name, value in settings.items():
+        check_setting(config, name, value)
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,21 @@ def test_the_first_fault_ends_the_checks(tmp_path: Path) -> None:
             "mixtures of 5 different sounds",
         ),
         ("mix", {"num_queries": 2}, "mix.num_queries is 2, but mixtures have up to 3 sources"),
+        (
+            "separator",
+            {"channels": [8, 10**6]},
+            r"\[separator\]: channels is 1e\+06; expected 1 to",
+        ),
+        ("separator", {"channels": []}, r"\[separator\]: channels has 0 items"),
+        (
+            "separator",
+            {"query_noise": -1.0},
+            r"\[separator\]: query_noise is -1; expected 0 to 1000",
+        ),
         ("augment", {"speed_probability": 2}, r"\[augment\]: speed_probability is 2"),
     ],
 )
-def test_mixtures_that_cannot_be_made_are_refused_before_anything_is_embedded(
+def test_settings_that_cannot_be_are_refused_before_anything_is_embedded(
     tmp_path: Path, table: str, settings: dict[str, Any], message: str
 ) -> None:
     recipe = recipe_from(CONTENT | {table: CONTENT.get(table, {}) | settings}, "smoke")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from qsep.separation.components import setting_names
+from qsep.separation.components import check_separator
 from qsep.separation.storage.results import Results
 
 from ..data.corpus.shards import INDEX, read_index
@@ -68,13 +68,14 @@ def output_writable(out: Path) -> str:
 
 
 def model_settings_known(recipe: Recipe) -> str:
-    """The model and the length of training; ValueError for a setting that the separator does not have."""
+    """The model and the length of training; ValueError for a setting that the separator cannot have."""
     kind = recipe.model["kind"]
     if recipe.part != "separator":
         return f"{recipe.part} {kind}"
-    unknown = sorted(recipe.model.keys() - {"kind"} - setting_names(kind))
-    if unknown:
-        raise ValueError(f"[separator]: {kind} has no setting {unknown[0]!r}")
+    try:
+        check_separator(kind, {name: recipe.model[name] for name in recipe.model.keys() - {"kind"}})
+    except ValueError as error:
+        raise ValueError(f"[separator]: {error}") from error
     return f"separator {kind}, {recipe.train.steps} steps of {recipe.train.batch_size} mixtures"
 
 
