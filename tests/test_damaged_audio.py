@@ -376,3 +376,26 @@ def test_every_whole_sample_before_a_cut_is_read(
         path.write_bytes(content[:-num_missing])
         num_whole = 2003 - -(-num_missing // (2 * num_bytes))
         np.testing.assert_array_equal(read(path), whole[:, :num_whole])
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("claimed", "num_read", "complains"),
+    [
+        (6144, 4608, True),  # of a WMA file with a damaged packet, which ffmpeg leaves out silently
+        (6144, 5300, False),  # a frame of an encoder
+        (400, 1, False),
+        (80_000, 75_300, False),
+        (80_000, 75_000, True),
+        (800_000, 789_000, False),  # a hundredth, as durations of long files are estimates
+    ],
+)
+def test_a_stream_shorter_than_claimed_is_complained_of_by_a_share_of_its_length(
+    tmp_path: Path, claimed: int, num_read: int, complains: bool
+) -> None:
+    source = ffmpeg.FfmpegSource(stored(tmp_path / "a.wav", 3000), sample_rate=8000)
+    while len(source.read(1 << 16)):
+        pass
+    source.claimed_samples = claimed
+    assert (source.complaint(num_read) is not None) == complains
+    source.close()

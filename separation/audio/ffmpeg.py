@@ -18,7 +18,8 @@ from .source import AudioError, check_properties
 
 PLAYLISTS = {"hls", "concat", "dash", "imf"}  # files that make ffmpeg read other files
 INSTALL_FFMPEG = "install ffmpeg (apt install ffmpeg, brew install ffmpeg, winget install ffmpeg)"
-MAX_MISSING_SECONDS = 0.5  # that a stream may lack of its claimed duration without a complaint
+# What a stream may lack of its claimed duration without a complaint: the smaller one, but at least a frame.
+MAX_MISSING_SECONDS, MAX_MISSING_SHARE, FRAME_SECONDS = 0.5, 0.2, 0.1
 
 
 def is_installed() -> bool:
@@ -127,8 +128,10 @@ class FfmpegSource:
             return (
                 f"ffmpeg reports: {lines[0] if lines else f'exit code {self._process.returncode}'}"
             )
-        tolerance = MAX_MISSING_SECONDS * self.sample_rate
-        if self.claimed_samples and num_read < 0.99 * self.claimed_samples - tolerance:
+        claimed = self.claimed_samples or 0
+        seconds = min(MAX_MISSING_SECONDS, MAX_MISSING_SHARE * claimed / self.sample_rate)
+        tolerance = max(seconds, FRAME_SECONDS) * self.sample_rate
+        if num_read < 0.99 * claimed - tolerance:
             return CUT_SHORT
         return None
 
