@@ -275,3 +275,8 @@ def test_lists_in_settings_become_tuples_so_that_they_cannot_change() -> None:
     separator = build_separator("band_unet", SETTINGS["band_unet"])
     assert separator.config.channels == (4, 6, 8, 10, 12)
     hash(separator.config)
+
+
+def test_a_bad_setting_that_was_given_is_not_blamed_on_the_file(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"config\.json with the settings that were given: .*-7"):
+        load_checkpoint(folder, changes={"separator": {"sample_rate": -7}})

@@ -194,7 +194,8 @@ def load_checkpoint(
         with Unfilled():
             separator = build_separator(config["separator"]["kind"], config["separator"]["config"])
     except (ValueError, TypeError) as error:  # TypeError: a setting of another type
-        raise ValueError(f"{folder / 'config.json'}: {error}") from error
+        changed = " with the settings that were given" if changes else ""
+        raise ValueError(f"{folder / 'config.json'}{changed}: {error}") from error
     if changes and changes.get("encoder"):
         config["encoder"]["fingerprint"] = encoder.fingerprint
     if encoder.fingerprint != config["encoder"]["fingerprint"]:
