@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from qsep.separation.audio.ffmpeg import FfmpegSource
-from qsep.separation.audio.reader import AudioError, AudioReader
+from qsep.separation.audio.reader import AudioError, AudioReader, read_mono
 
 needs_ffmpeg = pytest.mark.skipif(
     not (shutil.which("ffmpeg") and shutil.which("ffprobe")),
@@ -302,3 +302,14 @@ def test_damage_that_ffmpeg_reports_is_a_warning(
     path = ffmpeg(stored(tmp_path, "a.wav", noise), tmp_path / "a.mka", "-c:a", "pcm_s16le")
     assert 0 < read(cut(path, 0.6)).shape[1] < 6173
     assert "a.mka: ffmpeg reports: " in caplog.text
+
+
+def test_mono_at_another_rate_is_the_mean_resampled(tmp_path: Path, noise: np.ndarray) -> None:
+    import soxr
+
+    path = stored(tmp_path, "a.wav", noise)
+    mono = soundfile.read(path)[0].mean(axis=1)
+    np.testing.assert_allclose(
+        read_mono(path, 8000), soxr.resample(mono, RATE, 8000, quality="HQ"), atol=1e-6
+    )
+    assert len(read_mono(path, RATE, max_seconds=0.5)) == round(0.5 * RATE)

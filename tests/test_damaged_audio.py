@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from qsep.separation.audio import ffmpeg
-from qsep.separation.audio.reader import AudioError, AudioReader, read_mono
+from qsep.separation.audio.reader import AudioError, AudioReader
 
 needs_ffmpeg = pytest.mark.skipif(
     not (shutil.which("ffmpeg") and shutil.which("ffprobe")),
@@ -350,17 +350,6 @@ def test_reading_from_the_middle_equals_the_middle_of_reading(tmp_path: Path, en
         # After seeking, an MP3 decoder lacks the bits of earlier frames.
         skipped = 2500 if ending == "mp3" else 0
         np.testing.assert_allclose(part[:, skipped:], whole[:, start + skipped :], atol=2e-7)
-
-
-def test_mono_at_another_rate_is_the_mean_resampled(tmp_path: Path) -> None:
-    import soxr
-
-    path = stored(tmp_path / "a.wav", 20011)
-    mono = soundfile.read(path)[0].mean(axis=1)
-    np.testing.assert_allclose(
-        read_mono(path, 8000), soxr.resample(mono, RATE, 8000, quality="HQ"), atol=1e-6
-    )
-    assert len(read_mono(path, RATE, max_seconds=0.5)) == round(0.5 * RATE)
 
 
 @pytest.mark.parametrize("container", ["WAV", "RF64", "AIFF", "CAF", "W64", "AU"])
