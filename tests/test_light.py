@@ -275,3 +275,18 @@ def test_files_equal_those_of_torch(tmp_path: Path) -> None:
             samples, actual_rate = soundfile.read(tmp_path / "light" / name)
             assert actual_rate == rate
             np.testing.assert_allclose(samples, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("silent", [slice(0, 96000), slice(0, 64000), slice(20000, 90000)])
+def test_silence_is_finite_and_stays_silence(silent: slice) -> None:
+    """Exported graphs once lacked the constant that keeps silence from being 0 / 0."""
+    model = light_model(DEFAULT_MODEL, [TextQuery("rain")], Constraints())
+    assert model is not None
+    waveform = recording(2, 96000)
+    waveform[:, silent] = 0
+    degrees = np.zeros((1, len(model.separator.classes)), np.float32)
+    degrees[0, 3] = 1
+    target = model.separator.separate(waveform, degrees)[0]
+    assert np.isfinite(target).all()
+    inner = target[:, silent.start + 2048 : silent.stop - 2048]  # a window of the spectrogram away
+    np.testing.assert_allclose(inner, 0, atol=1e-7)

@@ -56,7 +56,7 @@ from ..signal.stft import istft, stft
 
 REFINE_FRAMES = 75  # each side; what is taken is averaged over these around each frame
 LOGIT_LIMIT = 15.0  # of log odds: 1 - sigmoid(15) is 3e-7, float32's last digits
-TINY = 1e-12
+TINY = 1e-12  # a lower bound, not added: the exporter of graphs takes "+ 1e-12" for "+ 0" and leaves it out
 
 
 @configuration
@@ -218,9 +218,9 @@ class ClassUNet(nn.Module, Separator):
             taken_sum, left_sum = around(taken_sum), around(all_mean) - around(taken_sum)
             taken_weight, weight = around(taken_weight), around(weight)
             left_weight = (weight - taken_weight).clamp_min(0)
-            floor = 1e-3 * weight + TINY
+            floor = (1e-3 * weight).clamp_min(TINY)
             means = [taken_sum / (taken_weight + floor), left_sum / (left_weight + floor)]
-            share = (taken_weight / (weight + TINY)).expand(*means[0].shape[:2], 1, -1)
+            share = (taken_weight / weight.clamp_min(TINY)).expand(*means[0].shape[:2], 1, -1)
             context = torch.cat([*means, share], dim=2).mT  # (b, s, n, 2 d + 1)
             adapted = self.refine(context)
             scale = self.config.refine_features**-0.5
@@ -345,7 +345,7 @@ class Analysed:
 def loudness(energy: Tensor) -> Tensor:
     """Magnitudes of bands relative to those of all bands around: (b, k, n) to the same, with a floor."""
     with full_precision(energy):
-        level = surroundings(energy.sum(dim=1, keepdim=True)) + TINY
+        level = surroundings(energy.sum(dim=1, keepdim=True)).clamp_min(TINY)
         return (energy / level + RELATIVE_FLOOR).sqrt()
 
 

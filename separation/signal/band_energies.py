@@ -27,7 +27,8 @@ def band_planes(energy: Tensor) -> Tensor:
     that of the same band over the surrounding frames, which removes the colouration of microphone and
     room. 3. Position of the band, from -1 to 1, which convolutions cannot know.
     """
-    level = surroundings(energy.sum(dim=1, keepdim=True)) + 1e-12
+    # Not added: the exporter of graphs takes "+ 1e-12" for "+ 0" and leaves it out, so that silence is 0 / 0.
+    level = surroundings(energy.sum(dim=1, keepdim=True)).clamp_min(1e-12)
     floor = RELATIVE_FLOOR * level
     overall = torch.log10(energy / level + RELATIVE_FLOOR) / 2 + 2
     contrast = torch.log10((energy + floor) / (surroundings(energy) + floor)) / 2
