@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import fields
 from typing import Any
 
+from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from qsep.separation.interface import MixtureBatch
 
+from ..data.mixtures.unmixed import UnmixedBatch
 from ..signals import ENDING
 
 # In errors of PyTorch where /dev/shm is too small: its words, and the name of a file there.
@@ -29,16 +32,17 @@ class SharedCollate:
     batches would meet it, print a traceback and go on, and the training process would wait for ever.
     """
 
-    def __init__(self, collate: Callable[[list[Any]], MixtureBatch]) -> None:
+    def __init__(self, collate: Callable[[list[Any]], MixtureBatch | UnmixedBatch]) -> None:
         self.collate = collate
 
-    def __call__(self, items: list[Any]) -> MixtureBatch:
+    def __call__(self, items: list[Any]) -> MixtureBatch | UnmixedBatch:
         """The batch of these items."""
         batch = self.collate(items)
         if get_worker_info() is not None:
-            for tensor in (batch.mixture, batch.sources, batch.part_of):
-                if tensor is not None:
-                    tensor.share_memory_()
+            for field in fields(batch):
+                value = getattr(batch, field.name)
+                if isinstance(value, Tensor):
+                    value.share_memory_()
         return batch
 
 
