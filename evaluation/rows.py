@@ -20,7 +20,7 @@ def read_rows(path: Path) -> list[Row]:
     """The rows of a file, without an incomplete last line; none if the file does not exist.
 
     Metrics that an earlier version did not measure are None in its rows. Raises ValueError for columns
-    that this version does not know.
+    that this version does not know, and for a damaged row.
     """
     text = path.read_bytes().decode("utf-8", "replace") if path.exists() else HEADER
     whole = text[: text.rfind("\n") + 1] or HEADER
@@ -31,7 +31,16 @@ def read_rows(path: Path) -> list[Row]:
             raise ValueError(
                 f"{path} has other columns than this version writes; evaluate anew, with --overwrite"
             )
-        return [parse(cells) for cells in reader]
+        rows = []
+        for cells in reader:
+            try:
+                rows.append(parse(cells))
+            except ValueError as error:
+                raise ValueError(
+                    f"{path}, line {reader.line_num}, is damaged ({error}): remove the line, or evaluate "
+                    "anew, with --overwrite"
+                ) from error
+        return rows
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -49,7 +58,10 @@ def as_line(row: Row) -> str:
 
 
 def parse(cells: Mapping[str, str]) -> Row:
-    """A row from the text of its cells; empty numbers become None. ValueError for text in their place."""
+    """A row from the text of its cells; empty numbers become None. ValueError for text in their place, and
+    for too few or too many cells."""
+    if None in cells or None in cells.values():
+        raise ValueError("not as many cells as columns")
     row: Row = {name: plain(cell) for name, cell in cells.items()}
     row |= {name: float(cells[name]) if cells.get(name) else None for name in NUMBERS}
     row["num_sources"] = int(cells["num_sources"]) if cells["num_sources"] else None

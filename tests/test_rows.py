@@ -37,3 +37,22 @@ def test_unknown_columns_are_refused(tmp_path: Path, header: str) -> None:
     (tmp_path / "items.csv").write_text(header + "\n")
     with pytest.raises(ValueError, match="other columns than this version writes"):
         read_rows(tmp_path / "items.csv")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("-3.25", "-3#25"),
+        ('barking"', "barking"),
+        ("-3.25,", "-3.25,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,"),
+    ],
+)
+def test_a_damaged_row_is_named_by_file_and_line(tmp_path: Path, before: str, after: str) -> None:
+    path = tmp_path / "items.csv"
+    write_rows(path, [row("a"), row("b", si_sdr=-3.25)])
+    text = path.read_text()
+    first, second = text[: text.index("\nb,")], text[text.index("\nb,") :]
+    assert before in second
+    path.write_text(first + second.replace(before, after))
+    with pytest.raises(ValueError, match=r"items\.csv, line 3, is damaged .*--overwrite"):
+        read_rows(path)
