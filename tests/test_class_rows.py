@@ -192,6 +192,45 @@ def test_a_run_from_a_model_keeps_its_classes_and_adds_new_ones(data: Path, tmp_
     assert any("retention" in line for line in log)
 
 
+def test_new_classes_alone_are_trained_without_a_change_to_the_others(
+    data: Path, tmp_path: Path
+) -> None:
+    first = recipe(data)
+    start = train(recipe_from(first, "first"), first, tmp_path / "first", "cpu")
+    assert start is not None
+    text = (data / "clips.csv").read_text()
+    (data / "clips.csv").write_text(text.replace(",squeak,", ",my_kettle,"))
+    settings: dict[str, Any] = {"start_from": str(start), "weight_decay": 0.0, "ema_decay": 0.5}
+    second = recipe(data, new_classes_only=True, learning_rate=0.1, **settings)
+    second["data"] |= {"replay": "synthetic"}
+    folder = train(recipe_from(second, "second"), second, tmp_path / "second", "cpu")
+    assert folder is not None
+    before, after = (read_weights(path / "model.safetensors") for path in (start, folder))
+    for name, weights in before.items():
+        if name.startswith("class_logits"):
+            kept, new = [0, 1, 3], after[name][2] - before[name][2]
+            assert torch.equal(after[name][kept], weights[[0, 1, 2]])
+            assert new.abs().max() > 0.01
+        else:  # batch statistics among them
+            assert torch.equal(after[name], weights), name
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "needs a model to start from"),
+        ({"start_from": "sounds150"}, "set train.weight_decay=0"),
+        ({"start_from": "sounds150", "weight_decay": 0.0, "retain_weight": 1.0}, "retain_weight=0"),
+    ],
+)
+def test_settings_that_contradict_training_new_classes_alone_are_refused(
+    data: Path, settings: dict[str, Any], message: str
+) -> None:
+    content = recipe(data, new_classes_only=True, **settings)
+    with pytest.raises(ValueError, match=message):
+        recipe_from(content, "mine")
+
+
 def test_a_run_that_mixes_on_the_device_learns_as_one_whose_workers_mix(
     data: Path, tmp_path: Path
 ) -> None:

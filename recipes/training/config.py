@@ -45,7 +45,8 @@ class TrainConfig:
     use these parts of them alone. start_into: the part of the model that they initialise. start_widened: they
     are from a narrower network, or one that shares some layers. A model of sound classes that starts from
     another keeps its classes and adds those of the data. retain_weight: weight of the loss that retains these
-    classes, see tasks/retention.py; 0 if the data contain them.
+    classes, see tasks/retention.py; 0 if the data contain them. new_classes_only: train the classifier rows
+    of the added classes alone; everything else stays as it is, batch statistics included.
     """
 
     steps: int
@@ -81,6 +82,7 @@ class TrainConfig:
     start_into: str = ""
     start_widened: bool = False
     retain_weight: float = 0.0
+    new_classes_only: bool = False
 
     def __post_init__(self) -> None:
         for name in (
@@ -93,6 +95,12 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        if self.new_classes_only and not self.start_from:
+            raise ValueError("new_classes_only needs a model to start from: set train.start_from")
+        if self.new_classes_only and (self.weight_decay or self.retain_weight):
+            raise ValueError(
+                "new_classes_only changes no other weights: set train.weight_decay=0 train.retain_weight=0"
+            )
 
 
 @configuration

@@ -74,7 +74,7 @@ class Learner:
         losses and gradients were finite, else no weight is changed; and for each of the loss's terms its sum
         over the batch's items on this device, without values that are not finite, and their number: (2,).
         """
-        self.model.train()
+        self.model.train(not self.config.new_classes_only)  # batch statistics stay too
         self.optimizer.zero_grad()
         terms: dict[str, Tensor] = {}
         mean = torch.zeros((), device=self.fabric.device)

@@ -32,6 +32,7 @@ from .build import (
     for_workers,
 )
 from .config import Recipe
+from .initial_weights.class_rows import starting_classes, train_new_rows_alone
 from .initial_weights.start import resume, start
 from .learner import Learner
 from .output.checkpoints import write_checkpoint
@@ -91,6 +92,9 @@ class Run:
         self.best = Best.of(state)
         self.saved_step = self.step if state else -1
         self.skipped = 0
+        if self.config.new_classes_only:
+            classes = self.task.class_rows(self.task.model)
+            train_new_rows_alone(self.task.model, classes, starting_classes(self.config))
         if self.config.checkpoint_activations:
             checkpoint_activations(self.task.model)
         if self.config.compile:

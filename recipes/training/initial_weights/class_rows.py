@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from qsep.queries.files.json_files import json_content
 
@@ -33,6 +33,25 @@ def classes_of(folder: Path) -> tuple[str, ...]:
         return tuple(content["separator"]["config"].get("classes") or ())
     except (OSError, ValueError, KeyError, AttributeError):
         return ()
+
+
+def train_new_rows_alone(model: nn.Module, classes: Sequence[str], old: Sequence[str]) -> None:
+    """Let gradients reach the classifier rows of the classes that are not among the old ones, and no others.
+
+    classes: of the model's rows, without "other". Raises ValueError if there are no new ones.
+    """
+    fresh = torch.tensor([name not in old for name in classes] + [False])
+    if not fresh.any():
+        raise ValueError(
+            "train.new_classes_only: the data have no class that train.start_from lacks"
+        )
+    model.requires_grad_(False)
+    for name in ("weight", "bias"):
+        rows = model.get_parameter(f"{ROWS}.{name}")
+        mask = fresh.reshape(-1, *[1] * (rows.ndim - 1))
+        rows.requires_grad_(True).register_hook(
+            lambda gradient, mask=mask: gradient * mask.to(gradient)
+        )
 
 
 def with_class_rows(
