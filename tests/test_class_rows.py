@@ -16,7 +16,7 @@ from qsep.recipes.data.mixtures.classes import ClassMixConfig, ClassMixtures, Cl
 from qsep.recipes.data.mixtures.clips import Take
 from qsep.recipes.training.build import classes
 from qsep.recipes.training.config import recipe_from
-from qsep.recipes.training.initial_weights.class_rows import with_class_rows
+from qsep.recipes.training.initial_weights.class_rows import train_new_rows_alone, with_class_rows
 from qsep.recipes.training.loop import train
 from qsep.recipes.training.tasks.retention import Retention
 from qsep.separation.interface import MixtureBatch
@@ -190,6 +190,21 @@ def test_a_run_from_a_model_keeps_its_classes_and_adds_new_ones(data: Path, tmp_
         json.loads(line) for line in (tmp_path / "second" / "log.jsonl").read_text().splitlines()
     ]
     assert any("retention" in line for line in log)
+
+
+def test_new_rows_are_trained_at_higher_odds_which_the_averaged_weights_lack() -> None:
+    model = grown(model_of("dog", "cat"), "dog", "owl", "cat")
+    features = torch.randn(5, 8, generator=torch.Generator().manual_seed(6))
+    before = model.class_logits(features).detach()
+    train_new_rows_alone(model, ("dog", "owl", "cat"), ("dog", "cat"))
+    logits = model.class_logits(features)
+    raised = (logits - before).flatten().tolist()
+    assert raised == pytest.approx([0, 2.0015, 0, 0] * 5, abs=1e-4)  # ln 7.4
+    logits.square().sum().backward()
+    assert model.class_logits.weight.grad is not None
+    assert model.class_logits.weight.grad.abs().sum(dim=1).bool().tolist() == [0, 1, 0, 0]
+    with pytest.raises(ValueError, match="no class that train"):
+        train_new_rows_alone(model, ("dog", "cat"), ("dog", "cat"))
 
 
 def test_new_classes_alone_are_trained_without_a_change_to_the_others(

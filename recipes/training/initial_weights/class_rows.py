@@ -16,6 +16,10 @@ from ..config import TrainConfig, start_folders
 ROWS = "class_logits"  # the classifier of separation/models/class_unet.py
 # Initial odds of a new class against "other", so that it takes little from the old ones.
 NEW_ODDS = 0.05
+# Roughly how much more often a new class sounds in training, where the recipe favours it, than afterwards.
+# Its odds are raised by this factor while it is trained, and so are lower without it afterwards, as corrected
+# by Saerens et al., "Adjusting the outputs of a classifier to new a priori probabilities" (2002).
+TRAINING_ODDS = 7.4
 
 
 def starting_classes(config: TrainConfig) -> tuple[str, ...]:
@@ -38,6 +42,7 @@ def classes_of(folder: Path) -> tuple[str, ...]:
 def train_new_rows_alone(model: nn.Module, classes: Sequence[str], old: Sequence[str]) -> None:
     """Let gradients reach the classifier rows of the classes that are not among the old ones, and no others.
 
+    The rows' odds are raised by TRAINING_ODDS in this copy of the model, which its averaged weights are not.
     classes: of the model's rows, without "other". Raises ValueError if there are no new ones.
     """
     fresh = torch.tensor([name not in old for name in classes] + [False])
@@ -52,6 +57,10 @@ def train_new_rows_alone(model: nn.Module, classes: Sequence[str], old: Sequence
         rows.requires_grad_(True).register_hook(
             lambda gradient, mask=mask: gradient * mask.to(gradient)
         )
+    offset = math.log(TRAINING_ODDS) * fresh
+    model.get_submodule(ROWS).register_forward_hook(
+        lambda module, inputs, logits: logits + offset.to(logits)
+    )
 
 
 def with_class_rows(
