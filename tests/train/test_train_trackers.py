@@ -1,6 +1,7 @@
 """Runs that also log to TensorBoard and to Weights & Biases."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,9 @@ def test_weights_and_biases_gets_it_offline(
     run(tmp_path, loggers=["wandb"], num_examples=1)
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     (stored,) = folder.glob("*.wandb")
+    deadline = time.monotonic() + 60
+    while b"si_sdr_i" not in stored.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.05)  # the package's own process may still be writing after the run is finished
     content = stored.read_bytes()
     assert b"si_sdr_i" in content
     assert b"band_unet" in content  # the configuration
