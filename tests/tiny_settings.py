@@ -295,10 +295,10 @@ SETTINGS["tiger_dnr"] = {
     "outputs": [2, 1, 0, 2, 1, 0],
     "sample_rate": RATE,
     "window_samples": 64,
-    "hop_samples": 16,
+    "hop_samples": 32,
     "scheme": "coarse",
     "width": 6,
-    "window_seconds": 0.3,
+    "window_seconds": 0.2,
     "step_seconds": 0.1,
     "network": {
         "num_iterations": 2,
