@@ -298,7 +298,7 @@ SETTINGS["tiger_dnr"] = {
     "hop_samples": 32,
     "scheme": "coarse",
     "width": 6,
-    "window_seconds": 0.2,
+    "window_seconds": 0.3,
     "step_seconds": 0.1,
     "network": {
         "num_iterations": 2,
