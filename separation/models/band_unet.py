@@ -28,7 +28,7 @@ from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separ
 from ..networks.blocks.memory_format import to_channels_last
 from ..networks.phrase_classifier import PhraseClassifier, add_noise
 from ..networks.unets.residual_unet import TIME_STRIDE, UNet, unet_reach_frames
-from ..objectives.means import mean_where
+from ..objectives.means import mean_where, weighted_mean
 from ..objectives.snr import thresholded_snr_loss
 from ..signal.band_energies import SURROUNDINGS_FRAMES, band_planes, gather_bands
 from ..signal.bands import band_weights
@@ -261,8 +261,7 @@ class BandUNet(nn.Module, Separator):
         absent = queried & ~present
         weight = present + self.config.absent_weight * absent
         return LossOutput(
-            # 1e-9: a mixture of which nothing is queried has nothing to learn from, not 0 / 0
-            total=(weight * snr_loss).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-9),
+            total=weighted_mean(snr_loss, weight),
             terms={
                 "present": mean_where(snr_loss, present),
                 "absent": mean_where(snr_loss, absent),

@@ -40,7 +40,7 @@ from ..interface import (
 )
 from ..networks.blocks.memory_format import to_channels_last
 from ..networks.unets.residual_unet import TIME_STRIDE, UNet, unet_reach_frames
-from ..objectives.means import mean_where
+from ..objectives.means import mean_where, weighted_mean
 from ..objectives.snr import thresholded_snr_loss
 from ..signal.band_energies import (
     RELATIVE_FLOOR,
@@ -287,8 +287,7 @@ class ClassUNet(nn.Module, Separator):
         weight = present + self.config.absent_weight * absent
         losses = snr_loss + self.config.bin_weight * entropy
         return LossOutput(
-            # 1e-9: a mixture of which nothing is queried has nothing to learn from, not 0 / 0
-            total=(weight * losses).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-9),
+            total=weighted_mean(losses, weight),
             terms={
                 "present": mean_where(snr_loss, present),
                 "absent": mean_where(snr_loss, absent),

@@ -23,6 +23,7 @@ from qsep.queries.settings import configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
 from ..networks.masks.query_masks import only_queried
+from ..objectives.means import mean_where, weighted_mean
 from ..objectives.snr import thresholded_snr_loss
 
 LEVEL_FLOOR = 1e-16  # mean square of features; full scale is around 1
@@ -152,10 +153,9 @@ class ConvTasNet(nn.Module, Separator):
         )
         weight = present + self.config.absent_weight * absent
         return LossOutput(
-            # 1e-9: a mixture of which nothing is queried has nothing to learn from, not 0 / 0
-            total=(weight * snr_loss).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-9),
+            total=weighted_mean(snr_loss, weight),
             terms={
-                name: torch.where(chosen, snr_loss.detach(), torch.nan).nanmean(dim=1)
+                name: mean_where(snr_loss.detach(), chosen)
                 for name, chosen in (("present", present), ("absent", absent))
             },
         )

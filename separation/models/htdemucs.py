@@ -24,6 +24,7 @@ from ..networks.backbones.htdemucs import Config as NetworkConfig
 from ..networks.backbones.htdemucs import HTDemucs
 from ..networks.composition import no_query
 from ..networks.masks.query_masks import only_queried
+from ..objectives.means import mean_of_queried, mean_where
 from ..objectives.snr import thresholded_snr_loss
 from ..signal.segments import in_segments
 
@@ -97,7 +98,5 @@ class HTDemucsStems(nn.Module, Separator):
             for waveform in (target - batch.sources, batch.sources, batch.mixture[:, None])
         )
         snr_loss = thresholded_snr_loss(error, energy, mixture_energy, self.config.snr_limit_db)
-        # 1e-9: a mixture of which nothing is queried has nothing to learn from, not 0 / 0
-        total = (queried * snr_loss).sum(dim=1) / queried.sum(dim=1).clamp_min(1e-9)
-        terms = {"snr": torch.where(queried, snr_loss.detach(), torch.nan).nanmean(dim=1)}
-        return LossOutput(total=total, terms=terms)
+        terms = {"snr": mean_where(snr_loss.detach(), queried)}
+        return LossOutput(total=mean_of_queried(snr_loss, queried), terms=terms)

@@ -29,6 +29,7 @@ from ..components import from_settings, load_component
 from ..interface import Capabilities, Core, LossOutput, MixtureBatch, Separated, Separator
 from ..networks.composition import Analysis, Backbone, CausalBackbone, Entry, Head, Inject
 from ..networks.masks.query_masks import only_queried
+from ..objectives.means import mean_where, weighted_mean
 from ..objectives.snr import thresholded_snr_loss
 from ..signal.running_level import running_level
 from ..signal.segments import in_segments
@@ -256,10 +257,9 @@ class Queried(nn.Module, Separator):
         cost = (weights * snr_loss).sum(dim=-1) / weights.sum()
         weight = present + self.config.absent_weight * absent
         return LossOutput(
-            # 1e-9: a mixture of which nothing is queried has nothing to learn from, not 0 / 0
-            total=(weight * cost).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-9),
+            total=weighted_mean(cost, weight),
             terms={
-                name: torch.where(chosen, snr_loss[..., 0].detach(), torch.nan).nanmean(dim=1)
+                name: mean_where(snr_loss[..., 0].detach(), chosen)
                 for name, chosen in (("present", present), ("absent", absent))
             },
         )

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import field
-from itertools import accumulate
 from typing import Annotated
 
 import torch
@@ -28,12 +27,13 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import Range, configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
-from ..networks.analyses.bands import widths_in_bins
+from ..networks.analyses.bands import adjacent_bands, widths_in_bins
 from ..networks.backbones.tiger import Config as NetworkConfig
 from ..networks.backbones.tiger import Tiger
 from ..networks.blocks.band_split import BandLinear, Bands, BandSplit
 from ..networks.composition import no_query
 from ..networks.masks.query_masks import only_queried
+from ..objectives.means import mean_of_queried, mean_where
 from ..objectives.snr import thresholded_snr_loss
 from ..signal.stft import hann_istft, hann_stft
 
@@ -148,10 +148,8 @@ class TigerDnr(nn.Module, Separator):
             for waveform in (target - batch.sources, batch.sources, batch.mixture[:, None])
         )
         snr_loss = thresholded_snr_loss(error, energy, mixture_energy, self.config.snr_limit_db)
-        # 1e-9: a mixture of which nothing is queried has nothing to learn from, not 0 / 0
-        total = (queried * snr_loss).sum(dim=1) / queried.sum(dim=1).clamp_min(1e-9)
-        terms = {"snr": torch.where(queried, snr_loss.detach(), torch.nan).nanmean(dim=1)}
-        return LossOutput(total=total, terms=terms)
+        terms = {"snr": mean_where(snr_loss.detach(), queried)}
+        return LossOutput(total=mean_of_queried(snr_loss, queried), terms=terms)
 
 
 class StemNetwork(nn.Module):
@@ -161,7 +159,7 @@ class StemNetwork(nn.Module):
         super().__init__()
         self.output = output
         num_bins = config.window_samples // 2 + 1
-        bands = bands_of(config.scheme, num_bins, config.sample_rate)
+        bands = adjacent_bands(widths_in_bins(config.scheme, num_bins, config.sample_rate))
         self.split = BandSplit(bands, 2, config.width, "global", NORM_EPSILON)
         self.separator = Tiger(config.network, config.width)
         self.readout = MaskReadout(bands, config.width, config.num_outputs)
@@ -202,12 +200,3 @@ class MaskReadout(nn.Module):
             values, gates = joined.chunk(2, dim=2)
             groups.append(values * torch.sigmoid(gates))
         return self.bands.scatter(groups).unflatten(1, (2, self.num_outputs))
-
-
-def bands_of(scheme: str, num_bins: int, sample_rate: int) -> Bands:
-    """The bands of a scheme."""
-    widths = widths_in_bins(scheme, num_bins, sample_rate)
-    ends = list(accumulate(widths))
-    return Bands(
-        [range(end - width, end) for width, end in zip(widths, ends, strict=True)], num_bins
-    )

@@ -5,6 +5,7 @@ Luo and Yu, "Music source separation with band-split RNN" (2023), sec. II-A and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Annotated
 
@@ -67,9 +68,14 @@ def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> 
             raise ValueError(f"widths sum to {sum(widths)}; the spectrum has {num_bins} bins")
     else:
         widths = widths_in_bins(config.scheme, num_bins, sample_rate)
+    return BandAnalysis(config, adjacent_bands(widths), num_channels, causal)
+
+
+def adjacent_bands(widths: Sequence[int]) -> Bands:
+    """Bands of these widths in bins, side by side from the first bin up."""
     ends = list(accumulate(widths))
     bins = [range(end - width, end) for width, end in zip(widths, ends, strict=True)]
-    return BandAnalysis(config, Bands(bins, num_bins), num_channels, causal)
+    return Bands(bins, sum(widths))
 
 
 def widths_in_bins(scheme: str, num_bins: int, sample_rate: int) -> list[int]:

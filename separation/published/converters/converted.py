@@ -34,6 +34,15 @@ class Converted:
         )
 
 
+def below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The weights whose names begin with the prefix, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in weights.items()
+        if name.startswith(prefix)
+    }
+
+
 def released_names(modules: Mapping[str, str | None], prefix: str) -> Callable[[str], str]:
     """`Converted.released_name` of a converter that renames whole modules.
 

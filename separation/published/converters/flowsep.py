@@ -25,7 +25,7 @@ from ...components import from_settings
 from ...models.flowsep import Config, FlowSep
 from ...networks.mel.bigvgan import half_band
 from ...networks.unets.velocity_unet import UNetConfig
-from .converted import Converted, renamed_keys
+from .converted import Converted, below, renamed_keys
 
 UNET, AVERAGES = "model.diffusion_model.", "model_ema."
 FIRST_STAGE, TEXT = "first_stage_model.", "cond_stage_models.0.model."
@@ -285,7 +285,7 @@ def empty_text(weights: Mapping[str, Tensor], num_tokens: int) -> Tensor:
     from transformers import T5Config as NetworkConfig
     from transformers import T5EncoderModel
 
-    text = {key.removeprefix(TEXT): value for key, value in weights.items() if key.startswith(TEXT)}
+    text = below(weights, TEXT)
     layer = "encoder.block.0.layer."
     bias = text[f"{layer}0.SelfAttention.relative_attention_bias.weight"]
     config = NetworkConfig(

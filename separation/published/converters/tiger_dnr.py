@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...models.tiger_dnr import bands_of
-from ...networks.analyses.bands import widths_in_bins
-from .converted import Converted
+from ...networks.analyses.bands import adjacent_bands, widths_in_bins
+from .converted import Converted, below
 
 STEMS = ("dialog", "effect", "music")
 SAMPLE_RATE, SCHEME = 44100, "tiger-dnr"
@@ -71,14 +70,7 @@ def convert(weights: dict[str, Tensor], path: Path) -> Converted:
         converted = {
             f"networks.{index}.{name}": value
             for index, stem in enumerate(STEMS)
-            for name, value in network_of(
-                {
-                    key.removeprefix(f"{stem}."): value
-                    for key, value in weights.items()
-                    if key.startswith(f"{stem}.")
-                },
-                settings,
-            ).items()
+            for name, value in network_of(below(weights, f"{stem}."), settings).items()
         }
     except (KeyError, IndexError, RuntimeError) as error:
         raise ValueError(f"{path}: no weights of TIGER-DnR ({error})") from error
@@ -98,11 +90,7 @@ def convert(weights: dict[str, Tensor], path: Path) -> Converted:
 def settings_of(weights: dict[str, Tensor]) -> dict[str, Any]:
     """The separator's settings by the weights' shapes; the number of iterations, which share weights, is the
     default's. ValueError for bands of another scheme."""
-    dialog = {
-        key.removeprefix("dialog."): value
-        for key, value in weights.items()
-        if key.startswith("dialog.")
-    }
+    dialog = below(weights, "dialog.")
     num_bands = count(dialog, r"BN\.(\d+)\.0\.weight")
     widths = [len(dialog[f"BN.{band}.0.weight"]) // 2 for band in range(num_bands)]
     num_bins = sum(widths)
@@ -138,12 +126,12 @@ def network_of(weights: dict[str, Tensor], settings: dict[str, Any]) -> dict[str
     rest = dict(weights)
     converted: dict[str, Tensor] = {}
     num_outputs = settings["num_outputs"]
-    bands = bands_of(SCHEME, settings["window_samples"] // 2 + 1, SAMPLE_RATE)
+    bands = adjacent_bands(widths_in_bins(SCHEME, settings["window_samples"] // 2 + 1, SAMPLE_RATE))
     slopes = [rest.pop(f"mask.{band}.0.weight") for band in range(bands.num_bands)]
     converted["readout.slopes"] = torch.stack(slopes)[:, :, None]
     for group, members in enumerate(bands.grouped.split(bands.sizes)):
         stacked = {
-            name: torch.stack([rest.pop(f"{name.format(band)}") for band in members.tolist()])
+            name: torch.stack([rest.pop(name.format(band)) for band in members.tolist()])
             for name in (
                 *("BN.{}.0.weight", "BN.{}.0.bias", "BN.{}.1.weight", "BN.{}.1.bias"),
                 *("mask.{}.1.weight", "mask.{}.1.bias"),
