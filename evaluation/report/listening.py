@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from qsep.queries.files.json_files import json_content
 from qsep.separation.audio.formats import ALIASES, FORMATS
-from qsep.separation.audio.reader import AudioReader
+from qsep.separation.audio.reader import AudioReader, read_from
 from qsep.separation.storage.temporary import write_atomically
 
 from .comparison import read_runs
@@ -180,19 +180,8 @@ def write_listening_page(
 
 def _read(path: Path, max_seconds: float) -> tuple[NDArray[np.floating], int]:
     with AudioReader(path) as reader:
-        most = max(1, round(max_seconds * reader.sample_rate))
-        return _first(reader.blocks(1 << 16), most)[:MAX_CHANNELS], reader.sample_rate
-
-
-def _first(blocks: Iterator[NDArray[np.floating]], most: int) -> NDArray[np.floating]:
-    """The first samples (c, t) of a recording, t <= most."""
-    parts, length = [], 0
-    for block in blocks:
-        parts.append(block)
-        length += block.shape[-1]
-        if length >= most:
-            break
-    return np.concatenate(parts, axis=-1)[:, :most]
+        rate = reader.sample_rate
+    return read_from(path, 0, max(1, round(max_seconds * rate)))[:MAX_CHANNELS], rate
 
 
 def _encoded(sounds: Sequence[tuple[NDArray[np.floating], int]]) -> list[str]:

@@ -117,9 +117,8 @@ def qsep(*arguments: str | Path) -> None:
 
 def score(folder: Path, protocol: str, data: Path, model: str | Path, *more: str) -> float:
     """Evaluates, continuing an earlier attempt; the mean SI-SDR improvement in dB."""
-    qsep(
-        *("evaluate", protocol, "--data", data, "-m", model, "-o", folder, "--no-baselines", *more)
-    )
+    source = ("--data", data, "-m", model, *more)
+    qsep("evaluate", protocol, *source, "-o", folder, "--no-baselines")
     overall = json.loads((folder / "summary.json").read_text("utf-8"))["overall"]
     return float(overall["si_sdr_i"]["mean"])
 
