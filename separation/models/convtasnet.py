@@ -24,7 +24,7 @@ from qsep.queries.settings import configuration
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
 from ..networks.masks.query_masks import only_queried
 from ..objectives.means import mean_where, weighted_mean
-from ..objectives.snr import thresholded_snr_loss
+from ..objectives.snr import thresholded_waveform_loss
 
 LEVEL_FLOOR = 1e-16  # mean square of features; full scale is around 1
 
@@ -144,12 +144,8 @@ class ConvTasNet(nn.Module, Separator):
         present = queried & (batch.sources.abs().amax(dim=(-2, -1)) > 0)
         absent = queried & ~present
         target = self.target(batch.mixture, only_queried(queries, queried).pooled)
-        error_energy, target_energy, mixture_energy = (
-            waveform.square().sum(dim=(-2, -1))
-            for waveform in (target - batch.sources, batch.sources, batch.mixture[:, None])
-        )
-        snr_loss = thresholded_snr_loss(
-            error_energy, target_energy, mixture_energy, self.config.snr_limit_db
+        snr_loss = thresholded_waveform_loss(
+            target, batch.sources, batch.mixture[:, None], self.config.snr_limit_db
         )
         weight = present + self.config.absent_weight * absent
         return LossOutput(

@@ -25,7 +25,7 @@ from ..networks.backbones.htdemucs import HTDemucs
 from ..networks.composition import no_query
 from ..networks.masks.query_masks import only_queried
 from ..objectives.means import mean_of_queried, mean_where
-from ..objectives.snr import thresholded_snr_loss
+from ..objectives.snr import thresholded_waveform_loss
 from ..signal.segments import in_segments
 
 
@@ -93,10 +93,8 @@ class HTDemucsStems(nn.Module, Separator):
         """Thresholded SNR loss of the waveform, mean over the queries of each mixture."""
         queried = batch.queried()
         target = self.separate(batch.mixture, only_queried(queries, queried)).target
-        error, energy, mixture_energy = (
-            waveform.square().sum(dim=(-2, -1))
-            for waveform in (target - batch.sources, batch.sources, batch.mixture[:, None])
+        snr_loss = thresholded_waveform_loss(
+            target, batch.sources, batch.mixture[:, None], self.config.snr_limit_db
         )
-        snr_loss = thresholded_snr_loss(error, energy, mixture_energy, self.config.snr_limit_db)
         terms = {"snr": mean_where(snr_loss.detach(), queried)}
         return LossOutput(total=mean_of_queried(snr_loss, queried), terms=terms)

@@ -30,7 +30,7 @@ from ..interface import Capabilities, Core, LossOutput, MixtureBatch, Separated,
 from ..networks.composition import Analysis, Backbone, CausalBackbone, Entry, Head, Inject
 from ..networks.masks.query_masks import only_queried
 from ..objectives.means import mean_where, weighted_mean
-from ..objectives.snr import thresholded_snr_loss
+from ..objectives.snr import thresholded_waveform_loss
 from ..signal.running_level import running_level
 from ..signal.segments import in_segments
 
@@ -248,11 +248,9 @@ class Queried(nn.Module, Separator):
         outputs = self.separated(batch.mixture, only_queried(queries, queried))
         mixture = batch.mixture[:, None]
         truth = torch.stack([batch.sources, mixture - batch.sources], dim=2)
-        error, energy, mixture_energy = (
-            waveform.square().sum(dim=(-2, -1))
-            for waveform in (outputs - truth, truth, mixture[:, :, None])
+        snr_loss = thresholded_waveform_loss(
+            outputs, truth, mixture[:, :, None], self.config.snr_limit_db
         )
-        snr_loss = thresholded_snr_loss(error, energy, mixture_energy, self.config.snr_limit_db)
         weights = snr_loss.new_tensor([1.0, self.config.residual_weight])
         cost = (weights * snr_loss).sum(dim=-1) / weights.sum()
         weight = present + self.config.absent_weight * absent

@@ -34,7 +34,7 @@ from ..networks.blocks.band_split import BandLinear, Bands, BandSplit
 from ..networks.composition import no_query
 from ..networks.masks.query_masks import only_queried
 from ..objectives.means import mean_of_queried, mean_where
-from ..objectives.snr import thresholded_snr_loss
+from ..objectives.snr import thresholded_waveform_loss
 from ..signal.stft import hann_istft, hann_stft
 
 NORM_EPSILON = torch.finfo(torch.float32).eps  # of the released band norms
@@ -143,11 +143,9 @@ class TigerDnr(nn.Module, Separator):
         queried = batch.queried()
         weights = only_queried(queries, queried).pooled
         target = self.weighted(batch.mixture, weights, range(self.query_dim))
-        error, energy, mixture_energy = (
-            waveform.square().sum(dim=(-2, -1))
-            for waveform in (target - batch.sources, batch.sources, batch.mixture[:, None])
+        snr_loss = thresholded_waveform_loss(
+            target, batch.sources, batch.mixture[:, None], self.config.snr_limit_db
         )
-        snr_loss = thresholded_snr_loss(error, energy, mixture_energy, self.config.snr_limit_db)
         terms = {"snr": mean_where(snr_loss.detach(), queried)}
         return LossOutput(total=mean_of_queried(snr_loss, queried), terms=terms)
 

@@ -22,6 +22,16 @@ def thresholded_snr_loss(
     return 10 * torch.log10(error_energy / reference + tau)
 
 
+def thresholded_waveform_loss(
+    estimate: Tensor, target: Tensor, mixture: Tensor, floor_db: float = FLOOR_DB
+) -> Tensor:
+    """`thresholded_snr_loss` of waveforms (..., c, t), with energies over channels and samples: (...)."""
+    error_energy, target_energy, mixture_energy = (
+        waveform.square().sum(dim=(-2, -1)) for waveform in (estimate - target, target, mixture)
+    )
+    return thresholded_snr_loss(error_energy, target_energy, mixture_energy, floor_db)
+
+
 EPSILON = torch.finfo(torch.float32).eps  # added to energies, as in torchmetrics
 
 
