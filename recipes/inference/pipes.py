@@ -43,6 +43,9 @@ def real_paths(
             "-o - writes one sound to standard output: give one recording and one query, no "
             "--residual; or -o a folder"
         )
+    if not to_stdout and PIPE not in inputs:
+        yield list(inputs), out
+        return
     with scratch_folder() as scratch:
         piped_in, piped_out = scratch / STDIN_STEM, scratch / "out"
         if PIPE in inputs:

@@ -6,6 +6,9 @@ Sources are scaled as wholes, so each remains part of the mixture, which is thei
 from __future__ import annotations
 
 import numpy as np
+import torch
+
+from qsep.separation.signal.mixing import gain_for_snr
 
 from .config import LevelConfig
 from .loudness import loudness_lufs
@@ -18,25 +21,21 @@ def leveled(
 ) -> np.ndarray:
     """The sources (s, t) at levels drawn by config.rule: (s, t) float32. What is silent remains so."""
     if config.rule == "loudness":
-        loudness_lufs = rng.uniform(*config.loudness_lufs, len(sources))
+        drawn_lufs = rng.uniform(*config.loudness_lufs, len(sources))
         return np.stack(
             [
                 at_loudness(source, level, sample_rate)
-                for source, level in zip(sources, loudness_lufs, strict=True)
+                for source, level in zip(sources, drawn_lufs, strict=True)
             ]
         )
     if config.rule == "snr" and len(sources) > 1:
         snr_db = rng.uniform(*config.snr_db)
-        gain = gain_for_snr(sources[0], sources[1:].sum(axis=0), snr_db)
-        return np.concatenate([sources[:1], sources[1:] * gain])
+        if not sources[0].any():
+            return sources
+        first, rest = torch.from_numpy(sources[:1]), torch.from_numpy(sources[1:])
+        gain = gain_for_snr(first, rest.sum(dim=0, keepdim=True), snr_db)
+        return torch.cat([first, rest * gain]).numpy()
     return sources
-
-
-def gain_for_snr(target: np.ndarray, rest: np.ndarray, snr_db: float) -> np.float32:
-    """The gain of the rest by which the target's power lies snr_db above it; 1 if either is silent."""
-    rest_power = power(rest)
-    required_power = power(target) / 10 ** (snr_db / 10)
-    return np.float32(np.sqrt(required_power / rest_power) if required_power and rest_power else 1)
 
 
 def at_loudness(waveform: np.ndarray, lufs: float, sample_rate: int) -> np.ndarray:
