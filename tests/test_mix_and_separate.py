@@ -16,6 +16,7 @@ from qsep.recipes.data.mixtures.mix_and_separate import (
     RecordedSounds,
     active_stretch,
     cut_or_pad,
+    mean_power,
 )
 from qsep.recipes.data.wording import PhraseBook
 
@@ -262,3 +263,22 @@ def test_with_gains_sources_are_as_recorded_times_a_gain_clipped_and_shared_out(
     assert peaks.max() <= 1 / 3 + 1e-6
     assert 0.5 / 3 - 1e-3 < peaks.min() < 0.6 / 3
     assert 0.3 < (peaks > 1 / 3 - 1e-3).float().mean() < 0.7  # half of the gains clip
+
+
+def test_the_power_of_loud_integers_does_not_overflow() -> None:
+    recording = np.full(100, -32768, np.int16)
+    assert mean_power(recording) == 32768.0**2
+    assert mean_power(np.zeros(7, np.int16)) == 0
+    assert mean_power(np.array([3.0, -4.0], np.float32)) == 12.5
+
+
+def test_stretches_of_integers_are_those_of_the_same_numbers_as_floats() -> None:
+    rng = np.random.default_rng(5)
+    recording = np.zeros(9000, np.int16)
+    recording[6500:6900] = rng.integers(-32768, 32768, 400)
+    recording[6600] = -32768
+    for seed in range(40):
+        cut = active_stretch(recording, 700, np.random.default_rng(seed))
+        same = active_stretch(recording.astype(np.float32), 700, np.random.default_rng(seed))
+        assert np.array_equal(cut, same)
+        assert mean_power(cut) >= 0.1 * mean_power(recording)

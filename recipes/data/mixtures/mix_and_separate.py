@@ -102,6 +102,11 @@ def rms(waveform: np.ndarray) -> np.float32:
     return np.float32(np.sqrt(np.mean(np.square(waveform)) + 1e-12))
 
 
+def mean_power(waveform: np.ndarray) -> float:
+    """Mean square of a waveform (t,) of floats, or of integers, whose own type would overflow."""
+    return float(np.mean(np.square(waveform, dtype=np.float32)))
+
+
 def active_stretch(waveform: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.ndarray:
     """A random stretch with at least a tenth of the recording's mean power: (num_samples,).
 
@@ -110,13 +115,13 @@ def active_stretch(waveform: np.ndarray, num_samples: int, rng: np.random.Genera
     spare = len(waveform) - num_samples
     if spare <= 0:
         return waveform
-    min_power = 0.1 * np.dot(waveform, waveform) / len(waveform)
+    min_power = 0.1 * mean_power(waveform)
     for _ in range(8):
         start = int(rng.integers(spare + 1))
         cut = waveform[start : start + num_samples]
-        if np.dot(cut, cut) / num_samples >= min_power:
+        if mean_power(cut) >= min_power:
             return cut
-    loudest = int(np.abs(waveform).argmax())
+    loudest = int(np.square(waveform, dtype=np.float32).argmax())
     start = min(max(0, loudest - num_samples // 2), spare)
     return waveform[start : start + num_samples]
 
