@@ -56,7 +56,7 @@ WORKERS ?= 2
 PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
 # These fork, which is safe only in processes that have not started other libraries' threads.
-FORKING := tests/train tests/test_soak.py
+FORKING := tests/train tests/soak
 
 test: $(BIN)/.test
 	$(PYTEST) -m "not slow" $(FORKING)
@@ -79,7 +79,7 @@ PARTS :=
 SOAK := $(if $(SEED),--seed $(SEED)) $(if $(TRIALS),--trials $(TRIALS)) $(if $(ONLY),--only $(ONLY))
 
 soak: $(BIN)/.test
-	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -P -m soak $(PARTS) $(SOAK)
+	OMP_NUM_THREADS=1 PYTHONPATH=tests:tests/support $(BIN)/python -P -m soak $(PARTS) $(SOAK)
 
 lint: $(BIN)/.test
 	$(BIN)/ruff check .

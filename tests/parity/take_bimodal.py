@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests python tests/parity/take_bimodal.py FOLDER
 
-Kept is what tests/test_bimodal_parity.py compares: scalars, loss weights, the embeddings of separated sounds,
+Kept is what test_bimodal_parity.py compares: scalars, loss weights, the embeddings of separated sounds,
 and every seventh row and fifth frame, or sample, of what is large. Inputs that come from a rule are left
 out: tests/parity/filling.py makes them again.
 """

@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests python tests/parity/take_clapsep.py FOLDER
 
-Kept is what tests/test_clapsep_parity.py compares: every fourth recorded frame and third bin of the mask, and
+Kept is what test_clapsep_parity.py compares: every fourth recorded frame and third bin of the mask, and
 every 35th sample of the waveform. Inputs come from a rule: tests/parity/filling.py makes them again.
 """
 

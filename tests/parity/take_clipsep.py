@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests python tests/parity/take_clipsep.py FOLDER
 
-Kept is what tests/test_clipsep_parity.py compares: every scalar, every query, and every seventh row and
+Kept is what test_clipsep_parity.py compares: every scalar, every query, and every seventh row and
 fifth frame of each mask, or every seventh sample. Inputs are left out, for tests/parity/filling.py and
 the test make them again; the recorded ones agree with those to 8e-6 at magnitudes up to 40.
 """

@@ -3,7 +3,7 @@
     PYTHONPATH=tests python tests/parity/take_flowsep.py FOLDER
 
 Kept are the inputs that cannot be made again (tests/parity/filling.py makes audio and weights) and, of what
-came out, what tests/test_flowsep_parity.py compares: every third row or so of what is large.
+came out, what test_flowsep_parity.py compares: every third row or so of what is large.
 """
 
 import sys

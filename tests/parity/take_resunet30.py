@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests python tests/parity/take_resunet30.py FOLDER
 
-Kept is what tests/test_resunet30_parity.py compares: queries, every seventh sample of each waveform, and
+Kept is what test_resunet30_parity.py compares: queries, every seventh sample of each waveform, and
 all that the tagger says. Inputs are left out: tests/parity/filling.py makes them again.
 """
 
