@@ -70,9 +70,9 @@ def __getattr__(name: str) -> Any:
         try:
             return getattr(import_module(_EXPORTS[name], __name__), name)
         except ModuleNotFoundError as error:
-            if error.name not in ("torch", "torchaudio"):
-                raise
-            from qsep.separation import NEEDS_TORCH
+            from qsep.separation import NEEDS_TORCH, TORCH_EXTRA
 
+            if error.name not in TORCH_EXTRA:
+                raise
             raise ImportError(f"qsep.{name} {NEEDS_TORCH}") from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

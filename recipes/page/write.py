@@ -32,8 +32,8 @@ def write_page(
     Raises ValueError, in one line, for a model without a phrase book or a runtime that is
     unavailable; then the folder is unchanged.
     """
-    from qsep.separation.api.loading import checkpoint_folder
-    from qsep.separation.storage.checkpoint import read_config, stored_encoder
+    from qsep.separation.api import checkpoint_folder
+    from qsep.separation.storage.config import read_config, stored_encoder
 
     checkpoint = checkpoint_folder(model)
     encoder = stored_encoder(checkpoint, read_config(checkpoint))

@@ -9,7 +9,7 @@ from qsep.separation import DEFAULT_DETECTOR, DEFAULT_MODEL
 from qsep.separation.api import checkpoint_folder, shipped_models
 from qsep.separation.published.installed import installed_folder
 from qsep.separation.published.registry import published_models
-from qsep.separation.storage.checkpoint import read_config, stored_classes
+from qsep.separation.storage.config import read_config, stored_classes
 
 
 def local_models() -> list[str]:

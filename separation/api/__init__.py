@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from qsep.queries.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from ..published.finding import checkpoint_folder, models
     from ..storage.shipped import CHECKPOINTS_DIR, shipped_models
     from .files import separate_file
-    from .loading import checkpoint_folder, load, models
+    from .loading import load
     from .model import Familiarity, Model
     from .result import Result
 
@@ -17,9 +18,9 @@ _EXPORTS = {
     "Familiarity": ".model",
     "Model": ".model",
     "Result": ".result",
-    "checkpoint_folder": ".loading",
+    "checkpoint_folder": "..published.finding",
     "load": ".loading",
-    "models": ".loading",
+    "models": "..published.finding",
     "separate_file": ".files",
     "shipped_models": "..storage.shipped",
 }

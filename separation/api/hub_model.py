@@ -11,11 +11,12 @@ from huggingface_hub import HfApi, ModelCard, ModelHubMixin
 
 from ..published.reader import convert_to_folder
 from ..published.transfer import DownloadError, explained
-from ..storage.checkpoint import CHECKPOINT, ENCODER_FOLDER, read_config
+from ..storage.checkpoint import CHECKPOINT, ENCODER_FOLDER
+from ..storage.config import read_config, shared_weights
 from ..storage.model_card import named, with_header
 from ..storage.results import Results
 from ..storage.temporary import scratch_folder
-from ..storage.weights import shared_weights, stored_weights, write_weights
+from ..storage.weights import stored_weights, write_weights
 from .loading import load
 from .model import Model
 

@@ -15,12 +15,12 @@ from qsep.queries.cache import CachedEncoder
 from .. import DEFAULT_MODEL
 from ..inference.examples import with_examples
 from ..interface import as_module
-from ..published.installed import get_model, hub_folder, is_hub_name
+from ..published.finding import checkpoint_folder
+from ..published.installed import is_hub_name
 from ..published.reader import load_published
-from ..published.registry import no_such_model, published_models
 from ..runtime.accelerate import accelerate, check_runtime
 from ..storage.checkpoint import load_checkpoint
-from ..storage.shipped import shipped_folder, shipped_models
+from ..storage.shipped import shipped_models
 from ..storage.weights import file_fingerprint, weights_fingerprint
 from .model import Model
 
@@ -73,41 +73,6 @@ def load(
 def digest_of(settings: dict[str, Any]) -> str:
     """The first 8 digits of the SHA-256 of settings, whatever their order."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def models() -> list[str]:
-    """Names that `load` accepts: shipped models, then published ones, which it downloads."""
-    published = [model.name for model in published_models().values() if model.separates]
-    return [*shipped_models(), *published]
-
-
-def checkpoint_folder(model: str | Path) -> Path:
-    """The checkpoint folder of a model given as for `load`; published ones are fetched if need be.
-
-    A shipped model takes precedence over a folder of the same name, which is reached as ./NAME.
-    Raises ValueError for an unknown name and DownloadError if a model cannot be fetched.
-    """
-    if model in shipped_models():
-        return shipped_folder(str(model))
-    if Path(model).is_dir():
-        return Path(model)
-    name = str(model)
-    if name in published_models():
-        return separator_folder(name)
-    if is_hub_name(name):
-        return hub_folder(name)
-    raise no_such_model(name, shipped_models())
-
-
-def separator_folder(name: str) -> Path:
-    """The folder of a published separator, fetched if need be; ValueError if it is an encoder."""
-    published = published_models()[name]
-    if published.kind != "separator":
-        raise ValueError(
-            f"{name} is a query encoder ({published.system}), not a separator; "
-            f"'qsep models info {name}' says how it is used"
-        )
-    return get_model(name)
 
 
 def choose_device(name: str) -> torch.device:

@@ -124,8 +124,8 @@ class Model:
 
         The hub's cache and token are those of the environment variables HF_HOME and HF_TOKEN.
         """
+        from ..published.finding import checkpoint_folder
         from .hub_model import HubModel
-        from .loading import checkpoint_folder
 
         address = f"{name}@{revision}" if revision else str(name)
         path = address if Path(address).is_file() else str(checkpoint_folder(address))

@@ -11,8 +11,8 @@ from qsep.queries.encoders.minilm import MiniLM
 from qsep.queries.files.json_files import json_content
 from qsep.queries.reading.book import Book
 
-from ..api.loading import checkpoint_folder
 from ..light.graph_separator import WEIGHTS
+from ..published.finding import checkpoint_folder
 from ..storage.checkpoint import load_checkpoint
 from ..storage.temporary import write_atomically
 from .graph import write_whole, write_without_weights

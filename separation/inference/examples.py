@@ -23,6 +23,7 @@ from qsep.queries.interface import (
     QueryEmbedding,
     QueryEncoder,
     TextQuery,
+    readable,
     unreadable,
 )
 from qsep.queries.media import read_recording
@@ -147,8 +148,3 @@ def with_examples(separator: Separator, words: QueryEncoder) -> QueryEncoder:
     if book is None or readable(words.modalities, has_book=True) == words.modalities:
         return words
     return DescribedExamples(words, book.phrases)
-
-
-def readable(modalities: frozenset[type[Query]], has_book: bool) -> frozenset[type[Query]]:
-    """Kinds of query that a model reads whose encoder reads `modalities`, with or without a phrase book."""
-    return modalities | {AudioQuery} if has_book and modalities == {TextQuery} else modalities

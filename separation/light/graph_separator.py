@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsep.queries.files.arrays import read_arrays
+
 from ..onnx_runtime import load_onnxruntime
-from ..storage.damage import damage_explained
 
 GRAPH, WEIGHTS = "graph.onnx", "model.safetensors"
 METADATA = "qsep"  # key of the graph's metadata, JSON
@@ -79,12 +80,8 @@ def num_threads() -> int:
 
 def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
     """The floating-point weights of a checkpoint, as float32."""
-    from safetensors.numpy import load_file
-
-    with damage_explained(path):
-        stored = load_file(path)
     return {
         name: value.astype(np.float32)
-        for name, value in stored.items()
+        for name, value in read_arrays(path).items()
         if np.issubdtype(value.dtype, np.floating)
     }

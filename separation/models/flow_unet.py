@@ -350,7 +350,7 @@ class FlowUNet(nn.Module, Separator):
 def load_teacher(folder: Path) -> FlowUNet:
     """The separator of a checkpoint folder or, where there is none of that name, of a shipped model; frozen,
     in evaluation mode. ValueError if it is of another kind."""
-    from ..storage.checkpoint import read_config
+    from ..storage.config import read_config
     from ..storage.weights import stored_weights
 
     if not folder.is_dir() and shipped_folder(folder.name).is_dir():

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from qsep.queries.cache import default_cache_path, make_private
@@ -61,7 +62,9 @@ def local_copy(file: PublishedFile) -> Path | None:
 
 
 def cached_by_hub(file: PublishedFile) -> Path | None:
-    """Path of a hub file in the hub's cache, or None."""
+    """Path of a hub file in the hub's cache, or None; None too where no library of the hub is installed."""
+    if find_spec("huggingface_hub") is None:
+        return None
     from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(

@@ -10,9 +10,11 @@ import logging
 import os
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from .. import NEEDS_TORCH
 from ..storage.temporary import temporary_folder, write_atomically
 from .download import cache_folder, fetch, local_copy, one_at_a_time
 from .registry import (
@@ -63,6 +65,7 @@ def get_model(name: str, supplied: Path | None = None) -> Path:
     """
     model = published_models()[name]
     if model.kind == "encoder":
+        check_torch(name)
         return fetch(model.files[0], supplied)
     if folder := installed_folder(name):
         return folder
@@ -70,10 +73,17 @@ def get_model(name: str, supplied: Path | None = None) -> Path:
         raise DownloadError(
             f"{name} cannot be used: {model.note}; its files are at {model.files[0].where}"
         )
+    check_torch(name)
     if supplied is None and any(file.page for file in model.files):
         raise DownloadError(by_hand(model))
     with one_at_a_time(f"model-{name}", name):
         return installed_folder(name) or convert(model, supplied)
+
+
+def check_torch(name: str) -> None:
+    """Raise DownloadError where PyTorch is missing, which converts and runs what is downloaded."""
+    if find_spec("torch") is None:
+        raise DownloadError(f"{name} {NEEDS_TORCH}")
 
 
 def by_hand(model: PublishedModel) -> str:
@@ -146,6 +156,7 @@ def hub_folder(name: str) -> Path:
     cache. Repositories in the registry, which have other layouts, are converted. DownloadError if there
     is no checkpoint of qsep.
     """
+    check_torch(name)
     repository, _, revision = name.partition("@")
     if not revision and (known := published_as(repository)):
         return get_model(known)

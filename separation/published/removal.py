@@ -29,6 +29,8 @@ def remove_model(name: str) -> int:
 
 def remove_published(model: PublishedModel) -> int:
     """Delete the converted checkpoint and the files that it was made from."""
+    if not installed_folder(model.name) and not any(map(local_copy, model.files)):
+        raise ValueError(f"{model.name} is not downloaded")
     with one_at_a_time(f"model-{model.name}", model.name):
         folder = installed_folder(model.name)
         needed = {

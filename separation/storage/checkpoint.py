@@ -16,36 +16,18 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from qsep.queries.files.json_files import json_content
 from qsep.queries.files.weights import Unfilled, check_weights
 from qsep.queries.interface import QueryEncoder
 
 from ..components import build_encoder, build_separator, merged
 from ..interface import Separator
+from .config import FORMAT_VERSION, WEIGHTS, read_config, stored_encoder
 from .results import replace_folder
 from .temporary import explained, temporary_folder
-from .weights import WEIGHTS, save_weights, stored_weights
+from .weights import save_weights, stored_weights
 
-FORMAT_VERSION = 1
 CHECKPOINT = "checkpoint"  # the command in the folder's listing; see `results`
 ENCODER_FOLDER = "encoder"
-# Former names of settings in config.json, old to new.
-RENAMED = {
-    "looks": "shifts",
-    "concepts": "class_names",
-    "critic": "discriminator",
-    "critic_start": "discriminator_start",
-    "critic_weight": "discriminator_weight",
-}
-OTHER_PARTS = {  # checkpoints of parts of a model, and how they are used
-    "autoencoder": "name it in train.start_from of a separator's recipe",
-    "vocoder": "name it in train.start_from of a separator's recipe",
-    "audio_encoder": "use it as a query encoder, by encoder.folder of a recipe",
-}
-REQUIRED = {
-    "separator": {"kind": str, "config": dict},
-    "encoder": {"kind": str, "config": dict, "fingerprint": str},
-}
 
 
 def describe(
@@ -140,42 +122,6 @@ def is_kernel(weights: Tensor) -> bool:
     return weights.is_floating_point() and weights.ndim >= 2
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a checkpoint of a separator; ValueError if it is missing, damaged or of another kind."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ValueError(f"{folder}: not a checkpoint folder (no config.json in it)")
-    try:
-        config: dict[str, Any] = renamed(json_content(path))
-        if type(config["format"]) is not int:
-            raise TypeError(f"format is {config['format']!r}, not a number")
-        if config["format"] != FORMAT_VERSION:
-            raise ValueError(f"format {config['format']!r}, this qsep reads {FORMAT_VERSION}")
-        for part, keys in REQUIRED.items():
-            for key, kind in keys.items():
-                if not isinstance(config[part][key], kind):
-                    raise TypeError(f"{part}.{key} is {config[part][key]!r}")
-    except KeyError as error:
-        for part, use in OTHER_PARTS.items():
-            if part in config:
-                raise ValueError(f"{folder}: holds {part}, not a separator; {use}") from None
-        raise ValueError(f"{path}: damaged ({error} is missing); fetch it again") from error
-    except (TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); fetch it again") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; update qsep") from None
-    return config
-
-
-def renamed(settings: Any) -> Any:
-    """Settings of earlier versions under their present names, at any depth."""
-    if isinstance(settings, list):
-        return [renamed(item) for item in settings]
-    if not isinstance(settings, dict):
-        return settings
-    return {RENAMED.get(key, key): renamed(value) for key, value in settings.items()}
-
-
 def load_checkpoint(
     folder: Path, mapped: bool = False, changes: Mapping[str, dict[str, Any]] | None = None
 ) -> tuple[Separator, QueryEncoder, dict[str, Any]]:
@@ -212,24 +158,6 @@ def load_checkpoint(
         weights = {key: value.to(expected[key].dtype) for key, value in weights.items()}
     separator.load_state_dict(weights, strict=True, assign=mapped)
     return separator.eval(), encoder, config
-
-
-def stored_encoder(folder: Path, config: dict[str, Any]) -> QueryEncoder:
-    """The query encoder that a checkpoint describes, with its files in the folder; ValueError if damaged."""
-    settings = {
-        key: str(folder / value) if isinstance(value, str) and value.startswith("./") else value
-        for key, value in config["encoder"]["config"].items()
-    }
-    encoder: QueryEncoder = build_encoder(config["encoder"]["kind"], settings)
-    return encoder
-
-
-def stored_classes(config: dict[str, Any]) -> tuple[str, ...]:
-    """Labels of the classes that a checkpoint's separator was trained on; empty if it has none."""
-    settings = config["separator"]["config"]
-    settings = settings.get("analysis", settings)  # flow_unet: of the network that it starts from
-    classes = settings.get("classes") or settings.get("class_names")  # class_names: band_unet
-    return tuple(classes or ())
 
 
 def check_width(separator: Separator, encoder: QueryEncoder, source: str) -> None:

@@ -12,27 +12,28 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from qsep.queries.files.json_files import json_content
+from qsep.queries.files.arrays import damaged
 from qsep.queries.files.permissions import write_by_mask
 
-from .damage import damage_explained
+from .config import CONFIG, SHARED, WEIGHTS, read_json, shared_weights
 from .shipped import shipped_folder, shipped_models
 from .temporary import write_atomically
-
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
-SHARED = "shared_weights"  # in config.json: {"model", "prefix", "fingerprint"}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors of a safetensors file by name, mapped from the file; ValueError if missing or damaged."""
-    with damage_explained(path):
+    try:
         return load_file(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: missing; fetch the checkpoint again") from None
+    except SafetensorError as error:
+        raise damaged(path, str(error)) from error
 
 
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
@@ -60,21 +61,6 @@ def stored_weights(folder: Path) -> dict[str, Tensor]:
     return weights | {
         f"{shared['prefix']}{key}": value for key, value in read_weights(source / WEIGHTS).items()
     }
-
-
-def shared_weights(folder: Path) -> dict[str, str]:
-    """What config.json says of weights that lie elsewhere: model, prefix and fingerprint, or nothing."""
-    shared: dict[str, str] = read_json(folder).get(SHARED, {})
-    if shared and set(shared) != {"model", "prefix", "fingerprint"}:
-        raise ValueError(f"{folder / CONFIG}: damaged ({SHARED} is {shared}); fetch it again")
-    return shared
-
-
-def read_json(folder: Path) -> dict[str, Any]:
-    """config.json of a checkpoint of any part; empty if there is none."""
-    path = folder / CONFIG
-    content: dict[str, Any] = json_content(path) if path.is_file() else {}
-    return content
 
 
 def write_weights(

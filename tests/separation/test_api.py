@@ -13,7 +13,7 @@ from tiny import StubConfig, StubEncoder, noise, text_of, tiny_separator
 from tiny_settings import RATE
 
 from qsep.queries.interface import QueryEmbedding, TextQuery
-from qsep.separation.api import Model, load, loading, separate_file
+from qsep.separation.api import Model, checkpoint_folder, load, separate_file
 from qsep.separation.audio.reader import AudioError
 from qsep.separation.storage import shipped
 from qsep.separation.storage.checkpoint import describe, save_checkpoint
@@ -29,7 +29,7 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkpoint folder whose encoder is the stub."""
     monkeypatch.setenv("QSEP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(
-        "qsep.separation.storage.checkpoint.build_encoder",
+        "qsep.separation.storage.config.build_encoder",
         lambda _, config: StubEncoder(StubConfig(**config)),
     )
     separator = tiny_separator()
@@ -315,9 +315,9 @@ def test_a_shipped_name_takes_precedence_over_files_in_the_working_folder(
     monkeypatch.setattr(shipped, "CHECKPOINTS_DIR", folder.parent)
     (tmp_path / "elsewhere" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert loading.checkpoint_folder("model") == folder
-    assert loading.checkpoint_folder("./model") == Path("model")
-    assert loading.checkpoint_folder(Path("model")) == Path("model")
+    assert checkpoint_folder("model") == folder
+    assert checkpoint_folder("./model") == Path("model")
+    assert checkpoint_folder(Path("model")) == Path("model")
 
 
 def test_an_unknown_name_is_refused_with_those_shipped(

@@ -217,6 +217,63 @@ def test_without_torch_commands_that_need_it_say_so_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def models(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
+    """`qsep models` without PyTorch and the libraries of the hub."""
+    return run_without_torch(
+        f"sys.argv = ['qsep', 'models', *sys.argv[1:]]; {MAIN}", *arguments, folder=tmp_path
+    )
+
+
+def test_without_torch_models_are_listed(tmp_path: Path) -> None:
+    code, printed, errors = models(tmp_path, "list")
+    assert (code, errors) == (0, "")
+    *table, empty, last = printed.splitlines()
+    assert {line.split()[0] for line in table} >= {"sounds150", "sounds21", "audiosep-hive"}
+    assert empty == ""
+    assert last == "every model but sounds150 needs PyTorch: pip install 'qsep[torch]'"
+    code, printed, errors = models(tmp_path, "list", "--published", "--json")
+    assert (code, errors) == (0, "")
+    assert json.loads(printed)[0]["name"] == "audiosep-hive"
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("sounds150", ["knows 150 kinds of sound:", "  dog_bark"]),
+        ("sounds21", ["knows 21 kinds of sound:", "  rain falling"]),
+        ("flow-small", ["knows 21 kinds of sound:"]),
+        ("audiosep-hive", ["licence: Apache-2.0"]),
+    ],
+)
+def test_without_torch_models_are_described(tmp_path: Path, name: str, lines: list[str]) -> None:
+    code, printed, errors = models(tmp_path, "info", name)
+    assert (code, errors) == (0, "")
+    assert set(lines) <= set(printed.splitlines())
+    code, printed, errors = models(tmp_path, "info", name, "--json")
+    assert (code, errors) == (0, "")
+    assert json.loads(printed)
+
+
+def test_without_torch_words_are_read(tmp_path: Path) -> None:
+    code, printed, errors = models(tmp_path, "read", "the drums", "dgo barkng")
+    assert (code, errors) == (0, "")
+    assert "'the drums' is read as the drums" in printed
+    assert "  dog_bark             1.00" in printed.splitlines()
+
+
+def test_without_torch_included_models_are_here(tmp_path: Path) -> None:
+    code, printed, errors = models(tmp_path, "get", "sounds150")
+    assert (code, errors) == (0, "")
+    assert Path(printed.strip().removeprefix("sounds150: ")) == light_folder("sounds150")
+
+
+@pytest.mark.parametrize("name", ["audiosep-hive", "laion-clap", "clipsep-nit", "org/name@v1"])
+def test_without_torch_nothing_is_downloaded(tmp_path: Path, name: str) -> None:
+    code, printed, errors = models(tmp_path, "get", name)
+    assert (code, printed) == (2, "")
+    assert errors == f"qsep: error: {name} needs PyTorch: pip install 'qsep[torch]'\n"
+
+
 def test_without_torch_an_unknown_model_is_named_with_the_nearest(tmp_path: Path) -> None:
     code, _, errors = run_without_torch(
         f"sys.argv = ['qsep', *sys.argv[1:]]; {MAIN}",

@@ -23,14 +23,14 @@ def stub_clap(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stub 512 wide where a checkpoint asks for CLAP; other encoders are the real ones."""
     from qsep.separation.components import build_encoder
     from qsep.separation.published import reader
-    from qsep.separation.storage import checkpoint
+    from qsep.separation.storage import checkpoint, config
 
     def stubbed(kind: str, settings: dict[str, Any]) -> QueryEncoder:
         if kind == "clap":
             return StubEncoder(StubConfig(dim=512))
         return build_encoder(kind, settings)
 
-    for module in (checkpoint, reader):
+    for module in (checkpoint, config, reader):
         monkeypatch.setattr(module, "build_encoder", stubbed)
 
 

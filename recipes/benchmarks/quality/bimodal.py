@@ -26,7 +26,7 @@ from qsep.evaluation.protocols import load_items
 from qsep.evaluation.rows import read_rows
 from qsep.evaluation.run import evaluate
 from qsep.separation.api import load
-from qsep.separation.storage.checkpoint import read_config
+from qsep.separation.storage.config import read_config
 from qsep.separation.storage.temporary import write_atomically
 
 from ...training.config import read_recipe

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qsep.separation import DEFAULT_MODEL
+from qsep.separation import DEFAULT_MODEL, NEEDS_TORCH, TORCH_EXTRA
 
 from ..completion import model_names
 from .sizes import in_words
@@ -51,6 +52,8 @@ def model_info(
     if folder:
         print(f"here: {folder}")
         describe_folder(folder, False)
+    elif find_spec("torch") is None:
+        print(f"not downloaded; it {NEEDS_TORCH}")
     else:
         print(f"not downloaded: 'qsep models get {model}' fetches it, as does the first -m {model}")
 
@@ -93,8 +96,7 @@ def describe_file(file: PublishedFile) -> None:
 
 def describe_folder(folder: Path, json_output: bool) -> None:
     """Print what a checkpoint folder holds, or its whole configuration as JSON."""
-    from qsep.separation.storage.checkpoint import read_config, stored_classes
-    from qsep.separation.storage.weights import WEIGHTS, shared_weights
+    from qsep.separation.storage.config import WEIGHTS, read_config, shared_weights, stored_classes
 
     config = read_config(folder)
     if json_output:
@@ -123,12 +125,16 @@ def describe_folder(folder: Path, json_output: bool) -> None:
 
 def accepted_queries(folder: Path, config: dict[str, Any]) -> str:
     """The kinds of query that a checkpoint accepts and its encoder, or why the encoder cannot be used."""
-    from qsep.separation.inference.examples import readable
-    from qsep.separation.storage.checkpoint import stored_encoder
+    from qsep.queries.interface import readable
+    from qsep.separation.storage.config import stored_encoder
 
     encoder = f"by {config['encoder']['kind']} ({config['encoder']['fingerprint']})"
     try:
         modalities = stored_encoder(folder, config).modalities
+    except ModuleNotFoundError as error:
+        if error.name not in TORCH_EXTRA:
+            raise
+        return f"{encoder}, which {NEEDS_TORCH}"
     except ValueError as error:
         return f"{encoder}, which cannot be used here: {error}"
     kinds = readable(modalities, bool(config["separator"]["config"].get("class_names")))

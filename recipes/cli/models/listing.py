@@ -6,9 +6,12 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
+
+from qsep.separation import NEEDS_TORCH
 
 from .sizes import in_words, size_of
 
@@ -51,6 +54,8 @@ def list_models(
     print(COLUMNS.format("name", "here", "size", "licence", "knows"))
     for line in lines:
         print(shortened(as_row(line), width))
+    if find_spec("torch") is None:
+        print(f"\nevery model but {' and '.join(usable_without_torch())} {NEEDS_TORCH}")
 
 
 def as_row(line: Line) -> str:
@@ -64,9 +69,17 @@ def as_row(line: Line) -> str:
     )
 
 
+def usable_without_torch() -> list[str]:
+    """Names of the models that separate without PyTorch."""
+    from qsep.separation.light.model import light_folder
+    from qsep.separation.storage.shipped import shipped_models
+
+    return [name for name in shipped_models() if light_folder(name)]
+
+
 def shipped_lines() -> list[Line]:
     """The models that come with the package."""
-    from qsep.separation.storage.checkpoint import read_config, stored_classes
+    from qsep.separation.storage.config import read_config, stored_classes
     from qsep.separation.storage.model_card import licence_of, title_of
     from qsep.separation.storage.shipped import shipped_folder, shipped_models
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -25,13 +26,17 @@ def read_queries(
 
     No recording is needed. Raises an error for a model without a phrase book.
     """
+    from qsep.queries.encoders.phrase_book import PhraseBook
     from qsep.queries.interface import TextQuery
     from qsep.separation.api import checkpoint_folder
-    from qsep.separation.storage.checkpoint import read_config, stored_encoder
+    from qsep.separation.light.model import LightModel
+    from qsep.separation.storage.config import read_config, stored_encoder
 
     folder = checkpoint_folder(model)
     config = read_config(folder)
     encoder = stored_encoder(folder, config)
+    if isinstance(encoder, PhraseBook) and find_spec("torch") is None:
+        encoder = LightModel(folder).encoder
     for text in words:
         reading = encoder.read(TextQuery(text))
         if reading is None:

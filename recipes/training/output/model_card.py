@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qsep.queries.files.tables import as_table
-from qsep.separation.storage.checkpoint import stored_classes
+from qsep.separation.storage.config import stored_classes
 from qsep.separation.storage.model_card import citation_section, use_section, with_header
 
 from ..config import Recipe

@@ -17,7 +17,8 @@ from qsep.queries.reading.book import read_book
 from qsep.queries.reading.likeness import DECAY, SCALE, SHARPNESS, Likeness, fit, unit
 from qsep.queries.reading.reader import KNOWN_FROM, NEAR_FROM
 from qsep.separation.inference.unexplained import degrees_in
-from qsep.separation.storage.checkpoint import carry_encoder, describe, stored_encoder
+from qsep.separation.storage.checkpoint import carry_encoder, describe
+from qsep.separation.storage.config import stored_encoder
 
 BOOK = """
 [labels.dog]

@@ -274,12 +274,12 @@ def test_recipes_train_on_the_prepared_recordings(
     datasets: tuple[str, ...],
 ) -> None:
     from qsep.recipes.training import build
-    from qsep.separation.storage import checkpoint
+    from qsep.separation.storage import checkpoint, config
 
     def build_encoder(kind: str, settings: dict[str, Any]) -> Any:
         return StubEncoder(StubConfig(dim=512))
 
-    for module in (build, checkpoint):
+    for module in (build, checkpoint, config):
         monkeypatch.setattr(module, "build_encoder", build_encoder)
     for dataset in datasets:
         getattr(public_sets, dataset)(folder / dataset, seconds=1.2)

@@ -49,13 +49,13 @@ def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def stub_clap(monkeypatch: pytest.MonkeyPatch) -> None:
     from qsep.recipes.training import build
-    from qsep.separation.storage import checkpoint
+    from qsep.separation.storage import checkpoint, config
 
     def build_encoder(kind: str, settings: dict[str, Any]) -> Any:
         assert kind == "clap"
         return StubEncoder(StubConfig(dim=512))
 
-    for module in (build, checkpoint):
+    for module in (build, checkpoint, config):
         monkeypatch.setattr(module, "build_encoder", build_encoder)
 
 

@@ -67,14 +67,14 @@ def stub_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stub 512 wide where a checkpoint asks for CLIP; other encoders are the real ones."""
     from qsep.separation.components import build_encoder
     from qsep.separation.published import reader
-    from qsep.separation.storage import checkpoint
+    from qsep.separation.storage import checkpoint, config
 
     def stubbed(kind: str, settings: dict[str, Any]) -> QueryEncoder:
         if kind == "clip":
             return StubEncoder(StubConfig(dim=512))
         return build_encoder(kind, settings)
 
-    for module in (checkpoint, reader):
+    for module in (checkpoint, config, reader):
         monkeypatch.setattr(module, "build_encoder", stubbed)
 
 

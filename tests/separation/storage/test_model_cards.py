@@ -10,7 +10,7 @@ import qsep.queries
 import qsep.separation
 from qsep.recipes.training.config import read_recipe
 from qsep.recipes.training.output.model_card import model_card
-from qsep.separation.storage.checkpoint import renamed
+from qsep.separation.storage.config import renamed
 from qsep.separation.storage.model_card import named
 
 CONFIGS = ROOT / "recipes" / "configs"

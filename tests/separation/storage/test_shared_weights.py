@@ -8,13 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qsep.separation.api.hub_model import copy_checkpoint
+from qsep.separation.storage.config import shared_weights
 from qsep.separation.storage.shipped import CHECKPOINTS_DIR, shipped_models
-from qsep.separation.storage.weights import (
-    share,
-    shared_weights,
-    stored_weights,
-    weights_fingerprint,
-)
+from qsep.separation.storage.weights import share, stored_weights, weights_fingerprint
 
 BASE = {"w": torch.arange(6.0).reshape(2, 3).half(), "count": torch.tensor(7)}
 HEAD = {"head.w": torch.full((4,), 0.5)}
