@@ -57,9 +57,10 @@ def check_recipe(recipe: RecipeArgument, overrides: OverridesArgument = None) ->
     Exit code 2 if a check fails.
     """
     from ..training.check import check
-    from ..training.config import read_recipe
+    from ..training.config import read_recipe, with_local_data
 
     parsed, _ = read_recipe(recipe, overrides)
+    parsed = with_local_data(parsed)
     faults = 0
     for finding in check(parsed):
         faults += not finding.good

@@ -59,7 +59,7 @@ def train(
     from qsep.separation.storage.listed_paths import outside_allowed
 
     from ..training.check import ready
-    from ..training.config import read_recipe
+    from ..training.config import read_recipe, with_local_data
     from ..training.estimate import estimate
     from ..training.loop import train as run
     from ..training.stopping import DIVERGED, FAILED, OUT_OF_TIME, DivergedError, Stop, seconds_of
@@ -69,6 +69,7 @@ def train(
     devices, nodes = cluster_size(devices, nodes)
     try:
         with outside_allowed(allow_outside):
+            parsed = with_local_data(parsed)
             for finding in ready(parsed, out) if first else ():
                 print(f"ok: {finding}", flush=True)
             if first:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -12,6 +12,7 @@ from qsep.queries.settings import configuration
 from qsep.separation.components import from_settings, merged
 from qsep.separation.storage.shipped import shipped_folder
 
+from ..data.corpus.remote import is_url, local_copy
 from ..data.effects.config import EffectsConfig
 
 CONFIGS_DIR = Path(__file__).parents[1] / "configs"
@@ -154,6 +155,21 @@ class Recipe:
     train: TrainConfig
     card: dict[str, Any] = field(default_factory=dict)
     effects: EffectsConfig = field(default_factory=EffectsConfig)
+
+
+def with_local_data(recipe: Recipe) -> Recipe:
+    """The recipe with data.folder in the cache, if it is a URL of shards, which are fetched.
+
+    Raises ValueError for data that are not packed into shards, and as `local_copy`.
+    """
+    data = recipe.data
+    if not is_url(data.folder):
+        return recipe
+    if data.sounds not in ("recordings", "classes"):
+        raise ValueError(
+            f"data.folder: {data.folder}: sounds = {data.sounds!r} need a local folder"
+        )
+    return replace(recipe, data=replace(data, folder=str(local_copy(data.folder))))
 
 
 def start_folders(config: TrainConfig) -> list[Path]:

@@ -51,9 +51,10 @@ def estimate(recipe: Recipe, accelerator: str, devices: int) -> str:
     weights = sum(weight.numel() * weight.element_size() for weight in task.model.parameters())
     memory = STATES * weights + saved_bytes * items / recipe.train.accumulate
     step_seconds = seconds * items
+    step = f"{step_seconds:.2g} s" if step_seconds < 10 else duration(step_seconds)
     return (
         f"estimate: {duration(recipe.train.steps * step_seconds)} for {recipe.train.steps} steps of "
-        f"{step_seconds:.2g} s, without validation; {memory / 1e9:.2g} GB of memory at least"
+        f"{step}, without validation; {memory / 1e9:.2g} GB of memory at least"
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from training_run import LABELS, STEPS, differences, entries, state_of
 
 from qsep.queries.interface import QueryEmbedding
+from qsep.recipes.data.corpus.shards import write_shards
 from qsep.recipes.training import loop
 from qsep.recipes.training.build import build_book, build_data
 from qsep.recipes.training.config import TrainConfig, recipe_from
@@ -186,3 +187,11 @@ def test_validation_of_the_scaled_mixture_shows_its_level_and_no_improvement(
     assert actual.scores["si_sdr_i"] == pytest.approx(0, abs=1e-3)  # float32
     assert actual.merit == actual.scores["si_sdr_i"]
     assert actual.scores["absent_db"] == pytest.approx(-20, abs=1e-3)
+
+
+def test_a_run_on_shards_equals_one_on_the_corpus(
+    run: Callable[..., Path], material: Path, whole: dict[str, Any], tmp_path: Path
+) -> None:
+    write_shards(material, tmp_path / "shards", 20_000)
+    packed = run(tmp_path / "run", data={"folder": str(tmp_path / "shards")})
+    assert differences(whole, state_of(packed)) == []

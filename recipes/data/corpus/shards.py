@@ -2,7 +2,8 @@
 
 A member KEY.flac (or another extension) is the recording's file, KEY.json holds its row of clips.csv and the
 row's index; the key is the file's name without extension, dots replaced by underscores. index.json lists the
-shards with their number of clips and SHA-256. The same corpus and seed give the same bytes.
+shards with their number of clips and SHA-256, clips.csv is the corpus's. The same corpus and seed give the
+same bytes.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .splits import draw
 
 COMMAND = "data shard"
 INDEX = "index.json"
+LIST = "clips.csv"
 Entry = tuple[int, dict[str, str]]  # index of a row of clips.csv, and the row
 
 
@@ -55,7 +57,7 @@ def write_shards(folder: Path, out: Path, max_bytes: int, seed: int = 0) -> list
     """
     read_corpus(folder)
     results = Results(out, COMMAND)
-    path = folder / "clips.csv"
+    path = folder / LIST
     with path.open(newline="", encoding="utf-8-sig") as file, as_table(path):
         entries = list(enumerate(csv.DictReader(file)))
     rows = [row for _, row in entries]
@@ -64,19 +66,20 @@ def write_shards(folder: Path, out: Path, max_bytes: int, seed: int = 0) -> list
         raise ValueError(f"{folder}: {len(missing)} recordings are missing, first {missing[0]}")
     keys = {key_of(row["file"]) for row in rows}
     if len(keys) != len(rows):
-        raise ValueError(f"{folder}/clips.csv: names a file twice")
+        raise ValueError(f"{path}: names a file twice")
     shards = []
     for split in sorted({row["split"] for row in rows}):
         members = [entry for entry in entries if entry[1]["split"] == split]
         members.sort(key=lambda entry: draw(seed, entry[1]["file"]))
         for number, batch in enumerate(batches(folder, members, max_bytes)):
             name = f"{split}-{number:05d}.tar"
-            path = results.write(name, partial(pack, folder, batch))
-            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            written = results.write(name, partial(pack, folder, batch))
+            sha256 = hashlib.sha256(written.read_bytes()).hexdigest()
             shards.append(Shard(name, split, len(batch), sha256))
+    results.write(LIST, lambda copied: copied.write_bytes(path.read_bytes()))
     listed = [shard._asdict() for shard in shards]
     results.write_text(INDEX, json.dumps({"shards": listed}, indent=1) + "\n")
-    results.remove(set(results.entries) - {INDEX, *(shard.file for shard in shards)})
+    results.remove(set(results.entries) - {INDEX, LIST, *(shard.file for shard in shards)})
     return shards
 
 

@@ -31,8 +31,9 @@ class Clip:
 def read_clip_list(folder: Path, split: str, labels: Sequence[str] | None = None) -> list[Clip]:
     """The clips of one split in folder/clips.csv (columns file, label, split and optionally group).
 
-    labels: those wanted; None for all. Raises ValueError for a missing list, column, recording or label, an
-    empty split, and files outside the folder (see `check_inside`).
+    folder: a corpus, or the shards that `qsep data shard` made of it. labels: those wanted; None for all.
+    Raises ValueError for a missing list, column, recording or label, an empty split, and files outside the
+    folder (see `check_inside`).
     """
     path = folder / "clips.csv"
     if not path.is_file():
@@ -55,7 +56,8 @@ def read_clip_list(folder: Path, split: str, labels: Sequence[str] | None = None
         absent = sorted(set(labels) - {clip.label for clip in clips})
         if absent:
             raise ValueError(f"{path}: no clips of {absent[0]!r} in split {split!r}")
-    missing = [clip.file for clip in clips if not (folder / clip.file).is_file()]
+    packed = (folder / INDEX).is_file()
+    missing = [clip.file for clip in clips if not packed and not (folder / clip.file).is_file()]
     if missing:
         raise ValueError(f"{folder}: {len(missing)} recordings are missing, first {missing[0]}")
     if not clips:
@@ -68,7 +70,7 @@ def open_clips(
 ) -> Iterator[tuple[Clip, Path | io.BytesIO]]:
     """The clips of one split and their files, in the order of the list.
 
-    folder: a corpus, or the shards that `qsep data shard` made of it. Raises ValueError as `read_clip_list`.
+    Raises ValueError as `read_clip_list`, and `read_shards` for shards.
     """
     if not (folder / INDEX).is_file():
         for clip in read_clip_list(folder, split, labels):
@@ -114,8 +116,8 @@ class ClipStore:
         self, folder: Path, split: str, sample_rate: int, labels: Sequence[str] | None = None
     ) -> None:
         self.by_label: dict[str, list[np.ndarray]] = {}
-        for clip in read_clip_list(folder, split, labels):
-            waveform = load_mono(folder / clip.file, sample_rate)
+        for clip, file in open_clips(folder, split, labels):
+            waveform = load_mono(file, sample_rate)
             if not waveform.any():
                 raise ValueError(f"{folder / clip.file}: silent: remove it from the list")
             self.by_label.setdefault(clip.label, []).append(waveform)
