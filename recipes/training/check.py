@@ -17,6 +17,7 @@ from ..data.mixtures.clips import read_clip_list
 from ..data.mixtures.mix_and_separate import MixConfig, check_numbers
 from .build import build_book, data_labels, mix_config
 from .config import EFFECTS, Recipe, from_table, start_folders
+from .initial_weights.class_rows import new_classes, starting_classes
 from .output.trackers import trackers_known
 
 Check = Callable[[Recipe], str]
@@ -132,9 +133,12 @@ def mixtures_known(recipe: Recipe) -> str:
 
 
 def start_weights_exist(recipe: Recipe) -> str:
-    """The checkpoints of train.start_from; ValueError if one is missing."""
+    """The checkpoints of train.start_from; ValueError if one is missing, or has all classes if only new
+    ones are to be trained."""
     folders = start_folders(recipe.train)
     for folder in folders:
         if not (folder / "model.safetensors").is_file():
             raise ValueError(f"train.start_from: {folder} is not a checkpoint folder")
+    if recipe.train.new_classes_only:
+        new_classes(data_labels(recipe), starting_classes(recipe.train))
     return f"starts from {', '.join(map(str, folders))}" if folders else ""

@@ -39,17 +39,24 @@ def classes_of(folder: Path) -> tuple[str, ...]:
         return ()
 
 
+def new_classes(classes: Sequence[str], old: Sequence[str]) -> list[str]:
+    """The classes that are not among the old ones; ValueError if there are none."""
+    new = [name for name in classes if name not in old]
+    if not new:
+        raise ValueError(
+            "train.new_classes_only: the data have no class that train.start_from lacks"
+        )
+    return new
+
+
 def train_new_rows_alone(model: nn.Module, classes: Sequence[str], old: Sequence[str]) -> None:
     """Let gradients reach the classifier rows of the classes that are not among the old ones, and no others.
 
     The rows' odds are raised by TRAINING_ODDS in this copy of the model, which its averaged weights are not.
     classes: of the model's rows, without "other". Raises ValueError if there are no new ones.
     """
-    fresh = torch.tensor([name not in old for name in classes] + [False])
-    if not fresh.any():
-        raise ValueError(
-            "train.new_classes_only: the data have no class that train.start_from lacks"
-        )
+    new = new_classes(classes, old)
+    fresh = torch.tensor([name in new for name in classes] + [False])
     model.requires_grad_(False)
     for name in ("weight", "bias"):
         rows = model.get_parameter(f"{ROWS}.{name}")

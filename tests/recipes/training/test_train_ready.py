@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import torch
 from command import Run
 from tiny import StubEncoder, tiny_separator
@@ -181,3 +182,16 @@ def test_the_blank_encoder_has_the_classes_that_a_model_is_built_for() -> None:
     encoder.classes, encoder.class_names = ("dog", "rain"), ("a dog", "rain")
     blank = BlankEncoder(encoder)
     assert (blank.classes, blank.class_names) == (("dog", "rain"), ("a dog", "rain"))
+
+
+def test_data_without_a_new_class_are_refused_if_only_new_classes_are_trained(
+    tmp_path: Path,
+) -> None:
+    soundfile.write(tmp_path / "a.wav", torch.full((800,), 0.5).numpy(), 8000)
+    rows = ["file,label,split", *(f"a.wav,{{0}},{split}" for split in ("train", "dev"))]
+    for label, good in (("dog_bark", False), ("kettle", True)):
+        (tmp_path / "clips.csv").write_text("\n".join(rows).format(label))
+        recipe, _ = read_recipe("own", [f"data.folder={tmp_path}"])
+        finding = [finding for finding in check(recipe) if "start" in finding.text]
+        assert [each.good for each in finding] == [good]
+        assert ("no class that train.start_from lacks" in finding[0].text) is not good
