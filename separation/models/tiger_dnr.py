@@ -30,7 +30,7 @@ from ..interface import LossOutput, MixtureBatch, Separated, Separator
 from ..networks.analyses.bands import adjacent_bands, widths_in_bins
 from ..networks.backbones.tiger import Config as NetworkConfig
 from ..networks.backbones.tiger import Tiger
-from ..networks.blocks.band_split import BandLinear, Bands, BandSplit
+from ..networks.blocks.band_split import BandSplit, GatedLinear
 from ..networks.composition import no_query
 from ..networks.masks.query_masks import only_queried
 from ..objectives.means import mean_of_queried, mean_where
@@ -160,41 +160,17 @@ class StemNetwork(nn.Module):
         bands = adjacent_bands(widths_in_bins(config.scheme, num_bins, config.sample_rate))
         self.split = BandSplit(bands, 2, config.width, "global", NORM_EPSILON)
         self.separator = Tiger(config.network, config.width)
-        self.readout = MaskReadout(bands, config.width, config.num_outputs)
+        self.num_outputs = config.num_outputs
+        # The masks' real parts for all outputs, then their imaginary parts.
+        self.readout = GatedLinear(
+            bands, config.width, 2 * config.num_outputs, config.num_outputs, joined=True
+        )
 
     def forward(self, spec: Tensor) -> Tensor:
         """Complex (b, f, n) to the masked (b, f, n)."""
         features = self.split(torch.stack([spec.real, spec.imag], dim=1))
-        real, imaginary = self.readout(self.separator(features, no_query)).unbind(dim=1)
+        parts = self.readout(self.separator(features, no_query))  # (b, 2 o, f, n)
+        real, imaginary = parts.unflatten(1, (2, self.num_outputs)).unbind(dim=1)
         masks = torch.complex(real, imaginary)  # (b, o, f, n)
         masks = masks + (1 - masks.sum(dim=1, keepdim=True)) / masks.shape[1]
         return spec * masks[:, self.output]
-
-
-class MaskReadout(nn.Module):
-    """Masks of all outputs, as released: PReLU, and for each band a linear layer in num_outputs groups.
-
-    The groups' outputs, put together, are values and gates of real and imaginary parts of all outputs, in
-    this order; so a group is not an output.
-    """
-
-    def __init__(self, bands: Bands, width: int, num_outputs: int) -> None:
-        super().__init__()
-        self.bands, self.num_outputs = bands, num_outputs
-        self.slopes = nn.Parameter(torch.full((bands.num_bands, 1, 1), 0.25))
-        self.outs = nn.ModuleList(
-            BandLinear(size * num_outputs, width // num_outputs, 4 * bins)
-            for size, bins in bands.groups()
-        )
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(b, d, k, n) to real and imaginary parts (b, 2, o, f, n)."""
-        by_band = hidden.transpose(1, 2)
-        active = torch.where(by_band > 0, by_band, self.slopes * by_band)
-        groups = []
-        for group, out in zip(self.bands.by_group(active), self.outs, strict=True):
-            parts = out(group.unflatten(2, (self.num_outputs, -1)).flatten(1, 2))
-            joined = parts.unflatten(1, (-1, self.num_outputs)).flatten(2, 3)
-            values, gates = joined.chunk(2, dim=2)
-            groups.append(values * torch.sigmoid(gates))
-        return self.bands.scatter(groups).unflatten(1, (2, self.num_outputs))

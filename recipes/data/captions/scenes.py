@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..mixtures.augment import AugmentConfig, filter_and_place
+from ..mixtures.augment import AugmentConfig, equalised_and_reverberated
 from ..mixtures.mix_and_separate import RecordedSounds, rms
 from ..mixtures.segments import CaptionedClip, read_segment
 from ..wording import PhraseBook
@@ -111,7 +111,7 @@ class LabelledScenes:
     ) -> np.ndarray:
         """A random stretch of the label, augmented and leveled: (t,) float32."""
         waveform = sounds.draw(label, num_samples, rng)
-        waveform = filter_and_place(waveform, rng, self.sample_rate, self.augment)
+        waveform = equalised_and_reverberated(waveform, rng, self.sample_rate, self.augment)
         return self.levels.leveled(waveform, rng)
 
     def wording(self, label: str, rng: np.random.Generator) -> str:

@@ -111,7 +111,7 @@ def filtered(waveform: np.ndarray, drawn: Filter, sample_rate: int) -> np.ndarra
     return np.fft.irfft(spec, size)[: len(waveform)].astype(np.float32)
 
 
-def filter_and_place(
+def equalised_and_reverberated(
     waveform: np.ndarray, rng: np.random.Generator, sample_rate: int, config: AugmentConfig
 ) -> np.ndarray:
     """Random equalisation and reverberation: (t,) to (t,)."""

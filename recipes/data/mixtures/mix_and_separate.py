@@ -18,7 +18,7 @@ from qsep.queries.settings import check_ascending, check_weights, configuration
 from qsep.separation.interface import MixtureBatch
 
 from ..wording import PhraseBook
-from .augment import AugmentConfig, change_speed, filter_and_place, random_filter
+from .augment import AugmentConfig, change_speed, equalised_and_reverberated, random_filter
 from .items import Item, Sound, Unmixed, batch_of
 from .meeting import Meetings
 
@@ -234,7 +234,7 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
         Its root mean square is 1 at 0 dB, unless gains are used.
         """
         waveform = self.sounds.draw(label, self.config.segment_samples, rng)
-        waveform = filter_and_place(waveform, rng, self.sample_rate, self.config.augment)
+        waveform = equalised_and_reverberated(waveform, rng, self.sample_rate, self.config.augment)
         if self.config.gains:
             lowest, highest = self.config.gains
             return np.clip(waveform * np.float32(rng.uniform(lowest, highest)), -1, 1)

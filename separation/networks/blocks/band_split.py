@@ -179,14 +179,17 @@ class GatedLinear(nn.Module):
     """PReLU and a gated linear unit for each band: Xu et al., "TIGER" (2025), sec. 3.4.
 
     shares: number of equal parts of the channels, each of which makes an equal part of the maps.
-    ValueError if channels or maps do not divide by it.
+    joined: values and gates are the halves of all parts' outputs together, as in TIGER-DnR's released code,
+    not of each part's. ValueError if channels or maps do not divide by shares.
     """
 
-    def __init__(self, bands: Bands, width: int, num_maps: int, shares: int) -> None:
+    def __init__(
+        self, bands: Bands, width: int, num_maps: int, shares: int, joined: bool = False
+    ) -> None:
         super().__init__()
         if width % shares or num_maps % shares:
             raise ValueError(f"{width} channels and {num_maps} maps do not split into {shares}")
-        self.bands, self.shares = bands, shares
+        self.bands, self.shares, self.joined = bands, shares, joined
         self.slopes = nn.Parameter(torch.full((bands.num_bands, 1, 1), 0.25))
         self.outs = nn.ModuleList(
             BandLinear(size * shares, width // shares, 2 * num_maps // shares * bins)
@@ -199,7 +202,9 @@ class GatedLinear(nn.Module):
         active = torch.where(by_band > 0, by_band, self.slopes * by_band)
         groups = []
         for group, out in zip(self.bands.by_group(active), self.outs, strict=True):
-            parts = group.unflatten(2, (self.shares, -1)).flatten(1, 2)
-            gated = nn.functional.glu(out(parts), dim=2)
-            groups.append(gated.unflatten(1, (-1, self.shares)).flatten(2, 3))
+            parts = out(group.unflatten(2, (self.shares, -1)).flatten(1, 2))
+            if not self.joined:
+                parts = nn.functional.glu(parts, dim=2)
+            whole = parts.unflatten(1, (-1, self.shares)).flatten(2, 3)
+            groups.append(nn.functional.glu(whole, dim=2) if self.joined else whole)
         return self.bands.scatter(groups)

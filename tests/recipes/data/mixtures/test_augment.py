@@ -6,9 +6,9 @@ import pytest
 from qsep.recipes.data.mixtures.augment import (
     AugmentConfig,
     change_speed,
+    equalised_and_reverberated,
     equalizer_response,
     fast_length,
-    filter_and_place,
     room_response,
 )
 
@@ -83,14 +83,16 @@ def test_reverberation_falls_by_60_db_in_its_time(seed: int) -> None:
 
 
 def test_without_drawn_augmentations_the_sound_is_unchanged() -> None:
-    assert filter_and_place(noise(), np.random.default_rng(4), RATE, OFF) is not None
-    assert np.array_equal(filter_and_place(noise(), np.random.default_rng(4), RATE, OFF), noise())
+    assert equalised_and_reverberated(noise(), np.random.default_rng(4), RATE, OFF) is not None
+    assert np.array_equal(
+        equalised_and_reverberated(noise(), np.random.default_rng(4), RATE, OFF), noise()
+    )
 
 
 def test_a_click_becomes_the_rooms_impulse_response() -> None:
     click = np.zeros(20000, np.float32)
     click[100] = 1
-    placed = filter_and_place(click, np.random.default_rng(5), RATE, ROOM)
+    placed = equalised_and_reverberated(click, np.random.default_rng(5), RATE, ROOM)
     same = np.random.default_rng(5)
     same.random(2)  # whether to filter, whether to place
     response = room_response(same, RATE)
@@ -101,14 +103,14 @@ def test_a_click_becomes_the_rooms_impulse_response() -> None:
 def test_the_reverberation_tail_does_not_wrap_around() -> None:
     click = np.zeros(3000, np.float32)
     click[-1] = 1
-    placed = filter_and_place(click, np.random.default_rng(6), RATE, ROOM)
+    placed = equalised_and_reverberated(click, np.random.default_rng(6), RATE, ROOM)
     assert np.abs(placed[:-1]).max() < 1e-6
 
 
 def test_a_microphone_scales_a_tone_by_its_response() -> None:
     # A length just under a power of two is padded little, so the tone fills the transform.
     sound = tone(1000, 16383)
-    coloured = filter_and_place(sound, np.random.default_rng(7), RATE, COLOUR)
+    coloured = equalised_and_reverberated(sound, np.random.default_rng(7), RATE, COLOUR)
     same = np.random.default_rng(7)
     same.random(2)
     response = equalizer_response(same.normal(0, COLOUR.equalizer_db, 8), 8193, RATE)
@@ -120,23 +122,23 @@ def test_a_microphone_scales_a_tone_by_its_response() -> None:
 @pytest.mark.parametrize("config", [OFF, COLOUR, ROOM, BOTH])
 @pytest.mark.parametrize("num_samples", [1, 7, 1000, 5003])
 def test_length_and_dtype_are_kept(config: AugmentConfig, num_samples: int) -> None:
-    changed = filter_and_place(noise(num_samples), np.random.default_rng(8), RATE, config)
+    changed = equalised_and_reverberated(noise(num_samples), np.random.default_rng(8), RATE, config)
     assert changed.shape == (num_samples,)
     assert changed.dtype == np.float32
     assert np.isfinite(changed).all()
 
 
 def test_the_result_depends_on_the_generator_alone() -> None:
-    first = filter_and_place(noise(), np.random.default_rng(9), RATE, BOTH)
-    again = filter_and_place(noise(), np.random.default_rng(9), RATE, BOTH)
-    other = filter_and_place(noise(), np.random.default_rng(10), RATE, BOTH)
+    first = equalised_and_reverberated(noise(), np.random.default_rng(9), RATE, BOTH)
+    again = equalised_and_reverberated(noise(), np.random.default_rng(9), RATE, BOTH)
+    other = equalised_and_reverberated(noise(), np.random.default_rng(10), RATE, BOTH)
     assert np.array_equal(first, again)
     assert not np.allclose(first, other)
 
 
 def test_the_input_is_not_modified() -> None:
     sound = noise()
-    filter_and_place(sound, np.random.default_rng(11), RATE, BOTH)
+    equalised_and_reverberated(sound, np.random.default_rng(11), RATE, BOTH)
     change_speed(sound, 2.0)
     assert np.array_equal(sound, noise())
 
