@@ -60,12 +60,14 @@ class Publication:
 
     measure: scores of an item and its estimate (t,), float64, as columns of scores.PUBLISHED or MIXTURE_BSS;
     an undefined score is None. average: the figures that the publication reports, by name, from rows of
-    items.csv. set_up: the estimator as the publication uses it.
+    items.csv. set_up: the estimator as the publication uses it. unconfirmed: what of this could not be
+    verified, for the summary.
     """
 
     measure: Callable[[Item, NDArray[np.float64]], Scores] = lambda item, estimate: {}
     average: Callable[[Sequence[Mapping[str, Any]]], Figures] = lambda rows: {}
     set_up: Callable[[Estimator], Estimator] = _unchanged
+    unconfirmed: str = ""
 
 
 NO_PUBLICATION = Publication()

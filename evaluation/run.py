@@ -47,7 +47,8 @@ class Summary:
     overall: statistics by metric. labels, families, settings, baselines: the same for each of these, by
     name. failed: errors by item id. num_silent: how many targets and estimates are silent.
     frechet_distance: of all estimates to all targets, with an audio embedding. published: the figures that
-    the protocol's publication reports, averaged as it averages them.
+    the protocol's publication reports, averaged as it averages them; unconfirmed: what of that could not
+    be verified.
     """
 
     run: RunIdentity
@@ -63,6 +64,7 @@ class Summary:
     frechet_distance: float | None = None
     published: Mapping[str, float] = field(default_factory=dict)
     families: Mapping[str, Mapping[str, Statistics]] = field(default_factory=dict)
+    unconfirmed: str = ""
 
 
 def evaluate(
@@ -175,6 +177,7 @@ def summarise(
         frechet_distance=distance,
         published=items.publication.average(ordered),
         families=describe_families(ordered, METRICS, items.families),
+        unconfirmed=items.publication.unconfirmed,
     )
 
 

@@ -1,15 +1,16 @@
 """Hive's test set (Li et al. 2026, ICML, arXiv 2601.22599): mixtures of two to five sounds that can occur
 together, 10 s long at 44.1 kHz.
 
-Published are parameters, not sound: test/data.parquet of the hub's data set AlayaLab/Hive, or the JSON lists
-of the authors' earlier release. The recordings are those of twelve public sets, in folders of the data folder
-that are called as the paths in the list begin: AudioSet, VGGSound, ESC50, …. Each source is cut out, made
-mono, resampled and weighted as the authors' mix_from_metadata.py does; the sum is multiplied by the mixture's
-normalisation factor. That script leaves the factor out of the sources that it writes; here they have it too,
-so that they sum to the mixture. An item is one source; its query is the label.
+Published are parameters, not sound: test/data.parquet of the hub's data set AlayaLab/Hive, at first
+ShandaAI/Hive, or the JSON lists of the authors' earlier release. The recordings are those of twelve public
+sets, in folders of the data folder that are called as the paths in the list begin, as AudioSet or ESC50.
+Each source is cut out, made mono, resampled and weighted as by the authors' mix_from_metadata.py; the sum is
+multiplied by the mixture's normalisation factor. That script leaves the factor out of the sources that it
+writes; here they have it too, so that they sum to the mixture. An item is one source; its query is the label.
 
-The publication's SDR and SI-SDR are ratios, not improvements. Which SDR it is and whether means are removed
-was not confirmed; here they are the plain SDR and the usual SI-SDR, means over items.
+The publication's SDR and SI-SDR are ratios, not improvements, of estimates brought to the list's rate. The
+authors have published no evaluation code, so which SDR it is and whether means are removed could not be
+confirmed; here they are the plain SDR and the usual SI-SDR, means over items.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ CONDITIONS = ("plain",)
 LIST = "test/data.parquet"
 NUM_MIXTURES = 100_000
 NUM_SOURCES = ("2", "3", "4", "5")
+UNCONFIRMED = (
+    "that the publication's SDR is the plain one, as here, and not BSSEval's; its authors released no "
+    "evaluation code"
+)
 MISSING_SAMPLES = 10  # allowed to be missing at the end of a recording
 FIGURES = {"SDR": "sdr", "SI-SDR": "si_sdr", "SDRi": "sdr_i", "SI-SDRi": "si_sdr_i"}
 Waveform = NDArray[np.float32]
@@ -86,9 +91,8 @@ def load(
         raise ValueError(f"{path}: no mixtures with num_sources={num_sources}")
     check_files((source.file for mixture in chosen for source in mixture.sources), data)
     places = [(mixture, i) for mixture in chosen for i in range(len(mixture.sources))]
-    ids = tuple(f"{len(mixture.sources)}/{mixture.name}/{i + 1}" for mixture, i in places)
-    if len(set(ids)) < len(ids):
-        raise ValueError(f"{path}: mixtures of the same number of sources share a mix_id")
+    named = zip(names_of(chosen), chosen, strict=True)
+    ids = tuple(f"{name}/{i + 1}" for name, mixture in named for i in range(len(mixture.sources)))
     complete = len(chosen) == NUM_MIXTURES
     return PublishedItems(
         name="Hive" + ("" if complete else f", {len(chosen)} of {NUM_MIXTURES} mixtures"),
@@ -97,7 +101,7 @@ def load(
         ids=ids,
         item_queries=tuple(item_query(mixture, i) for mixture, i in places),
         make=lambda index: render(ids[index], *places[index], data),
-        publication=Publication(average=average),
+        publication=Publication(average=average, unconfirmed=UNCONFIRMED),
     )
 
 
@@ -113,6 +117,20 @@ def choose_mixtures(
         if num_sources in ("all", str(number)) and (limit is None or counts[number] <= limit):
             chosen.append(mixture)
     return chosen
+
+
+def names_of(mixtures: Sequence[Mixture]) -> list[str]:
+    """A name for each mixture, all different: its number of sources and mix_id, as 2/sample_00000003.
+
+    A mix_id need not be unique in the list: names of all but its first mixture end in a number, as ….2.
+    """
+    counts: dict[str, int] = {}
+    names = []
+    for mixture in mixtures:
+        name = f"{len(mixture.sources)}/{mixture.name}"
+        counts[name] = counts.get(name, 0) + 1
+        names.append(name if counts[name] == 1 else f"{name}.{counts[name]}")
+    return names
 
 
 def read_mixtures(path: Path) -> Iterator[Mixture]:

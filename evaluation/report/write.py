@@ -76,6 +76,7 @@ def text_table(summary: Summary) -> str:
         width = max(map(len, summary.published))
         figures = [f"{name:{width}}  {value:.4f}" for name, value in summary.published.items()]
         notes += ["", "averaged as in the publication:", *figures]
+        notes += [f"unconfirmed: {summary.unconfirmed}"] if summary.unconfirmed else []
     if len(summary.labels) > NUM_WORST:
         notes += ["", f"worst {NUM_WORST} labels: {', '.join(worst_labels(summary))}"]
     failures = [f"failed {item_id}: {error}" for item_id, error in summary.failed.items()]

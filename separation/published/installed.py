@@ -10,6 +10,8 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -89,7 +91,7 @@ def check_torch(name: str) -> None:
 def by_hand(model: PublishedModel) -> str:
     """What to do for a model whose files have to be downloaded manually."""
     names = " and ".join(file.name for file in model.files if file.page)
-    doubt = " (these names could not be confirmed)" if model.unconfirmed else ""
+    doubt = " (these names could not be confirmed)" if model.unconfirmed_files else ""
     return (
         f"{model.name}: cannot be downloaded automatically: open {model.files[0].page} in a browser, "
         f"unpack the download into a folder with {names}{doubt}, and run "
@@ -105,26 +107,53 @@ def convert(model: PublishedModel, supplied: Path | None) -> Path:
     if not (supplied or first.page or local_copy(first)):
         size = f"{model.size / 1e9:.1f} GB " if model.size else ""
         log.warning("%s: fetching %sfrom %s (%s)", model.name, size, first.where, model.licence)
-    try:
+        if model.unconfirmed:
+            log.warning("%s: unconfirmed: %s", model.name, model.unconfirmed)
+    folder = models_folder() / model.name
+    with doubts_said(model):
         separator = fetch(first, supplied)
-        others = [
-            fetch(file, supplied)
-            for file in model.files[1:]
-            if not (file.unless_holds and holds(separator, file.unless_holds))
-        ]
+        others = [fetch(file, supplied) for file in other_files(model, separator)]
         for need in model.needs:
             fetch_needed(need)
+        with temporary_folder(folder.parent) as scratch:
+            for path in (separator, *others):  # side by side, as converters look for them
+                stand_in(path, scratch / path.name)
+            convert_to_folder(scratch / separator.name, folder, published=model)
+    return folder
+
+
+@contextmanager
+def doubts_said(model: PublishedModel) -> Iterator[None]:
+    """Context in which errors end with what was unconfirmed of the model."""
+    try:
+        yield
     except DownloadError as error:
+        if not model.unconfirmed_files:
+            raise
+        names = ", ".join(model.unconfirmed_files)
+        raise DownloadError(f"{error} (the source of {names} could not be confirmed)") from error
+    except ValueError as error:  # from the conversion
         if not model.unconfirmed:
             raise
-        names = ", ".join(model.unconfirmed)
-        raise DownloadError(f"{error} (the source of {names} could not be confirmed)") from error
-    folder = models_folder() / model.name
-    with temporary_folder(folder.parent) as scratch:
-        for path in (separator, *others):  # side by side, as converters look for them
-            stand_in(path, scratch / path.name)
-        convert_to_folder(scratch / separator.name, folder, published=model)
-    return folder
+        raise ValueError(f"{error} (unconfirmed before: {model.unconfirmed})") from error
+
+
+def other_files(model: PublishedModel, separator: Path) -> list[PublishedFile]:
+    """The files beside the first, `separator`, that it needs; ValueError if it is of no known system."""
+    from qsep.queries.files.weights import read_state_dict
+
+    from .reader import converter_of
+
+    files = model.files[1:]
+    if not any(file.unless_holds for file in files):
+        return list(files)
+    weights = read_state_dict(separator)
+    converter_of(weights, separator)  # before gigabytes are fetched that it does not need
+    return [
+        file
+        for file in files
+        if not (file.unless_holds and any(key.startswith(file.unless_holds) for key in weights))
+    ]
 
 
 def stand_in(path: Path, link: Path) -> None:
@@ -133,13 +162,6 @@ def stand_in(path: Path, link: Path) -> None:
         link.symlink_to(path.resolve())
     except OSError:  # where links need a permission
         shutil.copyfile(path, link)
-
-
-def holds(path: Path, prefix: str) -> bool:
-    """Whether a checkpoint has weights whose names start with this prefix."""
-    from qsep.queries.files.weights import read_state_dict
-
-    return any(key.startswith(prefix) for key in read_state_dict(path))
 
 
 def fetch_needed(need: NeededFiles) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+from torch import Tensor
 
 from qsep.queries.files.weights import Unfilled, load_weights, read_state_dict
 from qsep.queries.interface import QueryEncoder
@@ -55,9 +58,14 @@ def read_converted(path: Path) -> Converted:
     if package is not None:
         return htdemucs.convert(package, path)
     weights = read_state_dict(path)
+    return converter_of(weights, path).convert(weights, path)
+
+
+def converter_of(weights: dict[str, Tensor], path: Path) -> ModuleType:
+    """The converter that recognises the weights of a file. ValueError if none does."""
     for converter in CONVERTERS:
         if converter.recognises(weights):
-            return converter.convert(weights, path)
+            return converter
     raise ValueError(f"{path}: not the weights of a system that qsep can convert")
 
 

@@ -104,6 +104,7 @@ class PublishedModel:
     real_time: float | None = None
     memory_gb: float | None = None
     needs: tuple[NeededFiles, ...] = ()
+    unconfirmed: str = ""
 
     @property
     def separates(self) -> bool:
@@ -116,7 +117,7 @@ class PublishedModel:
         return sum(file.size for file in self.files if not file.unless_holds)
 
     @property
-    def unconfirmed(self) -> tuple[str, ...]:
+    def unconfirmed_files(self) -> tuple[str, ...]:
         """Names of files whose source could not be confirmed."""
         return tuple(file.name for file in self.files if not file.confirmed)
 

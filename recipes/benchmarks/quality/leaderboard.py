@@ -57,7 +57,7 @@ class DataSet:
     """A data set and its protocol. key: folder of its runs; items, condition: their names in summaries.
 
     data: folder of the recordings, in commands; about: what has to be in it, and remarks; figures: names
-    in summaries.
+    in summaries. unconfirmed: what of the published figures could not be verified.
     """
 
     key: str
@@ -70,6 +70,7 @@ class DataSet:
     rows: tuple[Row, ...]
     settings: tuple[str, ...] = ()
     condition: str = "plain"
+    unconfirmed: str = ""
 
     def command(self, row: Row) -> str:
         """The command of a row."""
@@ -111,8 +112,9 @@ def page(data_sets: Sequence[DataSet], runs: Path | None = None) -> str:
     parts = [HEAD]
     for data_set in data_sets:
         commands = [data_set.command(row) for row in data_set.rows if row.model]
+        doubt = f"\nUnconfirmed: {data_set.unconfirmed.strip()}\n" if data_set.unconfirmed else ""
         parts += [
-            f"## {data_set.title}\n\n{data_set.about.strip()}\n",
+            f"## {data_set.title}\n\n{data_set.about.strip()}\n{doubt}",
             table_of(data_set, runs),
             "```\n" + "\n".join(commands) + "\n```\n",
         ]

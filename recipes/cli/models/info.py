@@ -65,6 +65,8 @@ def describe_published(model: PublishedModel) -> None:
     print(f"knows: {model.knows}")
     print(f"licence: {model.licence}")
     print(f"paper: {model.paper}")
+    if model.unconfirmed:
+        print(f"unconfirmed: {model.unconfirmed}")
     if not model.converter:
         print(f"not usable: {model.note}")
     if model.use:

@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from qsep.evaluation.interface import Item
 from qsep.evaluation.protocols import load_items
+from qsep.evaluation.report.write import text_table
 from qsep.evaluation.run import evaluate
 
 RATE = 8000  # of the miniature's list; the published one has 44100
@@ -202,7 +203,6 @@ def test_mixtures_are_chosen_by_number_of_sources_and_from_the_beginning(folder:
         ('{"mix_id": 3}', "is not a list of Hive's mixtures: "),
         ("[{}]", "is not a list of Hive's mixtures: no 'sources'"),
         ("[", "is not a list of Hive's mixtures: Expecting value"),
-        (json.dumps(LISTED + LISTED[:1]), "mixtures of the same number of sources share a mix_id"),
         ("[]", "no mixtures with num_sources=all"),
     ],
 )
@@ -210,6 +210,22 @@ def test_bad_lists_are_refused_in_one_line(folder: Path, content: str, message: 
     (folder / "list.json").write_text(content)
     with pytest.raises(ValueError, match=rf"\A[^\n]*{message}[^\n]*\Z"):
         load_items("hive", folder, folder / "list.json")
+
+
+def test_mixtures_that_share_a_name_are_told_apart(folder: Path) -> None:
+    (folder / "list.json").write_text(json.dumps(LISTED + LISTED[:1] + LISTED[:1]))
+    ids = load_items("hive", folder, folder / "list.json").ids
+    assert len(set(ids)) == len(ids) == 11
+    assert ids[7:] == (
+        *("2/sample_00000003.2/1", "2/sample_00000003.2/2"),
+        *("2/sample_00000003.3/1", "2/sample_00000003.3/2"),
+    )
+
+
+def test_what_could_not_be_confirmed_stands_below_the_figures(folder: Path) -> None:
+    summary = evaluate(Leaky(), load_items("hive", folder, folder / "list.json"), folder / "scores")
+    last = text_table(summary).splitlines()[-1]
+    assert last.startswith("unconfirmed: that the publication's SDR is the plain one")
 
 
 def test_a_file_that_is_no_parquet_is_refused_in_one_line(folder: Path) -> None:

@@ -209,6 +209,32 @@ def test_a_file_that_is_no_checkpoint_leaves_no_model(hub: LocalHub) -> None:
     assert not models_folder().exists() or list(models_folder().iterdir()) == []
 
 
+def test_what_is_unconfirmed_is_said_before_the_download_and_where_the_conversion_fails(
+    qsep: Run,
+    hub: LocalHub,
+    registry: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    doubt = "that its weights have USS's names"
+    doubtful = tmp_path / "doubtful.toml"
+    doubtful.write_text(
+        Path(registry).read_text().replace("[uss]\n", f'[uss]\nunconfirmed = "{doubt}"\n')
+    )
+    monkeypatch.setenv("QSEP_REGISTRY", str(doubtful))
+    assert f"unconfirmed: {doubt}" in qsep("models", "info", "uss").out.splitlines()
+    path = publish(hub, "uss", packed({"other": torch.ones(1)}, tmp_path))
+    failed = qsep("models", "get", "uss")
+    assert failed.code == 2
+    assert caplog.messages[1] == f"uss: unconfirmed: {doubt}"
+    assert failed.err.endswith(
+        f"not the weights of a system that qsep can convert (unconfirmed before: {doubt})\n"
+    )
+    assert not models_folder().exists()
+    assert {item.path for item in hub.seen} == {path}  # the encoder beside it is not fetched
+
+
 def test_a_model_fetched_by_hand_is_taken_from_its_folder(
     qsep: Run, hub: LocalHub, tmp_path: Path
 ) -> None:
