@@ -108,7 +108,7 @@ def separate_all(separator: NodeSeparator, inputs: Sequence[Path], task: Task) -
                 summary = separate_sounds(separator, path, inputs, task, progress)
         except Exception as error:  # one file's failure does not stop the others
             all_done = False
-            report_failure(path, error, task.output.json)
+            report_failure(str(path), error, task.output.json)
             continue
         if task.output.json:
             print(json.dumps(summary))

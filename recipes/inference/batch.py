@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qsep.queries.constraints import Constraints
 from qsep.queries.interface import Query
 from qsep.separation.audio.file_names import DEFAULT_NAMING
+from qsep.separation.audio.source import called
 from qsep.separation.storage.results import Results
 
 from ..errors import one_line, print_error
@@ -115,16 +116,25 @@ def separate_files(
     results: Results,
     output: Output,
     constraints: Constraints,
+    names: Mapping[Path, str],
 ) -> bool:
-    """Write each input's results and report them; False if some input failed."""
+    """Write each input's results and report them; False if some input failed.
+
+    names: of inputs that are temporary files, for messages.
+    """
     from qsep.separation.api import files
 
     results.folder.mkdir(parents=True, exist_ok=True)
     all_done = True
     for path in inputs:
+        name = names.get(path, str(path))
         try:
             model.prepare_queries([*queries, *constraints.negatives])
-            with progress_bar(path.name, output.quiet) as progress, timed(f"{path.name} took"):
+            with (
+                called(path, name),
+                progress_bar(Path(name).name, output.quiet) as progress,
+                timed(f"{Path(name).name} took"),
+            ):
                 rows = files.separate_file(
                     model,
                     path,
@@ -138,9 +148,9 @@ def separate_files(
                 )
         except Exception as error:  # one file's failure does not stop the others
             all_done = False
-            report_failure(path, error, output.json)
+            report_failure(name, error, output.json)
             continue
-        report_results(rows, output)
+        report_results([row | {"input": name} for row in rows], output)
     return all_done
 
 
@@ -164,11 +174,11 @@ def print_result(row: Mapping[str, Any]) -> None:
     )
 
 
-def report_failure(path: Path, error: Exception, as_json: bool) -> None:
+def report_failure(name: str, error: Exception, as_json: bool) -> None:
     """Say on standard error that one input failed and, for JSON, print an object that says so."""
-    print_error(error, str(path))
+    print_error(error, name)
     if as_json:
-        print(json.dumps({"input": str(path), "error": one_line(error)}))
+        print(json.dumps({"input": name, "error": one_line(error)}))
 
 
 @contextmanager

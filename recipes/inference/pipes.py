@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qsep.separation.storage.temporary import scratch_folder
+from qsep.separation.storage.temporary import explained, scratch_folder
 
 if TYPE_CHECKING:
     from qsep.queries.constraints import Constraints
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from qsep.separation.api import Model
 
 PIPE = Path("-")
+STANDARD_INPUT = "standard input"  # in messages
 STDIN_STEM = "stdin"  # of results of a recording that has no name
 
 
@@ -50,7 +51,7 @@ def real_paths(
         piped_in, piped_out = scratch / STDIN_STEM, scratch / "out"
         if PIPE in inputs:
             refuse_terminal()
-            with piped_in.open("wb") as file:
+            with explained(scratch.parent), piped_in.open("wb") as file:
                 file.write(consumed)
                 shutil.copyfileobj(sys.stdin.buffer, file)
         yield (
@@ -62,6 +63,12 @@ def real_paths(
             with result.open("rb") as file:
                 shutil.copyfileobj(file, sys.stdout.buffer)
             sys.stdout.buffer.flush()
+
+
+def names_of(inputs: Sequence[Path], recordings: Sequence[Path]) -> dict[Path, str]:
+    """What messages call the recordings that stand for `-`. recordings: of `real_paths` for these inputs."""
+    pairs = zip(inputs, recordings, strict=True)
+    return {recording: STANDARD_INPUT for given, recording in pairs if given == PIPE}
 
 
 def refuse_terminal() -> None:

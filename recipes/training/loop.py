@@ -8,7 +8,6 @@ repeats the uninterrupted one exactly.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from .config import Recipe
 from .initial_weights.class_rows import starting_classes, train_new_rows_alone
 from .initial_weights.start import resume, start
 from .learner import Learner
-from .output.checkpoints import write_checkpoint
+from .output.checkpoints import stored_if_whole, write_checkpoint
 from .output.curves import plot_curves
 from .output.examples import Example
 from .output.log import RunLog
@@ -114,6 +113,7 @@ class Run:
             record_session(self.results, recipe, self.step, self.fabric)
         if state:  # the run may have been killed after its state was written and before these were
             self.write_checkpoints()
+            self.mend_best()
 
     def data(self, validation: bool) -> Mixtures:
         """The training or the validation mixtures at the model's sample rate."""
@@ -260,21 +260,39 @@ class Run:
         """Write the averaged weights to out/model, and to out/best if they score best; plot the curves."""
         if not self.fabric.is_global_zero:
             return
-        provenance: dict[str, Any] = {"seed": self.config.seed, "step": self.step}
-        if self.log.changes:
-            provenance["changes"] = self.log.changes
         for name in ("model", "best") if self.best.step == self.step else ("model",):
-            write_checkpoint(
-                self.out / name,
-                self.recipe,
-                self.content,
-                self.task,
-                self.ema.model,
-                (self.encoder_kind, self.encoder),
-                provenance,
-            )
+            self.write_checkpoint(name, self.step)
         if self.log.path.stat().st_size:
             self.results.write("loss.png", lambda picture: plot_curves(self.log.path, picture))
+
+    def write_checkpoint(
+        self, name: str, step: int, weights: dict[str, Tensor] | None = None
+    ) -> None:
+        """Write the checkpoint out/NAME of this step. weights: by default the averaged ones."""
+        provenance: dict[str, Any] = {"seed": self.config.seed, "step": step}
+        if changes := [change for change in self.log.changes if change["step"] <= step]:
+            provenance["changes"] = changes
+        write_checkpoint(
+            self.out / name,
+            self.recipe,
+            self.content,
+            self.task,
+            self.ema.model,
+            (self.encoder_kind, self.encoder),
+            provenance,
+            weights,
+        )
+
+    def mend_best(self) -> None:
+        """Write out/best again if it was damaged since its step; without its weights, the next one is best."""
+        if self.best.step in (-1, self.step):
+            return
+        if self.fabric.is_global_zero:
+            if weights := stored_if_whole(self.out / "best"):
+                self.write_checkpoint("best", self.best.step, weights)
+            elif not (self.out / "best").is_dir():
+                self.log.say(self.step, "best is lost; the next validated weights are kept in it")
+                self.best = Best()
 
 
 def grouped(batches: Iterator[MixtureBatch], number: int) -> Iterator[list[MixtureBatch]]:
@@ -301,9 +319,11 @@ def train(
     a row whose loss is not finite.
     """
     run = Run(recipe, content, out, accelerator, devices, nodes)
-    batches = passed_on(run.batches(), recipe.train.num_workers)
-    with closing(batches), stop or Stop() as stop:
-        for parts in grouped(batches, recipe.train.accumulate):
+    with (
+        passed_on(run.batches(), recipe.train.num_workers) as batches,
+        stop or Stop() as stop,
+    ):
+        for parts in stop.waiting_for(grouped(batches, recipe.train.accumulate), run.fabric):
             if stop.due(run.fabric) or run.step == stop_after:
                 break
             run.learn(parts)

@@ -5,16 +5,23 @@ from __future__ import annotations
 import re
 import signal
 import time
+from collections.abc import Iterator
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 
 from ..signals import ENDING
 
+Batch = TypeVar("Batch")
+
 FAILED, DIVERGED, OUT_OF_TIME = 1, 3, 75  # exit codes; 75 is EX_TEMPFAIL of sysexits.h: try again
 MAX_SLACK_SECONDS = 30.0
 MAX_SLACK_SHARE = 0.05
+
+
+class WaitEndedError(BaseException):
+    """A signal came while the next batch was waited for."""
 
 
 class DivergedError(ValueError):
@@ -37,7 +44,7 @@ def seconds_of(text: str) -> float:
 class Stop:
     """Tells a run when to end after a step. A context: inside, SIGINT, SIGTERM and SIGHUP are noted.
 
-    The first signal ends the run after its step; after it and at the context's end, signals do what they did
+    The first signal ends the run after its step, or the waiting for its batch; after it and at the context's end, signals do what they did
     before. With max_seconds, counted from the construction, the run ends while there is still time to save:
     the longest step so far, with what was validated and saved after it, is expected twice more.
 
@@ -51,6 +58,7 @@ class Stop:
         if max_seconds is not None:
             slack = min(MAX_SLACK_SECONDS, MAX_SLACK_SHARE * max_seconds)
             self.deadline = time.monotonic() + max_seconds - slack
+        self.is_waiting = False
         self.step_began = 0.0
         self.longest_step = 0.0
         self.handlers: dict[int, Any] = {}
@@ -71,9 +79,30 @@ class Stop:
         self.handlers = {}
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Note the signal."""
+        """Note the signal, and end the waiting for a batch."""
         self.signal = number
         self.restore_handlers()
+        if self.is_waiting:
+            self.is_waiting = False
+            raise WaitEndedError
+
+    def waiting_for(self, batches: Iterator[Batch], fabric: Any) -> Iterator[Batch]:
+        """The batches, until a signal comes while the next one is waited for.
+
+        One of several devices waits on, since the others wait for it after the step.
+        """
+        try:
+            while True:
+                self.is_waiting = fabric.world_size == 1
+                if self.is_waiting and self.signal:
+                    return
+                batch = next(batches, None)
+                self.is_waiting = False
+                if batch is None:
+                    return
+                yield batch
+        except WaitEndedError:
+            return
 
     def due(self, fabric: Any) -> bool:
         """Whether to end now, asked between steps; the same on all devices of the Lightning Fabric."""

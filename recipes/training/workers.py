@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -46,14 +47,26 @@ class SharedCollate:
         return batch
 
 
-def passed_on(batches: Iterable[MixtureBatch], num_workers: int) -> Generator[MixtureBatch]:
-    """The batches; ValueError with the remedy if workers lack the shared memory to pass them on.
+@contextmanager
+def passed_on(
+    batches: Iterable[MixtureBatch], num_workers: int
+) -> Iterator[Iterator[MixtureBatch]]:
+    """A context with the batches, at whose end their workers end.
 
-    The workers end with this generator, which is to be closed.
+    Not when an exception passes through the iterator: the run is saved before, which workers that hang would
+    delay. ValueError with the remedy if workers lack the shared memory to pass batches on.
     """
     iterator = iter(batches)
     try:
-        yield from iterator
+        yield explained(iterator, num_workers)
+    finally:
+        end_workers(iterator)
+
+
+def explained(batches: Iterator[MixtureBatch], num_workers: int) -> Iterator[MixtureBatch]:
+    """The batches; ValueError with the remedy if workers lack the shared memory to pass them on."""
+    try:
+        yield from batches
     except RuntimeError as error:
         if not num_workers or not any(sign in str(error) for sign in NO_SHARED_MEMORY):
             raise
@@ -61,8 +74,6 @@ def passed_on(batches: Iterable[MixtureBatch], num_workers: int) -> Generator[Mi
             f"train.num_workers={num_workers}: workers pass batches on through /dev/shm, which is too "
             "small here: use train.num_workers=0, or enlarge it (docker run --shm-size=1g)"
         ) from error
-    finally:
-        end_workers(iterator)
 
 
 def end_workers(iterator: Any) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from .sample_format import Waveform
+
+logger = logging.getLogger("qsep")
 
 MIN_RATE, MAX_RATE = 1000, 768_000  # Hz
 MAX_CHANNELS = 1024
@@ -64,6 +67,25 @@ def named(path: Path) -> Iterator[None]:
             f"{path} cannot be read ({type(error).__name__}{f': {reason}' if reason else ''}): "
             "check that it is a recording, or convert it to WAV or FLAC"
         ) from error
+
+
+@contextmanager
+def called(path: Path, name: str) -> Iterator[None]:
+    """A context in which AudioErrors and warnings say `name` in place of `path`, a temporary file."""
+
+    def rename(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if str(path) in text:
+            record.msg, record.args = text.replace(str(path), name), ()
+        return True
+
+    logger.addFilter(rename)
+    try:
+        yield
+    except AudioError as error:
+        raise AudioError(str(error).replace(str(path), name)) from error
+    finally:
+        logger.removeFilter(rename)
 
 
 def check_properties(path: Path, sample_rate: int, num_channels: int) -> None:

@@ -98,6 +98,33 @@ def test_a_run_killed_between_its_state_and_its_checkpoints_writes_them_on_resum
     assert differences(first, second) == []
 
 
+@pytest.mark.parametrize("name", ["config.json", "README.md"])
+@pytest.mark.parametrize("stop_after", [4, STEPS])
+def test_a_damaged_file_beside_the_best_weights_is_written_again(
+    scored: Callable[..., Path], tmp_path: Path, name: str, stop_after: int
+) -> None:
+    scored(tmp_path / "whole")
+    best = scored(tmp_path / "damaged", stop_after=stop_after) / "best"
+    whole = (best / name).read_bytes()
+    (best / name).write_bytes(whole[:100])
+    scored(tmp_path / "damaged")
+    assert (best / name).read_bytes() == whole == (tmp_path / "whole/best" / name).read_bytes()
+    assert differences(weights_of(best), weights_of(tmp_path / "whole" / "best")) == []
+
+
+def test_damaged_best_weights_are_set_aside_and_the_next_validated_ones_kept(
+    scored: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = scored(tmp_path, stop_after=3) / "best" / "model.safetensors"
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    scored(tmp_path)
+    assert (tmp_path / "best.damaged" / "model.safetensors").read_bytes() == damaged
+    assert step_of(tmp_path / "best") == 5  # of those after step 3
+    assert "best is lost" in capsys.readouterr().err
+
+
 def test_without_validation_mixtures_nothing_is_validated_and_none_is_best(
     run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

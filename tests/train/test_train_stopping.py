@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -91,6 +91,70 @@ def test_all_devices_end_when_one_of_them_notes_a_signal(clock: Clock) -> None:
     with Stop() as stop:
         assert stop.due(SimpleNamespace(world_size=2, device="cpu", all_reduce=with_another))
     assert stop.signal == signal.SIGTERM
+
+
+class Hanging:
+    """Batches of which the one after the first does not come before a signal does."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.is_first = number, True
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if self.is_first:
+            self.is_first = False
+            return "first"
+        os.kill(os.getpid(), self.number)
+        time.sleep(60)
+        return "too late"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_waiting_for_a_batch(number: int) -> None:
+    with Stop() as stop:
+        assert list(stop.waiting_for(Hanging(number), ALONE)) == ["first"]
+    assert stop.signal == number
+
+
+def test_a_signal_during_a_step_is_noted_before_the_next_batch_is_waited_for() -> None:
+    with Stop() as stop:
+        batches = stop.waiting_for(Hanging(signal.SIGTERM), ALONE)
+        assert next(batches) == "first"
+        os.kill(os.getpid(), signal.SIGINT)  # raises nothing
+        assert list(batches) == []
+    assert stop.signal == signal.SIGINT
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_run_whose_data_hang_is_saved_at_one_signal_and_continues_bit_by_bit(
+    run: Callable[..., Path],
+    whole: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_workers: int,
+) -> None:
+    hung_at = 3 * 4  # the first draw of the fourth step
+
+    class HangingData:
+        def __init__(self, data: Any) -> None:
+            self.data, self.collate = data, data.collate
+
+        def __getitem__(self, draw: int) -> Any:
+            if draw == hung_at:
+                os.kill(int(os.environ["TRAINING"]), signal.SIGTERM)
+                time.sleep(600)
+            return self.data[draw]
+
+    monkeypatch.setenv("TRAINING", str(os.getpid()))
+    monkeypatch.setattr(loop, "for_workers", lambda data, recipe: HangingData(data))
+    stop = Stop()
+    run(tmp_path, stop=stop, num_workers=num_workers, save_every=100)
+    monkeypatch.undo()
+    assert stop.signal == signal.SIGTERM
+    assert state_of(tmp_path)["step"] in range(1, 4)  # batches are made ahead of their steps
+    assert differences(state_of(run(tmp_path)), whole) == []
 
 
 def test_settings_that_do_not_go_together_are_refused_before_the_run_has_begun(

@@ -153,7 +153,7 @@ def separate_inputs(work: SeparateWork, inputs: Sequence[Path], num_results: int
     from qsep.separation.audio.file_names import DEFAULT_NAMING
 
     from ...inference.batch import check_jobs, separate_files
-    from ...inference.pipes import PIPE, passed_through, real_paths
+    from ...inference.pipes import PIPE, names_of, passed_through, real_paths
 
     output, consumed = work.output, b""
     model: Model | LightModel | None = None
@@ -169,7 +169,10 @@ def separate_inputs(work: SeparateWork, inputs: Sequence[Path], num_results: int
         output = replace(output, folder=folder)
         results = check_jobs(recordings, work.queries, output, work.constraints.exclusive)
         model = model or load_model(work)
-        if not separate_files(model, recordings, work.queries, results, output, work.constraints):
+        if not separate_files(
+            *(model, recordings, work.queries, results, output, work.constraints),
+            names_of(inputs, recordings),
+        ):
             sys.exit(SOME_FAILED)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from qsep.queries.files.tables import as_table
 from qsep.separation.audio.reader import AudioError, read_mono
+from qsep.separation.audio.source import called
 from qsep.separation.storage.listed_paths import check_inside
 from qsep.separation.storage.temporary import scratch_folder
 
@@ -95,7 +96,8 @@ def load_mono(file: Path | io.BytesIO, sample_rate: int) -> np.ndarray:
     with scratch_folder() as scratch:
         unpacked = scratch / "clip"
         unpacked.write_bytes(file.getbuffer())
-        return read_mono(unpacked, sample_rate)
+        with called(unpacked, "a clip in a shard"):
+            return read_mono(unpacked, sample_rate)
 
 
 @dataclass(frozen=True)

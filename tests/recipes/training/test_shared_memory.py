@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from qsep.recipes.training.workers import passed_on
+from qsep.recipes.training.workers import explained
 
 # Of PyTorch 2.11 under a /dev/shm of 64 kB, and of its handler of a worker's death.
 MESSAGES = (
@@ -23,7 +23,7 @@ def batches(error: Exception) -> Iterator[Any]:
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_too_little_shared_memory_names_the_setting(message: str) -> None:
-    passing: Iterator[Any] = passed_on(batches(RuntimeError(message)), num_workers=2)
+    passing: Iterator[Any] = explained(batches(RuntimeError(message)), num_workers=2)
     assert next(passing) == "first"
     with pytest.raises(ValueError, match=r"\Atrain.num_workers=2: .* use train.num_workers=0"):
         next(passing)
@@ -31,6 +31,6 @@ def test_too_little_shared_memory_names_the_setting(message: str) -> None:
 
 def test_other_errors_pass() -> None:
     with pytest.raises(RuntimeError, match="of another kind"):
-        list(passed_on(batches(RuntimeError("of another kind")), num_workers=2))
+        list(explained(batches(RuntimeError("of another kind")), num_workers=2))
     with pytest.raises(RuntimeError, match="shared memory"):
-        list(passed_on(batches(RuntimeError("shared memory")), num_workers=0))
+        list(explained(batches(RuntimeError("shared memory")), num_workers=0))
