@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from .forked import Changes, Ended
 STATES = {
     *("training.pt", "training.previous.pt", "log.jsonl", "recipe.json", "config.json"),
     *("manifest.jsonl", "items.csv", "summary.json", "clips.csv", "report.csv", "index.json"),
-    *(".qsep.jsonl", "embeddings.sqlite"),
+    *(".qsep.jsonl", "embeddings.sqlite", "model.safetensors"),
 }
 # Lists for people, in which a changed digit cannot be detected.
 WITHOUT_CHECKSUM = {"items.csv", "manifest.jsonl", "log.jsonl"}
@@ -82,11 +83,16 @@ def judge(ended: Ended, out: Path, undisturbed: Undisturbed, path: Path, kind: s
         uncompared.add("summary.json")
     if path.name == "recipe.json":
         uncompared.add("log.jsonl")
+    if path.name == "training.previous.pt":  # set aside; written by the next save, if there is one
+        uncompared.add(path.name)
+    lost = "best/" if path.match("best/model.safetensors") and "best is lost" in ended.err else None
     actual, expected = (
         {
             name: value
             for name, value in each.items()
-            if Path(name).name not in uncompared and not name.endswith((".kept", ".damaged"))
+            if Path(name).name not in uncompared
+            and not re.search(r"\.(kept|damaged)(/|$)", name)
+            and not (lost and name.startswith(lost))
         }
         for each in (essence(out), undisturbed.essence)
     )

@@ -117,6 +117,21 @@ def test_a_damaged_state_falls_back_to_the_one_before(
     assert differences(state_of(run(tmp_path / "parts")), whole) == []
 
 
+def test_a_damaged_older_state_does_not_stop_the_next_save(
+    run: Callable[..., Path],
+    whole: dict[str, Any],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run(tmp_path, stop_after=4)
+    (tmp_path / "training.previous.pt").write_bytes(b"hello")
+    with caplog.at_level(logging.WARNING):
+        assert differences(state_of(run(tmp_path)), whole) == []
+    assert "training.previous.pt is damaged (its checksum does not match); set aside" in caplog.text
+    assert (tmp_path / "training.previous.pt.damaged").read_bytes() == b"hello"
+    assert torch.load(tmp_path / "training.previous.pt", weights_only=True)["step"] == 4
+
+
 def test_a_flipped_bit_is_detected(
     run: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -105,6 +105,7 @@ def separate(
     own sample rate, channels, length and sample format; target and residual sum to the recording.
     """
     from ...inference.bulk.separating import ModelChoice, SeparateWork
+    from ...inference.heap import MANY_QUERIES, return_large_blocks
     from ...inference.output import Output, bulk_naming, output_from
     from ...inference.pipes import PIPE
     from .queries import constraints_from, queries_from, words_last
@@ -139,6 +140,8 @@ def separate(
         strict,
         min_similarity,
     )
+    if len(queries) > MANY_QUERIES:
+        return_large_blocks()
     if in_bulk:
         separate_in_bulk(work, inputs, bulk)
     else:

@@ -83,10 +83,13 @@ def write_checkpoint(
 def stored_if_whole(folder: Path) -> dict[str, Tensor] | None:
     """The weights of a checkpoint folder of which another file is damaged, to write it again; else None.
 
-    A folder whose weights are damaged is renamed, with a warning.
+    A folder whose weights are damaged is renamed, with a warning. ValueError for a folder that could not be
+    replaced later.
     """
     damaged = damage_of(folder)
-    if damaged is None or not damaged:
+    if damaged is None:
+        Results(folder, CHECKPOINT)
+    if not damaged:
         return None
     if damaged != WEIGHTS:
         log.warning("%s is damaged; written again", folder / damaged)

@@ -78,8 +78,12 @@ def save_state(results: Results, state: dict[str, Any]) -> None:
 
 
 def load_state(results: Results) -> dict[str, Any] | None:
-    """The newest state with a valid checksum, None if there is none; ValueError if all are damaged."""
+    """The newest state with a valid checksum, None if there is none; ValueError if all are damaged.
+
+    Damaged ones are renamed, also the older one if the newest is valid: it could not be replaced later.
+    """
     damaged: list[str] = []
+    state: dict[str, Any] | None = None
     for name in (NEWEST, BEFORE):
         path = results.folder / name
         if not path.is_file():
@@ -87,19 +91,26 @@ def load_state(results: Results) -> dict[str, Any] | None:
         try:
             if not results.is_ours(name):
                 raise ValueError("its checksum does not match")
-            state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-            if missing := KEYS - state.keys():
-                raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-            for other in damaged:  # kept for inspection under another name
-                os.replace(results.folder / other, results.folder / f"{other}.damaged")
-            return state
+            if state is None:
+                state = read_state(path)
         except Exception as error:  # damaged files raise errors of many kinds
             known = isinstance(error, ValueError)
             reason = error if known else refusal(path, error)
-            log.warning("%s is damaged (%s); trying the previous one", path, reason)
+            instead = "set aside" if state else "trying the previous one"
+            log.warning("%s is damaged (%s); %s", path, reason, instead)
             damaged.append(name)
-    if damaged:
+    if damaged and state is None:
         raise ValueError(
             f"{results.folder}: {' and '.join(damaged)} cannot be read; delete to start anew"
         )
-    return None
+    for name in damaged:  # kept for inspection under another name, which the next save needs
+        os.replace(results.folder / name, results.folder / f"{name}.damaged")
+    return state
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state in a file; ValueError if parts of it are missing, errors of many kinds if it is damaged."""
+    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    if missing := KEYS - state.keys():
+        raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    return state
