@@ -165,12 +165,12 @@ def report_results(rows: Sequence[dict[str, Any]], output: Output) -> None:
 
 def print_result(row: Mapping[str, Any]) -> None:
     """Print a line for one result: its files, duration and level."""
-    from .level_words import level_in_words
+    from .level_words import finding_in_words
 
     files = row.get("files") or [each["file"] for each in row["outputs"]]
     print(
         f"{', '.join(files)}  {row['seconds']:.1f} s, {row['level_db']:.1f} dB of the "
-        f"input: {level_in_words(row['level_db'])}"
+        f"input: {finding_in_words(row['level_db'])}"
     )
 
 

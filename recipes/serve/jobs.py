@@ -21,7 +21,7 @@ from qsep.separation.api import Model, load, separate_file
 from qsep.separation.audio.file_names import DEFAULT_NAMING
 from qsep.separation.audio.reader import BLOCK_SAMPLES, AudioReader
 
-from ..inference.level_words import ABSENT_DB, level_in_words
+from ..inference.level_words import ABSENT_DB, finding_in_words
 from .messages import collected_warnings, without_folders
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Sound:
     @property
     def level(self) -> str:
         """The level in words."""
-        return level_in_words(self.level_db)
+        return finding_in_words(self.level_db)
 
     @property
     def likely_absent(self) -> bool:

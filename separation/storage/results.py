@@ -1,8 +1,8 @@
 """Folders of results: a command may replace or delete only the files that it wrote there.
 
 The folder's listing, .qsep.jsonl, has a line for each file: the command that wrote it, its size and its
-SHA-256. The line is written before the file gets its name, so that no result is ever unlisted; a file counts
-as ours only while its content matches the listing.
+SHA-256, and the line's own CRC-32. It is written before the file gets its name, so that no result is ever
+unlisted; a file counts as ours only while its content matches the listing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -262,7 +263,9 @@ def read_listing(path: Path) -> dict[str, dict[str, list[Entry]]]:
         try:
             row: dict[str, Any] = json.loads(line)
             command, name = row["command"], row["file"]
-            if not isinstance(command, str) or not is_inside(name):
+            # Versions before 0.2 wrote no checksum.
+            is_damaged = row.pop("crc32", None) not in (None, crc32_of(row))
+            if is_damaged or not isinstance(command, str) or not is_inside(name):
                 continue
             if row.get("removed"):
                 versions.get(command, {}).pop(name, None)
@@ -287,7 +290,12 @@ def line_of(command: str, name: str, entry: Entry | None) -> str:
         row["removed"] = True
     else:
         row |= {"bytes": entry.num_bytes, "sha256": entry.sha256}
-    return json.dumps(row) + "\n"
+    return json.dumps(row | {"crc32": crc32_of(row)}) + "\n"
+
+
+def crc32_of(row: dict[str, Any]) -> int:
+    """Checksum of a line's other values: a flipped bit in a hash would make a whole file look damaged."""
+    return zlib.crc32(json.dumps(row).encode("utf-8", "surrogatepass"))
 
 
 def append_lines(path: Path, text: str) -> None:

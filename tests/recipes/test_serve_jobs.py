@@ -15,7 +15,7 @@ from command import STUB, Run, record
 
 from qsep.queries.constraints import Span
 from qsep.queries.encoders import minilm
-from qsep.recipes.inference.level_words import level_in_words
+from qsep.recipes.inference.level_words import finding_in_words
 from qsep.recipes.serve.api import Api, uploaded
 from qsep.recipes.serve.choice import by_name, finders_among, local_models
 from qsep.recipes.serve.jobs import Jobs, Limits, Request, Sound, in_lines
@@ -56,7 +56,7 @@ def test_target_and_rest_of_each_sound_sum_to_the_recording(jobs: Jobs, street: 
         level_db = 10 * np.log10(energies[0] / energies[1])
         # Of rounding to 16 bits and to 0.01.
         assert sound.level_db == pytest.approx(level_db, abs=0.02)
-        assert sound.level == level_in_words(sound.level_db)
+        assert sound.level == finding_in_words(sound.level_db)
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 from .commands import Undisturbed, Workshop, command_of, differing, essence
 from .forked import Changes, Ended
@@ -85,16 +87,33 @@ def judge(ended: Ended, out: Path, undisturbed: Undisturbed, path: Path, kind: s
         uncompared.add("log.jsonl")
     if path.name == "training.previous.pt":  # set aside; written by the next save, if there is one
         uncompared.add(path.name)
-    lost = "best/" if path.match("best/model.safetensors") and "best is lost" in ended.err else None
+    if path.match("best/model.safetensors") and "best is lost" in ended.err:  # kept in the state
+        uncompared |= {"training.pt", "training.previous.pt"}
+    is_lost = re.compile("best/" if "training.pt" in uncompared else "(?!)").match
+    if path.name == "manifest.jsonl":
+        # A query whose row is damaged is separated again, alone: its sums are rounded in another order.
+        uncompared |= {name for name in undisturbed.essence if is_nearly(out, name, undisturbed)}
     actual, expected = (
         {
             name: value
             for name, value in each.items()
             if Path(name).name not in uncompared
             and not re.search(r"\.(kept|damaged)(/|$)", name)
-            and not (lost and name.startswith(lost))
+            and not is_lost(name)
         }
         for each in (essence(out), undisturbed.essence)
     )
     assert not (wrong := differing(actual, expected)), wrong
     return "made good"
+
+
+def is_nearly(out: Path, name: str, undisturbed: Undisturbed) -> bool:
+    """Whether a result, a WAV file of 16 bits, differs by one step from the undisturbed one at most."""
+    content = undisturbed.essence[name]
+    if not name.endswith(".wav") or not (out / name).is_file():
+        return False
+    actual, expected = (
+        soundfile.read(file, dtype="int16")[0].astype(int)
+        for file in (out / name, io.BytesIO(content))
+    )
+    return actual.shape == expected.shape and int(np.abs(actual - expected).max()) <= 1

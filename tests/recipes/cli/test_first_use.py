@@ -9,7 +9,7 @@ from command import Run, names, record
 
 from qsep.queries.constraints import Span
 from qsep.recipes.demo import listen
-from qsep.recipes.inference.level_words import level_in_words
+from qsep.recipes.inference.level_words import finding_in_words, level_in_words
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,14 @@ from qsep.recipes.inference.level_words import level_in_words
 )
 def test_levels_in_words(level_db: float, words: str) -> None:
     assert level_in_words(level_db) == words
+
+
+@pytest.mark.parametrize(
+    ("level_db", "is_doubtful"), [(-7.9, False), (-8.1, True), (-20.0, True), (-20.1, False)]
+)
+def test_a_queried_sound_that_is_quiet_may_be_another(level_db: float, is_doubtful: bool) -> None:
+    words = level_in_words(level_db)
+    assert finding_in_words(level_db) == words + is_doubtful * "; faint, or another sound"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +54,7 @@ def test_the_query_may_follow_the_recording(qsep: Run, tiny_model: Path, folder:
     done = qsep("separate", "street.wav", "a dog", "-m", tiny_model)
     assert (done.code, names(folder)) == (0, {"street.wav", "street.a-dog.wav"})
     level = float(done.out.split(" s, ")[1].split(" dB")[0])
-    assert done.out.strip().endswith(f"dB of the input: {level_in_words(level)}")
+    assert done.out.strip().endswith(f"dB of the input: {finding_in_words(level)}")
 
 
 @pytest.mark.parametrize("second", ["b.wav", "there/dog"])
