@@ -18,9 +18,10 @@ FRACTIONS = {
     "a hundredth": 0.01,
 }
 ABSENT_DB = -20.0  # relative to the recording; quieter targets are probably absent
-# A queried sound under this level is faint, or another one: single recordings and pairs (levels 8 dB apart at
-# most) of the clips dev of sounds150, each queried for its own classes and six others at random: below are 3 %
-# of those that are there (14 % of pairs'), and 94 % (84 %) of the others; at -20 dB 1 % (2 %), 86 % (65 %).
+# A queried sound under this level is faint, or another one. In 70 recordings and 70 pairs (levels 8 dB apart
+# at most) of sounds150's dev clips, each queried for its own classes and for six others at random, it is
+# undercut by 3 % of the sounds that are there (14 % in pairs) and 94 % of the others (84 %); -20 dB by 1 %
+# (2 %) and 86 % (65 %).
 FAINT_DB = -8.0
 ALL, MORE = 0.95, 1.05  # shares of the recording's energy that count as all, and as more than all
 

@@ -284,7 +284,7 @@ class Run:
         )
 
     def mend_best(self) -> None:
-        """Write out/best again if it was damaged since its step; without its weights, the next one is best."""
+        """Write out/best again if it was damaged since its step; without weights, the next is best."""
         if self.best.step in (-1, self.step):
             return
         if self.fabric.is_global_zero:

@@ -44,9 +44,10 @@ def seconds_of(text: str) -> float:
 class Stop:
     """Tells a run when to end after a step. A context: inside, SIGINT, SIGTERM and SIGHUP are noted.
 
-    The first signal ends the run after its step, or the waiting for its batch; after it and at the context's end, signals do what they did
-    before. With max_seconds, counted from the construction, the run ends while there is still time to save:
-    the longest step so far, with what was validated and saved after it, is expected twice more.
+    The first signal ends the run after its step, or the waiting for its batch; after it and at the context's
+    end, signals do what they did before. With max_seconds, counted from the construction, the run ends while
+    there is still time to save: the longest step so far, with what was validated and saved after it, is
+    expected twice more.
 
     signal: the number of the signal, 0 if none came or the run reached its last step. out_of_time: whether
     the time ended the run. begun: whether the context was entered.

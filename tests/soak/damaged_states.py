@@ -85,8 +85,10 @@ def judge(ended: Ended, out: Path, undisturbed: Undisturbed, path: Path, kind: s
         uncompared.add("summary.json")
     if path.name == "recipe.json":
         uncompared.add("log.jsonl")
-    if path.name == "training.previous.pt":  # set aside; written by the next save, if there is one
-        uncompared.add(path.name)
+    if path.name in ("training.previous.pt", ".qsep.jsonl"):
+        uncompared.add(
+            "training.previous.pt"
+        )  # set aside; the next save writes it, if there is one
     if path.match("best/model.safetensors") and "best is lost" in ended.err:  # kept in the state
         uncompared |= {"training.pt", "training.previous.pt"}
     is_lost = re.compile("best/" if "training.pt" in uncompared else "(?!)").match

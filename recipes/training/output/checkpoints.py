@@ -17,9 +17,10 @@ from qsep.separation.storage.checkpoint import (
     describe,
     save_checkpoint,
 )
+from qsep.separation.storage.config import WEIGHTS
 from qsep.separation.storage.results import Results
 from qsep.separation.storage.temporary import temporary_folder
-from qsep.separation.storage.weights import WEIGHTS, read_weights
+from qsep.separation.storage.weights import read_weights
 
 from ..config import Recipe
 from ..tasks.interface import Task

@@ -1,6 +1,7 @@
 """`qsep separate - -o -`, and --quiet."""
 
 import io
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -45,6 +46,41 @@ def test_results_of_standard_input_may_go_to_a_folder(
     done = qsep("separate", "-", "-q", "rain", "--residual", "-m", tiny_model, "--quiet")
     assert (done.code, done.out, done.err) == (0, "", "")
     assert names(folder) == {"a.wav", "stdin.rain.wav", "stdin.rain.residual.wav"}
+
+
+def test_results_and_errors_call_standard_input_by_that_name(
+    qsep: Run, tiny_model: Path, folder: Path, piped: io.BytesIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("separate", "-", "-q", "rain", "-m", tiny_model, "--json", "-o", "out")
+    (row,) = map(json.loads, qsep(*command).out.splitlines())
+    assert (row["input"], row["files"]) == ("standard input", ["out/stdin.rain.wav"])
+    for content, message in (
+        (b"", "standard input is empty"),
+        (b"hello\n", "standard input is not"),
+    ):
+        stdin = SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False)
+        monkeypatch.setattr(sys, "stdin", stdin)
+        done = qsep(*command, "--overwrite")
+        assert done.code == 1
+        assert done.error.startswith(message)
+        assert json.loads(done.out)["input"] == "standard input"
+        assert str(folder) not in done.out + done.err
+
+
+def test_warnings_call_standard_input_by_that_name(
+    qsep: Run,
+    tiny_model: Path,
+    folder: Path,
+    piped: io.BytesIO,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cut = (folder / "a.wav").read_bytes()[:-500]
+    stdin = SimpleNamespace(buffer=io.BytesIO(cut), isatty=lambda: False)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    qsep("separate", "-", "-q", "rain", "-m", tiny_model)
+    assert "standard input: the file ends earlier" in caplog.text
+    assert str(folder) not in caplog.text
 
 
 @pytest.mark.parametrize(

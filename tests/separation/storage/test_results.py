@@ -127,6 +127,21 @@ def test_a_listing_cannot_name_files_outside_its_folder(tmp_path: Path) -> None:
     assert (tmp_path / "mine").read_text() == "mine"
 
 
+def test_a_damaged_line_of_a_listing_is_as_none(tmp_path: Path) -> None:
+    results = Results(tmp_path, "make")
+    results.write_text("a.txt", "one")
+    results.write_text("b.txt", "two")
+    listing = tmp_path / LISTING
+    first, second = listing.read_text().splitlines(keepends=True)
+    digits = json.loads(first)["sha256"]
+    listing.write_text(first.replace(digits, digits[::-1]) + second)
+    assert set(Results(tmp_path, "make").entries) == {"b.txt"}
+    old = json.loads(first)
+    del old["crc32"]  # as earlier versions wrote it
+    listing.write_text(json.dumps(old) + "\n" + second)
+    assert Results(tmp_path, "make").is_ours("a.txt")
+
+
 def test_a_replaced_folder_keeps_files_of_other_programs(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     replace_folder(written(tmp_path / "new", weights="1", card="1"), folder, "train")
