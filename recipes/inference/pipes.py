@@ -68,7 +68,7 @@ def real_paths(
 def names_of(inputs: Sequence[Path], recordings: Sequence[Path]) -> dict[Path, str]:
     """What messages call the recordings that stand for `-`. recordings: of `real_paths` for these inputs."""
     pairs = zip(inputs, recordings, strict=True)
-    return {recording: STANDARD_INPUT for given, recording in pairs if given == PIPE}
+    return {recording: STANDARD_INPUT for path, recording in pairs if path == PIPE}
 
 
 def refuse_terminal() -> None:
