@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,7 @@ def module_name(path: Path) -> str:
     return ".".join(["qsep", *parts[: -1 if parts[-1] == "__init__" else None]])
 
 
+@cache
 def imports_of(path: Path) -> list[tuple[int, str, bool]]:
     """Imports anywhere in a file: line, absolute dotted name, whether written relatively."""
     package = module_name(path).split(".")

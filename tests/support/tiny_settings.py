@@ -298,13 +298,13 @@ SETTINGS["tiger_dnr"] = {
     "hop_samples": 32,
     "scheme": "coarse",
     "width": 6,
-    "window_seconds": 0.3,
+    "window_seconds": 0.2,
     "step_seconds": 0.1,
     "network": {
         "num_iterations": 2,
         "hidden_channels": 5,
         "num_levels": 2,  # with more, the released fusion leaves out the coarsest
-        "num_heads": 2,
+        "num_heads": 1,
         "key_channels": 2,
         "released_fusion": True,
     },

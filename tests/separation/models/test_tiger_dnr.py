@@ -158,7 +158,7 @@ def test_the_released_fusion_starts_two_levels_above_the_coarsest() -> None:
 def test_each_sample_is_the_mean_of_the_windows_that_cover_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    separator = tiny_separator("tiger_dnr")
+    separator = tiny_separator("tiger_dnr", window_seconds=0.3)
     starts: list[int] = []
 
     def numbered(index: int, mixture: Tensor) -> Tensor:

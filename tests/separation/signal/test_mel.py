@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from librosa.filters import mel as librosa_mel_filters
 from tiny import noise
 
 from qsep.separation.signal.levels import levels
@@ -16,6 +15,8 @@ ODD = MelConfig(22050, 1000, 210, 37, 55.0, 9000.0)
 
 @pytest.mark.parametrize("config", [MelConfig(), ODD], ids=["flowsep", "odd"])
 def test_filters_are_those_of_librosa(config: MelConfig) -> None:
+    from librosa.filters import mel as librosa_mel_filters  # imports Numba
+
     expected = librosa_mel_filters(
         sr=config.sample_rate,
         n_fft=config.window_samples,
