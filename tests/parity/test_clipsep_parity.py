@@ -17,7 +17,7 @@ from parity.filling import fall, fill, filled, glide
 from parity.recorded import Recorded
 from torch import Tensor
 
-from qsep.queries.files.weights import load_weights
+from qsep.queries.files.weights import Unfilled, load_weights
 from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.separation.components import build_separator
 from qsep.separation.interface import MixtureBatch
@@ -57,7 +57,8 @@ def folder_of_args(system: str, folder: Path) -> Path:
 def separator(system: str, tmp: Path) -> Any:
     """With the filled weights, converted from the published keys; evaluation mode."""
     converted = convert(fill(RECORDED.document[system]), folder_of_args(system, tmp))
-    network = build_separator(converted.kind, converted.settings)
+    with Unfilled():
+        network = build_separator(converted.kind, converted.settings)
     load_weights(network, converted.weights, system)
     return network.eval()
 
@@ -117,8 +118,10 @@ def log_magnitude(model: Any, mixture: Tensor) -> Tensor:
 
 def test_the_filling_rule_makes_the_recorders_weights() -> None:
     for system, document in RECORDED.document.items():
-        weights = fill(document)
-        for key, expected in document["first_values"].items():
+        first = document["first_values"]
+        keys = [pair for pair in document["keys"] if pair[0] in first]
+        weights = fill(document | {"keys": keys})
+        for key, expected in first.items():
             assert weights[key].flatten()[:3].tolist() == expected, (system, key)
 
 

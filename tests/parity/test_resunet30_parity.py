@@ -15,7 +15,7 @@ from parity.filling import fall, fill, filled, glide
 from parity.recorded import Recorded
 from torch import Tensor
 
-from qsep.queries.files.weights import load_weights
+from qsep.queries.files.weights import Unfilled, load_weights
 from qsep.queries.interface import QueryEmbedding
 from qsep.queries.networks.cnn14 import Cnn14
 from qsep.queries.networks.cnn14_events import framewise
@@ -47,7 +47,8 @@ def separator(system: str, tmp: Path) -> Any:
     for name in ("music_speech_audioset_epoch_15_esc_89.98.pt", "Cnn14_mAP=0.431.pth"):
         (tmp / name).touch()
     converted = convert(weights_of(system), tmp / "released.ckpt")
-    network = build_separator(converted.kind, converted.settings)
+    with Unfilled():
+        network = build_separator(converted.kind, converted.settings)
     load_weights(network, converted.weights, system)
     return network.eval()
 
@@ -116,21 +117,27 @@ def test_it_has_as_many_parameters_as_the_published_one_without_its_unused_ones(
     assert sum(weight.numel() for weight in separator.parameters()) == num_trainable - unused
 
 
+@pytest.fixture(name="tagger", scope="module")
+def filled_tagger() -> Cnn14:
+    with Unfilled():
+        tagger = Cnn14()
+    load_weights(tagger, weights_of("panns_cnn14"), "panns_cnn14")
+    return tagger.eval()
+
+
 @torch.inference_mode()
-def test_the_tagger_gives_the_recorded_embedding_and_probabilities() -> None:
-    actual = Cnn14()
-    load_weights(actual, weights_of("panns_cnn14"), "panns_cnn14")
-    embedding, probabilities = actual.eval()(mixture("audiosep")[0])
+def test_the_tagger_gives_the_recorded_embedding_and_probabilities(tagger: Cnn14) -> None:
+    embedding, probabilities = tagger(mixture("audiosep")[0])
     assert error(embedding, RECORDED.values("panns_cnn14/out.embedding")) < LIMIT
     assert error(probabilities, RECORDED.values("panns_cnn14/out.clipwise_output")) < LIMIT
 
 
 @torch.inference_mode()
-def test_the_detector_gives_the_recorded_probabilities_of_frames_and_of_the_clip() -> None:
-    detector = Cnn14()
-    load_weights(detector, weights_of("panns_cnn14"), "panns_cnn14")
+def test_the_detector_gives_the_recorded_probabilities_of_frames_and_of_the_clip(
+    tagger: Cnn14,
+) -> None:
     waveform = torch.from_numpy(glide(137_600, 32000) + fall(137_600, 32000))[None]
-    actual = framewise(detector.eval(), waveform)
+    actual = framewise(tagger, waveform)
     assert actual.shape == (1, 431, 527)
     expected = Recorded("sound_events")
     assert error(actual[0, ::23, ::8], expected.values("framewise")) < LIMIT

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from installed import import_open_clip
 from numpy.typing import NDArray
 from PIL import Image
 from tiny import tiny_tagger
@@ -95,11 +96,9 @@ def save_clip_config(folder: Path, name: str = "tiny-clip") -> Path:
 
 def clip_model(seed: int = 0) -> Any:
     """open_clip's network of this configuration, in evaluation mode."""
-    from open_clip.model import CLIP
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return CLIP(**CLIP_CONFIG).eval()
+        return import_open_clip().CLIP(**CLIP_CONFIG).eval()
 
 
 def pixels(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from installed import needs
+from installed import import_open_clip, needs
 from PIL import Image
 from safetensors.torch import save_file
 from tiny_encoders import CLIP_WIDTH, clip_model, pixels, save_clip_config
@@ -54,9 +54,7 @@ def encoder(config: Path, weights: Path, **settings: Any) -> Any:
 
 @cache
 def tokenizer() -> Any:
-    from open_clip.tokenizer import SimpleTokenizer
-
-    return SimpleTokenizer()
+    return import_open_clip().SimpleTokenizer()
 
 
 @pytest.fixture(name="tiny", scope="module")

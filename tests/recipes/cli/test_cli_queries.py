@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 from command import Run, content, names, record
+from installed import import_open_clip
 from PIL import Image
 from tiny import tiny_separator
 from tiny_encoders import CLAP_WIDTH, CLIP_WIDTH, clip_model, pixels, save_clap, save_clip_config
@@ -38,7 +39,7 @@ def by_clap(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(name="clip_model_folder", scope="module")
 def by_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("open_clip")
+    import_open_clip()
     root = tmp_path_factory.mktemp("models")
     torch.save(clip_model().state_dict(), root / "clip.pt")
     settings = {"model": str(save_clip_config(root)), "weights": str(root / "clip.pt")}

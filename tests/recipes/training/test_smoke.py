@@ -6,6 +6,7 @@ from statistics import mean, median
 
 import pytest
 from command import process_state_restored
+from installed import needs
 
 from qsep.evaluation.metrics.sdr import leakage_db, si_sdr
 from qsep.recipes.training.build import build_book, build_data, build_query_encoder, build_task
@@ -13,8 +14,10 @@ from qsep.recipes.training.config import read_recipe
 from qsep.separation import load
 from qsep.separation.api import Model
 
-pytest.importorskip("lightning_fabric", reason="training needs pip install qsep[train]")
-pytestmark = pytest.mark.slow  # 20 s of one core, and 10 more where no phrase is cached yet
+pytestmark = [
+    pytest.mark.slow,  # 20 s of one core, and 10 more where no phrase is cached yet
+    needs("lightning_fabric", "pip install 'qsep[train]'"),
+]
 
 RECIPE, CONTENT = read_recipe("smoke")
 NUM_MIXTURES = 24

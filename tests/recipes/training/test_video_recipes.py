@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from command import Run
+from installed import import_open_clip
 from prepared import prepared_folder
 from tiny import text_of
 
@@ -74,7 +75,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     folder = tmp_path_factory.mktemp("encoders")
 
     def clip() -> list[str]:
-        open_clip = pytest.importorskip("open_clip", reason="CLIP needs pip install qsep[clip]")
+        open_clip = import_open_clip()
         vision = {"image_size": 224, "layers": 1, "width": 16, "head_width": 8, "patch_size": 112}
         text = {"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
         model = folder / "clip-for-tests.json"

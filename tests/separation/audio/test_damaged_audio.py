@@ -7,7 +7,9 @@ import os
 import shutil
 import struct
 import subprocess
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -40,9 +42,18 @@ def encoded(folder: Path, name: str, num_samples: int, seed: int = 1, rate: int 
     path = folder / name
     if path.suffix in (".wav", ".flac", ".aiff", ".caf", ".au", ".w64", ".voc", ".nist"):
         return stored(path, num_samples, rate=rate, seed=seed)
-    wav = stored(folder / f"{name}.wav", num_samples, rate=rate, seed=seed)
-    subprocess.run(["ffmpeg", "-v", "error", "-i", wav, path], check=True)
+    path.write_bytes(by_ffmpeg(path.suffix, num_samples, seed, rate))
     return path
+
+
+@cache
+def by_ffmpeg(suffix: str, num_samples: int, seed: int, rate: int, *options: str) -> bytes:
+    """What ffmpeg makes of `stored` samples; several tests read the same."""
+    with TemporaryDirectory() as scratch:
+        wav = stored(Path(scratch) / "a.wav", num_samples, rate=rate, seed=seed)
+        path = wav.with_name(f"b{suffix}")
+        subprocess.run(["ffmpeg", "-v", "error", "-i", wav, *options, path], check=True)
+        return path.read_bytes()
 
 
 def read(path: Path) -> np.ndarray:
@@ -200,23 +211,11 @@ def test_riff_chunks_after_the_samples_are_ignored(
 def test_a_file_that_was_cut_is_read_to_its_end_with_a_warning(
     tmp_path: Path, ending: str, share: float, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = encoded(tmp_path, f"a.{ending}", 10 * RATE)
-    if ending == "m4a":
-        whole = tmp_path / "b.m4a"
-        command: list[str | Path] = [
-            "ffmpeg",
-            "-v",
-            "error",
-            "-i",
-            path,
-            "-c",
-            "copy",
-            "-movflags",
-            "faststart",
-            whole,
-        ]
-        subprocess.run(command, check=True)
-        path = whole
+    if ending == "m4a":  # with its table of contents in front
+        path = tmp_path / "a.m4a"
+        path.write_bytes(by_ffmpeg(".m4a", 10 * RATE, 1, RATE, "-movflags", "faststart"))
+    else:
+        path = encoded(tmp_path, f"a.{ending}", 10 * RATE)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with caplog.at_level(logging.WARNING):

@@ -115,7 +115,7 @@ def test_chunks_give_what_the_whole_gives(kind: str) -> None:
     separator = tiny_separator(kind)
     rule = RatioMasks(2, True, fitting_hop(RATE, separator.stride_samples))
     cut = geometry(separator, 1.0, rule)
-    mixture, pooled = noise(2, 5 * cut.step // 2 + 77), unit_vectors(3 + 2, QUERY_DIM, seed=9)
+    mixture, pooled = noise(2, 3 * cut.step // 2 + 77), unit_vectors(3 + 2, QUERY_DIM, seed=9)
     blocks = mixture.split(1511, dim=-1)
     joined = torch.cat(
         list(separate_chunks(separator, blocks, QueryEmbedding(pooled), cut, rule)), dim=-1

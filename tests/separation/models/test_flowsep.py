@@ -97,7 +97,10 @@ def test_solvers_of_second_order_come_nearer_to_many_steps(solver: str) -> None:
 
     def end(**sampling: Any) -> Tensor:
         separator = flowsep(sampling=sampling)
-        point: Tensor = separator.generate(start, mixture_latent, *separator.context(worded([4])))
+        with torch.inference_mode():
+            point: Tensor = separator.generate(
+                start, mixture_latent, *separator.context(worded([4]))
+            )
         return point
 
     truth = end(num_steps=48, solver="heun")
