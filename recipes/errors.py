@@ -15,7 +15,7 @@ DEBUG = "QSEP_DEBUG"  # an environment variable, so that worker processes inheri
 def one_line(error: BaseException) -> str:
     """The message of an error without line breaks; of an unexpected one also its type and a hint."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        file = error.filename or "a file"
+        file = error.filename or "a file, or standard output"
         return f"{file}: {error.strerror}: free some, or choose another folder"
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"

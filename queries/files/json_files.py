@@ -18,3 +18,9 @@ def json_content(path: Path) -> Any:
         return json.loads(text)
     except RecursionError:
         raise json.JSONDecodeError("nested too deeply", text, 0) from None
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON in readable letters; bytes of file names that are not UTF-8 are escapes, as \\udce4."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with torch.serialization.safe_globals(numpy_scalars()):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(numpy_scalars()):
+            warnings.simplefilter("ignore")  # of pickles that it then refuses
             # Memory-mapped, so that unused entries (optimisers, other networks) take no memory.
             mapped = zipfile.is_zipfile(path)
             weights = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
@@ -63,6 +65,11 @@ def refusal(path: Path, error: Exception) -> str:
         return (
             f"it holds code, which is never run ({code[1]}); give a file of weights alone, such as a "
             "state dict or safetensors"
+        )
+    if "Unsupported operand" in str(error) and start in PICKLES:
+        return (
+            "it is no pickle of torch.save, and may hold code, which is never run; give a file of weights "
+            "alone, such as a state dict or safetensors"
         )
     return "it is damaged or cut off; fetch it again"
 

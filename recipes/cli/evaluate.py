@@ -125,6 +125,7 @@ def evaluate(
     from qsep.evaluation.protocols import load_items
     from qsep.evaluation.report.write import text_table
     from qsep.evaluation.run import evaluate as run
+    from qsep.separation.storage.exclusive import alone_in
     from qsep.separation.storage.listed_paths import outside_allowed
 
     pairs = as_pairs(settings or [])
@@ -135,16 +136,10 @@ def evaluate(
     embedder = load_embedder(embedding) if embedding else None  # first, since it may be refused
     with outside_allowed(allow_outside):
         items = load_items(protocol, data, manifest, condition, pairs)
-    summary = run(
-        load_estimator(model, device, runtime, precision, model_settings or []),
-        items,
-        out or Path("scores", f"{protocol}-{Path(model).resolve().name}-{condition}"),
-        overwrite,
-        workers,
-        baselines,
-        embedder,
-        keep_audio,
-    )
+    out = out or Path("scores", f"{protocol}-{Path(model).resolve().name}-{condition}")
+    estimator = load_estimator(model, device, runtime, precision, model_settings or [])
+    with alone_in(out):
+        summary = run(*(estimator, items, out, overwrite, workers, baselines, embedder, keep_audio))
     print(text_table(summary))
     if summary.num_failed:
         sys.exit(SOME_FAILED)

@@ -55,6 +55,7 @@ def main() -> None:
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    open_missing_streams()
     for stream in (sys.stdout, sys.stderr):  # file names may contain bytes that are not text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -78,6 +79,13 @@ def main() -> None:
         print_error(error)
         sys.exit(USAGE)
     sys.exit(code or 0)
+
+
+def open_missing_streams() -> None:
+    """Where a standard stream is closed, as by `2>&-` or without a console, let what is printed vanish."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
 
 
 def usage_line(error: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -56,6 +57,7 @@ def train(
         print(f"recipe {recipe}, folder {out}", flush=True)
     if find_spec("lightning_fabric") is None or find_spec("matplotlib") is None:
         raise ValueError("training needs more packages: pip install 'qsep[train]'")
+    from qsep.separation.storage.exclusive import alone_in
     from qsep.separation.storage.listed_paths import outside_allowed
 
     from ..training.check import ready
@@ -68,7 +70,7 @@ def train(
     parsed, content = read_recipe(recipe, overrides)
     devices, nodes = cluster_size(devices, nodes)
     try:
-        with outside_allowed(allow_outside):
+        with outside_allowed(allow_outside), alone_in(out) if first else nullcontext():
             parsed = with_local_data(parsed)
             for finding in ready(parsed, out) if first else ():
                 print(f"ok: {finding}", flush=True)

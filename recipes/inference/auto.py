@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsep.queries.files.json_files import json_content
+from qsep.queries.files.json_files import json_content, json_text
 from qsep.separation.audio.reader import AudioReader
 from qsep.separation.audio.target_files import TargetFiles
 from qsep.separation.detection.activity import Activity
@@ -162,7 +162,7 @@ def separate_sounds(
             for (file, group), level in zip(files.items(), levels, strict=True)
         ],
     }
-    text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
+    text = json_text(summary, indent=1) + "\n"
     task.results.write_text(task.results.name_of(task.summary(path)), text)
     remove_stale(task, path, previous - files.keys(), inputs)
     if groups and find_spec("matplotlib"):

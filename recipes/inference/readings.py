@@ -25,7 +25,8 @@ def check_queries(
     model if strict, and one whose cosine similarity to the nearest known phrase is under min_similarity.
     print_readings: print what each known query is read as.
     """
-    model.embed(queries)
+    if queries:  # none of a bulk run whose list has them
+        model.embed(queries)
     refuse_unknown(model, queries, strict, min_similarity)
     for query in queries:
         model.warn_if_unfamiliar(query)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qsep.queries.constraints import Constraints
+from qsep.queries.files.json_files import json_text
 from qsep.queries.interface import Query, TextQuery, shortened
 from qsep.separation.api import Model, load, separate_file
 from qsep.separation.audio.file_names import DEFAULT_NAMING
@@ -294,7 +294,7 @@ def finished(
     archive = out / f"{recording.stem}.zip"
     files = [file for sound in sounds for file in (sound.target, sound.rest) if file]
     answer = Answer(tuple(sounds), tuple(notes), archive, timeline)
-    text = json.dumps(plain(answer, lambda path: path.name), indent=1, ensure_ascii=False)
+    text = json_text(plain(answer, lambda path: path.name), indent=1)
     with zipfile.ZipFile(archive, "w") as packed:  # stored: sound hardly shrinks
         for file in (*files, *([timeline] if timeline else [])):
             packed.write(file, file.name)

@@ -104,6 +104,10 @@ class Results:
                 raise ValueError(
                     f"{path} was changed since qsep {self.command} wrote it: move it elsewhere"
                 )
+            if name in read_listing(self.folder / LISTING).get(self.command, {}):
+                raise ValueError(
+                    f"{path} was written by another qsep {self.command} meanwhile: run one of them at a time"
+                )
             raise ValueError(
                 f"{path} exists, and no earlier qsep {self.command} wrote it: move it elsewhere, "
                 "or choose another folder with -o"

@@ -148,6 +148,14 @@ def test_a_list_gives_each_recording_its_queries_or_the_common_ones(
     }
 
 
+def test_a_list_with_a_query_for_each_recording_needs_no_other(
+    qsep: Run, tiny_model: Path, tree: Path
+) -> None:
+    (tree / "list.csv").write_bytes(b"\xef\xbb\xbfinput , query\r\na.wav,rain\r\n")
+    done = qsep("separate", "--from", "in/list.csv", "-o", "out", "-m", tiny_model)
+    assert (done.code, names(tree.parent / "out")) == (0, {"a.rain.wav", "manifest.jsonl"})
+
+
 def test_a_manifest_is_a_list_too(qsep: Run, tiny_model: Path, tree: Path) -> None:
     qsep("separate", "in", "-q", "rain", "-o", "out", "-m", tiny_model)
     text = (tree.parent / "out" / "manifest.jsonl").read_text()
@@ -162,6 +170,7 @@ def test_a_manifest_is_a_list_too(qsep: Run, tiny_model: Path, tree: Path) -> No
         ("l.txt", "../x.wav\n", "line 1: ../x.wav lies outside the list's folder"),
         ("l.txt", "a.wav\n/etc/x.wav\n", "line 2: /etc/x.wav lies outside"),
         ("l.csv", "name,query\na.wav,dog\n", "has no column input or path or file"),
+        ("l.csv", "input,query,query\na.wav,dog,rain\n", "has several columns query: leave one"),
         ("l.jsonl", '{"input": "a.wav"}\n{"input"\n', "line 2 is not JSON"),
         ("l.jsonl", '{"query": "dog"}\n', "line 1: no path"),
         ("l.jsonl", '{"input": "a.wav", "query": [3]}\n', "line 1: expected a path"),

@@ -193,6 +193,18 @@ def test_devices_are_those_of_torchrun_unless_told(
     assert cluster_size(*arguments) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("WORLD_SIZE", "abc"), ("LOCAL_WORLD_SIZE", "0"), ("RANK", "-1")]
+)
+def test_nonsense_of_a_launcher_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ValueError, match=f"{name}={text} in the environment: expected a number"):
+        cluster_size(None, None)
+
+
 def gradients(separator: Any) -> dict[str, torch.Tensor]:
     batch, queries = mixture_batch()
     separator.train().loss(batch, queries, rng(3)).total.mean().backward()

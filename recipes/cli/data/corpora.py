@@ -67,6 +67,7 @@ def make_folder(
     Silent, damaged, very short and duplicate recordings are left out; clipped, narrow-band and
     near-duplicate ones are noted. All are listed in report.csv.
     """
+    from qsep.separation.storage.exclusive import alone_in
     from qsep.separation.storage.listed_paths import outside_allowed
 
     from ...data.corpus.folder import SplitRule, make_corpus
@@ -79,7 +80,7 @@ def make_folder(
     with outside_allowed(allow_outside):
         recordings = read_source(source, columns, audio)
     rule = SplitRule({"dev": dev, "test": test}, split_by == "group", seed)
-    with progress_bar(source.name) as progress:
+    with alone_in(out), progress_bar(source.name) as progress:
         corpus = make_corpus(recordings, out, rule, jobs, progress)
     print_splits(corpus)
     print_faults(corpus.faults, corpus.report)
@@ -121,10 +122,12 @@ def open_sounds(
 
     Missing recordings are reported together with where they can be downloaded.
     """
+    from qsep.separation.storage.exclusive import alone_in
+
     from ...data.corpus.open_sounds import PROBLEMS, rebuild
     from ...inference.batch import progress_bar
 
-    with progress_bar("sounds150") as progress:
+    with alone_in(out), progress_bar("sounds150") as progress:
         rebuilt = rebuild(sources, out, jobs, progress)
     print(f"{out / 'clips.csv'}: {rebuilt.num_clips} clips")
     print_problems(rebuilt.problems, PROBLEMS, rebuilt.report)
@@ -204,11 +207,12 @@ def shard_data(
     allow_outside: AllowOutsideOption = False,
 ) -> None:
     """Pack a corpus into tar files in WebDataset's format; data.folder of a recipe may name the result."""
+    from qsep.separation.storage.exclusive import alone_in
     from qsep.separation.storage.listed_paths import outside_allowed
 
     from ...data.corpus.shards import write_shards
 
-    with outside_allowed(allow_outside):
+    with outside_allowed(allow_outside), alone_in(out):
         shards = write_shards(data, out, round(megabytes * 1e6), seed)
     num_shards = Counter(shard.split for shard in shards)
     for split, num in num_shards.items():

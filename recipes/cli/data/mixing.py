@@ -54,6 +54,7 @@ def mix_data(
     each of its sources, and queries.txt; as they are drawn for training, with all effects.
     """
     from qsep.evaluation.protocols import load_items
+    from qsep.separation.storage.exclusive import alone_in
     from qsep.separation.storage.listed_paths import outside_allowed
 
     from ...data.corpus.rendering import render_folders, render_items
@@ -62,7 +63,7 @@ def mix_data(
     from ...training.preview import preview
 
     is_recipe = mixtures.endswith(".toml") or (CONFIGS_DIR / f"{mixtures}.toml").is_file()
-    with outside_allowed(allow_outside), progress_bar(mixtures) as progress:
+    with outside_allowed(allow_outside), alone_in(out), progress_bar(mixtures) as progress:
         if is_recipe:
             folder = [] if data is None else [f"data.folder={str(data)!r}"]
             recipe, _ = read_recipe(mixtures, [*(settings or []), *folder])

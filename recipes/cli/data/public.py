@@ -51,10 +51,12 @@ def prepare_data(
     DATASET says where labels come from: for MUSIC the folders' names, for VGGSound its list. Videos that are
     missing, broken or too short are counted, and listed in report.csv.
     """
+    from qsep.separation.storage.exclusive import alone_in
+
     from ...data.prepare.videos import PROBLEMS, prepare
     from ...inference.batch import progress_bar
 
-    with progress_bar(dataset) as progress:
+    with alone_in(out), progress_bar(dataset) as progress:
         prepared = prepare(dataset, folder, out, listing, held_out or (), jobs, progress)
     for name, num_clips in prepared.clips.items():
         print(f"{out / name}.csv: {num_clips} clips")
@@ -108,12 +110,14 @@ def prepare_captions_data(
     If the publisher has no validation part, dev.json gets 1 % of the training part. Recordings that are
     missing, unreadable, duplicate or excluded are counted, and listed in report.csv.
     """
+    from qsep.separation.storage.exclusive import alone_in
+
     from ...data.prepare.captions import Request, prepare_captions
     from ...data.prepare.recordings import Care
     from ...inference.batch import progress_bar
 
     request = Request(dataset, folder, as_pairs(settings or []), lists, exclude or ())
-    with progress_bar(dataset) as progress:
+    with alone_in(out), progress_bar(dataset) as progress:
         written = prepare_captions(request, out, Care(sample_rate, thorough), jobs, progress)
     print_lists(written, out)
 
@@ -157,10 +161,12 @@ def mine_anchors(
     Writes lists like those in FOLDER, with an item and its start for each recording and each of its labels
     that is a class of AudioSet. Recordings stay where they are.
     """
+    from qsep.separation.storage.exclusive import alone_in
+
     from ...data.prepare.anchors import PROBLEMS, find_anchors
     from ...inference.batch import progress_bar
 
-    with progress_bar("anchors") as progress:
+    with alone_in(out), progress_bar("anchors") as progress:
         mined = find_anchors(folder, out, detector, min_probability, progress)
     for name, num_segments in mined.segments.items():
         print(f"{out / name}.json: {num_segments} anchor segments")

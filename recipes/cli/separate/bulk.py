@@ -124,6 +124,7 @@ def run_in_bulk(
     run: loads what separates in this process. settings: a digest of everything that determines the results.
     about: describes the run in the manifest. say: prints the row of a result.
     """
+    from qsep.separation.storage.exclusive import alone_at
     from qsep.separation.storage.results import Results
 
     from ...inference.bulk.cluster import on_cluster
@@ -140,13 +141,14 @@ def run_in_bulk(
         manifest.begin(
             {"command": command, "recordings": len(jobs), "shard": options.shard, **about}
         )
-        if options.ray:
-            outcomes = on_cluster(work, remaining, options.ray, options.workers)
-        elif options.workers > 1:
-            outcomes = in_processes(work, remaining, options.workers)
-        else:
-            outcomes = in_this_process(remaining, run())
-        run_jobs(outcomes, manifest, totals, output, len(remaining), say)
+        with alone_at(manifest.path):
+            if options.ray:
+                outcomes = on_cluster(work, remaining, options.ray, options.workers)
+            elif options.workers > 1:
+                outcomes = in_processes(work, remaining, options.workers)
+            else:
+                outcomes = in_this_process(remaining, run())
+            run_jobs(outcomes, manifest, totals, output, len(remaining), say)
     print_totals(totals, manifest, output.quiet)
     if totals.failed:
         sys.exit(SOME_FAILED)

@@ -56,9 +56,14 @@ def rows_of_csv(file: Path) -> Iterator[Entry]:
     """Entries of a CSV file with a header: a column of paths, and optionally `query`."""
     reader = csv.DictReader(io.StringIO(text_of(file), newline=""))
     with as_table(file):
-        column = next((name for name in PATH_NAMES if name in (reader.fieldnames or ())), None)
+        names = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = names
+        column = next((name for name in PATH_NAMES if name in names), None)
         if column is None:
             raise ValueError(f"{file} has no column {' or '.join(PATH_NAMES)}: name it in line 1")
+        for name in (column, "query"):
+            if names.count(name) > 1:
+                raise ValueError(f"{file} has several columns {name}: leave one")
         for row in reader:
             query = row.get("query")
             yield reader.line_num, (row[column] or "", (query,) if query else ())

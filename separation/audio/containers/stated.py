@@ -12,6 +12,10 @@ VOC_LIMIT = 1 << 24  # bytes from which the sizes of blocks, of three bytes, hav
 NIST_BYTES = ("sample_count", "channel_count", "sample_n_bytes")
 
 
+class HeaderOnlyError(Exception):
+    """The file ends within its header; what decoders make of the header's bytes is no audio."""
+
+
 def voc_parts(content: Content) -> Iterator[Part]:
     """The whole file, which is blocks of a type, a size and a body up to one of type 0."""
     size, position = len(content), content.number(20, 2, big_endian=False)
@@ -22,8 +26,13 @@ def voc_parts(content: Content) -> Iterator[Part]:
 
 
 def nist_parts(content: Content) -> Iterator[Part]:
-    """The whole file: a header in ASCII of as many bytes as its second line says, then the samples."""
+    """The whole file: a header in ASCII of as many bytes as its second line says, then the samples.
+
+    Raises HeaderOnlyError.
+    """
     header_bytes = int(content.get(8, 8))
+    if len(content) <= header_bytes:
+        raise HeaderOnlyError
     fields = dict(re.findall(rb"(\w+) -\w+ (\w+)", content.get(0, header_bytes)))
     num_bytes = header_bytes
     if fields.get(b"sample_coding") == b"pcm":  # others are compressed

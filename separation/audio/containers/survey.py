@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from ..source import AudioError
 from .chunked import W64_RIFF, aiff_parts, au_parts, caf_parts, w64_parts, wav_parts
-from .content import Content, Part, split_at
+from .content import CUT_SHORT, Content, Part, split_at
 from .mp4 import mp4_parts
 from .mpeg import frame_bytes, mp3_parts
 from .ogg import ogg_parts
-from .stated import NIST, VOC, nist_parts, voc_parts
+from .stated import NIST, VOC, HeaderOnlyError, nist_parts, voc_parts
 
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 # The signature and the header of the first block: STREAMINFO of 34 bytes, perhaps the last block.
@@ -21,13 +22,17 @@ FLAC = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 def survey(path: Path) -> tuple[Part, ...]:
     """The recordings in a file of at least one byte; a single part, the whole file, if the format is unknown.
 
-    Raises OSError if the file cannot be read.
+    Raises OSError if the file cannot be read, AudioError if it ends within its header.
     """
     with path.open("rb") as file:
         content = Content(file)
         split = splitter_for(content)
         try:
             parts = tuple(split(content)) if split else ()
+        except HeaderOnlyError:
+            raise AudioError(
+                f"{path} holds no audio ({CUT_SHORT}): record or copy it again"
+            ) from None
         except (IndexError, ValueError):  # not the format that its first bytes announce
             parts = ()
         if split is mp3_parts:

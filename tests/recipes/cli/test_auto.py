@@ -1,6 +1,8 @@
 """`qsep auto`: what it writes, with a model that knows kinds of its own and with USS, and what it refuses."""
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,18 @@ def test_it_writes_each_sound_in_the_recordings_own_format_and_says_when(
         assert sound["spans"][0][0] >= 0
         assert sound["spans"][-1][1] <= report["seconds"] + 1e-3
     assert (folder / "out" / "a.auto.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
+def test_a_name_that_is_not_text_is_escaped_in_the_summary(
+    qsep: Run, tiny_model: Path, folder: Path
+) -> None:
+    name = os.fsdecode(b"k\xe4fer")
+    record(folder / "a.wav").rename(folder / f"{name}.wav")
+    done = qsep("auto", f"{name}.wav", "-o", "out", "-m", tiny_model, *ANY)
+    assert done.code == 0, done.err
+    assert b"k\\udce4fer.wav" in (folder / "out" / f"{name}.auto.json").read_bytes()
+    assert summary(folder, name)["input"] == f"{name}.wav"
 
 
 def test_targets_sum_to_at_most_the_recording(qsep: Run, tiny_model: Path, folder: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
+from pathlib import Path
 
 import pytest
-from command import Run
+from command import Run, names, process_state_restored, record
 
 import qsep as package
-from qsep.recipes.cli.main import take_switches
+from qsep.recipes.cli.main import main, take_switches
 from qsep.recipes.errors import DEBUG, one_line
 
 
@@ -44,6 +46,25 @@ def test_debug_may_stand_anywhere_before_two_dashes(monkeypatch: pytest.MonkeyPa
         *("separate", "a", "--", "--debug")
     ]
     assert os.environ[DEBUG] == "1"
+
+
+@pytest.mark.parametrize("closed", [["stderr"], ["stdout", "stderr"]])
+def test_closed_streams_are_no_errors(
+    qsep: Run,
+    tiny_model: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    closed: list[str],
+) -> None:
+    record(folder / "a.wav")
+    for name in closed:  # what Python makes of `2>&-`
+        monkeypatch.setattr(sys, name, None)
+    command = ["qsep", "separate", "a.wav", "-q", "rain", "-m", str(tiny_model)]
+    monkeypatch.setattr(sys, "argv", command)
+    with process_state_restored(), pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    assert names(folder) == {"a.wav", "a.rain.wav"}
 
 
 @pytest.mark.parametrize(

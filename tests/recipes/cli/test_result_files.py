@@ -1,6 +1,7 @@
 """Names, formats and places of the results of `qsep separate` and `qsep auto`."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -232,3 +233,18 @@ def test_auto_needs_a_folder(qsep: Run, tiny_model: Path, folder: Path) -> None:
         2,
         "-o out.wav is a file: 'qsep auto' writes several, so give -o a folder",
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
+@pytest.mark.parametrize("file_format", ["wav", "flac", "ogg"])
+def test_results_go_to_a_folder_whose_name_is_not_text(
+    qsep: Run, tiny_model: Path, folder: Path, file_format: str
+) -> None:
+    record(folder / "a.wav", 900)
+    out = os.fsdecode(b"\xe4")
+    done = qsep(
+        *("separate", "a.wav", "-q", "rain", "-m", tiny_model, "--format", file_format, "-o", out)
+    )
+    assert done.code == 0, done.err
+    with (folder / out / f"a.rain.{file_format}").open("rb") as file:
+        assert soundfile.info(file).frames == 900

@@ -387,3 +387,15 @@ def test_a_stream_shorter_than_claimed_is_complained_of_by_a_share_of_its_length
     source.claimed_samples = claimed
     assert (source.complaint(num_read) is not None) == complains
     source.close()
+
+
+@pytest.mark.parametrize("container", ["WAV", "RF64", "AIFF", "CAF", "AU", "W64", "NIST", "IRCAM"])
+def test_a_file_that_ends_within_its_header_holds_no_audio(tmp_path: Path, container: str) -> None:
+    path = tmp_path / "a"
+    soundfile.write(path, noise(100), RATE, "PCM_16", format=container)
+    whole = path.read_bytes()
+    header_bytes = len(whole) - 2 * 2 * 100
+    for num_bytes in {header_bytes, header_bytes - 1, *range(30, header_bytes, 37)}:
+        path.write_bytes(whole[:num_bytes])
+        with pytest.raises(AudioError, match=r"\A[^\n]*/a [^\n]*\Z"):
+            read(path)
