@@ -90,6 +90,9 @@ class Constraints:
             [negatives] if isinstance(negatives, str | Query) else negatives
         )
         queries = tuple(TextQuery(item) if isinstance(item, str) else item for item in listed)
+        for query in queries:
+            if not isinstance(query, Query):
+                raise ValueError(f"expected negatives as texts, got {query!r}")
         object.__setattr__(self, "negatives", tuple(dict.fromkeys(queries)))
         object.__setattr__(self, "spans", as_spans(spans))
         object.__setattr__(self, "not_spans", as_spans(not_spans))

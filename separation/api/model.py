@@ -369,13 +369,21 @@ class Model:
 
 
 def as_query(query: QueryLike) -> Query:
-    """The query itself, or text as a TextQuery; ValueError for empty text."""
-    return TextQuery(query) if isinstance(query, str) else query
+    """The query itself, or text as a TextQuery; ValueError for empty text and for anything else."""
+    if isinstance(query, str):
+        return TextQuery(query)
+    if not isinstance(query, Query):
+        raise ValueError(f"expected a query as text, got {query!r}")
+    return query
 
 
 def as_queries(query: QueryLike | Sequence[QueryLike]) -> list[Query]:
     """One query or several as a list; ValueError for an empty list and for empty text."""
-    queries = [query] if isinstance(query, str | Query) else list(query)
+    if isinstance(query, str | Query):
+        return [as_query(query)]
+    if not isinstance(query, Iterable):
+        raise ValueError(f"expected a query as text, or several in a list, got {query!r}")
+    queries = list(query)
     if not queries:
         raise ValueError("no query given; say which sound to separate, e.g. 'a dog barking'")
     return [as_query(item) for item in queries]

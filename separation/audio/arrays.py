@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import sys
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -22,8 +23,9 @@ def is_tensor(audio: object) -> TypeGuard[Tensor]:
 
 def as_rate(sample_rate: float) -> int:
     """A sample rate in Hz as int; ValueError unless it is a whole number of at least 1."""
-    if not (sample_rate >= 1 and sample_rate == sample_rate // 1):
-        raise ValueError(f"expected a sample rate in whole Hz, such as 44100, got {sample_rate}")
+    is_number = isinstance(sample_rate, numbers.Real)
+    if not (is_number and sample_rate >= 1 and sample_rate == sample_rate // 1):
+        raise ValueError(f"expected a sample rate in whole Hz, such as 44100, got {sample_rate!r}")
     return int(sample_rate)
 
 

@@ -30,7 +30,7 @@ from .transfer import DownloadError, explained, is_connection_fault
 
 log = logging.getLogger("qsep")
 
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")  # ORG/NAME or ORG/NAME@REVISION
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")  # ORG/NAME or ORG/NAME@REVISION
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CARD = "README.md"
 

@@ -3,7 +3,7 @@
 import logging
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,9 +12,12 @@ import torch
 from tiny import StubConfig, StubEncoder, noise, text_of, tiny_separator
 from tiny_settings import RATE
 
+from qsep.queries.constraints import Constraints
 from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.separation.api import Model, checkpoint_folder, load, separate_file
+from qsep.separation.audio.arrays import as_rate
 from qsep.separation.audio.reader import AudioError
+from qsep.separation.published.installed import is_hub_name
 from qsep.separation.storage import shipped
 from qsep.separation.storage.checkpoint import describe, save_checkpoint
 
@@ -333,3 +336,26 @@ def test_an_unknown_name_is_refused_with_those_shipped(
 def test_an_unavailable_device_is_named(folder: Path, device: str) -> None:
     with pytest.raises(ValueError, match=rf"\Adevice '{device}' cannot be used \([^\n]*\Z"):
         load(folder, device=device)
+
+
+@pytest.mark.parametrize("query", [None, 3, b"rain", [3], ["rain", None]])
+def test_what_is_no_query_is_refused_with_its_value(model: Model, query: Any) -> None:
+    with pytest.raises(ValueError, match="expected a query as text"):
+        model.separate(np.zeros((1, 100), np.float32), query, 8000)
+
+
+@pytest.mark.parametrize("rate", ["16k", "16000", None, 0.5])
+def test_what_is_no_sample_rate_is_refused_with_its_value(rate: Any) -> None:
+    with pytest.raises(ValueError, match=f"expected a sample rate in whole Hz.* got {rate!r}"):
+        as_rate(rate)
+
+
+def test_negatives_are_texts_or_queries() -> None:
+    with pytest.raises(ValueError, match="expected negatives as texts, got 3"):
+        Constraints(negatives=cast(Any, [3]))
+
+
+@pytest.mark.parametrize("name", ["../x", "./x", "x/..", ".x/y"])
+def test_paths_are_no_names_of_the_hub(name: str) -> None:
+    assert not is_hub_name(name)
+    assert is_hub_name("a-b.c/x_1.y@main")
