@@ -38,7 +38,7 @@ def build_page(jobs: Jobs) -> Any:
         recording = gr.Audio(
             sources=["upload", "microphone"], type="filepath", label="Recording", buttons=[]
         )
-        example = gr.Button("Take the example: a voice and a flute in the rain", size="sm")
+        example = gr.Button("Take the example: a voice, a flute and drums in the rain", size="sm")
         picture = gr.Image(
             label="Spectrogram of the recording",
             show_label=False,

@@ -191,7 +191,7 @@ def record_of(file: PublishedFile) -> Path:
 def other_hash(file: PublishedFile, actual: str, expected: str) -> DownloadError:
     """The error for a file whose hash differs, with its remedy."""
     remedy = "it was damaged or replaced: repeat this command"
-    if not file.sha256:
+    if not file.sha256 and record_of(file).is_file():
         remedy += f"; if its authors changed it, delete {record_of(file)} first"
     return DownloadError(
         f"{file.name}: SHA-256 is {actual[:12]}…, expected {expected[:12]}…; {remedy}"

@@ -15,7 +15,7 @@ from typing import Any
 REMEDIES = {
     401: "a login is required: accept the terms at {where}, run 'hf auth login', then repeat this command",
     403: "access is restricted: request it at {where}, run 'hf auth login', then repeat this command",
-    404: "there is no such file: check the name at {where}, or update qsep",
+    404: "there is nothing of this name: check the name at {where}, or update qsep",
     410: "the file was removed: see {where}, or update qsep",
     429: "too many requests: wait a few minutes, then repeat this command",
 }

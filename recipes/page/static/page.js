@@ -113,6 +113,7 @@ part("form").addEventListener("submit", (event) => {
   const reading = book.read(words);
   if (reading.unknown !== undefined) {
     part("reading").textContent = `“${reading.unknown}” is not in the list of words: choose one that is offered while you type.`;
+    say("");
     return;
   }
   asked = reading.names.join(" + ");
