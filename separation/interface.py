@@ -155,6 +155,15 @@ class Separator(Protocol):
         """
         return None
 
+    def class_overlaps(self, mixture: Tensor) -> Tensor | None:
+        """How much the classes share time-frequency bins of a mixture (b, c, t): (b, K + 1, K + 1).
+
+        K classes, the last row and column for sounds of no class. Sum of the products of two classes'
+        probabilities over the bins, weighted by the bins' loudness; so a row's sum is the class's part of the
+        loudness. None if the separator does not tell classes apart.
+        """
+        return None
+
     def analysed(self, mixture: Tensor) -> Analysis:
         """mixture: (b, c, t). For separators with the capability `analyses`: the targets of hundreds of
         queries can be made part by part, in little memory, without computing the rest again."""

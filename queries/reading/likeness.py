@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ DECAY = 3e-5  # of its weights
 ITERATIONS = 60
 MIN_ODDS = 1e-12
 INT8_LIMIT = 127
+TYPICAL_EVERY = 8  # phrases, of which one gives much the same median as all
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,15 @@ class Likeness:
         nearest = np.full(len(self.bias), -1, np.float32)
         np.maximum.at(nearest, self.owners, cosines)
         return (odds / odds.sum()).astype(np.float32), nearest
+
+    @cached_property
+    def typical(self) -> Vectors:
+        """The median cosine of phrases to the nearest phrase of each entry, (num_entries,), over every eighth
+        phrase: some entries are more similar than others to any words."""
+        nearest = np.full((len(self.embeddings[::TYPICAL_EVERY]), len(self.bias)), -1, np.float32)
+        for row, vector in zip(nearest, self.embeddings[::TYPICAL_EVERY], strict=True):
+            np.maximum.at(row, self.owners, self.embeddings @ vector)
+        return np.asarray(np.median(nearest, axis=0), np.float32)
 
     def save(self, path: Path) -> None:
         """Write as safetensors; 8-bit embeddings change cosines by at most 0.001 at a quarter of the size."""

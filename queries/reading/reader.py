@@ -102,7 +102,7 @@ class Reader:
             tuple(dict.fromkeys(families)),
             isinstance(expression, Complement | Everything),
             min((atom.similarity for atom in used.values()), default=1.0),
-            all(atom.familiarity is Familiarity.KNOWN for atom in used.values()),
+            all(atom.known for atom in used.values()),
             tuple(notes),
             expression,
             used,
@@ -151,9 +151,11 @@ class Reader:
             familiarity = Familiarity.NEAR
         else:
             familiarity = Familiarity.UNKNOWN
-        alike = [owner for owner in owners if nearest[owner] >= NEAR_FROM]
-        near = self.members[alike].max(axis=0, initial=0)
-        return self.atom(text, owners, degrees, similarity, familiarity, near)
+        closeness = None
+        if familiarity is not Familiarity.KNOWN:
+            closeness = nearest - self.likeness.typical
+            closeness = np.append(closeness[: len(self.book.classes)], np.float32(0))
+        return self.atom(text, owners, degrees, similarity, familiarity, closeness)
 
     def atom(
         self,
@@ -162,12 +164,9 @@ class Reader:
         degrees: NDArray[np.float32],
         similarity: float,
         familiarity: Familiarity,
-        near: NDArray[np.float32] | None = None,
+        closeness: NDArray[np.float32] | None = None,
     ) -> AtomReading:
-        """An AtomReading from the indices of entries, likeliest first, and degrees (num_classes + 1,).
-
-        near: 1 for each class that the words are similar to; by default those with a degree.
-        """
+        """An AtomReading from the indices of entries, likeliest first, and degrees (num_classes + 1,)."""
         if familiarity is Familiarity.UNKNOWN:
             degrees = self.members[-1]
         names = [self.entries[owner].name for owner in owners[:3]]
@@ -175,9 +174,7 @@ class Reader:
             " or ".join(names) if familiarity is not Familiarity.UNKNOWN else f"{shortened(text)!r}"
         )
         labels = tuple(self.entry_labels[owner] for owner in owners)
-        like = near if near is not None else degrees
-        alike = tuple(label for label, value in zip(self.labels, like, strict=True) if value)
-        return AtomReading(text, degrees, labels, name, similarity, familiarity, alike)
+        return AtomReading(text, degrees, labels, name, similarity, familiarity, closeness)
 
     def note_on(self, atom: AtomReading) -> str:
         """A note for the user on words that are not known; empty for known words."""
@@ -186,8 +183,8 @@ class Reader:
             return f"{text!r} is not a sound that this model knows: the nearest is {atom.name}"
         if atom.familiarity is Familiarity.UNKNOWN:
             return (
-                f"{text!r} is unlike every sound that this model knows: taken for what none of "
-                "them explains"
+                f"{text!r} is unlike every sound that this model knows: taken for the part of the "
+                "recording that resembles it most"
             )
         return ""
 

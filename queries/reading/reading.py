@@ -30,7 +30,8 @@ class AtomReading:
 
     degrees: (num_classes + 1,) in [0, 1]. entries: labels of the classes and families that they are mapped
     to, likeliest first. name: of these, in words. similarity: cosine to the nearest phrase of a class or
-    family. near: labels of the classes in `degrees` that the words are similar to.
+    family. closeness: (num_classes + 1,), of words that are not known: how much more similar they are to each
+    class than other phrases are, a difference of cosines; 0 for "other".
     """
 
     text: str
@@ -39,7 +40,12 @@ class AtomReading:
     name: str
     similarity: float
     familiarity: Familiarity
-    near: tuple[str, ...] = ()
+    closeness: Degrees | None = field(default=None, compare=False)
+
+    @property
+    def known(self) -> bool:
+        """Whether the words are for a class or family."""
+        return self.familiarity is Familiarity.KNOWN
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Reading:
 
         def degrees_of(text: str) -> Degrees:
             atom = self.atoms[text]
-            if unknown is not None and atom.familiarity is not Familiarity.KNOWN:
+            if unknown is not None and not atom.known:
                 return unknown(atom)
             return atom.degrees
 

@@ -299,7 +299,7 @@ class Model:
         blocks: Iterable[NDArray[np.floating]],
         sample_rate: int,
     ) -> list[Query]:
-        """The queries, with words unlike every class replaced by "all but the classes present here".
+        """The queries, with words for no class replaced by the classes of the sound here that resembles them.
 
         readings: `read` of each query. blocks: (c, t) of the recording or its beginning, at sample_rate in
         Hz; consumed only if such a query is among them.
@@ -320,7 +320,7 @@ class Model:
 
         query: one, or a list for several targets. sample_rate in Hz (default: the model's rate) and
         num_channels: of the blocks. The targets come `latency_samples` later and together equal those of
-        the whole recording, except for words unlike every class, which are not resolved by the recording.
+        the whole recording, except for words for no class, which are not resolved by the recording.
         chunk_seconds: how much is separated at once, for models that look ahead: shorter means sooner, and
         more computation. Raises ValueError if an input cannot be used.
         """

@@ -29,19 +29,6 @@ FLOOR_DB = -40.0  # lower limit of levels and shares
 # Logistic regression on 300 mixtures of two to four training recordings; the fitted bias, 2.737, is raised so
 # that F1 on them is largest at a threshold of 0.5 (recipes/benchmarks/quality/auto_classes.py --fit).
 BIAS, LEVEL, PEAK = 3.935, 0.103, 0.319
-PRESENT = 0.5  # probability from which a class counts as present
-
-
-def present_classes(
-    separator: Separator, blocks: Iterable[NDArray[np.floating]], sample_rate: int
-) -> list[str]:
-    """Names of the classes that are more likely present than absent."""
-    step = round(STEP_SECONDS * separator.sample_rate)
-    present = np.zeros(len(separator.classes), bool)
-    for _, mixture in windows(blocks, sample_rate, separator.sample_rate):
-        probabilities = window_probabilities(step_shares(separator, mixture, step))
-        present |= (probabilities.amax(dim=1) >= PRESENT).numpy()
-    return [separator.classes[number] for number in np.flatnonzero(present)]
 
 
 def windows(

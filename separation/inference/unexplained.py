@@ -1,39 +1,93 @@
-"""Queries for sounds that no class covers: everything in the recording but the classes present in it."""
+"""Queries for sounds that no class covers: the part of the recording that resembles the words most.
+
+recording -> how much the classes share its time-frequency bins (K + 1, K + 1)
+classes that share bins are names for the same sound -> groups of classes, one for each sound
+words -> similarity to the classes of each group -> a degree for all classes of the group
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from qsep.queries.interface import ClassQuery, Query
-from qsep.queries.reading.book import OTHER
-from qsep.queries.reading.reading import AtomReading, Familiarity, Reading
+from qsep.queries.reading.reading import AtomReading, Reading
 
 from ..interface import Separator
-from .class_shares import present_classes
+from .class_shares import windows
+from .memory import device_of
 
-# A class whose target is at least this loud, relative to the mixture, is present.
-PRESENT_DB = -20.0
+# Classes are joined while their mean distance, 1 - cosine of their probabilities over the bins, is smaller.
+MAX_DISTANCE = 0.75
+# The largest classes, of more than this part of the loudness, form the groups; the others join them.
+MAX_LARGE, MIN_LARGE = 20, 0.004
+# Log odds that a group is the queried sound, for each unit of closeness above the mean of all groups: chosen
+# on mixtures of sounds of unknown kinds (recipes/benchmarks/quality/unknown_sounds.py --slopes).
+SLOPE = 19.0
 
 
-def degrees_in(
-    reading: Reading, levels_db: Mapping[str, float], present_db: float = PRESENT_DB
-) -> NDArray[np.float32]:
-    """Degrees (num_classes + 1,) of a query in one recording, the last one for "other".
+def degrees_in(reading: Reading, overlaps: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Degrees (K + 1,) of a query in one recording, the last one for "other".
 
-    levels_db: energy of the separator's target of each class relative to the mixture. Words unlike every
-    class mean all classes but those present; classes that the words are similar to keep their degree.
-    Known words do not depend on the recording.
+    overlaps: (K + 1, K + 1), see `Separator.class_overlaps`. Words that are not known mean the groups of
+    classes that they resemble most; known words do not depend on the recording.
     """
+    groups = class_groups(overlaps)
+    loudness = overlaps.sum(axis=1)
 
-    def all_but_present(atom: AtomReading) -> NDArray[np.float32]:
-        present = {label for label, level in levels_db.items() if level >= present_db}
-        present -= {*atom.near, OTHER}
-        return np.array([label not in present for label in reading.labels], np.float32)
+    def resembling(atom: AtomReading) -> NDArray[np.float32]:
+        assert atom.closeness is not None
+        return group_degrees(groups, loudness, atom.closeness)
 
-    return reading.degrees(all_but_present)
+    return reading.degrees(resembling)
+
+
+def class_groups(overlaps: NDArray[np.floating]) -> NDArray[np.int64]:
+    """The number of each class's group, (K + 1,), from 0 on, for overlaps (K + 1, K + 1).
+
+    Average linkage of the large classes by the cosine of their probabilities over the bins; every other class
+    joins the group that it overlaps most.
+    """
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    loudness = overlaps[:-1].sum(axis=1)
+    large = np.argsort(-loudness, kind="stable")[:MAX_LARGE]
+    large = large[loudness[large] > MIN_LARGE * overlaps.sum()]
+    if len(large) < 2:
+        return np.zeros(len(overlaps), np.int64)
+    norms = np.sqrt(np.diagonal(overlaps).clip(1e-20))
+    cosines = overlaps / norms / norms[:, None]
+    distances = (1 - cosines[np.ix_(large, large)]).clip(0)
+    np.fill_diagonal(distances, 0)
+    tree = linkage(squareform(distances, checks=False), "average")
+    of_large = fcluster(tree, MAX_DISTANCE, "distance") - 1
+    means = [
+        cosines[:, large[of_large == group]].mean(axis=1) for group in range(of_large.max() + 1)
+    ]
+    groups = np.argmax(means, axis=0)
+    groups[large] = of_large
+    return groups
+
+
+def group_degrees(
+    groups: NDArray[np.int64], loudness: NDArray[np.floating], closeness: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """A degree for each class, (K + 1,), the same within a group: the probability that it is queried.
+
+    groups: `class_groups`. loudness: of each class. closeness: of the words to each class, see `AtomReading`;
+    a group's is the mean over its classes, weighted by loudness. A single group has degree 1.
+    """
+    num_groups = groups.max() + 1
+    if num_groups == 1:
+        return np.ones(len(groups), np.float32)
+    weights = loudness.clip(1e-20)
+    mean = np.bincount(groups, weights * closeness) / np.bincount(groups, weights)
+    degrees = 1 / (1 + np.exp(-SLOPE * (mean - mean.mean())))
+    return degrees[groups].astype(np.float32)
 
 
 def resolve_unknown(
@@ -53,17 +107,34 @@ def resolve_unknown(
     ]
     if not unknown:
         return list(queries)
-    levels_db = dict.fromkeys(present_classes(separator, blocks, sample_rate), 0.0)
+    overlaps = overlaps_of(separator, blocks, sample_rate)
     resolved = list(queries)
     for index in unknown:
         reading = readings[index]
         assert reading is not None
-        degrees = degrees_in(reading, levels_db)
+        degrees = degrees_in(reading, overlaps)
         named = dict(zip(separator.classes, map(float, degrees[:-1]), strict=True))
         resolved[index] = ClassQuery(named, other=float(degrees[-1]))
     return resolved
 
 
+@torch.inference_mode()
+def overlaps_of(
+    separator: Separator, blocks: Iterable[NDArray[np.floating]], sample_rate: int
+) -> NDArray[np.float64]:
+    """The classes' overlaps (K + 1, K + 1) in a recording, see `Separator.class_overlaps`.
+
+    Blocks are read one after the other, in constant memory.
+    """
+    size = len(separator.classes) + 1
+    total = np.zeros((size, size))
+    for _, mixture in windows(blocks, sample_rate, separator.sample_rate):
+        overlaps = separator.class_overlaps(mixture[None].to(device_of(separator)))
+        assert overlaps is not None
+        total += overlaps[0].double().cpu().numpy()
+    return total
+
+
 def has_unknown_words(reading: Reading) -> bool:
-    """Whether some part of the query is unlike every class."""
-    return any(atom.familiarity is Familiarity.UNKNOWN for atom in reading.atoms.values())
+    """Whether some part of the query is not a sound that the model knows."""
+    return not all(atom.known for atom in reading.atoms.values())

@@ -53,8 +53,11 @@ def light_model(
         reason = f"the model {model}"
     elif not (reason := beyond(queries, constraints, candidates)):
         loaded = LightModel(folder)
-        if words := loaded.unknown_words(queries):
-            reason = f"{words!r} is unlike every sound that {model} knows; to find what those leave"
+        # Without PyTorch, words that are near a class mean that class.
+        if words := loaded.unknown_words(queries, near=installed):
+            reason = (
+                f"{words!r} is unlike every sound that {model} knows; to find what resembles it"
+            )
     if not reason or installed:
         return None if reason else loaded
     raise ValueError(f"{reason} {NEEDS_TORCH}")

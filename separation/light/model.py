@@ -85,13 +85,14 @@ class LightModel:
     def familiarity(self, query: Query) -> None:
         """None: words have a reading."""
 
-    def unknown_words(self, queries: Sequence[Query]) -> str:
-        """The first words unlike every class, which only PyTorch resolves; "" if there are none."""
+    def unknown_words(self, queries: Sequence[Query], near: bool) -> str:
+        """The first words unlike every class, or with `near` of no class but near one, which only PyTorch
+        resolves; "" if there are none."""
         for query in queries:
             reading = self.read(query)
             atoms = reading.atoms.values() if reading else ()
             for atom in atoms:
-                if atom.familiarity is Familiarity.UNKNOWN:
+                if atom.familiarity is Familiarity.UNKNOWN or (near and not atom.known):
                     return atom.text
         return ""
 

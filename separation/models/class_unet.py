@@ -184,13 +184,24 @@ class ClassUNet(nn.Module, Separator):
     def class_shares(self, mixture: Tensor) -> Tensor:
         """See `Separator.class_shares`; parts are two frames long. mixture: (b, c, t) to (b, K + 1, n)."""
         energy = self.gather(squared_magnitude(self.spectrum(mixture)).mean(dim=1))
-        classing = self.features(energy).classing
-        num_frames = classing.shape[-1]
-        padded = F.pad(energy, (0, 2 * num_frames - energy.shape[-1]))
-        coarse = 4 * F.avg_pool2d(padded[:, None], 2)[:, 0]  # (b, k / 2, n)
-        posteriors = self.posteriors(classing).unflatten(1, (-1, num_frames))
+        posteriors, coarse = self.coarse(energy, energy)
         shares = torch.einsum("bkn,bknc->bcn", coarse, posteriors)
         return shares[..., : -(-energy.shape[-1] // 2)]
+
+    def class_overlaps(self, mixture: Tensor) -> Tensor:
+        """See `Separator.class_overlaps`."""
+        energy = self.gather(squared_magnitude(self.spectrum(mixture)).mean(dim=1))
+        posteriors, coarse = self.coarse(energy, loudness(energy))
+        return torch.einsum("bkn,bknc,bknd->bcd", coarse, posteriors, posteriors)
+
+    def coarse(self, energy: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Posteriors (b, k / 2, n, K + 1) of a mixture's energies (b, k, 2 n), and sums of weights on their
+        grid, (b, k / 2, n)."""
+        classing = self.features(energy).classing
+        num_frames = classing.shape[-1]
+        padded = F.pad(weights, (0, 2 * num_frames - weights.shape[-1]))
+        sums = 4 * F.avg_pool2d(padded[:, None], 2)[:, 0]
+        return self.posteriors(classing).unflatten(1, (-1, num_frames)), sums
 
     def log_odds(self, features: Tensor, degrees: Tensor) -> Tensor:
         """Log odds of the queried classes against all others, on any grid.

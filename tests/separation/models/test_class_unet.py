@@ -10,6 +10,7 @@ from tiny_settings import RATE, SETTINGS
 from qsep.queries.interface import QueryEmbedding
 from qsep.recipes.training.initial_weights.start import widened
 from qsep.separation.components import build_separator
+from qsep.separation.models.class_unet import loudness
 from qsep.separation.signal.spectra import squared_magnitude
 
 
@@ -72,6 +73,22 @@ def test_shares_of_the_classes_sum_to_the_mixtures_energy(separator: Any) -> Non
     energy = squared_magnitude(separator.spectrum(mixture)).mean(dim=1).sum(dim=(1, 2))
     assert shares.shape[:2] == (2, 6)
     torch.testing.assert_close(shares.sum(dim=(1, 2)), energy, rtol=1e-6, atol=0)
+
+
+def test_overlaps_are_products_of_posteriors_weighted_by_loudness(separator: Any) -> None:
+    mixture = noise(2, 3, 1601)
+    overlaps = separator.class_overlaps(mixture)
+    energy = separator.gather(squared_magnitude(separator.spectrum(mixture)).mean(dim=1))
+    classing = separator.features(energy).classing
+    posteriors = separator.posteriors(classing).unflatten(1, classing.shape[-2:])
+    loud = loudness(energy)
+    expected = torch.zeros(2, 6, 6)
+    for band in range(loud.shape[1]):
+        for frame in range(loud.shape[2]):  # each bin of the coarse grid has two bands and frames
+            vector = posteriors[:, band // 2, frame // 2]
+            expected += loud[:, band, frame, None, None] * vector[:, :, None] * vector[:, None]
+    torch.testing.assert_close(overlaps, expected, rtol=1e-4, atol=1e-5)  # float32 sums
+    torch.testing.assert_close(overlaps.sum(dim=(1, 2)), loud.sum(dim=(1, 2)), rtol=1e-5, atol=0)
 
 
 def test_the_loss_of_a_query_for_everything_is_the_level_of_the_rest() -> None:
