@@ -24,9 +24,11 @@ from .memory import device_of
 MAX_DISTANCE = 0.75
 # The largest classes, of more than this part of the loudness, form the groups; the others join them.
 MAX_LARGE, MIN_LARGE = 20, 0.004
-# Log odds that a group is the queried sound, for each unit of closeness above the mean of all groups: chosen
-# on mixtures of sounds of unknown kinds (recipes/benchmarks/quality/unknown_sounds.py --slopes).
-SLOPE = 19.0
+# Log odds that a group is the queried sound: BIAS + CLOSENESS x closeness + CONFIDENCE x log confidence, as
+# returned by `features`. A logistic regression on the groups of mixtures of a sound of an unknown kind and a
+# known one (recipes/benchmarks/quality/unknown_sounds.py --fit), times 0.35: with less decided degrees the
+# mean score is higher, since wrong choices cost less.
+BIAS, CLOSENESS, CONFIDENCE = -1.31, 14.88, -0.56
 
 
 def degrees_in(reading: Reading, overlaps: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -36,11 +38,10 @@ def degrees_in(reading: Reading, overlaps: NDArray[np.floating]) -> NDArray[np.f
     classes that they resemble most; known words do not depend on the recording.
     """
     groups = class_groups(overlaps)
-    loudness = overlaps.sum(axis=1)
 
     def resembling(atom: AtomReading) -> NDArray[np.float32]:
         assert atom.closeness is not None
-        return group_degrees(groups, loudness, atom.closeness)
+        return group_degrees(groups, overlaps, atom.closeness)
 
     return reading.degrees(resembling)
 
@@ -74,20 +75,35 @@ def class_groups(overlaps: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 def group_degrees(
-    groups: NDArray[np.int64], loudness: NDArray[np.floating], closeness: NDArray[np.floating]
+    groups: NDArray[np.int64], overlaps: NDArray[np.floating], closeness: NDArray[np.floating]
 ) -> NDArray[np.float32]:
     """A degree for each class, (K + 1,), the same within a group: the probability that it is queried.
 
-    groups: `class_groups`. loudness: of each class. closeness: of the words to each class, see `AtomReading`;
-    a group's is the mean over its classes, weighted by loudness. A single group has degree 1.
+    As for `features`. A single group has degree 1.
     """
-    num_groups = groups.max() + 1
-    if num_groups == 1:
+    if groups.max() == 0:
         return np.ones(len(groups), np.float32)
-    weights = loudness.clip(1e-20)
-    mean = np.bincount(groups, weights * closeness) / np.bincount(groups, weights)
-    degrees = 1 / (1 + np.exp(-SLOPE * (mean - mean.mean())))
-    return degrees[groups].astype(np.float32)
+    close, confidence = features(groups, overlaps, closeness)
+    odds = BIAS + CLOSENESS * close + CONFIDENCE * confidence
+    return (1 / (1 + np.exp(-odds)))[groups].astype(np.float32)
+
+
+def features(
+    groups: NDArray[np.int64], overlaps: NDArray[np.floating], closeness: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each group, (g,) each: its closeness to the words, less the mean of all groups', and the logarithm
+    of the confidence in its classes.
+
+    groups: `class_groups` of overlaps (K + 1, K + 1). closeness: of the words to each class, see
+    `AtomReading`; a group's is the mean over its classes, weighted by loudness. The confidence in a class is
+    its mean probability, weighted by that probability and loudness: it is large where a class that the model
+    knows sounds, and small where a sound resembles many classes.
+    """
+    loudness = overlaps.sum(axis=1).clip(1e-20)
+    total = np.bincount(groups, loudness)
+    close = np.bincount(groups, loudness * closeness) / total
+    certain = np.bincount(groups, np.diagonal(overlaps)) / total
+    return close - close.mean(), np.log(certain.clip(1e-6))
 
 
 def resolve_unknown(

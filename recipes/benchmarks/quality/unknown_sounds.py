@@ -1,10 +1,11 @@
 """How well sounds are separated of which the model knows nothing, asked for in words.
 
-    python -m qsep.recipes.benchmarks.quality.unknown_sounds --sounds DIR --data DIR [--slopes S…]
+    python -m qsep.recipes.benchmarks.quality.unknown_sounds --sounds DIR --data DIR [--fit]
 
 --sounds: usr/share of the unpacked packages that unknown_sounds.toml lists. --data: the folder of sounds150.
 Each sound is mixed with dev recordings of sounds150, 5 s long, within 5 dB. Prints the SI-SDR improvement by
-words, and its mean with a 95 % interval. --slopes: values to compare of `SLOPE` in inference/unexplained.py.
+words, and its mean with a 95 % interval. --fit: by weights of inference/unexplained.py that are fitted to all
+words but a fifth, in turn, instead of those that are shipped; prints the weights fitted to all.
 """
 
 from __future__ import annotations
@@ -12,24 +13,28 @@ from __future__ import annotations
 import argparse
 import logging
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from qsep.evaluation.metrics.sdr import si_sdr
 from qsep.evaluation.metrics.statistics import describe
-from qsep.queries.interface import TextQuery
-from qsep.separation.api import load
+from qsep.queries.interface import ClassQuery
+from qsep.separation.api import Model, load
 from qsep.separation.audio.reader import read_mono
 from qsep.separation.inference import unexplained
 
 from ...data.mixtures.clips import read_clip_list
+from .auto import logistic_regression
 
 RATE, SECONDS, PER_SOUND, SEED = 32000, 5, 3, 0
 LEVEL_DB = 5.0
+FOLDS = 5
+DECIDED = 0.35  # factor of the fitted log odds
 SOUNDING = 0.02  # of the peak: quieter beginnings and ends are cut off
 LIST = Path(__file__).with_suffix(".toml")
 Waveform = NDArray[np.float32]
@@ -50,41 +55,96 @@ def main() -> None:
     parser.add_argument("--sounds", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder of sounds150")
     parser.add_argument("-m", "--model", default="sounds150")
-    parser.add_argument("--slopes", type=float, nargs="+", default=[unexplained.SLOPE])
+    parser.add_argument("--fit", action="store_true")
     options = parser.parse_args()
     logging.getLogger("qsep").setLevel(logging.ERROR)
     model = load(options.model, "cpu")
-    words, scores, known = [], [], []
-    for item in mixtures(options.sounds, options.data):
-        mixture = item.unknown + item.known
-        before = float(si_sdr(mixture, item.unknown))
-        row = []
-        for slope in options.slopes:
-            unexplained.SLOPE = slope
-            estimate = np.asarray(model.separate(mixture, item.words, RATE).target)
-            row.append(float(si_sdr(estimate, item.unknown)) - before)
-        reading = model.read(TextQuery(item.words))
-        known.append(reading is not None and reading.known)
-        words.append(item.words)
-        scores.append(row)
+    items = list(mixtures(options.sounds, options.data))
+    if options.fit:
+        scores = fitted_scores(model, items)
+    else:
+        scores = [improvement(model, item) for item in items]
+    unknown = [not has_known_words(model, item.words) for item in items]
+    for words in dict.fromkeys(item.words for item in items):
+        chosen = [score for score, item in zip(scores, items, strict=True) if item.words == words]
+        print(f"{words:30} {np.mean(chosen):6.1f} dB")
+    for name, kept in (("all", [True] * len(items)), ("read as no known sound", unknown)):
+        mean = describe([score for score, keep in zip(scores, kept, strict=True) if keep])
         print(
-            f"{item.words} and {item.label}: " + ", ".join(f"{score:.1f} dB" for score in row),
-            flush=True,
+            f"{name}: {mean.mean:.2f} dB [{mean.low:.2f}, {mean.high:.2f}], median {mean.median:.2f}, "
+            f"{mean.count} mixtures"
         )
-    table = np.array(scores)
-    for wording in dict.fromkeys(words):
-        means = table[[text == wording for text in words]].mean(axis=0)
-        print(f"{wording:30}" + "".join(f" {mean:6.1f}" for mean in means))
-    for name, chosen in (
-        ("all", [True] * len(known)),
-        ("read as unknown", [not each for each in known]),
-    ):
-        for slope, column in zip(options.slopes, table[chosen].T, strict=True):
-            mean = describe(column.tolist())
-            print(
-                f"{name}, slope {slope:g}: {mean.mean:.2f} dB [{mean.low:.2f}, {mean.high:.2f}], median "
-                f"{mean.median:.2f}, {mean.count} mixtures"
-            )
+
+
+def has_known_words(model: Model, words: str) -> bool:
+    """Whether the model takes the words for a sound that it knows."""
+    reading = model.read(words)
+    return reading is not None and reading.known
+
+
+def improvement(model: Model, item: Mixed) -> float:
+    """SI-SDR improvement in dB."""
+    mixture = item.unknown + item.known
+    estimate = np.asarray(model.separate(mixture, item.words, RATE).target)
+    return float(si_sdr(estimate, item.unknown) - si_sdr(mixture, item.unknown))
+
+
+def fitted_scores(model: Model, items: Sequence[Mixed]) -> list[float]:
+    """Improvement of each item, by weights fitted to the items of other words; prints those fitted to all."""
+    inputs, truth, owners = [], [], []
+    for number, item in enumerate(items):
+        if not has_known_words(model, item.words):
+            for values, queried in grouped(model, item):
+                inputs.append(values)
+                truth.append(queried)
+                owners.append(number)
+    values, queried = torch.tensor(inputs).double(), torch.tensor(truth).double()
+    words = list(dict.fromkeys(item.words for item in items))
+    folds = np.array([words.index(items[number].words) % FOLDS for number in owners])
+    print("BIAS, CLOSENESS, CONFIDENCE = " + weights_text(logistic_regression(values, queried)))
+    scores = []
+    fitted = [
+        logistic_regression(values[folds != fold], queried[folds != fold]) for fold in range(FOLDS)
+    ]
+    for item in items:
+        weights = [DECIDED * weight for weight in fitted[words.index(item.words) % FOLDS]]
+        unexplained.BIAS, unexplained.CLOSENESS, unexplained.CONFIDENCE = weights
+        scores.append(improvement(model, item))
+    return scores
+
+
+def weights_text(weights: Sequence[float]) -> str:
+    """The weights as they stand in inference/unexplained.py."""
+    return ", ".join(f"{DECIDED * weight:.2f}" for weight in weights)
+
+
+def grouped(model: Model, item: Mixed) -> list[tuple[list[float], bool]]:
+    """One, closeness and confidence of each group of classes, and whether it is more of the unknown sound."""
+    mixture = item.unknown + item.known
+    reading = model.read(item.words)
+    assert reading is not None
+    (atom, *_) = (atom for atom in reading.atoms.values() if atom.closeness is not None)
+    overlaps = unexplained.overlaps_of(model.separator, [mixture[None]], RATE)
+    groups = unexplained.class_groups(overlaps)
+    if groups.max() == 0:
+        return []
+    assert atom.closeness is not None
+    rows = zip(*unexplained.features(groups, overlaps, atom.closeness), strict=True)
+    queries = [
+        ClassQuery(
+            {name: float(groups[row] == group) for row, name in enumerate(model.classes)},
+            other=float(groups[-1] == group),
+        )
+        for group in range(groups.max() + 1)
+    ]
+    results = []
+    for row, result in zip(rows, model.separate(mixture, queries, RATE), strict=True):
+        parts = [
+            float(np.dot(np.asarray(result.target), source)) ** 2 / float(np.dot(source, source))
+            for source in (item.unknown, item.known)
+        ]
+        results.append(([1.0, *map(float, row)], parts[0] > parts[1]))
+    return results
 
 
 def mixtures(sounds: Path, data: Path) -> Iterator[Mixed]:

@@ -346,14 +346,14 @@ def test_closeness_is_the_cosine_above_the_median_of_every_eighth_phrase(
     """Hand: phrases 0, 8 and 16 of the 17 are alike to each class as their words are."""
     texts, _ = encoder.book.phrases() if encoder.book else ((), ())
     vectors = embed([texts[0], texts[8], texts[16]])
-    own = {
+    phrases_of = {
         name: embed([entry.name, *entry.phrases])
         for name, entry in (encoder.book.classes if encoder.book else {}).items()
     }
     wolf = embed(["wolf"])[0]
     expected = [
         float((phrases @ wolf).max() - np.median((vectors @ phrases.T).max(axis=1)))
-        for phrases in own.values()
+        for phrases in phrases_of.values()
     ]
     (atom,) = encoder.read(TextQuery("wolf")).atoms.values()
     assert atom.closeness is not None
@@ -362,10 +362,10 @@ def test_closeness_is_the_cosine_above_the_median_of_every_eighth_phrase(
     assert known.closeness is None
 
 
-# Two sounds: the dog and the cat share bins, so do the piano and the bow; "other" is silent.
-OVERLAPS = np.array(
-    [[5, 4, 0, 0, 0], [4, 5, 0, 0, 0], [0, 0, 3, 2, 0], [0, 0, 2, 3, 0], [0, 0, 0, 0, 0]], float
-)
+# Two sounds, each vaguely of two classes: the dog and the cat share bins, so do the piano and the bow.
+OVERLAPS = np.zeros((5, 5))
+OVERLAPS[:2, :2] = [[0.5, 4.5], [4.5, 0.5]]
+OVERLAPS[2:4, 2:4] = [[0.3, 2.7], [2.7, 0.3]]
 
 
 @pytest.mark.parametrize(

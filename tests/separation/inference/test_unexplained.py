@@ -8,8 +8,12 @@ import torch
 from tiny import rng, tiny_separator
 
 from qsep.separation.inference.unexplained import (
+    BIAS,
+    CLOSENESS,
+    CONFIDENCE,
     MAX_DISTANCE,
     class_groups,
+    features,
     group_degrees,
     overlaps_of,
 )
@@ -50,17 +54,44 @@ def test_a_faint_class_joins_the_sound_that_it_overlaps_and_connects_none() -> N
 
 @pytest.mark.parametrize("loudness", [[0, 0, 0], [7, 0, 0]])
 def test_silence_and_a_single_class_are_one_group(loudness: list[float]) -> None:
-    groups = class_groups(np.diag(np.array(loudness, float)))
+    overlaps = np.diag(np.array(loudness, float))
+    groups = class_groups(overlaps)
     assert same(groups) == [{0, 1, 2}]
-    assert group_degrees(groups, np.array(loudness), np.array([0.3, 0, 0])).tolist() == [1, 1, 1]
+    assert group_degrees(groups, overlaps, np.array([0.3, 0, 0])).tolist() == [1, 1, 1]
 
 
-def test_degrees_are_a_logistic_function_of_a_groups_mean_closeness() -> None:
-    """Hand: means over loudness 0.3 and 0.1, 0.1 above and below their mean; 1 / (1 + exp(-1.9)) = 0.8699."""
+def test_closeness_is_a_mean_over_loudness_and_confidence_over_probability() -> None:
+    """Hand: loudness 3, 1 and 2, closeness 0.3 and 0.1; confidence (2 + 0.5) / 4 and 2 / 2."""
     groups = np.array([0, 0, 1, 1])
-    loudness, closeness = np.array([3, 1, 2, 0]), np.array([0.2, 0.6, 0.1, 5.0])
-    degrees = group_degrees(groups, loudness, closeness)
-    np.testing.assert_allclose(degrees, [0.8699, 0.8699, 0.1301, 0.1301], atol=1e-4)
+    overlaps = np.diag([2, 0.5, 2, 0])
+    overlaps[0, 1] = overlaps[1, 0] = 0.5
+    overlaps[0, 3] = 0.5  # one more of what is loud
+    close, confidence = features(groups, overlaps, np.array([0.2, 0.6, 0.1, 5.0]))
+    np.testing.assert_allclose(close, [0.1, -0.1])
+    np.testing.assert_allclose(confidence, np.log([0.625, 1]))
+
+
+def test_degrees_are_a_logistic_function_of_closeness_and_confidence() -> None:
+    groups, overlaps = np.array([0, 1, 1]), np.diag([0.1, 0.4, 0.0])
+    overlaps[0, 2] = 0.9  # a group of many classes: confidence 0.1
+    degrees = group_degrees(groups, overlaps, np.array([0.2, 0.0, 0.0]))
+    odds = [BIAS + 0.1 * CLOSENESS + CONFIDENCE * np.log(0.1), BIAS - 0.1 * CLOSENESS]
+    expected = 1 / (1 + np.exp(-np.array(odds)))
+    np.testing.assert_allclose(degrees, [expected[0], expected[1], expected[1]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("clear", [0, 1])
+def test_of_sounds_that_the_words_resemble_alike_the_one_of_no_clear_class_is_taken(
+    clear: int,
+) -> None:
+    """A confidence of 0.5 against 0.03."""
+    overlaps = np.zeros((5, 5))
+    for row in (0, 1):
+        certain = 0.5 if row == clear else 0.03
+        overlaps[row, row], overlaps[row, 4] = certain, 1 - certain
+    degrees = group_degrees(np.array([0, 1, 1, 1, 1]), overlaps, np.zeros(5))
+    assert degrees[1 - clear] > 0.6
+    assert degrees[clear] < 0.35
 
 
 def test_overlaps_of_a_recording_are_those_of_its_windows() -> None:
