@@ -91,31 +91,29 @@ def improvement(model: Model, item: Mixed) -> float:
 
 def fitted_scores(model: Model, items: Sequence[Mixed]) -> list[float]:
     """Improvement of each item, by weights fitted to the items of other words; prints those fitted to all."""
-    inputs, truth, owners = [], [], []
-    for number, item in enumerate(items):
-        if not has_known_words(model, item.words):
-            for values, queried in grouped(model, item):
-                inputs.append(values)
-                truth.append(queried)
-                owners.append(number)
-    values, queried = torch.tensor(inputs).double(), torch.tensor(truth).double()
-    words = list(dict.fromkeys(item.words for item in items))
-    folds = np.array([words.index(items[number].words) % FOLDS for number in owners])
-    print("BIAS, CLOSENESS, CONFIDENCE = " + weights_text(logistic_regression(values, queried)))
-    scores = []
-    fitted = [
-        logistic_regression(values[folds != fold], queried[folds != fold]) for fold in range(FOLDS)
+    wordings = list(dict.fromkeys(item.words for item in items))
+    fold_of = {words: number % FOLDS for number, words in enumerate(wordings)}
+    rows = [
+        (fold_of[item.words], values, queried)
+        for item in items
+        if not has_known_words(model, item.words)
+        for values, queried in grouped(model, item)
     ]
+
+    def fit(without: int | None) -> list[float]:
+        kept = [row for row in rows if row[0] != without]
+        inputs = torch.tensor([values for _, values, _ in kept]).double()
+        queried = torch.tensor([truth for *_, truth in kept]).double()
+        return [DECIDED * weight for weight in logistic_regression(inputs, queried)]
+
+    print("BIAS, CLOSENESS, CONFIDENCE = " + ", ".join(f"{weight:.2f}" for weight in fit(None)))
+    fitted = [fit(fold) for fold in range(FOLDS)]
+    scores = []
     for item in items:
-        weights = [DECIDED * weight for weight in fitted[words.index(item.words) % FOLDS]]
+        weights = fitted[fold_of[item.words]]
         unexplained.BIAS, unexplained.CLOSENESS, unexplained.CONFIDENCE = weights
         scores.append(improvement(model, item))
     return scores
-
-
-def weights_text(weights: Sequence[float]) -> str:
-    """The weights as they stand in inference/unexplained.py."""
-    return ", ".join(f"{DECIDED * weight:.2f}" for weight in weights)
 
 
 def grouped(model: Model, item: Mixed) -> list[tuple[list[float], bool]]:

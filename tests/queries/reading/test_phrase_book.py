@@ -344,11 +344,11 @@ def test_closeness_is_the_cosine_above_the_median_of_every_eighth_phrase(
     encoder: PhraseBook,
 ) -> None:
     """Hand: phrases 0, 8 and 16 of the 17 are alike to each class as their words are."""
-    texts, _ = encoder.book.phrases() if encoder.book else ((), ())
+    assert encoder.book
+    texts, _ = encoder.book.phrases()
     vectors = embed([texts[0], texts[8], texts[16]])
     phrases_of = {
-        name: embed([entry.name, *entry.phrases])
-        for name, entry in (encoder.book.classes if encoder.book else {}).items()
+        name: embed([entry.name, *entry.phrases]) for name, entry in encoder.book.classes.items()
     }
     wolf = embed(["wolf"])[0]
     expected = [
