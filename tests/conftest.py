@@ -2,17 +2,27 @@
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 # Set before PyTorch is imported, also for processes that tests start: the suite's workers share the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
+import typer.main
 from command import STUB, Outcome, Run, process_state_restored
 from tiny import save_tiny_model
+from typer.main import get_command
 
 from qsep.queries.encoders import minilm
 from qsep.recipes.cli.main import main
+
+
+@cache
+def built_once(app: typer.Typer) -> Any:
+    """The tree of commands, which is the same for each run and takes as long to build as a short one."""
+    return get_command(app)
 
 
 @pytest.fixture
@@ -22,6 +32,7 @@ def qsep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_VERBOSITY"):
         monkeypatch.setenv(name, os.environ.get(name, "error"))
     monkeypatch.setenv("QSEP_DEBUG", "")  # so that it is as before when the test ends
+    monkeypatch.setattr(typer.main, "get_command", built_once)
 
     def run(*arguments: str | Path) -> Outcome:
         os.environ.pop("QSEP_DEBUG", None)
