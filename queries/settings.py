@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any, TypeVar, dataclass_transform, get_type_hints
 
 T = TypeVar("T")
@@ -161,6 +162,7 @@ LEVELS = (  # lists with an entry for each level of a network
 )
 
 
+@cache  # resolving a class's annotations takes longer than all the checks of its settings
 def range_of(config: type, name: str) -> Range | None:
     """A setting's range, by Annotated[…, Range(…)] in the configuration or by RANGES; None if neither."""
     hint = get_type_hints(config, include_extras=True)[name]

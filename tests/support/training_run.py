@@ -46,6 +46,7 @@ def tiny_recipe(material: Path, encoder: str) -> dict[str, Any]:
     """The tables of a recipe for `write_material`'s folder. encoder: kind of the query encoder."""
     learned = ("class_names", "num_phrases", "query_dim")
     separator = {k: v for k, v in SETTINGS["band_unet"].items() if k not in learned}
+    separator |= {"channels": [4, 6, 8], "blocks": [1, 1, 1]}  # each run saves its weights often
     return {
         "separator": {"kind": "band_unet", **separator, "query_noise": 0.3},
         "encoder": {"kind": encoder},

@@ -20,6 +20,10 @@ from torch import Tensor
 from .converted import Converted
 
 CLASS = "demucs.htdemucs.HTDemucs"
+UNREADABLE = (
+    *(pickle.UnpicklingError, zipfile.BadZipFile, NotImplementedError),
+    *(RuntimeError, EOFError, KeyError, ValueError, OSError),
+)
 # Arguments that change what the network computes, with the only values that can be converted.
 EXPECTED: dict[str, Any] = {
     "cac": True,
@@ -75,13 +79,24 @@ def read_package(path: Path) -> dict[str, Any] | None:
         return None
     allowed: list[Any] = [(Placeholder, CLASS), (Fraction, "fractions.Fraction")]
     try:
+        if not names_the_class(path):
+            return None
         with torch.serialization.safe_globals(allowed):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError):
+    except UNREADABLE:
         return None  # `read_state_dict` then reports what is wrong
     if isinstance(content, dict) and content.get("klass") is Placeholder:
         return content
     return None
+
+
+def names_the_class(path: Path) -> bool:
+    """Whether a pickle in a zip file names the module of the released class; nothing is unpickled, so that
+    files of all other kinds are not read twice."""
+    module = CLASS.rpartition(".")[0].encode()
+    with zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        return any(module in archive.read(name) for name in pickles)
 
 
 def convert(package: Mapping[str, Any], path: Path) -> Converted:

@@ -36,10 +36,16 @@ from qsep.separation.runtime.accelerate import (
 from qsep.separation.runtime.onnx_graphs import GraphRunner
 from qsep.separation.storage.checkpoint import describe, save_checkpoint
 
-KINDS = [
-    *("band_unet", "clipsep", "clipsep:middle", "convtasnet", "resunet30"),
-    # four networks, a minute to trace
-    pytest.param("flowsep", marks=[pytest.mark.slow, pytest.mark.nightly]),
+KINDS = ["band_unet", "clipsep", "clipsep:middle", "convtasnet", "resunet30", "flowsep"]
+# Traced in seconds each, and the four networks of FlowSep in a minute.
+MARKS = {
+    kind: [pytest.mark.slow, *([pytest.mark.nightly] if kind == "flowsep" else [])]
+    for kind in KINDS[2:]
+}
+AS_GRAPHS = [
+    pytest.param(*name.values, kind, marks=[*name.marks, *MARKS.get(kind, [])])
+    for name in GRAPH_RUNTIMES
+    for kind in KINDS
 ]
 
 
@@ -104,8 +110,14 @@ def accelerated(kind: str, name: str, precision: str = "fp32") -> Any:
     return separator
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["torch", *GRAPH_RUNTIMES])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *(("torch", kind) for kind in KINDS[:-1]),
+        pytest.param("torch", "flowsep", marks=pytest.mark.slow),
+        *AS_GRAPHS,
+    ],
+)
 def test_every_runtime_gives_the_same_samples_at_every_length(kind: str, name: str) -> None:
     plain, separator = tiny_separator(kind), accelerated(kind, name)
     for num_samples in (5000, 12345, 641):
