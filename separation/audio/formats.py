@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import soundfile
 
 from ..storage.temporary import temporary_path
+from .encoding import encoding
 from .source import AudioError
 
 BLOCK_SAMPLES = 1 << 16
@@ -118,23 +118,15 @@ def converting(name: str, commit: Commit) -> Commit:
 
 def rewrite(wav: Path, path: Path, target: FileFormat) -> None:
     """Write the samples of a WAV file to `path`, which must not exist, in another format."""
-    with soundfile.SoundFile(native(wav)) as source:
+    with wav.open("rb") as file, soundfile.SoundFile(file.fileno(), closefd=False) as source:
         dtype = "float64" if source.subtype in ("FLOAT", "DOUBLE") else "int32"
-        with soundfile.SoundFile(
-            *(
-                native(path),
-                "x",
-                source.samplerate,
-                source.channels,
-                target.codec or source.subtype,
-            ),
+        with encoding(
+            path,
+            samplerate=source.samplerate,
+            channels=source.channels,
+            subtype=target.codec or source.subtype,
             format=target.container,
             compression_level=LOSSY_COMPRESSION if target.codec else None,
-        ) as file:
+        ) as encoder:
             for block in source.blocks(BLOCK_SAMPLES, dtype=dtype, always_2d=True):
-                file.write(block)
-
-
-def native(path: Path) -> str | bytes:
-    """A path for soundfile, which encodes text as UTF-8; names that are no text do not survive it."""
-    return str(path) if os.name == "nt" else os.fsencode(path)
+                encoder.write(block)

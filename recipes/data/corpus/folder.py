@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
 
+from qsep.separation.audio.encoding import encode_file
 from qsep.separation.audio.file_names import slug
-from qsep.separation.audio.formats import native
 from qsep.separation.storage.csv_cells import inert
 from qsep.separation.storage.results import Results
 
@@ -151,9 +150,7 @@ def write_clip(
         if rate != source_rate:
             mono = soxr.resample(mono, source_rate, rate, quality="HQ")
         mono = mono / max(1.0, float(np.abs(mono).max()))
-        results.write(
-            file, lambda path: soundfile.write(native(path), mono, rate, "PCM_16", format="FLAC")
-        )
+        results.write(file, lambda path: encode_file(path, mono, rate, "PCM_16", "FLAC"))
     return dict(recording.details) | {
         "file": file,
         "label": recording.label,

@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import soundfile
 import soxr
 from numpy.typing import NDArray
 
 from qsep.evaluation.protocols.sounds150 import CORPUS
 from qsep.queries.files.threads import in_order
-from qsep.separation.audio.formats import native
+from qsep.separation.audio.encoding import encode_file
 from qsep.separation.storage.results import Results
 
 from .faults import Fault
@@ -150,7 +149,7 @@ def rebuild(
         if not results.is_ours(clip["file"]):
             results.write(
                 clip["file"],
-                lambda path: soundfile.write(native(path), waveform, rate, "VORBIS", format="OGG"),
+                lambda path: encode_file(path, waveform, rate, "VORBIS", "OGG"),
             )
         if len(waveform) / rate < JOIN_BELOW * float(clip["seconds"]):
             return Fault(clip["file"], "shorter", f"{len(waveform) / rate:.2f} s")
