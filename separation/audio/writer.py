@@ -59,8 +59,12 @@ class AudioWriter:
                 raise AudioError(f"cannot write {self.path}: it is a folder: choose another name")
             if self.path.parent.is_dir():
                 visit(self.path.parent)
-            self._file = self._temporary.open("xb")
-            self._file.write(self._header())
+            try:
+                self._file = self._temporary.open("xb")
+                self._file.write(self._header())
+            except BaseException:  # a signal's too; no context ends after this
+                self._temporary.unlink(missing_ok=True)
+                raise
         return self
 
     def write(self, waveform: Waveform) -> None:

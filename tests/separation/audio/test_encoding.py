@@ -36,9 +36,9 @@ class SmallDisk(io.BytesIO):
 @pytest.mark.parametrize(("container", "subtype"), FORMATS)
 def test_the_file_equals_libsndfiles_own(tmp_path: Path, container: str, subtype: str) -> None:
     encode_file(tmp_path / "ours", waveform(), 48000, subtype, container)
-    soundfile.write(tmp_path / "own", waveform(), 48000, subtype, format=container)
-    ours, own = (soundfile.read(tmp_path / name)[0] for name in ("ours", "own"))
-    np.testing.assert_array_equal(ours, own)
+    soundfile.write(tmp_path / "reference", waveform(), 48000, subtype, format=container)
+    ours, reference = (soundfile.read(tmp_path / name)[0] for name in ("ours", "reference"))
+    np.testing.assert_array_equal(ours, reference)
 
 
 @pytest.mark.parametrize(("container", "subtype"), FORMATS)
