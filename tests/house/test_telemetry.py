@@ -44,6 +44,7 @@ def test_onnx_runtime_is_imported_in_one_place() -> None:
     assert importing == ["separation/onnx_runtime.py"]
 
 
+@pytest.mark.slow  # where Ray is not compiled yet
 def test_a_cluster_started_here_reports_no_usage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

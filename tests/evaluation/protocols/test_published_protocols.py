@@ -176,7 +176,7 @@ def test_dcase_mixes_at_the_listed_snr_and_declips_to_nine_tenths(tmp_path: Path
     assert list(figures.values())[1:] == pytest.approx(np.mean(collected, axis=0), abs=CLOSE)
 
 
-@pytest.mark.parametrize("num_sources", [2, 3])
+@pytest.mark.parametrize("num_sources", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_bimodal_averages_bss_eval_3_over_all_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_sources: int
 ) -> None:

@@ -395,7 +395,8 @@ def test_a_file_that_ends_within_its_header_holds_no_audio(tmp_path: Path, conta
     soundfile.write(path, noise(100), RATE, "PCM_16", format=container)
     whole = path.read_bytes()
     header_bytes = len(whole) - 2 * 2 * 100
-    for num_bytes in {header_bytes, header_bytes - 1, *range(30, header_bytes, 37)}:
+    step = max(37, header_bytes // 12)  # a CAF file's header has 4 kB, and each look takes ffmpeg
+    for num_bytes in {header_bytes, header_bytes - 1, *range(30, header_bytes, step)}:
         path.write_bytes(whole[:num_bytes])
         with pytest.raises(AudioError, match=r"\A[^\n]*/a [^\n]*\Z"):
             read(path)

@@ -37,8 +37,8 @@ def built_once(kind: str) -> Any:
 
 @pytest.fixture(name="separator")
 def built(kind: str) -> Any:
-    """One of its own for each test, which may change it."""
-    return copy.deepcopy(built_once(kind))
+    """One for all tests of a kind; those that train take a copy."""
+    return built_once(kind)
 
 
 def queries(batch: int = 2, num: int = 3, seed: int = 9) -> QueryEmbedding:
@@ -114,7 +114,7 @@ def test_silence_stays_silence(separator: Any) -> None:
 
 
 def test_sound_after_silence_is_finite(separator: Any) -> None:
-    mixture = torch.cat([torch.zeros(2, 1, 9000), noise(2, 1, 641)], dim=-1)
+    mixture = torch.cat([torch.zeros(2, 1, 5000), noise(2, 1, 641)], dim=-1)
     targets = target(separator, mixture, queries())
     assert targets.isfinite().all()
     assert targets[..., -641:].abs().max() > 0
@@ -197,7 +197,7 @@ def loss(separator: Any, batch: MixtureBatch, embedding: QueryEmbedding) -> Tens
 
 @pytest.fixture(name="usual")
 def usual_losses(kind: str) -> LossOutput:
-    """Of mixture_batch(NUM_SAMPLES), in an untouched separator."""
+    """Of mixture_batch(NUM_SAMPLES)."""
     return usual_loss(kind)
 
 
@@ -224,7 +224,7 @@ def test_the_loss_of_an_item_does_not_depend_on_the_others(
     batch, embedding = mixture_batch(NUM_SAMPLES)
     together = usual.total
     assert together.shape == (4,)
-    order = [2, 0, 3]
+    order = [2, 0]
     losses = loss(separator, chosen(batch, order), QueryEmbedding(embedding.pooled[order]))
     # 1e-4 dB or thereabouts: float32 sums over a whole spectrum
     torch.testing.assert_close(losses, together[order], atol=1e-4, rtol=1e-4)
@@ -269,7 +269,7 @@ def test_the_loss_depends_on_which_query_goes_with_which_source(
 
 
 def test_the_loss_has_a_finite_gradient_for_every_weight(separator: Any) -> None:
-    separator.train()
+    separator = copy.deepcopy(separator).train()
     separator.loss(*mixture_batch(NUM_SAMPLES), rng(0)).total.mean().backward()
     for name, weight in separator.named_parameters():
         if not weight.requires_grad:  # comes with a checkpoint and is not trained
@@ -280,6 +280,7 @@ def test_the_loss_has_a_finite_gradient_for_every_weight(separator: Any) -> None
 
 
 def test_the_loss_is_finite_for_silence_and_without_queried_sources(separator: Any) -> None:
+    separator = copy.deepcopy(separator)
     whole, pooled = mixture_batch(NUM_SAMPLES)
     batch, embedding = chosen(whole, [0, 1]), QueryEmbedding(pooled.pooled[:2])
     silent = dataclasses.replace(batch, mixture=0 * batch.mixture, sources=0 * batch.sources)

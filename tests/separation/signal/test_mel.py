@@ -13,6 +13,7 @@ from qsep.separation.signal.mel import MelConfig, log_mel, mel_filters
 ODD = MelConfig(22050, 1000, 210, 37, 55.0, 9000.0)
 
 
+@pytest.mark.slow  # where librosa and Numba are not compiled yet
 @pytest.mark.parametrize("config", [MelConfig(), ODD], ids=["flowsep", "odd"])
 def test_filters_are_those_of_librosa(config: MelConfig) -> None:
     from librosa.filters import mel as librosa_mel_filters  # imports Numba
