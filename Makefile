@@ -17,6 +17,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 # --no-deps: the files list the whole closure; asteroid's own metadata would refuse our torchmetrics.
 ifneq ($(UV),)
 INSTALL := $(UV) pip install --python $(BIN)/python --no-deps
+# As pip does by itself; else the tests' first processes would compile the same files side by side.
+BYTECODE := --compile-bytecode
 else
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps
 endif
@@ -133,6 +135,6 @@ $(BIN)/.main: requirements/main.txt pyproject.toml | $(BIN)/python
 
 $(BIN)/.test: requirements/test.txt pyproject.toml | $(BIN)/python
 	@echo "Installing requirements/test.txt (PyTorch is most of it: some gigabytes on Linux)"
-	$(INSTALL) $(PINNED) requirements/test.txt
+	$(INSTALL) $(BYTECODE) $(PINNED) requirements/test.txt
 	@$(INSTALL) --quiet --no-build-isolation --editable .
 	@touch $(BIN)/.main $@

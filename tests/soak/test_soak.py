@@ -36,6 +36,7 @@ def survive(workshop: Workshop, name: str, numbers: Sequence[int]) -> None:
     assert tally.num_tried == len(numbers)
 
 
+@pytest.mark.slow
 def test_some_faults_of_each_kind_are_survived(workshop: Workshop) -> None:
     survive(workshop, "kills", [0])  # in bulk
     survive(workshop, "full_disk", [6])

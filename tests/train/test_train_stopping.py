@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from command import Run
 from training_run import differences, state_of
 
@@ -149,6 +150,8 @@ def test_a_run_whose_data_hang_is_saved_at_one_signal_and_continues_bit_by_bit(
 
     monkeypatch.setenv("TRAINING", str(os.getpid()))
     monkeypatch.setattr(loop, "for_workers", lambda data, recipe: HangingData(data))
+    # Seconds for which PyTorch waits for a worker to end before it ends it.
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.5)
     stop = Stop()
     run(tmp_path, stop=stop, num_workers=num_workers, save_every=100)
     monkeypatch.undo()

@@ -340,7 +340,12 @@ def test_the_fingerprint_tells_other_runtimes_and_precisions_from_the_usual(
 
 
 @pytest.mark.parametrize(
-    ("name", "precision"), [("torch", "bf16"), *((p.values[0], "fp32") for p in GRAPH_RUNTIMES)]
+    ("name", "precision"),
+    [
+        ("torch", "bf16"),
+        pytest.param("openvino", "fp32", marks=pytest.mark.slow),
+        ("onnx", "fp32"),
+    ],
 )
 def test_the_command_uses_the_requested_runtime(
     name: str, precision: str, qsep: Run, tiny_model: Path, tmp_path: Path
