@@ -60,13 +60,18 @@ PYTEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 # These fork, which is safe only in processes that have not started other libraries' threads.
 FORKING := tests/train tests/soak
 
+# Both parts run, also after a failure in the first.
 test: $(BIN)/.test
-	$(PYTEST) -m "not slow" $(FORKING)
-	$(PYTEST) -m "not slow" $(FORKING:%=--ignore %)
+	@failed=0; \
+	$(PYTEST) -m "not slow" $(FORKING) || failed=1; \
+	$(PYTEST) -m "not slow" $(FORKING:%=--ignore %) || failed=1; \
+	exit $$failed
 
 test-slow: $(BIN)/.test
-	$(PYTEST) -m "slow and not nightly" $(FORKING)
-	$(PYTEST) -m "slow and not nightly" $(FORKING:%=--ignore %)
+	@failed=0; \
+	$(PYTEST) -m "slow and not nightly" $(FORKING) || failed=1; \
+	$(PYTEST) -m "slow and not nightly" $(FORKING:%=--ignore %) || failed=1; \
+	exit $$failed
 
 test-nightly: $(BIN)/.test
 	$(PYTEST) -m nightly

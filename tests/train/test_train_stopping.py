@@ -156,7 +156,8 @@ def test_a_run_whose_data_hang_is_saved_at_one_signal_and_continues_bit_by_bit(
     run(tmp_path, stop=stop, num_workers=num_workers, save_every=100)
     monkeypatch.undo()
     assert stop.signal == signal.SIGTERM
-    assert state_of(tmp_path)["step"] in range(1, 4)  # batches are made ahead of their steps
+    # A worker makes batches ahead of their steps, perhaps before the first is taken.
+    assert state_of(tmp_path)["step"] in (range(4) if num_workers else [3])
     assert differences(state_of(run(tmp_path)), whole) == []
 
 
