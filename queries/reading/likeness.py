@@ -50,17 +50,20 @@ class Likeness:
         odds = np.sqrt(
             np.maximum(by_phrase / by_phrase.sum(), MIN_ODDS) * (by_entry / by_entry.sum())
         )
-        nearest = np.full(len(self.bias), -1, np.float32)
-        np.maximum.at(nearest, self.owners, cosines)
-        return (odds / odds.sum()).astype(np.float32), nearest
+        return (odds / odds.sum()).astype(np.float32), self.nearest(cosines)
+
+    def nearest(self, cosines: Vectors) -> Vectors:
+        """The largest cosine of each entry's phrases, (num_entries,). cosines: of all phrases, (p,)."""
+        largest = np.full(len(self.bias), -1, np.float32)
+        np.maximum.at(largest, self.owners, cosines)
+        return largest
 
     @cached_property
     def typical(self) -> Vectors:
         """The median cosine of phrases to the nearest phrase of each entry, (num_entries,), over every eighth
         phrase: some entries are more similar than others to any words."""
-        nearest = np.full((len(self.embeddings[::TYPICAL_EVERY]), len(self.bias)), -1, np.float32)
-        for row, vector in zip(nearest, self.embeddings[::TYPICAL_EVERY], strict=True):
-            np.maximum.at(row, self.owners, self.embeddings @ vector)
+        phrases = self.embeddings[::TYPICAL_EVERY]
+        nearest = [self.nearest(self.embeddings @ vector) for vector in phrases]
         return np.asarray(np.median(nearest, axis=0), np.float32)
 
     def save(self, path: Path) -> None:
