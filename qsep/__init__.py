@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         TextQuery,
     )
     from qsep.separation.api import Model, Result, load, models
+    from qsep.separation.audio.source import ReadOptions
 
 if not (Path(__file__).parent / "queries").is_dir():
     # In a checkout the other folders lie beside this one: there `python -m qsep.recipes` works as it is,
@@ -41,6 +42,7 @@ _EXPORTS = {
     "ImageQuery": "qsep.queries.interface",
     "MixedQuery": "qsep.queries.interface",
     "Query": "qsep.queries.interface",
+    "ReadOptions": "qsep.separation.audio.source",
     "Span": "qsep.queries.constraints",
     "TextQuery": "qsep.queries.interface",
 }
@@ -52,6 +54,7 @@ __all__ = [
     "MixedQuery",
     "Model",
     "Query",
+    "ReadOptions",
     "Result",
     "Span",
     "TextQuery",

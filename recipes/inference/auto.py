@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qsep.queries.files.json_files import json_content, json_text
 from qsep.separation.audio.reader import AudioReader
+from qsep.separation.audio.source import AS_STORED, ReadOptions
 from qsep.separation.audio.target_files import TargetFiles
 from qsep.separation.detection.activity import Activity
 from qsep.separation.detection.hierarchy import LEAF, Group, Level
@@ -24,7 +25,8 @@ from qsep.separation.inference.chunks import BLOCK_SAMPLES
 from qsep.separation.storage.results import Results
 
 from .batch import check_jobs, progress_bar, refuse_existing, report_failure
-from .level_words import level_in_words
+from .level_words import in_decibels, level_in_words
+from .lost_band import LostBand
 from .output import Output
 from .timeline import draw_timeline
 
@@ -40,6 +42,7 @@ class Task:
 
     output: Output
     levels: tuple[Level, ...]
+    read_options: ReadOptions = AS_STORED
 
     @cached_property
     def results(self) -> Results:
@@ -101,6 +104,8 @@ def check_inputs(inputs: Sequence[Path], task: Task) -> None:
 def separate_all(separator: NodeSeparator, inputs: Sequence[Path], task: Task) -> bool:
     """Write and report the sounds of each input; False if some input failed."""
     task.output.folder.mkdir(parents=True, exist_ok=True)
+    model = separator.model
+    lost_band = LostBand(model.name, model.separator.sample_rate)
     all_done = True
     for path in inputs:
         try:
@@ -115,6 +120,7 @@ def separate_all(separator: NodeSeparator, inputs: Sequence[Path], task: Task) -
         else:
             print_sounds(summary)
             print(task.summary(path))
+        lost_band.look_at([summary], str(path))
     return all_done
 
 
@@ -124,8 +130,8 @@ def print_sounds(summary: dict[str, Any]) -> None:
         spans = ", ".join(f"{start:.1f}-{end:.1f}" for start, end in sound["spans"][:MAX_SPANS])
         more = " …" if len(sound["spans"]) > MAX_SPANS else ""
         print(
-            f"{sound['file']}  probability {sound['probability']:.2f}, {sound['level_db']:.1f} dB of the "
-            f"input ({level_in_words(sound['level_db'])}), at {spans}{more} s"
+            f"{sound['file']}  probability {sound['probability']:.2f}, {in_decibels(sound['level_db'])} "
+            f"({level_in_words(sound['level_db'])}), at {spans}{more} s"
         )
     if not summary["sounds"]:
         print(f"{summary['input']}: no sound detected")
@@ -143,8 +149,9 @@ def separate_sounds(
     Nothing is left behind if anything fails before the summary is written. inputs: files that must not be
     overwritten or removed.
     """
-    with AudioReader(path) as reader:
-        activity = separator.detect(counted(reader, progress, 0.0), reader.sample_rate)
+    with AudioReader(path, options=task.read_options) as reader:
+        rate = reader.sample_rate
+        activity = separator.detect(counted(reader, progress, 0.0), rate)
     groups = activity.groups(task.levels)
     files = task.targets(path, groups)
     refuse_existing(files, inputs, task.output, task.results)
@@ -153,6 +160,7 @@ def separate_sounds(
     summary = {
         "input": str(path),
         "seconds": round(activity.seconds, 3),
+        "sample_rate": rate,
         "model": separator.model.name,
         "detector": "model" if separator.tagger is None else "tagger",
         "threshold": activity.threshold,
@@ -198,10 +206,10 @@ def write_targets(
     activity: Activity,
     task: Task,
     progress: Progress | None,
-) -> list[float]:
+) -> list[float | None]:
     """Write each sound in the recording's rate, channels and length; return levels in dB relative to it."""
     commit, file_format = task.results.commit, task.output.naming.file_format
-    with AudioReader(path) as reader:
+    with AudioReader(path, quiet=True, options=task.read_options) as reader:
         with TargetFiles(reader, [[file] for file in files], False, commit, file_format) as targets:
             blocks = counted(reader, progress, 0.5)
             pairs = separator.separate(list(files.values()), activity, blocks, reader.sample_rate)
@@ -223,8 +231,10 @@ def counted(
             progress(done * (claimed or 0.0) + num_read / reader.sample_rate / 2, claimed)
 
 
-def described(activity: Activity, group: Group, file: Path, level_db: float) -> dict[str, Any]:
-    """A sound's entry in the summary. level_db: relative to the recording."""
+def described(
+    activity: Activity, group: Group, file: Path, level_db: float | None
+) -> dict[str, Any]:
+    """A sound's entry in the summary. level_db: relative to the recording; None if that is silent."""
     active = {number for number in activity.active() if number in group.members}
     return {
         "name": group.name,

@@ -10,19 +10,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qsep.queries.constraints import Constraints
 from qsep.queries.interface import Query
 from qsep.separation.audio.file_names import DEFAULT_NAMING
 from qsep.separation.audio.source import called
 from qsep.separation.storage.results import Results
 
 from ..errors import one_line, print_error
+from .lost_band import LostBand
 from .output import Output
 from .timing import timed
 
 if TYPE_CHECKING:
     from qsep.separation.api import Model
     from qsep.separation.light.model import LightModel
+
+    from .bulk.separating import SeparateWork
 
 
 def check_jobs(
@@ -112,24 +114,25 @@ def refuse_existing(
 def separate_files(
     model: Model | LightModel,
     inputs: Sequence[Path],
-    queries: Sequence[Query],
+    work: SeparateWork,
     results: Results,
     output: Output,
-    constraints: Constraints,
     names: Mapping[Path, str],
 ) -> bool:
     """Write each input's results and report them; False if some input failed.
 
-    names: of inputs that are temporary files, for messages.
+    output: as of `work`, but in the folder where results are first written. names: of inputs that are
+    temporary files, for messages.
     """
     from qsep.separation.api import files
 
     results.folder.mkdir(parents=True, exist_ok=True)
+    lost_band = LostBand(model.name, model.separator.sample_rate)
     all_done = True
     for path in inputs:
         name = names.get(path, str(path))
         try:
-            model.prepare_queries([*queries, *constraints.negatives])
+            model.prepare_queries([*work.queries, *work.constraints.negatives])
             with (
                 called(path, name),
                 progress_bar(Path(name).name, output.quiet) as progress,
@@ -138,20 +141,30 @@ def separate_files(
                 rows = files.separate_file(
                     model,
                     path,
-                    queries,
+                    work.queries,
                     results.folder,
                     output.residual,
                     progress,
-                    constraints,
+                    work.constraints,
                     results.commit,
                     output.naming,
+                    work.read_options,
+                    work.min_level_db,
                 )
         except Exception as error:  # one file's failure does not stop the others
             all_done = False
             report_failure(name, error, output.json)
             continue
+        for row in rows:
+            remove_omitted(row, results)
         report_results([row | {"input": name} for row in rows], output)
+        lost_band.look_at(rows, name)
     return all_done
+
+
+def remove_omitted(row: Mapping[str, Any], results: Results) -> None:
+    """Delete what an earlier run wrote in place of results that this one has omitted."""
+    results.remove(results.name_of(Path(file)) for file in row.get("omitted", ()))
 
 
 def report_results(rows: Sequence[dict[str, Any]], output: Output) -> None:
@@ -165,12 +178,13 @@ def report_results(rows: Sequence[dict[str, Any]], output: Output) -> None:
 
 def print_result(row: Mapping[str, Any]) -> None:
     """Print a line for one result: its files, duration and level."""
-    from .level_words import finding_in_words
+    from .level_words import finding_in_words, in_decibels
 
-    files = row.get("files") or [each["file"] for each in row["outputs"]]
+    omitted = row.get("omitted", [])
+    files = omitted or row.get("files") or [each["file"] for each in row["outputs"]]
     print(
-        f"{', '.join(files)}  {row['seconds']:.1f} s, {row['level_db']:.1f} dB of the "
-        f"input: {finding_in_words(row['level_db'])}"
+        f"{', '.join(files)}  {'not written, ' if omitted else ''}{row['seconds']:.1f} s, "
+        f"{in_decibels(row['level_db'])}: {finding_in_words(row['level_db'])}"
     )
 
 

@@ -26,14 +26,25 @@ FAINT_DB = -8.0
 ALL, MORE = 0.95, 1.05  # shares of the recording's energy that count as all, and as more than all
 
 
-def finding_in_words(level_db: float) -> str:
+def in_decibels(level_db: float | None, whole: str = "input") -> str:
+    """The level as a number, or that there is none. whole: what it is relative to."""
+    return f"silent, as the {whole}" if level_db is None else f"{level_db:.1f} dB of the {whole}"
+
+
+def finding_in_words(level_db: float | None) -> str:
     """As `level_in_words`, for a sound that a query asked for, which may not be there."""
     words = level_in_words(level_db)
-    return f"{words}; faint, or another sound" if ABSENT_DB <= level_db < FAINT_DB else words
+    is_faint = level_db is not None and ABSENT_DB <= level_db < FAINT_DB
+    return f"{words}; faint, or another sound" if is_faint else words
 
 
-def level_in_words(level_db: float) -> str:
-    """A description such as "about a fifth of the energy". level_db: a target's energy re the recording's."""
+def level_in_words(level_db: float | None) -> str:
+    """A description such as "about a fifth of the energy".
+
+    level_db: a target's energy relative to the recording's; None if the recording is silent.
+    """
+    if level_db is None:
+        return "nothing to separate"
     if level_db < ABSENT_DB:
         return "under a hundredth of the energy; likely not there"
     share = 10 ** (level_db / 10)

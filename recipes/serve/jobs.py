@@ -61,11 +61,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Sound:
-    """A separated sound. level_db: energy relative to the recording's; about: how the words were read, or
-    when the sound is active; rest: the file of the residual, None if it was not requested."""
+    """A separated sound. level_db: energy relative to the recording's, None if that is silent; about: how the
+    words were read, or when the sound is active; rest: the file of the residual, None if not requested."""
 
     name: str
-    level_db: float
+    level_db: float | None
     about: str
     target: Path
     rest: Path | None = None
@@ -78,7 +78,7 @@ class Sound:
     @property
     def likely_absent(self) -> bool:
         """Whether the sound is so quiet that it is probably not in the recording."""
-        return self.level_db < ABSENT_DB
+        return self.level_db is None or self.level_db < ABSENT_DB
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Jobs:
             task.summary(path).unlink()  # names folders of this machine; the zip has its own
             sounds = [
                 Sound(each["name"], each["level_db"], described(each), Path(each["file"]))
-                for each in sorted(summary["sounds"], key=lambda each: -each["level_db"])
+                for each in sorted(summary["sounds"], key=lambda each: -(each["level_db"] or 0.0))
             ]
             timeline = task.picture(path) if task.picture(path).exists() else None
             return finished(out, path, sounds, self.notes(warnings), timeline)

@@ -12,6 +12,7 @@ from typing import Any
 from qsep.queries.constraints import Span
 
 from ..demo.make_scene import SCENE_FILE
+from ..inference.level_words import in_decibels
 from .api import Api
 from .jobs import Answer, Jobs, Limits, Request, Sound, in_lines
 from .messages import message_of
@@ -312,7 +313,7 @@ def picture_of(file: Path) -> Path:
 
 def sound_html(sound: Sound) -> str:
     """Name, level and reading of a sound."""
-    level = f"{sound.level_db:.1f} dB of the recording: {sound.level}"
+    level = f"{in_decibels(sound.level_db, 'recording')}: {sound.level}"
     kind = "absent" if sound.likely_absent else "level"
     about = f"<p>{html.escape(sound.about)}</p>" if sound.about else ""
     return f'<h3>{html.escape(sound.name)}</h3><p class="{kind}">{level}</p>{about}'

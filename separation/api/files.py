@@ -17,6 +17,7 @@ from qsep.queries.interface import Query
 
 from ..audio.file_names import DEFAULT_NAMING, Naming
 from ..audio.reader import BLOCK_SAMPLES, AudioReader
+from ..audio.source import AS_STORED, ReadOptions
 from ..audio.target_files import TargetFiles
 from ..inference.progress import report, reporting_to
 
@@ -39,6 +40,8 @@ def separate_file(
     constraints: Constraints = NO_CONSTRAINTS,
     commit: Callable[[Path, Path], object] = os.replace,
     naming: Naming = DEFAULT_NAMING,
+    read_options: ReadOptions = AS_STORED,
+    min_level_db: float | None = None,
 ) -> list[dict[str, Any]]:
     """Separate a file into files of the same rate, channels, length and sample format.
 
@@ -47,12 +50,16 @@ def separate_file(
     Memory does not grow with the length of the recording. If anything fails, no file is left behind.
 
     progress: called with (seconds done, seconds according to the header or None).
-    commit: see `TargetFiles`. naming: file names and format; the lossless ones alone keep the sum exact.
-    Returns a row for each query: its files, the target's level in dB relative to the recording, the
-    duration, the constraints, the reading of its words, and which candidates were kept.
+    commit, min_level_db: see `TargetFiles`. naming: file names and format; the lossless ones alone keep the
+    sum exact.
+    Returns a row for each query: its files, or those `omitted` because of min_level_db, the target's level in
+    dB relative to the recording (None if that is silent), the recording's duration and sample rate, the
+    constraints, the reading of its words, and which candidates were kept.
     Raises AudioError for a file that cannot be read or written, ValueError for queries that the model
-    cannot encode.
+    cannot encode, and for min_level_db with exclusive constraints, which need all targets.
     """
+    if constraints.exclusive and min_level_db is not None:
+        raise ValueError("exclusive targets sum to the recording, so none can be left out by level")
     folder.mkdir(parents=True, exist_ok=True)
     paths = [
         [
@@ -78,6 +85,8 @@ def separate_file(
             constraints,
             commit,
             naming.file_format,
+            read_options,
+            min_level_db,
         )
     return rows
 
@@ -91,14 +100,18 @@ def _separate_together(
     constraints: Constraints,
     commit: Callable[[Path, Path], object],
     file_format: str,
+    read_options: ReadOptions,
+    min_level_db: float | None,
 ) -> list[dict[str, Any]]:
     """As `separate_file`, all queries in one pass over the recording."""
-    with AudioReader(path) as reader:
+    with AudioReader(path, options=read_options) as reader:
         rate = reader.sample_rate
         claimed_seconds = reader.claimed_samples / rate if reader.claimed_samples else None
         readings = [model.read(query) for query in queries]
-        with TargetFiles(reader, paths, constraints.exclusive, commit, file_format) as files:
-            resolved = model.resolve(queries, readings, opening(path), rate)
+        with TargetFiles(
+            reader, paths, constraints.exclusive, commit, file_format, min_level_db
+        ) as files:
+            resolved = model.resolve(queries, readings, opening(path, read_options), rate)
             separator = model.choosing_separator(resolved, constraints)
             blocks = reader.blocks(BLOCK_SAMPLES)
             with reporting(progress, claimed_seconds):
@@ -111,15 +124,17 @@ def _separate_together(
         {
             "input": str(path),
             "query": query.name,
-            "files": [str(file) for file in written],
+            "files": [str(file) for file in group if is_written],
             "seconds": files.num_samples / rate,
+            "sample_rate": rate,
             "level_db": level,
         }
+        | ({} if is_written else {"omitted": [str(file) for file in group]})
         | constraints.plain()
         | ({"reading": reading.plain()} if reading else {})
         | model.explained(separator, index)
-        for index, (query, written, level, reading) in enumerate(
-            zip(queries, paths, files.levels_db(), readings, strict=True)
+        for index, (query, group, is_written, level, reading) in enumerate(
+            zip(queries, paths, files.written(), files.levels_db(), readings, strict=True)
         )
     ]
 
@@ -131,9 +146,9 @@ def reporting(progress: Progress | None, claimed_seconds: float | None) -> Conte
     return reporting_to(lambda done: progress(done, claimed_seconds))
 
 
-def opening(path: Path) -> Iterator[NDArray[np.floating]]:
+def opening(path: Path, options: ReadOptions) -> Iterator[NDArray[np.floating]]:
     """Blocks (c, t) of the first DETECTION_SECONDS of a file, which is opened at the first block."""
-    with AudioReader(path) as reader:
+    with AudioReader(path, quiet=True, options=options) as reader:
         num_left = round(DETECTION_SECONDS * reader.sample_rate)
         for block in reader.blocks(BLOCK_SAMPLES):
             yield block[:, :num_left]

@@ -28,6 +28,7 @@ from qsep.queries.reading.reading import Reading
 from ..audio.arrays import as_channels, as_rate, energy, level_db, like
 from ..audio.examples import decodable
 from ..audio.reader import BLOCK_SAMPLES, AudioReader
+from ..audio.source import AS_STORED, ReadOptions
 from ..inference.aligned import MAX_ANALYSED, MAX_QUERIES
 from ..inference.best_of_n import BestOfN
 from ..inference.constraints import separate_constrained
@@ -231,6 +232,7 @@ class Model:
         query: QueryLike,
         sample_rate: int | None = None,
         constraints: Constraints = NO_CONSTRAINTS,
+        read_options: ReadOptions = AS_STORED,
     ) -> Result: ...
     @overload
     def separate(
@@ -239,6 +241,7 @@ class Model:
         query: Sequence[QueryLike],
         sample_rate: int | None = None,
         constraints: Constraints = NO_CONSTRAINTS,
+        read_options: ReadOptions = AS_STORED,
     ) -> list[Result]: ...
     def separate(
         self,
@@ -246,13 +249,15 @@ class Model:
         query: QueryLike | Sequence[QueryLike],
         sample_rate: int | None = None,
         constraints: Constraints = NO_CONSTRAINTS,
+        read_options: ReadOptions = AS_STORED,
     ) -> Result | list[Result]:
         """Extract the sound that a query names from a recording.
 
         audio: a file, or an array or tensor (t,) or (c, t), t >= 1, full scale at 1. sample_rate: of an
         array, in Hz; by default the model's. query: text, or a query of `qsep.queries` of a kind that the
         model's encoder reads; a list of queries returns a list of results and analyses the mixture once.
-        constraints: apply to all queries; with `exclusive` the targets do not overlap.
+        constraints: apply to all queries; with `exclusive` the targets do not overlap. read_options: how a
+        file is read, if damaged, say.
 
         Returns the target and the residual in the type and shape of the input.
         Raises ValueError (AudioError for files) if an input cannot be used or the output is not finite.
@@ -266,10 +271,12 @@ class Model:
         if isinstance(audio, str | Path):
             if sample_rate is not None:
                 raise ValueError("sample_rate is the file's own; give it for arrays only")
-            with AudioReader(audio) as reader:
+            with AudioReader(audio, options=read_options) as reader:
                 rate, subtype, stem = reader.sample_rate, reader.subtype, Path(audio).stem
                 mixture = reader.read()
         else:
+            if read_options != AS_STORED:
+                raise ValueError("read_options say how a file is read; give them for files only")
             rate = self.separator.sample_rate if sample_rate is None else as_rate(sample_rate)
             subtype, stem, mixture = "FLOAT", "audio", as_channels(audio)
             if (peak := float(np.abs(mixture).max())) > MAX_PEAK:

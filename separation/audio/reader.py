@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from . import ffmpeg
 from .containers.content import Part
 from .containers.survey import survey
+from .salvage import SalvagingSource
 from .sample_format import Waveform, sample_dtype
 from .sndfile import BYTES_OF, RawSource, SndfileSource
+from .source import AS_STORED, NotFinite, ReadOptions, Source, named
 from .source import AudioError as AudioError
-from .source import Source, named
 
 logger = logging.getLogger("qsep")
 
@@ -34,19 +35,23 @@ class AudioReader:
     Recordings joined in one file are read as one. sample_rate: in Hz. subtype: of a WAV file that holds the
     same values; PCM_16 for lossy formats. claimed_samples: length by the header, or None; it may be wrong
     and serves only progress bars. complaints: after reading, what is wrong with the file; also logged as a
-    warning unless `quiet`.
+    warning unless `quiet`. num_channels: of the blocks. options: what is changed in reading.
     Raises AudioError, in one line, for files that cannot be read.
     """
 
-    def __init__(self, path: str | Path, quiet: bool = False) -> None:
-        self.path, self.quiet = Path(path), quiet
+    def __init__(
+        self, path: str | Path, quiet: bool = False, options: ReadOptions = AS_STORED
+    ) -> None:
+        self.path, self.quiet, self.options = Path(path), quiet, options
         self.complaints: list[str] = []
         with named(self.path):
             check_file(self.path)
             self._parts = parts_of(self.path)
-            self._source = open_part(self.path, self._parts[0])
+            self._source = open_part(self.path, self._parts[0], options.salvage)
         self.sample_rate = self._source.sample_rate
-        self.num_channels = self._source.num_channels
+        self._num_stored = self._source.num_channels
+        self.num_channels = 1 if options.mono else self._num_stored
+        self._not_finite = NotFinite()
         self.subtype = self._source.subtype
         has_one_part = len(self._parts) == 1
         self.claimed_samples = self._source.claimed_samples if has_one_part else None
@@ -58,7 +63,7 @@ class AudioReader:
         is rounded. Blocks of many channels are shorter. A file that ends early is read to its end, with a
         warning. Raises AudioError for a file without audio, damage, and NaN or infinite samples.
         """
-        block_samples = max(1, min(block_samples, MAX_VALUES // self.num_channels))
+        block_samples = max(1, min(block_samples, MAX_VALUES // self._num_stored))
         num_read = 0
         for part in self._parts:
             if part is not self._parts[0]:
@@ -72,11 +77,15 @@ class AudioReader:
                 num_read += len(samples)
                 if num_read > start:
                     samples = samples[max(0, start - (num_read - len(samples))) :]
+                    if self.options.mono:
+                        samples = samples.mean(axis=1, dtype=np.float64, keepdims=True)
                     yield np.array(samples.T, dtype=sample_dtype(self.subtype), order="C")
             with named(self.path):
                 complaint = self._source.complaint(num_read - num_before - skipped)
             if complaint := part.complaint or complaint:
                 self.complaints.append(complaint)
+        if zeroed := self._not_finite.complaint(self.sample_rate):
+            self.complaints.append(zeroed)
         if num_read == 0:
             reason = f" ({self.complaints[0]})" if self.complaints else ""
             raise AudioError(f"{self.path} holds no audio{reason}: record or export it again")
@@ -86,19 +95,22 @@ class AudioReader:
             logger.warning("%s: %s; %.2f s of audio were read", self.path, complaints, seconds)
 
     def _samples(self, block_samples: int, num_before: int) -> Iterator[Waveform]:
-        """Blocks (t, c) of the current part, checked to be finite. num_before: samples of earlier parts."""
+        """Blocks (t, c) of the current part, all finite. num_before: samples of earlier parts."""
         while True:
             with named(self.path):
                 samples = self._source.read(block_samples)
             if not len(samples):
                 return
-            finite = np.isfinite(samples).all(axis=1)
+            finite = np.isfinite(samples)
             if not finite.all():
-                seconds = (num_before + int(finite.argmin())) / self.sample_rate
-                raise AudioError(
-                    f"{self.path} holds a NaN or infinite sample at {seconds:.3f} s: "
-                    "repair it or export it again"
-                )
+                if self.options.nan == "refuse":
+                    seconds = (num_before + int(finite.all(axis=1).argmin())) / self.sample_rate
+                    raise AudioError(
+                        f"{self.path} holds a NaN or infinite sample at {seconds:.3f} s: "
+                        "repair it, export it again, or separate it with --nan zero"
+                    )
+                self._not_finite.add(~finite, num_before)
+                samples = np.where(finite, samples, 0)
             num_before += len(samples)
             yield samples
 
@@ -108,9 +120,9 @@ class AudioReader:
         num_read: samples so far, for messages. Returns complaints.
         """
         self.close()
-        rate, channels = self.sample_rate, self.num_channels
+        rate, channels = self.sample_rate, self._num_stored
         with named(self.path):
-            self._source = open_part(self.path, part)
+            self._source = open_part(self.path, part, self.options.salvage)
             if (self._source.sample_rate, self._source.num_channels) == (rate, channels):
                 return []
             change = (
@@ -163,10 +175,11 @@ def _cached_survey(path: Path, size: int, modified_ns: int) -> tuple[Part, ...]:
     return survey(path)
 
 
-def open_part(path: Path, part: Part) -> Source:
+def open_part(path: Path, part: Part, salvage: bool = False) -> Source:
     """A decoder for one recording, chosen by content and not by the file's extension.
 
-    Raises AudioError if no decoder reads it.
+    salvage: whether it reads on after damage, as ffmpeg always does. Raises AudioError if no decoder reads
+    it.
     """
     if part.noisy and ffmpeg.is_installed():  # ffmpeg's messages are caught, libmpg123's are not
         try:
@@ -187,7 +200,7 @@ def open_part(path: Path, part: Part) -> Source:
     if part.raw_offset is not None and source.stored_subtype in BYTES_OF:
         source.close()
         return RawSource(path, part, source)
-    return source
+    return SalvagingSource(path, part, source) if salvage else source
 
 
 def read_from(path: Path, first: int, num_samples: int) -> Waveform:

@@ -80,17 +80,24 @@ class SndfileSource:
 
     def read(self, num_samples: int) -> Waveform:
         """As `Source.read`; AudioError for damaged data."""
-        dtype = sample_dtype(self.subtype).name
-        try:
-            with self._decoding():
-                samples: Waveform = self._file.read(num_samples, dtype=dtype, always_2d=True)
-        except soundfile.SoundFileError as error:
+        samples, error = self.read_to_damage(num_samples)
+        if error:
             seconds = max(self._file.tell(), 0) / self.sample_rate  # -1 if the position is unknown
             raise AudioError(
-                f"{self.path} is damaged after {seconds:.1f} s: copy it again, or save what is "
-                f"left with ffmpeg -i {self.path.name} repaired.wav"
+                f"{self.path} is damaged after {seconds:.1f} s: copy it again, save what is left with "
+                f"ffmpeg -i {self.path.name} repaired.wav, or separate it with --salvage"
             ) from error
         return samples
+
+    def read_to_damage(self, num_samples: int) -> tuple[Waveform, Exception | None]:
+        """The next samples (t, c), t <= num_samples, and the error that ended them early, or None."""
+        samples = np.empty((num_samples, self.num_channels), sample_dtype(self.subtype))
+        before = self._file.tell()
+        try:
+            with self._decoding():
+                return self._file.read(out=samples), None
+        except soundfile.SoundFileError as error:
+            return samples[: max(self._file.tell() - before, 0)], error
 
     def skip(self, num_samples: int) -> bool:
         """As `Source.skip`."""

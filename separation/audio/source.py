@@ -5,8 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .sample_format import Waveform
 
@@ -14,10 +18,57 @@ logger = logging.getLogger("qsep")
 
 MIN_RATE, MAX_RATE = 1000, 768_000  # Hz
 MAX_CHANNELS = 1024
+NAN_CHOICES = ("refuse", "zero")
 
 
 class AudioError(ValueError):
     """A recording that cannot be read or written; the message is one line with the file and the remedy."""
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a recording is read, where that is left to the user.
+
+    nan: "refuse" a recording with NaN or infinite samples, or replace them by "zero". salvage: read what can
+    be decoded of a damaged file. mono: replace the channels by their mean. What is replaced or lost is logged
+    as a warning. Raises ValueError for another `nan`.
+    """
+
+    nan: str = "refuse"
+    salvage: bool = False
+    mono: bool = False
+
+    def __post_init__(self) -> None:
+        if self.nan not in NAN_CHOICES:
+            raise ValueError(f"nan is {self.nan!r}; expected {' or '.join(NAN_CHOICES)}")
+
+
+AS_STORED = ReadOptions()
+
+
+@dataclass
+class NotFinite:
+    """Counts NaN and infinite samples that were replaced. first, last: their sample numbers."""
+
+    num: int = 0
+    first: int = -1
+    last: int = -1
+
+    def add(self, where: NDArray[np.bool_], num_before: int) -> None:
+        """where: (t, c), True for such samples, at least one; num_before: samples before this block."""
+        times = np.flatnonzero(where.any(axis=1))
+        self.first = num_before + int(times[0]) if self.first < 0 else self.first
+        self.last = num_before + int(times[-1])
+        self.num += int(where.sum())
+
+    def complaint(self, sample_rate: int) -> str | None:
+        """How many were replaced, and where; None if none were. sample_rate: in Hz."""
+        if not self.num:
+            return None
+        first, last = self.first / sample_rate, self.last / sample_rate
+        return (
+            f"{self.num} NaN or infinite samples from {first:.3f} to {last:.3f} s were set to zero"
+        )
 
 
 class Source(Protocol):

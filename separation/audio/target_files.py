@@ -17,7 +17,7 @@ from .reader import AudioReader
 from .sample_format import split
 from .writer import AudioWriter
 
-MIN_LEVEL_DB = -200.0  # reported for silence, since JSON has no infinity
+MIN_LEVEL_DB = -200.0  # reported for a silent target, since JSON has no infinity
 
 
 def write_target(
@@ -53,6 +53,8 @@ class TargetFiles:
     paths: for each query the target's file and, if residuals are wanted, the residual's.
     commit: moves a finished temporary file to its path, as `storage.results.Results.commit`.
     file_format: a key of `formats.FORMATS`.
+    min_level_db: a target of a lower level, in dB relative to the recording, is not written, nor is its own
+    residual; None writes all, as `exclusive` needs.
     num_samples: written so far, per channel.
     Raises AudioError if the format cannot hold the recording or a file cannot be written.
     """
@@ -64,11 +66,13 @@ class TargetFiles:
         exclusive: bool = False,
         commit: Callable[[Path, Path], object] = os.replace,
         file_format: str = "wav",
+        min_level_db: float | None = None,
     ) -> None:
         rate, num_channels = recording.sample_rate, recording.num_channels
         check_format(file_format, recording.path, rate, num_channels)
         self.subtype = wav_subtype(file_format, recording.subtype)
-        self.paths, self.exclusive = paths, exclusive
+        assert not exclusive or min_level_db is None
+        self.paths, self.exclusive, self.min_level_db = paths, exclusive, min_level_db
         self.writers = {
             path: AudioWriter(
                 path, rate, num_channels, self.subtype, converting(file_format, commit)
@@ -87,6 +91,9 @@ class TargetFiles:
         return self
 
     def __exit__(self, *error: Any) -> None:
+        for paths, is_written in zip(self.paths, self.written(), strict=True):
+            for path in paths:
+                self.writers[path].discarded = not is_written
         self._open.__exit__(*error)
 
     def write(self, mixture: NDArray[np.floating], targets: NDArray[np.floating]) -> None:
@@ -104,7 +111,16 @@ class TargetFiles:
                 self.writers[paths[1]].write(residual)
         self.num_samples += mixture.shape[-1]
 
-    def levels_db(self) -> list[float]:
-        """Energy of each target relative to the recording's, in dB, at least MIN_LEVEL_DB."""
+    def levels_db(self) -> list[float | None]:
+        """Energy of each target relative to the recording's, in dB, at least MIN_LEVEL_DB; None for all
+        targets of a silent recording."""
+        if not self.mixture_energy:
+            return [None] * len(self.paths)
         levels = [level_db(target, self.mixture_energy) for target in self.target_energy]
         return [round(max(level, MIN_LEVEL_DB), 2) for level in levels]
+
+    def written(self) -> list[bool]:
+        """For each target, whether it is loud enough to be written."""
+        if self.min_level_db is None:
+            return [True] * len(self.paths)
+        return [level is not None and level >= self.min_level_db for level in self.levels_db()]

@@ -49,6 +49,7 @@ class AudioWriter:
         self.path = Path(path)
         self.sample_rate, self.num_channels, self.subtype = sample_rate, num_channels, subtype
         self.num_samples = self.num_clipped = 0
+        self.discarded = False  # then the file is removed at the end, as after an error
         self.peak = 0.0
         self._temporary, self._commit = temporary_path(self.path.parent), commit
         self._file: BinaryIO | None = None
@@ -99,7 +100,7 @@ class AudioWriter:
     ) -> None:
         assert self._file is not None
         try:
-            if kind is None:
+            if kind is None and not self.discarded:
                 with self._explained():
                     self._finish(self._file)
         finally:
@@ -107,7 +108,7 @@ class AudioWriter:
                 self._file.close()
             with contextlib.suppress(OSError):  # already moved if all went well
                 self._temporary.unlink()
-        if kind is None and self.num_clipped:
+        if kind is None and self.num_clipped and not self.discarded:
             logger.warning(
                 "%s: %d samples beyond full scale were clipped (peak %.2f): "
                 "a float file would keep them",

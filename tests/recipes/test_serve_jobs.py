@@ -186,7 +186,7 @@ def test_everything_is_found_in_the_demo_scene_by_its_default(tmp_path: Path) ->
     jobs = Jobs(tmp_path, {"sounds21": "sounds21"}, ["sounds21"], "cpu")
     answer = jobs.find(SCENE_FILE)
     assert "a flute" in {sound.name for sound in answer.sounds}
-    levels = [sound.level_db for sound in answer.sounds]
+    levels = [sound.level_db or 0.0 for sound in answer.sounds]
     assert levels == sorted(levels, reverse=True)
     for sound in answer.sounds:
         assert sound.about.startswith("probability 0.")

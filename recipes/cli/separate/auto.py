@@ -28,7 +28,7 @@ from .bulk import (
     jobs_for,
     run_in_bulk,
 )
-from .options import FormatOption, NameOption
+from .options import FormatOption, MonoOption, NameOption, NanOption, SalvageOption
 
 if TYPE_CHECKING:
     from ...inference.bulk.detecting import AutoWork
@@ -59,6 +59,9 @@ def auto(
         float | None,
         typer.Option(min=1e-6, max=1, help="Probability from which a class counts as present."),
     ] = None,
+    mono: MonoOption = False,
+    nan: NanOption = "refuse",
+    salvage: SalvageOption = False,
     name: NameOption = None,
     file_format: FormatOption = None,
     device: DeviceOption = "auto",
@@ -78,6 +81,8 @@ def auto(
     Writes STEM.SOUND.wav in the recording's own sample rate, channels, length and sample format,
     STEM.auto.json with what was detected and when, and a timeline as STEM.auto.png.
     """
+    from qsep.separation.audio.source import ReadOptions
+
     from ...inference.auto import Task, check_inputs, parse_levels, separate_all
     from ...inference.bulk.detecting import AutoWork
     from ...inference.output import Output, is_file_name, naming_from
@@ -90,12 +95,12 @@ def auto(
         raise ValueError("no recording: name one, a folder, or a list with --from")
     naming = naming_from(name, file_format)
     output = Output(out, naming=naming, overwrite=overwrite, json=json_output)
-    levels = parse_levels(level or ["leaf"])
+    levels, read_options = parse_levels(level or ["leaf"]), ReadOptions(nan, salvage, mono)
     if bulk.are_wanted(inputs):
-        work = AutoWork(model, device, tagger, threshold, levels, output)
+        work = AutoWork(model, device, tagger, threshold, levels, output, read_options)
         detect_in_bulk(work, inputs, bulk)
         return
-    task = Task(output, levels)
+    task = Task(output, levels, read_options)
     check_inputs(inputs, task)
 
     from qsep.separation.api import load
@@ -109,20 +114,22 @@ def auto(
 def detect_in_bulk(work: AutoWork, inputs: Sequence[Path], options: BulkOptions) -> None:
     """Many recordings, with a manifest: exits with SOME_FAILED if some failed."""
     from ...inference.auto import print_sounds
+    from ...inference.lost_band import LostBand
 
     naming = work.output.naming
     if "{stem}" not in naming.template:
         raise ValueError(f"--name {naming.template!r}: needs {{stem}} for several recordings")
-    jobs = jobs_for(inputs, work.output, options)
+    jobs, others = jobs_for(inputs, work.output, options)
     for job in jobs:
         if job.queries:
             raise ValueError(f"{job.path} has a query in the list, and qsep auto takes none")
     separator = work.load()
     run_in_bulk(
-        *(work, jobs, lambda: work.runner(separator), work.settings(separator)),
+        *(work, jobs, others, lambda: work.runner(separator), work.settings(separator)),
         about={"model": separator.model.name},
         output=work.output,
         options=options,
         command="auto",
+        lost_band=LostBand(separator.model.name, separator.model.separator.sample_rate),
         say=print_sounds,
     )

@@ -14,9 +14,10 @@ import typer
 from ..options import SOME_FAILED
 
 if TYPE_CHECKING:
-    from ...inference.bulk.jobs import Job
+    from ...inference.bulk.jobs import Job, Others
     from ...inference.bulk.manifest import Row
     from ...inference.bulk.work import Runner, Work
+    from ...inference.lost_band import LostBand
     from ...inference.output import Output
 
 FromOption = Annotated[
@@ -70,26 +71,30 @@ class BulkOptions:
         return self != BulkOptions() or any(path.is_dir() for path in inputs)
 
 
-def jobs_for(inputs: Sequence[Path], output: Output, options: BulkOptions) -> list[Job]:
-    """The jobs of files, folders and list that belong to the chosen part; ValueError if there are none."""
+def jobs_for(
+    inputs: Sequence[Path], output: Output, options: BulkOptions
+) -> tuple[list[Job], Others]:
+    """The jobs of files, folders and list that belong to the chosen part, and a count of the folders' other
+    files; ValueError if there are no jobs."""
     from ...inference.batch import check_writable
-    from ...inference.bulk.jobs import in_shard, jobs_of, merged
+    from ...inference.bulk.jobs import Others, in_shard, jobs_of, merged
     from ...inference.bulk.lists import read_list
 
     if Path("-") in (output.folder, *inputs):
         raise ValueError("- is one recording: folders, lists and their options need files and -o")
     shard = options.part()
     check_writable(output.folder)
+    others = Others()
 
     def jobs() -> Iterator[Job]:
-        yield from jobs_of(inputs, output.folder, result_finder(output.folder))
+        yield from jobs_of(inputs, output.folder, result_finder(output.folder), others)
         if options.listing is not None:
             yield from read_list(options.listing, options.allow_outside)
 
     all_jobs = merged(jobs())
     if not all_jobs:
         raise ValueError(f"{options.listing or 'the command'} names no recordings")
-    return [job for job in all_jobs if shard is None or in_shard(job, shard)]
+    return [job for job in all_jobs if shard is None or in_shard(job, shard)], others
 
 
 def result_finder(out: Path) -> Callable[[Path], bool]:
@@ -111,18 +116,20 @@ def result_finder(out: Path) -> Callable[[Path], bool]:
 def run_in_bulk(
     work: Work,
     jobs: Sequence[Job],
+    others: Others,
     run: Callable[[], Runner],
     settings: str,
     about: Mapping[str, Any],
     output: Output,
     options: BulkOptions,
     command: str,
+    lost_band: LostBand,
     say: Callable[[Row], object],
 ) -> None:
     """Process the remaining jobs; exit with SOME_FAILED if some failed.
 
     run: loads what separates in this process. settings: a digest of everything that determines the results.
-    about: describes the run in the manifest. say: prints the row of a result.
+    about: describes the run in the manifest. lost_band: of the model. say: prints the row of a result.
     """
     from qsep.separation.storage.exclusive import alone_at
     from qsep.separation.storage.results import Results
@@ -135,7 +142,7 @@ def run_in_bulk(
     results = Results(output.folder, command, shared=True)
     manifest = Manifest(results, settings, options.part())
     remaining = Plan(work, manifest, jobs, output.overwrite, options.skip_existing).remaining()
-    totals = Totals(skipped=len(jobs) - len(remaining))
+    totals = Totals(skipped=len(jobs) - len(remaining), others=others)
     if remaining:
         output.folder.mkdir(parents=True, exist_ok=True)
         manifest.begin(
@@ -148,6 +155,7 @@ def run_in_bulk(
                 outcomes = in_processes(work, remaining, options.workers)
             else:
                 outcomes = in_this_process(remaining, run())
+            outcomes = lost_band.watching(outcomes)
             run_jobs(outcomes, manifest, totals, output, len(remaining), say)
     print_totals(totals, manifest, output.quiet)
     if totals.failed:

@@ -41,9 +41,12 @@ from .options import (
     InputsArgument,
     JsonOption,
     JudgeOption,
+    MinLevelOption,
     MinSimilarityOption,
     MixWeightOption,
+    MonoOption,
     NameOption,
+    NanOption,
     NegativeOption,
     NotSpanOption,
     OutOption,
@@ -52,6 +55,7 @@ from .options import (
     QueryOption,
     QuietOption,
     ResidualOption,
+    SalvageOption,
     SpanOption,
     StrictOption,
 )
@@ -87,6 +91,10 @@ def separate(
     precision: PrecisionOption = "fp32",
     strict: StrictOption = False,
     min_similarity: MinSimilarityOption = None,
+    min_level: MinLevelOption = None,
+    mono: MonoOption = False,
+    nan: NanOption = "refuse",
+    salvage: SalvageOption = False,
     name: NameOption = None,
     file_format: FormatOption = None,
     quiet: QuietOption = False,
@@ -104,6 +112,8 @@ def separate(
     Writes STEM.QUERY.wav (and STEM.QUERY.residual.wav, or STEM.residual.wav if exclusive) in the recording's
     own sample rate, channels, length and sample format; target and residual sum to the recording.
     """
+    from qsep.separation.audio.source import ReadOptions
+
     from ...inference.bulk.separating import ModelChoice, SeparateWork
     from ...inference.heap import MANY_QUERIES, return_large_blocks
     from ...inference.output import Output, bulk_naming, output_from
@@ -122,6 +132,9 @@ def separate(
     )
     if json_output and out == PIPE:
         raise ValueError("--json and -o - both write to standard output: choose one")
+    if min_level is not None and (exclusive or out == PIPE):
+        other = "--exclusive" if exclusive else "-o -"
+        raise ValueError(f"{other} needs every target: leave --min-level out")
     quiet = quiet or out == PIPE
     if quiet:
         logger.setLevel(logging.ERROR)
@@ -139,6 +152,8 @@ def separate(
         Output(folder, residual, naming, overwrite, json_output, quiet),
         strict,
         min_similarity,
+        ReadOptions(nan, salvage, mono),
+        min_level,
     )
     if len(queries) > MANY_QUERIES:
         return_large_blocks()
@@ -154,6 +169,7 @@ def separate_inputs(work: SeparateWork, inputs: Sequence[Path], num_results: int
     num_results: of each recording. Raises ValueError for everything that is refused before any work.
     """
     from qsep.separation.audio.file_names import DEFAULT_NAMING
+    from qsep.separation.audio.source import AS_STORED
 
     from ...inference.batch import check_jobs, separate_files
     from ...inference.pipes import PIPE, names_of, passed_through, real_paths
@@ -161,7 +177,8 @@ def separate_inputs(work: SeparateWork, inputs: Sequence[Path], num_results: int
     output, consumed = work.output, b""
     model: Model | LightModel | None = None
     from_pipe_to_pipe = list(inputs) == [PIPE] and output.folder == PIPE and num_results == 1
-    if from_pipe_to_pipe and output.naming == DEFAULT_NAMING and find_spec("torch"):
+    as_they_come = output.naming == DEFAULT_NAMING and work.read_options == AS_STORED
+    if from_pipe_to_pipe and as_they_come and find_spec("torch"):
         model = streaming = work.model.load()
         check_work(work, streaming)
         unread = passed_through(streaming, work.queries[0], work.constraints)
@@ -173,7 +190,7 @@ def separate_inputs(work: SeparateWork, inputs: Sequence[Path], num_results: int
         results = check_jobs(recordings, work.queries, output, work.constraints.exclusive)
         model = model or load_model(work)
         if not separate_files(
-            *(model, recordings, work.queries, results, output, work.constraints),
+            *(model, recordings, work, results, output),
             names_of(inputs, recordings),
         ):
             sys.exit(SOME_FAILED)
@@ -182,8 +199,9 @@ def separate_inputs(work: SeparateWork, inputs: Sequence[Path], num_results: int
 def separate_in_bulk(work: SeparateWork, inputs: Sequence[Path], options: BulkOptions) -> None:
     """Separate many recordings, with a manifest; exit with SOME_FAILED if some failed."""
     from ...inference.batch import print_result
+    from ...inference.lost_band import LostBand
 
-    jobs = jobs_for(inputs, work.output, options)
+    jobs, others = jobs_for(inputs, work.output, options)
     for job in jobs:
         if not work.queries_of(job):
             raise ValueError(
@@ -192,11 +210,12 @@ def separate_in_bulk(work: SeparateWork, inputs: Sequence[Path], options: BulkOp
     model = work.model.load()
     check_work(work, model)
     run_in_bulk(
-        *(work, jobs, lambda: work.runner(model), work.settings(model)),
+        *(work, jobs, others, lambda: work.runner(model), work.settings(model)),
         about={"model": model.name, "queries": [query.name for query in work.queries]},
         output=work.output,
         options=options,
         command="separate",
+        lost_band=LostBand(model.name, model.separator.sample_rate),
         say=print_result,
     )
 

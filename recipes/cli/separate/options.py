@@ -93,6 +93,34 @@ MinSimilarityOption = Annotated[
         help="Refuse queries whose cosine similarity to the model's nearest phrase is lower.",
     ),
 ]
+NanOption = Annotated[
+    str,
+    typer.Option(
+        help="Recordings with NaN or infinite samples: refuse them, or set such samples to zero, with a "
+        "warning that counts them.",
+        metavar="refuse|zero",
+    ),
+]
+SalvageOption = Annotated[
+    bool,
+    typer.Option(
+        "--salvage",
+        help="Read what can be decoded of damaged recordings, with silence in the gaps and a warning.",
+    ),
+]
+MonoOption = Annotated[
+    bool, typer.Option("--mono", help="Mix each recording down to one channel first.")
+]
+MinLevelOption = Annotated[
+    float | None,
+    typer.Option(
+        "--min-level",
+        "--min-score",
+        metavar="DB",
+        help="Do not write targets of a lower level, in dB of the recording: with -20 those that are "
+        "likely not there.",
+    ),
+]
 NameOption = Annotated[
     str | None,
     typer.Option(

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from qsep.separation.audio.source import AS_STORED, ReadOptions
 from qsep.separation.detection.hierarchy import Level
 
 from ..auto import Task, separate_sounds
@@ -31,6 +32,7 @@ class AutoWork:
     threshold: float | None
     levels: tuple[Level, ...]
     output: Output
+    read_options: ReadOptions = AS_STORED
 
     @property
     def together(self) -> bool:
@@ -49,7 +51,10 @@ class AutoWork:
         """A digest of all that decides the results but the recording."""
         model = separator.model.fingerprint
         form = [list(self.levels), dataclasses.asdict(self.output.naming)]
-        return digest_of([model, str(self.tagger), separator.threshold, form])
+        parts: list[Any] = [model, str(self.tagger), separator.threshold, form]
+        if self.read_options != AS_STORED:
+            parts.append(dataclasses.asdict(self.read_options))
+        return digest_of(parts)
 
     def load(self) -> NodeSeparator:
         """The model with its detector."""
@@ -70,9 +75,8 @@ class AutoWork:
         def task_in(folder: str) -> Task:
             # What may be replaced was decided before the work; files of others are refused nevertheless.
             results_folder = self.output.folder / folder
-            return Task(
-                dataclasses.replace(self.output, folder=results_folder, overwrite=True), self.levels
-            )
+            output = dataclasses.replace(self.output, folder=results_folder, overwrite=True)
+            return Task(output, self.levels, self.read_options)
 
         def run(job: Job) -> list[Row]:
             def separate(path: Path) -> list[Row]:

@@ -6,13 +6,14 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
 
 from ...data.prepare.tree import CONVERTIBLE, READABLE
 from ...data.walk import visible_files
 
 RECORDINGS = READABLE | CONVERTIBLE  # suffixes of the files that are read from a folder
+MAX_ENDINGS = 5  # named of the files left out
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,38 @@ class Job:
         return (PurePosixPath(self.folder) / PurePath(self.path).name).as_posix()
 
 
-def jobs_of(inputs: Sequence[Path], out: Path, is_result: Callable[[Path], bool]) -> Iterator[Job]:
+@dataclass
+class Others:
+    """Counts the files in folders that are not recordings. endings: how often each occurred."""
+
+    endings: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def num(self) -> int:
+        """How many files in all."""
+        return self.endings.total()
+
+    def summary(self) -> str:
+        """A line on how many were left out, and which kinds they are."""
+        kinds = [ending or "no ending" for ending, _ in self.endings.most_common(MAX_ENDINGS)]
+        more = " …" if len(self.endings) > MAX_ENDINGS else ""
+        files = "1 file" if self.num == 1 else f"{self.num} files"
+        return f"{files} left out, whose names are not those of audio ({', '.join(kinds)}{more})"
+
+
+def jobs_of(
+    inputs: Sequence[Path], out: Path, is_result: Callable[[Path], bool], others: Others
+) -> Iterator[Job]:
     """A job for each file and each recording below each folder; results keep the subfolders.
 
     out: folder of results; it is not searched if it lies in one of the folders. is_result: whether a file
-    in it is a result. Raises ValueError for missing inputs and folders without recordings.
+    in it is a result. others: counts the other files of the folders. Raises ValueError for missing inputs
+    and folders without recordings.
     """
     for path in inputs:
         if path.is_dir():
             is_empty = True
-            for recording in recordings_below(path, out, is_result):
+            for recording in recordings_below(path, out, is_result, others):
                 is_empty = False
                 yield Job(str(recording), recording.parent.relative_to(path).as_posix())
             if is_empty:
@@ -57,7 +80,9 @@ def jobs_of(inputs: Sequence[Path], out: Path, is_result: Callable[[Path], bool]
             raise ValueError(f"{path} does not exist: check the name")
 
 
-def recordings_below(folder: Path, out: Path, is_result: Callable[[Path], bool]) -> Iterator[Path]:
+def recordings_below(
+    folder: Path, out: Path, is_result: Callable[[Path], bool], others: Others
+) -> Iterator[Path]:
     """The recordings below a folder, sorted, without hidden files and without following links to folders."""
     results = out.resolve()
     is_separate = results != folder.resolve()
@@ -66,8 +91,12 @@ def recordings_below(folder: Path, out: Path, is_result: Callable[[Path], bool])
         return not (is_separate and subfolder.resolve() == results)
 
     for path in visible_files(folder, follow_links=False, enters=enters):
-        if path.suffix.lower() in RECORDINGS and (is_separate or not is_result(path)):
+        if not is_separate and is_result(path):
+            continue
+        if path.suffix.lower() in RECORDINGS:
             yield path
+        else:
+            others.endings[path.suffix.lower()] += 1
 
 
 def merged(jobs: Iterable[Job]) -> list[Job]:

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,20 @@ from typing import Any
 from qsep.separation.storage.results import Results
 
 from ..output import Output
-from .jobs import Job
+from .jobs import Job, Others
 from .manifest import Manifest, Row
 from .work import Work
 
 
 @dataclass
 class Totals:
-    """Numbers of recordings: separated in this run, failed, and skipped because they were done before."""
+    """Numbers of recordings: separated in this run, failed, and skipped because they were done before; and
+    the other files in their folders."""
 
     done: int = 0
     failed: int = 0
     skipped: int = 0
+    others: Others = field(default_factory=Others)
 
 
 class Plan:
@@ -124,8 +126,10 @@ def run_jobs(
 
 
 def print_totals(totals: Totals, manifest: Manifest, quiet: bool) -> None:
-    """Print a line with the totals on standard error, unless quiet."""
+    """Print the totals on standard error, unless quiet."""
     if not quiet:
+        if totals.others.num:
+            print(f"qsep: {totals.others.summary()}", file=sys.stderr)
         print(
             f"qsep: {totals.done} recordings done, {totals.failed} failed, "
             f"{totals.skipped} done before: {manifest.path}",

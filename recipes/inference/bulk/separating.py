@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from qsep.queries.constraints import Constraints
 from qsep.queries.interface import Query, TextQuery
+from qsep.separation.audio.source import AS_STORED, ReadOptions
 from qsep.separation.storage.results import Results
 
+from ..batch import remove_omitted
 from ..output import Output
 from ..readings import refuse_unknown
 from .jobs import Job
@@ -49,7 +51,7 @@ class ModelChoice:
 class SeparateWork:
     """Separation with a model. queries: of recordings without their own.
 
-    strict, min_similarity: which words to refuse.
+    strict, min_similarity: which words to refuse. min_level_db: see `separate_file`.
     """
 
     model: ModelChoice
@@ -58,6 +60,8 @@ class SeparateWork:
     output: Output
     strict: bool = False
     min_similarity: float | None = None
+    read_options: ReadOptions = AS_STORED
+    min_level_db: float | None = None
 
     def remaining_queries(self, job: Job) -> list[Query]:
         """The queries still to do for a recording; ValueError for an empty one."""
@@ -85,7 +89,10 @@ class SeparateWork:
         examples = [repr(query) for query in self.queries if not isinstance(query, TextQuery)]
         output = self.output
         form = [output.residual, asdict(output.naming)]
-        return digest_of([model.fingerprint, examples, self.constraints.plain(), form])
+        parts = [model.fingerprint, examples, self.constraints.plain(), form]
+        if self.read_options != AS_STORED or self.min_level_db is not None:
+            parts.append([asdict(self.read_options), self.min_level_db])
+        return digest_of(parts)
 
     def start(self) -> Runner:
         """See `Work.start`."""
@@ -115,6 +122,8 @@ class SeparateWork:
                     self.constraints,
                     results.commit,
                     self.output.naming,
+                    self.read_options,
+                    self.min_level_db,
                 )
                 return [row_of(row, results, model.name) for row in rows]
 
@@ -126,5 +135,6 @@ class SeparateWork:
 def row_of(row: Row, results: Results, model: str) -> Row:
     """A row of `separate_file` in the form of a manifest."""
     outputs = outputs_of(results, ".", [Path(file) for file in row["files"]])
+    remove_omitted(row, results)
     rest = {key: value for key, value in row.items() if key not in ("input", "files")}
     return {"outputs": outputs, "model": model, "reading": None} | rest

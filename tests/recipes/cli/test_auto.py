@@ -26,6 +26,24 @@ def summary(folder: Path, stem: str = "a") -> dict[str, Any]:
     return content
 
 
+@pytest.mark.parametrize("inputs", [("a.wav", "b.wav"), (".",)])
+def test_recordings_are_mixed_down_and_repaired_on_request(
+    qsep: Run, tiny_model: Path, folder: Path, inputs: tuple[str, ...]
+) -> None:
+    samples = np.random.default_rng(2).uniform(-0.7, 0.7, (5001, 3)).astype(np.float32)
+    samples[4000] = np.nan
+    soundfile.write(folder / "a.wav", samples, 8000, subtype="FLOAT")
+    mean = np.nan_to_num(samples.astype(np.float64).mean(axis=1)).astype(np.float32)
+    soundfile.write(folder / "b.wav", mean, 8000, subtype="FLOAT")
+    options = ("--mono", "--nan", "zero", "-o", "out", "-m", tiny_model, *ANY)
+    assert qsep("auto", *inputs, *options).code == 0
+    of_mean = {name[1:]: text for name, text in content(folder / "out").items() if name[0] == "b"}
+    repaired = {name[1:]: text for name, text in content(folder / "out").items() if name[0] == "a"}
+    del of_mean[".auto.json"], repaired[".auto.json"]  # name the recording
+    assert len(repaired) >= 2
+    assert repaired == of_mean
+
+
 @pytest.mark.parametrize(
     ("rate", "num_channels", "num_samples", "subtype"),
     [(44100, 2, 26007, "PCM_24"), (8000, 1, 1, "PCM_16"), (11025, 3, 2753, "FLOAT")],

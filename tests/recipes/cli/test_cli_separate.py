@@ -106,7 +106,7 @@ def test_silence_gives_silence(qsep: Run, tiny_model: Path, folder: Path) -> Non
     soundfile.write(folder / "a.wav", np.zeros(4000), 8000)
     done = qsep("separate", "a.wav", "-q", "rain", "--residual", "--json", "-m", tiny_model)
     assert done.code == 0
-    assert json.loads(done.out)["level_db"] == -200
+    assert json.loads(done.out)["level_db"] is None
     for name in ("a.rain.wav", "a.rain.residual.wav"):
         assert not soundfile.read(folder / name)[0].any()
 

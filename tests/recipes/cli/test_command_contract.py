@@ -14,8 +14,8 @@ from qsep.recipes.cli.main import app
 
 # Arguments in upper case, then options. A change here is one that CHANGELOG.md has to name.
 COMMANDS = {
-    "auto": "[INPUTS...] --device --format --json --level --model --name --out --overwrite "
-    "--no-overwrite --tagger --threshold -m -o --from --allow-outside --skip-existing --shard "
+    "auto": "[INPUTS...] --device --format --json --level --model --mono --name --nan --out --overwrite "
+    "--no-overwrite --salvage --tagger --threshold -m -o --from --allow-outside --skip-existing --shard "
     "--workers --ray",
     "bench backbones": "[OVERRIDES...] --accelerator --budget --costs --data --manifest --only --out "
     "--recipe --seed -o",
@@ -57,9 +57,10 @@ COMMANDS = {
     "runs compare": "FIRST SECOND --out -o",
     "report": "RUNS... --out -o",
     "separate": "[INPUTS...] --allow-outside --candidates --consistent --no-consistent --device --exclusive "
-    "--no-exclusive --json --judge --min-similarity --mix-weight --model --name --negative "
+    "--no-exclusive --json --judge --min-level --min-score --min-similarity --mix-weight --model --mono "
+    "--name --nan --negative "
     "--not-span --out --overwrite --no-overwrite --precision --query --quiet --query-audio "
-    "--query-image --residual "
+    "--query-image --residual --salvage "
     "--set --format --from --no-residual --ray --runtime --shard --skip-existing --span --strict --no-strict "
     "--workers -m -o -q",
     "serve": "--device --host --keep-minutes --max-megabytes --max-seconds --model --port --static -m",
@@ -113,7 +114,7 @@ def test_separate_as_json_has_these_keys(qsep: Run, tiny_model: Path, folder: Pa
     )
     assert done.code == 1  # one of several failed
     kept, failed = (json.loads(line) for line in done.out.splitlines())
-    assert sorted(kept) == ["files", "input", "level_db", "query", "seconds"]
+    assert sorted(kept) == ["files", "input", "level_db", "query", "sample_rate", "seconds"]
     assert sorted(failed) == ["error", "input"]
 
 

@@ -66,12 +66,13 @@ def damaged(folder: Path) -> dict[str, str]:
     soundfile.write(audio / "4.wav", samples, RATE, subtype="FLOAT")
     (audio / "5.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
     return {
-        "1.flac": "is damaged after 0.0 s: copy it again, or save what is left with "
-        "ffmpeg -i 1.flac repaired.wav",
+        "1.flac": "is damaged after 0.0 s: copy it again, save what is left with "
+        "ffmpeg -i 1.flac repaired.wav, or separate it with --salvage",
         "2.wav": "is not audio that libsndfile or ffmpeg reads: check that it is a recording, "
         "or convert it to WAV or FLAC",
         "3.wav": "holds no audio: record or export it again",
-        "4.wav": "holds a NaN or infinite sample at 1.000 s: repair it or export it again",
+        "4.wav": "holds a NaN or infinite sample at 1.000 s: repair it, export it again, "
+        "or separate it with --nan zero",
         "5.m4a": "training reads WAV, FLAC, Ogg and MP3: add --sample-rate to convert it",
     }
 
