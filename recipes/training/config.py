@@ -18,6 +18,7 @@ from ..data.effects.config import EffectsConfig
 CONFIGS_DIR = Path(__file__).parents[1] / "configs"
 QUERIED = ("separator", "audio_encoder")  # parts that a recipe trains with queries
 UNQUERIED = ("autoencoder", "vocoder")  # and without
+SHARD_PRECISIONS = ("32-true", "bf16-mixed")
 EFFECTS = get_type_hints(EffectsConfig)
 
 
@@ -28,8 +29,9 @@ class TrainConfig:
     batch_size: mixtures a step, over all devices together. accumulate: parts into which each device divides
     its share, one after the other, to need less memory. checkpoint_activations: compute activations of the
     model's blocks again in the backward pass instead of storing them. compile: backend of torch.compile for
-    the model's networks, as "inductor"; empty: none. mix_on_device: workers only cut sounds, which are
-    filtered and summed on the device; not for captions and videos. precision: as in Lightning Fabric.
+    the model's networks, as "inductor"; empty: none. shard: divide a separator's weights, gradients, moments
+    and averages among the devices (FSDP). mix_on_device: workers only cut sounds, which are filtered and
+    summed on the device; not for captions and videos. precision: as in Lightning Fabric.
     skip_limit: give up after so many consecutive steps with a loss that is not finite. half_kernels: store
     the checkpoint's kernels in float16; the state for resuming stays float32.
 
@@ -55,6 +57,7 @@ class TrainConfig:
     accumulate: int = 1
     checkpoint_activations: bool = False
     compile: str = ""
+    shard: bool = False
     mix_on_device: bool = False
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
@@ -102,6 +105,11 @@ class TrainConfig:
             raise ValueError(
                 "new_classes_only changes no other weights: set train.weight_decay=0 train.retain_weight=0"
             )
+        if self.shard and self.new_classes_only:
+            raise ValueError("new_classes_only trains few weights: set train.shard=false")
+        if self.shard and self.precision not in SHARD_PRECISIONS:
+            listed = " or ".join(SHARD_PRECISIONS)
+            raise ValueError(f"shard with precision {self.precision!r}; set it to {listed}")
 
 
 @configuration
@@ -277,6 +285,8 @@ def recipe_from(content: dict[str, Any], name: str) -> Recipe:
     for table in (part, "encoder"):
         if table in content and not isinstance(content[table].get("kind"), str):
             raise ValueError(f'recipe {name}: [{table}] has no kind; add kind = "…"')
+    if part != "separator" and content["train"].get("shard") is True:
+        raise ValueError(f"recipe {name}: train.shard is for separators; set it to false")
     effects = effects_of(content.get("mix", {}), name)
     if content["train"].get("mix_on_device") is True:
         check_mixed_on_device(content, effects, name)

@@ -49,7 +49,8 @@ def estimate(recipe: Recipe, accelerator: str, devices: int) -> str:
         return f"no estimate of time and memory ({type(error).__name__})"
     items = recipe.train.batch_size / devices
     weights = sum(weight.numel() * weight.element_size() for weight in task.model.parameters())
-    memory = STATES * weights + saved_bytes * items / recipe.train.accumulate
+    shares = devices if recipe.train.shard else 1
+    memory = STATES * weights / shares + saved_bytes * items / recipe.train.accumulate
     step_seconds = seconds * items
     step = f"{step_seconds:.2g} s" if step_seconds < 10 else duration(step_seconds)
     return (

@@ -12,6 +12,7 @@ from qsep.separation.interface import LossOutput
 
 from .batch_statistics import synchronise
 from .config import TrainConfig
+from .sharding import divided_moments, whole
 
 
 def learning_rate_factor(step: int, config: TrainConfig) -> float:
@@ -49,6 +50,8 @@ class Learner:
         self.network, self.config, self.fabric = network, config, fabric
         if fabric.world_size > 1:
             synchronise(network, fabric.world_size)
+        # First, since a strategy that divides weights among devices replaces them.
+        self.model = fabric.setup_module(Objective(network))
         self.adam = torch.optim.AdamW(
             network.parameters(),
             lr=config.learning_rate,
@@ -57,7 +60,11 @@ class Learner:
             amsgrad=config.amsgrad,
             fused=True,
         )
-        self.model, self.optimizer = fabric.setup(Objective(network), self.adam)
+        self.optimizer = fabric.setup_optimizers(self.adam)
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Load the optimiser's state, with whole moments."""
+        self.adam.load_state_dict(divided_moments(state, list(self.network.parameters())))
 
     @property
     def rate(self) -> float:
@@ -94,7 +101,7 @@ class Learner:
                 max_norm=self.config.clip_norm,
                 error_if_nonfinite=False,
             )
-            finite = bool(torch.isfinite(norm))
+            finite = bool(torch.isfinite(whole(norm, keep=True)))
         if finite:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.config.learning_rate * learning_rate_factor(step, self.config)

@@ -42,6 +42,7 @@ from .output.record import record_session
 from .output.state import Best, Ema, save_state
 from .query_batch import encode_batch
 from .sampler import StepSampler, part_number, step_generator
+from .sharding import sharding_strategy, whole
 from .stopping import DivergedError, Stop
 from .tasks.interface import Validation
 from .workers import SharedCollate, leave_signals_to_parent, passed_on
@@ -66,11 +67,13 @@ class Run:
 
         self.recipe, self.config, self.content, self.out = recipe, recipe.train, content, out
         self.results = Results(out, "train")
+        self.is_sharded = self.config.shard and devices * nodes > 1
         self.fabric = Fabric(
             accelerator=accelerator,
             devices=devices,
             num_nodes=nodes,
             precision=self.config.precision,
+            strategy=sharding_strategy(devices * nodes) if self.is_sharded else "auto",
         )
         # Before other processes are launched, which would all print the same, and before embedding the
         # phrases, which may take minutes.
@@ -103,16 +106,18 @@ class Run:
         if self.task.discriminator:
             self.discriminator = Learner(self.task.discriminator.network, self.config, self.fabric)
         if state:  # after the weights are on the device: the optimiser's moments follow them
-            self.model.adam.load_state_dict(state["optimizer"])
+            self.model.load(state["optimizer"])
             if self.discriminator:
-                self.discriminator.adam.load_state_dict(state["discriminator_optimizer"])
+                self.discriminator.load(state["discriminator_optimizer"])
+        self.ema.divide(self.task.model)
         self.ema.model.to(self.fabric.device)
         self.validation = self.data(validation=True)
         self.log = RunLog(self.results, content, self.step, self.fabric, self.config.loggers)
         if self.fabric.is_global_zero:
             record_session(self.results, recipe, self.step, self.fabric)
         if state:  # the run may have been killed after its state was written and before these were
-            self.write_checkpoints()
+            with self.ema.gathered(self.fabric.is_global_zero):
+                self.write_checkpoints()
             self.mend_best()
 
     def data(self, validation: bool) -> Mixtures:
@@ -218,14 +223,14 @@ class Run:
         if self.due(self.config.log_every):
             self.log.write(self.step, self.config, self.model.rate)
         if self.recipe.data.num_validation and self.due(self.config.validate_every):
-            with self.log.pause():
+            with self.log.pause(), self.ema.gathered(self.fabric.is_global_zero):
                 if self.fabric.is_global_zero:
                     validation = self.validate()
                     self.log.note(self.step, validation.scores, validation.merits)
                     self.best = self.best.or_better(self.step, validation.merit)
                     if self.log.trackers:
                         self.log.show(self.step, self.examples())
-                self.fabric.barrier()
+                self.best = self.fabric.broadcast(self.best)  # so that all save at the same steps
 
     def validate(self) -> Validation:
         """Validation of the averaged weights."""
@@ -242,9 +247,18 @@ class Run:
 
         Writing the same step again would replace the previous state, which is kept as a fallback.
         """
-        if not self.fabric.is_global_zero or self.saved_step == self.step:
+        if self.saved_step == self.step:
             return
         self.saved_step = self.step
+        first = self.fabric.is_global_zero
+        with self.log.pause(), self.ema.gathered(first):
+            state = whole(self.state(), first)
+            if first:
+                save_state(self.results, state)
+            self.write_checkpoints()
+
+    def state(self) -> dict[str, Any]:
+        """What the run needs to continue from this step."""
         state = {"step": self.step, "seed": self.config.seed, "model": self.task.model.state_dict()}
         state |= {"ema": self.ema.model.state_dict()}
         state |= {"optimizer": self.model.optimizer.state_dict()}
@@ -252,9 +266,7 @@ class Run:
         if self.discriminator:
             state |= {"discriminator": self.discriminator.network.state_dict()}
             state |= {"discriminator_optimizer": self.discriminator.optimizer.state_dict()}
-        with self.log.pause():
-            save_state(self.results, state)
-            self.write_checkpoints()
+        return state
 
     def write_checkpoints(self) -> None:
         """Write the averaged weights to out/model, and to out/best if they score best; plot the curves."""

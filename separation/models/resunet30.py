@@ -168,7 +168,9 @@ class ResUNet30(nn.Module, Separator):
         self.sample_rate = config.sample_rate
         self.num_channels = None
         self.query_dim = config.query_dim
-        self.norm = nn.BatchNorm2d(config.window_samples // 2 + 1, momentum=MOMENTUM)
+        # The release's BatchNorm2d over (b, f, n, 1) is the same, but its gradients on CPUs, for the layout
+        # that the U-Net's have here, are wrong in PyTorch 2.11.
+        self.norm = nn.BatchNorm1d(config.window_samples // 2 + 1, momentum=MOMENTUM)
         self.unet = UNet(config.channels, config.query_dim)
         self.apply(initialise)
         to_channels_last(self)
@@ -193,7 +195,7 @@ class ResUNet30(nn.Module, Separator):
         is always 0.
         """
         num_frames = magnitude.shape[-1]
-        normed = self.norm(magnitude.clamp_min(FLOOR)[..., None]).permute(0, 3, 2, 1)
+        normed = self.norm(magnitude.clamp_min(FLOOR)).transpose(1, 2)[:, None]
         padded = F.pad(normed[..., :-1], (0, 0, 0, -num_frames % self.unet.stride))
         size, real, imaginary = self.unet(padded, query)[:, :, :num_frames].float().unbind(dim=1)
         direction = torch.complex(real.tanh(), imaginary.tanh())

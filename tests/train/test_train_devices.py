@@ -12,10 +12,8 @@ import pytest
 import torch
 from tiny import mixture_batch, rng, tiny_separator
 from tiny_settings import SETTINGS
-from torch import nn
 from training_run import entries, in_two_processes
 
-from qsep.recipes.training import batch_statistics
 from qsep.recipes.training.acceleration import checkpoint_activations, compile_networks
 from qsep.recipes.training.devices import cluster_size
 from qsep.recipes.training.learner import sum_and_number
@@ -89,31 +87,6 @@ def test_accumulated_parts_have_the_losses_of_the_whole_batch(
     run(tmp_path / "parts", accumulate=3, **settings)
     whole, parts = losses_of(tmp_path / "whole"), losses_of(tmp_path / "parts")
     assert parts == pytest.approx(whole, abs=1e-5)  # sums in another order
-
-
-@pytest.mark.parametrize("momentum", [0.1, None])
-@pytest.mark.parametrize(
-    ("kind", "shape"), [(nn.BatchNorm1d, (6, 3, 5)), (nn.BatchNorm2d, (4, 3, 5, 2))]
-)
-def test_norms_of_one_device_compute_what_pytorchs_do(
-    monkeypatch: pytest.MonkeyPatch, kind: Any, shape: tuple[int, ...], momentum: float | None
-) -> None:
-    """Outputs, gradients and running statistics, of two batches; then in evaluation."""
-    monkeypatch.setattr(batch_statistics, "all_reduce", lambda total: total)
-    norms = [kind(3, momentum=momentum) for _ in range(2)]
-    for norm in norms:
-        norm.weight.data = torch.tensor([0.5, 1.5, 2.0])
-    batch_statistics.synchronise(norms[1], num_devices=1)
-    for training in (True, True, False):
-        hidden = 2 + 3 * torch.randn(shape, generator=rng(4))
-        inputs = [hidden.clone().requires_grad_() for _ in norms]
-        outputs = [norm.train(training)(one) for norm, one in zip(norms, inputs, strict=True)]
-        torch.testing.assert_close(*outputs)
-        for output in outputs:
-            (output * torch.randn(shape, generator=rng(5))).sum().backward()
-        gradients = [[one.grad, norm.weight.grad] for norm, one in zip(norms, inputs, strict=True)]
-        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)  # sums in another order
-    torch.testing.assert_close(norms[0].state_dict(), norms[1].state_dict())
 
 
 @pytest.mark.parametrize(("world", "accumulate"), [(1, 4), (2, 2), (4, 1)])

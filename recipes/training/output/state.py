@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from qsep.queries.files.weights import refusal
 from qsep.separation.storage.results import Results
 from qsep.separation.storage.temporary import write_atomically
+
+from ..sharding import here, shard_of, whole
 
 log = logging.getLogger("qsep")
 
@@ -27,18 +32,48 @@ class Ema:
     """Exponential moving average of a model's weights; buffers (batch statistics) are copied.
 
     The decay at a step is min(decay, step / (step + 9)), so that the first steps are soon forgotten.
+    model: the averages; if they are divided among devices, only inside `gathered`.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model: Any = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
+        self.shards: list[Tensor] = []
+
+    def divide(self, model: nn.Module) -> None:
+        """Keep this device's shards alone, if the model's weights are divided among devices."""
+        weights = list(model.parameters())
+        if any(isinstance(weight, DTensor) for weight in weights):
+            averages = list(self.model.parameters())
+            self.shards = [shard_of(*pair).clone() for pair in zip(averages, weights, strict=True)]
+            self.release()
+
+    def release(self) -> None:
+        """Free the memory of the whole averages."""
+        for average in self.model.parameters():
+            average.data = average.data.new_empty(0)
+
+    @contextlib.contextmanager
+    def gathered(self, keep: bool) -> Iterator[None]:
+        """A context in which the model holds whole averages. All devices must enter it together.
+
+        keep: whether this device needs them.
+        """
+        if not self.shards:
+            yield
+            return
+        for average, shard in zip(self.model.parameters(), self.shards, strict=True):
+            if (values := whole(shard, keep)) is not None:
+                average.data = values.to(average.device)
+        yield
+        self.release()
 
     @torch.no_grad()  # averages are not trained
     def update(self, model: nn.Module, step: int) -> None:
         """Include the model's weights after this step, and copy its buffers."""
         decay = min(self.decay, step / (step + 9))
-        averages: list[Tensor] = list(self.model.parameters())
-        weights: list[Tensor] = list(model.parameters())
+        averages = [here(average) for average in self.shards or self.model.parameters()]
+        weights = [here(weight) for weight in model.parameters()]
         torch._foreach_lerp_(averages, weights, 1 - decay)
         for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             average.copy_(buffer)

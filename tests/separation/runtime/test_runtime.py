@@ -122,7 +122,7 @@ def test_every_runtime_gives_the_same_samples_at_every_length(kind: str, name: s
     plain, separator = tiny_separator(kind), accelerated(kind, name)
     for num_samples in (5000, 12345, 641):
         # float32 sums in another order, in FlowSep in three deep networks in a row
-        limit = 1e-5 if kind == "flowsep" else 1e-6
+        limit = 1e-5 if kind == "flowsep" else 2e-6
         assert error(separated(separator, num_samples), separated(plain, num_samples)) < limit
 
 
