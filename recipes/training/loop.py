@@ -35,7 +35,7 @@ from .initial_weights.class_rows import starting_classes, train_new_rows_alone
 from .initial_weights.start import resume, start
 from .learner import Learner
 from .output.checkpoints import stored_if_whole, write_checkpoint
-from .output.curves import plot_curves
+from .output.curves import plot_curves, series_of
 from .output.examples import Example
 from .output.log import RunLog
 from .output.record import record_session
@@ -269,12 +269,12 @@ class Run:
         return state
 
     def write_checkpoints(self) -> None:
-        """Write the averaged weights to out/model, and to out/best if they score best; plot the curves."""
+        """Write the averaged weights to out/model, and to out/best if they score best; plot what is logged."""
         if not self.fabric.is_global_zero:
             return
         for name in ("model", "best") if self.best.step == self.step else ("model",):
             self.write_checkpoint(name, self.step)
-        if self.log.path.stat().st_size:
+        if series_of(self.log.path):
             self.results.write("loss.png", lambda picture: plot_curves(self.log.path, picture))
 
     def write_checkpoint(
@@ -335,7 +335,8 @@ def train(
         passed_on(run.batches(), recipe.train.num_workers) as batches,
         stop or Stop() as stop,
     ):
-        for parts in stop.waiting_for(grouped(batches, recipe.train.accumulate), run.fabric):
+        steps = grouped(batches, recipe.train.accumulate)
+        for parts in stop.waiting_for(steps, recipe.train.steps - run.step, run.fabric):
             if stop.due(run.fabric) or run.step == stop_after:
                 break
             run.learn(parts)

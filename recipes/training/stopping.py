@@ -16,12 +16,13 @@ from ..signals import ENDING
 Batch = TypeVar("Batch")
 
 FAILED, DIVERGED, OUT_OF_TIME = 1, 3, 75  # exit codes; 75 is EX_TEMPFAIL of sysexits.h: try again
+ALARM = getattr(signal, "SIGALRM", None)
 MAX_SLACK_SECONDS = 30.0
 MAX_SLACK_SHARE = 0.05
 
 
 class WaitEndedError(BaseException):
-    """A signal came while the next batch was waited for."""
+    """A signal or the time limit came while the next batch was waited for."""
 
 
 class DivergedError(ValueError):
@@ -47,7 +48,7 @@ class Stop:
     The first signal ends the run after its step, or the waiting for its batch; after it and at the context's
     end, signals do what they did before. With max_seconds, counted from the construction, the run ends while
     there is still time to save: the longest step so far, with what was validated and saved after it, is
-    expected twice more.
+    expected twice more, or once while a batch is waited for. An alarm ends the waiting, which Windows lacks.
 
     signal: the number of the signal, 0 if none came or the run reached its last step. out_of_time: whether
     the time ended the run. begun: whether the context was entered.
@@ -68,6 +69,8 @@ class Stop:
         self.begun = True
         self.step_began = time.monotonic()
         self.handlers = {number: signal.signal(number, self) for number in ENDING}
+        if ALARM is not None and self.deadline is not None:
+            self.handlers[ALARM] = signal.signal(ALARM, self.ring)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,6 +78,7 @@ class Stop:
 
     def restore_handlers(self) -> None:
         """Restore the signal handlers of before."""
+        self.set_alarm(0)
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
         self.handlers = {}
@@ -83,27 +87,56 @@ class Stop:
         """Note the signal, and end the waiting for a batch."""
         self.signal = number
         self.restore_handlers()
+        self.end_waiting()
+
+    def ring(self, number: int, frame: FrameType | None) -> None:
+        """Note that time is up, and end the waiting for a batch."""
+        if self.is_waiting:
+            self.out_of_time = True
+            self.end_waiting()
+
+    def end_waiting(self) -> None:
+        """Raise WaitEndedError if a batch is waited for."""
         if self.is_waiting:
             self.is_waiting = False
             raise WaitEndedError
 
-    def waiting_for(self, batches: Iterator[Batch], fabric: Any) -> Iterator[Batch]:
-        """The batches, until a signal comes while the next one is waited for.
+    def waiting_for(
+        self, batches: Iterator[Batch], num_batches: int, fabric: Any
+    ) -> Iterator[Batch]:
+        """The next num_batches batches, until a signal or the time limit comes while one is waited for.
 
-        One of several devices waits on, since the others wait for it after the step.
+        Each of several devices asks `due` once for each batch; so does one that ends without its batch, else
+        the others would wait for its answer.
         """
+        for _ in range(num_batches):
+            batch = self.next_of(batches)
+            if batch is None:
+                if fabric.world_size > 1:
+                    self.due(fabric)
+                return
+            yield batch
+
+    def next_of(self, batches: Iterator[Batch]) -> Batch | None:
+        """The next batch, or None if a signal or the time limit comes before it."""
         try:
-            while True:
-                self.is_waiting = fabric.world_size == 1
-                if self.is_waiting and self.signal:
-                    return
-                batch = next(batches, None)
-                self.is_waiting = False
-                if batch is None:
-                    return
-                yield batch
+            self.is_waiting = True
+            if self.signal:
+                return None
+            if self.deadline is not None:
+                seconds = self.deadline - self.longest_step - time.monotonic()
+                self.set_alarm(max(seconds, 1e-3))  # 0 would mean never
+            return next(batches, None)
         except WaitEndedError:
-            return
+            return None
+        finally:
+            self.is_waiting = False
+            self.set_alarm(0)
+
+    def set_alarm(self, seconds: float) -> None:
+        """Let the alarm ring in so many seconds, never with 0; nothing if there is no handler for it."""
+        if ALARM in self.handlers:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def due(self, fabric: Any) -> bool:
         """Whether to end now, asked between steps; the same on all devices of the Lightning Fabric."""

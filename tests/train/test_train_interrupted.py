@@ -20,7 +20,9 @@ from training_run import (
     state_of,
 )
 
+from qsep.recipes.training import loop
 from qsep.recipes.training.config import TrainConfig
+from qsep.recipes.training.output import curves
 from qsep.recipes.training.output.state import load_state
 from qsep.separation.models.band_unet import BandUNet
 from qsep.separation.storage.results import Results
@@ -161,6 +163,18 @@ def test_a_run_resumed_with_other_settings_says_so_and_records_both(
     run(tmp_path, stop_after=4, learning_rate=0.25)
     provenance = json.loads((tmp_path / "model" / "config.json").read_text())["provenance"]
     assert provenance["changes"] == changed
+
+
+def test_a_run_stopped_before_its_first_log_entry_continues_with_other_settings(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log then has the changes alone, of which there are no curves."""
+    monkeypatch.setattr(loop, "plot_curves", curves.plot_curves)
+    quiet: Any = {"log_every": 100, "data": {"num_validation": 0}}
+    run(tmp_path, stop_after=1, **quiet)
+    run(tmp_path, stop_after=2, learning_rate=1e-4, **quiet)
+    assert [sorted(entry) for entry in entries(tmp_path)] == [["changed", "step"]]
+    assert not (tmp_path / "loss.png").exists()
 
 
 def test_a_folder_that_is_not_the_runs_is_refused_untouched(

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 from command import Run
-from training_run import differences, state_of
+from training_run import differences, in_two_processes, state_of
 
+from qsep.recipes.data.mixtures.mix_and_separate import MixAndSeparate
 from qsep.recipes.training import loop, stopping
 from qsep.recipes.training.stopping import DivergedError, Stop, seconds_of
 
@@ -73,7 +75,8 @@ def test_without_a_limit_time_does_not_end_a_run(clock: Clock) -> None:
 def test_a_run_that_is_out_of_time_is_saved_and_continues_bit_by_bit(
     run: Callable[..., Path], whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moments = iter([0.0, 0.0, *[0.001] * 3, *[3600.0] * 9])
+    # The time is asked for at the start, and for each step before its batch and after it.
+    moments = iter([0.0, 0.0, *[0.001] * 6, *[3600.0] * 9])
     monkeypatch.setattr(stopping, "time", SimpleNamespace(monotonic=lambda: next(moments)))
     stop = Stop(max_seconds=60)
     run(tmp_path, stop=stop)
@@ -95,9 +98,9 @@ def test_all_devices_end_when_one_of_them_notes_a_signal(clock: Clock) -> None:
 
 
 class Hanging:
-    """Batches of which the one after the first does not come before a signal does."""
+    """Batches of which the one after the first does not come before a signal does, if there is a number."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int = 0) -> None:
         self.number, self.is_first = number, True
 
     def __iter__(self) -> Iterator[str]:
@@ -107,7 +110,8 @@ class Hanging:
         if self.is_first:
             self.is_first = False
             return "first"
-        os.kill(os.getpid(), self.number)
+        if self.number:
+            os.kill(os.getpid(), self.number)
         time.sleep(60)
         return "too late"
 
@@ -115,13 +119,44 @@ class Hanging:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_waiting_for_a_batch(number: int) -> None:
     with Stop() as stop:
-        assert list(stop.waiting_for(Hanging(number), ALONE)) == ["first"]
+        assert list(stop.waiting_for(Hanging(number), 5, ALONE)) == ["first"]
     assert stop.signal == number
+
+
+def test_the_time_limit_ends_the_waiting_for_a_batch() -> None:
+    with Stop(max_seconds=0.2) as stop:
+        assert list(stop.waiting_for(Hanging(), 5, ALONE)) == ["first"]
+    assert (stop.out_of_time, stop.signal) == (True, 0)
+
+
+def test_no_alarm_rings_after_a_signal_has_ended_the_waiting() -> None:
+    with Stop(max_seconds=60) as stop:
+        assert list(stop.waiting_for(Hanging(signal.SIGTERM), 5, ALONE)) == ["first"]
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    assert not stop.out_of_time
+
+
+def test_one_of_several_devices_that_ends_without_its_batch_answers_the_others() -> None:
+    """Each asks `due` once for each batch, and never after the last one."""
+    answers: list[list[int]] = []
+
+    def together(values: Any, reduce_op: str) -> Any:
+        answers.append(values.tolist())
+        return values
+
+    two = SimpleNamespace(world_size=2, device="cpu", all_reduce=together)
+    with Stop() as stop:
+        assert list(stop.waiting_for(Hanging(signal.SIGTERM), 5, two)) == ["first"]
+    assert answers == [[signal.SIGTERM, 0]]
+    with Stop() as stop:
+        for _ in stop.waiting_for(iter(["the last"]), 1, two):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert len(answers) == 1
 
 
 def test_a_signal_during_a_step_is_noted_before_the_next_batch_is_waited_for() -> None:
     with Stop() as stop:
-        batches = stop.waiting_for(Hanging(signal.SIGTERM), ALONE)
+        batches = stop.waiting_for(Hanging(signal.SIGTERM), 5, ALONE)
         assert next(batches) == "first"
         os.kill(os.getpid(), signal.SIGINT)  # raises nothing
         assert list(batches) == []
@@ -159,6 +194,27 @@ def test_a_run_whose_data_hang_is_saved_at_one_signal_and_continues_bit_by_bit(
     # A worker makes batches ahead of their steps, perhaps before the first is taken.
     assert state_of(tmp_path)["step"] in (range(4) if num_workers else [3])
     assert differences(state_of(run(tmp_path)), whole) == []
+
+
+def test_two_processes_end_at_a_signal_to_one_that_waits_for_its_data(
+    run: Callable[..., Path], tmp_path: Path
+) -> None:
+    def hanging() -> None:
+        item = MixAndSeparate.__getitem__
+
+        def hang(data: MixAndSeparate, draw: int) -> Any:
+            if draw >= 3 * 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(600)
+            return item(data, draw)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(MixAndSeparate, "__getitem__", hang)
+            run(tmp_path, devices=2, save_every=100, data={"num_validation": 0})
+
+    whole = partial(run, tmp_path, devices=2, save_every=100, data={"num_validation": 0})
+    assert in_two_processes(whole, hanging) == [0, 0]
+    assert state_of(tmp_path)["step"] == 3
 
 
 def test_settings_that_do_not_go_together_are_refused_before_the_run_has_begun(
