@@ -1,4 +1,4 @@
-"""Errors as one line on standard error; with --debug also the traceback."""
+"""Errors as one line on standard error; with --debug, or QSEP_DEBUG=1, also the traceback."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 import traceback
+from collections.abc import Callable
 
 from qsep.separation import NEEDS_TORCH, TORCH_EXTRA
 
@@ -37,6 +38,15 @@ def print_error(error: BaseException, about: str = "") -> None:
         text = f"{about}: {text}"
     print(f"qsep: error: {text}", file=sys.stderr)
     show_traceback(error)
+
+
+def run_script(main: Callable[[], object]) -> None:
+    """Run a script's main function; a bad argument or file is one line, with exit code 2."""
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        print_error(error)
+        sys.exit(2)
 
 
 def show_traceback(error: BaseException) -> None:

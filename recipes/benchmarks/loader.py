@@ -16,26 +16,23 @@ import pstats
 import statistics
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..data.mixtures.unmixed import UnmixedBatch
+from ..errors import run_script
 from ..training.build import (
     build_book,
     build_data,
-    build_query_encoder,
-    build_task,
     check_data,
     for_workers,
 )
 from ..training.config import Recipe, read_recipe
-from ..training.estimate import BlankEncoder, noise_item
 from ..training.sampler import StepSampler
+from .costs.training import DATA_SHEETS, consumption
 
-H100_TFLOPS = 989.0  # NVIDIA H100 SXM, dense bf16: its data sheet
 HEADROOM = 5  # the loader should make this many times what is consumed
 
 # Functions by the ends of their files' paths. None of them calls another one.
@@ -56,17 +53,6 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
 REST, COLLATE = "mix", "collate"  # everything else in an item; a batch's stacking and sums
 
 
-class Consumption(NamedTuple):
-    """tflop: 10^12 operations of one item's step, forward and backward. seconds: of audio in an item."""
-
-    tflop: float
-    seconds: float
-
-    def items_a_second(self, tflops: float, utilization: float) -> float:
-        """What a GPU consumes."""
-        return tflops * utilization / self.tflop
-
-
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -74,7 +60,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="TABLE.KEY=VALUE")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--items", type=int, default=256)
-    parser.add_argument("--tflops", type=float, default=H100_TFLOPS)
+    parser.add_argument("--tflops", type=float, default=DATA_SHEETS["H100"])
     parser.add_argument("--utilization", type=float, default=0.3)
     arguments = parser.parse_args()
     recipe, _ = read_recipe(arguments.recipe, arguments.overrides)
@@ -105,21 +91,6 @@ def main() -> None:
     print(
         f"{HEADROOM} times the consumption at {arguments.utilization:.0%} takes {cores:.0f} cores"
     )
-
-
-def consumption(recipe: Recipe) -> tuple[Consumption, int]:
-    """What one item's step takes, and the model's sample rate in Hz."""
-    _, _, encoder = build_query_encoder(recipe)
-    task = build_task(recipe, build_book(recipe), BlankEncoder(encoder))
-    task.model.train()
-    batch, queries = noise_item(task, recipe, encoder, "cpu")
-    counter = FlopCounterMode(display=False)
-    with counter:
-        generator = torch.Generator().manual_seed(0)
-        task.loss(task.model, batch, queries, generator, None).total.mean().backward()
-    rate: int = task.model.sample_rate
-    seconds = batch.mixture.shape[-1] / rate
-    return Consumption(counter.get_total_flops() / 1e12, seconds), rate
 
 
 def items_a_second(data: Any, recipe: Recipe, num_items: int, num_workers: int) -> float:
@@ -203,4 +174,4 @@ def per_core(milliseconds: dict[str, float]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

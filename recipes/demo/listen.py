@@ -20,6 +20,7 @@ from qsep.evaluation.metrics.sdr import sdr
 from qsep.separation.audio.file_names import DEFAULT_NAMING
 from qsep.separation.storage.temporary import write_atomically
 
+from ..errors import run_script
 from .make_scene import SCENE_FILE, SCENE_KINDS
 from .make_scene import parts as synthesized_parts
 
@@ -138,4 +139,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

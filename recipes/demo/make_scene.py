@@ -21,6 +21,7 @@ import soxr
 from qsep.separation.storage.temporary import scratch_folder
 
 from ..data.synthetic import KINDS
+from ..errors import run_script
 
 SCENE_FILE = Path(__file__).with_name("scene.flac")
 SAMPLE_RATE = 44100  # stereo at another rate than the model's, so that the demo shows both
@@ -138,4 +139,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -65,7 +65,7 @@ def trial(task: Task, recipe: Recipe, encoder: QueryEncoder, device: str) -> tup
     On a GPU, which needs more items to be busy, the seconds are an upper bound.
     """
     task.model.to(device).train()
-    batch, queries = noise_item(task, recipe, encoder, device)
+    batch, queries = noise_batch(task, recipe, encoder, device)
     seconds, saved_bytes = 0.0, 0
     for _ in range(2):
         stored: dict[int, int] = {}
@@ -91,20 +91,21 @@ def trial(task: Task, recipe: Recipe, encoder: QueryEncoder, device: str) -> tup
     return seconds, saved_bytes
 
 
-def noise_item(
-    task: Task, recipe: Recipe, encoder: QueryEncoder, device: str
+def noise_batch(
+    task: Task, recipe: Recipe, encoder: QueryEncoder, device: str, num_items: int = 1
 ) -> tuple[MixtureBatch, QueryEmbedding]:
-    """One mixture of noise in the shape of the recipe's, with as many queries of zeros as sources."""
+    """Mixtures of noise in the shape of the recipe's, with as many queries of zeros as sources."""
     mix = mix_config(recipe)
     names = ("num_slots", "num_queries", "num_sources")
     num_sources = next(getattr(mix, name) for name in names if hasattr(mix, name))
     num_channels = task.model.num_channels if recipe.part == "separator" else 1
-    shape = (1, num_sources, num_channels or 1, mix.segment_samples)
+    shape = (num_items, num_sources, num_channels or 1, mix.segment_samples)
     sources = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
-    labels: list[list[Query | None]] = [[TextQuery("noise")] * num_sources]
-    batch = MixtureBatch(sources.sum(dim=1), sources, labels, task.model.sample_rate, ["noise"])
-    pooled = torch.zeros(1, num_sources, encoder.dim, device=device)
+    labels: list[list[Query | None]] = [[TextQuery("noise")] * num_sources] * num_items
+    ids = [f"noise {item}" for item in range(num_items)]
+    batch = MixtureBatch(sources.sum(dim=1), sources, labels, task.model.sample_rate, ids)
+    pooled = torch.zeros(num_items, num_sources, encoder.dim, device=device)
     if not encoder.token_dim:
         return batch, QueryEmbedding(pooled)
-    tokens = torch.zeros(1, num_sources, NUM_TOKENS, encoder.token_dim, device=device)
+    tokens = torch.zeros(num_items, num_sources, NUM_TOKENS, encoder.token_dim, device=device)
     return batch, QueryEmbedding(pooled, tokens, torch.ones_like(tokens[..., 0], dtype=torch.bool))

@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ...errors import run_script
+
 SAMPLE_RATE, SECONDS, NUM_SOURCES = 16000, 10, 2
 
 
@@ -70,4 +72,4 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

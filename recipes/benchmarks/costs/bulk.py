@@ -25,6 +25,8 @@ import soundfile
 
 from qsep.separation.storage.temporary import scratch_folder
 
+from ...errors import run_script
+
 SAMPLE_RATE, FILES_A_FOLDER, QUERY = 16000, 100, "rain"
 BAD = {"empty.wav": b"", "noise.wav": bytes(range(256)) * 9, "page.mp3": b"<html>gone</html>"}
 SEPARATOR = {
@@ -174,4 +176,4 @@ def resident_megabytes(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

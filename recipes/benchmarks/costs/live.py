@@ -9,6 +9,7 @@ import argparse
 import statistics
 import time
 
+from ...errors import run_script
 from ...training.config import read_recipe
 
 STEPS, WARM_UP = 400, 50
@@ -55,4 +56,4 @@ def measure(recipe: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

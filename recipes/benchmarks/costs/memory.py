@@ -18,6 +18,7 @@ from qsep.separation import DEFAULT_MODEL
 from qsep.separation.storage.shipped import shipped_folder
 from qsep.separation.storage.temporary import scratch_folder
 
+from ...errors import run_script
 from .speed import command, noise_file
 
 SAMPLE_RATE = 44100
@@ -68,4 +69,4 @@ def peak_of(command: list[str]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -21,6 +21,7 @@ from qsep.queries.encoders.t5 import T5, Config
 from qsep.separation.components import build_separator
 from qsep.separation.storage.checkpoint import ENCODER_FOLDER, describe, save_checkpoint
 
+from ...errors import run_script
 from ...training.config import override_value
 
 T5_LARGE = {"d_model": 1024, "d_kv": 64, "d_ff": 2816, "num_layers": 24, "num_heads": 16}
@@ -91,4 +92,4 @@ def save_word_tokenizer(folder: Path, words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from qsep.separation.runtime.accelerate import RUNTIMES, accelerate
 
+from ...errors import run_script
 from .random_flowsep import random_separator
 
 Calls = list[tuple[Tensor, ...]]
@@ -174,4 +175,4 @@ def ratios(reference: list[float], measured: list[float]) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -20,6 +20,8 @@ import soundfile
 from qsep.separation import DEFAULT_MODEL
 from qsep.separation.storage.temporary import scratch_folder
 
+from ...errors import run_script
+
 QUERY = "a dog barking"
 
 
@@ -98,4 +100,4 @@ def command_times(model: str, folder: Path, runs: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

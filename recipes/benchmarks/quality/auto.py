@@ -33,6 +33,7 @@ from ...data.mixtures.augment import AugmentConfig
 from ...data.mixtures.clips import ClipStore
 from ...data.mixtures.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds
 from ...data.wording import PhraseBook, load_phrase_book
+from ...errors import run_script
 
 FIT_SECONDS, FIT_SEED = 5, 7
 Mixture = tuple[NDArray[np.float32], set[str]]  # (t,) at SAMPLE_RATE, labels
@@ -149,4 +150,4 @@ def logistic_regression(inputs: Tensor, targets: Tensor) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -36,6 +36,7 @@ from qsep.separation.inference.class_shares import (
 from ...data.mixtures.augment import AugmentConfig
 from ...data.mixtures.classes import ClassMixConfig, ClassMixtures, ClassSounds
 from ...data.mixtures.clips import load_takes
+from ...errors import run_script
 from ...training.config import from_table, read_recipe
 from .auto import count, logistic_regression
 
@@ -119,4 +120,4 @@ def fit(model: Model, data: Path, num: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

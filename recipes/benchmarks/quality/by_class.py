@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...errors import run_script
+
 METRIC = "si_sdr_i"
 COLUMNS = 3  # classes a row: 150 of them on one screen
 
@@ -57,4 +59,4 @@ def by_score(groups: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -29,6 +29,8 @@ from qsep.separation.api import load
 from qsep.separation.components import build_encoder
 from qsep.separation.storage.temporary import write_atomically
 
+from ...errors import run_script
+
 STEPS = (1, 2, 4, 8, 16)
 COLUMNS = (
     *("model", "steps", "temperature", "si_sdr_i", "low", "high"),
@@ -149,4 +151,4 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

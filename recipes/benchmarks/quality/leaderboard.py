@@ -21,6 +21,8 @@ from qsep.evaluation.report.comparison import Run, read_runs
 from qsep.separation.components import from_settings
 from qsep.separation.storage.temporary import write_atomically
 
+from ...errors import run_script
+
 FACTS = Path(__file__).with_suffix(".toml")
 RUNS = "leaderboard"  # folder of the runs, in commands
 NOT_RUN, NO_WEIGHTS, NO_SCORE = "not run here", "no weights here", "no item scored"
@@ -181,10 +183,7 @@ def main() -> None:
     )
     parser.add_argument("-o", "--out", type=Path, help="file to write; default: print the page")
     arguments = parser.parse_args()
-    try:
-        text = page(read_facts(), arguments.runs)
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from None
+    text = page(read_facts(), arguments.runs)
     if arguments.out is None:
         print(text, end="")
     else:
@@ -192,4 +191,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

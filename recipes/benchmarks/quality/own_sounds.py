@@ -22,6 +22,7 @@ import numpy as np
 import soundfile
 
 from ...data.synthetic import band_noise, ring
+from ...errors import run_script
 
 SAMPLE_RATE, NUM_CLIPS = 32000, 20
 Sound = Callable[[np.random.Generator, np.ndarray], np.ndarray]  # times (t,) in seconds to (t,)
@@ -151,4 +152,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

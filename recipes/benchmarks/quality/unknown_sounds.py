@@ -29,6 +29,7 @@ from qsep.separation.audio.reader import read_mono
 from qsep.separation.inference import unexplained
 
 from ...data.mixtures.clips import read_clip_list
+from ...errors import run_script
 from .auto import logistic_regression
 
 RATE, SECONDS, PER_SOUND, SEED = 32000, 5, 3, 0
@@ -176,4 +177,4 @@ def segment(path: Path, rng: np.random.Generator) -> Waveform:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -19,6 +19,8 @@ from torch import Tensor
 from qsep.evaluation.protocols.sounds21 import CORPUS
 from qsep.queries.interface import AudioQuery, QueryEncoder, TextQuery
 
+from ...errors import run_script
+
 
 @dataclass(frozen=True)
 class ZeroShot:
@@ -98,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from qsep.separation.storage.weights import stored_weights, write_weights
 
+from ...errors import run_script
+
 
 def average(states: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
     """Sum of the floating-point tensors times the shares, in the last state's dtypes; its other tensors as
@@ -71,4 +73,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -17,6 +17,8 @@ from qsep.separation.published.converters.clapsep import audio_encoder_weights
 from qsep.separation.storage.temporary import write_atomically
 from qsep.separation.storage.weights import save_weights
 
+from ...errors import run_script
+
 
 def write_audio_encoder(checkpoint: Path, folder: Path, config: HTSATConfig | None = None) -> None:
     """Write the audio encoder of a CLAP checkpoint as a checkpoint folder; LoRA weights start afresh.
@@ -48,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -7,8 +7,6 @@ from repository import ROOT
 
 from qsep.recipes.benchmarks.loader import (
     PARTS,
-    Consumption,
-    consumption,
     items_a_second,
     per_core,
     table,
@@ -35,19 +33,6 @@ def test_each_timed_function_is_defined_in_one_file(function: tuple[str, str]) -
         if isinstance(node, ast.FunctionDef)
     ]
     assert defined.count(name) == 1
-
-
-def test_a_gpu_consumes_its_operations_divided_by_an_items() -> None:
-    assert Consumption(0.5, 3.0).items_a_second(1000, 0.3) == pytest.approx(600)
-
-
-def test_longer_mixtures_take_operations_in_proportion() -> None:
-    """The smoke network's are almost all in layers over time."""
-    one, rate = consumption(read_recipe("smoke")[0])
-    two, _ = consumption(read_recipe("smoke", ["mix.segment_samples=20160"])[0])
-    assert rate == 8000
-    assert two.seconds == 2 * one.seconds == pytest.approx(2.52)
-    assert two.tflop / one.tflop == pytest.approx(2, rel=0.03)
 
 
 def test_the_table_has_milliseconds_and_shares() -> None:

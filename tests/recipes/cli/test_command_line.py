@@ -12,7 +12,7 @@ from command import Run, names, process_state_restored, record
 
 import qsep as package
 from qsep.recipes.cli.main import main, take_switches
-from qsep.recipes.errors import DEBUG, one_line
+from qsep.recipes.errors import DEBUG, one_line, run_script
 
 
 def test_the_version_is_printed(qsep: Run) -> None:
@@ -81,3 +81,13 @@ def test_closed_streams_are_no_errors(
 def test_any_error_is_one_line(error: Exception, line: str) -> None:
     assert one_line(error).startswith(line)
     assert "\n" not in one_line(error)
+
+
+def test_a_scripts_bad_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise ValueError("clips.csv: no\nsuch file")
+
+    with pytest.raises(SystemExit) as ended:
+        run_script(main)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "qsep: error: clips.csv: no such file\n"

@@ -16,7 +16,7 @@ from qsep.recipes.training.build import mix_config
 from qsep.recipes.training.check import check, output_writable, ready
 from qsep.recipes.training.config import read_recipe, recipe_from
 from qsep.recipes.training.devices import is_first_process
-from qsep.recipes.training.estimate import BlankEncoder, estimate, noise_item, trial
+from qsep.recipes.training.estimate import BlankEncoder, estimate, noise_batch, trial
 from qsep.recipes.training.tasks.separator import SeparatorTask
 
 SMOKE, CONTENT = read_recipe("smoke")
@@ -171,7 +171,7 @@ def test_something_is_on_the_screen_before_pytorch_is_needed(
 def test_every_kind_of_data_has_an_item_of_noise(recipe: str, name: str) -> None:
     parsed, _ = read_recipe(recipe)
     task = SeparatorTask("band_unet", tiny_separator("band_unet"))
-    batch, queries = noise_item(task, parsed, StubEncoder(), "cpu")
+    batch, queries = noise_batch(task, parsed, StubEncoder(), "cpu")
     num_slots = {"classes": 6, "captions": 6}[name]
     assert batch.sources.shape == (1, num_slots, 1, mix_config(parsed).segment_samples)
     assert queries.pooled.shape == (1, num_slots, StubEncoder().dim)
