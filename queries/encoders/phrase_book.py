@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..files.arrays import damaged, missing
 from ..files.json_files import json_content
 from ..interface import (
     ClassQuery,
@@ -168,9 +169,9 @@ def book_of(config: Config) -> Book | None:
         try:
             book = book_from(json_content(path), str(path))
         except OSError:
-            raise ValueError(f"{path}: missing; fetch the checkpoint again") from None
+            raise missing(path) from None
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: damaged ({error}); fetch the checkpoint again") from error
+            raise damaged(path, str(error)) from error
     elif config.phrases:
         book = read_book((config.phrases,) if isinstance(config.phrases, str) else config.phrases)
     else:

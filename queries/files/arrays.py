@@ -39,7 +39,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         content = np.memmap(path, np.uint8, "r")
     except FileNotFoundError:
-        raise ValueError(f"{path}: missing; fetch the checkpoint again") from None
+        raise missing(path) from None
     except ValueError as error:  # an empty file
         raise damaged(path, str(error)) from None
     try:
@@ -80,6 +80,11 @@ def arrays_in(content: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
     if start + end != len(content):
         raise ValueError("more bytes than its header says")
     return arrays
+
+
+def missing(path: Path) -> ValueError:
+    """The error for a file of a checkpoint that is not there."""
+    return ValueError(f"{path}: missing; fetch the checkpoint again")
 
 
 def damaged(path: Path, reason: str) -> ValueError:

@@ -139,7 +139,16 @@ def evaluate(
     out = out or Path("scores", f"{protocol}-{Path(model).resolve().name}-{condition}")
     estimator = load_estimator(model, device, runtime, precision, model_settings or [])
     with alone_in(out):
-        summary = run(*(estimator, items, out, overwrite, workers, baselines, embedder, keep_audio))
+        summary = run(
+            estimator,
+            items,
+            out,
+            overwrite=overwrite,
+            workers=workers,
+            baselines=baselines,
+            embedder=embedder,
+            keep_audio=keep_audio,
+        )
     print(text_table(summary))
     if summary.num_failed:
         sys.exit(SOME_FAILED)

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from qsep.queries.files.arrays import damaged
+from qsep.queries.files.arrays import damaged, missing
 from qsep.queries.files.permissions import write_by_mask
 
 from .config import CONFIG, SHARED, WEIGHTS, read_json, shared_weights
@@ -31,7 +31,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except FileNotFoundError:
-        raise ValueError(f"{path}: missing; fetch the checkpoint again") from None
+        raise missing(path) from None
     except SafetensorError as error:
         raise damaged(path, str(error)) from error
 
