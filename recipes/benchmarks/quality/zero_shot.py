@@ -3,6 +3,8 @@
     python -m qsep.recipes.benchmarks.quality.zero_shot --data DIR
 
 Each recording is classified as the kind with the nearest wording; the wordings are held out of training.
+--seconds and --rate: of each recording only an active stretch of this length, resampled to this rate, as a
+loss that judges short estimates of a separator at that rate hears it.
 """
 
 from __future__ import annotations
@@ -13,11 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from qsep.evaluation.protocols.sounds21 import CORPUS
 from qsep.queries.interface import AudioQuery, QueryEncoder, TextQuery
+from qsep.separation.audio.reader import read_mono
+
+from ...data.mixtures.mix_and_separate import active_stretch
 
 from ...errors import run_script
 
@@ -36,15 +42,17 @@ class ZeroShot:
 
 
 def zero_shot(
-    encoder: QueryEncoder, recordings: Sequence[tuple[Path, str]], wordings: dict[str, list[str]]
+    encoder: QueryEncoder,
+    recordings: Sequence[tuple[AudioQuery, str]],
+    wordings: dict[str, list[str]],
 ) -> ZeroShot:
     """Accuracies of an encoder, after Elizalde et al. 2023, sec. 3.
 
-    recordings: files with their labels; wordings: the same number for each label.
+    recordings: with their labels; wordings: the same number for each label.
     """
     labels = sorted(wordings)
     truth = torch.tensor([labels.index(label) for _, label in recordings])
-    sounds = encoder.encode([AudioQuery(file) for file, _ in recordings]).pooled
+    sounds = encoder.encode([recording for recording, _ in recordings]).pooled
     # (labels, wordings, d).
     words = torch.stack(
         [encoder.encode([TextQuery(text) for text in wordings[label]]).pooled for label in labels]
@@ -76,6 +84,15 @@ def labelled_recordings(folder: Path, split: str) -> list[tuple[Path, str]]:
         ]
 
 
+def as_query(file: Path, seconds: float | None, sample_rate: int) -> AudioQuery:
+    """A recording as a query; of `seconds`, if given, only an active stretch at sample_rate."""
+    if seconds is None:
+        return AudioQuery(file)
+    waveform = read_mono(file, sample_rate)
+    stretch = active_stretch(waveform, round(seconds * sample_rate), np.random.default_rng(0))
+    return AudioQuery(stretch, sample_rate=sample_rate)
+
+
 def main() -> None:
     """The command."""
     from qsep.queries.encoders.joint import Config, build
@@ -84,10 +101,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of sounds21")
     parser.add_argument("--split", default="dev")
     parser.add_argument("--encoder", help="folder of a joint encoder; default: the one shipped")
+    parser.add_argument("--seconds", type=float, help="of each recording; default: all")
+    parser.add_argument("--rate", type=int, default=16_000, help="of the stretch, in Hz")
     arguments = parser.parse_args()
     accuracies = zero_shot(
         build(Config(arguments.encoder)),
-        labelled_recordings(arguments.data, arguments.split),
+        [
+            (as_query(file, arguments.seconds, arguments.rate), label)
+            for file, label in labelled_recordings(arguments.data, arguments.split)
+        ],
         CORPUS.wordings["wordings"],
     )
     for label, accuracy in accuracies.by_label.items():

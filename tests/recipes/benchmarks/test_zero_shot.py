@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile as sf
 import torch
 
 from qsep.queries.interface import AudioQuery, Query, QueryEmbedding, QueryEncoder, TextQuery
-from qsep.recipes.benchmarks.quality.zero_shot import labelled_recordings, zero_shot
+from qsep.recipes.benchmarks.quality.zero_shot import as_query, labelled_recordings, zero_shot
 
 EAST, NORTH, WEST = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
 NORTH_EAST = [0.6, 0.8]
@@ -49,7 +51,8 @@ def test_each_recording_gets_the_kind_whose_wording_is_nearest(tmp_path: Path) -
     recordings = labelled_recordings(tmp_path, "dev")
     assert [label for _, label in recordings] == ["dog", "rain", "rain"]
     wordings = {"rain": ["rain", "drizzle"], "dog": ["dog", "hound"]}
-    labels = zero_shot(Compass(), recordings, wordings)
+    queries = [(as_query(file, None, 16_000), label) for file, label in recordings]
+    labels = zero_shot(Compass(), queries, wordings)
     # First wordings: east is dog, north rain, and west is at 0 from rain, -1 from dog: all right.
     # Second: east lies by hound, north by hound too, west by drizzle: two of three.
     assert labels.by_wording == pytest.approx((1.0, 2 / 3))
@@ -57,3 +60,15 @@ def test_each_recording_gets_the_kind_whose_wording_is_nearest(tmp_path: Path) -
     assert labels.averaged == 1.0
     assert labels.by_label == {"dog": 1.0, "rain": 1.0}
     assert labels.num_recordings == 3
+
+
+def test_of_a_recording_only_its_active_stretch_is_judged(tmp_path: Path) -> None:
+    rate, file = 32_000, tmp_path / "late.wav"
+    waveform = np.zeros(3 * rate, np.float32)
+    waveform[2 * rate :] = 0.5 * np.sin(0.05 * np.arange(rate))
+    sf.write(file, waveform, rate)
+    (example,) = as_query(file, 0.5, 8_000).examples
+    assert isinstance(example.source, np.ndarray)
+    assert example.source.shape == (4_000,)
+    assert example.sample_rate == 8_000
+    assert np.abs(example.source).max() > 0.4
