@@ -5,7 +5,6 @@ Subcommands import the package when they run, so that `qsep --help` answers at o
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import signal
@@ -29,6 +28,7 @@ from .runs import runs_app
 from .separate.auto import auto
 from .separate.command import separate
 from .serve import serve
+from .streams import prepare_streams
 from .train import train
 
 UsageError: Any = typer.BadParameter.__base__  # click's, which some versions of typer include
@@ -51,20 +51,19 @@ def main() -> None:
     """Run the command line and exit.
 
     Whatever goes wrong is one line on standard error, with a traceback only with --debug. Exit code 2:
-    nothing was done; 1: some of several inputs failed; 128 + the signal's number when interrupted.
+    nothing was done; 1: some of several inputs failed; 128 + the signal's number when interrupted, also 141
+    (SIGPIPE) when nobody reads what is printed any more.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    open_missing_streams()
-    for stream in (sys.stdout, sys.stderr):  # file names may contain bytes that are not text
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    prepare_streams()
     for number in ENDING:
         # SystemExit runs clean-up code.
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
     logging.basicConfig(format="qsep: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         code = app(take_switches(sys.argv[1:]), prog_name="qsep", standalone_mode=False)
+        sys.stdout.flush()
     except UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             error.show()
@@ -79,13 +78,6 @@ def main() -> None:
         print_error(error)
         sys.exit(USAGE)
     sys.exit(code or 0)
-
-
-def open_missing_streams() -> None:
-    """Where a standard stream is closed, as by `2>&-` or without a console, let what is printed vanish."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
 
 
 def usage_line(error: Any) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qsep.queries.constraints import Constraints
     from qsep.queries.interface import Query
     from qsep.separation.api import Model
+    from qsep.separation.audio.sample_format import Waveform
 
 PIPE = Path("-")
 STANDARD_INPUT = "standard input"  # in messages
@@ -82,9 +83,10 @@ def passed_through(model: Model, query: Query, constraints: Constraints) -> byte
 
     Returns None when done. If the input cannot be streamed, nothing is written, and the bytes that were read
     of standard input are returned. Raises ValueError as `Model.separate_blocks`, and AudioError for a
-    file that is not as its header says, after its samples were written.
+    file that is not as its header says, once the targets of its samples are written.
     """
     from qsep.separation.audio.sample_format import encode, quantise, split
+    from qsep.separation.audio.source import AudioError
     from qsep.separation.audio.wav_stream import NotStreamableError, read_blocks, read_header
     from qsep.separation.inference.stream import early_chunk_seconds
     from qsep.separation.inference.unexplained import has_unknown_words
@@ -98,11 +100,19 @@ def passed_through(model: Model, query: Query, constraints: Constraints) -> byte
         form = read_header(source)
     except NotStreamableError as refused:
         return refused.consumed
+    faults: list[AudioError] = []
+
+    def readable_blocks() -> Iterator[Waveform]:
+        try:
+            yield from read_blocks(source, form)
+        except AudioError as error:
+            faults.append(error)
+
     sink.write(form.header())
     sink.flush()
     num_bytes = 0
     for mixture, targets in model.separate_blocks(
-        read_blocks(source, form),
+        readable_blocks(),
         form.sample_rate,
         [query],
         constraints,
@@ -115,4 +125,6 @@ def passed_through(model: Model, query: Query, constraints: Constraints) -> byte
         sink.flush()
     sink.write(b"\0" * (num_bytes % 2))  # chunks have even lengths
     sink.flush()
+    if faults:
+        raise faults[0]
     return None

@@ -269,7 +269,7 @@ class Run:
         return state
 
     def write_checkpoints(self) -> None:
-        """Write the averaged weights to out/model, and to out/best if they score best; plot what is logged."""
+        """Write the averaged weights to out/model, and to out/best if they score best, and plot the log."""
         if not self.fabric.is_global_zero:
             return
         for name in ("model", "best") if self.best.step == self.step else ("model",):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qsep.separation import DEFAULT_MODEL
 
+from ...errors import print_error
 from ...inference.timing import timed
 from ..options import (
     SOME_FAILED,
@@ -169,7 +170,7 @@ def separate_inputs(work: SeparateWork, inputs: Sequence[Path], num_results: int
     num_results: of each recording. Raises ValueError for everything that is refused before any work.
     """
     from qsep.separation.audio.file_names import DEFAULT_NAMING
-    from qsep.separation.audio.source import AS_STORED
+    from qsep.separation.audio.source import AS_STORED, AudioError
 
     from ...inference.batch import check_jobs, separate_files
     from ...inference.pipes import PIPE, names_of, passed_through, real_paths
@@ -181,7 +182,11 @@ def separate_inputs(work: SeparateWork, inputs: Sequence[Path], num_results: int
     if from_pipe_to_pipe and as_they_come and find_spec("torch"):
         model = streaming = work.model.load()
         check_work(work, streaming)
-        unread = passed_through(streaming, work.queries[0], work.constraints)
+        try:
+            unread = passed_through(streaming, work.queries[0], work.constraints)
+        except AudioError as error:
+            print_error(error)
+            sys.exit(SOME_FAILED)
         if unread is None:
             return
         consumed = unread
