@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ...data.corpus.folder import CorpusSummary
     from ...data.corpus.recordings import Columns, Recording
 
+NUM_SHOWN = 10  # faults that `check` prints without a report
+
 JobsOption = Annotated[int, typer.Option(min=1, help="Recordings processed in parallel.")]
 OutOption = Annotated[
     Path,
@@ -147,7 +149,7 @@ def check_data(
     from qsep.separation.storage.results import Results
 
     from ...data.corpus.checking import check_corpus
-    from ...data.corpus.folder import report_text
+    from ...data.corpus.folder import by_gravity, report_text
     from ...inference.batch import progress_bar
 
     with outside_allowed(allow_outside), progress_bar(data.name) as progress:
@@ -157,6 +159,11 @@ def check_data(
         Results(report.parent, "data check", shared=True).write_text(report.name, text)
     print(f"{checked.num_recordings} recordings")
     print_faults(Counter(fault.fault for fault in checked.faults), report)
+    if checked.faults and not report:
+        for fault in by_gravity(checked.faults)[:NUM_SHOWN]:
+            print(f"{fault.file}: {fault.fault}, {fault.remark}")
+        if (more := len(checked.faults) - NUM_SHOWN) > 0:
+            print(f"and {more} more: --report FILE lists all")
     if not checked.sound:
         raise typer.Exit(SOME_FAILED)
 
@@ -171,7 +178,8 @@ def count_data(
         bool,
         typer.Option(
             "--listen",
-            help="Decode every recording: actual durations, and how many have nothing above 8 kHz.",
+            help="Decode every recording: actual durations, energy above 8 kHz, and how many have none "
+            "there.",
         ),
     ] = False,
     allow_outside: AllowOutsideOption = False,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import html
+import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,7 @@ from .faults import NARROW_SHARE
 from .measuring import Facts
 
 BY = ("label", "family", "dataset", "licence")
+LEAST_HIGH = 1e-10  # share of the energy that counts as nothing at all
 BAR_WIDTH = 240  # pixels, of the longest
 STYLE = """\
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
@@ -53,6 +56,13 @@ class Amount:
         if not self.high:
             return None
         return sum(share < NARROW_SHARE for share in self.high) / len(self.high)
+
+    @property
+    def high_db(self) -> float | None:
+        """The median share of the energy above 8 kHz, in dB; None if no clip was decoded."""
+        if not self.high:
+            return None
+        return 10 * math.log10(max(statistics.median(self.high), LEAST_HIGH))
 
 
 Counts = Mapping[str, Mapping[str, Amount]]
@@ -95,13 +105,20 @@ def families_of(path: Path) -> dict[str, list[str]]:
 def table_of(key: str, amounts: Mapping[str, Amount]) -> list[list[str]]:
     """A header and a row for each value of `key`, as text."""
     splits = sorted({split for amount in amounts.values() for split in amount.splits})
-    narrow = any(amount.narrow is not None for amount in amounts.values())
-    header = [key, "clips", *splits, "groups", "minutes", *["narrow, %"] * narrow]
+    decoded = any(amount.high for amount in amounts.values())
+    header = [key, "clips", *splits, "groups", "minutes"]
+    header += ["above 8 kHz, dB", "narrow, %"] if decoded else []
     rows = [header]
     for name, amount in amounts.items():
         row = [name, str(amount.clips), *(str(amount.splits.get(split, 0)) for split in splits)]
         row += [str(len(amount.groups)), f"{amount.seconds / 60:.1f}"]
-        rows.append(row + ([f"{100 * (amount.narrow or 0):.0f}"] if narrow else []))
+        if decoded:
+            high_db, narrow = amount.high_db, amount.narrow
+            if high_db is None or narrow is None:
+                row += ["", ""]
+            else:
+                row += [f"{high_db:.0f}", f"{100 * narrow:.0f}"]
+        rows.append(row)
     return rows
 
 

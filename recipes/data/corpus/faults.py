@@ -104,5 +104,5 @@ def faults_of(
         yield Fault(file, "clipped", f"{facts.clipped:.1%} of the samples")
     if facts.sample_rate < LOW_RATE_HZ:
         yield Fault(file, "low rate", f"{facts.sample_rate} Hz")
-    elif facts.high < NARROW_SHARE:
+    elif facts.high < NARROW_SHARE and facts.level_db >= SILENT_DB:
         yield Fault(file, "narrow", f"{facts.sample_rate} Hz")

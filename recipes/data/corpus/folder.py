@@ -169,11 +169,15 @@ def stale(results: Results, rows: Sequence[Mapping[str, Any]]) -> set[str]:
     }
 
 
+def by_gravity(faults: Sequence[Fault]) -> list[Fault]:
+    """The faults, the fatal ones first."""
+    order = [*FATAL, *DOUBTFUL]
+    return sorted(faults, key=lambda fault: (order.index(fault.fault), fault.file))
+
+
 def report_text(faults: Sequence[Fault]) -> str:
     """The faults as CSV, the fatal ones first."""
-    order = [*FATAL, *DOUBTFUL]
-    rows = sorted(faults, key=lambda fault: (order.index(fault.fault), fault.file))
-    return table_text(Fault._fields, [fault._asdict() for fault in rows])
+    return table_text(Fault._fields, [fault._asdict() for fault in by_gravity(faults)])
 
 
 def table_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:

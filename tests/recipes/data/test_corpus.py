@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import io
 import json
 import tarfile
 from collections import Counter
@@ -12,13 +11,15 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+import typer
+from uneven_noise import RATE, uneven_noise
 
 from qsep.queries.reading.book import read_book
+from qsep.recipes.cli.data.corpora import check_data
 from qsep.recipes.data.corpus.checking import check_corpus
 from qsep.recipes.data.corpus.counting import count, page_of, text_of
-from qsep.recipes.data.corpus.fingerprints import Fingerprint, find_matches, fingerprint
 from qsep.recipes.data.corpus.folder import SplitRule, make_corpus
-from qsep.recipes.data.corpus.measuring import facts_of, measure_all
+from qsep.recipes.data.corpus.measuring import facts_of, measure_all, read_mono
 from qsep.recipes.data.corpus.open_sounds import rebuild
 from qsep.recipes.data.corpus.recordings import (
     Columns,
@@ -32,16 +33,7 @@ from qsep.recipes.data.corpus.shards import read_shards, write_shards
 from qsep.recipes.data.corpus.splits import draw_splits, whole_groups
 from qsep.recipes.data.mixtures.clips import load_takes
 
-RATE = 24000
 HALF = SplitRule({"dev": 0.25})
-
-
-def noise(seed: int, seconds: float = 1.5, rate: int = RATE, width: int = 9) -> np.ndarray:
-    """Coloured noise whose level changes, as recordings' do: (t,)."""
-    rng = np.random.default_rng(seed)
-    waveform = np.convolve(rng.normal(0, 0.2, round(seconds * rate)), np.hanning(width), "same")
-    waveform *= np.interp(np.arange(len(waveform)), np.arange(0, len(waveform), 2000), 0.1 + rng.random(-(-len(waveform) // 2000)))  # fmt: skip  # noqa: E501
-    return 0.5 * waveform / np.abs(waveform).max()
 
 
 @pytest.fixture
@@ -51,20 +43,20 @@ def source(tmp_path: Path) -> Path:
     for number, label in enumerate(("My Dog", "kettle")):
         (root / label).mkdir(parents=True)
         for take in range(5 - number):
-            audio = noise(10 * number + take, 1.2 + 0.1 * take)
+            audio = uneven_noise(10 * number + take, 1.2 + 0.1 * take)
             soundfile.write(root / label / f"take {take}.wav", audio, RATE)
     (root / "kettle" / "evening").mkdir()
     for take in range(2):
-        soundfile.write(root / "kettle" / "evening" / f"{take}.flac", noise(50 + take), RATE)
+        soundfile.write(root / "kettle" / "evening" / f"{take}.flac", uneven_noise(50 + take), RATE)
     dog = root / "My Dog"
     (dog / "copy.wav").write_bytes((dog / "take 0.wav").read_bytes())
-    quieter = soxr.resample(0.3 * noise(1, 1.3)[3001:], RATE, 22050)
+    quieter = soxr.resample(0.3 * uneven_noise(1, 1.3)[3001:], RATE, 22050)
     soundfile.write(dog / "of take 1.ogg", quieter, 22050)
-    soundfile.write(dog / "clipped.wav", np.clip(6 * noise(60), -1, 1), RATE)
-    soundfile.write(dog / "short.wav", noise(61, 0.05), RATE)
+    soundfile.write(dog / "clipped.wav", np.clip(6 * uneven_noise(60), -1, 1), RATE)
+    soundfile.write(dog / "short.wav", uneven_noise(61, 0.05), RATE)
     soundfile.write(dog / "silent.wav", np.zeros(RATE), RATE)
     (dog / "damaged.wav").write_bytes(b"RIFF and nothing more")
-    soundfile.write(dog / "both.wav", noise(62), RATE)
+    soundfile.write(dog / "both.wav", uneven_noise(62), RATE)
     (root / "kettle" / "both.wav").write_bytes((dog / "both.wav").read_bytes())
     return root
 
@@ -125,7 +117,7 @@ def test_a_corpus_made_again_is_the_same_and_keeps_the_edited_wordings(
     listed = {row["file"] for row in rows_of(out / "clips.csv")}
     there = {path.relative_to(out).as_posix() for path in out.rglob("*.flac")}
     assert there == listed
-    soundfile.write(source / "kettle" / "take 3.wav", noise(13, 1.5), RATE)
+    soundfile.write(source / "kettle" / "take 3.wav", uneven_noise(13, 1.5), RATE)
     make_corpus(read_folder(source), out, HALF, 1)
     assert (out / "clips.csv").read_bytes() == before
 
@@ -141,7 +133,7 @@ def test_wordings_are_a_phrase_book_of_the_labels(source: Path, tmp_path: Path) 
 def test_a_table_names_files_labels_groups_and_splits(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     for name in ("a.wav", "sub/b.wav"):
-        soundfile.write(tmp_path / name, noise(3), RATE)
+        soundfile.write(tmp_path / name, uneven_noise(3), RATE)
     table = tmp_path / "list.csv"
     table.write_text(
         "path,kind,who,part,author\na,Door bell,x,train,Ann\nsub/b.wav,door-bell,y,val,\n"
@@ -194,32 +186,6 @@ def test_groups_join_by_name_and_by_content() -> None:
     assert roots[1] != roots[0]
 
 
-def test_fingerprints_find_a_coded_softer_later_copy_and_nothing_else() -> None:
-    original = noise(5, 3.0, 16000, 5).astype(np.float32)
-    coded = io.BytesIO()
-    soundfile.write(coded, 0.2 * original[7777:], 16000, "VORBIS", format="OGG")
-    coded.seek(0)
-    copy = soundfile.read(coded, dtype="float32")[0]
-    others = [noise(seed, 3.0, 16000, 5).astype(np.float32) for seed in (6, 7)]
-    match, *rest = find_matches([fingerprint(w) for w in (others[0], original, others[1], copy)])
-    assert (match.first, match.second) == (1, 3)
-    assert rest == []
-
-
-@pytest.mark.parametrize(("num_different", "is_found"), [(790, True), (810, False)])
-def test_recordings_match_where_a_quarter_of_their_bits_differ_at_most(
-    num_different: int, is_found: bool
-) -> None:
-    """Of 3,200 bits in 100 frames, of which the first 20 are equal and make the pair a candidate."""
-    rng = np.random.default_rng(3)
-    words = rng.integers(0, 2**32, 100, dtype=np.uint32)
-    differing = np.zeros(3200, bool)
-    differing[rng.choice(np.arange(640, 3200), num_different, replace=False)] = True
-    other = words ^ np.packbits(differing).view(np.uint32)
-    matches = find_matches([Fingerprint(each, np.ones(100, bool)) for each in (words, other)])
-    assert [match[:2] for match in matches] == ([(0, 1)] if is_found else [])
-
-
 def test_facts_of_a_recording_match_its_synthesis() -> None:
     time = np.arange(2 * RATE) / RATE
     low, high = np.sin(2 * np.pi * 440 * time), 0.5 * np.sin(2 * np.pi * 9500 * time)
@@ -236,7 +202,9 @@ def test_facts_of_a_recording_match_its_synthesis() -> None:
     assert facts.level_db == pytest.approx(10 * np.log10(0.5 * 0.0390625), abs=0.05)
 
 
-def test_a_corpus_with_equal_content_in_two_splits_is_invalid(source: Path, tmp_path: Path) -> None:
+def test_a_corpus_with_equal_content_in_two_splits_is_invalid_and_the_command_names_it(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make_corpus(read_folder(source), tmp_path / "data", HALF, 2)
     path = tmp_path / "data" / "clips.csv"
     rows = rows_of(path)
@@ -253,6 +221,11 @@ def test_a_corpus_with_equal_content_in_two_splits_is_invalid(source: Path, tmp_
     assert not checked.sound
     (fault,) = [fault for fault in checked.faults if fault.fault == "in two splits"]
     assert fault.file.endswith(evening[1]["file"])
+    with pytest.raises(typer.Exit) as ended:
+        check_data(tmp_path / "data")
+    assert ended.value.exit_code == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{fault.file}: in two splits, {fault.remark}" in lines
 
 
 def test_counts_are_those_of_the_list(source: Path, tmp_path: Path) -> None:
@@ -270,7 +243,11 @@ def test_counts_are_those_of_the_list(source: Path, tmp_path: Path) -> None:
     seconds = sum(soundfile.info(path).duration for path in data.rglob("*.flac"))
     assert counts["family"]["home"].seconds == pytest.approx(seconds, abs=0.01)
     assert len(counts["label"]["kettle"].groups) == 5
-    assert text_of(counts).splitlines()[1].split()[:2] == ["my_dog", "7"]
+    header, dogs, *_ = text_of(counts).splitlines()
+    assert header.endswith("  minutes  above 8 kHz, dB  narrow, %")
+    assert dogs.split()[:2] == ["my_dog", "7"]
+    median = np.median([facts_of(*read_mono(p)).high for p in data.rglob("my_dog/*.flac")])
+    assert dogs.split()[-2] == f"{10 * np.log10(median):.0f}"
     # 2 labels, 2 families, source, licence.
     assert page_of("mine & yours", counts).count("<svg") == 6
 
@@ -311,7 +288,7 @@ def test_a_manifest_is_rendered_into_folders(tmp_path: Path) -> None:
     from qsep.evaluation.protocols.sounds150 import load
 
     for name in "ab":
-        soundfile.write(tmp_path / f"{name}.wav", noise(ord(name), 0.3), RATE)
+        soundfile.write(tmp_path / f"{name}.wav", uneven_noise(ord(name), 0.3), RATE)
     (tmp_path / "m.csv").write_text(
         "id,query,seconds,target,target_start,interferers,interferer_starts,snr_db,"
         "target_label,interferer_labels\nm0,a bell,0.2,a.wav,0,b.wav,0,0,bell,dog\n"
@@ -342,7 +319,7 @@ def test_open_sounds_finds_sources_by_the_end_of_their_names(tmp_path: Path) -> 
     }
     for seed, (name, seconds) in enumerate(files.items()):
         (sources / name).parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(sources / name, noise(seed, seconds, 44100), 44100)
+        soundfile.write(sources / name, uneven_noise(seed, seconds, 44100), 44100)
     rest = {
         "label": "x",
         "split": "train",
