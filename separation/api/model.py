@@ -25,7 +25,7 @@ from qsep.queries.interface import (
 )
 from qsep.queries.reading.reading import Reading
 
-from ..audio.arrays import as_channels, as_rate, energy, level_db, like
+from ..audio.arrays import Energy, as_channels, as_rate, level_db, like
 from ..audio.examples import decodable
 from ..audio.reader import BLOCK_SAMPLES, AudioReader
 from ..audio.source import AS_STORED, ReadOptions
@@ -293,7 +293,7 @@ class Model:
         results = []
         for item, reading, target in zip(queries, readings, targets, strict=True):
             residual = like(mixture - target, audio)
-            level = level_db(energy(target), energy(mixture))
+            level = level_db(Energy().add(target).value, Energy().add(mixture).value)
             results.append(
                 Result(item, like(target, audio), residual, rate, level, stem, subtype, reading)
             )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
+MIN_SHARE = 1e-12  # of the sum of squares: less is rounding
 MAX_CHANNELS = 64  # ambisonics of order 7; more means that the array is (t, c)
 
 
@@ -71,9 +72,29 @@ def like(part: NDArray[np.floating], audio: object) -> Any:
     return part
 
 
-def energy(waveform: NDArray[np.floating]) -> float:
-    """Sum of squares, in float64."""
-    return float(np.square(waveform, dtype=np.float64).sum())
+class Energy:
+    """The energy of a waveform that is added block by block, in float64, without each channel's mean.
+
+    The mean is a recorder's DC offset, which is not heard; a constant has no energy.
+    """
+
+    def __init__(self) -> None:
+        self._squares, self._num_samples = 0.0, 0
+        self._sums: NDArray[np.float64] | float = 0.0
+
+    def add(self, block: NDArray[np.floating]) -> Energy:
+        """Add the next samples (c, t), and return this."""
+        self._squares += float(np.square(block, dtype=np.float64).sum())
+        self._sums = self._sums + block.sum(axis=-1, dtype=np.float64)
+        self._num_samples += block.shape[-1]
+        return self
+
+    @property
+    def value(self) -> float:
+        """So far; 0 for what is a constant but for rounding."""
+        of_means = float(np.square(self._sums).sum()) / max(self._num_samples, 1)
+        without = self._squares - of_means
+        return without if without > MIN_SHARE * self._squares else 0.0
 
 
 def level_db(part: float, whole: float) -> float:

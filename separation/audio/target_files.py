@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import energy, level_db
+from .arrays import Energy, level_db
 from .formats import check_format, converting, wav_subtype
 from .reader import AudioReader
 from .sample_format import split
@@ -79,7 +79,7 @@ class TargetFiles:
             )
             for path in dict.fromkeys(path for group in paths for path in group)
         }
-        self.target_energy, self.mixture_energy = np.zeros(len(paths)), 0.0
+        self.target_energies, self.mixture_energy = [Energy() for _ in paths], Energy()
         self.num_samples = 0
         self._open = contextlib.ExitStack()
 
@@ -98,12 +98,12 @@ class TargetFiles:
 
     def write(self, mixture: NDArray[np.floating], targets: NDArray[np.floating]) -> None:
         """Append a block: mixture (c, t) and targets (s, c, t), one for each query."""
-        self.mixture_energy += energy(mixture)
+        self.mixture_energy.add(mixture)
         remainder = mixture
         last = len(self.paths) - 1
         for index, paths in enumerate(self.paths):
             target, residual = split(remainder, targets[index], self.subtype)
-            self.target_energy[index] += energy(target)
+            self.target_energies[index].add(target)
             self.writers[paths[0]].write(target)
             if self.exclusive:
                 remainder = residual  # split further, so that all parts sum to the mixture
@@ -112,11 +112,12 @@ class TargetFiles:
         self.num_samples += mixture.shape[-1]
 
     def levels_db(self) -> list[float | None]:
-        """Energy of each target relative to the recording's, in dB, at least MIN_LEVEL_DB; None for all
+        """`Energy` of each target relative to the recording's, in dB, at least MIN_LEVEL_DB; None for all
         targets of a silent recording."""
-        if not self.mixture_energy:
+        whole = self.mixture_energy.value
+        if not whole:
             return [None] * len(self.paths)
-        levels = [level_db(target, self.mixture_energy) for target in self.target_energy]
+        levels = [level_db(target.value, whole) for target in self.target_energies]
         return [round(max(level, MIN_LEVEL_DB), 2) for level in levels]
 
     def written(self) -> list[bool]:
