@@ -15,8 +15,8 @@ def prepare_streams() -> None:
     """Let the command print whatever happens to its standard streams.
 
     One that is closed, as by `2>&-` or without a console, swallows what is printed. What is no text, as bytes
-    in file names, is escaped. If the reader leaves, as `head` does, the command ends with READER_LEFT, without
-    a message and after cleaning up.
+    in file names, is escaped. If the reader leaves, as `head` does, the command ends with READER_LEFT, after
+    cleaning up and without a message.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

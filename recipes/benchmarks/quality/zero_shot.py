@@ -24,7 +24,6 @@ from qsep.queries.interface import AudioQuery, QueryEncoder, TextQuery
 from qsep.separation.audio.reader import read_mono
 
 from ...data.mixtures.mix_and_separate import active_stretch
-
 from ...errors import run_script
 
 
