@@ -364,11 +364,11 @@ def test_neither_level_nor_offset_of_a_recording_matter(
 ) -> None:
     model = light_model(DEFAULT_MODEL, [TextQuery("rain")], Constraints())
     assert model is not None
-    waveform = 0.2 * recording(2, 96000)
+    waveform = np.float32(0.2) * recording(2, 96000)
     degrees = np.zeros((1, len(model.separator.classes)), np.float32)
     degrees[0, model.separator.classes.index("rain")] = 1
     expected = model.separator.separate(waveform, degrees)
-    changed = np.float32(gain) * waveform + np.float32(offset)
+    changed = (gain * waveform + offset).astype(np.float32)
     error = model.separator.separate(changed, degrees) / gain - expected
     assert np.square(expected).mean() > 1e-5
     error_db = 10 * np.log10(np.square(error).mean() / np.square(expected).mean())
