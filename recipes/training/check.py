@@ -15,6 +15,7 @@ from ..data.corpus.shards import INDEX, read_index
 from ..data.mixtures.augment import AugmentConfig
 from ..data.mixtures.clips import read_clip_list
 from ..data.mixtures.mix_and_separate import MixConfig, check_numbers
+from ..data.mixtures.synthetic import check_synthetic
 from .build import build_book, data_labels, mix_config
 from .config import EFFECTS, Recipe, from_table, start_folders
 from .initial_weights.class_rows import new_classes, starting_classes
@@ -108,6 +109,8 @@ def labels_known(recipe: Recipe) -> str:
     book = build_book(recipe)
     synthetic = recipe.data.sounds == "synthetic"
     labels = book.labels if synthetic else data_labels(recipe)
+    if synthetic:
+        check_synthetic(labels)
     missing = sorted(set(labels) - set(book.labels))
     if missing:
         raise ValueError(f"data.phrases: {recipe.data.phrases} has no wordings for {missing[0]!r}")

@@ -1,6 +1,8 @@
 """Runs that also log to TensorBoard and to Weights & Biases."""
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -101,3 +103,26 @@ def test_unknown_trackers_and_missing_packages_are_refused(monkeypatch: pytest.M
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"wandb needs more packages: pip install 'qsep\[wandb\]'"):
         trackers_known(recipe_from(content, "tiny"))
+
+
+@pytest.mark.slow
+def test_without_a_key_weights_and_biases_is_refused_and_reports_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the command, before any work."""
+    pytest.importorskip("wandb", reason="needs pip install qsep[wandb]")
+    settings = {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")}
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_ERROR_REPORTING"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    words = ["train", "smoke", 'train.loggers=["wandb"]', "-o", str(tmp_path / "run")]
+    words += ["encoder.kind=labels", "data.phrases=labels"]
+    command = [sys.executable, "-m", "qsep", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "qsep: error: train.loggers: wandb knows no API key: run `wandb login`, or set "
+        "WANDB_MODE=offline\n"
+    )
+    assert not (tmp_path / "run" / "log.jsonl").exists()

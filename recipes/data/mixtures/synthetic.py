@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ..synthetic import KINDS, synthesize
@@ -13,6 +15,12 @@ MIN_SECONDS = 2.0
 NUM_TAKES, TAKE_SECONDS, TAKES_SEED = 6, 4.0, 21
 
 
+def check_synthetic(labels: Iterable[str]) -> None:
+    """Raise ValueError for a label that is not of KINDS."""
+    if unknown := sorted(set(labels) - KINDS.keys()):
+        raise ValueError(f"data.labels: no synthesis of {unknown[0]!r}; known: {', '.join(KINDS)}")
+
+
 class SyntheticSounds:
     """`Sounds` of the synthesiser in ..synthetic, which never repeats itself.
 
@@ -20,11 +28,7 @@ class SyntheticSounds:
     """
 
     def __init__(self, labels: tuple[str, ...], sample_rate: int) -> None:
-        unknown = sorted(set(labels) - KINDS.keys())
-        if unknown:
-            raise ValueError(
-                f"data.labels: no synthesis of {unknown[0]!r}; known: {', '.join(KINDS)}"
-            )
+        check_synthetic(labels)
         self.labels = labels
         self.sample_rate = sample_rate
 

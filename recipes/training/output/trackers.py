@@ -67,10 +67,8 @@ class WeightsAndBiases(Tracker):
 
     def __init__(self, out: Path, content: dict[str, Any], step: int) -> None:
         """content: the recipe's tables, the run's configuration there. step: as TensorBoard's."""
-        import wandb
-
-        self.wandb = wandb
-        self.run = wandb.init(
+        self.wandb = imported_wandb()
+        self.run = self.wandb.init(
             project=os.environ.get("WANDB_PROJECT", "qsep"),
             name=out.resolve().name,
             id=hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:16],
@@ -98,6 +96,24 @@ class WeightsAndBiases(Tracker):
         self.run.finish()
 
 
+def imported_wandb() -> Any:
+    """The package of Weights & Biases, which does not report its errors to its makers unless the environment
+    says so."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    return wandb
+
+
+def check_login() -> None:
+    """Raise ValueError if Weights & Biases would ask for a key when the run begins."""
+    wandb = imported_wandb()
+    if wandb.api.api_key is None and wandb.setup().settings.mode == "online":
+        raise ValueError(
+            "train.loggers: wandb knows no API key: run `wandb login`, or set WANDB_MODE=offline"
+        )
+
+
 KINDS: dict[str, type[TensorBoard] | type[WeightsAndBiases]] = {
     "tensorboard": TensorBoard,
     "wandb": WeightsAndBiases,
@@ -105,7 +121,7 @@ KINDS: dict[str, type[TensorBoard] | type[WeightsAndBiases]] = {
 
 
 def trackers_known(recipe: Recipe) -> str:
-    """The trackers of train.loggers; ValueError for unknown ones and for missing packages."""
+    """The trackers of train.loggers; ValueError for unknown ones, missing packages or a missing key."""
     for name in recipe.train.loggers:
         if name not in KINDS:
             raise ValueError(f"train.loggers: {name!r} is not one of {', '.join(KINDS)}")
@@ -113,4 +129,6 @@ def trackers_known(recipe: Recipe) -> str:
             raise ValueError(
                 f"train.loggers: {name} needs more packages: pip install 'qsep[{name}]'"
             )
+        if name == "wandb":
+            check_login()
     return f"logs to {', '.join(recipe.train.loggers)}" if recipe.train.loggers else ""

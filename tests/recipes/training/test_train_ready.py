@@ -45,6 +45,7 @@ def test_the_first_fault_ends_the_checks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "settings", "message"),
     [
+        ("data", {"labels": ["bogus"], "phrases": "labels"}, "no synthesis of 'bogus'"),
         ("mix", {"bogus": 1}, r"\[mix\]: unknown setting 'bogus'"),
         ("mix", {"num_sources_weights": []}, r"num_sources_weights is \[\]; expected a number"),
         (
