@@ -39,7 +39,8 @@ def split(mixture: Waveform, target: Waveform, subtype: str) -> tuple[Waveform, 
     mixture, target: (c, t). Returns target and residual, same shape, as sample_dtype(subtype). In PCM the
     sum is exact if the mixture lies on the subtype's grid, as it does when read from such a file; for
     this the target is moved by at most half a step, or more where the residual would clip. For float
-    subtypes the residual is rounded once: the sum is right to half an ulp of the residual.
+    subtypes the residual is rounded once: the sum is right to half an ulp of the residual. Infinite targets
+    give NaN in PCM, which writers refuse, instead of full scale.
     """
     if subtype in FLOAT_BITS:
         part = quantise(target, subtype)
@@ -48,7 +49,8 @@ def split(mixture: Waveform, target: Waveform, subtype: str) -> tuple[Waveform, 
     low, high = -steps, steps - 1
     dtype = sample_dtype(subtype)
     whole = np.rint(mixture.astype(dtype) * steps)
-    nearest = np.rint(np.clip(target.astype(dtype), -1, 1) * steps)
+    finite = np.where(np.isfinite(target), target, np.nan).astype(dtype)
+    nearest = np.rint(np.clip(finite, -1, 1) * steps)
     # Both parts must lie in [low, high]. Decoded MP3 may exceed full scale: the residual keeps the excess,
     # which the writer clamps and counts, and the target stays in range.
     inside = np.clip(whole, low, high)

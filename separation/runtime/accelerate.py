@@ -5,6 +5,7 @@ Networks that can be run this way declare it: see `networks/exportable.py`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from ..networks.blocks.memory_format import to_channels_last
 from ..networks.exportable import Exportable
 from .rewrite import fused, replace_weights
+
+log = logging.getLogger("qsep")
 
 RUNTIMES = {
     "torch": (),
@@ -68,7 +71,8 @@ def accelerate(
         )
     for index, network in enumerate(networks):
         digest = f"{weights}, network {index}" if weights else ""
-        network.forward = Dispatch(network, runner(network, runtime, precision, digest))
+        run = runner(network, runtime, precision, digest)
+        network.forward = Dispatch(network, run, is_checked=precision != "fp32")
 
 
 def networks_of(module: nn.Module) -> list[nn.Module]:
@@ -88,16 +92,28 @@ def runner(network: nn.Module, runtime: str, precision: str, weights: str) -> Ca
 
 
 class Dispatch:
-    """A network's forward: `run` for inference, the original one in training or with gradients."""
+    """A network's forward: `run` for inference, the original one in training or with gradients.
 
-    def __init__(self, network: nn.Module, run: Callable[..., Tensor]) -> None:
-        self.network, self.run = network, run
+    is_checked: where `run` gives NaN or infinite values, the original one, in fp32, is used with a warning.
+    """
+
+    def __init__(
+        self, network: nn.Module, run: Callable[..., Tensor], is_checked: bool = False
+    ) -> None:
+        self.network, self.run, self.is_checked = network, run, is_checked
+        self._has_warned = False
 
     def __call__(self, *inputs: Tensor | None) -> Tensor:
         """The network's inputs, None among them, to its output."""
         if self.network.training or torch.is_grad_enabled():
             return type(self.network).forward(self.network, *inputs)
-        return self.run(*(tensor for tensor in inputs if tensor is not None))
+        output = self.run(*(tensor for tensor in inputs if tensor is not None))
+        if not self.is_checked or bool(output.isfinite().all()):
+            return output
+        if not self._has_warned:
+            log.warning("NaN or infinite values in bf16: such parts are computed in fp32, slower")
+            self._has_warned = True
+        return type(self.network).forward(self.network, *inputs)
 
 
 class TorchRunner:

@@ -68,6 +68,37 @@ def test_json_has_a_line_for_a_bad_file_too(qsep: Run, tiny_model: Path, folder:
     assert "b.wav is empty" in rows[0]["error"]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_nan_of_the_model_is_an_error_and_never_written(
+    qsep: Run,
+    tiny_model: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    value: float,
+    subtype: str,
+) -> None:
+    record(folder / "a.wav", 4000, subtype=subtype)
+    record(folder / "b.wav", 5000, subtype=subtype)
+    original = api.Model.separate_blocks
+
+    def separate_blocks(self: api.Model, *arguments: Any) -> Iterator[Any]:
+        for mixture, targets in original(self, *arguments):
+            if mixture.shape[-1] == 4000:
+                targets[0, 0, 2000] = value
+            yield mixture, targets
+
+    monkeypatch.setattr(api.Model, "separate_blocks", separate_blocks)
+    inputs = ("a.wav", "b.wav")
+    done = qsep("separate", *inputs, "-q", "rain", "--residual", "-o", "out", "-m", tiny_model)
+    assert done.code == 1
+    assert "the sound is NaN or infinite at 0.250 s: try another model or device" in done.error
+    assert "a.wav" in done.error
+    assert names(folder / "out") == {"b.rain.wav", "b.rain.residual.wav"}
+    with pytest.raises(ValueError, match="NaN or infinite samples of this recording"):
+        api.load(tiny_model).separate(folder / "a.wav", "rain")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupt_in_the_middle_leaves_no_partial_file(
     qsep: Run, tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int

@@ -79,3 +79,14 @@ def test_overshoot_of_a_decoded_mixture_stays_out_of_the_target() -> None:
     target, residual = split(mixture, silence, "PCM_16")
     np.testing.assert_array_equal(target, silence)
     assert residual[0, 0] == pytest.approx(1.2, abs=2**-16)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_32", "FLOAT"])
+def test_a_target_that_is_not_finite_does_not_become_full_scale(value: float, subtype: str) -> None:
+    mixture = np.full((1, 5), 0.25)
+    target = np.array([[0.125, value, 0.125, 0, 0]])
+    part, residual = split(mixture, target, subtype)
+    assert (
+        np.isfinite(part).tolist() == np.isfinite(residual).tolist() == np.isfinite(target).tolist()
+    )

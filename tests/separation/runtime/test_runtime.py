@@ -164,6 +164,20 @@ def test_training_and_gradients_are_the_networks_own() -> None:
         assert torch.equal(weight.grad, accelerated_weight.grad), name
 
 
+def test_what_bfloat16_makes_nan_is_computed_in_fp32_and_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain, separator = tiny_separator("clipsep"), accelerated("clipsep", "torch", "bf16")
+    monkeypatch.setattr(
+        TorchRunner, "_converted", lambda self, tensor: tensor.bfloat16() * torch.nan
+    )
+    for num_samples in (2003, 3001):
+        assert torch.equal(separated(separator, num_samples), separated(plain, num_samples))
+    assert [message for message in caplog.messages if "in bf16" in message] == [
+        "NaN or infinite values in bf16: such parts are computed in fp32, slower"
+    ]
+
+
 def test_the_weights_keep_their_names_and_stay_one_separators() -> None:
     plain, separator = tiny_separator("clipsep"), accelerated("clipsep", "torch")
     assert separator.state_dict().keys() == plain.state_dict().keys()
