@@ -160,6 +160,13 @@ LEVELS = (  # lists with an entry for each level of a network
     "dilations",
     "periods",
 )
+SAME_LENGTH = (  # lists whose items belong together
+    ("channels", "blocks"),
+    ("rates", "kernels"),
+    ("fft_sizes", "hops", "windows"),
+    ("depths", "num_heads"),
+    ("stems", "outputs"),
+)
 
 
 @cache  # resolving a class's annotations takes longer than all the checks of its settings
@@ -196,9 +203,21 @@ def configuration(cls: type[T]) -> type[T]:
 
 
 def check_settings(config: Any) -> None:
-    """Raise ValueError for the first setting that is not finite, out of its range, or too long."""
-    for item in fields(config):
-        check_setting(type(config), item.name, getattr(config, item.name))
+    """Raise ValueError for the first setting that is not finite, out of its range, or too long, and for
+    settings that do not fit together."""
+    settings = {item.name: getattr(config, item.name) for item in fields(config)}
+    for name, value in settings.items():
+        check_setting(type(config), name, value)
+    for names in SAME_LENGTH:
+        lengths = {n: len(settings[n]) for n in names if isinstance(settings.get(n), tuple)}
+        if len(set(lengths.values())) > 1:
+            described = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            raise ValueError(f"{described} items; expected equal numbers")
+    hop, window = (settings.get(f"{name}_samples") for name in ("hop", "window"))
+    if hop is not None and window is not None and hop > window:
+        raise ValueError(
+            f"hop_samples is {hop}; expected at most window_samples, which is {window}"
+        )
 
 
 def check_setting(config: type, name: str, value: Any) -> None:

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 
 from qsep.separation import NEEDS_TORCH, TORCH_EXTRA
+from qsep.separation.out_of_memory import is_out_of_memory
 
 DEBUG = "QSEP_DEBUG"  # an environment variable, so that worker processes inherit it
 
@@ -23,7 +24,7 @@ def one_line(error: BaseException) -> str:
     text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     if isinstance(error, (ValueError, OSError)) and text:
         return text
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return "out of memory: close other programs, or choose a smaller model"
     if isinstance(error, ModuleNotFoundError) and error.name in TORCH_EXTRA:
         return f"this {NEEDS_TORCH}"

@@ -14,6 +14,8 @@ import qsep.queries.encoders
 import qsep.separation.models
 from qsep.queries.settings import check_setting
 
+from .out_of_memory import is_out_of_memory
+
 
 def component_names(package: ModuleType) -> list[str]:
     """Names of the components in a package, sorted, without importing them; _names are helpers."""
@@ -83,8 +85,17 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def build_separator(kind: str, settings: dict[str, Any]) -> Any:
-    """A separator by its file's name in `separation/models`, with random weights; see `build_component`."""
-    return build_component(qsep.separation.models, kind, settings)
+    """A separator by its file's name in `separation/models`, with random weights.
+
+    Raises ValueError as `build_component`, and for settings of which no network can be made.
+    """
+    try:
+        return build_component(qsep.separation.models, kind, settings)
+    except Exception as error:
+        if isinstance(error, ValueError) or is_out_of_memory(error):
+            raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ValueError(f"no {kind} can be made of these settings ({reason})") from error
 
 
 def setting_names(kind: str) -> set[str]:

@@ -13,6 +13,11 @@ import typer
 from ..errors import print_error
 from .options import AllowOutsideOption, OverridesArgument, RecipeArgument
 
+OUT_OF_MEMORY = (
+    "out of memory: train a batch in parts, one after the other, by train.accumulate=2 or more, "
+    "or use a smaller train.batch_size"
+)
+
 
 def train(
     recipe: RecipeArgument,
@@ -57,6 +62,7 @@ def train(
         print(f"recipe {recipe}, folder {out}", flush=True)
     if find_spec("lightning_fabric") is None or find_spec("matplotlib") is None:
         raise ValueError("training needs more packages: pip install 'qsep[train]'")
+    from qsep.separation.out_of_memory import is_out_of_memory
     from qsep.separation.storage.exclusive import alone_in
     from qsep.separation.storage.listed_paths import outside_allowed
 
@@ -78,9 +84,13 @@ def train(
                 print(estimate(parsed, accelerator, devices * nodes), flush=True)
             folder = run(parsed, content, out, accelerator, devices, nodes, stop=stop)
     except Exception as error:
+        failure = error
+        if is_out_of_memory(error):
+            failure = ValueError(OUT_OF_MEMORY)
+            failure.__cause__ = error
         if not stop.begun:
-            raise
-        print_error(error)
+            raise failure from error
+        print_error(failure)
         sys.exit(DIVERGED if isinstance(error, DivergedError) else FAILED)
     if folder is None:  # the first of several processes prints for all
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from qsep.queries.cache import CachedEncoder
 
 from .. import DEFAULT_MODEL
 from ..inference.examples import with_examples
-from ..interface import as_module
+from ..interface import Separator, as_module
+from ..out_of_memory import is_out_of_memory
 from ..published.finding import checkpoint_folder
 from ..published.installed import is_hub_name
 from ..published.reader import load_published
@@ -23,6 +25,8 @@ from ..storage.checkpoint import load_checkpoint
 from ..storage.shipped import shipped_models
 from ..storage.weights import file_fingerprint, weights_fingerprint
 from .model import Model
+
+log = logging.getLogger("qsep")
 
 
 def load(
@@ -57,7 +61,7 @@ def load(
         separator, encoder, config = load_checkpoint(path, runtime != "torch", changes)
         weights = stored_weights = weights_fingerprint(path)
     chosen = choose_device(device if runtime == "torch" else "cpu")
-    as_module(separator).to(chosen)
+    chosen = moved(separator, chosen)
     fingerprint = f"{weights}-{config['encoder']['fingerprint']}"
     if chosen.type == "cpu" or precision != "fp32":  # measured on CPUs only
         accelerate(separator, runtime, precision, stored_weights)
@@ -73,6 +77,24 @@ def load(
 def digest_of(settings: dict[str, Any]) -> str:
     """The first 8 digits of the SHA-256 of settings, whatever their order."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def moved(separator: Separator, device: torch.device) -> torch.device:
+    """Move the separator to a device, or to the CPU, with a warning, if the device lacks the memory.
+
+    Returns where it is.
+    """
+    try:
+        as_module(separator).to(device)
+    except RuntimeError as error:
+        if device.type == "cpu" or not is_out_of_memory(error):
+            raise
+        log.warning(
+            "out of memory: the model does not fit on %s; computed on the CPU, slower", device
+        )
+        device = torch.device("cpu")
+        as_module(separator).to(device)
+    return device
 
 
 def choose_device(name: str) -> torch.device:

@@ -13,8 +13,9 @@ from qsep.queries.interface import QueryEmbedding
 
 from ..audio.reader import BLOCK_SAMPLES as BLOCK_SAMPLES
 from ..interface import Separator
+from ..out_of_memory import is_out_of_memory
 from .estimates import PART_VALUES, estimates
-from .memory import at_once, device_of, is_out_of_memory, limits_of, use_less
+from .memory import at_once, device_of, limits_of, use_less
 from .progress import part
 from .ratio_masks import RatioMasks
 

@@ -20,7 +20,6 @@ log = logging.getLogger("qsep")
 MAX_CHANNELS = 64  # of one network pass; recordings with more channels are separated in groups
 MAX_TARGETS = 16  # of one network pass: queries times channels
 EVERYTHING = slice(None)
-PHRASES = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @dataclass
@@ -40,13 +39,6 @@ _limits: WeakKeyDictionary[Separator, Limits] = WeakKeyDictionary()
 def limits_of(separator: Separator) -> Limits:
     """The separator's limits, kept with it, so that the next recording starts from them."""
     return _limits.setdefault(separator, Limits())
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that a GPU or the machine ran out of memory."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in PHRASES)
 
 
 def use_less(separator: Separator, rows: int, step: int, min_step: int) -> bool:

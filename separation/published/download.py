@@ -84,7 +84,7 @@ def fetch_from_hub(file: PublishedFile) -> Path:
             check_hash(path, file)
             return path
         if constants.is_offline_mode():
-            raise offline(file.name)
+            raise offline(file.name, file.where)
         url = hf_hub_url(file.repository, file.file, repo_type=kind, revision=file.revision)
         remote = probe(url, file.name, file.where)
         if SHA256.fullmatch(remote.etag):  # a large file, named by its hash
@@ -127,7 +127,7 @@ def fetch_from_address(file: PublishedFile) -> Path:
         expected = known_hash(file)
         if not target.is_file():
             if constants.is_offline_mode():
-                raise offline(file.name)
+                raise offline(file.name, file.where)
             pooch.get_logger().setLevel(logging.ERROR)
             target.parent.mkdir(parents=True, exist_ok=True)
 

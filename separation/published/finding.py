@@ -30,6 +30,11 @@ def checkpoint_folder(model: str | Path) -> Path:
         return separator_folder(name)
     if is_hub_name(name):
         return hub_folder(name)
+    if Path(model).is_file():
+        raise ValueError(
+            f"{model} is a file, not a checkpoint folder: 'qsep models convert {model}' makes one of "
+            "a released checkpoint"
+        )
     raise no_such_model(name, shipped_models())
 
 

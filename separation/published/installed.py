@@ -101,10 +101,12 @@ def by_hand(model: PublishedModel) -> str:
 
 def convert(model: PublishedModel, supplied: Path | None) -> Path:
     """Downloads the model's files and converts them. DownloadError, or ValueError from the conversion."""
+    from huggingface_hub import constants
+
     from .reader import convert_to_folder
 
     first = model.files[0]
-    if not (supplied or first.page or local_copy(first)):
+    if not (supplied or first.page or local_copy(first) or constants.is_offline_mode()):
         size = f"{model.size / 1e9:.1f} GB " if model.size else ""
         log.warning("%s: fetching %sfrom %s (%s)", model.name, size, first.where, model.licence)
         if model.unconfirmed:

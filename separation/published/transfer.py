@@ -19,6 +19,10 @@ REMEDIES = {
     410: "the file was removed: see {where}, or update qsep",
     429: "too many requests: wait a few minutes, then repeat this command",
 }
+HUB_PAGES = "https://huggingface.co/"
+NO_SUCH_REPOSITORY = (  # the hub's answer, 401, to whoever is not logged in
+    "there is nothing of this name, or it is private: check the name at {where}, or run 'hf auth login'"
+)
 UNWRITABLE = (errno.ENOSPC, errno.EACCES, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))
 SERVER_FAULT = "the server has a problem: repeat this command later"
 
@@ -125,14 +129,21 @@ def is_connection_fault(error: BaseException) -> bool:
 
 def explained(error: Exception, name: str, where: str, part: Path | None = None) -> DownloadError:
     """A failed download as one line with its remedy."""
-    from huggingface_hub.errors import OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
 
     if isinstance(error, DownloadError):
         return error
     if isinstance(error, OfflineModeIsEnabled):
-        return offline(name)
+        return offline(name, where)
     if status := status_of(error):
         remedy = REMEDIES.get(status, SERVER_FAULT if status >= 500 else "see {where}")
+        is_gated = isinstance(error, GatedRepoError)  # a kind of RepositoryNotFoundError
+        if status == 401 and isinstance(error, RepositoryNotFoundError) and not is_gated:
+            remedy = NO_SUCH_REPOSITORY
         return DownloadError(f"{name}: the server answers {status}; {remedy.format(where=where)}")
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         folder = part.parent if part else "the cache"
@@ -145,11 +156,17 @@ def explained(error: Exception, name: str, where: str, part: Path | None = None)
     )
 
 
-def offline(name: str) -> DownloadError:
+def offline(name: str, where: str) -> DownloadError:
     """The error for a file that is not here while downloads are forbidden."""
+    machine = "that has it"
+    if where.startswith(HUB_PAGES):
+        repository = where.removeprefix(HUB_PAGES)
+        if repository.startswith("spaces/"):
+            repository = f"{repository.removeprefix('spaces/')} --repo-type space"
+        machine = f"where 'hf download {repository}' was run"
     return DownloadError(
-        f"{name}: not here, and HF_HUB_OFFLINE forbids downloads: unset it, or copy the cache "
-        "from a machine that has the file"
+        f"{name}: not here, and HF_HUB_OFFLINE forbids downloads: unset it, or copy the cache of a "
+        f"machine {machine}"
     )
 
 

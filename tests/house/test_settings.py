@@ -14,6 +14,7 @@ import qsep.queries
 import qsep.recipes
 import qsep.separation
 from qsep.queries.settings import configuration, range_of
+from qsep.separation.components import build_separator
 
 
 @configuration
@@ -54,6 +55,39 @@ def test_values_in_range_are_kept_in_a_frozen_dataclass() -> None:
 def test_values_out_of_range_are_refused_by_name(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         Layered(**settings)
+
+
+@configuration
+class Spectral:
+    window_samples: int = 320
+    hop_samples: int = 320
+    channels: tuple[int, ...] = (8, 16)
+    blocks: tuple[int, ...] = (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"blocks": (1, 2, 3)}, "channels has 2, blocks has 3 items; expected equal numbers"),
+        ({"hop_samples": 321}, "hop_samples is 321; expected at most window_samples, which is 320"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(
+    settings: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        Spectral(**settings)
+
+
+def test_a_separator_of_which_no_network_can_be_made_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def build(config: Any) -> Any:
+        raise IndexError("index 3 is out of bounds")
+
+    monkeypatch.setattr("qsep.separation.models.convtasnet.build", build)
+    with pytest.raises(ValueError, match=r"no convtasnet can be made of these .*IndexError: index"):
+        build_separator("convtasnet", {"query_dim": 4})
 
 
 def configurations() -> Iterator[Any]:

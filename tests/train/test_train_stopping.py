@@ -261,6 +261,11 @@ def fail(error: Exception) -> Callable[[Stop], object]:
             1,
             "error: training.pt: No sp",
         ),
+        (
+            fail(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")),
+            1,
+            "error: out of memory: train a batch in parts",
+        ),
     ],
 )
 def test_exit_codes_tell_how_a_run_ended(

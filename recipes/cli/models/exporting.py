@@ -68,6 +68,8 @@ def export_model(
         return
     planned = names_of(out, sentences and not graph_only)
     for path in planned:
+        if path.is_dir():
+            raise ValueError(f"-o {path} is a folder: name a file, as {path / 'model.onnx'}")
         if path.exists() and not overwrite:
             raise ValueError(f"{path} exists: add --overwrite or choose another name with -o")
     for path in export_files(name, out, sentences and not graph_only, half, graph_only):

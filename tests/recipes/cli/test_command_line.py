@@ -74,6 +74,10 @@ def test_closed_streams_are_no_errors(
         (OSError(errno.ENOSPC, "No space left on device", "x"), "x: No space left on device: free"),
         (PermissionError(errno.EACCES, "Permission denied", "x"), "x: Permission denied"),
         (MemoryError(), "out of memory"),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2 GiB."),
+            "out of memory: close other",
+        ),
         (KeyError("size"), "KeyError: 'size' (--debug shows the traceback)"),
         (ValueError(), "ValueError (--debug shows the traceback)"),
     ],

@@ -11,12 +11,14 @@ from tiny_settings import QUERY_DIM, RATE
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
+from qsep.separation.api.loading import moved
 from qsep.separation.inference import chunks, estimates, memory, ratio_masks
 from qsep.separation.inference.chunks import Geometry, geometry, separate_chunks
 from qsep.separation.inference.memory import limits_of
 from qsep.separation.inference.ratio_masks import RatioMasks
 from qsep.separation.inference.recording import RecordingStream
 from qsep.separation.interface import Separated, Separator
+from qsep.separation.out_of_memory import is_out_of_memory
 
 
 class MemoryLimited(StubSeparator):
@@ -108,15 +110,36 @@ def test_then_the_remainder_is_computed_on_the_cpu(caplog: pytest.LogCaptureFixt
     ]
 
 
+class TooLarge(StubSeparator):
+    """Fits on the CPU alone."""
+
+    def to(self, device: torch.device) -> Self:  # type: ignore[override]
+        if device.type != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return self
+
+
+def test_a_model_that_does_not_fit_on_its_device_is_loaded_on_the_cpu(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING, "qsep"):
+        assert moved(TooLarge(), torch.device("meta")) == torch.device("cpu")
+    assert [record.message for record in caplog.records] == [
+        "out of memory: the model does not fit on meta; computed on the CPU, slower"
+    ]
+
+
 def test_without_a_fallback_the_error_says_what_to_do() -> None:
     with pytest.raises(MemoryError, match="out of memory"):
         separated(MemoryLimited(3))
 
 
 def test_other_errors_are_not_treated_as_lack_of_memory() -> None:
-    assert memory.is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: 4 GB"))
-    assert not memory.is_out_of_memory(RuntimeError("shapes do not match"))
-    assert not memory.is_out_of_memory(ValueError("out of memory"))
+    assert is_out_of_memory(torch.OutOfMemoryError("XPU out of memory. Tried to allocate 2 GiB"))
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: 4 GB"))
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+    assert not is_out_of_memory(ValueError("out of memory"))
 
 
 def test_many_channels_are_separated_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,6 +222,22 @@ def test_a_gated_model_names_its_page(hub: LocalHub) -> None:
     assert "request it at https://huggingface.co/somebody/model, run" in refusal(file)
 
 
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [("RepoNotFound", "nothing of this name, or it is private"), ("GatedRepo", "accept the terms")],
+)
+def test_a_wrong_name_on_the_hub_is_told_from_a_gated_model(
+    code: str, remedy: str, hub: LocalHub
+) -> None:
+    """The hub answers 401 to both where nobody is logged in."""
+    file, path = published("hub", hub)
+    hub.faults[path] = Fault(status=401, error_code=code)
+    message = refusal(file)
+    assert remedy in message
+    assert "'hf auth login'" in message
+    assert "https://huggingface.co/somebody/model" in message
+
+
 def test_the_token_is_sent_to_the_hub_alone(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     fetch(published("hub", hub)[0])
@@ -244,6 +260,8 @@ def test_offline_mode_is_reported_without_a_request(
     assert fetch(here).read_bytes() == WEIGHTS
     if source != "zenodo":
         assert "HF_HUB_OFFLINE forbids downloads" in refusal(there)
+        if source == "hub":
+            assert "where 'hf download somebody/model' was run" in refusal(there)
     assert hub.seen == []
 
 
