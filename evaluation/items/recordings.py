@@ -60,7 +60,7 @@ def check_files(names: Iterable[str], folder: Path, remedy: str = "") -> None:
     ValueError for names that leave the folder, unless that is allowed (see `check_inside`).
     """
     required = sorted(set(names))
-    check_inside(required, "the list")
+    check_inside(required, f"the list of {folder}")
     missing = [name for name in required if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(

@@ -15,13 +15,24 @@ BLOCK_VALUES = 1 << 22  # 32 MB of resampled values at a time, however many item
 
 @dataclass(frozen=True)
 class Statistics:
-    """Statistics of `count` values. low, high: bootstrap 95 % interval of the mean, in the values' unit."""
+    """Statistics of `count` values. low, high: bootstrap 95 % interval of the mean, in the values' unit; the
+    mean itself for one value, which has no interval."""
 
     count: int
     mean: float
     median: float
     low: float
     high: float
+
+    @property
+    def interval(self) -> str:
+        """The interval with two decimals; "-" for one value, which does not tell how much others differ."""
+        return f"[{self.low:.2f}, {self.high:.2f}]" if self.count > 1 else "-"
+
+    @property
+    def mean_with_interval(self) -> str:
+        """The mean and, of several values, its interval, with two decimals."""
+        return f"{self.mean:.2f} {self.interval}".removesuffix(" -")
 
 
 def bootstrap_interval(

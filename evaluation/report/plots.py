@@ -112,4 +112,4 @@ def drawing(parts: Sequence[str], scale: Scale, bottom: float, axis: str) -> str
 
 def describe(values: Statistics) -> str:
     """Mean, 95 % interval and number of items, as text."""
-    return f"{values.mean:.2f} [{values.low:.2f}, {values.high:.2f}], {values.count} items"
+    return f"{values.mean_with_interval}, {values.count} items"

@@ -221,7 +221,7 @@ def interval(values: Statistics | None) -> Cell:
     """Mean and 95 % interval; an empty cell for None."""
     if values is None:
         return Cell("")
-    return Cell(f"{values.mean:.2f} [{values.low:.2f}, {values.high:.2f}]", values.mean)
+    return Cell(values.mean_with_interval, values.mean)
 
 
 def number(value: float | None, digits: int = 2) -> Cell:

@@ -198,13 +198,9 @@ def _table(summary: Summary) -> tuple[list[list[str]], list[str]]:
 def _cells(values: Mapping[str, Statistics], num_cells: int) -> list[str]:
     if "leakage_db" in values:
         v = values["leakage_db"]
-        return [str(v.count), f"{v.mean:.2f}", _interval(v), f"{v.median:.2f}"]
+        return [str(v.count), f"{v.mean:.2f}", v.interval, f"{v.median:.2f}"]
     if "si_sdr_i" not in values:
         return ["0"] + ["-"] * (num_cells - 1)
     v = values["si_sdr_i"]
     si_sdr, sdr, sdr_i = (f"{values[m].mean:.2f}" for m in ("si_sdr", "sdr", "sdr_i"))
-    return [str(v.count), si_sdr, f"{v.mean:.2f}", _interval(v), sdr, sdr_i, f"{v.median:.2f}"]
-
-
-def _interval(values: Statistics) -> str:
-    return f"[{values.low:.2f}, {values.high:.2f}]"
+    return [str(v.count), si_sdr, f"{v.mean:.2f}", v.interval, sdr, sdr_i, f"{v.median:.2f}"]

@@ -17,17 +17,31 @@ PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))  # how such
 ENVELOPES = ("state_dict", "model")  # keys that contain the weights, in Lightning and PANNs
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file by name, mapped from the file.
+
+    They are read where its path is not UTF-8, which safetensors does not open. Raises SafetensorError if it
+    is damaged.
+    """
+    from safetensors.torch import load, load_file
+
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return load(path.read_bytes())
+    return load_file(path)
+
+
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Tensors by name, from a PyTorch checkpoint or a safetensors file.
 
     Raises ValueError for a file that is missing or damaged, contains code, or is no state dict.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return read_tensors(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals(numpy_scalars()):
             warnings.simplefilter("ignore")  # of pickles that it then refuses
             # Memory-mapped, so that unused entries (optimisers, other networks) take no memory.

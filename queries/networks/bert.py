@@ -6,10 +6,10 @@ It spares importing transformers, which takes several seconds, longer than separ
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..files.json_files import json_content
+from ..files.weights import read_tensors
 
 QKV = ("query", "key", "value")
 LAYER_NAMES = {
@@ -75,7 +75,7 @@ def load_bert(folder: Path) -> Bert:
         config["intermediate_size"],
         config["layer_norm_eps"],
     )
-    stored = load_file(folder / "model.safetensors")
+    stored = read_tensors(folder / "model.safetensors")
     weights = {
         "words.weight": stored["embeddings.word_embeddings.weight"],
         "positions.weight": stored["embeddings.position_embeddings.weight"],

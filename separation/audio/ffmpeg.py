@@ -96,15 +96,19 @@ class FfmpegSource:
         except (ValueError, TypeError, AttributeError):
             playlist, known, stream = set(), False, {}
         if playlist or not known:
-            if reason := fault():
-                raise AudioError(
-                    f"{self.path} is not audio that libsndfile reads, and {reason}: reinstall ffmpeg"
-                )
+            self._check_ffmpeg()
             raise AudioError(
                 f"{self.path} is not audio that libsndfile or ffmpeg reads: "
                 "check that it is a recording, or convert it to WAV or FLAC"
             )
         return dict(stream)
+
+    def _check_ffmpeg(self) -> None:
+        """Raise AudioError if ffmpeg itself cannot be used, so that the file is not blamed."""
+        if reason := fault():
+            raise AudioError(
+                f"{self.path} is not audio that libsndfile reads, and {reason}: reinstall ffmpeg"
+            )
 
     def read(self, num_samples: int) -> Waveform:
         """As `Source.read`."""
@@ -124,6 +128,8 @@ class FfmpegSource:
         failed = self._process.wait() != 0
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        if failed and num_read == 0:
+            self._check_ffmpeg()
         if failed or lines:
             return (
                 f"ffmpeg reports: {lines[0] if lines else f'exit code {self._process.returncode}'}"

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from qsep.queries.files.arrays import damaged, missing
 from qsep.queries.files.permissions import write_by_mask
+from qsep.queries.files.weights import read_tensors
 
 from .config import CONFIG, SHARED, WEIGHTS, read_json, shared_weights
 from .shipped import shipped_folder, shipped_models
@@ -29,7 +30,7 @@ from .temporary import write_atomically
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors of a safetensors file by name, mapped from the file; ValueError if missing or damaged."""
     try:
-        return load_file(path)
+        return read_tensors(path)
     except FileNotFoundError:
         raise missing(path) from None
     except SafetensorError as error:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -58,6 +59,14 @@ def test_differences_are_taken_item_by_item(runs: list[Run]) -> None:
     assert actual.values.median == pytest.approx(1.0, abs=1e-4)
     assert actual.values.low == pytest.approx(-3.0, abs=1e-4)
     assert actual.values.high == pytest.approx(2.0, abs=1e-4)
+    assert actual.verdict == "no difference shown"
+
+
+def test_one_item_shows_no_difference(runs: list[Run]) -> None:
+    good, poor = (replace(run, rows=run.rows[:1]) for run in runs)
+    actual = difference(good, poor, "si_sdr_i")
+    assert actual is not None
+    assert (actual.values.count, actual.num_better) == (1, 1)
     assert actual.verdict == "no difference shown"
 
 
@@ -125,7 +134,7 @@ def test_markdown_has_scores_baselines_differences_and_labels(
     assert lines[4].startswith("| good | custom manifest (plain) | 3 | 16.00 [12.00, 21.00] |")
     assert lines[5].startswith("| unprocessed mixture | custom manifest (plain) | 3 | 0.00 ")
     assert "| good | poor | SI-SDRi [dB] | 3 | 0.00 [-3.00, 2.00] | 1.00 | 67 |" in "\n".join(lines)
-    assert "| a | 1 | 12.00 [12.00, 12.00] | 10.00 [10.00, 10.00] |" in lines
+    assert "| a | 1 | 12.00 | 10.00 |" in lines
 
 
 def test_every_metric_is_in_one_score_table() -> None:

@@ -47,9 +47,10 @@ def test_describe_gives_count_mean_and_median() -> None:
     assert (statistics.count, statistics.mean, statistics.median) == (3, 4.0, 2.0)
 
 
-def test_one_value_has_an_interval_of_no_width() -> None:
+def test_one_value_has_no_interval_to_show() -> None:
     statistics = describe([-7.5])
-    assert (statistics.low, statistics.high) == (-7.5, -7.5)
+    assert (statistics.low, statistics.high, statistics.interval) == (-7.5, -7.5, "-")
+    assert describe([-7.5, -7.5]).interval == "[-7.50, -7.50]"
 
 
 def test_rows_without_a_metric_do_not_count_for_it() -> None:

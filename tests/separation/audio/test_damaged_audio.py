@@ -338,6 +338,23 @@ def test_a_broken_ffmpeg_is_named_in_the_error(
 
 
 @needs_ffmpeg
+def test_an_ffmpeg_that_breaks_while_decoding_is_named_and_not_the_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside an ffprobe that works."""
+    path = encoded(tmp_path, "a.m4a", 30011)
+    (tmp_path / "ffmpeg").write_text("#!/bin/sh\nexit 3\n")
+    (tmp_path / "ffmpeg").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    ffmpeg.fault.cache_clear()
+    try:
+        with pytest.raises(AudioError, match=r"a.m4a .* ffmpeg .* does not run \(exit code 3\)"):
+            read(path)
+    finally:
+        ffmpeg.fault.cache_clear()
+
+
+@needs_ffmpeg
 @pytest.mark.parametrize("ending", ["wav", "flac", "mp3", "m4a", "ogg"])
 def test_reading_from_the_middle_equals_the_middle_of_reading(tmp_path: Path, ending: str) -> None:
     path = encoded(tmp_path, f"a.{ending}", 30011)

@@ -110,10 +110,11 @@ def test_then_the_remainder_is_computed_on_the_cpu(caplog: pytest.LogCaptureFixt
     ]
 
 
-class TooLarge(StubSeparator):
+class TooLarge(MemoryLimited):
     """Fits on the CPU alone."""
 
-    def to(self, device: torch.device) -> Self:  # type: ignore[override]
+    def to(self, *destination: Any, **options: Any) -> Self:
+        (device,) = destination
         if device.type != "cpu":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
         return self
@@ -123,7 +124,7 @@ def test_a_model_that_does_not_fit_on_its_device_is_loaded_on_the_cpu(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING, "qsep"):
-        assert moved(TooLarge(), torch.device("meta")) == torch.device("cpu")
+        assert moved(TooLarge(0), torch.device("meta")) == torch.device("cpu")
     assert [record.message for record in caplog.records] == [
         "out of memory: the model does not fit on meta; computed on the CPU, slower"
     ]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,16 @@ def test_half_precision_is_stored_in_half_the_bytes_and_read_as_float32(tmp_path
     original = tiny_separator(query_dim=384).concept_masks.weight
     assert separator.concept_masks.weight.dtype == torch.float32
     assert torch.equal(separator.concept_masks.weight, original.half().float())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux alone")
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_folder_whose_name_is_not_utf_8_loads(tmp_path: Path, mapped: bool) -> None:
+    folder = saved(tmp_path / "model")
+    separator = load_checkpoint(folder)[0]
+    other = folder.rename(tmp_path / os.fsdecode(b"mod\xe9l"))
+    states = [weights_of(separator), weights_of(load_checkpoint(other, mapped=mapped)[0])]
+    assert all(torch.equal(value, states[0][key]) for key, value in states[1].items())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
