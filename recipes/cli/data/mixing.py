@@ -9,6 +9,8 @@ import typer
 
 from ..options import NUM_CPUS, AllowOutsideOption
 
+NUM_OF_RECIPE = 10  # mixtures that are rendered unless --number says otherwise
+
 
 def mix_data(
     mixtures: Annotated[
@@ -30,8 +32,14 @@ def mix_data(
         ),
     ] = None,
     number: Annotated[
-        int, typer.Option("--number", "-n", min=1, help="Mixtures of a recipe to render.")
-    ] = 10,
+        int | None,
+        typer.Option(
+            "--number",
+            "-n",
+            min=1,
+            help="Mixtures to render. Default: all of a manifest, 10 of a recipe.",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,7 +75,7 @@ def mix_data(
         if is_recipe:
             folder = [] if data is None else [f"data.folder={str(data)!r}"]
             recipe, _ = read_recipe(mixtures, [*(settings or []), *folder])
-            ids = render_items(preview(recipe, validation), out, number, progress)
+            ids = render_items(preview(recipe, validation), out, number or NUM_OF_RECIPE, progress)
         elif settings or validation:
             raise ValueError(f"{mixtures} is no recipe: leave --set and --validation out")
         elif data is None:
@@ -76,5 +84,6 @@ def mix_data(
             protocol, _, name = mixtures.partition("-")
             if protocol not in ("sounds21", "sounds150") or Path(mixtures).is_file():
                 protocol, name = "sounds150", mixtures
-            ids = list(render_folders(load_items(protocol, data, Path(name)), out, jobs, progress))
+            items = load_items(protocol, data, Path(name))
+            ids = list(render_folders(items, out, jobs, progress, number))
     print(f"{out}: {len(ids)} mixtures")

@@ -26,14 +26,17 @@ def render_folders(
     out: Path,
     num_jobs: int,
     progress: Callable[[float, float], object] | None = None,
+    max_items: int | None = None,
 ) -> Sequence[str]:
-    """Write out/ID/{mixture,target,rest}.wav in float32 at the items' rate, and query.txt; return all ids.
+    """Write out/ID/{mixture,target,rest}.wav in float32 at the items' rate, and query.txt; return their ids.
 
-    num_jobs: items rendered in parallel. progress: called with (items done, items in all).
+    num_jobs: items rendered in parallel. progress: called with (items done, items in all). max_items: stop
+    after so many.
     Raises ValueError for an id that cannot be a folder's name.
     """
     results = Results(out, COMMAND)
-    if unsafe := [name for name in items.ids if name in (".", "..") or "/" in name]:
+    ids = items.ids[:max_items]
+    if unsafe := [name for name in ids if name in (".", "..") or "/" in name]:
         raise ValueError(f"id {unsafe[0]!r} cannot be a folder's name")
 
     def render(index: int) -> None:
@@ -42,11 +45,11 @@ def render_folders(
             write_wav(results, f"{item.id}/{part}.wav", getattr(item, part), item.sample_rate)
         results.write_text(f"{item.id}/query.txt", item.query)
 
-    with closing(in_order(render, range(len(items.ids)), num_jobs)) as done:
+    with closing(in_order(render, range(len(ids)), num_jobs)) as done:
         for num_done, _ in enumerate(done, start=1):
             if progress:
-                progress(num_done, len(items.ids))
-    return items.ids
+                progress(num_done, len(ids))
+    return ids
 
 
 def render_items(

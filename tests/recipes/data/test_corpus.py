@@ -292,9 +292,12 @@ def test_a_manifest_is_rendered_into_folders(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(
         "id,query,seconds,target,target_start,interferers,interferer_starts,snr_db,"
         "target_label,interferer_labels\nm0,a bell,0.2,a.wav,0,b.wav,0,0,bell,dog\n"
+        "m1,a dog,0.2,b.wav,0,a.wav,0,0,dog,bell\n"
     )
     items = load(tmp_path, tmp_path / "m.csv")
-    assert list(render_folders(items, tmp_path / "out", 1)) == ["m0"]
+    assert list(render_folders(items, tmp_path / "all", 1)) == ["m0", "m1"]
+    assert list(render_folders(items, tmp_path / "out", 1, max_items=1)) == ["m0"]
+    assert not (tmp_path / "out" / "m1").exists()
     mixture, target, rest = (
         soundfile.read(tmp_path / "out" / "m0" / f"{part}.wav")[0]
         for part in ("mixture", "target", "rest")
