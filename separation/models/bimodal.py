@@ -175,7 +175,8 @@ class BiModal(nn.Module, Separator):
         if ramp and weak.agreement:
             of_part = is_part[used]
             masked = mask[of_part][:, None] * spec[item[of_part]]
-            sounds = self.masker.waveform(masked, batch.mixture.shape[-1]).mean(dim=1)
+            num_samples = self.masker.num_covered(batch.mixture.shape[-1])
+            sounds = self.masker.waveform(masked, num_samples).mean(dim=1)
             disagreement = self.agreement(sounds, queries.pooled[is_part], is_part, part_of)
             total = total + ramp * weak.agreement * disagreement
             terms["agreement"] = disagreement

@@ -170,8 +170,9 @@ class CLAPSep(nn.Module, Separator):
                 f"{(max_frames - 1) * self.config.spectrogram.hop_samples} or less"
             )
         mask = self.logits(frames, item, condition).sigmoid()
-        estimate = self.masker.waveform(mask[:, None] * spec[item], batch.mixture.shape[-1])
-        weight, target = self.config.si_snr_weight, batch.sources[used]
+        num_samples = self.masker.num_covered(batch.mixture.shape[-1])
+        estimate = self.masker.waveform(mask[:, None] * spec[item], num_samples)
+        weight, target = self.config.si_snr_weight, batch.sources[used][..., :num_samples]
         cost = torch.zeros_like(queries.pooled[..., 0])
         ratio = negative_snr(estimate, target)
         cost[used] = (1 - weight) * ratio + weight * negative_si_snr(estimate, target)

@@ -26,7 +26,7 @@ from ..networks.blocks.memory_format import to_channels_last
 from ..networks.masks.query_masks import only_queried
 from ..objectives.means import mean_of_queried
 from ..signal.spectra import rms_magnitude
-from ..signal.stft import hann_istft, hann_stft
+from ..signal.stft import hann_istft, hann_stft, uncovered
 
 SLOPE = 0.01  # of the leaky ReLUs
 MOMENTUM = 0.01  # of the batch norms
@@ -184,9 +184,10 @@ class ResUNet30(nn.Module, Separator):
     def spectrum(self, mixture: Tensor) -> Tensor:
         """(b, c, t) to (b, c, f, n), mirrored at the ends; recordings too short for that are padded
         with zeros first."""
-        missing = self.config.window_samples // 2 + 1 - mixture.shape[-1]
-        padded = F.pad(mixture, (0, max(0, missing)))
-        return hann_stft(padded, self.config.window_samples, self.config.hop_samples, "reflect")
+        num_samples = mixture.shape[-1]
+        window, hop = self.config.window_samples, self.config.hop_samples
+        missing = max(window // 2 + 1 - num_samples, uncovered(num_samples, window, hop))
+        return hann_stft(F.pad(mixture, (0, max(0, missing))), window, hop, "reflect")
 
     def mask(self, magnitude: Tensor, query: Tensor) -> Tensor:
         """magnitude (b, f, n), query (b, d) to a complex mask (b, f, n) of modulus at most 1.

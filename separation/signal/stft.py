@@ -88,3 +88,14 @@ def hann_istft(spec: Tensor, window_samples: int, hop_samples: int, num_samples:
         length=num_samples,
     )
     return waveform.reshape(*spec.shape[:-2], num_samples)
+
+
+def uncovered(num_samples: int, window_samples: int, hop_samples: int) -> int:
+    """How many zeros to append to a waveform whose `hann_stft` is to be masked: 0 for windows of three hops
+    or more, for shorter ones up to a whole number of hops.
+
+    Samples after the centre of the last frame lie under the rim of that frame alone if windows are short.
+    The inverse divides by the square of the window there, by almost nothing, which amplifies what a mask
+    leaves.
+    """
+    return 0 if window_samples >= 3 * hop_samples else -num_samples % hop_samples

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qsep.queries.settings import configuration
@@ -21,7 +22,7 @@ from qsep.queries.settings import configuration
 from ...interface import MixtureBatch, Separated, Separator
 from ...signal.segments import over_segments, segment_geometry
 from ...signal.spectra import rms_magnitude
-from ...signal.stft import hann_istft, hann_stft
+from ...signal.stft import hann_istft, hann_stft, uncovered
 from ...signal.warp import unwarp, warp
 
 FLOOR = 1e-10  # added to magnitudes before the logarithm
@@ -85,7 +86,9 @@ class LogFrequency:
         shorter mixtures are repeated to that length, as in training.
         """
         config = self.config
-        spec = self.spectrum(repeat_to(mixture, self.geometry.segment_samples))
+        repeated = repeat_to(mixture, self.geometry.segment_samples)
+        sizes = config.window_samples, config.hop_samples
+        spec = self.spectrum(F.pad(repeated, (0, uncovered(repeated.shape[-1], *sizes))))
         log_magnitude = (self.rows(spec) + FLOOR).log()
         mask = over_segments(
             log_magnitude, config.segment_frames, self.geometry.step_frames, masks_of
@@ -94,7 +97,7 @@ class LogFrequency:
         if config.hard_mask:
             mask = (mask > 0.5).to(mask)
         masked = mask[:, :, None] * spec[:, None]
-        target = hann_istft(masked, config.window_samples, config.hop_samples, mixture.shape[-1])
+        target = hann_istft(masked, *sizes, mixture.shape[-1])
         return Separated(target, mixture[:, None] - target)
 
 

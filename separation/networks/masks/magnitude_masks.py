@@ -18,7 +18,7 @@ from qsep.queries.settings import configuration
 from ...interface import Separated
 from ...signal.segments import over_segments, segment_geometry
 from ...signal.spectra import rms_magnitude
-from ...signal.stft import hann_istft, hann_stft
+from ...signal.stft import hann_istft, hann_stft, uncovered
 
 
 @configuration
@@ -40,20 +40,25 @@ class MagnitudeMasks:
     """
 
     def __init__(self, config: SegmentConfig) -> None:
-        self.config = config
-        self.geometry = segment_geometry(
-            config.segment_frames, config.window_samples, config.hop_samples
-        )
+        self.config, self.sizes = config, (config.window_samples, config.hop_samples)
+        self.geometry = segment_geometry(config.segment_frames, *self.sizes)
 
     def spectrum(self, waveform: Tensor) -> Tensor:
         """(..., t) to (..., f, n), n = 1 + t // hop_samples."""
         missing = self.config.window_samples // 2 + 1 - waveform.shape[-1]
-        padded = F.pad(waveform, (0, max(0, missing)))
-        return hann_stft(padded, self.config.window_samples, self.config.hop_samples, "reflect")
+        return hann_stft(F.pad(waveform, (0, max(0, missing))), *self.sizes, "reflect")
 
     def waveform(self, spec: Tensor, num_samples: int) -> Tensor:
         """(..., f, n) to (..., t), t = num_samples."""
-        return hann_istft(spec, self.config.window_samples, self.config.hop_samples, num_samples)
+        return hann_istft(spec, *self.sizes, num_samples)
+
+    def num_covered(self, num_samples: int) -> int:
+        """Up to which sample masked spectra of a waveform of num_samples give a waveform: see `uncovered`."""
+        return (
+            num_samples - num_samples % self.sizes[1]
+            if uncovered(num_samples, *self.sizes)
+            else num_samples
+        )
 
     def separate(
         self,
@@ -68,8 +73,9 @@ class MagnitudeMasks:
         (b, e, segment_frames) to masks (b, s, f, segment_frames) in [0, 1].
         """
         config = self.config
-        missing = max(0, self.geometry.segment_samples - mixture.shape[-1])
-        padded = F.pad(mixture, (0, missing))
+        num_samples = max(self.geometry.segment_samples, mixture.shape[-1])
+        num_samples += uncovered(num_samples, *self.sizes)
+        padded = F.pad(mixture, (0, num_samples - mixture.shape[-1]))
         spec = self.spectrum(padded)
         frames = rms_magnitude(spec)
         if features is not None:

@@ -1,5 +1,7 @@
 """Around the networks of the CLIPSep family: warping, segments, masks applied to spectra."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from tiny import noise
 from torch import Tensor
 
 from qsep.separation.networks.masks.log_frequency import LogFrequency, SpectrogramConfig, repeat_to
+from qsep.separation.networks.masks.magnitude_masks import MagnitudeMasks, SegmentConfig
 from qsep.separation.signal.segments import over_segments, segment_starts
 from qsep.separation.signal.stft import hann_istft, hann_stft
 from qsep.separation.signal.warp import unwarp, warp
@@ -119,3 +122,23 @@ def test_short_mixtures_are_repeated_from_their_start() -> None:
     assert repeat_to(waveform, 7).tolist() == [[1, 2, 3, 1, 2, 3, 1]]
     assert repeat_to(waveform, 3) is waveform
     assert repeat_to(waveform, 2) is waveform
+
+
+@pytest.mark.parametrize("rest", [0, 1, 16, 31])  # samples after the last whole hop
+@pytest.mark.parametrize(
+    "front_end",
+    [LogFrequency(SMALL), MagnitudeMasks(SegmentConfig(8000, 64, 32, 16))],
+    ids=["log_frequency", "magnitude_masks"],
+)
+def test_short_windows_amplify_nothing_at_the_end(front_end: Any, rest: int) -> None:
+    """A recording's last samples lie under the rim of one window, whose square the inverse divides by."""
+    mixture = noise(1, 1, 32 * 40 + rest)
+
+    def at_random(frames: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(frames.shape[-2])
+        return torch.rand(1, 1, *frames.shape[-2:], generator=generator).round()
+
+    target = front_end.separate(mixture, at_random).target
+    assert target.shape == (1, 1, 1, 32 * 40 + rest)
+    # The mean of a random mask is a half: no sample is far above the loudest of the mixture.
+    assert target.abs().max() < 1.5 * mixture.abs().max()
