@@ -88,7 +88,10 @@ class Book:
         Raises ValueError for a class that is not in the book.
         """
         if unknown := [label for label in classes if label not in self.classes]:
-            raise ValueError(f"class {unknown[0]!r} is not in the phrase book")
+            raise ValueError(
+                f"class {unknown[0]!r} is not in the phrase book: give it an entry there (qsep data "
+                "folder writes phrases.toml), or leave it out"
+            )
         families = {
             label: Entry(family.name, family.phrases, members)
             for label, family in self.families.items()

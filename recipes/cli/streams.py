@@ -23,22 +23,23 @@ def prepare_streams() -> None:
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
         elif isinstance(stream, io.TextIOWrapper):
-            setattr(sys, name, watched(stream))
+            stream.reconfigure(errors="backslashreplace")
+            if stream is getattr(sys, f"__{name}__"):  # not one that a caller put in its place
+                setattr(sys, name, watched(stream))
 
 
 def watched(stream: io.TextIOWrapper) -> io.TextIOWrapper:
-    """The stream, or if it writes to a file or a pipe another one on the same file that ends the command if
-    its reader leaves."""
+    """Another stream on the same file or pipe that ends the command if its reader leaves; the stream itself
+    if it is neither."""
     raw = getattr(stream.buffer, "raw", stream.buffer)  # itself where PYTHONUNBUFFERED is set
     if type(raw) is not io.FileIO:
-        stream.reconfigure(errors="backslashreplace")
         return stream
     stream.flush()
     file = Watched(raw.fileno(), "wb", closefd=False)
     return io.TextIOWrapper(
         file if raw is stream.buffer else io.BufferedWriter(file),
         encoding=stream.encoding,
-        errors="backslashreplace",
+        errors=stream.errors,
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )

@@ -138,7 +138,8 @@ def load_takes(
         try:
             waveform = load_mono(file, sample_rate)
         except AudioError as error:
-            raise ValueError(f"{folder / clip.file}: {error}") from error
+            path, reason = str(folder / clip.file), str(error)
+            raise ValueError(reason if path in reason else f"{path}: {reason}") from error
         if not waveform.any():
             raise ValueError(f"{folder / clip.file}: silent: remove it from the list")
         scaled = np.clip(np.round(waveform * 32768), -32768, 32767).astype(np.int16)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command import names, record
 
-from qsep.recipes.cli.streams import READER_LEFT, watched
+from qsep.recipes.cli.streams import READER_LEFT, prepare_streams, watched
 
 
 def left_pipe() -> int:
@@ -46,10 +46,16 @@ def test_a_stream_whose_reader_left_ends_the_command_and_later_writes_go_nowhere
     stream.flush()
 
 
-def test_streams_that_are_no_files_stay_as_they_are() -> None:
+def test_streams_that_are_no_files_or_a_callers_stay_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stream = io.TextIOWrapper(io.BytesIO())
     assert watched(stream) is stream
-    assert stream.errors == "backslashreplace"
+    with (tmp_path / "out").open("w", encoding="utf-8") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        prepare_streams()
+        assert sys.stdout is file
+        assert file.errors == "backslashreplace"
 
 
 @pytest.mark.parametrize("words", [("--help",), ("models", "list"), ("separate", "--help")])

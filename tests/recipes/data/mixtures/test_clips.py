@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from qsep.recipes.data.mixtures.clips import ClipStore, load_mono, read_clip_list
+from qsep.recipes.data.mixtures.clips import ClipStore, load_mono, load_takes, read_clip_list
 
 RATE = 8000
 LIST = "file,label,split\na.wav,rain,train\nb.wav,flute,train\nc.wav,rain,dev\nd.wav,rain,train\n"
@@ -73,10 +73,14 @@ def test_a_missing_column_is_named(folder: Path) -> None:
         (np.nan, r"c\.wav holds a NaN .* at 0\.000 s"),
     ],
 )
-def test_a_silent_or_broken_recording_is_named(folder: Path, value: float, message: str) -> None:
+def test_a_silent_or_broken_recording_is_named_once(
+    folder: Path, value: float, message: str
+) -> None:
     soundfile.write(folder / "c.wav", np.full(50, value), RATE, subtype="FLOAT")
-    with pytest.raises(ValueError, match=message):
-        ClipStore(folder, "dev", RATE)
+    for load in (ClipStore, load_takes):
+        with pytest.raises(ValueError, match=message) as refused:
+            load(folder, "dev", RATE)
+        assert str(refused.value).count("c.wav") == 1
 
 
 def test_channels_are_averaged(tmp_path: Path) -> None:
