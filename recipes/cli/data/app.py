@@ -8,7 +8,7 @@ import typer
 
 from .corpora import check_data, count_data, make_folder, open_sounds, shard_data
 from .mixing import mix_data
-from .public import join_data, mine_anchors, prepare_captions_data, prepare_data
+from .public import join_data, mine_anchors, prepare_captions_data, prepare_data, split_captions
 
 data_app = typer.Typer(no_args_is_help=True, help="Prepare, check and pack training data.")
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -21,6 +21,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "prepare": prepare_data,
     "captions": prepare_captions_data,
     "join": join_data,
+    "phrases": split_captions,
     "anchors": mine_anchors,
 }
 for name, command in COMMANDS.items():

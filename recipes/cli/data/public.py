@@ -173,6 +173,37 @@ def mine_anchors(
     print_problems(mined.problems, PROBLEMS, mined.report)
 
 
+def split_captions(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder with train.json, as `qsep data captions` makes it.", metavar="FOLDER"
+        ),
+    ],
+    command: Annotated[
+        str,
+        typer.Option(
+            metavar="PROGRAM",
+            help="Another parser: it reads captions, one a line, and prints for each a line with its "
+            "phrases, separated by tabs.",
+        ),
+    ] = "",
+) -> None:
+    """Split captions into the sounds that they name, in FOLDER/phrases.json, to be read and edited.
+
+    Weak supervision (`bimodal`) uses the file if it is there, and otherwise splits captions by the same rules
+    while it trains.
+    """
+    from qsep.separation.storage.exclusive import alone_in
+
+    from ...data.captions.stored_phrases import FILE
+    from ...data.prepare.phrases import write_phrases
+
+    with alone_in(folder):
+        phrases = write_phrases(folder, command)
+    print(f"{folder / FILE}: {sum(map(len, phrases.values()))} phrases of {len(phrases)} captions")
+
+
 def print_lists(written: Written, out: Path) -> None:
     """Print the number of recordings in each list, and the problems found."""
     from ...data.prepare.captions import PROBLEMS

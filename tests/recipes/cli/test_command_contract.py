@@ -30,6 +30,7 @@ COMMANDS = {
     "data shard": "DATA --allow-outside --out -o --megabytes --seed",
     "data stats": "DATA --allow-outside --out -o --listen --jobs",
     "data join": "FOLDERS... --exclude --out -o",
+    "data phrases": "FOLDER --command",
     "data prepare": "DATASET FOLDER --held-out --jobs --list --out -o",
     "doctor": "",
     "evaluate": "PROTOCOL [SETTINGS...] --backend --baselines --no-baselines --binary --condition "
