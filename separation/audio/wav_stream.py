@@ -122,7 +122,8 @@ def read_blocks(source: BinaryIO, form: WavForm) -> Iterator[Waveform]:
             if not np.isfinite(waveform).all():
                 seconds = num_read / form.sample_rate
                 raise AudioError(
-                    f"standard input holds a NaN or infinite sample after {seconds:.3f} s"
+                    f"standard input holds a NaN or infinite sample after {seconds:.3f} s: "
+                    "repair it, or add --nan zero"
                 )
             num_read += waveform.shape[1]
             yield waveform

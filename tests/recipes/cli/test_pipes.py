@@ -40,6 +40,40 @@ def test_the_wav_at_standard_output_equals_the_one_in_a_folder(
     assert names(folder) == {"a.wav", "a.rain.wav"}  # no temporary file is left
 
 
+@pytest.mark.parametrize("options", [("--mono",), ("--nan", "zero"), ("--salvage",)])
+def test_standard_input_is_read_with_the_options_of_files(
+    qsep: Run,
+    tiny_model: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+) -> None:
+    samples = np.random.default_rng(4).uniform(-0.7, 0.7, (4001, 2)).astype(np.float32)
+    samples[1600] = np.nan if "--nan" in options else 0
+    soundfile.write(folder / "a.wav", samples, 8000, subtype="FLOAT")
+    command = ("separate", "-q", "rain", *options, "-m", tiny_model)
+    assert qsep(*command, "a.wav").code == 0
+    sound, piped = io.BytesIO((folder / "a.wav").read_bytes()), io.BytesIO()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=sound, isatty=lambda: False))
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", io.TextIOWrapper(piped))
+        assert qsep(*command, "-", "-o", "-").code == 0
+        assert piped.getvalue() == (folder / "a.rain.wav").read_bytes()
+
+
+def test_a_nan_sample_in_a_pipe_is_an_error_with_a_remedy(
+    qsep: Run, tiny_model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(folder / "a.wav", np.full(4001, np.nan), 8000, subtype="FLOAT")
+    sound = io.BytesIO((folder / "a.wav").read_bytes())
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=sound, isatty=lambda: False))
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+        done = qsep("separate", "-", "-q", "rain", "-o", "-", "-m", tiny_model)
+    assert done.code != 0
+    assert "NaN or infinite sample after 0.000 s: repair it, or add --nan zero" in done.error
+
+
 def test_results_of_standard_input_may_go_to_a_folder(
     qsep: Run, tiny_model: Path, folder: Path, piped: io.BytesIO
 ) -> None:
