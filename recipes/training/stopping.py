@@ -145,12 +145,17 @@ class Stop:
         self.step_began = now
         if self.deadline is not None and now + 2 * self.longest_step > self.deadline:
             self.out_of_time = True
-        # A signal reaches the processes at different moments, or only one of them.
-        if fabric.world_size > 1:
-            noted = torch.tensor([self.signal, int(self.out_of_time)], device=fabric.device)
-            number, late = fabric.all_reduce(noted, reduce_op="max").tolist()
-            self.signal, self.out_of_time = int(number), bool(late)
-        return bool(self.signal) or self.out_of_time
+        if fabric.world_size == 1:
+            return bool(self.signal) or self.out_of_time
+        # A signal reaches the processes at different moments, or only one of them. One that comes while the
+        # others are waited for here stays noted for the next time.
+        noted = torch.tensor([self.signal, int(self.out_of_time)], device=fabric.device)
+        number, late = fabric.all_reduce(noted, reduce_op="max").tolist()
+        if number:
+            self.signal = int(number)
+        if late:
+            self.out_of_time = True
+        return bool(number or late)
 
     def finished(self) -> None:
         """Forget signals and time: the run has reached its last step."""

@@ -97,6 +97,20 @@ def test_all_devices_end_when_one_of_them_notes_a_signal(clock: Clock) -> None:
     assert stop.signal == signal.SIGTERM
 
 
+def test_a_signal_that_comes_while_the_devices_wait_for_each_other_is_not_lost() -> None:
+    """It ends all of them after the next step, since the others have their answer already."""
+
+    def interrupted(values: Any, reduce_op: str) -> Any:
+        if not stop.signal:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return values
+
+    two = SimpleNamespace(world_size=2, device="cpu", all_reduce=interrupted)
+    with Stop() as stop:
+        assert [stop.due(two), stop.signal] == [False, signal.SIGTERM]
+        assert stop.due(two)
+
+
 class Hanging:
     """Batches of which the one after the first does not come before a signal does, if there is a number."""
 
