@@ -167,8 +167,10 @@ def _statistics(run: Run) -> Iterator[tuple[str, Any, str, Statistics]]:
                 yield group_by, group, metric, values
 
 
-def _numbers(values: Statistics) -> tuple[float, ...]:
-    return values.count, values.mean, values.median, values.low, values.high
+def _numbers(values: Statistics) -> tuple[float | str, ...]:
+    """Cells of CSV_COLUMNS from count on; one value has no interval."""
+    interval = (values.low, values.high) if values.count > 1 else ("", "")
+    return values.count, values.mean, values.median, *interval
 
 
 def _table(summary: Summary) -> tuple[list[list[str]], list[str]]:
