@@ -110,6 +110,11 @@ def accelerated(kind: str, name: str, precision: str = "fp32") -> Any:
     return separator
 
 
+# Of float32 sums in another order. FlowSep: three deep networks in a row. ResUNet30: OpenVINO does not
+# merge its first norm, which precedes all layers, and differs by 1.0e-6.
+LIMITS = {"flowsep": 1e-5, "resunet30": 2e-6}
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
@@ -121,9 +126,9 @@ def accelerated(kind: str, name: str, precision: str = "fp32") -> Any:
 def test_every_runtime_gives_the_same_samples_at_every_length(kind: str, name: str) -> None:
     plain, separator = tiny_separator(kind), accelerated(kind, name)
     for num_samples in (5000, 12345, 641):
-        # float32 sums in another order, in FlowSep in three deep networks in a row
-        limit = 1e-5 if kind == "flowsep" else 2e-6
-        assert error(separated(separator, num_samples), separated(plain, num_samples)) < limit
+        assert error(separated(separator, num_samples), separated(plain, num_samples)) < LIMITS.get(
+            kind, 1e-6
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS[:-1])  # flows of random weights magnify any change
