@@ -32,7 +32,6 @@ from ..objectives.means import mean_where, weighted_mean
 from ..objectives.snr import thresholded_snr_loss
 from ..signal.band_energies import SURROUNDINGS_FRAMES, band_planes, gather_bands
 from ..signal.bands import band_weights
-from ..signal.offset import REACH_HOPS, without_offset
 from ..signal.precision import full_precision
 from ..signal.spectra import real_product, squared_magnitude
 from ..signal.stft import istft, stft
@@ -97,8 +96,7 @@ class BandUNet(nn.Module, Separator):
         self.num_channels = None
         self.query_dim = config.query_dim
         self.stride_samples = TIME_STRIDE * config.hop_samples
-        context_frames = unet_reach_frames(config.blocks) + SURROUNDINGS_FRAMES + REACH_HOPS
-        context_frames += 2  # the STFTs
+        context_frames = unet_reach_frames(config.blocks) + SURROUNDINGS_FRAMES + 2  # 2: the STFTs
         self.context_samples = context_frames * config.hop_samples
         num_bins = config.window_samples // 2 + 1
         weights = band_weights(num_bins, config.num_bands, config.sample_rate)
@@ -129,10 +127,6 @@ class BandUNet(nn.Module, Separator):
     def spectrum(self, waveform: Tensor) -> Tensor:
         """STFT with square-root Hann windows: (..., t) to complex (..., f, n)."""
         return stft(waveform, self.config.window_samples, self.config.hop_samples)
-
-    def audible_spectrum(self, mixture: Tensor) -> Tensor:
-        """The spectrum of a recording (b, c, t), which may have a DC offset, without that."""
-        return self.spectrum(without_offset(mixture, self.config.hop_samples))
 
     def gather(self, power: Tensor) -> Tensor:
         """Sum over the bins of each band: (..., f, n) to (..., k, n)."""
@@ -225,7 +219,7 @@ class BandUNet(nn.Module, Separator):
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
         """mixture (b, c, t), any scale; queries.pooled (b, s, q). target + residual = mixture."""
-        spec = self.audible_spectrum(mixture)
+        spec = self.spectrum(mixture)
         energy = self.gather(squared_magnitude(spec).mean(dim=1))
         mask = self.averaged_masks(energy, queries)
         bin_mask = (mask.transpose(-2, -1) @ self.bands.T).transpose(-2, -1)

@@ -13,8 +13,7 @@ Luo and Mesgarani, "Deep attractor network for single-microphone speaker separat
 A query for more than half of all classes is a complement: the others are separated, and the target is their
 residual.
 
-A recording's DC offset is no sound: it is removed before and stays in the residual. Masks are real, so the
-mixture's phase is kept. Only ratios of energies enter the network, so scaling the
+Masks are real, so the mixture's phase is kept. Only ratios of energies enter the network, so scaling the
 input scales the output. The receptive field is finite, so chunks of a long recording give the same result.
 """
 
@@ -51,7 +50,6 @@ from ..signal.band_energies import (
     surroundings,
 )
 from ..signal.bands import band_weights
-from ..signal.offset import REACH_HOPS, without_offset
 from ..signal.precision import full_precision
 from ..signal.spectra import real_product, squared_magnitude
 from ..signal.stft import istft, stft
@@ -138,7 +136,7 @@ class ClassUNet(nn.Module, Separator):
         self.classes = config.classes
         self.query_dim = len(config.classes) + 1
         self.stride_samples = TIME_STRIDE * config.hop_samples
-        reach = unet_reach_frames(config.blocks) + SURROUNDINGS_FRAMES + REFINE_FRAMES + REACH_HOPS
+        reach = unet_reach_frames(config.blocks) + SURROUNDINGS_FRAMES + REFINE_FRAMES
         self.context_samples = (reach + 2) * config.hop_samples  # 2: the STFTs
         num_bins = config.window_samples // 2 + 1
         weights = band_weights(num_bins, config.num_bands, config.sample_rate)
@@ -159,10 +157,6 @@ class ClassUNet(nn.Module, Separator):
     def spectrum(self, waveform: Tensor) -> Tensor:
         """Complex spectrogram (..., f, n) of a waveform (..., t)."""
         return stft(waveform, self.config.window_samples, self.config.hop_samples)
-
-    def audible_spectrum(self, mixture: Tensor) -> Tensor:
-        """The spectrum of a recording (b, c, t), which may have an offset, without that."""
-        return self.spectrum(without_offset(mixture, self.config.hop_samples))
 
     def gather(self, power: Tensor) -> Tensor:
         """Sum over the bins of each band: (..., f, n) to (..., k, n)."""
@@ -189,14 +183,14 @@ class ClassUNet(nn.Module, Separator):
 
     def class_shares(self, mixture: Tensor) -> Tensor:
         """See `Separator.class_shares`; parts are two frames long. mixture: (b, c, t) to (b, K + 1, n)."""
-        energy = self.gather(squared_magnitude(self.audible_spectrum(mixture)).mean(dim=1))
+        energy = self.gather(squared_magnitude(self.spectrum(mixture)).mean(dim=1))
         posteriors, coarse = self.coarse(energy, energy)
         shares = torch.einsum("bkn,bknc->bcn", coarse, posteriors)
         return shares[..., : -(-energy.shape[-1] // 2)]
 
     def class_overlaps(self, mixture: Tensor) -> Tensor:
         """See `Separator.class_overlaps`."""
-        energy = self.gather(squared_magnitude(self.audible_spectrum(mixture)).mean(dim=1))
+        energy = self.gather(squared_magnitude(self.spectrum(mixture)).mean(dim=1))
         posteriors, coarse = self.coarse(energy, loudness(energy))
         return torch.einsum("bkn,bknc,bknd->bcd", coarse, posteriors, posteriors)
 
@@ -318,8 +312,8 @@ class Analysed:
 
     def __init__(self, separator: ClassUNet, mixture: Tensor) -> None:
         """mixture: (b, c, t)."""
-        self.separator, self.mixture = separator, mixture
-        self.spec = separator.audible_spectrum(mixture)
+        self.separator, self.num_samples = separator, mixture.shape[-1]
+        self.spec = separator.spectrum(mixture)
         energy = separator.gather(squared_magnitude(self.spec).mean(dim=1))
         shifts = separator.config.shifts
         self.features = [
@@ -334,7 +328,7 @@ class Analysed:
         complement = degrees.sum(dim=-1, keepdim=True) > self.separator.query_dim / 2  # (b, s, 1)
         degrees = torch.where(complement, 1 - degrees, degrees)
         if part == WHOLE:
-            mask, first, last = self._mask(self.features, degrees), 0, self.mixture.shape[-1]
+            mask, first, last = self._mask(self.features, degrees), 0, self.num_samples
         else:
             beside = -(-window // (2 * hop))  # a sample is in so many frames on each side
             frames = self._frames(part.start // hop - beside + 1, -(-part.stop // hop) + beside)
@@ -343,10 +337,10 @@ class Analysed:
             mask = mask[..., frames.start - seen.start : frames.stop - seen.start]
             spec = spec[..., frames]
             first, last = part.start - frames.start * hop, part.stop - frames.start * hop
+        mask = torch.where(complement[..., None], 1 - mask, mask)
         bin_mask = (mask.mT @ self.separator.bands.T).mT
         masked = bin_mask[:, :, None] * spec[:, None]
-        targets = istft(masked, window, hop, last)[..., first:]
-        return torch.where(complement[..., None], self.mixture[:, None, :, part] - targets, targets)
+        return istft(masked, window, hop, last)[..., first:]
 
     def _frames(self, first: int, stop: int) -> slice:
         """Those frames that exist."""

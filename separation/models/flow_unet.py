@@ -185,7 +185,7 @@ class FlowUNet(nn.Module, Separator):
 
     def scene(self, mixture: Tensor) -> Scene:
         """mixture (b, c, t) to what the flow needs of it."""
-        spec = self.analysis.audible_spectrum(mixture)
+        spec = self.analysis.spectrum(mixture)
         energy = self.analysis.gather(squared_magnitude(spec).mean(dim=1))
         features = self.analysis.hidden(band_planes(energy))
         level = self.level(energy)[:, None] ** (self.config.compression / 2)

@@ -347,29 +347,18 @@ def test_silence_is_finite_and_stays_silence(silent: slice) -> None:
     target = model.separator.separate(waveform, degrees)[0]
     assert np.isfinite(target).all()
     inner = target[:, silent.start + 2048 : silent.stop - 2048]  # a window of the spectrogram away
-    np.testing.assert_allclose(inner, 0, atol=1e-6)  # the last of an offset beside it
+    np.testing.assert_allclose(inner, 0, atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("gain", "offset", "max_error_db"),
-    [
-        (100.0, 0.0, -80.0),  # 40 dB above full scale
-        (10 ** (-90 / 20), 0.0, -80.0),
-        (1.0, 0.02, -30.0),  # about as strong as the sounds
-        (1.0, -0.5, -25.0),
-    ],
-)
-def test_neither_level_nor_offset_of_a_recording_matter(
-    gain: float, offset: float, max_error_db: float
-) -> None:
+@pytest.mark.parametrize("gain", [100.0, 10 ** (-90 / 20)])  # 40 dB above full scale, and a whisper
+def test_the_level_of_a_recording_does_not_matter(gain: float) -> None:
     model = light_model(DEFAULT_MODEL, [TextQuery("rain")], Constraints())
     assert model is not None
     waveform = np.float32(0.2) * recording(2, 96000)
     degrees = np.zeros((1, len(model.separator.classes)), np.float32)
     degrees[0, model.separator.classes.index("rain")] = 1
     expected = model.separator.separate(waveform, degrees)
-    changed = (gain * waveform + offset).astype(np.float32)
+    changed = (gain * waveform).astype(np.float32)
     error = model.separator.separate(changed, degrees) / gain - expected
     assert np.square(expected).mean() > 1e-5
-    error_db = 10 * np.log10(np.square(error).mean() / np.square(expected).mean())
-    assert error_db < max_error_db
+    assert 10 * np.log10(np.square(error).mean() / np.square(expected).mean()) < -80

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from qsep.queries.interface import QueryEmbedding
 from qsep.separation.networks.unets.residual_unet import UNet, drop_channels, unet_reach_frames
 from qsep.separation.signal.band_energies import band_planes, surroundings
-from qsep.separation.signal.offset import without_offset
 from qsep.separation.signal.spectra import squared_magnitude
 
 BLOCKS = [(1, 1, 1, 1, 1), (1, 2, 2, 2, 2), (2, 1, 3, 1, 1)]
@@ -37,11 +36,10 @@ def test_masks_lie_between_zero_and_one_and_differ_by_query_band_and_frame() -> 
 def test_no_bin_of_the_target_is_louder_than_the_mixtures_or_of_another_phase() -> None:
     separator, mixture = tiny_separator(), noise(2, 1, 3001)
     pooled = unit_vectors(2, 3, QUERY_DIM, seed=3)
-    audible = without_offset(mixture, 32)
-    masks = band_masks(separator, audible, pooled).transpose(-2, -1) @ separator.bands.T
+    masks = band_masks(separator, mixture, pooled).transpose(-2, -1) @ separator.bands.T
     spec = (
         torch.stft(  # of librosa's kind: analysis and synthesis both by the root of a Hann window
-            torch.nn.functional.pad(audible[:, 0], (0, -3001 % 32)),
+            torch.nn.functional.pad(mixture[:, 0], (0, -3001 % 32)),
             64,
             32,
             window=torch.hann_window(64).sqrt(),
@@ -220,9 +218,9 @@ def test_the_u_net_reaches_as_far_as_stated_and_no_farther(blocks: tuple[int, ..
 
 def test_the_context_is_the_u_nets_reach_with_the_levels_and_the_windows() -> None:
     separator = tiny_separator()
-    # 231 frames of the U-Net (counted layer by layer: 2 + 92 + 120 + 2 + 15), 75 of the levels, 25 of the
-    # offset, and two of the transforms: a window on the way in and one on the way out
-    assert separator.context_samples == (231 + 75 + 25 + 2) * 32
+    # 231 frames of the U-Net (counted layer by layer: 2 + 92 + 120 + 2 + 15), 75 of the levels, and
+    # two of the transforms: a window on the way in and one on the way out
+    assert separator.context_samples == (231 + 75 + 2) * 32
     average_everywhere(separator.unet)
     nn.init.constant_(separator.concept_masks.weight, 0.1)
     # The last sample that frame 11 after a multiple of the stride takes part in: of all 16 it looks back
@@ -233,5 +231,4 @@ def test_the_context_is_the_u_nets_reach_with_the_levels_and_the_windows() -> No
     separator.separate(mixture, queries).target[0, 0, 0, position].backward()
     assert mixture.grad is not None
     farthest = position - int(mixture.grad[0, 0].nonzero().min())
-    # A hop less than all, since the offset at the end of a hop is interpolated with the next hop's.
-    assert separator.context_samples - 64 < farthest <= separator.context_samples - 32
+    assert separator.context_samples - 32 < farthest <= separator.context_samples

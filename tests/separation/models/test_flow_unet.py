@@ -66,7 +66,7 @@ def test_one_step_at_no_temperature_is_the_analysis_mask_on_the_compressed_spect
     separator = untrained_head(num_steps=1, temperature=0.0)
     mixture, queries = noise(2, 1, 1500), random_embedding(2, 3)
     analysis = separator.analysis
-    spec = analysis.audible_spectrum(mixture)
+    spec = analysis.spectrum(mixture)
     energy = analysis.gather(spec.abs().square().mean(dim=1))
     features = analysis.hidden(band_planes(energy))
     reading = analysis.concept_masks(analysis.reader(queries.pooled))
