@@ -129,6 +129,6 @@ def trackers_known(recipe: Recipe) -> str:
             raise ValueError(
                 f"train.loggers: {name} needs more packages: pip install 'qsep[{name}]'"
             )
-        if name == "wandb":
-            check_login()
+    if "wandb" in recipe.train.loggers:
+        check_login()
     return f"logs to {', '.join(recipe.train.loggers)}" if recipe.train.loggers else ""

@@ -102,7 +102,8 @@ def test_damage_in_the_middle_is_found_by_reading_whole_files(tmp_path: Path) ->
     soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
     assert check(tmp_path / "a.wav", thorough=False).problem == ""
     assert check(tmp_path / "a.wav", thorough=True).problem == (
-        "holds a NaN or infinite sample at 1.000 s: repair it or export it again"
+        "holds a NaN or infinite sample at 1.000 s: repair it, export it again, "
+        "or separate it with --nan zero"
     )
 
 
