@@ -89,7 +89,7 @@ def train(
             failure = ValueError(OUT_OF_MEMORY)
             failure.__cause__ = error
         if not stop.begun:
-            raise failure from error
+            raise failure from failure.__cause__
         print_error(failure)
         sys.exit(DIVERGED if isinstance(error, DivergedError) else FAILED)
     if folder is None:  # the first of several processes prints for all

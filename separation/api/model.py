@@ -290,10 +290,10 @@ class Model:
                 f"{self.name or 'the model'} made NaN or infinite samples of this recording: "
                 "try precision fp32, or another model or device"
             )
-        results = []
+        results, whole = [], Energy().add(mixture).value
         for item, reading, target in zip(queries, readings, targets, strict=True):
             residual = like(mixture - target, audio)
-            level = level_db(Energy().add(target).value, Energy().add(mixture).value)
+            level = level_db(Energy().add(target).value, whole)
             results.append(
                 Result(item, like(target, audio), residual, rate, level, stem, subtype, reading)
             )

@@ -26,6 +26,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from qsep.separation.api.loading import choose_device
+
 from ...errors import run_script
 from ...training.acceleration import blocks_of, checkpoint_activations, compile_networks
 from ...training.build import build_book, build_query_encoder, build_task
@@ -89,7 +91,7 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe, _ = read_recipe(arguments.recipe, arguments.overrides)
     used, _ = consumption(recipe)
-    device = torch.device(device_type(arguments.accelerator))
+    device = choose_device(arguments.accelerator)
     peak, source = peak_of(device, recipe.train.precision, arguments.tflops)
     print(
         f"{name_of(device)}; PyTorch {torch.__version__}; {recipe.name}, {recipe.train.precision}"
@@ -214,15 +216,6 @@ def product_tflops(device: torch.device, precision: str, num_runs: int = 5) -> f
     matrix = torch.ones(size, size, dtype=dtype, device=device)
     seconds = min(timed(lambda: matrix @ matrix, device) for _ in range(num_runs))
     return 2 * size**3 / seconds / 1e12
-
-
-def device_type(accelerator: str) -> str:
-    """The type of the device that an accelerator's name stands for."""
-    if accelerator != "auto":
-        return accelerator
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def name_of(device: torch.device) -> str:

@@ -138,8 +138,9 @@ def load_takes(
         try:
             waveform = load_mono(file, sample_rate)
         except AudioError as error:
-            path, reason = str(folder / clip.file), str(error)
-            raise ValueError(reason if path in reason else f"{path}: {reason}") from error
+            # Of a clip in a shard the error names the shard's copy only.
+            name = "" if isinstance(file, Path) else f"{folder / clip.file}: "
+            raise ValueError(f"{name}{error}") from error
         if not waveform.any():
             raise ValueError(f"{folder / clip.file}: silent: remove it from the list")
         scaled = np.clip(np.round(waveform * 32768), -32768, 32767).astype(np.int16)

@@ -54,11 +54,9 @@ class MagnitudeMasks:
 
     def num_covered(self, num_samples: int) -> int:
         """Up to which sample masked spectra of a waveform of num_samples give a waveform: see `uncovered`."""
-        return (
-            num_samples - num_samples % self.sizes[1]
-            if uncovered(num_samples, *self.sizes)
-            else num_samples
-        )
+        if uncovered(num_samples, *self.sizes):
+            return num_samples - num_samples % self.config.hop_samples
+        return num_samples
 
     def separate(
         self,
