@@ -24,13 +24,13 @@ from .interface import (
     QueryEmbedding,
     QueryEncoder,
     SoundEncoder,
+    Tagger,
     TextQuery,
     unreadable,
 )
 
 if TYPE_CHECKING:
     from .encoders.minilm import MiniLM
-    from .networks.cnn14 import Cnn14
     from .reading.reading import Reading
 
 log = logging.getLogger("qsep")
@@ -142,7 +142,7 @@ class CachedEncoder(QueryEncoder):
         return self.encoder.read(query)
 
     @property
-    def tagger(self) -> Cnn14 | None:
+    def tagger(self) -> Tagger | None:
         """The encoder's."""
         return self.encoder.tagger
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from .encoders.minilm import MiniLM
     from .media import Media
-    from .networks.cnn14 import Cnn14
     from .reading.book import Book
     from .reading.reading import Reading
 
@@ -216,6 +215,16 @@ class QueryEmbedding:
         return self.map(lambda entry: entry.to(device))
 
 
+class Tagger(Protocol):
+    """Names what is heard, over AudioSet's 527 classes in the order of their indices. sample_rate: in Hz."""
+
+    sample_rate: int
+
+    def tagged(self, waveform: Tensor) -> Tensor:
+        """Audio (b, t) at sample_rate, two seconds or more, in [-1, 1], to probabilities (b, 527)."""
+        ...
+
+
 class QueryEncoder(Protocol):
     """Turns queries into embeddings; frozen, deterministic, and identified by its fingerprint.
 
@@ -256,7 +265,7 @@ class QueryEncoder(Protocol):
         return None
 
     @property
-    def tagger(self) -> Cnn14 | None:
+    def tagger(self) -> Tagger | None:
         """The audio tagger whose output the embeddings are; None for other encoders."""
         return None
 

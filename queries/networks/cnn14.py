@@ -88,6 +88,7 @@ class Cnn14(nn.Module):
 
     mel: Tensor
     window: Tensor
+    sample_rate = SAMPLE_RATE
 
     def __init__(
         self,
@@ -143,3 +144,8 @@ class Cnn14(nn.Module):
         pooled = frames.amax(dim=2) + frames.mean(dim=2)
         embedding = F.relu(self.fc1(pooled))
         return embedding, self.fc_audioset(embedding).sigmoid()
+
+    def tagged(self, waveform: Tensor) -> Tensor:
+        """As `Tagger.tagged`."""
+        probabilities: Tensor = self(waveform)[1]
+        return probabilities

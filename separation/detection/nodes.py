@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsep.queries.constraints import Constraints
-from qsep.queries.interface import ClassQuery, Query, TextQuery
+from qsep.queries.interface import ClassQuery, Query, Tagger, TextQuery
 from qsep.queries.networks.cnn14 import load_cnn14
+from qsep.queries.networks.yamnet import load_yamnet
 
 from ..api import Model
 from .activity import Activity
@@ -24,6 +25,7 @@ from .tagged_sounds import detect_tagged
 SEPARATOR_THRESHOLD = 0.5  # of probabilities from the separator itself
 TAGGED_THRESHOLD = 0.2  # of a tagger's probabilities, as in USS
 # In order of preference.
+YAMNET = Path("yamnet")  # in place of a file
 TAGGER_FILES = ("Cnn14_mAP=*.pth", "cnn14.safetensors", "Cnn14*.pth")
 
 Blocks = Iterable[NDArray[np.floating]]
@@ -32,8 +34,8 @@ Blocks = Iterable[NDArray[np.floating]]
 class NodeSeparator:
     """A model, and what detects sounds for it: a tagger if there is one, otherwise the model itself.
 
-    tagger: weights of Cnn14, or a folder that holds them; by default the tagger that a USS model comes
-    with. threshold: of probabilities; by default 0.5, or 0.2 with a tagger. ValueError if the model
+    tagger: YAMNET, or weights of Cnn14 or a folder that holds them; by default the tagger that a USS model
+    comes with. threshold: of probabilities; by default 0.5, or 0.2 with a tagger. ValueError if the model
     cannot be queried by classes, or has no classes and there is no tagger.
     """
 
@@ -42,7 +44,7 @@ class NodeSeparator:
     ) -> None:
         self.model = model
         self.by_probabilities = model.encoder.probabilities
-        self.tagger = load_cnn14(tagger_file(tagger)) if tagger else model.encoder.tagger
+        self.tagger = load_tagger(tagger) if tagger else model.encoder.tagger
         self.threshold = threshold
         if threshold is None:
             self.threshold = SEPARATOR_THRESHOLD if self.tagger is None else TAGGED_THRESHOLD
@@ -52,8 +54,8 @@ class NodeSeparator:
             )
         if self.tagger is None and not model.classes:
             raise ValueError(
-                f"{model.name} has no list of sounds to detect; give a detector with --tagger "
-                "(Cnn14_mAP=0.431.pth of PANNs)"
+                f"{model.name} has no list of sounds to detect; give a detector with --tagger yamnet, "
+                "or Cnn14_mAP=0.431.pth of PANNs"
             )
 
     def detect(self, blocks: Blocks, sample_rate: int) -> Activity:
@@ -109,6 +111,13 @@ class NodeSeparator:
             yield mixture, np.stack([targets[members].sum(axis=0) for members in members_of_group])
 
 
+def load_tagger(path: Path) -> Tagger:
+    """YAMNet for YAMNET, if no file or folder has that name; otherwise Cnn14, see `tagger_file`."""
+    if path == YAMNET and not path.exists():
+        return load_yamnet()
+    return load_cnn14(tagger_file(path))
+
+
 def tagger_file(path: Path) -> Path:
     """The file of Cnn14's weights at a path, a file or a folder. ValueError if there is none."""
     if path.is_file():
@@ -117,4 +126,4 @@ def tagger_file(path: Path) -> Path:
         if files := sorted(path.glob(pattern)) if path.is_dir() else []:
             return files[0]
     missing = "no such file or folder" if not path.exists() else "no weights of Cnn14 in it"
-    raise ValueError(f"{path}: {missing}; give Cnn14_mAP=0.431.pth of PANNs")
+    raise ValueError(f"{path}: {missing}; give yamnet, or Cnn14_mAP=0.431.pth of PANNs")

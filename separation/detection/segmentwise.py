@@ -15,19 +15,19 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from qsep.queries.interface import QueryEmbedding
-from qsep.queries.networks.cnn14 import NUM_CLASSES, SAMPLE_RATE, Cnn14
+from qsep.queries.audioset import class_nodes
+from qsep.queries.interface import QueryEmbedding, Tagger
 
 from ..inference.chunks import Geometry
 from ..inference.recording import separate_stream
 from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separator
 from .hierarchy import Group
-from .tagged_sounds import SEGMENT_SAMPLES, tag
+from .tagged_sounds import SEGMENT_SECONDS, tag
 
 
 def separate_segments(
     separator: Separator,
-    tagger: Cnn14,
+    tagger: Tagger,
     groups: Sequence[Group],
     threshold: float,
     blocks: Iterable[NDArray[np.floating]],
@@ -37,16 +37,17 @@ def separate_segments(
 
     ValueError if the separator is not queried by the tagger's probabilities at the tagger's rate.
     """
-    if separator.sample_rate != SAMPLE_RATE or separator.query_dim != NUM_CLASSES:
+    num_classes = len(class_nodes())
+    if separator.sample_rate != tagger.sample_rate or separator.query_dim != num_classes:
         raise ValueError(
             f"the separator takes queries of width {separator.query_dim} at {separator.sample_rate} Hz; "
-            f"the tagger gives {NUM_CLASSES} probabilities at {SAMPLE_RATE} Hz"
+            f"the tagger gives {num_classes} probabilities at {tagger.sample_rate} Hz"
         )
-    masks = torch.zeros(len(groups), NUM_CLASSES)
+    masks = torch.zeros(len(groups), num_classes)
     for mask, group in zip(masks, groups, strict=True):
         mask[list(group.members)] = 1
     segmentwise = Segmentwise(separator, tagger, threshold)
-    geometry = Geometry(SEGMENT_SAMPLES, context=0, fade=0)
+    geometry = Geometry(segmentwise.stride_samples, context=0, fade=0)
     queries = QueryEmbedding(masks)
     yield from separate_stream(segmentwise, blocks, sample_rate, queries, geometry)
 
@@ -58,7 +59,7 @@ class Segmentwise(nn.Module, Separator):
     num_channels = None
     capabilities = Capabilities()
 
-    def __init__(self, separator: Separator, tagger: Cnn14, threshold: float) -> None:
+    def __init__(self, separator: Separator, tagger: Tagger, threshold: float) -> None:
         super().__init__()
         assert isinstance(separator, nn.Module)
         self.inner: Separator = separator
@@ -66,7 +67,8 @@ class Segmentwise(nn.Module, Separator):
         self.tag = lambda segment: torch.from_numpy(tag(tagger, segment))
         self.config = separator.config
         self.sample_rate, self.query_dim = separator.sample_rate, separator.query_dim
-        self.stride_samples, self.context_samples = SEGMENT_SAMPLES, 0
+        self.stride_samples = SEGMENT_SECONDS * tagger.sample_rate
+        self.context_samples = 0
 
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
@@ -77,10 +79,10 @@ class Segmentwise(nn.Module, Separator):
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
-        """mixture (b, c, t), t <= SEGMENT_SAMPLES; queries.pooled (b, s, 527) of 0 and 1. target +
+        """mixture (b, c, t), t <= stride_samples; queries.pooled (b, s, 527) of 0 and 1. target +
         residual = mixture."""
         num_samples = mixture.shape[-1]
-        padded = F.pad(mixture, (0, SEGMENT_SAMPLES - num_samples))
+        padded = F.pad(mixture, (0, self.stride_samples - num_samples))
         target = mixture.new_zeros(*queries.pooled.shape[:2], *mixture.shape[1:])
         for item, (segment, masks) in enumerate(zip(padded, queries.pooled, strict=True)):
             tagged = self.tag(segment.mean(dim=0).cpu()).to(masks)

@@ -129,7 +129,7 @@ class EstimateClassifier:
         if book is None:
             raise ValueError(
                 f"{model.name or 'this model'} has no sound classes to detect; "
-                "give a detector with --tagger (Cnn14_mAP=0.431.pth of PANNs)"
+                "give a detector with --tagger yamnet, or Cnn14_mAP=0.431.pth of PANNs"
             )
         self.sample_rate = model.separator.sample_rate
         self.joint: JointEncoder = build(Config())

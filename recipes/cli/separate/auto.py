@@ -44,8 +44,8 @@ def auto(
     tagger: Annotated[
         Path | None,
         typer.Option(
-            help="Cnn14_mAP=0.431.pth of PANNs, or its folder, to detect the 527 classes of AudioSet. "
-            "Default: the model detects the classes that it was trained on."
+            help="To detect AudioSet's classes: yamnet (of the extra yamnet), or Cnn14_mAP=0.431.pth of "
+            "PANNs or its folder. Default: the model detects the classes that it was trained on."
         ),
     ] = None,
     level: Annotated[

@@ -28,6 +28,7 @@ from qsep.queries.interface import (
     Query,
     TextQuery,
 )
+from qsep.queries.networks.yamnet import GRAPH, package_file
 from qsep.separation.components import build_encoder, component_names
 
 RATE = 32000
@@ -48,6 +49,14 @@ def resnet_settings(folder: Path) -> dict[str, Any]:
     return {"weights": str(folder / "resnet18.pth")}
 
 
+def yamnet_settings(folder: Path) -> dict[str, Any]:
+    try:
+        package_file(GRAPH)
+    except ValueError as error:
+        pytest.skip(str(error))
+    return {}
+
+
 # A file in queries/encoders needs an entry here: settings of a small encoder whose files lie in a folder.
 SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "clap": lambda folder: {"model": str(save_clap(folder))},
@@ -64,6 +73,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "phrase_book": lambda folder: {"classes": LABELS},
     "resnet": resnet_settings,
     "t5": lambda folder: {"model": str(save_tiny_t5(folder)), "dim": T5_DIM},
+    "yamnet": yamnet_settings,
 }
 
 

@@ -179,7 +179,10 @@ def test_a_failing_recording_leaves_no_files_and_does_not_stop_the_others(
     [
         (("--level", "twig"), "--level 'twig': expected 1, 2, 3 … or leaf"),
         (("--level", "0"), "--level '0': expected 1, 2, 3 … or leaf"),
-        (("--tagger", "none.pth"), "none.pth: no such file or folder; give Cnn14_mAP=0.431.pth"),
+        (
+            ("--tagger", "none.pth"),
+            "none.pth: no such file or folder; give yamnet, or Cnn14_mAP=0.431.pth",
+        ),
         (("x/a.flac",), "x/a.flac does not exist"),
     ],
 )
