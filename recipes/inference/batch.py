@@ -146,7 +146,7 @@ def separate_files(
                     output.residual,
                     progress,
                     work.constraints,
-                    results.commit,
+                    results.commit_all,
                     output.naming,
                     work.read_options,
                     work.min_level_db,

@@ -164,6 +164,14 @@ class Model:
         return MAX_ANALYSED if self.separator.capabilities.analyses else MAX_QUERIES
 
     @property
+    def can_continue(self) -> bool:
+        """Whether a recording that was interrupted can be continued.
+
+        Causal separators would need their state, and reports of candidates those of the earlier chunks.
+        """
+        return self.candidates.num == 1 and not self.separator.capabilities.streaming
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Labels of the sound classes that the separator was trained on; empty if it has none."""
         return self.separator.classes
@@ -350,6 +358,7 @@ class Model:
         constraints: Constraints = NO_CONSTRAINTS,
         separator: Separator | None = None,
         chunk_seconds: float | None = None,
+        num_known: int = 0,
     ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
         """Separate a recording block by block, in constant memory.
 
@@ -357,11 +366,12 @@ class Model:
         (s, c, t'), one target for each query; the lengths t' sum to the recording's.
         separator: from `choosing_separator`, for callers that inspect its choices afterwards.
         chunk_seconds: as of `inference.stream.early_chunk_seconds`, for targets that come sooner.
+        num_known: targets of so many first samples are not needed, and may be anything.
         """
         separator = separator or self.choosing_separator(queries, constraints)
         embedding = self.embed([*queries, *constraints.negatives])
         return separate_constrained(
-            separator, blocks, sample_rate, embedding, constraints, chunk_seconds
+            separator, blocks, sample_rate, embedding, constraints, chunk_seconds, num_known
         )
 
     def choosing_separator(self, queries: Sequence[Query], constraints: Constraints) -> Separator:

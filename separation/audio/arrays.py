@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -88,6 +89,18 @@ class Energy:
         self._sums = self._sums + block.sum(axis=-1, dtype=np.float64)
         self._num_samples += block.shape[-1]
         return self
+
+    def state(self) -> list[Any]:
+        """Plain values for JSON, from which `from_state` makes the same energy."""
+        return [self._squares, self._num_samples, np.asarray(self._sums).tolist()]
+
+    @classmethod
+    def from_state(cls, state: Sequence[Any]) -> Energy:
+        """See `state`."""
+        energy = cls()
+        energy._squares, energy._num_samples = state[0], state[1]
+        energy._sums = np.asarray(state[2], np.float64)
+        return energy
 
     @property
     def value(self) -> float:

@@ -5,10 +5,10 @@ import errno
 import logging
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class AudioWriter:
 
     sample_rate: in Hz. subtype: see `sample_format`. commit: moves the finished file to its path, as
     `Results.commit`, which also lists it. peak, num_clipped, num_samples: of what was written so far.
+    partial: a file to write instead, which stays where it is not committed. progress: continues that file,
+    which an earlier writer had flushed with this `progress`.
     Raises AudioError if the file cannot be written, ValueError for an unknown subtype.
     """
 
@@ -43,6 +45,8 @@ class AudioWriter:
         num_channels: int,
         subtype: str = "FLOAT",
         commit: Callable[[Path, Path], object] = os.replace,
+        partial: Path | None = None,
+        progress: Mapping[str, Any] | None = None,
     ) -> None:
         if subtype not in SUBTYPES:
             raise ValueError(f"expected a subtype of {', '.join(SUBTYPES)}, got {subtype!r}")
@@ -51,8 +55,12 @@ class AudioWriter:
         self.num_samples = self.num_clipped = 0
         self.discarded = False  # then the file is removed at the end, as after an error
         self.peak = 0.0
-        self._temporary, self._commit = temporary_path(self.path.parent), commit
+        self._is_kept, self._continues = partial is not None, progress is not None
+        self._temporary, self._commit = partial or temporary_path(self.path.parent), commit
         self._file: BinaryIO | None = None
+        if progress is not None:
+            self.num_samples, self.num_clipped = progress["num_samples"], progress["num_clipped"]
+            self.peak = progress["peak"]
 
     def __enter__(self) -> "AudioWriter":
         with self._explained():
@@ -60,6 +68,10 @@ class AudioWriter:
                 raise AudioError(f"cannot write {self.path}: it is a folder: choose another name")
             if self.path.parent.is_dir():
                 visit(self.path.parent)
+            if self._continues:
+                self._file = self._temporary.open("r+b")
+                self._file.seek(0, os.SEEK_END)
+                return self
             try:
                 self._file = self._temporary.open("xb")
                 self._file.write(self._header())
@@ -92,6 +104,17 @@ class AudioWriter:
             self._file.write(encode(quantise(samples, self.subtype), self.subtype))
         self.num_samples += samples.shape[1]
 
+    def flush(self) -> dict[str, Any]:
+        """Pass everything written to the system; return what `progress` needs to continue from here."""
+        assert self._file is not None
+        with self._explained():
+            self._file.flush()
+        return {
+            "num_samples": self.num_samples,
+            "num_clipped": self.num_clipped,
+            "peak": self.peak,
+        }
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -106,8 +129,9 @@ class AudioWriter:
         finally:
             with contextlib.suppress(OSError):  # a full disk has been reported already
                 self._file.close()
-            with contextlib.suppress(OSError):  # already moved if all went well
-                self._temporary.unlink()
+            if not (self._is_kept and (kind or self.discarded)):
+                with contextlib.suppress(OSError):  # already moved if all went well
+                    self._temporary.unlink()
         if kind is None and self.num_clipped and not self.discarded:
             logger.warning(
                 "%s: %d samples beyond full scale were clipped (peak %.2f): "

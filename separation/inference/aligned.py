@@ -19,6 +19,9 @@ from ..audio.resample import StreamResampler, lateness
 # is analysed once for all queries, open files are the limit: 100 with residuals.
 MAX_QUERIES, MAX_ANALYSED = 2, 50
 
+# After so many seconds, a resampler's output does not depend on what came before; measured: 0.78 at 1 kHz.
+SETTLED_SECONDS = 2.0
+
 Block = NDArray[np.floating]
 Targets = NDArray[np.float32]
 Pair = tuple[Block, Targets]
@@ -93,6 +96,12 @@ class AlignedStream:
         targets = flat.reshape(self.num_queries, self.num_channels, -1)
         self._num_out += targets.shape[-1]
         return take(self._mixtures, targets.shape[-1]), targets
+
+
+def known_at(model_rate: int, num_known: int, sample_rate: int) -> int:
+    """How many samples of the targets at the model's rate do not matter, if num_known at the recording's rate
+    are known; rates in Hz."""
+    return max(0, round((num_known / sample_rate - SETTLED_SECONDS) * model_rate))
 
 
 class Opened(Protocol):

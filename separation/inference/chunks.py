@@ -78,8 +78,9 @@ class Chunks:
     """Overlap-add of one recording: `push` blocks (c, t) at the separator's rate, get targets (s, c, t').
 
     queries: (s, ...), or (s + m, ...) for a rule with m negatives. activity: where targets may sound, for
-    separators with the capability `spans`. Output lengths sum to input lengths. If the separator's stated
-    context is right, the result equals that of separating the whole recording at once.
+    separators with the capability `spans`. num_known: targets of so many first samples may be anything;
+    chunks that give no others are not separated. Output lengths sum to input lengths. If the separator's
+    stated context is right, the result equals that of separating the whole recording at once.
     Progress that the separator reports within a chunk, 0 to 1, is passed on in seconds.
     If memory runs out, chunks become smaller: see `memory`.
     """
@@ -91,8 +92,10 @@ class Chunks:
         cut: Geometry,
         rule: RatioMasks | None = None,
         activity: Activity | None = None,
+        num_known: int = 0,
     ) -> None:
         self.separator, self.queries, self.rule, self.activity = separator, queries, rule, activity
+        self._num_known = num_known
         self._full_cut = cut
         self._waiting: list[Tensor] = []  # input from `origin` on
         self._origin = self._start = self._num_in = 0
@@ -172,17 +175,21 @@ class Chunks:
             queries = replace(queries, activity=track)
         num_seen = mixture.shape[-1]
         fade, end = (0, num_seen) if last else (cut.fade, lead + cut.step)
+        is_known = not last and start + cut.step + fade <= self._num_known
         # A rule looks a window further than what is given out; more of the targets is not kept.
         around = 2 * self.rule.hop_samples if self.rule is not None else 0
         kept = slice(max(0, lead - around), min(num_seen, end + fade + around))
         rate = self.separator.sample_rate
         with part(start / rate, min(cut.step, num_seen - lead) / rate):
-            targets_of = estimates(self.separator, mixture, queries, kept)
+            if is_known:
+                targets_of = self._silence_of(mixture)
+            else:
+                targets_of = self._targets_of(mixture, queries, kept, around)
         size = PART_VALUES // (len(queries.pooled) * len(mixture)) // self._unit * self._unit
         for first in range(lead, end, max(self._unit, size)):
             stop = min(first + max(self._unit, size), end)
             tail = fade if stop == end else 0
-            target = self._ruled(mixture, targets_of, first, stop + tail, around)
+            target = targets_of(slice(first, stop + tail))
             if self._tail is not None:
                 target = faded_in(target, self._tail.to(target.device), cut.fade)
                 self._tail = None
@@ -194,20 +201,24 @@ class Chunks:
                 self._origin = origin
             yield target[..., : stop - first]
 
-    def _ruled(
-        self,
-        mixture: Tensor,
-        targets_of: Callable[[slice], Tensor],
-        first: int,
-        stop: int,
-        around: int,
-    ) -> Tensor:
-        """Targets (s, c, t') from `first` to `stop`, by the rule, which sees `around` more on both sides."""
-        if self.rule is None:
-            return targets_of(slice(first, stop))
-        seen = slice(max(0, first - around), min(stop + around, mixture.shape[-1]))
-        target = self.rule(mixture[:, seen], targets_of(seen))
-        return target[..., first - seen.start : stop - seen.start]
+    def _targets_of(
+        self, mixture: Tensor, queries: QueryEmbedding, kept: slice, around: int
+    ) -> Callable[[slice], Tensor]:
+        """As `estimates`, but by the rule, which sees `around` more samples on both sides."""
+        estimates_of = estimates(self.separator, mixture, queries, kept)
+        if (rule := self.rule) is None:
+            return estimates_of
+
+        def targets_of(part: slice) -> Tensor:
+            seen = slice(max(0, part.start - around), min(part.stop + around, mixture.shape[-1]))
+            target = rule(mixture[:, seen], estimates_of(seen))
+            return target[..., part.start - seen.start : part.stop - seen.start]
+
+        return targets_of
+
+    def _silence_of(self, mixture: Tensor) -> Callable[[slice], Tensor]:
+        num_targets = len(self.queries.pooled) - (self.rule.num_negatives if self.rule else 0)
+        return lambda part: mixture.new_zeros(num_targets, len(mixture), part.stop - part.start)
 
 
 def faded_in(target: Tensor, tail: Tensor, fade: int) -> Tensor:

@@ -73,10 +73,11 @@ def separate_constrained(
     embedding: QueryEmbedding,
     constraints: Constraints,
     chunk_seconds: float | None = None,
+    num_known: int = 0,
 ) -> Iterator[Pair]:
     """As `separate_stream`, under constraints. embedding: (s + m, ...), of s queries and then m negatives.
 
-    chunk_seconds: length of the chunks; by default see `geometry`.
+    chunk_seconds: length of the chunks; by default see `geometry`. num_known: see `RecordingStream`.
     Raises ValueError for spans that leave no time or, at the end, lie outside the recording.
     """
     planned = plan(separator, embedding, constraints)
@@ -85,6 +86,7 @@ def separate_constrained(
         *(separator, blocks, sample_rate, planned.embedding, cut),
         rule=planned.rule,
         activity=planned.activity,
+        num_known=num_known,
     )
     return within_spans(pairs, constraints, sample_rate) if has_spans(constraints) else pairs
 

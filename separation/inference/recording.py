@@ -12,7 +12,7 @@ from torch import Tensor
 from qsep.queries.interface import QueryEmbedding
 
 from ..interface import Core, Separator
-from .aligned import AlignedStream, Pair, run
+from .aligned import AlignedStream, Pair, known_at, run
 from .chunks import MANY_TARGETS, Activity, Chunks, Geometry, geometry
 from .ratio_masks import RatioMasks
 
@@ -45,6 +45,7 @@ class RecordingStream:
     Causal separators carry their state from block to block and need no chunks.
 
     sample_rate: of the recording, in Hz. cut: by default `geometry`. rule, activity: see `Chunks`.
+    num_known: the first samples whose targets may be anything, since they are known; chunks save their work.
     """
 
     def __init__(
@@ -56,9 +57,11 @@ class RecordingStream:
         cut: Geometry | None = None,
         rule: RatioMasks | None = None,
         activity: Activity | None = None,
+        num_known: int = 0,
     ) -> None:
         self.num_queries = len(queries.pooled) - (rule.num_negatives if rule else 0)
-        core = core_of(separator, num_channels, queries, cut, rule, activity)
+        num_known = known_at(separator.sample_rate, num_known, sample_rate)
+        core = core_of(separator, num_channels, queries, cut, rule, activity, num_known)
         self._aligned = AlignedStream(
             *(TensorCore(core), sample_rate, separator.sample_rate),
             *(self.num_queries, num_channels),
@@ -81,15 +84,19 @@ def core_of(
     cut: Geometry | None,
     rule: RatioMasks | None,
     activity: Activity | None,
+    num_known: int,
 ) -> Core:
-    """`Separator.live` for causal separators without a rule, else Chunks; arguments as of RecordingStream."""
+    """`Separator.live` for causal separators without a rule, else Chunks.
+
+    Arguments as of RecordingStream, but num_known is at the separator's rate.
+    """
     if cut is None and rule is None and separator.capabilities.streaming:
         return separator.live(queries, num_channels)
     num_targets = len(queries.pooled) * num_channels
     if separator.capabilities.analyses:  # more targets are made part by part
         num_targets = min(num_targets, MANY_TARGETS)
     cut = cut or geometry(separator, rule=rule, num_targets=num_targets)
-    return Chunks(separator, queries, cut, rule, activity)
+    return Chunks(separator, queries, cut, rule, activity, num_known)
 
 
 def separate_stream(
@@ -100,11 +107,12 @@ def separate_stream(
     cut: Geometry | None = None,
     rule: RatioMasks | None = None,
     activity: Activity | None = None,
+    num_known: int = 0,
 ) -> Iterator[Pair]:
     """From blocks (c, t) of a recording to pairs of mixture and targets: see `RecordingStream`."""
     return run(
         blocks,
         lambda num_channels: RecordingStream(
-            separator, sample_rate, num_channels, queries, cut, rule, activity
+            separator, sample_rate, num_channels, queries, cut, rule, activity, num_known
         ),
     )

@@ -20,8 +20,9 @@ from qsep.queries.reading.reading import Familiarity, Reading
 
 from ..inference.aligned import MAX_QUERIES
 from ..inference.time_spans import within_spans
+from ..storage.results import sha256_of
 from ..storage.shipped import shipped_folder, shipped_models
-from .graph_separator import GRAPH, GraphSeparator
+from .graph_separator import GRAPH, WEIGHTS, GraphSeparator
 from .sentences import LightSentences
 from .stream import separate_blocks
 
@@ -56,6 +57,7 @@ class LightModel:
 
     device = "cpu"
     max_queries = MAX_QUERIES
+    can_continue = True  # see `api.Model`
 
     def __init__(self, folder: Path) -> None:
         """Raises ValueError for a folder that is no checkpoint of this kind."""
@@ -69,6 +71,11 @@ class LightModel:
         self.encoder = PhraseBook(Config(folder=str(book)))
         self.encoder.sentences = LightSentences(book / WORDS_FILE)  # type: ignore[assignment]
         self.readings: dict[Query, Reading | None] = {}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identifies the graph and its weights."""
+        return f"{sha256_of(self.source / GRAPH)}-{sha256_of(self.source / WEIGHTS)}"
 
     @cached_property
     def separator(self) -> GraphSeparator:
@@ -144,12 +151,15 @@ class LightModel:
         queries: Sequence[Query],
         constraints: Constraints = NO_CONSTRAINTS,
         separator: Any = None,
+        num_known: int = 0,
     ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.float32]]]:
         """From blocks (c, t) to pairs of mixture (c, t') and targets (s, c, t'), in constant memory.
 
-        Of the constraints only spans are supported: see `beyond`.
+        Of the constraints only spans are supported: see `beyond`. num_known: targets of so many first samples
+        are not needed, and may be anything.
         """
-        pairs = separate_blocks(self.separator, blocks, sample_rate, self.degrees(queries))
+        degrees = self.degrees(queries)
+        pairs = separate_blocks(self.separator, blocks, sample_rate, degrees, num_known)
         if constraints.spans or constraints.not_spans:
             return within_spans(pairs, constraints, sample_rate)
         return pairs

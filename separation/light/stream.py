@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inference.aligned import AlignedStream, Block, Pair, Targets, run
+from ..inference.aligned import AlignedStream, Block, Pair, Targets, known_at, run
 from .graph_separator import GraphSeparator
 
 FULL_TARGETS = 4  # queries times channels; for more, parts are shorter to bound memory
@@ -21,25 +21,33 @@ def separate_blocks(
     blocks: Iterable[Block],
     sample_rate: int,
     queries: NDArray[np.float32],
+    num_known: int = 0,
 ) -> Iterator[Pair]:
     """From blocks (c, t) of a recording to aligned pairs of mixture (c, t') and targets (s, c, t').
 
-    queries: (s, d). Output lengths sum to input lengths, and the mixture's samples are returned unchanged.
+    queries: (s, d). num_known: targets of so many first samples may be anything. Output lengths sum to input
+    lengths, and the mixture's samples are returned unchanged.
     """
+    known = known_at(separator.sample_rate, num_known, sample_rate)
     return run(
         blocks,
         lambda num_channels: AlignedStream(
-            *(OverlapAdd(separator, queries), sample_rate, separator.sample_rate),
+            *(OverlapAdd(separator, queries, known), sample_rate, separator.sample_rate),
             *(len(queries), num_channels),
         ),
     )
 
 
 class OverlapAdd:
-    """From blocks (c, t) at the separator's rate to targets (s, c, t'), crossfaded where parts meet."""
+    """From blocks (c, t) at the separator's rate to targets (s, c, t'), crossfaded where parts meet.
 
-    def __init__(self, separator: GraphSeparator, queries: NDArray[np.float32]) -> None:
-        self.separator, self.queries = separator, queries
+    num_known: targets of so many first samples may be anything; parts that give no others are zero.
+    """
+
+    def __init__(
+        self, separator: GraphSeparator, queries: NDArray[np.float32], num_known: int = 0
+    ) -> None:
+        self.separator, self.queries, self.num_known = separator, queries, num_known
         self.stride = separator.stride_samples
         self.context = -(-separator.context_samples // self.stride) * self.stride
         self._stored: NDArray[np.float32] | None = None  # input from `_origin` on
@@ -54,7 +62,10 @@ class OverlapAdd:
         seen_after = step + self.stride + self.context
         while self._origin + stored.shape[-1] - self._start >= seen_after:
             lead = self._start - self._origin
-            targets = self._part(stored[:, : lead + seen_after], lead)
+            if self._start + step + self.stride <= self.num_known:
+                targets = np.zeros((len(self.queries), len(block), step + self.stride), np.float32)
+            else:
+                targets = self._part(stored[:, : lead + seen_after], lead)
             self._tail = targets[..., step : step + self.stride]
             yield targets[..., :step]
             self._start += step

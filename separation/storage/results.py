@@ -129,12 +129,18 @@ class Results:
 
     def commit(self, temporary: Path, path: Path) -> None:
         """List a finished temporary file as `path` and move it there."""
-        name = self.name_of(path)
-        self.claim(name)
+        self.commit_all([(temporary, path)])
+
+    def commit_all(self, files: Sequence[tuple[Path, Path]]) -> None:
+        """List finished temporary files by their paths, then move them there, one right after the other."""
+        names = [self.name_of(path) for _, path in files]
+        self.claim(*names)
         with self._lock:
-            self._note(name, Entry(temporary.stat().st_size, sha256_of(temporary)))
-            os.replace(temporary, path)
-            self._states[name] = state_of(path)
+            for name, (temporary, _) in zip(names, files, strict=True):
+                self._note(name, Entry(temporary.stat().st_size, sha256_of(temporary)))
+            for name, (temporary, path) in zip(names, files, strict=True):
+                os.replace(temporary, path)
+                self._states[name] = state_of(path)
 
     def grow(self, name: str) -> Path:
         """List a file that will be appended to, and return its path."""

@@ -1,6 +1,7 @@
 """Temporary files and atomic writes.
 
-A temporary file's name contains its process, so that later runs remove those of processes that are gone.
+A temporary file's name contains its process, so that later runs remove those of processes that are gone; but
+folders of work that can be continued are kept for a while: see `unfinished`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
-STALE_SECONDS = 24 * 3600.0  # after which files of other machines count as left over
+STALE_SECONDS = 24 * 3600.0  # after which files of other machines count as abandoned
+KEPT_SECONDS = 7 * 24 * 3600.0  # for which abandoned work can be continued
+STATE = "unfinished.json"  # in the folder of such work
 NAMED = re.compile(r"\.?qsep-(?P<machine>[A-Za-z0-9]+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]+\.part")
 FORMERLY = re.compile(r"\.qsep-\d+-[0-9a-f]+\.part")  # of versions before 0.2, without a machine
 
@@ -68,6 +71,24 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def is_left_over(path: Path) -> bool:
+    """Whether a temporary file or folder is abandoned, and nobody can continue what it holds."""
+    return is_abandoned(path) and not is_kept(path)
+
+
+def is_kept(path: Path) -> bool:
+    """Whether it is a folder of unfinished work whose state was saved less than KEPT_SECONDS ago."""
+    try:
+        return time.time() - (path / STATE).stat().st_mtime < KEPT_SECONDS
+    except OSError:
+        return False
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether the file, or a folder in which it lies, has a temporary name."""
+    return any(NAMED.fullmatch(part) for part in path.parts)
+
+
+def is_abandoned(path: Path) -> bool:
     """Whether a temporary file's process is gone, or unknown and the file older than STALE_SECONDS."""
     named = NAMED.fullmatch(path.name)
     if (

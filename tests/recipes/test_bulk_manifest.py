@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from qsep.recipes.inference.bulk.manifest import Manifest, Row, outputs_of, sha256_of, state_of
-from qsep.separation.storage.results import Results
+from qsep.recipes.inference.bulk.manifest import Manifest, Row, outputs_of, state_of
+from qsep.separation.storage.results import Results, sha256_of
 
 SETTINGS, RESULT = "these", "a.rain.wav"
 

@@ -66,6 +66,19 @@ def test_parts_are_joined_seamlessly(num_samples: int, block: int) -> None:
     assert max(separator.lengths) <= 20 + 40 + 10 + 20  # context, step, crossfade, context
 
 
+@pytest.mark.parametrize("num_known", [50, 89, 90, 200])
+def test_parts_whose_targets_are_known_are_not_separated(num_known: int) -> None:
+    waveform = recording(2, 347)
+    whole = Neighbours().separate(waveform, QUERIES[:2])
+    separator: Any = Neighbours()
+    core = OverlapAdd(separator, QUERIES[:2], num_known)
+    targets = np.concatenate([*core.push(waveform), *core.finish()], axis=-1)
+    np.testing.assert_allclose(targets[..., num_known:], whole[..., num_known:], atol=1e-6)
+    num_silent = max(0, num_known - 10) // 40  # steps whose crossfade has ended by then, too
+    assert len(separator.lengths) == 8 - num_silent
+    assert (targets[..., : 40 * num_silent] == 0).all()
+
+
 class Counting(Neighbours):
     """Gives in every sample the number of the part, from 1."""
 

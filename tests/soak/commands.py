@@ -63,6 +63,7 @@ COMMANDS = {
     for name, line in {
         "separate": f"separate in/0.wav in/1.wav -q rain -q dogs --residual --overwrite {TINY}",
         "flac": f"separate in/0.wav in/2.wav -q rain --format flac --overwrite {TINY}",
+        "long": f"separate long.wav -q rain -q dogs --residual --format flac --overwrite {TINY}",
         "bulk": f"separate in -q rain -q dogs {TINY}",
         "train": "train recipe.toml",
         "evaluate": "evaluate own --data corpus -m tiny --workers 1 --keep-audio 1",
@@ -71,7 +72,7 @@ COMMANDS = {
         "mix": "data mix mixtures.csv corpus --jobs 1",
     }.items()
 }
-TURNS = "bulk train separate evaluate folder train bulk shard train flac evaluate mix".split()
+TURNS = "bulk train separate evaluate folder train long shard train flac evaluate mix".split()
 
 
 def command_of(trial: int) -> Command:
@@ -90,6 +91,7 @@ class Workshop:
         (folder / "in").mkdir()
         for number in range(4):
             record(folder / "in" / f"{number}.wav", 900 + 211 * number)
+        record(folder / "long.wav", 30 * 8000)  # six chunks of a tiny model
         (folder / "corpus").mkdir()
         write_material(folder / "corpus")
         recipe = tiny_recipe(Path("corpus"), "minilm")

@@ -21,6 +21,9 @@ from command import STUB, process_state_restored
 from qsep.queries.encoders import minilm
 from qsep.recipes.cli.main import main
 from qsep.recipes.training import loop
+from qsep.separation.api import files
+from qsep.separation.inference import chunks
+from qsep.separation.storage import unfinished
 
 HUNG_SECONDS = 900  # much longer than any trial takes on a busy machine
 CPU_SECONDS = 120
@@ -48,10 +51,14 @@ def in_process(arguments: Sequence[str | Path], folder: Path) -> int:
     """The exit code of `qsep arguments…` in `folder` and in this process.
 
     With random vectors for queries, a cache of embeddings in folder/cache, and no plots, a second each.
+    The shortest recording is worth keeping, with a state for each of its blocks.
     """
     with pytest.MonkeyPatch.context() as patched, process_state_restored():
         patched.setattr(minilm.MiniLM, "encode", lambda self, queries: STUB.encode(queries))
         patched.setattr(loop, "plot_curves", lambda log, picture: picture.write_bytes(b"curves"))
+        patched.setattr(files, "LONG_BYTES", 1)
+        patched.setattr(unfinished, "SAVE_SECONDS", 0.0)
+        patched.setattr(chunks, "CHUNK_SECONDS", 1.0)
         patched.setenv("QSEP_CACHE", str(folder / "cache"))
         patched.setenv("QSEP_DEBUG", "")
         patched.setattr(sys, "argv", ["qsep", *map(str, arguments)])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from qsep.separation.storage.results import Results, append_lines
+from qsep.separation.storage.results import Results, append_lines, sha256_of
 
 Row = dict[str, Any]
 NAME = "manifest.jsonl"
@@ -122,12 +121,6 @@ def state_of(path: Path) -> tuple[int, int]:
     """Size in bytes and modification time in nanoseconds."""
     state = path.stat()
     return state.st_size, state.st_mtime_ns
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def outputs_of(results: Results, folder: str, files: Iterable[Path]) -> list[Row]:

@@ -120,7 +120,7 @@ class SeparateWork:
                     self.output.residual,
                     None,
                     self.constraints,
-                    results.commit,
+                    results.commit_all,
                     self.output.naming,
                     self.read_options,
                     self.min_level_db,

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from qsep.separation.audio.reader import check_file
+from qsep.separation.storage.results import sha256_of
 
 from ...errors import one_line, show_traceback
 from .jobs import Job
-from .manifest import Row, sha256_of, state_of
+from .manifest import Row, state_of
 
 Runner = Callable[[Job], list[Row]]
 

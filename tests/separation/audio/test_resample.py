@@ -5,6 +5,7 @@ import pytest
 import soxr
 
 from qsep.separation.audio.resample import StreamResampler, resampled_length
+from qsep.separation.inference.aligned import SETTLED_SECONDS
 
 RATES = [(44100, 32000), (32000, 44100), (8000, 32000), (192000, 32000), (11025, 48000)]
 
@@ -61,6 +62,18 @@ def test_a_tone_keeps_its_position(rates: tuple[int, int]) -> None:
 def test_equal_rates_change_nothing() -> None:
     waveform = noise(3, 1237)
     np.testing.assert_array_equal(stream(waveform, (22050, 22050), 100), waveform)
+
+
+@pytest.mark.parametrize("rates", [(32000, 1000), (32000, 11025), (16000, 44101), (32000, 768_000)])
+def test_what_came_before_is_soon_forgotten_to_the_last_bit(rates: tuple[int, int]) -> None:
+    """So a stream can be continued whose beginning is not computed again."""
+    assert SETTLED_SECONDS == 2
+    waveform = noise(1, 5 * rates[0])
+    other = np.concatenate([np.zeros((1, rates[0]), np.float32), waveform[:, rates[0] :]], axis=1)
+    whole, continued = (stream(samples, rates, 7001) for samples in (waveform, other))
+    settled = (1 + SETTLED_SECONDS // 2) * rates[1]  # half of the time that is granted
+    assert (whole[:, : rates[1]] != continued[:, : rates[1]]).any()
+    np.testing.assert_array_equal(whole[:, int(settled) :], continued[:, int(settled) :])
 
 
 def test_samples_before_channels_are_refused() -> None:
