@@ -15,19 +15,28 @@ BLOCK_VALUES = 1 << 22  # 32 MB of resampled values at a time, however many item
 
 @dataclass(frozen=True)
 class Statistics:
-    """Statistics of `count` values. low, high: bootstrap 95 % interval of the mean, in the values' unit; the
-    mean itself for one value, which has no interval."""
+    """Statistics of `count` values. low, high: bootstrap 95 % interval of the mean, in the values' unit; None
+    for one value, which does not tell how much others differ."""
 
     count: int
     mean: float
     median: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """low and high, or None for one value."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    def interval_as(self, form: str) -> str:
+        """The interval as text, both ends in this format; "-" for one value."""
+        return f"[{', '.join(format(end, form) for end in self.bounds)}]" if self.bounds else "-"
 
     @property
     def interval(self) -> str:
-        """The interval with two decimals; "-" for one value, which does not tell how much others differ."""
-        return f"[{self.low:.2f}, {self.high:.2f}]" if self.count > 1 else "-"
+        """The interval with two decimals; "-" for one value."""
+        return self.interval_as(".2f")
 
     @property
     def mean_with_interval(self) -> str:
@@ -74,8 +83,10 @@ def binomial_interval(successes: int, trials: int, level: float = 0.95) -> tuple
 
 def describe(values: Sequence[float]) -> Statistics:
     """Statistics of at least one value; deterministic for the same values in the same order."""
-    low, high = bootstrap_interval(values, np.random.default_rng(SEED))
-    return Statistics(len(values), float(np.mean(values)), float(np.median(values)), low, high)
+    count, mean, median = len(values), float(np.mean(values)), float(np.median(values))
+    if count == 1:
+        return Statistics(count, mean, median, None, None)
+    return Statistics(count, mean, median, *bootstrap_interval(values, np.random.default_rng(SEED)))
 
 
 def describe_rows(

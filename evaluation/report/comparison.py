@@ -57,7 +57,8 @@ class Difference:
     @property
     def verdict(self) -> str:
         """Which run is better, if the 95 % interval of the mean difference excludes zero, if there is one."""
-        if self.values.count == 1 or self.values.low <= 0 <= self.values.high:
+        bounds = self.values.bounds
+        if bounds is None or bounds[0] <= 0 <= bounds[1]:
             return "no difference shown"
         is_first = (self.values.mean > 0) != (self.metric in LOWER_IS_BETTER)
         return f"{(self.first if is_first else self.second).name} is better"

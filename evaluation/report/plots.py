@@ -16,13 +16,14 @@ NUM_COLOURS = 6  # defined by page.html
 
 
 def interval_plot(groups: Mapping[str, Sequence[Statistics | None]], axis: str) -> str:
-    """SVG with a row for each group and run: a dot at the mean, a line for the 95 % interval.
+    """SVG with a row for each group and run: a dot at the mean, a line for the 95 % interval if there is one.
 
     groups: for each group the statistics of each run, None if a run has no such items. axis: its label.
     Runs are coloured by the page's classes run0, run1, …
     """
     every = [values for row in groups.values() for values in row if values]
-    scale = Scale(min(0.0, *(v.low for v in every)), max(0.0, *(v.high for v in every)))
+    ends = [end for values in every for end in (values.mean, *(values.bounds or ()))]
+    scale = Scale(min(0.0, *ends), max(0.0, *ends))
     parts, y = [], float(TOP)
     for name, row in groups.items():
         height = ROW * max(1, sum(values is not None for values in row))
@@ -32,7 +33,8 @@ def interval_plot(groups: Mapping[str, Sequence[Statistics | None]], axis: str) 
         for run, values in enumerate(row):
             if values is None:
                 continue
-            low, mean, high = (scale(v) for v in (values.low, values.mean, values.high))
+            mean = scale(values.mean)
+            low, high = map(scale, values.bounds or (values.mean, values.mean))
             middle = y + ROW / 2
             parts.append(
                 f'<g class="run{run % NUM_COLOURS}"><title>{escape(name)}: {describe(values)}</title>'

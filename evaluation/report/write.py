@@ -168,9 +168,8 @@ def _statistics(run: Run) -> Iterator[tuple[str, Any, str, Statistics]]:
 
 
 def _numbers(values: Statistics) -> tuple[float | str, ...]:
-    """Cells of CSV_COLUMNS from count on; one value has no interval."""
-    interval = (values.low, values.high) if values.count > 1 else ("", "")
-    return values.count, values.mean, values.median, *interval
+    """Cells of CSV_COLUMNS from count on."""
+    return values.count, values.mean, values.median, *(values.bounds or ("", ""))
 
 
 def _table(summary: Summary) -> tuple[list[list[str]], list[str]]:

@@ -195,7 +195,8 @@ def elements(svg: str, tag: str) -> list[ElementTree.Element]:
 
 def test_dots_and_lines_match_the_axis() -> None:
     values = Statistics(5, 4.0, 4.5, -2.0, 9.0)
-    svg = interval_plot({"a <b>": [values, None], "c": [None, Statistics(2, 0, 0, 0, 0)]}, "dB")
+    one = Statistics(1, 0, 0, None, None)
+    svg = interval_plot({"a <b>": [values, None], "c": [None, one]}, "dB")
     ticks = {
         float(text.text or ""): float(text.attrib["x"])
         for text in elements(svg, "text")

@@ -75,6 +75,9 @@ def test_files_hold_one_row_an_item_and_the_summary(tmp_path: Path) -> None:
     stored = json.loads((tmp_path / "summary.json").read_text())
     mean = np.mean([float(row[COLUMNS.index("sdr")]) for row in rows[1:]])
     assert stored["overall"]["sdr"]["mean"] == pytest.approx(mean, abs=1e-12)
+    one, two = stored["labels"]["a"]["sdr"], stored["labels"]["b"]["sdr"]
+    assert (one["count"], one["low"], one["high"]) == (1, None, None)  # one item has no interval
+    assert two["low"] <= two["mean"] <= two["high"]
     assert names(tmp_path) == {"items.csv", "summary.json"}
 
 

@@ -58,7 +58,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of backbones.csv. si_sdr_i: mean SI-SDR improvement, dB, and its 95 % interval."""
+    """One line of backbones.csv. si_sdr_i: mean SI-SDR improvement, dB, and its 95 % interval, if there is
+    one."""
 
     name: str
     budget: str
@@ -71,8 +72,8 @@ class Row:
     megabytes: float
     num_items: int
     si_sdr_i: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 def entrants(budget: str, names: Sequence[str] = (), path: Path = SEPARATORS) -> list[Entrant]:
@@ -151,10 +152,9 @@ def run_bench(
             for manifest in manifests:
                 statistics = score_one(folder, data, manifest)
                 rows.append(row_of(entrant, seed, manifest, cost, statistics))
-                last = rows[-1]
                 print(
-                    f"{last.name} {last.budget}, seed {seed}, {manifest}: {last.si_sdr_i:.2f} dB "
-                    f"[{last.low:.2f}, {last.high:.2f}]",
+                    f"{entrant.name} {entrant.budget}, seed {seed}, {manifest}: "
+                    f"{statistics.mean:.2f} dB {statistics.interval}",
                     flush=True,
                 )
             write_results(rows, out)
@@ -266,8 +266,8 @@ def as_table(rows: Sequence[Row], out: Path) -> str:
     for (budget, manifest, name), score in averaged_over_seeds(rows, out).items():
         cost = costs[budget, name]
         lines.append(
-            f"| {budget} | {manifest} | {name} | {score.mean:.2f} | {score.low:.2f} to "
-            f"{score.high:.2f} | {seeds[budget, name]} | {cost.parameters / 1e6:.2f} "
+            f"| {budget} | {manifest} | {name} | {score.mean:.2f} | {score.interval} "
+            f"| {seeds[budget, name]} | {cost.parameters / 1e6:.2f} "
             f"| {cost.macs_per_second / 1e9:.2f} | {cost.real_time_factor:.3f} "
             f"| {cost.real_time_factor_2:.3f} | {cost.megabytes:.0f} |"
         )
@@ -288,7 +288,9 @@ def plot(rows: Sequence[Row], picture: Path) -> None:
     figure, axes = pyplot.subplots(1, len(panels), figsize=(4.2 * len(panels), 4), sharey=True)
     for axis, (column, label) in zip(axes, panels, strict=True):
         for row in first:
-            bars = [[row.si_sdr_i - row.low], [row.high - row.si_sdr_i]]
+            bars = None
+            if row.low is not None and row.high is not None:
+                bars = [[row.si_sdr_i - row.low], [row.high - row.si_sdr_i]]
             cost = getattr(row, column)
             axis.errorbar(cost, row.si_sdr_i, bars, fmt="o", capsize=3)
             axis.annotate(row.name, (cost, row.si_sdr_i), textcoords="offset points", xytext=(5, 4))

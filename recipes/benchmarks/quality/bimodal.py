@@ -203,7 +203,7 @@ def as_markdown(results: Mapping[str, Scores], items_name: str) -> str:
             difference = describe((first - second).tolist())
             lines.append(
                 f"| {better} over {other} | {ratio:g} | {ratio_interval(first, second)} | "
-                f"{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}] |"
+                f"{difference.mean:+.2f} {difference.interval_as('+.2f')} |"
             )
     settings = {way: list(changes) for way, changes in WAYS.items() if way in results}
     return "\n".join([*lines, "", f"Ways: `{json.dumps(settings)}`"]) + "\n"
@@ -213,7 +213,7 @@ def interval(scores: np.ndarray) -> str:
     """Text with mean, interval over items and means of the seeds, for scores (seeds, items)."""
     overall = describe(scores.mean(axis=0).tolist())
     seeds = ", ".join(f"{mean:.2f}" for mean in scores.mean(axis=1))
-    return f"{overall.mean:.2f} [{overall.low:.2f}, {overall.high:.2f}] ({seeds})"
+    return f"{overall.mean:.2f} {overall.interval} ({seeds})"
 
 
 def ratio_interval(first: np.ndarray, second: np.ndarray) -> str:

@@ -63,6 +63,11 @@ def main() -> None:
     plot(rows, arguments.out / "steps.png")
 
 
+def rounded(number: float | None) -> float | None:
+    """A number with two decimals, as written to the table; None stays an empty cell."""
+    return None if number is None else round(number, 2)
+
+
 def settings(arguments: argparse.Namespace) -> Iterator[tuple[dict[str, Any], Any]]:
     """The first columns of each row, and the model to measure."""
     yield {"model": arguments.mask, "steps": "", "temperature": ""}, load(arguments.mask, "cpu")
@@ -102,10 +107,11 @@ def measure(model: Any, items: list[Item], embedder: EncoderEmbedder) -> dict[st
     ]
     target_vectors = [embedder.embed_audio(item.target, item.sample_rate) for item in items]
     improvement = describe(gains)
+    low, high = map(rounded, improvement.bounds or (None, None))
     return {
         "si_sdr_i": round(improvement.mean, 2),
-        "low": round(improvement.low, 2),
-        "high": round(improvement.high, 2),
+        "low": low,
+        "high": high,
         "holes": round(float(np.mean(holes)), 4),
         "audio_score": round(
             float(np.mean(list(map(cosine, estimate_vectors, target_vectors)))), 4

@@ -72,7 +72,7 @@ def main() -> None:
     for name, kept in (("all", [True] * len(items)), ("read as no known sound", unknown)):
         mean = describe([score for score, keep in zip(scores, kept, strict=True) if keep])
         print(
-            f"{name}: {mean.mean:.2f} dB [{mean.low:.2f}, {mean.high:.2f}], median {mean.median:.2f}, "
+            f"{name}: {mean.mean:.2f} dB {mean.interval}, median {mean.median:.2f}, "
             f"{mean.count} mixtures"
         )
 

@@ -86,7 +86,7 @@ def scores(
         return
     gains = [b - a for a, b in zip(first["merits"], second["merits"], strict=True)]
     gain = describe(gains)
-    interval = f", 95 % interval [{gain.low:+.3g}, {gain.high:+.3g}]" if gain.count > 1 else ""
+    interval = f", 95 % interval {gain.interval_as('+.3g')}" if gain.count > 1 else ""
     yield (
         f"B - A: {gain.mean:+.3g}{interval}, on the same {gain.count} items; "
         f"B is better on {sum(value > 0 for value in gains)}"

@@ -49,7 +49,7 @@ def test_describe_gives_count_mean_and_median() -> None:
 
 def test_one_value_has_no_interval_to_show() -> None:
     statistics = describe([-7.5])
-    assert (statistics.low, statistics.high, statistics.interval) == (-7.5, -7.5, "-")
+    assert (statistics.low, statistics.high, statistics.interval) == (None, None, "-")
     assert describe([-7.5, -7.5]).interval == "[-7.50, -7.50]"
 
 

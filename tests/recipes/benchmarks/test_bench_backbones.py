@@ -125,7 +125,7 @@ def test_the_table_has_the_best_first_and_the_csv_a_line_a_seed(
     rows: list[Row], tmp_path: Path
 ) -> None:
     lines = as_table(rows, tmp_path).splitlines()
-    assert lines[2].startswith("| small | dev-2 | tiger | 5.00 | 5.00 to 5.00 | 1 | 1.50 | 3.10 |")
+    assert lines[2].startswith("| small | dev-2 | tiger | 5.00 | [5.00, 5.00] | 1 | 1.50 | 3.10 |")
     assert lines[3].startswith("| small | dev-2 | bsrnn | 3.67 |")
     assert "| 2 | 1.50 | 3.10 | 0.250 | 0.140 | 87 |" in lines[3]
     written = as_csv(rows).splitlines()
