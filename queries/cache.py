@@ -104,7 +104,7 @@ class CachedEncoder(QueryEncoder):
             encoder.book,
         )
         self.remembers = True
-        self.probabilities = encoder.probabilities
+        self.probabilities, self.grid = encoder.probabilities, encoder.grid
         self.modalities = encoder.modalities
         self.fingerprint = encoder.fingerprint
         self.path, self.transient = path or default_cache_path(), transient

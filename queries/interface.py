@@ -240,6 +240,7 @@ class QueryEncoder(Protocol):
     them, as "a dog barking". book: the phrases by which text is read as classes, if it is.
     remembers: whether it caches embeddings itself, so that a CachedEncoder around it is useless.
     probabilities: whether its embeddings are an audio tagger's probabilities of AudioSet's classes.
+    grid: rows and columns of a picture's tokens, if they are the patches of its centre square; else None.
     """
 
     config: Any
@@ -255,6 +256,7 @@ class QueryEncoder(Protocol):
     book: Book | None = None
     remembers: bool = False
     probabilities: bool = False
+    grid: tuple[int, int] | None = None
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """pooled: (len(queries), dim), float32, on the CPU. ValueError for kinds that it does not read."""

@@ -47,13 +47,16 @@ OPENAI_MODELS = ("ViT-B-32-quickgelu", "ViT-B-32")
 HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 PREPARATION = ("mean", "std", "interpolation", "resize_mode")  # of pictures, by what a tag says
 INSTALL = "CLIP needs open_clip: pip install 'qsep[clip]'"
+ARCHITECTURES = Path(__file__).parents[1] / "architectures"  # ours, beside open_clip's
+RANDOM, RANDOM_SEED = "random", 0
 
 
 @configuration
 class Config:
-    """model: a name in open_clip's list, or the path of such a configuration (.json); the quickgelu
-    in the default's name is OpenAI's activation, without which their weights mean little.
-    weights: a tag in open_clip's list, or a file (OpenAI's ViT-B-32.pt, a state dict, safetensors).
+    """model: a name in open_clip's list, qsep-small, or the path of such a configuration (.json); the
+    quickgelu in the default's name is OpenAI's activation, without which their weights mean little.
+    weights: a tag in open_clip's list, a file (OpenAI's ViT-B-32.pt, a state dict, safetensors), or
+    "random": untrained, always the same, which tells simple pictures apart; checkpoints then contain them.
     prompts: templates whose embeddings are averaged, {} for the query's text; one template, or
     "ensemble" for the five of CLIPSep's evaluation. normalise: whether to bring to unit norm."""
 
@@ -80,6 +83,7 @@ class Clip(QueryEncoder):
     def __init__(self, config: Config) -> None:
         self.config = config
         self.unit_norm = config.normalise
+        self.belongs_to_model = config.weights == RANDOM
         self.prompts = templates(config.prompts)
         architecture = architecture_path(config.model).read_bytes()
         self.dim = embedding_width(architecture, config.model)
@@ -105,20 +109,23 @@ class Clip(QueryEncoder):
         except ImportError as error:
             raise ValueError(INSTALL) from error
 
-        name = self.config.model
-        if name.endswith(".json"):
-            open_clip.add_model_config(Path(name))
-            name = Path(name).stem
+        architecture = architecture_path(self.config.model)
+        name = architecture.stem
+        if architecture.parent != Path(open_clip.__file__).parent / "model_configs":
+            open_clip.add_model_config(architecture)
         with quiet():
-            tag = {} if self.weights_path else known_tag(name, self.config.weights)
-            path = self.weights_path or self.tagged_file(name, tag)
-            model = open_clip.create_model(
-                name,
-                load_weights=False,
-                pretrained_text=False,
-                force_quick_gelu=tag.get("quick_gelu", False),  # open_clip would only warn
-            )
-            load_file(model, path)
+            has_tag = not (self.weights_path or self.config.weights == RANDOM)
+            tag = known_tag(name, self.config.weights) if has_tag else {}
+            path = self.tagged_file(name, tag) if has_tag else self.weights_path
+            with random_weights():
+                model = open_clip.create_model(
+                    name,
+                    load_weights=False,
+                    pretrained_text=False,
+                    force_quick_gelu=tag.get("quick_gelu", False),  # open_clip would only warn
+                )
+            if path:
+                load_file(model, path)
             tokenizer = open_clip.get_tokenizer(name)
         preparation = {key: tag[key] for key in PREPARATION if key in tag}
         transform = open_clip.image_transform(
@@ -142,6 +149,20 @@ class Clip(QueryEncoder):
                 f"CLIP's weights {name} {self.config.weights!r} are not here: {error}; run 'hf download "
                 f"{repository}' with a network, or name a file of them as the encoder's setting weights"
             ) from error
+
+    def carry(self, folder: Path) -> dict[str, Any]:
+        """As `QueryEncoder.carry`; only random weights are written."""
+        settings = super().carry(folder)
+        if self.config.weights != RANDOM:
+            return settings
+        from safetensors.torch import save_file
+
+        model = folder / f"{Path(self.config.model).stem}.json"
+        model.write_bytes(architecture_path(self.config.model).read_bytes())
+        weights = folder / "clip.safetensors"
+        state = self.network[0].state_dict()
+        save_file({key: value.contiguous().cpu() for key, value in state.items()}, weights)
+        return settings | {"model": str(model), "weights": str(weights)}
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """As `QueryEncoder.encode`."""
@@ -196,6 +217,9 @@ def architecture_path(model: str) -> Path:
         if not path.is_file():
             raise ValueError(f"{path}: no such file; expected a model configuration of open_clip")
         return path
+    shipped = ARCHITECTURES / f"{model}.json"
+    if shipped.is_file():
+        return shipped
     spec = importlib.util.find_spec("open_clip")
     if spec is None or spec.origin is None:
         raise ValueError(INSTALL)
@@ -256,6 +280,16 @@ def is_archive(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any("/code/" in name for name in archive.namelist())
+
+
+@contextmanager
+def random_weights() -> Iterator[None]:
+    """A context in which networks on the CPU start from the same weights; the global seed stays."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        yield
 
 
 def file_sha256(path: Path) -> str:

@@ -66,6 +66,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
         "num_tokens": 31,  # the small network has 40 positions
     },
     "clip": clip_settings,
+    "clip_patches": clip_settings,
     "joint": lambda folder: {},
     "labels": lambda folder: {"labels": LABELS},
     "minilm": lambda folder: {},
@@ -127,7 +128,16 @@ def test_its_classes_have_a_description_and_a_degree_each(encoder: Any) -> None:
 
 def test_a_cache_forwards_its_declarations(encoder: Any, tmp_path: Path) -> None:
     cached = CachedEncoder(encoder, tmp_path / "cache.sqlite")
-    for name in ("classes", "class_names", "book", "sound_encoder", "sentence_encoder", "tagger"):
+    names = (
+        "classes",
+        "class_names",
+        "book",
+        "sound_encoder",
+        "sentence_encoder",
+        "tagger",
+        "grid",
+    )
+    for name in names:
         assert getattr(cached, name) is getattr(encoder, name), name
 
 
