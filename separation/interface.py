@@ -31,6 +31,8 @@ class MixtureBatch:
     queries: b lists of s; None where a source is not queried.
     part_of: (b, s) whole numbers, or None. For a sound that is known only by name, as part of a source that
     is itself a mixture, the index of that source (its own entry of `sources` is zero); -1 for other sounds.
+    whole: (b, s) bool, or None. True where a query is for all sounds of the mixture together, as a picture
+    that shows all of them; its own entry of `sources` is zero.
     """
 
     mixture: Tensor
@@ -39,9 +41,18 @@ class MixtureBatch:
     sample_rate: int
     ids: list[str]
     part_of: Tensor | None = None
+    whole: Tensor | None = None
 
     def queried(self) -> Tensor:
         """(b, s) bool, True where a source is queried."""
+        return self._has_query() if self.whole is None else self._has_query() & ~self.whole
+
+    def queried_whole(self) -> Tensor:
+        """(b, s) bool, True where a query is for the whole mixture."""
+        has_query = self._has_query()
+        return torch.zeros_like(has_query) if self.whole is None else has_query & self.whole
+
+    def _has_query(self) -> Tensor:
         chosen = [[query is not None for query in row] for row in self.queries]
         return torch.tensor(chosen, device=self.mixture.device)
 
@@ -49,7 +60,10 @@ class MixtureBatch:
         """The same batch with its tensors on another device."""
         mixture, sources = self.mixture.to(device), self.sources.to(device)
         part_of = None if self.part_of is None else self.part_of.to(device)
-        return MixtureBatch(mixture, sources, self.queries, self.sample_rate, self.ids, part_of)
+        whole = None if self.whole is None else self.whole.to(device)
+        return MixtureBatch(
+            mixture, sources, self.queries, self.sample_rate, self.ids, part_of, whole
+        )
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,18 @@ class LossOutput:
 
 
 @dataclass(frozen=True)
+class Likeness:
+    """How alike a sound and s queries are: cosines in [-1, 1] of vectors of one space.
+
+    whole: (b, s), the sound and the query. tokens: (b, s, k), the sound and each token of the query, as the
+    patches of a picture; None for queries without tokens.
+    """
+
+    whole: Tensor
+    tokens: Tensor | None
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """What a separator does besides separating what a query names; the defaults are those of most.
 
@@ -80,6 +106,7 @@ class Capabilities:
     generative: targets are drawn, not cut out of the mixture; `separate` also takes a list of generators.
     streaming: has `live`, which keeps state from block to block, so that recordings need no chunks.
     analyses: has `analysed`, which does once what does not depend on the query; takes any channels.
+    compares: has `likeness`, which tells how alike a sound and a query are.
     chunk_seconds: how much of a long recording is best separated at once; None leaves the choice open.
     """
 
@@ -88,6 +115,7 @@ class Capabilities:
     generative: bool = False
     streaming: bool = False
     analyses: bool = False
+    compares: bool = False
     chunk_seconds: float | None = None
 
 
@@ -168,6 +196,11 @@ class Separator(Protocol):
         """mixture: (b, c, t). For separators with the capability `analyses`: the targets of hundreds of
         queries can be made part by part, in little memory, without computing the rest again."""
         raise AssertionError("this separator lacks the capability `analyses`")
+
+    def likeness(self, sound: Tensor, queries: QueryEmbedding) -> Likeness:
+        """sound: (b, c, t), alone or mixed; queries.pooled: (b, s, d). For separators with the capability
+        `compares`: how alike the sound is to each query, and to each of its tokens."""
+        raise AssertionError("this separator lacks the capability `compares`")
 
     def live(self, queries: QueryEmbedding, num_channels: int) -> Core:
         """For separators with the capability `streaming`: separates a recording of num_channels channels for

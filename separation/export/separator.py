@@ -43,7 +43,8 @@ def separator_graph(separator: Separator, settings: Mapping[str, Any] | None = N
     Raises ValueError for separators that cannot be one graph.
     """
     name = type(separator).__name__
-    if separator.capabilities.generative or separator.query_dim == 0:
+    capabilities = separator.capabilities
+    if capabilities.generative or capabilities.compares or separator.query_dim == 0:
         raise ValueError(
             f"{name} cannot be exported: its output is sampled, or it reads several vectors for each query"
         )

@@ -11,8 +11,16 @@ def one_way_contrastive_loss(
     first, second: (n, d), unit norm. alike: (n, n), non-negative, how much items i and j mean the same;
     each row is normalised to a target distribution. scale: inverse temperature.
     """
+    return soft_cross_entropy(scale * first @ second.T, alike)
+
+
+def soft_cross_entropy(logits: Tensor, alike: Tensor) -> Tensor:
+    """Cross-entropy of each row of logits (n, m) with its row of alike, normalised to sum to 1: (n,).
+
+    alike: (n, m), non-negative, no row all zero.
+    """
     target = alike / alike.sum(dim=1, keepdim=True)
-    return -(target * (scale * first @ second.T).log_softmax(dim=1)).sum(dim=1)
+    return -(target * logits.log_softmax(dim=1)).sum(dim=1)
 
 
 def soft_contrastive_loss(

@@ -309,8 +309,10 @@ SETTINGS["tiger_dnr"] = {
         "released_fusion": True,
     },
 }
+SETTINGS["audiovisual"] = CLIPSEP | {"query_dim": QUERY_DIM, "dim": 9}
 # Work on logarithms of magnitudes, or with norms whose floor is not small, as published.
 LEVEL_DEPENDENT = {
+    "audiovisual",
     "bimodal",
     "clapsep",
     "htdemucs",
@@ -321,6 +323,7 @@ LEVEL_DEPENDENT = {
     "tiger_dnr",
 }
 BLIND = {"pitsep"}  # read no queries
+CONTRASTIVE = {"audiovisual"}  # whose losses compare the items of a batch with each other
 DEEP = {"flowsep", "htdemucs", "queried", "tiger_dnr"}  # many layers with norms between them
 # To the last layer: norms that do not fit the signal would saturate the masks.
 RESIDUAL = {"resunet30"}

@@ -51,15 +51,25 @@ class UNet(nn.Module):
 
     def forward(self, spectrogram: Tensor, condition: Tensor | None = None) -> Tensor:
         """spectrogram (b, num_in, k, n), condition (b, num_condition) or None to (b, num_out, k, n)."""
-        num_frames = spectrogram.shape[-1]
-        if missing := -num_frames % self.stride:
+        return self.decode(self.encode(spectrogram), spectrogram.shape[-1], condition)
+
+    def encode(self, spectrogram: Tensor) -> list[Tensor]:
+        """spectrogram (b, num_in, k, n) to the output of each level's convolution, outermost first; each has
+        half as many rows and frames as the one before."""
+        if missing := -spectrogram.shape[-1] % self.stride:
             spectrogram = F.pad(spectrogram, (0, missing, 0, 0), mode="replicate")
         hidden = self.norm(spectrogram)
-        skips = []
+        outputs = []
         for level, down in enumerate(self.downs):
             hidden = down(F.leaky_relu(hidden, SLOPE) if level else hidden)
-            skips.append(hidden)
-        hidden = skips.pop()
+            outputs.append(hidden)
+        return outputs
+
+    def decode(
+        self, encoded: list[Tensor], num_frames: int, condition: Tensor | None = None
+    ) -> Tensor:
+        """What `encode` returns, of a spectrogram with num_frames frames, to (b, num_out, k, num_frames)."""
+        *skips, hidden = encoded
         if condition is not None:
             spread = condition[:, :, None, None].expand(-1, -1, *hidden.shape[-2:])
             hidden = torch.cat([hidden, spread], dim=1)

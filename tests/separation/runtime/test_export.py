@@ -157,7 +157,7 @@ def test_exported_separators_match_torch_at_any_size(tmp_path: Path) -> None:
         assert np.abs(target).max() > 0.01  # the target is not the mixture
 
 
-@pytest.mark.parametrize("kind", ["flow_unet", "convtasnet:unqueried"])
+@pytest.mark.parametrize("kind", ["flow_unet", "audiovisual", "convtasnet:unqueried"])
 def test_separators_that_are_not_one_graph_are_refused(kind: str) -> None:
     if kind == "convtasnet:unqueried":
         separator: Any = tiny_separator("class_unet")
