@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qsep.queries.cache import CachedEncoder
-from qsep.queries.interface import AudioQuery, QueryEncoder, TextQuery
+from qsep.queries.interface import AudioQuery, ImageQuery, QueryEncoder, TextQuery
 from qsep.separation.components import build_encoder
 
 from ..data.captions.scenes import CaptionedScenes, LabelledScenes, Scenes, divided
@@ -22,6 +22,7 @@ from ..data.mixtures.clips import ClipStore, Take, load_takes, read_clip_list
 from ..data.mixtures.interface import DrawnMixtures, Mixtures
 from ..data.mixtures.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds, Sounds
 from ..data.mixtures.segments import SegmentMixConfig, SegmentMixtures, read_captions
+from ..data.mixtures.shapes import ShapeMixConfig, ShapeMixtures, for_validation
 from ..data.mixtures.synthetic import SyntheticSounds, synthetic_takes
 from ..data.mixtures.unmixed import UnmixedMixtures
 from ..data.mixtures.videos import QueryChooser, VideoMixConfig, VideoMixtures
@@ -34,6 +35,7 @@ from .tasks import audio_encoder, autoencoder, separator, vocoder
 from .tasks.interface import Task
 
 DATA_PHRASES = "phrases.toml"
+SYNTHESISED = ("synthetic", "shapes")  # kinds of data.sounds without recordings
 
 
 def build_query_encoder(recipe: Recipe) -> tuple[str, Any, QueryEncoder]:
@@ -61,7 +63,10 @@ def build_query_encoder(recipe: Recipe) -> tuple[str, Any, QueryEncoder]:
                 f"'joint' or 'clap'; encoder.kind is {kind!r}"
             )
         return kind, encoder, CachedEncoder(encoder, transient=frozenset({AudioQuery}))
-    return kind, encoder, CachedEncoder(encoder)
+    # Patches of a picture are hundreds of vectors; those of drawn pictures are never used again.
+    is_large = encoder.grid is not None or recipe.data.sounds == "shapes"
+    transient = frozenset({ImageQuery}) if is_large else frozenset[type]()
+    return kind, encoder, CachedEncoder(encoder, transient=transient)
 
 
 def classes(recipe: Recipe) -> tuple[str, ...]:
@@ -82,7 +87,7 @@ def data_labels(recipe: Recipe) -> tuple[str, ...]:
     data, folder = recipe.data, Path(recipe.data.folder)
     if data.labels:
         return data.labels
-    if data.sounds == "synthetic":
+    if data.sounds in SYNTHESISED:
         return tuple(sorted(KINDS))
     splits = (data.split, data.validation_split)
     read = read_index if data.sounds == "videos" else read_clip_list
@@ -133,6 +138,7 @@ def check_data(recipe: Recipe) -> None:
 def mix_config(recipe: Recipe) -> Any:
     """The recipe's own settings of mixtures, of the kind that its data have; ValueError for bad ones."""
     kinds = {"videos": VideoMixConfig, "classes": ClassMixConfig, "captions": SegmentMixConfig}
+    kinds |= {"shapes": ShapeMixConfig}
     kind: Any = kinds.get(recipe.data.sounds, MixConfig)
     if recipe.data.sources == "captions":
         kind = CaptionedMixConfig
@@ -164,6 +170,8 @@ def build_mixtures(
         return build_captioned_mixtures(recipe, book, sample_rate, validation)
     if recipe.data.sounds == "videos":
         return build_video_mixtures(recipe, book, sample_rate, validation)
+    if recipe.data.sounds == "shapes":
+        return build_shape_mixtures(recipe, sample_rate, validation)
     if recipe.data.sounds == "classes":
         return build_class_mixtures(recipe, sample_rate, validation)
     if recipe.data.sounds == "captions":
@@ -201,7 +209,23 @@ def build_video_mixtures(
         raise ValueError(
             f"{folder / split}.csv: {len(clips)} clips are too few for mixtures of {mix.num_sources}"
         )
+    if validation:
+        mix = dataclasses.replace(mix, mixed_pictures=False)
     return VideoMixtures(folder, clips, book, mix, chooser, sample_rate, seed, validation)
+
+
+def build_shape_mixtures(recipe: Recipe, sample_rate: int, validation: bool) -> ShapeMixtures:
+    """Mixtures of synthetic sounds, queried by pictures of shapes; see `for_validation`."""
+    if recipe.augment or recipe.data.queries != "image":
+        raise ValueError(
+            f"recipe {recipe.name}: shapes are not augmented and are queried by pictures; leave [augment] "
+            "out and set data.queries to 'image'"
+        )
+    mix = from_table(ShapeMixConfig, {"mix": recipe.mix}, "mix", recipe.name)
+    sounds = SyntheticSounds(data_labels(recipe), sample_rate)
+    return ShapeMixtures(
+        sounds, for_validation(mix) if validation else mix, recipe.train.seed + validation
+    )
 
 
 def build_class_mixtures(recipe: Recipe, sample_rate: int, validation: bool) -> ClassMixtures:
@@ -311,6 +335,6 @@ def build_sounds(
     if recipe.data.sounds == "synthetic":
         return SyntheticSounds(book.labels, sample_rate)
     raise ValueError(
-        "data.sounds must be 'captions', 'recordings', 'videos' or 'synthetic', "
+        "data.sounds must be 'captions', 'recordings', 'videos', 'shapes' or 'synthetic', "
         f"got {recipe.data.sounds!r}"
     )

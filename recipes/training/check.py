@@ -16,7 +16,7 @@ from ..data.mixtures.augment import AugmentConfig
 from ..data.mixtures.clips import read_clip_list
 from ..data.mixtures.mix_and_separate import MixConfig, check_numbers
 from ..data.mixtures.synthetic import check_synthetic
-from .build import build_book, data_labels, mix_config
+from .build import SYNTHESISED, build_book, data_labels, mix_config
 from .config import EFFECTS, Recipe, from_table, start_folders
 from .initial_weights.class_rows import new_classes, starting_classes
 from .output.trackers import trackers_known
@@ -84,7 +84,7 @@ def model_settings_known(recipe: Recipe) -> str:
 def data_exists(recipe: Recipe) -> str:
     """The data folder and its numbers of clips; ValueError or OSError if they are missing."""
     data = recipe.data
-    if data.sounds == "synthetic":
+    if data.sounds in SYNTHESISED:
         return "sounds are synthesised"
     folder = Path(data.folder)
     if not folder.is_dir():
@@ -107,7 +107,7 @@ def labels_known(recipe: Recipe) -> str:
     if recipe.part != "separator" or recipe.data.phrases == "captions":
         return ""
     book = build_book(recipe)
-    synthetic = recipe.data.sounds == "synthetic"
+    synthetic = recipe.data.sounds in SYNTHESISED
     labels = book.labels if synthetic else data_labels(recipe)
     if synthetic:
         check_synthetic(labels)

@@ -117,11 +117,11 @@ class DataConfig:
     """Settings of the training and validation data.
 
     sounds: "recordings" or "classes" (folder with clips.csv), "captions" (folder with SPLIT.json of
-    recordings and captions), "videos" (folder made by `qsep data prepare`) or "synthetic". sources:
-    "sounds", or "captions": recordings are mixtures described by captions. num_validation: number of
-    validation mixtures; 0 for no validation and no best checkpoint. labels: use these alone; empty for all.
-    replay: for classes, a second folder of recordings, or "synthetic", so that the model does not forget the
-    classes that it starts with.
+    recordings and captions), "videos" (folder made by `qsep data prepare`), "synthetic", or "shapes"
+    (synthetic sounds, and pictures of shapes that stand for them). sources: "sounds", or "captions":
+    recordings are mixtures described by captions. num_validation: number of validation mixtures; 0 for no
+    validation and no best checkpoint. labels: use these alone; empty for all. replay: for classes, a second
+    folder of recordings, or "synthetic", so that the model does not forget the classes that it starts with.
 
     phrases: a phrase book; "labels": each label is its only wording; "captions": wordings are captions.
     queries: for videos "text", "image", "mixed", "hybrid" (frames at even steps, words at odd ones), or the

@@ -5,7 +5,15 @@ from .captioned import CaptionedMixtures
 from .classes import ClassMixtures
 from .mix_and_separate import MixAndSeparate
 from .segments import SegmentMixtures
+from .shapes import ShapeMixtures
 from .videos import VideoMixtures
 
-DrawnMixtures = MixAndSeparate | VideoMixtures | SegmentMixtures | ClassMixtures | CaptionedMixtures
+DrawnMixtures = (
+    MixAndSeparate
+    | VideoMixtures
+    | ShapeMixtures
+    | SegmentMixtures
+    | ClassMixtures
+    | CaptionedMixtures
+)
 Mixtures = DrawnMixtures | TreatedMixtures

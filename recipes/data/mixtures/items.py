@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -42,6 +43,13 @@ def batch_of(items: Sequence[Item], sample_rate: int) -> MixtureBatch:
     sources = torch.stack([item[0] for item in items])
     queries, ids = [item[1] for item in items], [item[2] for item in items]
     return MixtureBatch(sources.sum(dim=1), sources, queries, sample_rate, ids)
+
+
+def marked_whole(batch: MixtureBatch, index: int) -> MixtureBatch:
+    """The batch, in which the query at this index of each item is for the whole mixture."""
+    whole = torch.zeros(batch.sources.shape[:2], dtype=torch.bool)
+    whole[:, index] = True
+    return dataclasses.replace(batch, whole=whole)
 
 
 @functools.lru_cache(maxsize=2)

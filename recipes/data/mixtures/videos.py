@@ -24,8 +24,9 @@ from qsep.separation.interface import MixtureBatch
 
 from ..index import FRAMES_PER_SECOND, VideoClip
 from ..wording import PhraseBook
-from .items import Item, batch_of, epoch_order
+from .items import Item, batch_of, epoch_order, marked_whole
 from .meeting import Meetings
+from .pictures import mixed_picture
 
 log = logging.getLogger("qsep")
 
@@ -40,16 +41,24 @@ class VideoMixConfig:
     to full scale and divided by num_sources.
 
     different_labels: clips of one label never meet, nor those of a label in `overlaps` with those of the ones
-    listed with it. Without it, as published, any clips meet."""
+    listed with it. Without it, as published, any clips meet. num_frames: of a picture query, an odd number of
+    them around the segment's centre. mixed_pictures: items of pictures have one more query, the mean of the
+    sources' pictures, for the whole mixture; the source that goes with it is of zeros."""
 
     segment_samples: int = 65535
     num_sources: int = 2
     gains: tuple[float, float] = (0.5, 1.5)
     different_labels: bool = False
     overlaps: dict[str, list[str]] = field(default_factory=dict)
+    num_frames: int = 3
+    mixed_pictures: bool = False
 
     def __post_init__(self) -> None:
         check_ascending(self, ("gains",))
+        if self.num_frames % 2 == 0 or self.num_frames > 2 * MARGIN + 1:
+            raise ValueError(
+                f"num_frames is {self.num_frames}; expected an odd number up to {2 * MARGIN + 1}"
+            )
         if self.overlaps and not self.different_labels:
             raise ValueError("mix.overlaps needs mix.different_labels = true")
 
@@ -203,14 +212,18 @@ class VideoMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | No
         picks = self.picks(draw)
         modality = self.chooser.modality(draw)
         rng = np.random.default_rng((self.seed, draw, 3))
-        sources = np.zeros((len(picks), 1, self.config.segment_samples), np.float32)
-        queries: list[Query | None] = [None] * len(picks)
+        num_slots = len(picks) + self.config.mixed_pictures
+        sources = np.zeros((num_slots, 1, self.config.segment_samples), np.float32)
+        queries: list[Query | None] = [None] * num_slots
         try:
-            sources[:, 0] = [self.sound(pick) for pick in picks]
-            queries = [self.query(pick, modality, rng) for pick in picks]
+            sources[: len(picks), 0] = [self.sound(pick) for pick in picks]
+            queries[: len(picks)] = [self.query(pick, modality, rng) for pick in picks]
+            if self.config.mixed_pictures and modality == "image":
+                queries[-1] = mixed_picture([self.pictures(pick) for pick in picks])
         except Exception as error:  # one bad item does not end the run
             log.warning("item %d is silent: %s", draw, error)
             sources[:] = 0
+            queries = [None] * num_slots
         return torch.from_numpy(sources), queries, f"{self.seed}-{draw}"
 
     def sound(self, pick: Pick) -> np.ndarray:
@@ -220,19 +233,25 @@ class VideoMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | No
         return np.clip(cut * np.float32(pick.gain), -1, 1) / self.config.num_sources
 
     def query(self, pick: Pick, modality: str, rng: np.random.Generator) -> Query:
-        """A phrase of the label, the frame at the centre with its two neighbours, or both."""
+        """A phrase of the label, the frames around the centre, or both."""
         phrases = self.book.phrases[pick.clip.label]
         words = TextQuery(phrases[rng.integers(len(phrases))])
         if modality == "text":
             return words
-        frames = (pick.centre - 1, pick.centre, pick.centre + 1)
-        folder = self.folder / pick.clip.frames
-        pictures = ImageQuery(*(folder / f"{frame:06d}.jpg" for frame in frames))
+        pictures = self.pictures(pick)
         return pictures if modality == "image" else MixedQuery(words, pictures)
+
+    def pictures(self, pick: Pick) -> ImageQuery:
+        """The num_frames frames around the centre."""
+        reach = self.config.num_frames // 2
+        frames = range(pick.centre - reach, pick.centre + reach + 1)
+        folder = self.folder / pick.clip.frames
+        return ImageQuery(*(folder / f"{frame:06d}.jpg" for frame in frames))
 
     def collate(self, items: list[Item]) -> MixtureBatch:
         """Items as a batch."""
-        return batch_of(items, self.sample_rate)
+        batch = batch_of(items, self.sample_rate)
+        return marked_whole(batch, self.config.num_sources) if self.config.mixed_pictures else batch
 
 
 def check_files(folder: Path, clips: Sequence[VideoClip], pictures: bool, sample_rate: int) -> None:

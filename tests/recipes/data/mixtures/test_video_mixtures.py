@@ -3,15 +3,18 @@
 import logging
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from prepared import prepared_folder, write_index
 from tiny import text_of
 
-from qsep.queries.interface import ImageQuery, MixedQuery, TextQuery
+from qsep.queries.interface import ImageQuery, MixedQuery, Query, TextQuery
+from qsep.queries.media import read_picture
 from qsep.recipes.data.index import VideoClip, read_index
 from qsep.recipes.data.mixtures.videos import (
     QueryChooser,
@@ -41,11 +44,12 @@ def mixtures(
     validation: bool = False,
     book: PhraseBook | None = None,
     batch_size: int = 2,
+    config: VideoMixConfig = CONFIG,
 ) -> VideoMixtures:
     chooser = QueryChooser(queries, seed=5, batch_size=batch_size, validation=validation)
     clips = read_index(folder, "val" if validation else "train")
     book = book or book_of_labels(LABELS)
-    return VideoMixtures(folder, clips, book, CONFIG, chooser, RATE, 5, validation)
+    return VideoMixtures(folder, clips, book, config, chooser, RATE, 5, validation)
 
 
 def ramp(path: Path, num_samples: int, rate: int = 1000) -> Path:
@@ -205,6 +209,38 @@ def frames_of(folder: Path, data: VideoMixtures, draw: int) -> list[ImageQuery]:
 def test_pictures_are_the_frame_at_the_centre_and_its_neighbours(folder: Path) -> None:
     data = mixtures(folder, "image")
     assert data[2][1] == frames_of(folder, data, 2)
+
+
+def pixels_of(query: Query | None) -> np.ndarray:
+    """Of all frames of a picture query, (frames, height, width, 3)."""
+    assert isinstance(query, ImageQuery)
+    return np.stack([np.asarray(read_picture(media), float) for media in query.frames])
+
+
+def test_one_frame_alone_is_that_at_the_centre(folder: Path) -> None:
+    data = mixtures(folder, "image", config=replace(CONFIG, num_frames=1))
+    middle = [ImageQuery(folder / p.clip.frames / f"{p.centre:06d}.jpg") for p in data.picks(2)]
+    assert data[2][1] == middle
+    with pytest.raises(ValueError, match="num_frames is 2; expected an odd number up to 7"):
+        VideoMixConfig(num_frames=2)
+
+
+def test_the_mean_of_the_pictures_is_a_query_for_the_whole_mixture(folder: Path) -> None:
+    config = replace(CONFIG, mixed_pictures=True)
+    data, plain = mixtures(folder, "image", config=config), mixtures(folder, "image")
+    sources, queries, _ = data[2]
+    assert sources.shape == (4, 1, 101)
+    assert torch.equal(sources[:3], plain[2][0])
+    assert sources[3].abs().max() == 0
+    assert queries[:3] == plain[2][1]
+    *pictures, mixed = (pixels_of(query) for query in queries)
+    np.testing.assert_allclose(mixed, np.mean(pictures, axis=0), atol=0.5)  # rounded
+    batch = data.collate([data[2], data[3]])
+    assert batch.queried_whole().tolist() == [[False] * 3 + [True]] * 2
+    assert torch.equal(batch.mixture, batch.sources.sum(dim=1))
+    words = mixtures(folder, "text", config=config)
+    assert words[2][1][3] is None  # words are not mixed
+    assert not words.collate([words[2]]).queried_whole().any()
 
 
 def test_mixed_queries_hold_words_and_pictures(folder: Path) -> None:
