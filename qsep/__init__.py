@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         Query,
         TextQuery,
     )
-    from qsep.separation.api import Model, Result, load, models
+    from qsep.separation.api import Model, Result, load, locate, models, similarities
     from qsep.separation.audio.source import ReadOptions
 
 if not (Path(__file__).parent / "queries").is_dir():
@@ -35,7 +35,9 @@ _EXPORTS = {
     "Model": "qsep.separation.api",
     "Result": "qsep.separation.api",
     "load": "qsep.separation.api",
+    "locate": "qsep.separation.api",
     "models": "qsep.separation.api",
+    "similarities": "qsep.separation.api",
     "AudioQuery": "qsep.queries.interface",
     "ClassQuery": "qsep.queries.interface",
     "Constraints": "qsep.queries.constraints",
@@ -60,7 +62,9 @@ __all__ = [
     "TextQuery",
     "__version__",
     "load",
+    "locate",
     "models",
+    "similarities",
 ]
 
 

@@ -21,6 +21,7 @@ from .doctor import doctor
 from .evaluate import evaluate, report
 from .listen import listen
 from .live import live
+from .locate import locate
 from .models.app import models_app
 from .options import USAGE
 from .recipes import recipes_app
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Separate the sounds that a query names from a recording; train separators; score them.",
 )
-for command in (auto, separate, live, train, evaluate, report, listen, doctor, serve):
+for command in (auto, separate, live, locate, train, evaluate, report, listen, doctor, serve):
     app.command()(command)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")

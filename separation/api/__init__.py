@@ -7,6 +7,7 @@ from qsep.queries.lazy import lazy_exports
 if TYPE_CHECKING:
     from ..published.finding import checkpoint_folder, models
     from ..storage.shipped import CHECKPOINTS_DIR, shipped_models
+    from .comparing import locate, similarities
     from .files import separate_file
     from .loading import load
     from .model import Familiarity, Model
@@ -20,9 +21,11 @@ _EXPORTS = {
     "Result": ".result",
     "checkpoint_folder": "..published.finding",
     "load": ".loading",
+    "locate": ".comparing",
     "models": "..published.finding",
     "separate_file": ".files",
     "shipped_models": "..storage.shipped",
+    "similarities": ".comparing",
 }
 __all__ = [
     "CHECKPOINTS_DIR",
@@ -31,9 +34,11 @@ __all__ = [
     "Result",
     "checkpoint_folder",
     "load",
+    "locate",
     "models",
     "separate_file",
     "shipped_models",
+    "similarities",
 ]
 
 __getattr__ = lazy_exports(__name__, _EXPORTS)

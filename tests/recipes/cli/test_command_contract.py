@@ -42,6 +42,7 @@ COMMANDS = {
     "live": "--chunk-seconds --device --devices --input --input-device --model --output --output-device "
     "--overwrite --no-overwrite --precision --query --query-audio --query-image --runtime --seconds --set "
     "-m -q",
+    "locate": "PICTURE RECORDING --device --json --model --out --overwrite --no-overwrite -m -o",
     "models convert": "FILE [SETTINGS...] --out -o",
     "models get": "NAMES... --from",
     "models info": "[MODEL] --json",
