@@ -156,7 +156,7 @@ def test_a_config_with_a_missing_or_wrong_part_is_refused(folder: Path, part: st
 
 def test_an_unknown_separator_is_refused_with_the_known_ones(folder: Path) -> None:
     change_config(folder, lambda config: config["separator"].update(kind="os"))
-    assert "'os' is not one of band_unet" in refusal(folder)
+    assert "'os' is not one of audiovisual, band_unet" in refusal(folder)
 
 
 def test_an_unknown_encoder_is_refused_with_the_known_ones(folder: Path) -> None:
