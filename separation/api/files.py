@@ -9,7 +9,6 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager as ContextManager
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +93,7 @@ def separate_file(
     outputs = list(dict.fromkeys(file for group in paths for file in group))
     key = None
     if is_worth_keeping(model, path):
-        options = [constraints.plain(), asdict(read_options), min_level_db]
+        options = [constraints.plain(), read_options.plain(), min_level_db]
         key = key_of(model, path, [*queries, *constraints.negatives], outputs, options)
     size = model.max_queries
     if constraints.exclusive:  # such targets need one another, so they are separated in one pass

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,10 @@ class ReadOptions:
     nan: str = "refuse"
     salvage: bool = False
     mono: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """The options that differ from the default, as plain values for JSON."""
+        return {name: value for name, value in vars(self).items() if value != vars(AS_STORED)[name]}
 
     def __post_init__(self) -> None:
         if self.nan not in NAN_CHOICES:

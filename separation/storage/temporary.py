@@ -158,9 +158,8 @@ def explained(path: Path, *errors: type[Exception]) -> Iterator[None]:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     except of_libraries as error:
-        reason = str(error).partition("\n")[0]
         raise OSError(
-            f"{path}: cannot be written ({reason}): free space on the disk, or choose another folder"
+            f"{path}: cannot be written: free space on the disk, or choose another folder"
         ) from error
 
 

@@ -113,9 +113,6 @@ def auto(
 
 def detect_in_bulk(work: AutoWork, inputs: Sequence[Path], options: BulkOptions) -> None:
     """Many recordings, with a manifest: exits with SOME_FAILED if some failed."""
-    from ...inference.auto import print_sounds
-    from ...inference.lost_band import LostBand
-
     naming = work.output.naming
     if "{stem}" not in naming.template:
         raise ValueError(f"--name {naming.template!r}: needs {{stem}} for several recordings")
@@ -123,13 +120,4 @@ def detect_in_bulk(work: AutoWork, inputs: Sequence[Path], options: BulkOptions)
     for job in jobs:
         if job.queries:
             raise ValueError(f"{job.path} has a query in the list, and qsep auto takes none")
-    separator = work.load()
-    run_in_bulk(
-        *(work, jobs, others, lambda: work.runner(separator), work.settings(separator)),
-        about={"model": separator.model.name},
-        output=work.output,
-        options=options,
-        command="auto",
-        lost_band=LostBand(separator.model.name, separator.model.separator.sample_rate),
-        say=print_sounds,
-    )
+    run_in_bulk(work, work.load(), jobs, others, options)

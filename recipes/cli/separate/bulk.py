@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -15,10 +15,10 @@ from ..options import SOME_FAILED
 
 if TYPE_CHECKING:
     from ...inference.bulk.jobs import Job, Others
-    from ...inference.bulk.manifest import Row
-    from ...inference.bulk.work import Runner, Work
-    from ...inference.lost_band import LostBand
+    from ...inference.bulk.work import ModelWork
     from ...inference.output import Output
+
+Loaded = TypeVar("Loaded")
 
 FromOption = Annotated[
     Path | None,
@@ -114,22 +114,15 @@ def result_finder(out: Path) -> Callable[[Path], bool]:
 
 
 def run_in_bulk(
-    work: Work,
+    work: ModelWork[Loaded],
+    loaded: Loaded,
     jobs: Sequence[Job],
     others: Others,
-    run: Callable[[], Runner],
-    settings: str,
-    about: Mapping[str, Any],
-    output: Output,
     options: BulkOptions,
-    command: str,
-    lost_band: LostBand,
-    say: Callable[[Row], object],
 ) -> None:
-    """Process the remaining jobs; exit with SOME_FAILED if some failed.
+    """Process the remaining jobs, with a manifest; exit with SOME_FAILED if some failed.
 
-    run: loads what separates in this process. settings: a digest of everything that determines the results.
-    about: describes the run in the manifest. lost_band: of the model. say: prints the row of a result.
+    loaded: of the work. jobs, others: of `jobs_for`.
     """
     from qsep.separation.storage.exclusive import alone_at
     from qsep.separation.storage.results import Results
@@ -138,25 +131,26 @@ def run_in_bulk(
     from ...inference.bulk.manifest import Manifest
     from ...inference.bulk.processes import in_processes, in_this_process
     from ...inference.bulk.run import Plan, Totals, print_totals, run_jobs
+    from ...inference.lost_band import LostBand
 
-    results = Results(output.folder, command, shared=True)
-    manifest = Manifest(results, settings, options.part())
+    output, model = work.output, work.model_of(loaded)
+    results = Results(output.folder, work.command, shared=True)
+    manifest = Manifest(results, work.settings(loaded), options.part())
     remaining = Plan(work, manifest, jobs, output.overwrite, options.skip_existing).remaining()
     totals = Totals(skipped=len(jobs) - len(remaining), others=others)
     if remaining:
         output.folder.mkdir(parents=True, exist_ok=True)
-        manifest.begin(
-            {"command": command, "recordings": len(jobs), "shard": options.shard, **about}
-        )
+        about = {"command": work.command, "recordings": len(jobs), "shard": options.shard}
+        manifest.begin(about | {"model": model.name} | work.about())
         with alone_at(manifest.path):
             if options.ray:
                 outcomes = on_cluster(work, remaining, options.ray, options.workers)
             elif options.workers > 1:
                 outcomes = in_processes(work, remaining, options.workers)
             else:
-                outcomes = in_this_process(remaining, run())
-            outcomes = lost_band.watching(outcomes)
-            run_jobs(outcomes, manifest, totals, output, len(remaining), say)
+                outcomes = in_this_process(remaining, work.runner(loaded))
+            outcomes = LostBand(model.name, model.separator.sample_rate).watching(outcomes)
+            run_jobs(outcomes, manifest, totals, output, len(remaining), work.show)
     print_totals(totals, manifest, output.quiet)
     if totals.failed:
         sys.exit(SOME_FAILED)

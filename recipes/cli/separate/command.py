@@ -203,26 +203,15 @@ def separate_inputs(work: SeparateWork, inputs: Sequence[Path], num_results: int
 
 def separate_in_bulk(work: SeparateWork, inputs: Sequence[Path], options: BulkOptions) -> None:
     """Separate many recordings, with a manifest; exit with SOME_FAILED if some failed."""
-    from ...inference.batch import print_result
-    from ...inference.lost_band import LostBand
-
     jobs, others = jobs_for(inputs, work.output, options)
     for job in jobs:
         if not work.queries_of(job):
             raise ValueError(
                 f"{job.path} has no query in the list: add one there, or give -q for all"
             )
-    model = work.model.load()
+    model = work.load()
     check_work(work, model)
-    run_in_bulk(
-        *(work, jobs, others, lambda: work.runner(model), work.settings(model)),
-        about={"model": model.name, "queries": [query.name for query in work.queries]},
-        output=work.output,
-        options=options,
-        command="separate",
-        lost_band=LostBand(model.name, model.separator.sample_rate),
-        say=print_result,
-    )
+    run_in_bulk(work, model, jobs, others, options)
 
 
 def load_model(work: SeparateWork) -> Model | LightModel:

@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 from qsep.separation.audio.source import AS_STORED, ReadOptions
 from qsep.separation.detection.hierarchy import Level
 
-from ..auto import Task, separate_sounds
+from ..auto import Task, print_sounds, separate_sounds
 from ..output import Output
 from .jobs import Job
 from .manifest import Row, outputs_of
 from .work import Runner, attempt, digest_of
 
 if TYPE_CHECKING:
+    from qsep.separation.api import Model
     from qsep.separation.detection.nodes import NodeSeparator
 
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 class AutoWork:
     """See the options of `qsep auto`."""
 
+    command: ClassVar[str] = "auto"
     model: str
     device: str
     tagger: Path | None
@@ -48,13 +50,23 @@ class AutoWork:
         return [(Path(job.folder) / f"{Path(job.path).stem}.auto.json").as_posix()]
 
     def settings(self, separator: NodeSeparator) -> str:
-        """A digest of all that decides the results but the recording."""
+        """See `ModelWork`."""
         model = separator.model.fingerprint
         form = [list(self.levels), dataclasses.asdict(self.output.naming)]
-        parts: list[Any] = [model, str(self.tagger), separator.threshold, form]
-        if self.read_options != AS_STORED:
-            parts.append(dataclasses.asdict(self.read_options))
-        return digest_of(parts)
+        parts = [model, str(self.tagger), separator.threshold, form]
+        return digest_of(parts, self.read_options.plain())
+
+    def about(self) -> Row:
+        """See `ModelWork`."""
+        return {}
+
+    def show(self, row: Row) -> None:
+        """See `ModelWork`."""
+        print_sounds(row)
+
+    def model_of(self, loaded: NodeSeparator) -> Model:
+        """See `ModelWork`."""
+        return loaded.model
 
     def load(self) -> NodeSeparator:
         """The model with its detector."""
@@ -68,7 +80,7 @@ class AutoWork:
         return self.runner(self.load())
 
     def runner(self, separator: NodeSeparator) -> Runner:
-        """As `start`, of a model that is loaded."""
+        """See `ModelWork`."""
         settings = self.settings(separator)
 
         @cache

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from qsep.queries.constraints import Constraints
 from qsep.queries.interface import Query, TextQuery
 from qsep.separation.audio.source import AS_STORED, ReadOptions
 from qsep.separation.storage.results import Results
 
-from ..batch import remove_omitted
+from ..batch import print_result, remove_omitted
 from ..output import Output
 from ..readings import refuse_unknown
 from .jobs import Job
@@ -54,6 +54,7 @@ class SeparateWork:
     strict, min_similarity: which words to refuse. min_level_db: see `separate_file`.
     """
 
+    command: ClassVar[str] = "separate"
     model: ModelChoice
     queries: tuple[Query, ...]
     constraints: Constraints
@@ -85,24 +86,40 @@ class SeparateWork:
         return [(Path(job.folder) / name).as_posix() for name in names]
 
     def settings(self, model: Model) -> str:
-        """A digest of all that the results depend on, except the recording and the words."""
+        """See `ModelWork`."""
         examples = [repr(query) for query in self.queries if not isinstance(query, TextQuery)]
         output = self.output
         form = [output.residual, asdict(output.naming)]
-        parts = [model.fingerprint, examples, self.constraints.plain(), form]
-        if self.read_options != AS_STORED or self.min_level_db is not None:
-            parts.append([asdict(self.read_options), self.min_level_db])
-        return digest_of(parts)
+        changed = self.read_options.plain()
+        if self.min_level_db is not None:
+            changed["min_level_db"] = self.min_level_db
+        return digest_of([model.fingerprint, examples, self.constraints.plain(), form], changed)
+
+    def about(self) -> Row:
+        """See `ModelWork`."""
+        return {"queries": [query.name for query in self.queries]}
+
+    def show(self, row: Row) -> None:
+        """See `ModelWork`."""
+        print_result(row)
+
+    def load(self) -> Model:
+        """See `ModelWork`."""
+        return self.model.load()
+
+    def model_of(self, loaded: Model) -> Model:
+        """See `ModelWork`."""
+        return loaded
 
     def start(self) -> Runner:
         """See `Work.start`."""
-        return self.runner(self.model.load())
+        return self.runner(self.load())
 
     def runner(self, model: Model) -> Runner:
-        """As `start`, with a loaded model."""
+        """See `ModelWork`."""
         from qsep.separation.api import files
 
-        results = Results(self.output.folder, "separate", shared=True)
+        results = Results(self.output.folder, self.command, shared=True)
         settings = self.settings(model)
         if self.queries:
             model.prepare_queries([*self.queries, *self.constraints.negatives])

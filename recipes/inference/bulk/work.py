@@ -7,16 +7,21 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from qsep.separation.audio.reader import check_file
 from qsep.separation.storage.results import sha256_of
 
 from ...errors import one_line, show_traceback
+from ..output import Output
 from .jobs import Job
 from .manifest import Row, state_of
 
+if TYPE_CHECKING:
+    from qsep.separation.api import Model
+
 Runner = Callable[[Job], list[Row]]
+Loaded = TypeVar("Loaded")
 
 
 class Work(Protocol):
@@ -46,9 +51,51 @@ class Work(Protocol):
         ...
 
 
-def digest_of(settings: Any) -> str:
-    """A digest of settings, plain values that JSON can store."""
-    text = json.dumps(settings, sort_keys=True, ensure_ascii=True)
+class ModelWork(Work, Protocol[Loaded]):
+    """Work of a command with a model. Loaded: what it loads, the model or more.
+
+    command: its name. output: how results are named and reported.
+    """
+
+    command: ClassVar[str]
+
+    @property
+    def output(self) -> Output:
+        """How results are named and reported."""
+        ...
+
+    def load(self) -> Loaded:
+        """What `runner` needs."""
+        ...
+
+    def model_of(self, loaded: Loaded) -> Model:
+        """The model in it."""
+        ...
+
+    def settings(self, loaded: Loaded) -> str:
+        """A digest of all that the results depend on, except the recording and the words."""
+        ...
+
+    def runner(self, loaded: Loaded) -> Runner:
+        """As `start`, with what is loaded already."""
+        ...
+
+    def about(self) -> Row:
+        """Facts about the run for its manifest."""
+        ...
+
+    def show(self, row: Row) -> None:
+        """Print the row of a result."""
+        ...
+
+
+def digest_of(settings: list[Any], changed: Row) -> str:
+    """A digest of settings, plain values that JSON can store.
+
+    changed: options that differ from their defaults. Without any, the digest is that of versions that did not
+    have them, whose runs can be continued.
+    """
+    text = json.dumps(settings + [changed] * bool(changed), sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -103,7 +103,7 @@ def test_a_file_is_written_whole_or_kept(tmp_path: Path, error: type[BaseExcepti
         (OSError(28, "No space left on device", "x.part"), r"No space left on device: '.*/a'"),
         (
             RuntimeError("unexpected pos 64\nmore"),
-            r"/a: cannot be written \(unexpected pos 64\): free",
+            r"/a: cannot be written: free space on the disk, or choose another folder$",
         ),
         (FileNotFoundError(2, "No such file", "source.wav"), r"No such file.*: 'source.wav'"),
     ],
