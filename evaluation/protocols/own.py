@@ -8,14 +8,13 @@ LABEL = ["…", "…"], and [absent] with phrases = ["…"].
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qsep.queries.files.tables import as_table
+from qsep.queries.files.tables import Rows, as_table
 
 from ..items.corpus import CONDITIONS as CONDITIONS
 from ..items.corpus import Corpus, CorpusItems, drawn_number, items_of, load_corpus
@@ -58,7 +57,7 @@ def read_clips(path: Path, split: str) -> list[Clip]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; `qsep data folder` makes such a folder")
     with path.open(newline="", encoding="utf-8-sig") as file, as_table(path):
-        rows = csv.DictReader(file)
+        rows = Rows(file)
         missing = {"file", "label", "split"} - set(rows.fieldnames or ())
         if missing:
             raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import math
 import statistics
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qsep.queries.files.tables import as_table
+from qsep.queries.files.tables import Rows, as_table
 
 from .faults import NARROW_SHARE
 from .measuring import Facts
@@ -78,7 +77,7 @@ def count(folder: Path, facts: Mapping[Path, Facts | str] | None = None) -> Coun
     counts: dict[str, dict[str, Amount]] = {key: {} for key in BY}
     path = folder / "clips.csv"
     with path.open(newline="", encoding="utf-8-sig") as file, as_table(path):
-        for row in csv.DictReader(file):
+        for row in Rows(file):
             measured = (facts or {}).get(folder / row["file"])
             known = measured if isinstance(measured, Facts) else None
             values = {key: [row.get(key) or "unknown"] for key in BY}
@@ -98,7 +97,7 @@ def families_of(path: Path) -> dict[str, list[str]]:
     if not path.is_file():
         return {}
     with path.open(newline="", encoding="utf-8-sig") as file, as_table(path):
-        rows = csv.DictReader(file)
+        rows = Rows(file)
         return {row["kind"]: [name for name in row["families"].split(",") if name] for row in rows}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from qsep.queries.files.tables import Rows
 from qsep.separation.storage.listed_paths import check_inside
 
 from ..prepare.tree import CONVERTIBLE, READABLE
@@ -92,7 +93,7 @@ def read_table(path: Path, columns: Columns, folder: Path | None = None) -> list
     recordings = []
     with path.open(newline="", encoding="utf-8-sig") as file:
         delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-        rows = csv.DictReader(file, delimiter=delimiter)
+        rows = Rows(file, delimiter=delimiter)
         try:
             names = [c for c in (columns.file, columns.label, columns.group, columns.split) if c]
             lacking = [column for column in names if column not in (rows.fieldnames or ())]

@@ -8,7 +8,6 @@ same bytes.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
@@ -19,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from qsep.queries.files.json_files import json_content
-from qsep.queries.files.tables import as_table
+from qsep.queries.files.tables import Rows, as_table
 from qsep.separation.storage.listed_paths import check_inside
 from qsep.separation.storage.results import Results
 
@@ -59,7 +58,7 @@ def write_shards(folder: Path, out: Path, max_bytes: int, seed: int = 0) -> list
     results = Results(out, COMMAND)
     path = folder / LIST
     with path.open(newline="", encoding="utf-8-sig") as file, as_table(path):
-        entries = list(enumerate(csv.DictReader(file)))
+        entries = list(enumerate(Rows(file)))
     rows = [row for _, row in entries]
     missing = [row["file"] for row in rows if not (folder / row["file"]).is_file()]
     if missing:

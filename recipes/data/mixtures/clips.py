@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qsep.queries.files.tables import as_table
+from qsep.queries.files.tables import Rows, as_table
 from qsep.separation.audio.reader import AudioError, read_mono
 from qsep.separation.audio.source import called
 from qsep.separation.storage.listed_paths import check_inside
@@ -42,7 +41,7 @@ def read_clip_list(folder: Path, split: str, labels: Sequence[str] | None = None
             f"{path}: no such file; data.folder must hold clips.csv and its recordings"
         )
     with path.open(newline="", encoding="utf-8-sig") as file, as_table(path):
-        rows = csv.DictReader(file)
+        rows = Rows(file)
         lacking = {"file", "label", "split"} - set(rows.fieldnames or ())
         if lacking:
             raise ValueError(f"{path}: no column {', '.join(sorted(lacking))}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from qsep.queries.files.tables import as_table
+from qsep.queries.files.tables import Rows, as_table
 
 from .jobs import Job
 
@@ -54,7 +53,7 @@ def rows_of_text(file: Path) -> Iterator[Entry]:
 
 def rows_of_csv(file: Path) -> Iterator[Entry]:
     """Entries of a CSV file with a header: a column of paths, and optionally `query`."""
-    reader = csv.DictReader(io.StringIO(text_of(file), newline=""))
+    reader = Rows(io.StringIO(text_of(file), newline=""), may_be_short=True)
     with as_table(file):
         names = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = names

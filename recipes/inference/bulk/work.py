@@ -52,10 +52,7 @@ class Work(Protocol):
 
 
 class ModelWork(Work, Protocol[Loaded]):
-    """Work of a command with a model. Loaded: what it loads, the model or more.
-
-    command: its name. output: how results are named and reported.
-    """
+    """Work of a command with a model. command: its name. Loaded: what it loads, the model or more."""
 
     command: ClassVar[str]
 
