@@ -78,9 +78,10 @@ def is_left_over(path: Path) -> bool:
 def is_kept(path: Path) -> bool:
     """Whether it is a folder of unfinished work whose state was saved less than KEPT_SECONDS ago."""
     try:
-        return time.time() - (path / STATE).stat().st_mtime < KEPT_SECONDS
+        is_recent = time.time() - (path / STATE).stat().st_mtime < KEPT_SECONDS
     except OSError:
         return False
+    return is_recent and not path.is_symlink()
 
 
 def is_temporary(path: Path) -> bool:

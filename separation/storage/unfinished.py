@@ -159,10 +159,13 @@ def read_saved(folder: Path) -> dict[str, Any] | None:
 
 
 def has_files(folder: Path, sizes: dict[str, int]) -> bool:
-    """Cut partial files to the sizes that were saved, and remove others; False if one is missing or shorter.
+    """Cut partial files to the sizes that were saved, and remove others; False if one is missing, shorter or
+    a symbolic link, through which nothing is written.
 
     Files that were completed after the state was saved need no partial file.
     """
+    if (folder / PARTIAL).is_symlink() or not (folder / PARTIAL).is_dir():
+        return False
     for file in (folder / PARTIAL).iterdir():
         if file.name not in sizes:
             file.unlink()
@@ -170,7 +173,7 @@ def has_files(folder: Path, sizes: dict[str, int]) -> bool:
         file = folder / PARTIAL / name
         if (folder / name).is_file():
             file.unlink(missing_ok=True)
-        elif file.is_file() and file.stat().st_size >= size:
+        elif file.is_file() and not file.is_symlink() and file.stat().st_size >= size:
             os.truncate(file, size)
         else:
             return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,7 +100,7 @@ def test_work_of_a_living_process_or_another_machine_is_left_alone(tmp_path: Pat
             assert third.is_saved
 
 
-@pytest.mark.parametrize("fault", ["state", "short", "missing", "cut"])
+@pytest.mark.parametrize("fault", ["state", "short", "missing", "cut", "link", "no folder"])
 def test_damaged_work_begins_anew_and_says_so(
     fault: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -110,6 +111,12 @@ def test_damaged_work_begins_anew_and_says_so(
         state.write_bytes(state.read_bytes().replace(b"samples", b"sampler"))
     elif fault == "cut":
         state.write_bytes(state.read_bytes()[:-9])
+    elif fault == "link":
+        (tmp_path / "others").write_bytes(b"12345678")
+        (folder / "partial" / "b.wav").unlink()
+        (folder / "partial" / "b.wav").symlink_to(tmp_path / "others")
+    elif fault == "no folder":
+        shutil.rmtree(folder / "partial")
     elif fault == "short":
         os.truncate(folder / "partial" / "b.wav", 3)
     else:
@@ -119,6 +126,18 @@ def test_damaged_work_begins_anew_and_says_so(
             assert work.state == {}
             assert left(tmp_path) == [work.folder]
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["long.wav"]
+    assert fault != "link" or (tmp_path / "others").read_bytes() == b"12345678"
+
+
+def test_a_link_in_place_of_kept_work_is_removed_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    run(tmp_path)
+    (folder,) = left(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    target = folder.rename(tmp_path / "elsewhere" / "work")
+    folder.symlink_to(target)
+    Results(tmp_path, "separate", shared=True)
+    assert left(tmp_path) == []
+    assert (target / STATE).is_file()
 
 
 def test_a_state_is_not_taken_for_another_work_of_the_same_files(tmp_path: Path) -> None:
