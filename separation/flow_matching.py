@@ -49,14 +49,6 @@ def logit_normal_times(
     return (mean + deviation * torch.randn(num, generator=generator)).sigmoid()
 
 
-def grid_times(num: int, num_steps: int, generator: torch.Generator) -> Tensor:
-    """(num,), of 0, 1/num_steps, …: the times at which num_steps Euler steps evaluate the velocity.
-
-    A flow trained on pairs at these times alone is distilled to as many steps (Liu et al., for one step).
-    """
-    return torch.randint(num_steps, (num,), generator=generator) / num_steps
-
-
 # Solvers.
 
 

@@ -324,9 +324,7 @@ class Analysed:
         """See `separation.interface.Analysis`."""
         window, hop = self.separator.config.window_samples, self.separator.config.hop_samples
         spec = self.spec
-        degrees = queries.pooled.clamp(0, 1)
-        complement = degrees.sum(dim=-1, keepdim=True) > self.separator.query_dim / 2  # (b, s, 1)
-        degrees = torch.where(complement, 1 - degrees, degrees)
+        degrees, complement = without_complements(queries.pooled)
         if part == WHOLE:
             mask, first, last = self._mask(self.features, degrees), 0, self.num_samples
         else:
@@ -350,6 +348,14 @@ class Analysed:
         """The second mask (b, s, k, n), the mean over shifts."""
         masks = [self.separator.masks(features, degrees)[1].sigmoid() for features in shifted]
         return torch.stack(masks).mean(dim=0) ** self.separator.config.mask_exponent
+
+
+def without_complements(pooled: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries (b, s, K + 1) as degrees in [0, 1] of the classes to separate, (b, s, K + 1), and whether the
+    target is their residual, (b, s, 1): for more than half of all classes, the others are separated."""
+    degrees = pooled.clamp(0, 1)
+    complement = degrees.sum(dim=-1, keepdim=True) > degrees.shape[-1] / 2
+    return torch.where(complement, 1 - degrees, degrees), complement
 
 
 def loudness(energy: Tensor) -> Tensor:

@@ -1,27 +1,31 @@
-"""Flow U-Net: a rectified flow from noise to the target's compressed complex spectrogram, at 32 kHz.
+"""Flow U-Net: a rectified flow to the target's compressed complex spectrogram, at 32 kHz.
 
-    mixture (b, c, t) -> band U-Net -> features (b, d, k, n), once for all queries, steps and candidates
-    features, query, point on the path x_t (r, c, f, n), time tau (r,) -> velocity head (r, 2, k, n):
-        mask m, and variance v of the target, in each band
-    velocity (r, c, f, n) = mean of target - noise given x_t, for a target normal around m X with variance v
-    integrated from noise (tau = 0) to the target (tau = 1) -> decompressed -> inverse STFT (b, s, c, t)
+    mixture (b, c, t) -> class U-Net, frozen -> features, once for all queries, steps and candidates
+    features, query (b, s, K + 1) -> log odds of the class U-Net's mask (b, s, k, n)
+    features, log odds, query, point on the path x_t (r, c, f, n), time tau (r,) -> velocity head
+        -> mask m, and variance v of the target, in each band (r, 2, k, n)
+    velocity (r, c, f, n) = mean of target - start given x_t, for a target normal around m X with variance v
+    integrated from the start (tau = 0) to the target (tau = 1) -> decompressed -> inverse STFT (b, s, c, t)
 
 A mask can only remove energy; what it removed by mistake is missing. A flow draws the target from what
 is plausible instead. Since it ends at a spectrogram with phase, there is no vocoder, and metrics that
 compare waveforms apply.
 
+The start is noise, or with `from_mask` the class U-Net's own estimate plus noise, which the flow then
+repairs: stochastic regeneration, Lemercier et al., "StoRM: A diffusion-based stochastic regeneration model
+for speech enhancement and dereverberation" (2023), here with a rectified flow in place of the diffusion.
+
 Everything, the noise too, is relative to the mixture's level in each band and moment, so that the
 output scales with the input and no time or band is treated differently. The velocity has the closed
 form of a local Gaussian model (Duong et al. 2010; a Wiener filter at tau = 0) whose two parameters are
-learned, so that the first step from pure noise already is a mask separator. Rectified flow: see
-`flow_matching.py`; a start that depends on the mixture: Albergo et al., "Stochastic interpolants with
-data-dependent couplings" (2024).
+learned, so that the first step already is a mask separator. Rectified flow: see `flow_matching.py`; a
+start that depends on the mixture: Albergo et al., "Stochastic interpolants with data-dependent couplings"
+(2024).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -30,17 +34,9 @@ from torch import Tensor, nn
 from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
-from ..components import from_settings
-from ..flow_matching import (
-    SOLVERS,
-    check_solver,
-    grid_times,
-    integrate,
-    path_velocity,
-    point_at,
-    step_times,
-)
+from ..flow_matching import SOLVERS, check_solver, integrate, path_velocity, point_at, step_times
 from ..interface import (
+    WHOLE,
     Capabilities,
     Generators,
     LossOutput,
@@ -49,18 +45,16 @@ from ..interface import (
     Separator,
     sample_noise,
 )
-from ..networks.phrase_classifier import PhraseClassifier, add_noise
 from ..networks.unets.residual_unet import TIME_STRIDE
 from ..networks.unets.velocity_head import VelocityHead, head_reach_frames
 from ..objectives.flow_matching import FlowConfig, draw_items
 from ..objectives.means import mean_of_queried
-from ..signal.band_energies import RELATIVE_FLOOR, band_planes, surroundings
+from ..signal.band_energies import RELATIVE_FLOOR, surroundings
 from ..signal.precision import full_precision
 from ..signal.spectra import real_product, squared_magnitude
 from ..signal.stft import istft
-from ..storage.shipped import shipped_folder
-from . import band_unet
-from .band_unet import BandUNet
+from . import class_unet
+from .class_unet import ClassUNet, without_complements
 
 LEVEL_FRAMES = 5  # over which the mixture's level is taken, in each band
 MIN_VARIANCE = 1e-4
@@ -68,47 +62,39 @@ MIN_VARIANCE = 1e-4
 
 @configuration
 class Config:
-    """analysis: the band U-Net. compression: power of the magnitudes. channels, blocks: of the velocity
-    head, which runs at every step. noise_frames: the noise repeats after so many frames.
+    """analysis: the class U-Net, which is not trained. compression: power of the magnitudes. channels,
+    blocks: of the velocity head, which runs at every step. noise_frames: the noise repeats after so many
+    frames. from_mask: the path starts from the class U-Net's estimate plus noise, instead of from noise.
+    start_deviation: standard deviation of that noise in training, relative to the mixture's level.
 
     At use: num_steps of a solver ("euler", or "midpoint" or "heun", which evaluate the network twice a
-    step). temperature: standard deviation of the noise; 1 samples from the model, 0 goes towards its
-    mean. mask_exponent: power of the masks; less than 1 counters the overconfidence of a network that
-    has seen its training sounds many times.
+    step). temperature: factor of the noise; 1 samples from the model, 0 goes towards its mean.
+    mask_exponent: power of the masks; less than 1 counters the overconfidence of a network that has seen
+    its training sounds many times.
 
-    In training: absent_weight: weight in the loss of queries for absent sounds. frozen_analysis: only
-    the velocity head is trained. teacher: a checkpoint folder of this kind, or the name of a shipped
-    one, whose paths of teacher_steps steps are learned with num_steps steps ("reflow", Liu et al. 2023).
+    In training: absent_weight: weight in the loss of queries for absent sounds.
     """
 
-    analysis: band_unet.Config
+    analysis: class_unet.Config
     compression: float = 0.7
     channels: int = 48
     blocks: int = 3
     noise_frames: int = 256
+    from_mask: bool = False
+    start_deviation: float = 1.0
     num_steps: int = 4
     solver: str = "euler"
     temperature: float = 1.0
     mask_exponent: float = 1.0
     absent_weight: float = 0.3
-    frozen_analysis: bool = False
     flow: FlowConfig = field(default_factory=lambda: FlowConfig(sigma_min=0.0, query_dropout=0.0))
-    teacher: str = ""
-    teacher_steps: int = 8
 
     def __post_init__(self) -> None:
         check_solver(self.solver, self.num_steps)
-        if self.temperature < 0:
-            raise ValueError(f"temperature is {self.temperature}; expected 0 or more")
         if self.noise_frames % TIME_STRIDE:
             raise ValueError(
                 f"noise_frames is {self.noise_frames}; expected a multiple of {TIME_STRIDE}"
             )
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The analysis' sound classes."""
-        return self.analysis.class_names
 
 
 def build(config: Config) -> FlowUNet:
@@ -118,32 +104,29 @@ def build(config: Config) -> FlowUNet:
 
 @dataclass(frozen=True)
 class Scene:
-    """A mixture as the flow sees it, with the features of the networks.
+    """Mixtures and their queries as the flow sees them.
 
     spec: (b, c, f, n), complex, compressed, relative to level; level: (b, 1, f, n), the mixture's own,
-    0 in silence. energy: (b, k, n), mean of |spec|^2 in each band. features: (b, d, k, n); prepared: of
-    the velocity head.
+    0 in silence. energy: (b, k, n), mean of |spec|^2 in each band. prepared: features for the velocity
+    head. degrees: (b, s, K + 1) in [0, 1]. logits: (b, s, k, n), log odds of the class U-Net's mask for
+    compressed spectra. start_mask: (b, s, f, n), times spec the mean of the start.
     """
 
     spec: Tensor
     level: Tensor
     energy: Tensor
-    features: Tensor
     prepared: Tensor
-
-    def rows(self, items: Tensor) -> Scene:
-        """A scene of the mixtures with these indices, (r,)."""
-        parts = self.spec, self.level, self.energy, self.features, self.prepared
-        return Scene(*(part[items] for part in parts))
-
-
-@dataclass(frozen=True)
-class QueryState:
-    """One query for each mixture of a scene. reading: (b, e), probabilities of the classes; logits:
-    (b, k, n), of the mask that the analysis alone would give."""
-
-    reading: Tensor
+    degrees: Tensor
     logits: Tensor
+    start_mask: Tensor
+
+    def rows(self, items: Tensor | slice, sources: Tensor | int) -> Scene:
+        """Mixtures (r,) and a query of each, with (r) in place of (b) and of (b, s)."""
+        of_mixtures = self.spec, self.level, self.energy, self.prepared
+        of_queries = self.degrees, self.logits, self.start_mask
+        return Scene(
+            *(part[items] for part in of_mixtures), *(part[items, sources] for part in of_queries)
+        )
 
 
 class FlowUNet(nn.Module, Separator):
@@ -152,55 +135,55 @@ class FlowUNet(nn.Module, Separator):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.analysis = BandUNet(config.analysis)
-        self.reading = len(config.analysis.class_names) + 1
+        self.analysis = ClassUNet(config.analysis).requires_grad_(False)
         self.head = VelocityHead(
-            config.analysis.mask_features, self.reading, config.channels, config.blocks
+            *(config.analysis.refine_features, self.analysis.query_dim),
+            *(config.channels, config.blocks),
         )
-        self.analysis.requires_grad_(not config.frozen_analysis)
         self.sample_rate = self.analysis.sample_rate
         self.num_channels = None
         self.capabilities = Capabilities(generative=True)
-        self.classes = config.analysis.class_names
+        self.classes = self.analysis.classes
         self.query_dim = self.analysis.query_dim
         hop = config.analysis.hop_samples
         self.stride_samples = config.noise_frames * hop
         evaluations = config.num_steps * (1 if config.solver == "euler" else 2)
         reach_frames = evaluations * head_reach_frames(config.blocks) + LEVEL_FRAMES // 2
         self.context_samples = self.analysis.context_samples + reach_frames * hop
-        # In a list, so that its weights are not part of this model's.
-        self.teacher: list[FlowUNet] = []
 
     def train(self, mode: bool = True) -> FlowUNet:
-        """As nn.Module.train, but a frozen analysis stays in evaluation mode: its batch norms keep
-        their statistics."""
+        """As nn.Module.train, but the analysis stays in evaluation mode: its batch norms keep their
+        statistics."""
         super().train(mode)
-        self.analysis.train(mode and not self.config.frozen_analysis)
+        self.analysis.eval()
         return self
 
-    @property
-    def phrase_book(self) -> PhraseClassifier:
-        """The classifier of queries, not trained."""
-        return self.analysis.phrase_book
+    def class_shares(self, mixture: Tensor) -> Tensor | None:
+        """See `Separator.class_shares`: the analysis'."""
+        return self.analysis.class_shares(mixture)
 
-    def scene(self, mixture: Tensor) -> Scene:
-        """mixture (b, c, t) to what the flow needs of it."""
+    def class_overlaps(self, mixture: Tensor) -> Tensor | None:
+        """See `Separator.class_overlaps`: the analysis'."""
+        return self.analysis.class_overlaps(mixture)
+
+    def scene(self, mixture: Tensor, degrees: Tensor) -> Scene:
+        """mixture (b, c, t) and degrees (b, s, K + 1) to what the flow needs of them."""
+        compression = self.config.compression
         spec = self.analysis.spectrum(mixture)
         energy = self.analysis.gather(squared_magnitude(spec).mean(dim=1))
-        features = self.analysis.hidden(band_planes(energy))
-        level = self.level(energy)[:, None] ** (self.config.compression / 2)
-        compressed = over_level(power(spec, self.config.compression), level)
+        features = self.analysis.features(energy)
+        logits = self.analysis.masks(features, degrees)[1]
+        start_mask = spec.real.new_zeros(()).expand(*degrees.shape[:2], *spec.shape[-2:])
+        if self.config.from_mask:
+            mask = logits.sigmoid() ** self.config.analysis.mask_exponent
+            start_mask = self.to_bins(mask) ** compression
+        level = self.level(energy)[:, None] ** (compression / 2)
+        spec = over_level(power(spec, compression), level)
         return Scene(
-            *(compressed, level, self.in_bands(squared_magnitude(compressed))),
-            *(features, self.head.prepare(with_even_frames(features))),
+            *(spec, level, self.in_bands(squared_magnitude(spec))),
+            *(self.head.prepare(with_even_frames(features.refining)), degrees),
+            *(to_power(logits, compression), start_mask),
         )
-
-    def query_state(self, scene: Scene, pooled: Tensor) -> QueryState:
-        """One query for each mixture of the scene, pooled (b, q)."""
-        with full_precision(pooled):
-            reading = self.phrase_book(pooled)
-            weights = self.analysis.concept_masks(reading)[:, None]
-            return QueryState(reading, self.analysis.logits(scene.features, weights)[:, 0])
 
     def level(self, energy: Tensor) -> Tensor:
         """Local energy of a bin, (b, k, n) to (b, f, n); 0 only where all the surroundings are silent."""
@@ -224,37 +207,40 @@ class FlowUNet(nn.Module, Separator):
         with full_precision(bands):
             return (bands.float().transpose(-2, -1) @ self.analysis.bands.T).transpose(-2, -1)
 
-    def velocity(self, scene: Scene, query: QueryState, x_t: Tensor, tau: Tensor) -> Tensor:
-        """Velocities of points x_t (b, c, f, n) on the paths to the queried targets, at times tau (b,).
+    def velocity(self, rows: Scene, x_t: Tensor, tau: Tensor) -> Tensor:
+        """Velocities of points x_t (r, c, f, n) on the paths to the queried targets, at times tau (r,).
 
-        With target ~ N(m X, v) and noise ~ N(0, 1), x_t = tau target + (1 - tau) noise, the mean of
-        target - noise given x_t is ((1 - tau) (m X - x_t) + v tau x_t) / ((1 - tau)^2 + v tau^2).
+        With target ~ N(m X, v), start ~ N(a, d^2) and x_t = tau target + (1 - tau) start, the mean of
+        target - start given x_t is
+        ((1 - tau) d^2 (m X - x_t) + tau v (x_t - a)) / ((1 - tau)^2 d^2 + tau^2 v).
         """
         with full_precision(x_t):
-            states = self.states(scene, query, x_t)
-            condition = self.head.condition(query.reading, tau)
-        planes = self.head(with_even_frames(states), scene.prepared, condition)
+            states = self.states(rows, x_t)
+            condition = self.head.condition(rows.degrees, tau)
+        planes = self.head(with_even_frames(states), rows.prepared, condition)
         with full_precision(x_t):
             planes = planes[..., : x_t.shape[-1]].float()
-            logits = query.logits + planes[:, 0]
+            logits = rows.logits + planes[:, 0]
             if not self.training:
                 logits = to_power(logits, self.config.mask_exponent)
             mask, rest = logits.sigmoid(), (-logits).sigmoid()
             variance = mask * rest * planes[:, 1].clamp(-6, 6).exp() + MIN_VARIANCE
             mask, variance = self.to_bins(mask)[:, None], self.to_bins(variance)[:, None]
             time = tau[:, None, None, None]
-            numerator = (1 - time) * (mask * scene.spec - x_t) + variance * time * x_t
-            return numerator / ((1 - time) ** 2 + variance * time**2)
+            of_start = (1 - time) * self.config.start_deviation**2
+            of_target = time * variance
+            numerator = of_start * (mask * rows.spec - x_t) + of_target * (x_t - start_mean(rows))
+            return numerator / ((1 - time) * of_start + time * of_target)
 
-    def states(self, scene: Scene, query: QueryState, x_t: Tensor) -> Tensor:
-        """The velocity head's input for points x_t (b, c, f, n), in bands (b, 4, k, n): the analysis'
+    def states(self, rows: Scene, x_t: Tensor) -> Tensor:
+        """The velocity head's input for points x_t (r, c, f, n), in bands (r, 4, k, n): the analysis'
         logits, the log energy of x_t, its correlation with the mixture, and their cross energy."""
         energy = self.in_bands(squared_magnitude(x_t))
-        cross_energy = self.in_bands(real_product(scene.spec, x_t))
-        correlation = cross_energy / (scene.energy * energy + 1e-4).sqrt()
+        cross_energy = self.in_bands(real_product(rows.spec, x_t))
+        correlation = cross_energy / (rows.energy * energy + 1e-4).sqrt()
         loudness = torch.log10(energy + 1e-2)
         return torch.stack(
-            [query.logits / 4, loudness, correlation, cross_energy.clamp(-3, 3)], dim=1
+            [rows.logits / 4, loudness, correlation, cross_energy.clamp(-3, 3)], dim=1
         )
 
     def noise(self, num_frames: int, generators: Generators) -> Tensor:
@@ -267,38 +253,36 @@ class FlowUNet(nn.Module, Separator):
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: Generators = None
     ) -> Separated:
-        """mixture (b, c, t), any scale; queries.pooled (b, s, q). target + residual = mixture.
+        """mixture (b, c, t), any scale; queries.pooled (b, s, K + 1). target + residual = mixture.
 
         All queries start from the same noise; without a generator it is the same in every call; a list
-        of generators has one for each item.
+        of generators has one for each item. A query for more than half of all classes is a complement, as
+        of the class U-Net: the others are separated, and the target is their residual.
         """
-        scene = self.scene(mixture)
-        start = self.noise(scene.spec.shape[-1], generator)[:, None]
+        degrees, complement = without_complements(queries.pooled)
+        scene = self.scene(mixture, degrees)
+        noise = self.noise(scene.spec.shape[-1], generator)[:, None]
         targets = [
-            self.one_target(scene, pooled, start, mixture.shape[-1])
-            for pooled in queries.pooled.unbind(dim=1)
+            self.one_target(scene.rows(WHOLE, source), noise, mixture.shape[-1])
+            for source in range(degrees.shape[1])
         ]
-        target = torch.stack(targets, dim=1) if targets else mixture.new_zeros(0)
+        target = torch.stack(targets, dim=1) if targets else mixture[:, None][:, :0]
+        target = torch.where(complement[..., None], mixture[:, None] - target, target)
         return Separated(target, mixture[:, None] - target)
 
-    def one_target(self, scene: Scene, pooled: Tensor, start: Tensor, num_samples: int) -> Tensor:
-        """One query for each mixture, pooled (b, q), integrated from noise (1 or b, 1, f, n) to
-        waveforms (b, c, t)."""
-        start = self.config.temperature * start.expand(scene.spec.shape)
-        end = self.integrated(scene, pooled, start, self.config.num_steps)
-        spec = power(end * scene.level, 1 / self.config.compression)
-        analysis = self.config.analysis
-        return istft(spec, analysis.window_samples, analysis.hop_samples, num_samples)
-
-    def integrated(self, scene: Scene, pooled: Tensor, start: Tensor, num_steps: int) -> Tensor:
-        """Integrates one query for each mixture, pooled (b, q), from a start (b, c, f, n) at tau = 0 to
-        tau = 1."""
-        query = self.query_state(scene, pooled)
+    def one_target(self, rows: Scene, noise: Tensor, num_samples: int) -> Tensor:
+        """Targets of one query for each mixture, (b, c, t), drawn with noise (1 or b, 1, f, n)."""
+        deviation = self.config.temperature * self.config.start_deviation
+        start = start_mean(rows) + deviation * noise
 
         def velocity(x_t: Tensor, tau: float) -> Tensor:
-            return self.velocity(scene, query, x_t, pooled.new_full((len(x_t),), tau))
+            return self.velocity(rows, x_t, rows.energy.new_full((len(x_t),), tau))
 
-        return integrate(velocity, start, step_times(num_steps), SOLVERS[self.config.solver])
+        times = step_times(self.config.num_steps)
+        end = integrate(velocity, start, times, SOLVERS[self.config.solver])
+        spec = power(end * rows.level, 1 / self.config.compression)
+        analysis = self.config.analysis
+        return istft(spec, analysis.window_samples, analysis.hop_samples, num_samples)
 
     def loss(
         self, batch: MixtureBatch, queries: QueryEmbedding, generator: torch.Generator
@@ -308,24 +292,16 @@ class FlowUNet(nn.Module, Separator):
         queried = batch.queried()
         used = queried if queried.any() else torch.ones_like(queried)
         items, sources = used.nonzero(as_tuple=True)
-        scene = self.scene(batch.mixture)
-        rows = scene.rows(items)
+        degrees = torch.where(queried[..., None], queries.pooled, 0).clamp(0, 1)
+        rows = self.scene(batch.mixture, degrees).rows(items, sources)
         with torch.no_grad():  # spectra of recordings have no weights to learn
             source_spec = self.analysis.spectrum(batch.sources[items, sources])
             end = over_level(power(source_spec, self.config.compression), rows.level)
-            shape = *end.shape[-2:], 2
-            draws = draw_items(batch.ids, shape, self.config.flow, generator)
-            start = torch.view_as_complex(draws.noise.to(batch.mixture) * 0.5**0.5)
-            start = start[items, None].expand(end.shape)
-            pooled = F.normalize(torch.where(queried[..., None], queries.pooled, 0), dim=-1)
-            pooled = add_noise(pooled, self.config.analysis.query_noise, generator)[items, sources]
+            draws = draw_items(batch.ids, (*end.shape[-2:], 2), self.config.flow, generator)
+            noise = torch.view_as_complex(draws.noise.to(batch.mixture) * 0.5**0.5)[items, None]
+            start = start_mean(rows) + self.config.start_deviation * noise
         tau = draws.tau.to(batch.mixture)[items]
-        if self.config.teacher and self.training:
-            tau = grid_times(len(batch.ids), self.config.num_steps, generator).to(tau)[items]
-            start = self.config.temperature * start
-            end = self.teacher_end(batch.mixture, items, pooled, start)
-        x_t = point_at(start, end, tau)
-        velocity = self.velocity(rows, self.query_state(rows, pooled), x_t, tau)
+        velocity = self.velocity(rows, point_at(start, end, tau), tau)
         weight = rows.level.square()
         error = squared_magnitude(velocity - path_velocity(start, end)) * weight
         loudness = (squared_magnitude(rows.spec) * weight).mean(dim=(1, 2, 3))
@@ -336,33 +312,10 @@ class FlowUNet(nn.Module, Separator):
         total = mean_of_queried(values, queried)
         return LossOutput(total, {"flow_matching": total.detach()})
 
-    @torch.no_grad()  # the teacher is not trained
-    def teacher_end(self, mixture: Tensor, items: Tensor, pooled: Tensor, start: Tensor) -> Tensor:
-        """Ends of the teacher's paths from these starts, (r, c, f, n)."""
-        if not self.teacher:
-            self.teacher.append(load_teacher(Path(self.config.teacher)).to(mixture.device))
-        teacher = self.teacher[0]
-        return teacher.integrated(
-            teacher.scene(mixture).rows(items), pooled, start, self.config.teacher_steps
-        )
 
-
-def load_teacher(folder: Path) -> FlowUNet:
-    """The separator of a checkpoint folder or, where there is none of that name, of a shipped model; frozen,
-    in evaluation mode. ValueError if it is of another kind."""
-    from ..storage.config import read_config
-    from ..storage.weights import stored_weights
-
-    if not folder.is_dir() and shipped_folder(folder.name).is_dir():
-        folder = shipped_folder(folder.name)
-    description = read_config(folder)["separator"]
-    if description["kind"] != Path(__file__).stem:
-        raise ValueError(
-            f"separator.teacher: {folder} holds a {description['kind']}; expected a flow_unet"
-        )
-    teacher = build(from_settings(Config, description["config"]))
-    teacher.load_state_dict(stored_weights(folder))
-    return teacher.eval().requires_grad_(False)
+def start_mean(rows: Scene) -> Tensor:
+    """Mean of the start of each row's path, (r, c, f, n)."""
+    return rows.start_mask[:, None] * rows.spec
 
 
 def to_power(logits: Tensor, exponent: float) -> Tensor:

@@ -21,13 +21,12 @@ from qsep.queries.interface import QueryEncoder
 
 from ..components import build_encoder, build_separator, merged
 from ..interface import Separator
-from .config import FORMAT_VERSION, WEIGHTS, read_config, stored_encoder
+from .config import ENCODER_FOLDER, FORMAT_VERSION, WEIGHTS, read_config, stored_encoder
 from .results import replace_folder
 from .temporary import explained, temporary_folder
 from .weights import save_weights, stored_weights
 
 CHECKPOINT = "checkpoint"  # the command in the folder's listing; see `results`
-ENCODER_FOLDER = "encoder"
 
 
 def describe(

@@ -10,8 +10,10 @@ from qsep.queries.files.json_files import json_content
 from qsep.queries.interface import QueryEncoder
 
 from ..components import build_encoder
+from .shipped import shipped_folder
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+ENCODER_FOLDER = "encoder"  # files of a query encoder that belongs to the model
 SHARED = "shared_weights"  # in config.json: {"model", "prefix", "fingerprint"}
 FORMAT_VERSION = 1
 # Former names of settings in config.json, old to new.
@@ -85,7 +87,10 @@ def read_json(folder: Path) -> dict[str, Any]:
 
 
 def stored_encoder(folder: Path, config: dict[str, Any]) -> QueryEncoder:
-    """The query encoder that a checkpoint describes, with its files in the folder; ValueError if damaged."""
+    """The query encoder that a checkpoint describes, with its files in the folder, or else in that of the
+    model with which it shares weights; ValueError if damaged."""
+    if SHARED in config and not (folder / ENCODER_FOLDER).is_dir():
+        folder = shipped_folder(config[SHARED]["model"])
     settings = {
         key: str(folder / value) if isinstance(value, str) and value.startswith("./") else value
         for key, value in config["encoder"]["config"].items()

@@ -2,14 +2,16 @@
 
     python -m qsep.separation.storage.weights FOLDER MODEL PREFIX
 
-takes out of FOLDER the weights of MODEL, which it holds under names that begin with PREFIX. A separator that
-is built on a shipped network is then stored without it; config.json names the model and its fingerprint.
+takes out of FOLDER the weights of MODEL, which it holds under names that begin with PREFIX, and the files of
+its query encoder if they are MODEL's. A separator that is built on a shipped network is then stored without
+it; config.json names the model and its fingerprint.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from qsep.queries.files.arrays import damaged, missing
 from qsep.queries.files.permissions import write_by_mask
 from qsep.queries.files.weights import read_tensors
 
-from .config import CONFIG, SHARED, WEIGHTS, read_json, shared_weights
+from .config import CONFIG, ENCODER_FOLDER, SHARED, WEIGHTS, read_json, shared_weights
 from .shipped import shipped_folder, shipped_models
 from .temporary import write_atomically
 
@@ -78,7 +80,8 @@ def write_weights(
 
 
 def share(folder: Path, model: str, prefix: str) -> None:
-    """Take a shipped model's weights out of a checkpoint folder; ValueError unless it holds all of them."""
+    """Take a shipped model's weights, and its encoder's files if they are all the same, out of a checkpoint
+    folder; ValueError unless it holds all of the weights."""
     source = shipped_folder(model) / WEIGHTS
     weights = stored_weights(folder)
     for key, value in read_weights(source).items():
@@ -87,6 +90,12 @@ def share(folder: Path, model: str, prefix: str) -> None:
             raise ValueError(f"{folder}: {prefix}{key} is not {key} of {model}")
     fingerprint = file_fingerprint(source)
     write_weights(folder, weights, {"model": model, "prefix": prefix, "fingerprint": fingerprint})
+    encoder, other = (
+        {path.name: path.read_bytes() for path in (parent / ENCODER_FOLDER).glob("*")}
+        for parent in (folder, source.parent)
+    )
+    if encoder and encoder == other:
+        shutil.rmtree(folder / ENCODER_FOLDER)
 
 
 def weights_fingerprint(folder: Path) -> str:

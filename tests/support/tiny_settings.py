@@ -144,11 +144,15 @@ SETTINGS["flowsep"] = {
     "flow": {"query_dropout": 0.0},
 }
 SETTINGS["flow_unet"] = {
-    "analysis": SETTINGS["band_unet"],
+    "analysis": SETTINGS["class_unet"],
     "channels": 7,
     "blocks": 1,
     "noise_frames": 16,
     "num_steps": 2,
+}
+SETTINGS["flow_unet:from_mask"] = SETTINGS["flow_unet"] | {
+    "from_mask": True,
+    "start_deviation": 0.4,
 }
 BANDS = {"kind": "bands", "window_samples": 64, "scheme": "widths", "width": 8}
 BANDS |= {"widths": [2, 2, 3, 5, 5, 16], "hidden_factor": 2}

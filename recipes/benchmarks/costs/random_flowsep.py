@@ -19,7 +19,8 @@ from torch import nn
 
 from qsep.queries.encoders.t5 import T5, Config
 from qsep.separation.components import build_separator
-from qsep.separation.storage.checkpoint import ENCODER_FOLDER, describe, save_checkpoint
+from qsep.separation.storage.checkpoint import describe, save_checkpoint
+from qsep.separation.storage.config import ENCODER_FOLDER
 
 from ...errors import run_script
 from ...training.config import override_value

@@ -1,83 +1,185 @@
-"""The flow separator's velocity against the posterior mean that its formula states, and its use."""
+"""The flow separator: its velocity and paths against those of normal distributions, and its use."""
 
+import copy
 import dataclasses
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from tiny import StubEncoder, mixture_batch, noise, tiny_separator, unit_vectors
+from tiny import mixture_batch, noise, rng, tiny_separator, unit_vectors
 from tiny_settings import QUERY_DIM, RATE, SETTINGS
 
 from qsep.queries.interface import QueryEmbedding
 from qsep.separation.components import build_separator
-from qsep.separation.models.flow_unet import power
-from qsep.separation.signal.band_energies import band_planes
+from qsep.separation.models.flow_unet import Scene, power
 from qsep.separation.signal.stft import istft
-from qsep.separation.storage.checkpoint import describe, save_checkpoint
+
+
+@pytest.fixture(params=["flow_unet", "flow_unet:from_mask"])
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
 
 
 def random_embedding(batch: int, num: int) -> QueryEmbedding:
     return QueryEmbedding(unit_vectors(batch, num, QUERY_DIM, seed=9))
 
 
-def with_settings(**changes: Any) -> Any:
-    separator = tiny_separator("flow_unet")
+def with_settings(kind: str = "flow_unet", **changes: Any) -> Any:
+    separator = tiny_separator(kind)
     separator.config = dataclasses.replace(separator.config, **changes)
     return separator
 
 
-def untrained_head(**changes: Any) -> Any:
+def untrained_head(kind: str, **changes: Any) -> Any:
     """With the head's initial weights: mask and variance are those of the analysis alone."""
-    separator = with_settings(**changes)
+    separator = with_settings(kind, **changes)
     torch.nn.init.zeros_(separator.head.head.weight)
     torch.nn.init.zeros_(separator.head.head.bias)
     return separator
 
 
-def test_the_velocity_is_the_mean_velocity_of_a_normal_target_given_point_and_mixture() -> None:
-    """Monte Carlo: targets drawn around m X with variance c, weighted by how likely the noise is that
+def test_the_velocity_is_the_mean_velocity_of_a_normal_target_given_point_and_mixture(
+    kind: str,
+) -> None:
+    """Monte Carlo: targets drawn around m X with variance v, weighted by how likely the start is that
     puts their path through the point."""
-    separator, tau = untrained_head(), 0.6
-    scene = separator.scene(noise(1, 1, 640))
-    pooled, rng = unit_vectors(1, QUERY_DIM, seed=2), torch.Generator().manual_seed(4)
-    point = normal(scene.spec.numel(), rng).reshape(scene.spec.shape).to(scene.spec)
+    separator, tau, random = untrained_head(kind), 0.6, rng(4)
+    rows, deviation = one_row(separator), separator.config.start_deviation
+    mean, variance, start = gaussians(separator, rows)
+    ends = [normal(rows.spec.numel(), random).reshape(rows.spec.shape) for _ in range(2)]
+    point = tau * (mean + (variance / 2).sqrt() * ends[0])
+    point = point + (1 - tau) * (start + deviation * 0.5**0.5 * ends[1])
     with torch.no_grad():
-        question = separator.query_state(scene, pooled)
-        velocity = separator.velocity(scene, question, point, torch.tensor([tau]))
-        masked = separator.velocity(scene, question, torch.zeros_like(point), torch.tensor([0.0]))
-    mask = question.logits.sigmoid()
-    doubt = separator.to_bins(mask * (1 - mask) + 1e-4)[:, None]
+        velocity = separator.velocity(rows, point.to(rows.spec), torch.tensor([tau]))
     for index in ((0, 0, 3, 2), (0, 0, 17, 5), (0, 0, 30, 11)):
-        target = masked[index] + (doubt[index] / 2).sqrt() * normal(200_000, rng)
+        target = mean[index] + (variance[index] / 2).sqrt() * normal(200_000, random)
         needed = (point[index] - tau * target) / (1 - tau)
-        weight = torch.exp(-needed.abs().square())  # density of complex noise of variance 1
+        distance = (needed - start[index]) / deviation
+        weight = torch.exp(-distance.abs().square())  # density of complex noise of variance 1
         expected = (weight * (target - needed)).sum() / weight.sum()
         error = (weight * (target - needed - expected).abs()).square().sum().sqrt() / weight.sum()
         assert (velocity[index] - expected).abs() < 5 * error  # its standard error, five times
 
 
-def normal(num: int, rng: torch.Generator) -> torch.Tensor:
+def normal(num: int, generator: torch.Generator) -> torch.Tensor:
     """Complex, of variance 2."""
-    return torch.view_as_complex(torch.randn(num, 2, generator=rng, dtype=torch.float64))
+    return torch.view_as_complex(torch.randn(num, 2, generator=generator, dtype=torch.float64))
 
 
-def test_one_step_at_no_temperature_is_the_analysis_mask_on_the_compressed_spectrum() -> None:
-    separator = untrained_head(num_steps=1, temperature=0.0)
-    mixture, queries = noise(2, 1, 1500), random_embedding(2, 3)
-    analysis = separator.analysis
-    spec = analysis.spectrum(mixture)
-    energy = analysis.gather(spec.abs().square().mean(dim=1))
-    features = analysis.hidden(band_planes(energy))
-    reading = analysis.concept_masks(analysis.reader(queries.pooled))
-    mask = analysis.logits(features, reading).sigmoid()
-    bin_mask = (mask.transpose(-2, -1) @ analysis.bands.T).transpose(-2, -1)[:, :, None]
-    # Compressed, masked, decompressed: the mask to the power 1 / compression.
-    masked = bin_mask ** (1 / separator.config.compression) * spec[:, None]
-    expected = istft(masked, 64, 32, 1500)
+@pytest.mark.parametrize("tau", [0.0, 0.3, 0.9])
+def test_the_velocity_is_linear_regression_on_the_point(kind: str, tau: float) -> None:
+    """E[b | a] = E b + cov(b, a) / var(a) (a - E a), with the covariances of target and start as a
+    matrix."""
+    separator = untrained_head(kind)
+    rows = one_row(separator)
+    point = 3 * torch.view_as_complex(noise(*rows.spec.shape, 2, seed=6))
     with torch.no_grad():
+        velocity = separator.velocity(rows, point, torch.tensor([tau])).numpy()
+    parts = [part.numpy().astype(np.complex128) for part in gaussians(separator, rows)]
+    for index in ((0, 0, 3, 2), (0, 0, 17, 5), (0, 0, 30, 11)):
+        mean, variance, start = (part[index] for part in parts)
+        covariance = np.diag([variance, separator.config.start_deviation**2])
+        path, difference = np.array([tau, 1 - tau]), np.array([1, -1])
+        means = np.array([mean, start])
+        slope = difference @ covariance @ path / (path @ covariance @ path)
+        expected = difference @ means + slope * (point[index].numpy() - path @ means)
+        np.testing.assert_allclose(velocity[index], expected, atol=1e-5, rtol=1e-5)  # float32
+
+
+def test_paths_of_a_normal_target_end_at_its_quantiles(kind: str) -> None:
+    """Both ends are normal, so the exact flow scales distances from the mean by sqrt(v) / deviation."""
+    separator = untrained_head(kind, num_steps=400, solver="heun", temperature=1.0)
+    rows = one_row(separator)
+    drawn = separator.noise(rows.spec.shape[-1], None)[:, None]
+    mean, variance, _ = gaussians(separator, rows)
+    expected = waveform_of(separator, rows, mean + variance.sqrt() * drawn)
+    with torch.no_grad():
+        target = separator.one_target(rows, drawn, 640)
+    # 1e-3: variances down to 1e-4 turn the last steps sharply
+    torch.testing.assert_close(target, expected, atol=1e-3 * float(expected.abs().max()), rtol=0)
+
+
+def one_row(separator: Any) -> Scene:
+    """A mixture of 640 samples, queried for two of five classes."""
+    degrees = torch.tensor([[[0, 1, 0, 0.5, 0, 0]]])
+    with torch.no_grad():
+        scene: Scene = separator.scene(noise(1, 1, 640), degrees)
+    return scene.rows(slice(None), 0)
+
+
+def gaussians(separator: Any, rows: Scene) -> list[torch.Tensor]:
+    """Mean and variance of the target with an untrained head, and mean of the start, (1, 1, f, n)."""
+    mask = rows.logits.sigmoid() ** separator.config.mask_exponent
+    variance = mask * (1 - mask) + 1e-4
+    mean = separator.to_bins(mask)[:, None] * rows.spec
+    start = rows.start_mask[:, None] * rows.spec
+    return [mean, separator.to_bins(variance)[:, None], start]
+
+
+def waveform_of(separator: Any, rows: Scene, spec: torch.Tensor) -> torch.Tensor:
+    """Of a compressed spectrogram relative to the level, 640 samples."""
+    return istft(power(spec * rows.level, 1 / separator.config.compression), 64, 32, 640)
+
+
+def test_a_start_from_the_mask_is_the_class_u_nets_own_estimate() -> None:
+    separator = tiny_separator("flow_unet:from_mask")
+    rows = one_row(separator)
+    queries = QueryEmbedding(rows.degrees[:, None])
+    with torch.no_grad():
+        expected = separator.analysis.separate(noise(1, 1, 640), queries).target[:, 0]
+    start = waveform_of(separator, rows, rows.start_mask[:, None] * rows.spec)
+    # 1e-6: float32
+    torch.testing.assert_close(start, expected, atol=1e-6, rtol=1e-4)
+    assert expected.std() > 1e-3
+
+
+def test_one_step_at_no_temperature_is_the_class_u_nets_mask(kind: str) -> None:
+    exponent = 0.55
+    separator = untrained_head(kind, num_steps=1, temperature=0.0, mask_exponent=exponent)
+    mixture, queries = noise(2, 1, 1500), random_embedding(2, 3)
+    analysis, compression = separator.analysis, separator.config.compression
+    spec = analysis.spectrum(mixture)
+    features = analysis.features(analysis.gather(spec.abs().square().mean(dim=1)))
+    with torch.no_grad():
+        mask = analysis.masks(features, queries.pooled.clamp(0, 1))[1].sigmoid()
         target = separator.separate(mixture, queries).target
+    # Compressed, masked and decompressed, with interpolation to bins in between.
+    bands = mask ** (compression * exponent)
+    bin_mask = (bands.mT @ analysis.bands.T).mT ** (1 / compression)
+    expected = istft(bin_mask[:, :, None] * spec[:, None], 64, 32, 1500)
     torch.testing.assert_close(target, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_everything_but_a_class_is_the_residual_of_the_class(kind: str) -> None:
+    separator = tiny_separator(kind)
+    mixture, dog = noise(2, 3, 1601), torch.eye(6)[None, :1].repeat(2, 1, 1)
+    queries = QueryEmbedding(torch.cat([dog, 1 - dog], dim=1))
+    with torch.inference_mode():
+        separated = separator.separate(mixture, queries)
+    # 1e-7: one rounding
+    torch.testing.assert_close(separated.target[:, 1], separated.residual[:, 0], atol=1e-7, rtol=0)
+    assert separated.target[:, 0].std() > 0.01 * mixture.std()
+
+
+def test_the_classes_energies_are_the_class_u_nets() -> None:
+    separator, mixture = tiny_separator("flow_unet"), noise(2, 1, 1601)
+    with torch.inference_mode():
+        shares = separator.class_shares(mixture)
+        overlaps = separator.class_overlaps(mixture)
+        assert torch.equal(shares, separator.analysis.class_shares(mixture))
+        assert torch.equal(overlaps, separator.analysis.class_overlaps(mixture))
+
+
+def test_training_leaves_the_class_u_net_as_it_is(kind: str) -> None:
+    separator = tiny_separator(kind).train()
+    before = copy.deepcopy(separator.analysis.state_dict())
+    separator.loss(*mixture_batch(), rng(0)).total.mean().backward()
+    assert all(
+        torch.equal(before[key], now) for key, now in separator.analysis.state_dict().items()
+    )
+    assert all(weight.grad is None for weight in separator.analysis.parameters())
 
 
 def test_compression_and_its_inverse_are_one_and_keep_phase() -> None:
@@ -111,43 +213,13 @@ def test_another_generator_draws_another_target_and_the_same_one_the_same() -> N
     assert (drawn(0) - drawn(1)).abs().max() > 1e-3
 
 
-def test_a_student_learns_the_end_points_of_its_teacher(tmp_path: Path) -> None:
-    """At tau = 0 one step from the start to the teacher's end is the velocity that costs nothing."""
-    teacher = tiny_separator("flow_unet")
-    torch.nn.init.normal_(
-        teacher.head.head.weight, std=0.3, generator=torch.Generator().manual_seed(3)
-    )
-    encoder = StubEncoder()
-    description = describe("flow_unet", teacher, "stub", encoder, {})
-    save_checkpoint(tmp_path / "teacher", description, teacher.state_dict(), "card")
-    batch, queries = mixture_batch()
-
-    def cost(teacher_steps: int) -> torch.Tensor:
-        student = build_separator(
-            "flow_unet",
-            SETTINGS["flow_unet"]
-            | {"teacher": str(tmp_path / "teacher"), "teacher_steps": teacher_steps, "num_steps": 1}
-            | {"analysis": SETTINGS["band_unet"] | {"query_noise": 0.0}},
-        )
-        student.load_state_dict(teacher.state_dict())
-        student.eval()  # norms as the teacher's
-        student.training = True
-        with torch.no_grad():
-            total: torch.Tensor = student.loss(
-                batch, queries, torch.Generator().manual_seed(0)
-            ).total
-        return total
-
-    assert cost(1).max() < 1e-8  # its one step is the student's
-    assert cost(8).min() > 1e-4
-
-
 @pytest.mark.parametrize(
     ("change", "named"),
     [
         ({"solver": "rk9"}, "rk9"),
         ({"num_steps": 0}, "num_steps is 0"),
         ({"temperature": -1.0}, "temperature is -1"),
+        ({"start_deviation": 0.0}, "start_deviation is 0"),
         ({"noise_frames": 24}, "24"),
     ],
 )

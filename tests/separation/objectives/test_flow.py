@@ -16,7 +16,6 @@ from torch import Tensor
 from qsep.separation.flow_matching import (
     SOLVERS,
     Velocity,
-    grid_times,
     guided,
     heun,
     integrate,
@@ -154,10 +153,6 @@ def test_logit_normal_times_have_normal_logits() -> None:
     logits = logit_normal_times(20_001, rng(4), mean=0.5, deviation=2.0).double().logit()
     assert logits.mean().item() == pytest.approx(0.5, abs=0.05)
     assert logits.std().item() == pytest.approx(2.0, abs=0.05)
-
-
-def test_grid_times_are_those_of_eulers_evaluations() -> None:
-    assert sorted(set(grid_times(1000, 4, rng(4)).tolist())) == step_times(4)[:-1]
 
 
 def test_guidance_of_zero_one_and_two() -> None:

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from qsep.separation.api.hub_model import copy_checkpoint
-from qsep.separation.storage.config import shared_weights
+from qsep.separation.storage.config import shared_weights, stored_encoder
 from qsep.separation.storage.shipped import CHECKPOINTS_DIR, shipped_models
 from qsep.separation.storage.weights import share, stored_weights, weights_fingerprint
 
@@ -76,6 +77,34 @@ def test_another_version_of_the_shipped_model_is_refused(base: Path, whole: Path
         stored_weights(whole)
 
 
+@pytest.mark.parametrize("content", [b"the same", b"other"])
+def test_only_an_encoder_that_is_the_same_is_shared(
+    base: Path, whole: Path, content: bytes
+) -> None:
+    for folder, text in ((base, b"the same"), (whole, content)):
+        (folder / "encoder").mkdir()
+        (folder / "encoder" / "book.json").write_bytes(text)
+    share(whole, "base", "in.")
+    assert (whole / "encoder" / "book.json").is_file() == (content == b"other")
+
+
+def test_a_shared_encoder_is_read_from_the_other_model(
+    base: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "qsep.separation.storage.config.build_encoder", lambda kind, settings: settings
+    )
+    described: dict[str, Any] = {"encoder": {"kind": "any", "config": {"folder": "./encoder"}}}
+    (base / "encoder").mkdir()
+    shared = described | {"shared_weights": {"model": "base"}}
+    encoder: Any = stored_encoder(whole, shared)
+    assert encoder == {"folder": str(base / "encoder")}
+    (whole / "encoder").mkdir()
+    for config in (described, shared):
+        encoder = stored_encoder(whole, config)
+        assert encoder == {"folder": str(whole / "encoder")}
+
+
 def test_no_shipped_model_has_a_weight_of_another_in_its_own_file() -> None:
     owners: dict[tuple[str, bytes], str] = {}
     for model in shipped_models():
@@ -86,8 +115,10 @@ def test_no_shipped_model_has_a_weight_of_another_in_its_own_file() -> None:
 
 
 def test_a_copy_for_elsewhere_has_all_of_its_weights(tmp_path: Path) -> None:
-    source = CHECKPOINTS_DIR / "flow-small-2"
+    source = CHECKPOINTS_DIR / "flow-small"
     copy_checkpoint(source, tmp_path / "copy")
     assert equal(load_file(tmp_path / "copy" / "model.safetensors"), stored_weights(source))
     assert not shared_weights(tmp_path / "copy")
+    words = (tmp_path / "copy" / "encoder" / "words.txt").read_bytes()
+    assert words == (CHECKPOINTS_DIR / "sounds150" / "encoder" / "words.txt").read_bytes()
     copy_checkpoint(source, tmp_path / "copy")  # over the earlier one
