@@ -95,7 +95,6 @@ RANGES = {
     "shift": Range(0, 1000, above=True),
     "guidance": Range(0, 1000),
     "temperature": Range(0, 100),
-    "start_deviation": Range(0, 100, above=True),
     "compression": Range(0, 10, above=True),
     "mask_exponent": Range(0, 100, above=True),
     "query_noise": Range(0, 1000),

@@ -4,16 +4,12 @@
     features, query (b, s, K + 1) -> log odds of the class U-Net's mask (b, s, k, n)
     features, log odds, query, point on the path x_t (r, c, f, n), time tau (r,) -> velocity head
         -> mask m, and variance v of the target, in each band (r, 2, k, n)
-    velocity (r, c, f, n) = mean of target - start given x_t, for a target normal around m X with variance v
-    integrated from the start (tau = 0) to the target (tau = 1) -> decompressed -> inverse STFT (b, s, c, t)
+    velocity (r, c, f, n) = mean of target - noise given x_t, for a target normal around m X with variance v
+    integrated from noise (tau = 0) to the target (tau = 1) -> decompressed -> inverse STFT (b, s, c, t)
 
 A mask can only remove energy; what it removed by mistake is missing. A flow draws the target from what
 is plausible instead. Since it ends at a spectrogram with phase, there is no vocoder, and metrics that
 compare waveforms apply.
-
-The start is noise, or with `from_mask` the class U-Net's own estimate plus noise, which the flow then
-repairs: stochastic regeneration, Lemercier et al., "StoRM: A diffusion-based stochastic regeneration model
-for speech enhancement and dereverberation" (2023), here with a rectified flow in place of the diffusion.
 
 Everything, the noise too, is relative to the mixture's level in each band and moment, so that the
 output scales with the input and no time or band is treated differently. The velocity has the closed
@@ -64,11 +60,10 @@ MIN_VARIANCE = 1e-4
 class Config:
     """analysis: the class U-Net, which is not trained. compression: power of the magnitudes. channels,
     blocks: of the velocity head, which runs at every step. noise_frames: the noise repeats after so many
-    frames. from_mask: the path starts from the class U-Net's estimate plus noise, instead of from noise.
-    start_deviation: standard deviation of that noise in training, relative to the mixture's level.
+    frames.
 
     At use: num_steps of a solver ("euler", or "midpoint" or "heun", which evaluate the network twice a
-    step). temperature: factor of the noise; 1 samples from the model, 0 goes towards its mean.
+    step). temperature: standard deviation of the noise; 1 samples from the model, 0 goes towards its mean.
     mask_exponent: power of the masks; less than 1 counters the overconfidence of a network that has seen
     its training sounds many times.
 
@@ -80,8 +75,6 @@ class Config:
     channels: int = 48
     blocks: int = 3
     noise_frames: int = 256
-    from_mask: bool = False
-    start_deviation: float = 1.0
     num_steps: int = 4
     solver: str = "euler"
     temperature: float = 1.0
@@ -109,7 +102,7 @@ class Scene:
     spec: (b, c, f, n), complex, compressed, relative to level; level: (b, 1, f, n), the mixture's own,
     0 in silence. energy: (b, k, n), mean of |spec|^2 in each band. prepared: features for the velocity
     head. degrees: (b, s, K + 1) in [0, 1]. logits: (b, s, k, n), log odds of the class U-Net's mask for
-    compressed spectra. start_mask: (b, s, f, n), times spec the mean of the start.
+    compressed spectra.
     """
 
     spec: Tensor
@@ -118,12 +111,11 @@ class Scene:
     prepared: Tensor
     degrees: Tensor
     logits: Tensor
-    start_mask: Tensor
 
     def rows(self, items: Tensor | slice, sources: Tensor | int) -> Scene:
         """Mixtures (r,) and a query of each, with (r) in place of (b) and of (b, s)."""
         of_mixtures = self.spec, self.level, self.energy, self.prepared
-        of_queries = self.degrees, self.logits, self.start_mask
+        of_queries = self.degrees, self.logits
         return Scene(
             *(part[items] for part in of_mixtures), *(part[items, sources] for part in of_queries)
         )
@@ -173,16 +165,12 @@ class FlowUNet(nn.Module, Separator):
         energy = self.analysis.gather(squared_magnitude(spec).mean(dim=1))
         features = self.analysis.features(energy)
         logits = self.analysis.masks(features, degrees)[1]
-        start_mask = spec.real.new_zeros(()).expand(*degrees.shape[:2], *spec.shape[-2:])
-        if self.config.from_mask:
-            mask = logits.sigmoid() ** self.config.analysis.mask_exponent
-            start_mask = self.to_bins(mask) ** compression
         level = self.level(energy)[:, None] ** (compression / 2)
         spec = over_level(power(spec, compression), level)
         return Scene(
             *(spec, level, self.in_bands(squared_magnitude(spec))),
             *(self.head.prepare(with_even_frames(features.refining)), degrees),
-            *(to_power(logits, compression), start_mask),
+            to_power(logits, compression),
         )
 
     def level(self, energy: Tensor) -> Tensor:
@@ -210,9 +198,8 @@ class FlowUNet(nn.Module, Separator):
     def velocity(self, rows: Scene, x_t: Tensor, tau: Tensor) -> Tensor:
         """Velocities of points x_t (r, c, f, n) on the paths to the queried targets, at times tau (r,).
 
-        With target ~ N(m X, v), start ~ N(a, d^2) and x_t = tau target + (1 - tau) start, the mean of
-        target - start given x_t is
-        ((1 - tau) d^2 (m X - x_t) + tau v (x_t - a)) / ((1 - tau)^2 d^2 + tau^2 v).
+        With target ~ N(m X, v) and noise ~ N(0, 1), x_t = tau target + (1 - tau) noise, the mean of
+        target - noise given x_t is ((1 - tau) (m X - x_t) + tau v x_t) / ((1 - tau)^2 + tau^2 v).
         """
         with full_precision(x_t):
             states = self.states(rows, x_t)
@@ -227,10 +214,8 @@ class FlowUNet(nn.Module, Separator):
             variance = mask * rest * planes[:, 1].clamp(-6, 6).exp() + MIN_VARIANCE
             mask, variance = self.to_bins(mask)[:, None], self.to_bins(variance)[:, None]
             time = tau[:, None, None, None]
-            of_start = (1 - time) * self.config.start_deviation**2
-            of_target = time * variance
-            numerator = of_start * (mask * rows.spec - x_t) + of_target * (x_t - start_mean(rows))
-            return numerator / ((1 - time) * of_start + time * of_target)
+            numerator = (1 - time) * (mask * rows.spec - x_t) + time * variance * x_t
+            return numerator / ((1 - time) ** 2 + variance * time**2)
 
     def states(self, rows: Scene, x_t: Tensor) -> Tensor:
         """The velocity head's input for points x_t (r, c, f, n), in bands (r, 4, k, n): the analysis'
@@ -272,8 +257,7 @@ class FlowUNet(nn.Module, Separator):
 
     def one_target(self, rows: Scene, noise: Tensor, num_samples: int) -> Tensor:
         """Targets of one query for each mixture, (b, c, t), drawn with noise (1 or b, 1, f, n)."""
-        deviation = self.config.temperature * self.config.start_deviation
-        start = start_mean(rows) + deviation * noise
+        start = self.config.temperature * noise.expand(rows.spec.shape)
 
         def velocity(x_t: Tensor, tau: float) -> Tensor:
             return self.velocity(rows, x_t, rows.energy.new_full((len(x_t),), tau))
@@ -299,7 +283,7 @@ class FlowUNet(nn.Module, Separator):
             end = over_level(power(source_spec, self.config.compression), rows.level)
             draws = draw_items(batch.ids, (*end.shape[-2:], 2), self.config.flow, generator)
             noise = torch.view_as_complex(draws.noise.to(batch.mixture) * 0.5**0.5)[items, None]
-            start = start_mean(rows) + self.config.start_deviation * noise
+            start = noise.expand(end.shape)
         tau = draws.tau.to(batch.mixture)[items]
         velocity = self.velocity(rows, point_at(start, end, tau), tau)
         weight = rows.level.square()
@@ -311,11 +295,6 @@ class FlowUNet(nn.Module, Separator):
         values = errors.new_zeros(queried.shape).index_put((items, sources), errors)
         total = mean_of_queried(values, queried)
         return LossOutput(total, {"flow_matching": total.detach()})
-
-
-def start_mean(rows: Scene) -> Tensor:
-    """Mean of the start of each row's path, (r, c, f, n)."""
-    return rows.start_mask[:, None] * rows.spec
 
 
 def to_power(logits: Tensor, exponent: float) -> Tensor:

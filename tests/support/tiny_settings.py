@@ -150,10 +150,6 @@ SETTINGS["flow_unet"] = {
     "noise_frames": 16,
     "num_steps": 2,
 }
-SETTINGS["flow_unet:from_mask"] = SETTINGS["flow_unet"] | {
-    "from_mask": True,
-    "start_deviation": 0.4,
-}
 BANDS = {"kind": "bands", "window_samples": 64, "scheme": "widths", "width": 8}
 BANDS |= {"widths": [2, 2, 3, 5, 5, 16], "hidden_factor": 2}
 QUERIED: dict[str, Any] = {

@@ -16,48 +16,39 @@ from qsep.separation.models.flow_unet import Scene, power
 from qsep.separation.signal.stft import istft
 
 
-@pytest.fixture(params=["flow_unet", "flow_unet:from_mask"])
-def kind(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
 def random_embedding(batch: int, num: int) -> QueryEmbedding:
     return QueryEmbedding(unit_vectors(batch, num, QUERY_DIM, seed=9))
 
 
-def with_settings(kind: str = "flow_unet", **changes: Any) -> Any:
-    separator = tiny_separator(kind)
+def with_settings(**changes: Any) -> Any:
+    separator = tiny_separator("flow_unet")
     separator.config = dataclasses.replace(separator.config, **changes)
     return separator
 
 
-def untrained_head(kind: str, **changes: Any) -> Any:
+def untrained_head(**changes: Any) -> Any:
     """With the head's initial weights: mask and variance are those of the analysis alone."""
-    separator = with_settings(kind, **changes)
+    separator = with_settings(**changes)
     torch.nn.init.zeros_(separator.head.head.weight)
     torch.nn.init.zeros_(separator.head.head.bias)
     return separator
 
 
-def test_the_velocity_is_the_mean_velocity_of_a_normal_target_given_point_and_mixture(
-    kind: str,
-) -> None:
-    """Monte Carlo: targets drawn around m X with variance v, weighted by how likely the start is that
+def test_the_velocity_is_the_mean_velocity_of_a_normal_target_given_point_and_mixture() -> None:
+    """Monte Carlo: targets drawn around m X with variance v, weighted by how likely the noise is that
     puts their path through the point."""
-    separator, tau, random = untrained_head(kind), 0.6, rng(4)
-    rows, deviation = one_row(separator), separator.config.start_deviation
-    mean, variance, start = gaussians(separator, rows)
+    separator, tau, random = untrained_head(), 0.6, rng(4)
+    rows = one_row(separator)
+    mean, variance = gaussians(separator, rows)
     ends = [normal(rows.spec.numel(), random).reshape(rows.spec.shape) for _ in range(2)]
     point = tau * (mean + (variance / 2).sqrt() * ends[0])
-    point = point + (1 - tau) * (start + deviation * 0.5**0.5 * ends[1])
+    point = point + (1 - tau) * 0.5**0.5 * ends[1]
     with torch.no_grad():
         velocity = separator.velocity(rows, point.to(rows.spec), torch.tensor([tau]))
     for index in ((0, 0, 3, 2), (0, 0, 17, 5), (0, 0, 30, 11)):
         target = mean[index] + (variance[index] / 2).sqrt() * normal(200_000, random)
         needed = (point[index] - tau * target) / (1 - tau)
-        distance = (needed - start[index]) / deviation
-        weight = torch.exp(-distance.abs().square())  # density of complex noise of variance 1
+        weight = torch.exp(-needed.abs().square())  # density of complex noise of variance 1
         expected = (weight * (target - needed)).sum() / weight.sum()
         error = (weight * (target - needed - expected).abs()).square().sum().sqrt() / weight.sum()
         assert (velocity[index] - expected).abs() < 5 * error  # its standard error, five times
@@ -69,31 +60,31 @@ def normal(num: int, generator: torch.Generator) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.3, 0.9])
-def test_the_velocity_is_linear_regression_on_the_point(kind: str, tau: float) -> None:
-    """E[b | a] = E b + cov(b, a) / var(a) (a - E a), with the covariances of target and start as a
+def test_the_velocity_is_linear_regression_on_the_point(tau: float) -> None:
+    """E[b | a] = E b + cov(b, a) / var(a) (a - E a), with the covariances of target and noise as a
     matrix."""
-    separator = untrained_head(kind)
+    separator = untrained_head()
     rows = one_row(separator)
     point = 3 * torch.view_as_complex(noise(*rows.spec.shape, 2, seed=6))
     with torch.no_grad():
         velocity = separator.velocity(rows, point, torch.tensor([tau])).numpy()
     parts = [part.numpy().astype(np.complex128) for part in gaussians(separator, rows)]
     for index in ((0, 0, 3, 2), (0, 0, 17, 5), (0, 0, 30, 11)):
-        mean, variance, start = (part[index] for part in parts)
-        covariance = np.diag([variance, separator.config.start_deviation**2])
+        mean, variance = (part[index] for part in parts)
+        covariance = np.diag([variance, 1])
         path, difference = np.array([tau, 1 - tau]), np.array([1, -1])
-        means = np.array([mean, start])
+        means = np.array([mean, 0])
         slope = difference @ covariance @ path / (path @ covariance @ path)
         expected = difference @ means + slope * (point[index].numpy() - path @ means)
         np.testing.assert_allclose(velocity[index], expected, atol=1e-5, rtol=1e-5)  # float32
 
 
-def test_paths_of_a_normal_target_end_at_its_quantiles(kind: str) -> None:
-    """Both ends are normal, so the exact flow scales distances from the mean by sqrt(v) / deviation."""
-    separator = untrained_head(kind, num_steps=400, solver="heun", temperature=1.0)
+def test_paths_of_a_normal_target_end_at_its_quantiles() -> None:
+    """Both ends are normal, so the exact flow scales distances from the mean by sqrt(v)."""
+    separator = untrained_head(num_steps=400, solver="heun", temperature=1.0)
     rows = one_row(separator)
     drawn = separator.noise(rows.spec.shape[-1], None)[:, None]
-    mean, variance, _ = gaussians(separator, rows)
+    mean, variance = gaussians(separator, rows)
     expected = waveform_of(separator, rows, mean + variance.sqrt() * drawn)
     with torch.no_grad():
         target = separator.one_target(rows, drawn, 640)
@@ -110,12 +101,11 @@ def one_row(separator: Any) -> Scene:
 
 
 def gaussians(separator: Any, rows: Scene) -> list[torch.Tensor]:
-    """Mean and variance of the target with an untrained head, and mean of the start, (1, 1, f, n)."""
+    """Mean and variance of the target with an untrained head, (1, 1, f, n) each."""
     mask = rows.logits.sigmoid() ** separator.config.mask_exponent
     variance = mask * (1 - mask) + 1e-4
     mean = separator.to_bins(mask)[:, None] * rows.spec
-    start = rows.start_mask[:, None] * rows.spec
-    return [mean, separator.to_bins(variance)[:, None], start]
+    return [mean, separator.to_bins(variance)[:, None]]
 
 
 def waveform_of(separator: Any, rows: Scene, spec: torch.Tensor) -> torch.Tensor:
@@ -123,21 +113,9 @@ def waveform_of(separator: Any, rows: Scene, spec: torch.Tensor) -> torch.Tensor
     return istft(power(spec * rows.level, 1 / separator.config.compression), 64, 32, 640)
 
 
-def test_a_start_from_the_mask_is_the_class_u_nets_own_estimate() -> None:
-    separator = tiny_separator("flow_unet:from_mask")
-    rows = one_row(separator)
-    queries = QueryEmbedding(rows.degrees[:, None])
-    with torch.no_grad():
-        expected = separator.analysis.separate(noise(1, 1, 640), queries).target[:, 0]
-    start = waveform_of(separator, rows, rows.start_mask[:, None] * rows.spec)
-    # 1e-6: float32
-    torch.testing.assert_close(start, expected, atol=1e-6, rtol=1e-4)
-    assert expected.std() > 1e-3
-
-
-def test_one_step_at_no_temperature_is_the_class_u_nets_mask(kind: str) -> None:
+def test_one_step_at_no_temperature_is_the_class_u_nets_mask() -> None:
     exponent = 0.55
-    separator = untrained_head(kind, num_steps=1, temperature=0.0, mask_exponent=exponent)
+    separator = untrained_head(num_steps=1, temperature=0.0, mask_exponent=exponent)
     mixture, queries = noise(2, 1, 1500), random_embedding(2, 3)
     analysis, compression = separator.analysis, separator.config.compression
     spec = analysis.spectrum(mixture)
@@ -152,8 +130,8 @@ def test_one_step_at_no_temperature_is_the_class_u_nets_mask(kind: str) -> None:
     torch.testing.assert_close(target, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_everything_but_a_class_is_the_residual_of_the_class(kind: str) -> None:
-    separator = tiny_separator(kind)
+def test_everything_but_a_class_is_the_residual_of_the_class() -> None:
+    separator = tiny_separator("flow_unet")
     mixture, dog = noise(2, 3, 1601), torch.eye(6)[None, :1].repeat(2, 1, 1)
     queries = QueryEmbedding(torch.cat([dog, 1 - dog], dim=1))
     with torch.inference_mode():
@@ -172,8 +150,8 @@ def test_the_classes_energies_are_the_class_u_nets() -> None:
         assert torch.equal(overlaps, separator.analysis.class_overlaps(mixture))
 
 
-def test_training_leaves_the_class_u_net_as_it_is(kind: str) -> None:
-    separator = tiny_separator(kind).train()
+def test_training_leaves_the_class_u_net_as_it_is() -> None:
+    separator = tiny_separator("flow_unet").train()
     before = copy.deepcopy(separator.analysis.state_dict())
     separator.loss(*mixture_batch(), rng(0)).total.mean().backward()
     assert all(
@@ -219,7 +197,6 @@ def test_another_generator_draws_another_target_and_the_same_one_the_same() -> N
         ({"solver": "rk9"}, "rk9"),
         ({"num_steps": 0}, "num_steps is 0"),
         ({"temperature": -1.0}, "temperature is -1"),
-        ({"start_deviation": 0.0}, "start_deviation is 0"),
         ({"noise_frames": 24}, "24"),
     ],
 )
