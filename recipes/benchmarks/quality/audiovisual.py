@@ -208,7 +208,7 @@ def main() -> None:
             arguments.out / name, partial(Path.write_text, data=content, encoding="utf-8")
         )
     first = arguments.out / arguments.ways[0].replace(" ", "-") / f"seed-{arguments.seeds[0]}"
-    example = Image.fromarray(draw_example(load(first / "model", "cpu"), 0))
+    example = Image.fromarray(draw_example(load(first / "model", "cpu"), 0)).quantize(128)
     write_atomically(
         arguments.out / "scene.png", lambda path: example.save(path, format="PNG", optimize=True)
     )
