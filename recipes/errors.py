@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 import traceback
@@ -39,6 +40,11 @@ def print_error(error: BaseException, about: str = "") -> None:
         text = f"{about}: {text}"
     print(f"qsep: error: {text}", file=sys.stderr)
     show_traceback(error)
+
+
+def show_warnings() -> None:
+    """Let warnings appear on standard error in the style of errors."""
+    logging.basicConfig(format="qsep: %(message)s", level=logging.WARNING, stream=sys.stderr)
 
 
 def run_script(main: Callable[[], object]) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import DEBUG, print_error
+from ..errors import DEBUG, print_error, show_warnings
 from ..signals import ENDING, EXIT_CODES
 from .bench import bench_app
 from .data.app import data_app
@@ -61,7 +61,7 @@ def main() -> None:
     for number in ENDING:
         # SystemExit runs clean-up code.
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
-    logging.basicConfig(format="qsep: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    show_warnings()
     try:
         code = app(take_switches(sys.argv[1:]), prog_name="qsep", standalone_mode=False)
         sys.stdout.flush()

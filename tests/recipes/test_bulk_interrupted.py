@@ -1,6 +1,7 @@
 """Bulk runs whose processes die: nothing is lost and nothing doubled."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -124,3 +125,19 @@ def test_a_cluster_recovers_from_a_killed_worker(tmp_path: Path) -> None:
     for name in names:
         assert (tmp_path / "out" / name).read_text() == json.dumps(name)
     assert (tmp_path / "out" / "once.tries").read_text() == "xx"
+
+
+def test_warnings_of_workers_look_like_others_and_are_quiet_where_those_are(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    jobs = files(tmp_path / "in", ["warn"])
+    logger = logging.getLogger("qsep")
+    before = logger.level
+    try:
+        for level, expected in ((logging.WARNING, "qsep: copied warn\n"), (logging.ERROR, "")):
+            (tmp_path / str(level)).mkdir()
+            logger.setLevel(level)
+            list(in_processes(Copying(str(tmp_path / str(level))), jobs, 1))
+            assert capfd.readouterr().err == expected
+    finally:
+        logger.setLevel(before)

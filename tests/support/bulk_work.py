@@ -1,6 +1,7 @@
 """Bulk work without a model, importable by other processes and machines."""
 
 import json
+import logging
 import os
 import signal
 from collections.abc import Sequence
@@ -14,8 +15,8 @@ from qsep.recipes.inference.bulk.work import Runner
 
 @dataclass(frozen=True)
 class Copying:
-    """Writes a copy of each file. "once…" kills the process at its first attempt, "always…"
-    each time; tries are counted in the folder."""
+    """Writes a copy of each file, and logs a warning for "warn". "once…" kills the process at its first
+    attempt, "always…" each time; tries are counted in the folder."""
 
     out: str
     together: bool = False
@@ -38,6 +39,8 @@ class Copying:
             if path.name.startswith("always") or (path.name.startswith("once") and first):
                 os.kill(os.getpid(), signal.SIGKILL)
             (Path(self.out) / path.name).write_bytes(path.read_bytes())
+            if path.name == "warn":
+                logging.getLogger("qsep").warning("copied %s", path.name)
             return [{"input": job.path, "key": job.key, "query": "copy", "error": None}]
 
         return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -11,11 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from ...errors import one_line
+from ...errors import one_line, show_warnings
 from ...signals import ENDING
 from .jobs import Job
 from .manifest import Row
 from .work import Runner, Work, failed
+
+logger = logging.getLogger("qsep")
 
 TRIES = 2  # of a recording whose process died
 
@@ -27,7 +30,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, child_end = context.Pipe()
         self.process = context.Process(
-            target=serve, args=(child_end, work, num_threads), daemon=True
+            target=serve, args=(child_end, work, num_threads, logger.level), daemon=True
         )
         self.process.start()
         child_end.close()  # so that reading fails once the process has ended
@@ -48,8 +51,13 @@ class Worker:
         self.connection.close()
 
 
-def serve(connection: Connection, work: Work, num_threads: int) -> None:
-    """Main function of a worker's process: load the model, then do jobs from the connection."""
+def serve(connection: Connection, work: Work, num_threads: int, log_level: int) -> None:
+    """Main function of a worker's process: load the model, then do jobs from the connection.
+
+    log_level: of warnings, that of the parent.
+    """
+    show_warnings()
+    logger.setLevel(log_level)
     for number in ENDING:  # a terminal signals all processes; only the parent reacts
         signal.signal(number, signal.SIG_IGN)
     try:
