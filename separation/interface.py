@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from qsep.queries.interface import Query, QueryEmbedding, SoundEncoder
 
 if TYPE_CHECKING:
-    from .networks.phrase_classifier import PhraseClassifier
+    from qsep.queries.networks.phrase_classifier import PhraseClassifier
 
 
 WHOLE = slice(None)  # all samples

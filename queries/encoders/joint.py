@@ -1,7 +1,9 @@
 """A small joint encoder of text and audio that comes with the package.
 
-Text: a sentence encoder and a projection. Audio: a convolutional network. Trained contrastively, so that a
-recording's unit vector is close to those of its descriptions (CLAP: Elizalde et al. 2023).
+Each class of sound has a vector. A recording's unit vector, from a network that begins as YAMNet, is trained
+to be close to the vector of its class and far from all others. Text is the mean of the classes' vectors,
+weighted by how much the words resemble the phrases of each class: a learned mapping of sentence embeddings
+would fit the few phrases that it is trained with, and misread others.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from ..interface import (
 )
 from ..media import read_recording
 from ..networks.audio_tower import AudioTower
+from ..networks.phrase_classifier import PhraseClassifier
 from ..settings import configuration
 from .minilm import Config as MiniLMConfig
 from .minilm import MiniLM
@@ -49,11 +52,11 @@ class Config:
 
 @configuration
 class NetworkConfig:
-    """sample_rate in Hz; channels: of the audio tower's blocks; dim: of the common space."""
+    """num_classes, num_phrases: of the phrase book. dim: of the common space; text_dim: of sentences."""
 
-    sample_rate: int = 32000
-    channels: tuple[int, ...] = (32, 64, 128, 192)
-    dim: int = 128
+    num_classes: int
+    num_phrases: int
+    dim: int = 192
     text_dim: int = 384
 
 
@@ -68,13 +71,22 @@ class JointNetwork(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.audio = AudioTower(config.sample_rate, config.channels, config.dim)
-        self.project = nn.Linear(config.text_dim, config.dim, bias=False)
+        self.audio = AudioTower(config.dim)
+        self.reader = PhraseClassifier(config.text_dim, config.num_classes, config.num_phrases)
+        self.classes = nn.Parameter(torch.randn(config.num_classes, config.dim))
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def class_vectors(self) -> Tensor:
+        """Unit vectors of the classes, (num_classes, dim)."""
+        return F.normalize(self.classes, dim=-1)
+
+    def degrees(self, pooled: Tensor) -> Tensor:
+        """Sentence embeddings (b, text_dim) to degrees of the classes: (b, num_classes), sum at most 1."""
+        return self.reader(pooled)[..., :-1]
 
     def text(self, pooled: Tensor) -> Tensor:
         """Sentence embeddings (b, text_dim) to unit vectors (b, dim)."""
-        return F.normalize(self.project(pooled), dim=-1)
+        return F.normalize(self.degrees(pooled) @ self.class_vectors(), dim=-1)
 
     def scale(self) -> Tensor:
         """Inverse temperature of similarities, clamped as in CLIP."""
@@ -92,9 +104,7 @@ class JointEncoder(QueryEncoder):
         try:
             content = json_content(folder / "config.json")
             settings = content["audio_encoder"]["config"]
-            self.network_config = NetworkConfig(
-                **settings | {"channels": tuple(settings["channels"])}
-            )
+            self.network_config = NetworkConfig(**settings)
             with (folder / "model.safetensors").open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except (OSError, KeyError, TypeError, ValueError) as error:
@@ -109,8 +119,7 @@ class JointEncoder(QueryEncoder):
         """The trained network, frozen, on the device."""
         network = JointNetwork(self.network_config)
         path = self.folder / "model.safetensors"
-        weights = {key: value.float() for key, value in read_state_dict(path).items()}
-        load_weights(network, weights, str(path))
+        load_weights(network, read_state_dict(path), str(path))
         return network.eval().requires_grad_(False).to(self.device)
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
@@ -136,7 +145,7 @@ class JointEncoder(QueryEncoder):
     @property
     def sample_rate(self) -> int:
         """Sample rate of the audio input, in Hz."""
-        return self.network_config.sample_rate
+        return AudioTower.sample_rate
 
     @property
     def sound_encoder(self) -> SoundEncoder:

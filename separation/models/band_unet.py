@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEmbedding
+from qsep.queries.networks.phrase_classifier import PhraseClassifier, add_noise
 from qsep.queries.settings import configuration
 
 from ..interface import Capabilities, LossOutput, MixtureBatch, Separated, Separator
 from ..networks.blocks.memory_format import to_channels_last
-from ..networks.phrase_classifier import PhraseClassifier, add_noise
 from ..networks.unets.residual_unet import TIME_STRIDE, UNet, unet_reach_frames
 from ..objectives.means import mean_where, weighted_mean
 from ..objectives.snr import thresholded_snr_loss

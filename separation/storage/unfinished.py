@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from qsep.queries.files.json_files import json_content
+
 from .temporary import (
     KEPT_SECONDS,
     STATE,
@@ -151,7 +153,7 @@ def continued(parent: Path, key: str, outputs: Sequence[Path], about: str) -> Un
 def read_saved(folder: Path) -> dict[str, Any] | None:
     """What `Unfinished.save` wrote; None if it is damaged."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        sealed = json.loads((folder / STATE).read_text("utf-8"))
+        sealed = json_content(folder / STATE)
         if sealed["crc32"] == zlib.crc32(sealed["content"].encode()):
             saved: dict[str, Any] = json.loads(sealed["content"])
             return saved

@@ -183,7 +183,7 @@ def test_classes_in_the_same_bins_share_them_by_power_and_likelihood() -> None:
     _, share = classifier.features(Window(0, mixture + high, estimates))
     likelihoods = []
     for number in range(3):
-        resampled = soxr.resample(estimates[number, 0].numpy(), RATE, 32000)
+        resampled = soxr.resample(estimates[number, 0].numpy(), RATE, classifier.joint.sample_rate)
         embedded = classifier.joint.sound(torch.from_numpy(resampled))
         odds = classifier.joint.network.scale() * (classifier.class_embeddings @ embedded)
         likelihoods.append(float(odds.softmax(dim=0)[number]))

@@ -1,6 +1,6 @@
 """Zero-shot classification of recordings by a text-audio encoder.
 
-    python -m qsep.recipes.benchmarks.quality.zero_shot --data DIR
+    python -m qsep.recipes.benchmarks.quality.zero_shot --data DIR [--corpus sounds21]
 
 Each recording is classified as the kind with the nearest wording; the wordings are held out of training.
 --seconds and --rate: of each recording only an active stretch of this length, resampled to this rate, as a
@@ -19,12 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qsep.evaluation.protocols.sounds21 import CORPUS
+from qsep.evaluation.protocols import sounds21, sounds150
 from qsep.queries.interface import AudioQuery, QueryEncoder, TextQuery
 from qsep.separation.audio.reader import read_mono
 
 from ...data.mixtures.mix_and_separate import active_stretch
 from ...errors import run_script
+
+CORPORA = {corpus.name: corpus for corpus in (sounds150.CORPUS, sounds21.CORPUS)}
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def main() -> None:
     from qsep.queries.encoders.joint import Config, build
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of sounds21")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the corpus")
+    parser.add_argument("--corpus", choices=sorted(CORPORA), default="sounds150")
     parser.add_argument("--split", default="dev")
     parser.add_argument("--encoder", help="folder of a joint encoder; default: the one shipped")
     parser.add_argument("--seconds", type=float, help="of each recording; default: all")
@@ -109,7 +112,7 @@ def main() -> None:
             (as_query(file, arguments.seconds, arguments.rate), label)
             for file, label in labelled_recordings(arguments.data, arguments.split)
         ],
-        CORPUS.wordings["wordings"],
+        CORPORA[arguments.corpus].wordings["wordings"],
     )
     for label, accuracy in accuracies.by_label.items():
         print(f"{label:20} {accuracy:6.1%}")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from qsep.queries.interface import QueryEncoder, TextQuery
-from qsep.separation.networks.phrase_classifier import PhraseClassifier
+from qsep.queries.networks.phrase_classifier import PhraseClassifier
 
 from ...data.wording import PhraseBook
 

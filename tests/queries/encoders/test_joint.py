@@ -10,17 +10,16 @@ import pytest
 import soundfile
 import torch
 from command import process_state_restored
-from tiny import mixture_batch, noise, rng, unit_vectors
-from torch import Tensor
+from tiny import mixture_batch, noise, rng
 
-from qsep.queries.encoders.joint import Config, NetworkConfig, build
+from qsep.queries.encoders.joint import Config, JointNetwork, NetworkConfig, build
 from qsep.queries.interface import AudioQuery, Query, QueryEmbedding, TextQuery
 from qsep.queries.networks.audio_tower import AudioTower
+from qsep.queries.networks.yamnet import load_yamnet
 from qsep.recipes.training.config import recipe_from
 from qsep.recipes.training.tasks.audio_encoder import JointModel, JointTask
-from qsep.separation.objectives.contrastive import soft_contrastive_loss
 
-RATE = 8000
+RATE = 16000
 BOOK = """
 [labels.bass_drum]
 name = "a bass drum"
@@ -38,7 +37,7 @@ phrases = ["rain", "a rain shower"]
 phrases = ["silence"]
 """
 RECIPE: dict[str, Any] = {
-    "audio_encoder": {"kind": "joint", "sample_rate": RATE, "channels": [8, 12, 16], "dim": 10},
+    "audio_encoder": {"kind": "joint", "dim": 10},
     "encoder": {"kind": "minilm"},
     "data": {
         "sounds": "synthetic",
@@ -47,7 +46,7 @@ RECIPE: dict[str, Any] = {
         "num_validation": 12,
     },
     "mix": {
-        "segment_samples": 12000,
+        "segment_samples": 15600,
         "num_sources_weights": [0.0, 0.0, 1.0],
         "num_queries": 4,
         "max_absent": 0,
@@ -55,7 +54,7 @@ RECIPE: dict[str, Any] = {
     "train": {
         "steps": 24,
         "batch_size": 4,
-        "learning_rate": 5e-3,
+        "learning_rate": 1e-3,
         "warmup_steps": 2,
         "ema_decay": 0.8,
         "precision": "32-true",
@@ -67,31 +66,9 @@ RECIPE: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("scale", [1.0, 9.0])
-def test_with_one_match_each_the_loss_is_that_of_clip(scale: float) -> None:
-    first, second = unit_vectors(5, 7, seed=1), unit_vectors(5, 7, seed=2)
-    logits, order = scale * first @ second.T, torch.arange(5)
-    expected = torch.nn.functional.cross_entropy(logits, order, reduction="none")
-    expected = (expected + torch.nn.functional.cross_entropy(logits.T, order, reduction="none")) / 2
-    torch.testing.assert_close(soft_contrastive_loss(first, second, torch.eye(5), scale), expected)
-
-
-def test_all_items_of_equal_meaning_are_positives() -> None:
-    first, second = unit_vectors(4, 3, seed=3), unit_vectors(4, 3, seed=4)
-    alike = torch.eye(4)
-    alike[0, 2] = alike[2, 0] = 1.0
-    actual = soft_contrastive_loss(first, second, alike, 2.0)
-    similarity = 2 * (first.double() @ second.double().T).numpy()
-    forwards = similarity - np.log(np.exp(similarity).sum(axis=1, keepdims=True))
-    backwards = similarity.T - np.log(np.exp(similarity.T).sum(axis=1, keepdims=True))
-    expected = -(forwards[0, 0] + forwards[0, 2] + backwards[0, 0] + backwards[0, 2]) / 4
-    assert actual[0].item() == pytest.approx(expected, rel=1e-6)
-    assert actual[1].item() == pytest.approx(-(forwards[1, 1] + backwards[1, 1]) / 2, rel=1e-6)
-
-
 def test_embeddings_of_sounds_are_unit_vectors_whatever_the_level() -> None:
     torch.manual_seed(0)
-    tower = AudioTower(RATE, (6, 8, 10), 5).eval()
+    tower = AudioTower(5).eval()
     waveform = noise(3, 50000)
     waveform[0] = waveform[0].cumsum(dim=0)  # brown, the others white
     with torch.no_grad():
@@ -102,9 +79,9 @@ def test_embeddings_of_sounds_are_unit_vectors_whatever_the_level() -> None:
     assert (plain[0] - plain[1]).norm() > 1e-3
 
 
-@pytest.mark.parametrize("num_samples", [1, 700, 40961])
+@pytest.mark.parametrize("num_samples", [1, 700, 15601])
 def test_the_tower_takes_any_length(num_samples: int) -> None:
-    tower = AudioTower(RATE, (6, 8, 10), 5).eval()
+    tower = AudioTower(5).eval()
     assert torch.isfinite(tower(noise(2, num_samples))).all()
 
 
@@ -112,6 +89,10 @@ def test_the_tower_takes_any_length(num_samples: int) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the loop on four kinds of synthetic sound."""
     pytest.importorskip("lightning_fabric", reason="training needs pip install qsep[train]")
+    try:
+        load_yamnet()
+    except ValueError as error:
+        pytest.skip(str(error))
     from qsep.recipes.training.loop import train
 
     out = tmp_path_factory.mktemp("joint")
@@ -152,18 +133,49 @@ def test_a_trained_encoder_reads_text_and_recordings_into_one_space(
     torch.testing.assert_close(pooled[1], direct)
 
 
-def test_in_training_wordings_are_read_with_noise_of_norm_03() -> None:
-    """Of 2,000 dimensions the norm is within a few per cent of its mean."""
-    config = NetworkConfig(text_dim=2000, dim=5, sample_rate=RATE, channels=(4, 5, 6))
-    model = JointModel(config, num_classes=2, num_phrases=3)
-    seen: list[Tensor] = []
-    model.network.project.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    batch, _ = mixture_batch(3001)
-    queries = QueryEmbedding(unit_vectors(4, 3, 2000, seed=2))
-    JointTask(model).loss(model, batch, queries, rng(1), None)
+def network(num_classes: int = 3) -> JointNetwork:
+    """Two phrases for each class, which are orthogonal, and one for others."""
+    config = NetworkConfig(num_classes, num_phrases=2 * num_classes + 1, dim=5, text_dim=11)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        built = JointNetwork(config).eval()
+    phrases = torch.linalg.qr(torch.randn(11, 11, generator=rng(2)))[0][: 2 * num_classes + 1]
+    built.reader.store(phrases, torch.arange(2 * num_classes + 1) // 2)
+    return built
+
+
+@torch.no_grad()
+def test_text_is_the_mean_of_the_vectors_of_the_classes_that_its_words_resemble() -> None:
+    joint = network()
+    phrases = joint.reader.phrases.float()
+    vectors = joint.classes / joint.classes.norm(dim=1, keepdim=True)
+    between = 0.8 * phrases[0] + 0.6 * phrases[4]  # cosines 0.8, 0.6, and 0 with all others
+    weights = np.exp(30 * np.array([0.8, 0.0, 0.0, 0.0, 0.6, 0.0, 0.0]))
+    weights /= weights.sum()
+    expected = (weights[0] + weights[1]) * vectors[0] + (weights[4] + weights[5]) * vectors[2]
+    expected += (weights[2] + weights[3]) * vectors[1]
+    actual = joint.text(torch.stack([phrases[3], between]))
+    torch.testing.assert_close(actual[0], vectors[1], atol=1e-4, rtol=0)
+    torch.testing.assert_close(actual[1], (expected / expected.norm()).float(), atol=2e-3, rtol=0)
+
+
+@torch.no_grad()
+def test_the_loss_is_the_smoothed_cross_entropy_of_similarities_to_all_classes() -> None:
+    joint = network()
+    model = JointModel(joint.config)
+    model.network = joint
+    batch, _ = mixture_batch(15601)
     audible = batch.sources.abs().amax(dim=(-2, -1)) > 0
-    noise_norms = (seen[0] - queries.pooled[audible]).norm(dim=-1)
-    torch.testing.assert_close(noise_norms, torch.full_like(noise_norms, 0.3), rtol=0.1, atol=0)
+    owners = torch.arange(audible.numel()).reshape(audible.shape) % 3
+    queries = QueryEmbedding(joint.reader.phrases.float()[2 * owners])
+    actual = JointTask(model).loss(model, batch, queries, rng(1), None).total
+    sounds = joint.audio(batch.sources[audible].mean(dim=1)).numpy()
+    classes = joint.classes.numpy() / np.linalg.norm(joint.classes.numpy(), axis=1, keepdims=True)
+    logits = sounds @ classes.T / 0.07
+    log_likelihood = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    chosen = log_likelihood[np.arange(len(sounds)), owners[audible].numpy()]
+    expected = -0.95 * chosen - 0.05 * log_likelihood.mean(axis=1)
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-4)
 
 
 def test_long_examples_are_the_mean_of_their_parts(trained: Path) -> None:

@@ -1,11 +1,11 @@
-"""qsep.separation.networks.phrase_classifier: its attention against NumPy, and its effect on queries."""
+"""qsep.queries.networks.phrase_classifier: its attention against NumPy, and its effect on queries."""
 
 import numpy as np
 import pytest
 import torch
 from tiny import noise, rng, unit_vectors
 
-from qsep.separation.networks.phrase_classifier import SHARPNESS, PhraseClassifier, add_noise
+from qsep.queries.networks.phrase_classifier import SHARPNESS, PhraseClassifier, add_noise
 
 # Of nine phrases; 3 is "something else" for a classifier of three.
 CLASSES = [
