@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qsep.separation import DEFAULT_DETECTOR, DEFAULT_MODEL
+from qsep.separation import DEFAULT_MODEL
 from qsep.separation.api import checkpoint_folder, shipped_models
 from qsep.separation.published.installed import installed_folder
 from qsep.separation.published.registry import published_models
@@ -35,9 +35,8 @@ def by_name(models: Sequence[str]) -> dict[str, str]:
 
 
 def finders_among(models: Mapping[str, str]) -> list[str]:
-    """Names of the models that detect sounds, since they have a list of them; the default first."""
-    detecting = [name for name, model in models.items() if detects_sounds(model)]
-    return sorted(detecting, key=lambda name: name != DEFAULT_DETECTOR)
+    """Names of the models that detect sounds, since they have a list of them."""
+    return [name for name, model in models.items() if detects_sounds(model)]
 
 
 def detects_sounds(model: str) -> bool:

@@ -1,39 +1,157 @@
-"""Detection by a separator of sound classes: see `inference.class_shares`."""
+"""Detection by a separator of sound classes, each sound named as exactly as it is recognised.
+
+    window of the recording -> classes that share time-frequency bins are one sound: groups of classes
+    group -> its energy by class, and its sound, which a joint encoder of text and audio compares with the
+    classes' names -> a probability of each class
+    -> the class, or else the smallest family of classes, that is probable enough
+
+The separator confuses similar classes, and so does the encoder; together they err less. Where they hesitate
+between classes of one family, the family is certain.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
+import soxr
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from ..inference.class_shares import STEP_SECONDS, step_shares, window_probabilities, windows
+from qsep.queries.encoders.joint import Config, JointEncoder, build
+from qsep.queries.interface import QueryEmbedding, TextQuery
+from qsep.queries.reading.book import Entry
+
+from ..inference.class_shares import STEP_SECONDS, step_shares, windows
+from ..inference.memory import device_of
+from ..inference.unexplained import class_groups
 from ..interface import Separator
 from .activity import Activity
-from .hierarchy import Sound
+from .hierarchy import sounds_of_classes, sounds_of_families
+
+QUIET_DB = -20.0  # relative to a sound's loudest step in a window: below this it is inactive
+FAINT_DB = -20.0  # relative to the window: fainter sounds are not named
+# A class's probability is its share of the group's energy to the first power, times the joint encoder's
+# probability to the second, normalised. Chosen, as the threshold, on sounds150-dev-2:
+# recipes/benchmarks/quality/auto_classes.py.
+SHARE_POWER, ENCODER_POWER = 0.8, 0.4
+MIN_SHARE = 1e-6
+OUTSIDE = 0.05  # weight of the energy of classes outside the group, which it may be nevertheless
+
+
+class Namer:
+    """Names sounds by classes, of a separator, and families of them. sounds: the classes, then the families.
+
+    classes: labels; names: descriptions of them, in the same order.
+    """
+
+    def __init__(
+        self, classes: Sequence[str], names: Sequence[str], families: Mapping[str, Entry]
+    ) -> None:
+        self.num_classes = len(classes)
+        self.names = names
+        self.sounds = (*sounds_of_classes(classes, names), *sounds_of_families(families))
+        numbers = {label: number for number, label in enumerate(classes)}
+        self.members = [[numbers[label] for label in sound.members] for sound in self.sounds]
+
+    @cached_property
+    def joint(self) -> JointEncoder:
+        """The encoder of text and audio that comes with the package."""
+        return build(Config())
+
+    @cached_property
+    def vectors(self) -> Tensor:
+        """The classes' names in the joint space, (K, d)."""
+        return self.joint.encode([TextQuery(name) for name in self.names]).pooled
+
+    def log_probabilities(self, waveform: Tensor, sample_rate: int) -> NDArray[np.float64]:
+        """Of the classes for the sound of a waveform (c, t), by the joint encoder: (K,)."""
+        mono = waveform.mean(dim=0).cpu().numpy()
+        resampled = torch.from_numpy(soxr.resample(mono, sample_rate, self.joint.sample_rate))
+        with torch.inference_mode():
+            heard = self.joint.sound(resampled if len(resampled) else torch.zeros(1))
+            similarities = self.joint.similarity_scale() * (self.vectors @ heard)
+        return similarities.log_softmax(dim=0).double().numpy()
+
+    def probabilities(
+        self, energies: NDArray[np.floating], waveform: Tensor, sample_rate: int
+    ) -> NDArray[np.float64]:
+        """Of the classes for one sound, (K,): by its energy in each class, (K,), and its waveform (c, t)."""
+        shares = np.log(energies / energies.sum() + MIN_SHARE)
+        odds = SHARE_POWER * shares + ENCODER_POWER * self.log_probabilities(waveform, sample_rate)
+        likelihoods = np.exp(odds - odds.max())
+        return likelihoods / likelihoods.sum()
+
+    def name(self, probabilities: NDArray[np.floating], threshold: float) -> int | None:
+        """Index of the sound: the likeliest class, or else the smallest family, of at least this probability;
+        None if there is none."""
+        best = int(probabilities.argmax())
+        families = range(self.num_classes, len(self.sounds))
+        for number in (best, *families):
+            if probabilities[self.members[number]].sum() >= threshold:
+                return number
+        return None
 
 
 def detect_classes(
     separator: Separator,
-    sounds: Sequence[Sound],
+    namer: Namer,
     blocks: Iterable[NDArray[np.floating]],
     sample_rate: int,
     threshold: float,
 ) -> Activity:
-    """Detects a separator's classes in a recording, in constant memory except for the result.
+    """Detects sounds in a recording, in constant memory except for the result.
 
-    blocks: (c, t) of a recording at sample_rate, not empty; sounds: one for each class.
+    blocks: (c, t) of a recording at sample_rate, not empty; namer: of the separator's classes.
     """
     step = round(STEP_SECONDS * separator.sample_rate)
-    probabilities = np.zeros((len(sounds), 0), np.float32)
+    probabilities = np.zeros((len(namer.sounds), 0), np.float32)
     num_samples = 0
     for start, mixture in windows(blocks, sample_rate, separator.sample_rate):
-        window_result = window_probabilities(step_shares(separator, mixture, step)).numpy()
-        first = start // step
-        missing = first + window_result.shape[1] - probabilities.shape[1]
+        first, num_steps = start // step, -(-mixture.shape[-1] // step)
+        missing = first + num_steps - probabilities.shape[1]
         probabilities = np.pad(probabilities, ((0, 0), (0, max(0, missing))))
-        part = probabilities[:, first : first + window_result.shape[1]]
-        np.maximum(part, window_result, out=part)
+        for number, row in sounds_in(separator, namer, mixture, step, threshold):
+            part = probabilities[number, first : first + num_steps]
+            np.maximum(part, row, out=part)
         num_samples = start + mixture.shape[-1]
     seconds = num_samples / separator.sample_rate
-    return Activity(tuple(sounds), probabilities, STEP_SECONDS, seconds, threshold)
+    return Activity(namer.sounds, probabilities, STEP_SECONDS, seconds, threshold)
+
+
+@torch.inference_mode()
+def sounds_in(
+    separator: Separator, namer: Namer, mixture: Tensor, step: int, threshold: float
+) -> Iterator[tuple[int, NDArray[np.floating]]]:
+    """The named sounds of a window (1, t): their numbers, and their probability in each step, (n,); 0 where
+    they are much quieter than in their loudest step. step: in samples."""
+    shares = step_shares(separator, mixture, step).numpy()
+    if not shares.any():
+        return
+    batch = mixture[None].to(device_of(separator))
+    overlaps = separator.class_overlaps(batch)
+    assert overlaps is not None
+    groups = class_groups(overlaps[0].double().cpu().numpy())
+    totals = shares.sum(axis=1)
+    heard = [
+        group
+        for group in range(groups.max() + 1)
+        if totals[groups[:-1] == group].sum() >= 10 ** (FAINT_DB / 10)
+    ]
+    if not heard:
+        return
+    degrees = torch.from_numpy(np.stack([groups == group for group in heard])).float()
+    queries = QueryEmbedding(degrees[None].to(batch.device))
+    estimates = separator.separate(batch, queries).target[0]
+    for group, estimate in zip(heard, estimates, strict=True):
+        is_member = groups[:-1] == group
+        energies = totals * np.where(is_member, 1.0, OUTSIDE)
+        by_class = namer.probabilities(energies, estimate, separator.sample_rate)
+        number = namer.name(by_class, threshold)
+        if number is None:
+            continue
+        steps = shares[is_member].sum(axis=0)
+        sounding = steps >= steps.max() * 10 ** (QUIET_DB / 10)
+        yield number, by_class[namer.members[number]].sum() * sounding

@@ -8,11 +8,12 @@ is each sound by itself.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from qsep.queries.audioset import audioset, class_nodes
+from qsep.queries.reading.book import Entry
 
 CLASSES = Path(__file__).with_name("classes.toml")
 Level = int | str  # 1 for AudioSet's roots, 2, 3 … below them, or LEAF
@@ -22,11 +23,13 @@ LEAF = "leaf"
 @dataclass(frozen=True)
 class Sound:
     """name: also the text query for it. path: names of AudioSet's nodes from the root to the sound's
-    own node, whose machine id is mid; empty if the sound is not in the ontology."""
+    own node, whose machine id is mid; empty if the sound is not in the ontology. members: the model's classes
+    that it is, for models that are queried by classes."""
 
     name: str
     path: tuple[str, ...] = ()
     mid: str = ""
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,22 @@ def sounds_of_classes(
     node_names = tomllib.loads(CLASSES.read_text("utf-8"))
     nodes = {label: audioset()[node_names[label]] for label in classes if label in node_names}
     return tuple(
-        Sound(name, nodes[label].path, nodes[label].mid) if label in nodes else Sound(name)
+        Sound(name, nodes[label].path, nodes[label].mid, (label,))
+        if label in nodes
+        else Sound(name, members=(label,))
         for label, name in zip(classes, names or classes, strict=True)
     )
+
+
+def sounds_of_families(families: Mapping[str, Entry]) -> tuple[Sound, ...]:
+    """The families by which sounds can be named, see classes.toml, the smallest first."""
+    node_names = tomllib.loads(CLASSES.read_text("utf-8"))["families"]
+    nodes = {label: audioset()[node_names[label]] for label in families if label in node_names}
+    sounds = [
+        Sound(families[label].name, node.path, node.mid, families[label].members)
+        for label, node in nodes.items()
+    ]
+    return tuple(sorted(sounds, key=lambda sound: len(sound.members)))
 
 
 def below(sounds: Sequence[Sound], path: tuple[str, ...]) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ hierarchy."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,14 @@ from qsep.queries.networks.yamnet import load_yamnet
 
 from ..api import Model
 from .activity import Activity
-from .class_sounds import detect_classes
-from .hierarchy import Group, most_specific, sounds_of_classes
+from .class_sounds import Namer, detect_classes
+from .hierarchy import Group, Sound, most_specific
 from .segmentwise import separate_segments
 from .separated_sounds import detect_separated
 from .tagged_sounds import detect_tagged
 
 SEPARATOR_THRESHOLD = 0.5  # of probabilities from the separator itself
+CLASS_THRESHOLD = 0.4  # of the probability that a sound is of a class or family
 TAGGED_THRESHOLD = 0.2  # of a tagger's probabilities, as in USS
 # In order of preference.
 YAMNET = Path("yamnet")  # in place of a file
@@ -35,7 +37,8 @@ class NodeSeparator:
     """A model, and what detects sounds for it: a tagger if there is one, otherwise the model itself.
 
     tagger: YAMNET, or weights of Cnn14 or a folder that holds them; by default the tagger that a USS model
-    comes with. threshold: of probabilities; by default 0.5, or 0.2 with a tagger. ValueError if the model
+    comes with. threshold: of probabilities; by default 0.5, for classes
+    and families 0.4, with a tagger 0.2. ValueError if the model
     cannot be queried by classes, or has no classes and there is no tagger.
     """
 
@@ -47,7 +50,9 @@ class NodeSeparator:
         self.tagger = load_tagger(tagger) if tagger else model.encoder.tagger
         self.threshold = threshold
         if threshold is None:
-            self.threshold = SEPARATOR_THRESHOLD if self.tagger is None else TAGGED_THRESHOLD
+            by_classes = ClassQuery in model.encoder.modalities
+            own_threshold = CLASS_THRESHOLD if by_classes else SEPARATOR_THRESHOLD
+            self.threshold = own_threshold if self.tagger is None else TAGGED_THRESHOLD
         if not self.by_probabilities and TextQuery not in model.encoder.modalities:
             raise ValueError(
                 f"{model.name} takes neither names of sounds nor probabilities as queries; use another model"
@@ -58,6 +63,13 @@ class NodeSeparator:
                 "or Cnn14_mAP=0.431.pth of PANNs"
             )
 
+    @cached_property
+    def namer(self) -> Namer:
+        """What names the sounds of a model that is queried by classes."""
+        model = self.model
+        families = model.encoder.book.families if model.encoder.book else {}
+        return Namer(model.classes, model.class_names, families)
+
     def detect(self, blocks: Blocks, sample_rate: int) -> Activity:
         """Detects sounds in blocks (c, t) of a recording at sample_rate, not empty; memory does not
         grow with its length."""
@@ -66,11 +78,7 @@ class NodeSeparator:
             return detect_tagged(self.tagger, blocks, sample_rate, self.threshold)
         if ClassQuery in self.model.encoder.modalities:
             return detect_classes(
-                self.model.separator,
-                sounds_of_classes(self.model.classes, self.model.class_names),
-                blocks,
-                sample_rate,
-                self.threshold,
+                self.model.separator, self.namer, blocks, sample_rate, self.threshold
             )
         return detect_separated(self.model, blocks, sample_rate, self.threshold)
 
@@ -95,7 +103,8 @@ class NodeSeparator:
         separated = most_specific(activity.sounds, activity.active())
         queries: list[Query]
         if ClassQuery in self.model.encoder.modalities and self.tagger is None:
-            queries = [ClassQuery([self.model.classes[number]]) for number in separated]
+            sounds = [activity.sounds[number] for number in separated]
+            queries = [ClassQuery(members) for members in own_members(sounds)]
         else:
             queries = [TextQuery(activity.sounds[number].name) for number in separated]
         for query in queries:
@@ -109,6 +118,21 @@ class NodeSeparator:
             blocks, sample_rate, queries, constraints
         ):
             yield mixture, np.stack([targets[members].sum(axis=0) for members in members_of_group])
+
+
+def own_members(sounds: Sequence[Sound]) -> list[tuple[str, ...]]:
+    """The classes of each sound, without those of smaller ones, unless none would remain."""
+    result = []
+    for sound in sounds:
+        smaller = {
+            label
+            for other in sounds
+            if len(other.members) < len(sound.members)
+            for label in other.members
+        }
+        rest = tuple(label for label in sound.members if label not in smaller)
+        result.append(rest or sound.members)
+    return result
 
 
 def load_tagger(path: Path) -> Tagger:

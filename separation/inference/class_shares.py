@@ -1,11 +1,4 @@
-"""Shares of the energy of a recording by sound class, and the classes that are present.
-
-    mixture (1, t) -> energies of the classes in each step (K, n)
-    energies -> level of each class in the window, and its largest share of a step, (K,) each
-    level, share -> logistic regression -> probabilities (K, n)
-
-Windows overlap by half; where two disagree, the larger probability counts.
-"""
+"""Shares of the energy of a recording by sound class, in windows that overlap by half."""
 
 from __future__ import annotations
 
@@ -23,12 +16,6 @@ from .memory import device_of
 
 WINDOW_SECONDS = 10.0  # analysed at once; windows overlap by half
 STEP_SECONDS = 0.5  # time resolution of the probabilities
-QUIET_DB = -20.0  # relative to a class' loudest step in a window: below this it is inactive
-FLOOR_DB = -40.0  # lower limit of levels and shares
-# Log odds that a class is present: BIAS + LEVEL x level + PEAK x peak, in dB as returned by `features`.
-# Logistic regression on 300 mixtures of two to four training recordings; the fitted bias, 2.737, is raised so
-# that F1 on them is largest at a threshold of 0.5 (recipes/benchmarks/quality/auto_classes.py --fit).
-BIAS, LEVEL, PEAK = 3.935, 0.103, 0.319
 
 
 def windows(
@@ -73,29 +60,6 @@ def step_shares(separator: Separator, mixture: Tensor, step: int) -> Tensor:
     summed = torch.zeros(len(energies), num_steps, dtype=torch.float64)
     summed.index_add_(1, steps, energies)
     return summed[:-1] / energies.sum().clamp_min(1e-20)
-
-
-def features(shares: Tensor) -> tuple[Tensor, Tensor]:
-    """In dB, (K,) each: level of each class in the window relative to the mixture, and its largest
-    share of a step's energy, over steps that are not nearly silent. shares: (K, n) of `step_shares`."""
-    of_steps = shares.sum(dim=0)
-    loud_steps = of_steps > 0.02 * of_steps.max()
-    peak = (shares[:, loud_steps] / of_steps[loud_steps].clamp_min(1e-20)).amax(dim=1)
-    floor = 10 ** (FLOOR_DB / 10)
-    level_db = 10 * torch.log10(shares.sum(dim=1).clamp_min(floor))
-    return level_db, 10 * torch.log10(peak.clamp_min(floor))
-
-
-def window_probabilities(shares: Tensor) -> Tensor:
-    """Probability that each class is active in each step, (K, n) float32; 0 where it is much quieter
-    than its loudest step."""
-    if not shares.any():
-        return torch.zeros(shares.shape)
-    level_db, peak_db = features(shares)
-    odds = BIAS + LEVEL * level_db + PEAK * peak_db
-    loudest = shares.amax(dim=1, keepdim=True)
-    sounding = (loudest > 0) & (shares >= loudest * 10 ** (QUIET_DB / 10))
-    return (odds.sigmoid()[:, None] * sounding).float()
 
 
 def shares_of(separator: Separator, waveform: Tensor) -> Tensor:

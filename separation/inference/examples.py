@@ -106,7 +106,7 @@ class ClassedExamples(QueryEncoder):
         self.words, self.separator = words, separator
         self.config, self.dim, self.fingerprint = words.config, words.dim, words.fingerprint
         self.modalities = words.modalities | {AudioQuery}
-        self.class_names = words.class_names
+        self.class_names, self.book = words.class_names, words.book
 
     def encode(self, queries: Sequence[Query]) -> QueryEmbedding:
         """As `QueryEncoder.encode`; pooled in [0, 1]."""

@@ -285,7 +285,7 @@ def test_models_are_called_by_names_without_folders(tiny_model: Path) -> None:
     with pytest.raises(ValueError, match="are both called tiny: rename one"):
         by_name([str(tiny_model), f"{tiny_model}/../tiny"])
     assert local_models()[0] == "sounds150"
-    assert finders_among(by_name(["sounds150", "sounds21"])) == ["sounds21", "sounds150"]
+    assert finders_among(by_name(["sounds150", "sounds21"])) == ["sounds150", "sounds21"]
 
 
 def test_a_spectrogram_shows_a_tone_where_it_is(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qsep.separation import DEFAULT_DETECTOR
+from qsep.separation import DEFAULT_MODEL
 
 from ..options import (
     SOME_FAILED,
@@ -40,7 +40,7 @@ def auto(
         typer.Argument(help="Recordings to search, or folders of them.", metavar="INPUT..."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("."),
-    model: ModelOption = DEFAULT_DETECTOR,
+    model: ModelOption = DEFAULT_MODEL,
     tagger: Annotated[
         Path | None,
         typer.Option(

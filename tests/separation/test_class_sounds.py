@@ -1,0 +1,101 @@
+"""Sounds named by classes and families, against hand calculations; their detection on a tiny separator."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tiny import noise, tiny_separator
+
+from qsep.queries.reading.book import Entry
+from qsep.separation.detection.class_sounds import Namer, detect_classes
+from qsep.separation.detection.hierarchy import Sound, sounds_of_families
+from qsep.separation.detection.nodes import own_members
+
+CLASSES = ("dog_bark", "cat_meow", "crow_caw", "piano")
+FAMILIES = {
+    "animal": Entry("animals", (), ("dog_bark", "cat_meow", "crow_caw")),
+    "kitchen": Entry("a kitchen", (), ("cat_meow", "piano")),
+    "bird": Entry("birds", (), ("crow_caw",)),
+    "wild_animal": Entry("wild animals", (), ("dog_bark", "crow_caw")),
+}
+
+
+class Hearing(Namer):
+    """A namer whose encoder hears every class alike but one, twice as likely."""
+
+    twice = 0
+
+    def log_probabilities(self, waveform: torch.Tensor, sample_rate: int) -> NDArray[np.float64]:
+        weights = np.ones(self.num_classes)
+        weights[self.twice] = 2
+        return np.log(weights / weights.sum())
+
+
+def namer() -> Hearing:
+    return Hearing(CLASSES, ("a dog", "a cat", "a crow", "a piano"), FAMILIES)
+
+
+def test_families_that_are_kinds_name_sounds_the_smallest_first() -> None:
+    sounds = sounds_of_families(FAMILIES)
+    assert [sound.name for sound in sounds] == ["birds", "wild animals", "animals"]
+    assert sounds[0].path[-1] == "Bird"
+    assert sounds[2].members == ("dog_bark", "cat_meow", "crow_caw")
+
+
+def test_a_sound_is_called_by_its_class_or_the_smallest_family_that_is_probable_enough() -> None:
+    def name(*probabilities: float) -> str | None:
+        number = namer().name(np.array(probabilities), threshold=0.4)
+        return None if number is None else namer().sounds[number].name
+
+    assert name(0.5, 0.3, 0.1, 0.1) == "a dog"
+    assert name(0.3, 0.1, 0.3, 0.3) == "wild animals"  # 0.6, while birds have 0.3
+    assert name(0.2, 0.35, 0.1, 0.35) == "animals"  # 0.65; wild animals have 0.3
+    assert namer().name(np.array([0.1, 0.1, 0.1, 0.3]), threshold=0.4) is None
+
+
+def test_a_class_probability_joins_its_energy_and_what_the_encoder_hears() -> None:
+    energies = np.array([6.0, 2.0, 0.0, 0.0])
+    actual = namer().probabilities(energies, torch.zeros(1, 10), 8000)
+    shares = np.array([0.75, 0.25, 0.0, 0.0]) + 1e-6
+    expected = shares**0.8 * np.array([2, 1, 1, 1]) ** 0.4
+    np.testing.assert_allclose(actual, expected / expected.sum(), rtol=1e-9)
+
+
+def test_a_family_leaves_out_the_classes_that_have_a_file_of_their_own() -> None:
+    dog, wild = Sound("a dog", members=("dog",)), Sound("wild", members=("dog", "crow"))
+    animals = Sound("animals", members=("dog", "crow", "cat"))
+    assert own_members([animals, dog]) == [("crow", "cat"), ("dog",)]
+    assert own_members([wild, animals]) == [("dog", "crow"), ("cat",)]
+    crow = Sound("a crow", members=("crow",))
+    assert own_members([wild, dog, crow]) == [("dog", "crow"), ("dog",), ("crow",)]
+
+
+def separator() -> Any:
+    return tiny_separator("class_unet", classes=CLASSES)
+
+
+@pytest.mark.parametrize("num_samples", [1, 3000, 41000])
+def test_recordings_of_any_length_get_a_timeline_and_silence_no_sound(num_samples: int) -> None:
+    model, names = separator(), namer()
+    names.twice = 3
+    rate = model.sample_rate
+    activity = detect_classes(model, names, [noise(2, num_samples).numpy()], rate, 0.4)
+    assert activity.probabilities.shape == (7, -(-num_samples * 2 // rate))
+    assert activity.seconds == pytest.approx(num_samples / rate, abs=2 / rate)
+    assert activity.active()
+    silence = np.zeros((2, num_samples), np.float32)
+    assert not detect_classes(model, names, [silence], rate, 0.4).probabilities.any()
+
+
+def test_pauses_of_a_sound_are_told_from_it() -> None:
+    model, names = separator(), namer()
+    rate = model.sample_rate
+    waveform = noise(1, 4 * rate, seed=3)
+    waveform[:, rate : 3 * rate] *= 1e-3
+    activity = detect_classes(model, names, [waveform.numpy()], rate, 0.3)
+    (number, *_) = activity.active()
+    steps = activity.probabilities[number]
+    assert (steps[[0, 1, 6, 7]] > 0.3).all()
+    assert (steps[3:5] == 0).all()
