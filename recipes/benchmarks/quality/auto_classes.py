@@ -59,11 +59,11 @@ def scores(detected: Sequence[Detections], present: Sequence[Collection[str]]) -
     """F1, precision and recall, as defined above, of mixtures with these detections and classes."""
     num_detected = sum(map(len, detected))
     num_present = sum(map(len, present))
-    correct = found = 0
+    correct = recalled = 0
     for sounds, labels in zip(detected, present, strict=True):
         correct += sum(not sound.isdisjoint(labels) for sound in sounds)
-        found += sum(any(label in sound for sound in sounds) for label in labels)
-    precision, recall = correct / max(1, num_detected), found / max(1, num_present)
+        recalled += sum(any(label in sound for sound in sounds) for label in labels)
+    precision, recall = correct / max(1, num_detected), recalled / max(1, num_present)
     f1 = 2 * precision * recall / max(1e-9, precision + recall)
     return f"F1 {f1:.3f}, precision {precision:.3f}, recall {recall:.3f}"
 
