@@ -251,7 +251,7 @@ def test_the_python_client_separates_and_finds(client: Any, scene: Path) -> None
     assert not target[: round(0.5 * rate)].any()
     assert zipfile.is_zipfile(answer["zip"])
     actual = client.predict(recording=handle_file(scene), api_name="/find")
-    assert "a flute" in {each["name"] for each in actual["sounds"]}
+    assert {"human voices", "wind instruments"} <= {each["name"] for each in actual["sounds"]}
 
 
 def test_the_python_client_gets_the_error_message(client: Any, tmp_path: Path) -> None:

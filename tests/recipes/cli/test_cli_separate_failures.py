@@ -82,8 +82,8 @@ def test_nan_of_the_model_is_an_error_and_never_written(
     record(folder / "b.wav", 5000, subtype=subtype)
     original = api.Model.separate_blocks
 
-    def separate_blocks(self: api.Model, *arguments: Any) -> Iterator[Any]:
-        for mixture, targets in original(self, *arguments):
+    def separate_blocks(self: api.Model, *arguments: Any, **options: Any) -> Iterator[Any]:
+        for mixture, targets in original(self, *arguments, **options):
             if mixture.shape[-1] == 4000:
                 targets[0, 0, 2000] = value
             yield mixture, targets
@@ -107,8 +107,8 @@ def test_an_interrupt_in_the_middle_leaves_no_partial_file(
     unfinished: list[str] = []
     original = api.Model.separate_blocks
 
-    def separate_blocks(self: api.Model, *arguments: Any) -> Iterator[Any]:
-        yield from original(self, *arguments)
+    def separate_blocks(self: api.Model, *arguments: Any, **options: Any) -> Iterator[Any]:
+        yield from original(self, *arguments, **options)
         unfinished.extend(path.suffix for path in (folder / "out").iterdir())
         os.kill(os.getpid(), number)
 
@@ -116,7 +116,7 @@ def test_an_interrupt_in_the_middle_leaves_no_partial_file(
     done = qsep("separate", "a.wav", "-q", "rain", "--residual", "-o", "out", "-m", tiny_model)
     assert done.code == 128 + number
     assert done.err == "qsep: interrupted\n"
-    assert unfinished == [".part", ".part"]
+    assert unfinished == [".part"]  # a folder with both
     assert names(folder) == {"a.wav"}
 
 
