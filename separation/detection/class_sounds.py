@@ -34,9 +34,10 @@ from .hierarchy import sounds_of_classes, sounds_of_families
 QUIET_DB = -20.0  # relative to a sound's loudest step in a window: below this it is inactive
 FAINT_DB = -20.0  # relative to the window: fainter sounds are not named
 # A class's probability is its share of the group's energy to the first power, times the joint encoder's
-# probability to the second, normalised. Chosen, as the threshold, on sounds150-dev-2:
-# recipes/benchmarks/quality/auto_classes.py.
+# probability to the second, normalised; to be named by it, it has to be this much more probable than a family
+# has to be. Chosen, as the threshold, on sounds150-dev-2: recipes/benchmarks/quality/auto_classes.py.
 SHARE_POWER, ENCODER_POWER = 0.8, 0.4
+MORE_FOR_CLASS = 1.5
 MIN_SHARE = 1e-6
 OUTSIDE = 0.05  # weight of the energy of classes outside the group, which it may be nevertheless
 
@@ -85,11 +86,12 @@ class Namer:
         return likelihoods / likelihoods.sum()
 
     def name(self, probabilities: NDArray[np.floating], threshold: float) -> int | None:
-        """Index of the sound: the likeliest class, or else the smallest family, of at least this probability;
-        None if there is none."""
+        """Index of the sound: the likeliest class, from MORE_FOR_CLASS times the threshold on, or else the
+        smallest family, from the threshold on; None if there is none."""
         best = int(probabilities.argmax())
-        families = range(self.num_classes, len(self.sounds))
-        for number in (best, *families):
+        if probabilities[best] >= min(MORE_FOR_CLASS * threshold, 1):
+            return best
+        for number in range(self.num_classes, len(self.sounds)):
             if probabilities[self.members[number]].sum() >= threshold:
                 return number
         return None

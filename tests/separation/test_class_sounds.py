@@ -49,7 +49,8 @@ def test_a_sound_is_called_by_its_class_or_the_smallest_family_that_is_probable_
         number = namer().name(np.array(probabilities), threshold=0.4)
         return None if number is None else namer().sounds[number].name
 
-    assert name(0.5, 0.3, 0.1, 0.1) == "a dog"
+    assert name(0.61, 0.2, 0.1, 0.09) == "a dog"
+    assert name(0.59, 0.2, 0.1, 0.11) == "wild animals"
     assert name(0.3, 0.1, 0.3, 0.3) == "wild animals"  # 0.6, while birds have 0.3
     assert name(0.2, 0.35, 0.1, 0.35) == "animals"  # 0.65; wild animals have 0.3
     assert namer().name(np.array([0.1, 0.1, 0.1, 0.3]), threshold=0.4) is None
