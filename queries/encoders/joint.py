@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+import soxr
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -159,6 +160,14 @@ class JointEncoder(QueryEncoder):
     def sound(self, waveform: Tensor) -> Tensor:
         """(t,) at sample_rate, t >= 1, to a unit vector (dim,), on the CPU."""
         return self.embed_sound(waveform[None].to(self.device))[0].cpu()
+
+    def sound_at(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        """As `sound`, of a waveform (c, t), t >= 1, at any rate in Hz."""
+        mono = waveform.mean(dim=0).cpu()
+        if sample_rate != self.sample_rate:
+            resampled = soxr.resample(mono.numpy(), sample_rate, self.sample_rate)
+            mono = torch.from_numpy(resampled) if len(resampled) else mono[:1]
+        return self.sound(mono)
 
     def embed_sound(self, waveform: Tensor) -> Tensor:
         """(n, t) at sample_rate, t >= 1, to unit vectors (n, dim); gradients pass."""

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
-import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -69,10 +68,8 @@ class Namer:
 
     def log_probabilities(self, waveform: Tensor, sample_rate: int) -> NDArray[np.float64]:
         """Of the classes for the sound of a waveform (c, t), by the joint encoder: (K,)."""
-        mono = waveform.mean(dim=0).cpu().numpy()
-        resampled = torch.from_numpy(soxr.resample(mono, sample_rate, self.joint.sample_rate))
         with torch.inference_mode():
-            heard = self.joint.sound(resampled if len(resampled) else torch.zeros(1))
+            heard = self.joint.sound_at(waveform, sample_rate)
             similarities = self.joint.similarity_scale() * (self.vectors @ heard)
         return similarities.log_softmax(dim=0).double().numpy()
 

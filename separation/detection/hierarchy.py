@@ -8,11 +8,12 @@ is each sound by itself.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from qsep.queries.audioset import audioset, class_nodes
+from qsep.queries.audioset import Node, audioset, class_nodes
 from qsep.queries.reading.book import Entry
 
 CLASSES = Path(__file__).with_name("classes.toml")
@@ -56,8 +57,7 @@ def sounds_of_classes(
 
     names: names of the sounds, by default those of the classes.
     """
-    node_names = tomllib.loads(CLASSES.read_text("utf-8"))
-    nodes = {label: audioset()[node_names[label]] for label in classes if label in node_names}
+    nodes = nodes_of(classes, tomllib.loads(CLASSES.read_text("utf-8")))
     return tuple(
         Sound(name, nodes[label].path, nodes[label].mid, (label,))
         if label in nodes
@@ -68,13 +68,17 @@ def sounds_of_classes(
 
 def sounds_of_families(families: Mapping[str, Entry]) -> tuple[Sound, ...]:
     """The families by which sounds can be named, see classes.toml, the smallest first."""
-    node_names = tomllib.loads(CLASSES.read_text("utf-8"))["families"]
-    nodes = {label: audioset()[node_names[label]] for label in families if label in node_names}
+    nodes = nodes_of(families, tomllib.loads(CLASSES.read_text("utf-8"))["families"])
     sounds = [
         Sound(families[label].name, node.path, node.mid, families[label].members)
         for label, node in nodes.items()
     ]
     return tuple(sorted(sounds, key=lambda sound: len(sound.members)))
+
+
+def nodes_of(labels: Iterable[str], names: Mapping[str, Any]) -> dict[str, Node]:
+    """The ontology's node of each label that has a name in it."""
+    return {label: audioset()[names[label]] for label in labels if label in names}
 
 
 def below(sounds: Sequence[Sound], path: tuple[str, ...]) -> tuple[int, ...]:

@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import soxr
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -167,7 +166,9 @@ class EstimateClassifier:
         level_db[level_db < FAINT_DB] = -torch.inf
         likelihood = torch.zeros_like(level_db)
         for number in torch.nonzero(level_db > -torch.inf)[:, 0]:
-            similarity = self.class_embeddings @ self.embed(window.estimates[number])
+            similarity = self.class_embeddings @ self.joint.sound_at(
+                window.estimates[number], self.sample_rate
+            )
             likelihood[number] = (self.joint.network.scale() * similarity).softmax(dim=0)[number]
         power = stft(window.estimates, BIN_WINDOW, BIN_WINDOW // 2).abs().square().sum(dim=1)
         claim = power * likelihood.sqrt()[:, None, None]
@@ -176,14 +177,6 @@ class EstimateClassifier:
         share_db = share_db.clamp_min(MIN_SHARE_DB)
         share_db[level_db == -torch.inf] = -torch.inf
         return level_db, share_db
-
-    def embed(self, estimate: Tensor) -> Tensor:
-        """Embedding of a waveform (c, t), a unit vector (d,)."""
-        mono = estimate.mean(dim=0)
-        if self.sample_rate != self.joint.sample_rate:
-            resampled = soxr.resample(mono.numpy(), self.sample_rate, self.joint.sample_rate)
-            mono = torch.from_numpy(resampled) if len(resampled) else mono[:1]
-        return self.joint.sound(mono)
 
 
 def step_energies(estimates: Tensor, step: int) -> Tensor:

@@ -180,9 +180,7 @@ class AudioVisual(LogFrequencySeparator):
         }
         if whole.any() and config.alignment_weight:
             contains = audible.nonzero()[:, :1] == whole.nonzero()[:, 0]
-            seen = contains.any(
-                dim=0
-            )  # a mixed picture none of whose sounds is audible has no match
+            seen = contains.any(dim=0)  # a mixed picture of inaudible sounds alone has no match
             costs["alignment"] = alignment(
                 sounds, bags[whole][seen], mask[whole][seen], contains[:, seen], config.temperature
             )
