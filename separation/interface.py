@@ -128,6 +128,25 @@ class Analysis(Protocol):
         ...
 
 
+class ClassAnalysis(Protocol):
+    """The sounds of a mixture (b, c, t) by K classes; the last of each K + 1 is of sounds of no class."""
+
+    def shares(self) -> Tensor:
+        """Energy of each class in n equal parts of the mixture: (b, K + 1, n). The sum of all is the
+        mixture's energy."""
+        ...
+
+    def overlaps(self) -> Tensor:
+        """How much the classes share time-frequency bins: (b, K + 1, K + 1). Sum of the products of two
+        classes' probabilities over the bins, weighted by the bins' loudness; so a row's sum is the class's
+        part of the loudness."""
+        ...
+
+    def targets(self, queries: QueryEmbedding) -> Tensor:
+        """queries.pooled: (b, s, K + 1), degrees. Returns the targets of masks, (b, s, c, t)."""
+        ...
+
+
 class Core(Protocol):
     """The separation of one recording at the separator's rate, block by block."""
 
@@ -175,21 +194,9 @@ class Separator(Protocol):
         """The phrases by which its weights know the classes; None where it has none."""
         return None
 
-    def class_shares(self, mixture: Tensor) -> Tensor | None:
-        """Energy of each class in n equal parts of a mixture (b, c, t): (b, len(classes) + 1, n).
-
-        The last row is of sounds of no class; the sum of all is the mixture's energy. None if the separator
-        does not tell classes apart.
-        """
-        return None
-
-    def class_overlaps(self, mixture: Tensor) -> Tensor | None:
-        """How much the classes share time-frequency bins of a mixture (b, c, t): (b, K + 1, K + 1).
-
-        K classes, the last row and column for sounds of no class. Sum of the products of two classes'
-        probabilities over the bins, weighted by the bins' loudness; so a row's sum is the class's part of the
-        loudness. None if the separator does not tell classes apart.
-        """
+    def class_analysis(self, mixture: Tensor) -> ClassAnalysis | None:
+        """The sounds of a mixture (b, c, t) by class, from one pass of the network; None if the separator
+        does not tell its classes apart."""
         return None
 
     def analysed(self, mixture: Tensor) -> Analysis:

@@ -23,7 +23,7 @@ from qsep.queries.encoders.joint import Config, JointEncoder, build
 from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.queries.reading.book import Entry
 
-from ..inference.class_shares import STEP_SECONDS, step_shares, windows
+from ..inference.class_shares import STEP_SECONDS, class_analysis, step_shares, windows
 from ..inference.memory import device_of
 from ..inference.unexplained import class_groups
 from ..interface import Separator
@@ -126,13 +126,11 @@ def sounds_in(
 ) -> Iterator[tuple[int, NDArray[np.floating]]]:
     """The named sounds of a window (1, t): their numbers, and their probability in each step, (n,); 0 where
     they are much quieter than in their loudest step. step: in samples."""
-    shares = step_shares(separator, mixture, step).numpy()
+    analysis = class_analysis(separator, mixture)
+    shares = step_shares(analysis.shares()[0], mixture.shape[-1], step).numpy()
     if not shares.any():
         return
-    batch = mixture[None].to(device_of(separator))
-    overlaps = separator.class_overlaps(batch)
-    assert overlaps is not None
-    groups = class_groups(overlaps[0].double().cpu().numpy())
+    groups = class_groups(analysis.overlaps()[0].double().cpu().numpy())
     totals = shares.sum(axis=1)
     heard = [
         group
@@ -142,8 +140,8 @@ def sounds_in(
     if not heard:
         return
     degrees = torch.from_numpy(np.stack([groups == group for group in heard])).float()
-    queries = QueryEmbedding(degrees[None].to(batch.device))
-    estimates = separator.separate(batch, queries).target[0]
+    queries = QueryEmbedding(degrees[None].to(device_of(separator)))
+    estimates = analysis.targets(queries)[0].cpu()
     for group, estimate in zip(heard, estimates, strict=True):
         is_member = groups[:-1] == group
         energies = totals * np.where(is_member, 1.0, OUTSIDE)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..audio.resample import StreamResampler
-from ..interface import Separator
+from ..interface import ClassAnalysis, Separator
 from .memory import device_of
 
 WINDOW_SECONDS = 10.0  # analysed at once; windows overlap by half
@@ -44,18 +44,22 @@ def windows(
         yield start, torch.from_numpy(waiting.copy())
 
 
-@torch.inference_mode()
-def step_shares(separator: Separator, mixture: Tensor, step: int) -> Tensor:
-    """Energies of the classes in the steps of a mixture (1, t), relative to the mixture's total energy:
-    (K, n).
+def class_analysis(separator: Separator, waveform: Tensor) -> ClassAnalysis:
+    """Of a waveform (c, t) at the rate of a separator that tells its classes apart, on its device."""
+    analysis = separator.class_analysis(waveform[None].to(device_of(separator)))
+    assert analysis is not None
+    return analysis
 
-    "Other" is left out, so the sum is at most 1. step: in samples.
+
+def step_shares(shares: Tensor, num_samples: int, step: int) -> Tensor:
+    """Energies of the classes in the steps of a mixture, relative to the mixture's total energy: (K, n).
+
+    shares: (K + 1, n'), of num_samples, see `ClassAnalysis`. "Other" is left out, so the sum is at most 1.
+    step: in samples.
     """
-    shares = separator.class_shares(mixture[None].to(device_of(separator)))
-    assert shares is not None
-    energies = shares[0].double().cpu()
-    num_steps = -(-mixture.shape[-1] // step)
-    times = torch.arange(energies.shape[1]) * mixture.shape[-1] / energies.shape[1]
+    energies = shares.double().cpu()
+    num_steps = -(-num_samples // step)
+    times = torch.arange(energies.shape[1]) * num_samples / energies.shape[1]
     steps = (times / step).long().clamp(max=num_steps - 1)
     summed = torch.zeros(len(energies), num_steps, dtype=torch.float64)
     summed.index_add_(1, steps, energies)
@@ -66,6 +70,5 @@ def shares_of(separator: Separator, waveform: Tensor) -> Tensor:
     """Each class' share of the energy of a waveform (c, t) at the separator's rate, "other" last:
     (K + 1,), sum 1."""
     with torch.inference_mode():
-        shares = separator.class_shares(waveform[None])
-    assert shares is not None
-    return F.normalize(shares[0].sum(dim=-1), p=1, dim=0)
+        shares = class_analysis(separator, waveform).shares()[0]
+    return F.normalize(shares.sum(dim=-1), p=1, dim=0)

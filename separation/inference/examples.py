@@ -30,7 +30,6 @@ from qsep.queries.media import read_recording
 
 from ..interface import Separator
 from .class_shares import shares_of
-from .memory import device_of
 
 if TYPE_CHECKING:
     from qsep.queries.media import Media
@@ -129,7 +128,7 @@ class ClassedExamples(QueryEncoder):
         """Shares (dim,) of an example's energy, by class and, last, for no class; they sum to 1."""
         rate = self.separator.sample_rate
         waveform = torch.from_numpy(read_recording(example, rate, MAX_SECONDS))[None]
-        return shares_of(self.separator, waveform.to(device_of(self.separator))).cpu().float()
+        return shares_of(self.separator, waveform).cpu().float()
 
     def read(self, query: TextQuery) -> Reading | None:
         """As `QueryEncoder.read`, by the text encoder."""

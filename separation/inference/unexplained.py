@@ -17,8 +17,7 @@ from qsep.queries.interface import ClassQuery, Query
 from qsep.queries.reading.reading import AtomReading, Reading
 
 from ..interface import Separator
-from .class_shares import windows
-from .memory import device_of
+from .class_shares import class_analysis, windows
 
 # Classes are joined while their mean distance, 1 - cosine of their probabilities over the bins, is smaller.
 MAX_DISTANCE = 0.75
@@ -34,7 +33,7 @@ BIAS, CLOSENESS, CONFIDENCE = -1.31, 14.88, -0.56
 def degrees_in(reading: Reading, overlaps: NDArray[np.floating]) -> NDArray[np.float32]:
     """Degrees (K + 1,) of a query in one recording, the last one for "other".
 
-    overlaps: (K + 1, K + 1), see `Separator.class_overlaps`. Words that are not known mean the groups of
+    overlaps: (K + 1, K + 1), see `ClassAnalysis`. Words that are not known mean the groups of
     classes that they resemble most; known words do not depend on the recording.
     """
     groups = class_groups(overlaps)
@@ -138,16 +137,14 @@ def resolve_unknown(
 def overlaps_of(
     separator: Separator, blocks: Iterable[NDArray[np.floating]], sample_rate: int
 ) -> NDArray[np.float64]:
-    """The classes' overlaps (K + 1, K + 1) in a recording, see `Separator.class_overlaps`.
+    """The classes' overlaps (K + 1, K + 1) in a recording, see `ClassAnalysis`.
 
     Blocks are read one after the other, in constant memory.
     """
     size = len(separator.classes) + 1
     total = np.zeros((size, size))
     for _, mixture in windows(blocks, sample_rate, separator.sample_rate):
-        overlaps = separator.class_overlaps(mixture[None].to(device_of(separator)))
-        assert overlaps is not None
-        total += overlaps[0].double().cpu().numpy()
+        total += class_analysis(separator, mixture).overlaps()[0].double().cpu().numpy()
     return total
 
 

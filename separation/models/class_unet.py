@@ -181,28 +181,6 @@ class ClassUNet(nn.Module, Separator):
         with full_precision(features):
             return logits.float().softmax(dim=-1)
 
-    def class_shares(self, mixture: Tensor) -> Tensor:
-        """See `Separator.class_shares`; parts are two frames long. mixture: (b, c, t) to (b, K + 1, n)."""
-        energy = self.gather(squared_magnitude(self.spectrum(mixture)).mean(dim=1))
-        posteriors, coarse = self.coarse(energy, energy)
-        shares = torch.einsum("bkn,bknc->bcn", coarse, posteriors)
-        return shares[..., : -(-energy.shape[-1] // 2)]
-
-    def class_overlaps(self, mixture: Tensor) -> Tensor:
-        """See `Separator.class_overlaps`."""
-        energy = self.gather(squared_magnitude(self.spectrum(mixture)).mean(dim=1))
-        posteriors, coarse = self.coarse(energy, loudness(energy))
-        return torch.einsum("bkn,bknc,bknd->bcd", coarse, posteriors, posteriors)
-
-    def coarse(self, energy: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Posteriors (b, k / 2, n, K + 1) of a mixture's energies (b, k, 2 n), and sums of weights on their
-        grid, (b, k / 2, n)."""
-        classing = self.features(energy).classing
-        num_frames = classing.shape[-1]
-        padded = F.pad(weights, (0, 2 * num_frames - weights.shape[-1]))
-        sums = 4 * F.avg_pool2d(padded[:, None], 2)[:, 0]
-        return self.posteriors(classing).unflatten(1, (-1, num_frames)), sums
-
     def log_odds(self, features: Tensor, degrees: Tensor) -> Tensor:
         """Log odds of the queried classes against all others, on any grid.
 
@@ -248,6 +226,10 @@ class ClassUNet(nn.Module, Separator):
 
     def analysed(self, mixture: Tensor) -> Analysed:
         """See `Separator`."""
+        return Analysed(self, mixture)
+
+    def class_analysis(self, mixture: Tensor) -> Analysed:
+        """See `Separator`; the parts of shares are two frames long."""
         return Analysed(self, mixture)
 
     def separate(
@@ -314,11 +296,32 @@ class Analysed:
         """mixture: (b, c, t)."""
         self.separator, self.num_samples = separator, mixture.shape[-1]
         self.spec = separator.spectrum(mixture)
-        energy = separator.gather(squared_magnitude(self.spec).mean(dim=1))
+        self.energy = separator.gather(squared_magnitude(self.spec).mean(dim=1))  # (b, k, n)
         shifts = separator.config.shifts
         self.features = [
-            separator.features(energy, index * TIME_STRIDE // shifts) for index in range(shifts)
+            separator.features(self.energy, index * TIME_STRIDE // shifts)
+            for index in range(shifts)
         ]
+
+    def shares(self) -> Tensor:
+        """See `separation.interface.ClassAnalysis`; the parts are two frames long."""
+        posteriors, energy = self._coarse(self.energy)
+        shares = torch.einsum("bkn,bknc->bcn", energy, posteriors)
+        return shares[..., : -(-self.energy.shape[-1] // 2)]
+
+    def overlaps(self) -> Tensor:
+        """See `separation.interface.ClassAnalysis`."""
+        posteriors, weights = self._coarse(self.features[0].loudness)
+        return torch.einsum("bkn,bknc,bknd->bcd", weights, posteriors, posteriors)
+
+    def _coarse(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Posteriors (b, k / 2, n', K + 1) of two bands and frames each, and sums of weights (b, k, n) on
+        their grid, (b, k / 2, n')."""
+        classing = self.features[0].classing
+        num_frames = classing.shape[-1]
+        padded = F.pad(weights, (0, 2 * num_frames - weights.shape[-1]))
+        sums = 4 * F.avg_pool2d(padded[:, None], 2)[:, 0]
+        return self.separator.posteriors(classing).unflatten(1, (-1, num_frames)), sums
 
     def targets(self, queries: QueryEmbedding, part: slice = WHOLE) -> Tensor:
         """See `separation.interface.Analysis`."""

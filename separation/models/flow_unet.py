@@ -34,6 +34,7 @@ from ..flow_matching import SOLVERS, check_solver, integrate, path_velocity, poi
 from ..interface import (
     WHOLE,
     Capabilities,
+    ClassAnalysis,
     Generators,
     LossOutput,
     MixtureBatch,
@@ -150,13 +151,9 @@ class FlowUNet(nn.Module, Separator):
         self.analysis.eval()
         return self
 
-    def class_shares(self, mixture: Tensor) -> Tensor | None:
-        """See `Separator.class_shares`: the analysis'."""
-        return self.analysis.class_shares(mixture)
-
-    def class_overlaps(self, mixture: Tensor) -> Tensor | None:
-        """See `Separator.class_overlaps`: the analysis'."""
-        return self.analysis.class_overlaps(mixture)
+    def class_analysis(self, mixture: Tensor) -> ClassAnalysis:
+        """See `Separator`: the class U-Net's, whose targets are those of its masks."""
+        return self.analysis.class_analysis(mixture)
 
     def scene(self, mixture: Tensor, degrees: Tensor) -> Scene:
         """mixture (b, c, t) and degrees (b, s, K + 1) to what the flow needs of them."""

@@ -105,7 +105,7 @@ def test_overlaps_of_a_recording_are_those_of_its_windows() -> None:
 
     with torch.inference_mode():
         parts = [
-            separator.class_overlaps(waveform[None, :, s * rate :][..., : 10 * rate])
+            separator.class_analysis(waveform[None, :, s * rate :][..., : 10 * rate]).overlaps()
             for s in (0, 5)
         ]
     expected = sum(part[0].double() for part in parts)

@@ -69,7 +69,7 @@ def test_before_training_the_second_mask_is_the_first() -> None:
 
 def test_shares_of_the_classes_sum_to_the_mixtures_energy(separator: Any) -> None:
     mixture = noise(2, 3, 1601)
-    shares = separator.class_shares(mixture)
+    shares = separator.class_analysis(mixture).shares()
     energy = squared_magnitude(separator.spectrum(mixture)).mean(dim=1).sum(dim=(1, 2))
     assert shares.shape[:2] == (2, 6)
     torch.testing.assert_close(shares.sum(dim=(1, 2)), energy, rtol=1e-6, atol=0)
@@ -77,7 +77,7 @@ def test_shares_of_the_classes_sum_to_the_mixtures_energy(separator: Any) -> Non
 
 def test_overlaps_are_products_of_posteriors_weighted_by_loudness(separator: Any) -> None:
     mixture = noise(2, 3, 1601)
-    overlaps = separator.class_overlaps(mixture)
+    overlaps = separator.class_analysis(mixture).overlaps()
     energy = separator.gather(squared_magnitude(separator.spectrum(mixture)).mean(dim=1))
     classing = separator.features(energy).classing
     posteriors = separator.posteriors(classing).unflatten(1, classing.shape[-2:])

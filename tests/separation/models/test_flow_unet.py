@@ -144,10 +144,11 @@ def test_everything_but_a_class_is_the_residual_of_the_class() -> None:
 def test_the_classes_energies_are_the_class_u_nets() -> None:
     separator, mixture = tiny_separator("flow_unet"), noise(2, 1, 1601)
     with torch.inference_mode():
-        shares = separator.class_shares(mixture)
-        overlaps = separator.class_overlaps(mixture)
-        assert torch.equal(shares, separator.analysis.class_shares(mixture))
-        assert torch.equal(overlaps, separator.analysis.class_overlaps(mixture))
+        actual, expected = (
+            each.class_analysis(mixture) for each in (separator, separator.analysis)
+        )
+        assert torch.equal(actual.shares(), expected.shares())
+        assert torch.equal(actual.overlaps(), expected.overlaps())
 
 
 def test_training_leaves_the_class_u_net_as_it_is() -> None:

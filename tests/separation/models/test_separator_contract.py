@@ -320,6 +320,30 @@ def test_an_analysed_mixture_gives_any_part_of_the_target(separator: Any) -> Non
             torch.testing.assert_close(actual, whole[..., start:stop], atol=1e-6, rtol=0)
 
 
+def test_the_classes_of_a_mixture_share_its_energy_and_bins(separator: Any) -> None:
+    mixture = noise(2, 3, 12011)
+    with torch.inference_mode():
+        analysis = separator.class_analysis(mixture)
+        if analysis is None:
+            pytest.skip("does not tell its classes apart")
+        shares, overlaps, targets = (
+            analysis.shares(),
+            analysis.overlaps(),
+            analysis.targets(queries()),
+        )
+    num_rows = len(separator.classes) + 1
+    assert shares.shape[:2] == (2, num_rows)
+    assert (shares >= 0).all()
+    scale = shares.sum(dim=(1, 2)) / mixture.square().mean(dim=1).sum(dim=1)
+    # 0.05: a window covers the first and the last samples in part
+    torch.testing.assert_close(scale[0], scale[1], rtol=0.05, atol=0)
+    assert overlaps.shape == (2, num_rows, num_rows)
+    torch.testing.assert_close(overlaps, overlaps.mT, rtol=1e-5, atol=1e-6)
+    assert targets.shape == target(separator, mixture, queries()).shape
+    if not separator.capabilities.generative:
+        assert torch.equal(targets, target(separator, mixture, queries()))
+
+
 SEPARATE_ELSEWHERE = """
 import sys
 from pathlib import Path
