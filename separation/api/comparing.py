@@ -18,7 +18,8 @@ from qsep.queries.media import picture, read_picture, read_recording, recording
 
 from ..audio.arrays import as_channels, as_rate
 from ..audio.reader import read_mono
-from .model import Audio, Model, QueryLike, as_queries
+from .inputs import Audio, QueryLike, as_queries
+from .model import Model
 
 if TYPE_CHECKING:
     from ..interface import Likeness

@@ -12,7 +12,6 @@ from typing import Any, overload
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from qsep.queries.constraints import NO_CONSTRAINTS, Constraints
 from qsep.queries.interface import (
@@ -25,9 +24,9 @@ from qsep.queries.interface import (
 )
 from qsep.queries.reading.reading import Reading
 
-from ..audio.arrays import Energy, as_channels, as_rate, level_db, like
+from ..audio.arrays import Energy, as_rate, level_db, like
 from ..audio.examples import decodable
-from ..audio.reader import BLOCK_SAMPLES, AudioReader
+from ..audio.reader import BLOCK_SAMPLES
 from ..audio.source import AS_STORED, ReadOptions
 from ..inference.aligned import MAX_ANALYSED, MAX_QUERIES
 from ..inference.best_of_n import BestOfN
@@ -37,15 +36,12 @@ from ..inference.stream import Stream
 from ..inference.unexplained import resolve_unknown
 from ..interface import Separator
 from ..published.installed import is_hub_name
+from .inputs import Audio, QueryLike, as_queries, as_query, as_recording
 from .result import Result
 
 log = logging.getLogger("qsep")
 
 MIN_SIMILARITY = 0.55  # cosine to the nearest known phrase; below it a query counts as unknown
-MAX_PEAK = 1e6  # of an array, full scale at 1; squares of louder samples overflow in float32
-
-Audio = str | Path | NDArray[np.floating] | Tensor
-QueryLike = str | Query
 
 
 @dataclass(frozen=True)
@@ -276,19 +272,8 @@ class Model:
             self._warn(item, reading)
         for negative in constraints.negatives:
             self.warn_if_unfamiliar(negative)
-        if isinstance(audio, str | Path):
-            if sample_rate is not None:
-                raise ValueError("sample_rate is the file's own; give it for arrays only")
-            with AudioReader(audio, options=read_options) as reader:
-                rate, subtype, stem = reader.sample_rate, reader.subtype, Path(audio).stem
-                mixture = reader.read()
-        else:
-            if read_options != AS_STORED:
-                raise ValueError("read_options say how a file is read; give them for files only")
-            rate = self.separator.sample_rate if sample_rate is None else as_rate(sample_rate)
-            subtype, stem, mixture = "FLOAT", "audio", as_channels(audio)
-            if (peak := float(np.abs(mixture).max())) > MAX_PEAK:
-                raise ValueError(f"the audio's peak is {peak:.3g}; full scale is 1: scale it first")
+        recording = as_recording(audio, sample_rate, read_options, self.separator.sample_rate)
+        mixture, rate = recording.samples, recording.sample_rate
         blocks = np.array_split(mixture, range(BLOCK_SAMPLES, mixture.shape[-1], BLOCK_SAMPLES), -1)
         resolved = self.resolve(queries, readings, blocks, rate)
         pairs = self.separate_blocks(blocks, rate, resolved, constraints)
@@ -303,7 +288,10 @@ class Model:
             residual = like(mixture - target, audio)
             level = level_db(Energy().add(target).value, whole)
             results.append(
-                Result(item, like(target, audio), residual, rate, level, stem, subtype, reading)
+                Result(
+                    *(item, like(target, audio), residual, rate, level),
+                    *(recording.stem, recording.subtype, reading),
+                )
             )
         return results[0] if isinstance(query, str | Query) else results
 
@@ -383,24 +371,3 @@ class Model:
     def explained(self, separator: Separator, index: int) -> dict[str, Any]:
         """Which candidates the separator of `choosing_separator` kept for a query, as values for JSON."""
         return separator.report(index)
-
-
-def as_query(query: QueryLike) -> Query:
-    """The query itself, or text as a TextQuery; ValueError for empty text and for anything else."""
-    if isinstance(query, str):
-        return TextQuery(query)
-    if not isinstance(query, Query):
-        raise ValueError(f"expected a query as text, got {query!r}")
-    return query
-
-
-def as_queries(query: QueryLike | Sequence[QueryLike]) -> list[Query]:
-    """One query or several as a list; ValueError for an empty list and for empty text."""
-    if isinstance(query, str | Query):
-        return [as_query(query)]
-    if not isinstance(query, Iterable):
-        raise ValueError(f"expected a query as text, or several in a list, got {query!r}")
-    queries = list(query)
-    if not queries:
-        raise ValueError("no query given; say which sound to separate, e.g. 'a dog barking'")
-    return [as_query(item) for item in queries]
