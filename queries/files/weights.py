@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from .int8_kernels import restored_from_int8
+
 PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))  # how such files begin
 ENVELOPES = ("state_dict", "model")  # keys that contain the weights, in Lightning and PANNs
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file by name, mapped from the file.
+    """Tensors of a safetensors file by name, mapped from the file; kernels in 8 bits as float32.
 
     They are read where its path is not UTF-8, which safetensors does not open. Raises SafetensorError if it
     is damaged.
@@ -28,8 +30,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        return load(path.read_bytes())
-    return load_file(path)
+        return restored_from_int8(load(path.read_bytes()))
+    return restored_from_int8(load_file(path))
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ CONFIGS_DIR = Path(__file__).parents[1] / "configs"
 QUERIED = ("separator", "audio_encoder")  # parts that a recipe trains with queries
 UNQUERIED = ("autoencoder", "vocoder")  # and without
 SHARD_PRECISIONS = ("32-true", "bf16-mixed")
+KERNELS = ("float32", "float16", "int8")
 EFFECTS = get_type_hints(EffectsConfig)
 
 
@@ -32,8 +33,8 @@ class TrainConfig:
     the model's networks, as "inductor"; empty: none. shard: divide a separator's weights, gradients, moments
     and averages among the devices (FSDP). mix_on_device: workers only cut sounds, which are filtered and
     summed on the device; not for captions and videos. precision: as in Lightning Fabric.
-    skip_limit: give up after so many consecutive steps with a loss that is not finite. half_kernels: store
-    the checkpoint's kernels in float16; the state for resuming stays float32.
+    skip_limit: give up after so many consecutive steps with a loss that is not finite. kernels: type in
+    which the checkpoint stores kernels, one of KERNELS; the state for resuming stays float32.
 
     The learning rate rises linearly over warmup_steps, stays constant, and falls linearly over decay_steps
     to final_factor of itself, which it reaches at step decay_end (0: the last step). warmup_stairs: factors
@@ -80,7 +81,7 @@ class TrainConfig:
     num_examples: int = 4
     num_workers: int = 1
     skip_limit: int = 10
-    half_kernels: bool = False
+    kernels: str = "float32"
     start_from: str | tuple[str, ...] = ""
     start_parts: tuple[str, ...] = ()
     start_into: str = ""
@@ -99,6 +100,8 @@ class TrainConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        if self.kernels not in KERNELS:
+            raise ValueError(f"kernels is {self.kernels!r}; expected one of {', '.join(KERNELS)}")
         if self.new_classes_only and not self.start_from:
             raise ValueError("new_classes_only needs a model to start from: set train.start_from")
         if self.new_classes_only and (self.weight_decay or self.retain_weight):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsep.queries.files.arrays import read_arrays
+from qsep.queries.files.int8_kernels import restored_from_int8
 
 from ..onnx_runtime import load_onnxruntime
 
@@ -82,6 +83,6 @@ def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
     """The floating-point weights of a checkpoint, as float32."""
     return {
         name: value.astype(np.float32)
-        for name, value in read_arrays(path).items()
+        for name, value in restored_from_int8(read_arrays(path)).items()
         if np.issubdtype(value.dtype, np.floating)
     }

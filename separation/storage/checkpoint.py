@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from qsep.queries.files.int8_kernels import rounded_to_int8
 from qsep.queries.files.weights import Unfilled, check_weights
 from qsep.queries.interface import QueryEncoder
 
@@ -94,16 +95,15 @@ def save_checkpoint(
     """Write a checkpoint folder atomically, replacing an earlier checkpoint.
 
     config: from `describe`. dtype: of stored matrices and kernels; vectors (biases, norms and their
-    statistics) keep their type, since they may have large values. encoder_files: a folder on the same disk
+    statistics) keep their type, since they may have large values. int8: see queries/files/int8_kernels.py. encoder_files: a folder on the same disk
     that is moved into the checkpoint unless it is empty.
     Raises ValueError for weights that are not finite and for a folder that is not an earlier checkpoint
     (see `results`), OSError if the disk cannot be written.
     """
     with temporary_folder(folder.parent) as staging:
-        stored = {
-            key: (value.to(dtype) if is_kernel(value) else value).contiguous().cpu()
-            for key, value in weights.items()
-        }
+        stored: dict[str, Tensor] = {}
+        for key, value in weights.items():
+            stored |= stored_as(dtype, key, value.contiguous().cpu())
         for key, value in stored.items():
             if value.is_floating_point() and not value.isfinite().all():
                 raise ValueError(f"{folder}: not saved: weights {key} are not finite as {dtype}")
@@ -114,6 +114,15 @@ def save_checkpoint(
         if encoder_files and any(encoder_files.iterdir()):
             os.replace(encoder_files, staging / ENCODER_FOLDER)
         replace_folder(staging, folder, CHECKPOINT)
+
+
+def stored_as(dtype: torch.dtype, name: str, weights: Tensor) -> dict[str, Tensor]:
+    """What is stored for weights whose kernels are to have this type, by name."""
+    if not is_kernel(weights):
+        return {name: weights}
+    if dtype == torch.int8:
+        return rounded_to_int8(name, weights)
+    return {name: weights.to(dtype)}
 
 
 def is_kernel(weights: Tensor) -> bool:

@@ -108,7 +108,7 @@ def test_checkpoints_may_be_half_precision_while_the_run_keeps_float32(
     run: Callable[..., Path], finished: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(finished, tmp_path / "run")
-    stored = load_file(run(tmp_path / "run", half_kernels=True) / "model" / "model.safetensors")
+    stored = load_file(run(tmp_path / "run", kernels="float16") / "model" / "model.safetensors")
     ema = state_of(tmp_path / "run")["ema"]
     kernels = [key for key, value in ema.items() if value.ndim > 1 and key in stored]
     assert kernels

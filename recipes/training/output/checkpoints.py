@@ -72,7 +72,7 @@ def write_checkpoint(
         task.part,
     )
     card = model_card(description, recipe, training_recordings(recipe))
-    dtype = torch.float16 if recipe.train.half_kernels else torch.float32
+    dtype = getattr(torch, recipe.train.kernels)
     with temporary_folder(folder.parent) as scratch:
         encoder_files = None
         if query_encoder and query_encoder.belongs_to_model:

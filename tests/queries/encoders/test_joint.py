@@ -58,6 +58,7 @@ RECIPE: dict[str, Any] = {
         "warmup_steps": 2,
         "ema_decay": 0.8,
         "precision": "32-true",
+        "kernels": "int8",
         "log_every": 8,
         "validate_every": 24,
         "save_every": 24,

@@ -91,6 +91,25 @@ def test_half_precision_is_stored_in_half_the_bytes_and_read_as_float32(tmp_path
     assert torch.equal(separator.concept_masks.weight, original.half().float())
 
 
+def test_kernels_in_8_bits_are_read_as_float32(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "model", dtype=torch.int8)
+    stored = load_file(folder / "model.safetensors")
+    original = tiny_separator(query_dim=384).state_dict()
+    rounded = {key for key, value in stored.items() if value.dtype == torch.int8}
+    assert "reader.phrases" in rounded
+    separator: Any = load_checkpoint(folder)[0]
+    for key, value in separator.state_dict().items():
+        assert value.dtype == original[key].dtype
+        if key in rounded:  # half a step of the row's largest, and that of float16
+            largest = (
+                original[key].float().flatten(1).abs().amax(dim=1).view(-1, *[1] * (value.ndim - 1))
+            )
+            assert ((value - original[key]).abs() <= largest * (1 / 254 + 2**-11)).all()
+        else:
+            kernel = value.is_floating_point() and value.ndim > 1
+            assert torch.equal(value, original[key].half().to(value) if kernel else original[key])
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux alone")
 @pytest.mark.parametrize("mapped", [False, True])
 def test_a_folder_whose_name_is_not_utf_8_loads(tmp_path: Path, mapped: bool) -> None:
@@ -101,7 +120,7 @@ def test_a_folder_whose_name_is_not_utf_8_loads(tmp_path: Path, mapped: bool) ->
     assert all(torch.equal(value, states[0][key]) for key, value in states[1].items())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int8])
 def test_memory_mapped_weights_equal_loaded_ones(tmp_path: Path, dtype: torch.dtype) -> None:
     folder = saved(tmp_path / "model", dtype=dtype)
     mapped, copied = (load_checkpoint(folder, mapped=choice)[0] for choice in (True, False))
@@ -272,6 +291,9 @@ def test_weights_that_could_not_be_loaded_again_are_not_saved(folder: Path) -> N
     weights = {"level": torch.full((2, 3), 1e5)}  # infinite as float16
     with pytest.raises(ValueError, match=r"not saved: weights level are not finite"):
         save_checkpoint(folder, {}, weights, "", torch.float16)
+    weights = {"level": torch.full((2, 99), torch.nan)}
+    with pytest.raises(ValueError, match=r"not saved: weights level.row_scale are not finite"):
+        save_checkpoint(folder, {}, weights, "", torch.int8)
     assert weights_fingerprint(folder) == before
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
