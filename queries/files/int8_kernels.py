@@ -1,8 +1,8 @@
 """Kernels stored in 8 bits: a quarter of float32's size, half of float16's.
 
-A kernel `name` of n rows (matrices: outputs; convolutions: output channels, in transposed ones input channels)
-is stored as integers in [-127, 127] and, as `name.row_scale`, n float32 numbers by which its rows are
-multiplied when it is read. Rounding changes a weight by at most 1/254 of its row's largest.
+A kernel `name` of n rows (of a matrix the outputs; of a convolution the output channels, of a transposed one
+the input channels) is stored as integers in [-127, 127] and, as `name.row_scale`, n float32 numbers by which
+its rows are multiplied when it is read. Rounding changes a weight by at most 1/254 of its row's largest.
 """
 
 from __future__ import annotations

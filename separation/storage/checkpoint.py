@@ -94,9 +94,9 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint folder atomically, replacing an earlier checkpoint.
 
-    config: from `describe`. dtype: of stored matrices and kernels; vectors (biases, norms and their
-    statistics) keep their type, since they may have large values. int8: see queries/files/int8_kernels.py. encoder_files: a folder on the same disk
-    that is moved into the checkpoint unless it is empty.
+    config: from `describe`. dtype: of stored matrices and kernels, int8 as in queries/files/int8_kernels.py;
+    vectors (biases, norms and their statistics) keep their type, since they may have large values.
+    encoder_files: a folder on the same disk that is moved into the checkpoint unless it is empty.
     Raises ValueError for weights that are not finite and for a folder that is not an earlier checkpoint
     (see `results`), OSError if the disk cannot be written.
     """

@@ -16,6 +16,8 @@ from repository import ROOT
 FOLDERS = ["evaluation", "qsep", "queries", "recipes", "separation"]
 PINNED = ["main", "serve", "test"]
 NOT_SHIPPED = {".pyc", ".pt", ".tmp"}  # caches, optimiser states, unfinished files
+# The light way of installing takes less than 200 MB, of which code, also others', needs 160: docs/export.md.
+MAX_DATA_BYTES = 38e6
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -73,6 +75,11 @@ def test_the_wheel_holds_every_file_below_the_five_folders_and_nothing_else(
 ) -> None:
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert packed == {installed_as(path) for path in shipped_files()}
+
+
+def test_models_and_other_data_leave_the_light_way_below_200_mb(wheel: zipfile.ZipFile) -> None:
+    sizes = [item.file_size for item in wheel.infolist() if not item.filename.endswith(".py")]
+    assert sum(sizes) < MAX_DATA_BYTES
 
 
 def test_the_wheel_names_its_licence_and_its_command(wheel: zipfile.ZipFile) -> None:

@@ -276,7 +276,7 @@ def test_the_list_shows_queries_size_licence_and_whether_it_is_downloaded(
     rows = qsep("models", "list").out.splitlines()
     assert rows[0].split() == ["name", "here", "size", "licence", "knows"]
     shown = {row.split()[0]: row for row in rows[1:]}
-    assert shown["sounds21"].split()[1:3] == ["yes", "15"]
+    assert shown["sounds21"].split()[1:3] == ["yes", "8"]
     assert shown["flow-small"].split()[1:4] == ["yes", "0.7", "MB"]
     assert shown["sounds21"].endswith("21 kinds of sound")
     assert shown["audiosep-hive"].split()[1:5] == ["no", "1.3", "GB", "Apache-2.0"]
