@@ -130,11 +130,19 @@ def print_sounds(summary: dict[str, Any]) -> None:
         spans = ", ".join(f"{start:.1f}-{end:.1f}" for start, end in sound["spans"][:MAX_SPANS])
         more = " …" if len(sound["spans"]) > MAX_SPANS else ""
         print(
-            f"{sound['file']}  probability {sound['probability']:.2f}, {in_decibels(sound['level_db'])} "
-            f"({level_in_words(sound['level_db'])}), at {spans}{more} s"
+            f"{sound['file']}  {named(sound)}, probability {sound['probability']:.2f}, "
+            f"{in_decibels(sound['level_db'])} ({level_in_words(sound['level_db'])}), at {spans}{more} s"
         )
     if not summary["sounds"]:
         print(f"{summary['input']}: no sound detected")
+
+
+def named(sound: dict[str, Any]) -> str:
+    """The name of a sound in a summary, with the guess of a family's class."""
+    guess = sound["guess"]
+    if guess is None:
+        return str(sound["name"])
+    return f"{sound['name']} (perhaps {guess['name']}, {guess['probability']:.2f})"
 
 
 def separate_sounds(
@@ -236,8 +244,10 @@ def described(
 ) -> dict[str, Any]:
     """A sound's entry in the summary. level_db: relative to the recording; None if that is silent."""
     active = {number for number in activity.active() if number in group.members}
+    guess = activity.guess(group)
     return {
         "name": group.name,
+        "guess": guess and {"name": guess.name, "probability": round(guess.probability, 4)},
         "level": group.level,
         "ancestors": list(group.ancestors),
         "mid": group.mid,

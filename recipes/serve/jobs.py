@@ -278,9 +278,11 @@ def reading_of(model: Model, query: Query) -> str:
 
 
 def described(sound: dict[str, Any]) -> str:
-    """When a sound is active, from `qsep auto`'s summary."""
+    """When a sound is active, and the guess of a family's class, from `qsep auto`'s summary."""
     spans = ", ".join(f"{start:.1f}-{end:.1f}" for start, end in sound["spans"])
-    return f"probability {sound['probability']:.2f}, at {spans} s"
+    guess = sound["guess"]
+    perhaps = f"; perhaps {guess['name']} ({guess['probability']:.2f})" if guess else ""
+    return f"probability {sound['probability']:.2f}, at {spans} s{perhaps}"
 
 
 def finished(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +12,33 @@ from .hierarchy import LEAF, Group, Level, Sound, groups_at, leaf, most_specific
 
 
 @dataclass(frozen=True)
+class Guess:
+    """The likeliest class of a sound that is named by a family, and the probability that it is that class."""
+
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Activity:
     """probabilities: (sounds, n) in [0, 1], for steps of step_seconds from the start; the last step may
     end after the recording, which is `seconds` long. threshold: a sound is active where its probability
-    is at least this."""
+    is at least this. guesses: of the active families, by the indices of their sounds."""
 
     sounds: tuple[Sound, ...]
     probabilities: NDArray[np.float32]
     step_seconds: float
     seconds: float
     threshold: float
+    guesses: Mapping[int, Guess] = field(default_factory=dict)
 
     def of(self, members: Sequence[int]) -> NDArray[np.float32]:
         """Probability of a node, (n,): the maximum over its members."""
         return self.probabilities[list(members)].max(axis=0)
+
+    def guess(self, group: Group) -> Guess | None:
+        """Of a family; None for other nodes."""
+        return self.guesses.get(group.members[0]) if len(group.members) == 1 else None
 
     def active(self) -> list[int]:
         """Indices of the sounds that are active at some time."""

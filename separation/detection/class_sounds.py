@@ -27,8 +27,8 @@ from ..inference.class_shares import STEP_SECONDS, class_analysis, step_shares, 
 from ..inference.memory import device_of
 from ..inference.unexplained import class_groups
 from ..interface import Separator
-from .activity import Activity
-from .hierarchy import sounds_of_classes, sounds_of_families
+from .activity import Activity, Guess
+from .hierarchy import own_members, sounds_of_classes, sounds_of_families
 
 QUIET_DB = -20.0  # relative to a sound's loudest step in a window: below this it is inactive
 FAINT_DB = -20.0  # relative to the window: fainter sounds are not named
@@ -53,8 +53,8 @@ class Namer:
         self.num_classes = len(classes)
         self.names = names
         self.sounds = (*sounds_of_classes(classes, names), *sounds_of_families(families))
-        numbers = {label: number for number, label in enumerate(classes)}
-        self.members = [[numbers[label] for label in sound.members] for sound in self.sounds]
+        self.numbers = {label: number for number, label in enumerate(classes)}
+        self.members = [[self.numbers[label] for label in sound.members] for sound in self.sounds]
 
     @cached_property
     def joint(self) -> JointEncoder:
@@ -76,7 +76,7 @@ class Namer:
     def probabilities(
         self, energies: NDArray[np.floating], waveform: Tensor, sample_rate: int
     ) -> NDArray[np.float64]:
-        """Of the classes for one sound, (K,): by its energy in each class, (K,), and its waveform (c, t)."""
+        """Of the classes for one sound, (K,): by its energy in each, (K,), and its waveform (c, t)."""
         shares = np.log(energies / energies.sum() + MIN_SHARE)
         odds = SHARE_POWER * shares + ENCODER_POWER * self.log_probabilities(waveform, sample_rate)
         likelihoods = np.exp(odds - odds.max())
@@ -93,6 +93,19 @@ class Namer:
                 return number
         return None
 
+    def guesses(self, by_class: Mapping[int, NDArray[np.floating]]) -> dict[int, Guess]:
+        """The likeliest class of each family, of those that are not named beside it.
+
+        by_class: of each named sound, class or family, the probabilities of the classes, (K,).
+        """
+        members = own_members([self.sounds[number] for number in by_class])
+        guesses = {}
+        for (number, probabilities), labels in zip(by_class.items(), members, strict=True):
+            if number >= self.num_classes:
+                best = max((self.numbers[label] for label in labels), key=probabilities.__getitem__)
+                guesses[number] = Guess(self.sounds[best].name, float(probabilities[best]))
+        return guesses
+
 
 def detect_classes(
     separator: Separator,
@@ -107,25 +120,28 @@ def detect_classes(
     """
     step = round(STEP_SECONDS * separator.sample_rate)
     probabilities = np.zeros((len(namer.sounds), 0), np.float32)
+    by_class: dict[int, list[NDArray[np.floating]]] = {}  # of each named sound, in each window
     num_samples = 0
     for start, mixture in windows(blocks, sample_rate, separator.sample_rate):
         first, num_steps = start // step, -(-mixture.shape[-1] // step)
         missing = first + num_steps - probabilities.shape[1]
         probabilities = np.pad(probabilities, ((0, 0), (0, max(0, missing))))
-        for number, row in sounds_in(separator, namer, mixture, step, threshold):
+        for number, of_classes, sounding in sounds_in(separator, namer, mixture, step, threshold):
             part = probabilities[number, first : first + num_steps]
-            np.maximum(part, row, out=part)
+            np.maximum(part, of_classes[namer.members[number]].sum() * sounding, out=part)
+            by_class.setdefault(number, []).append(of_classes)
         num_samples = start + mixture.shape[-1]
     seconds = num_samples / separator.sample_rate
-    return Activity(namer.sounds, probabilities, STEP_SECONDS, seconds, threshold)
+    guesses = namer.guesses({number: np.mean(rows, axis=0) for number, rows in by_class.items()})
+    return Activity(namer.sounds, probabilities, STEP_SECONDS, seconds, threshold, guesses)
 
 
 @torch.inference_mode()
 def sounds_in(
     separator: Separator, namer: Namer, mixture: Tensor, step: int, threshold: float
-) -> Iterator[tuple[int, NDArray[np.floating]]]:
-    """The named sounds of a window (1, t): their numbers, and their probability in each step, (n,); 0 where
-    they are much quieter than in their loudest step. step: in samples."""
+) -> Iterator[tuple[int, NDArray[np.floating], NDArray[np.bool_]]]:
+    """The named sounds of a window (1, t): their numbers, probabilities of the classes (K,), and whether they
+    sound in each step, (n,): not where they are much quieter than in their loudest step. step: in samples."""
     analysis = class_analysis(separator, mixture)
     shares = step_shares(analysis.shares()[0], mixture.shape[-1], step).numpy()
     if not shares.any():
@@ -151,4 +167,4 @@ def sounds_in(
             continue
         steps = shares[is_member].sum(axis=0)
         sounding = steps >= steps.max() * 10 ** (QUIET_DB / 10)
-        yield number, by_class[namer.members[number]].sum() * sounding
+        yield number, by_class, sounding

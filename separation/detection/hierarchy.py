@@ -102,6 +102,21 @@ def most_specific(sounds: Sequence[Sound], active: Collection[int]) -> list[int]
     ]
 
 
+def own_members(sounds: Sequence[Sound]) -> list[tuple[str, ...]]:
+    """The classes of each sound, without those of smaller ones, unless none would remain."""
+    result = []
+    for sound in sounds:
+        smaller = {
+            label
+            for other in sounds
+            if len(other.members) < len(sound.members)
+            for label in other.members
+        }
+        rest = tuple(label for label in sound.members if label not in smaller)
+        result.append(rest or sound.members)
+    return result
+
+
 def groups_at(sounds: Sequence[Sound], level: Level) -> list[Group]:
     """The nodes at a level that contain sounds, in the order of these. ValueError if there is no such
     level."""

@@ -18,7 +18,7 @@ from qsep.queries.networks.yamnet import load_yamnet
 from ..api import Model
 from .activity import Activity
 from .class_sounds import Namer, detect_classes
-from .hierarchy import Group, Sound, most_specific
+from .hierarchy import Group, most_specific, own_members
 from .segmentwise import separate_segments
 from .separated_sounds import detect_separated
 from .tagged_sounds import detect_tagged
@@ -118,21 +118,6 @@ class NodeSeparator:
             blocks, sample_rate, queries, constraints
         ):
             yield mixture, np.stack([targets[members].sum(axis=0) for members in members_of_group])
-
-
-def own_members(sounds: Sequence[Sound]) -> list[tuple[str, ...]]:
-    """The classes of each sound, without those of smaller ones, unless none would remain."""
-    result = []
-    for sound in sounds:
-        smaller = {
-            label
-            for other in sounds
-            if len(other.members) < len(sound.members)
-            for label in other.members
-        }
-        rest = tuple(label for label in sound.members if label not in smaller)
-        result.append(rest or sound.members)
-    return result
 
 
 def load_tagger(path: Path) -> Tagger:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from tiny import noise, tiny_separator
 
 from qsep.queries.reading.book import Entry
+from qsep.separation.detection.activity import Activity, Guess
 from qsep.separation.detection.class_sounds import Namer, detect_classes
-from qsep.separation.detection.hierarchy import Sound, sounds_of_families
-from qsep.separation.detection.nodes import own_members
+from qsep.separation.detection.hierarchy import Sound, groups_at, own_members, sounds_of_families
 
 CLASSES = ("dog_bark", "cat_meow", "crow_caw", "piano")
 FAMILIES = {
@@ -71,6 +71,25 @@ def test_a_family_leaves_out_the_classes_that_have_a_file_of_their_own() -> None
     assert own_members([wild, animals]) == [("dog", "crow"), ("cat",)]
     crow = Sound("a crow", members=("crow",))
     assert own_members([wild, dog, crow]) == [("dog", "crow"), ("dog",), ("crow",)]
+
+
+def test_the_guess_of_a_family_is_its_likeliest_class_that_is_not_named_itself() -> None:
+    names = namer()
+    dog, birds, animals = 0, 4, 6
+    assert [names.sounds[number].name for number in (birds, animals)] == ["birds", "animals"]
+    by_class = {animals: np.array([0.5, 0.2, 0.25, 0.05]), birds: np.array([0.1, 0.0, 0.45, 0.45])}
+    guesses = {animals: Guess("a dog", 0.5), birds: Guess("a crow", 0.45)}
+    assert names.guesses(by_class) == guesses
+    # beside a dog and birds, which are the rest of the animals, they are a cat
+    guesses[animals] = Guess("a cat", 0.2)
+    assert names.guesses({dog: np.array([0.9, 0.1, 0, 0]), **by_class}) == guesses
+    activity = Activity(names.sounds, np.ones((7, 1), np.float32), 0.5, 0.5, 0.4, guesses)
+    leaves = {group.name: activity.guess(group) for group in groups_at(names.sounds, "leaf")}
+    assert leaves["animals"] == Guess("a cat", 0.2)
+    assert leaves["a dog"] is leaves["wild animals"] is None
+    (top, *_) = groups_at(names.sounds, 1)
+    assert top.name == "Animal"
+    assert activity.guess(top) is None  # a node of the ontology with several sounds
 
 
 def separator() -> Any:

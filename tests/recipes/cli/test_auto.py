@@ -14,6 +14,7 @@ from command import Run, content, names, record
 from tiny import tiny_separator, tiny_tagger
 
 from qsep.queries.audioset import audioset
+from qsep.recipes.inference.auto import print_sounds
 from qsep.separation.audio import target_files
 from qsep.separation.audio.sample_format import split
 from qsep.separation.published.converters.resunet30 import published_modules
@@ -86,6 +87,22 @@ def test_a_name_that_is_not_text_is_escaped_in_the_summary(
     assert done.code == 0, done.err
     assert b"k\\udce4fer.wav" in (folder / "out" / f"{name}.auto.json").read_bytes()
     assert summary(folder, name)["input"] == f"{name}.wav"
+
+
+def test_a_family_is_printed_with_the_guess_of_its_class(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    about = {"level_db": -3.0, "spans": [[0.5, 2.0]]}
+    guess = {"name": "a flute", "probability": 0.4512}
+    sounds = [
+        {"name": "a dog", "guess": None, "file": "a.wav", "probability": 0.9, **about},
+        {"name": "winds", "guess": guess, "file": "b.wav", "probability": 0.7, **about},
+    ]
+    print_sounds({"sounds": sounds, "input": "x.wav"})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("a.wav  a dog, probability 0.90, -3.0 dB")
+    assert second.startswith("b.wav  winds (perhaps a flute, 0.45), probability 0.70, -3.0 dB")
+    assert second.endswith("at 0.5-2.0 s")
 
 
 def test_targets_sum_to_at_most_the_recording(qsep: Run, tiny_model: Path, folder: Path) -> None:
