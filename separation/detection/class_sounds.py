@@ -1,8 +1,9 @@
 """Detection by a separator of sound classes, each sound named as exactly as it is recognised.
 
     window of the recording -> classes that share time-frequency bins are one sound: groups of classes
-    group -> its energy by class, and its sound, which a joint encoder of text and audio compares with the
+    group -> its loudness by class, and its sound, which a joint encoder of text and audio compares with the
     classes' names -> a probability of each class
+    group -> whether its bins are its own: one that is a little of everything is hardly a sound
     -> the class, or else the smallest family of classes, that is probable enough
 
 The separator confuses similar classes, and so does the encoder; together they err less. Where they hesitate
@@ -32,13 +33,19 @@ from .hierarchy import own_members, sounds_of_classes, sounds_of_families
 
 QUIET_DB = -20.0  # relative to a sound's loudest step in a window: below this it is inactive
 FAINT_DB = -20.0  # relative to the window: fainter sounds are not named
-# A class's probability is its share of the group's energy to the first power, times the joint encoder's
+# The numbers below were chosen, as the threshold, on a quarter of sounds150-dev-2, with quiet backgrounds and
+# without: recipes/benchmarks/quality/auto_classes.py, --background 10.
+# Classes are one sound while their mean distance is smaller, see `class_groups`. Finer groups than those for
+# unknown words, of more classes: a quiet background would be joined with what is left of louder sounds.
+MAX_DISTANCE, MAX_LARGE = 0.45, 40
+CERTAIN = 0.4  # a group's confidence from which it surely is a sound
+# A class's probability is its share of the group's loudness to the first power, times the joint encoder's
 # probability to the second, normalised; to be named by it, it has to be this much more probable than a family
-# has to be. Chosen, as the threshold, on sounds150-dev-2: recipes/benchmarks/quality/auto_classes.py.
+# has to be.
 SHARE_POWER, ENCODER_POWER = 0.8, 0.4
 MORE_FOR_CLASS = 1.5
 MIN_SHARE = 1e-6
-OUTSIDE = 0.05  # weight of the energy of classes outside the group, which it may be nevertheless
+OUTSIDE = 0.05  # weight of the loudness of classes outside the group, which it may be nevertheless
 
 
 class Namer:
@@ -74,10 +81,10 @@ class Namer:
         return similarities.log_softmax(dim=0).double().numpy()
 
     def probabilities(
-        self, energies: NDArray[np.floating], waveform: Tensor, sample_rate: int
+        self, loudness: NDArray[np.floating], waveform: Tensor, sample_rate: int
     ) -> NDArray[np.float64]:
-        """Of the classes for one sound, (K,): by its energy in each, (K,), and its waveform (c, t)."""
-        shares = np.log(energies / energies.sum() + MIN_SHARE)
+        """Of the classes for one sound, (K,): by its loudness in each, (K,), and its waveform (c, t)."""
+        shares = np.log(loudness / loudness.sum() + MIN_SHARE)
         odds = SHARE_POWER * shares + ENCODER_POWER * self.log_probabilities(waveform, sample_rate)
         likelihoods = np.exp(odds - odds.max())
         return likelihoods / likelihoods.sum()
@@ -136,6 +143,14 @@ def detect_classes(
     return Activity(namer.sounds, probabilities, STEP_SECONDS, seconds, threshold, guesses)
 
 
+def confidence(overlaps: NDArray[np.floating], is_member: NDArray[np.bool_]) -> float:
+    """Mean probability of a group's classes, weighted by that probability and loudness: in [0, 1].
+
+    overlaps: (K + 1, K + 1), see `ClassAnalysis`; is_member: (K + 1,).
+    """
+    return float(overlaps[np.ix_(is_member, is_member)].sum() / overlaps[is_member].sum())
+
+
 @torch.inference_mode()
 def sounds_in(
     separator: Separator, namer: Namer, mixture: Tensor, step: int, threshold: float
@@ -146,7 +161,11 @@ def sounds_in(
     shares = step_shares(analysis.shares()[0], mixture.shape[-1], step).numpy()
     if not shares.any():
         return
-    groups = class_groups(analysis.overlaps()[0].double().cpu().numpy())
+    overlaps = analysis.overlaps()[0].double().cpu().numpy()
+    groups = class_groups(overlaps, MAX_DISTANCE, MAX_LARGE)
+    loudness = overlaps[:-1].sum(
+        axis=1
+    )  # by energy, a quiet sound would be what louder ones leave in it
     totals = shares.sum(axis=1)
     heard = [
         group
@@ -160,8 +179,9 @@ def sounds_in(
     estimates = analysis.targets(queries)[0].cpu()
     for group, estimate in zip(heard, estimates, strict=True):
         is_member = groups[:-1] == group
-        energies = totals * np.where(is_member, 1.0, OUTSIDE)
-        by_class = namer.probabilities(energies, estimate, separator.sample_rate)
+        weighted = loudness * np.where(is_member, 1.0, OUTSIDE)
+        by_class = namer.probabilities(weighted, estimate, separator.sample_rate)
+        by_class *= min(confidence(overlaps, groups == group) / CERTAIN, 1)
         number = namer.name(by_class, threshold)
         if number is None:
             continue

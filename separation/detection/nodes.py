@@ -24,7 +24,7 @@ from .separated_sounds import detect_separated
 from .tagged_sounds import detect_tagged
 
 SEPARATOR_THRESHOLD = 0.5  # of probabilities from the separator itself
-CLASS_THRESHOLD = 0.4  # of the probability that a sound is of a class or family
+CLASS_THRESHOLD = 0.3  # of the probability that a sound is of a class or family
 TAGGED_THRESHOLD = 0.2  # of a tagger's probabilities, as in USS
 # In order of preference.
 YAMNET = Path("yamnet")  # in place of a file
@@ -38,7 +38,7 @@ class NodeSeparator:
 
     tagger: YAMNET, or weights of Cnn14 or a folder that holds them; by default the tagger that a USS model
     comes with. threshold: of probabilities; by default 0.5, for classes
-    and families 0.4, with a tagger 0.2. ValueError if the model
+    and families 0.3, with a tagger 0.2. ValueError if the model
     cannot be queried by classes, or has no classes and there is no tagger.
     """
 

@@ -45,17 +45,19 @@ def degrees_in(reading: Reading, overlaps: NDArray[np.floating]) -> NDArray[np.f
     return reading.degrees(resembling)
 
 
-def class_groups(overlaps: NDArray[np.floating]) -> NDArray[np.int64]:
+def class_groups(
+    overlaps: NDArray[np.floating], max_distance: float = MAX_DISTANCE, max_large: int = MAX_LARGE
+) -> NDArray[np.int64]:
     """The number of each class's group, (K + 1,), from 0 on, for overlaps (K + 1, K + 1).
 
-    Average linkage of the large classes by the cosine of their probabilities over the bins; every other class
-    joins the group that it overlaps most.
+    Average linkage of the max_large loudest classes by the cosine of their probabilities over the bins, up to
+    max_distance; every other class joins the group that it overlaps most.
     """
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
     loudness = overlaps[:-1].sum(axis=1)
-    large = np.argsort(-loudness, kind="stable")[:MAX_LARGE]
+    large = np.argsort(-loudness, kind="stable")[:max_large]
     large = large[loudness[large] > MIN_LARGE * overlaps.sum()]
     if len(large) < 2:
         return np.zeros(len(overlaps), np.int64)
@@ -64,7 +66,7 @@ def class_groups(overlaps: NDArray[np.floating]) -> NDArray[np.int64]:
     distances = (1 - cosines[np.ix_(large, large)]).clip(0)
     np.fill_diagonal(distances, 0)
     tree = linkage(squareform(distances, checks=False), "average")
-    of_large = fcluster(tree, MAX_DISTANCE, "distance") - 1
+    of_large = fcluster(tree, max_distance, "distance") - 1
     means = [
         cosines[:, large[of_large == group]].mean(axis=1) for group in range(of_large.max() + 1)
     ]

@@ -4,14 +4,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from numpy.typing import NDArray
 from tiny import noise, tiny_separator
 
 from qsep.queries.reading.book import Entry
+from qsep.recipes.demo.make_scene import SCENE_FILE
+from qsep.separation.api import load
 from qsep.separation.detection.activity import Activity, Guess
-from qsep.separation.detection.class_sounds import Namer, detect_classes
+from qsep.separation.detection.class_sounds import Namer, confidence, detect_classes
 from qsep.separation.detection.hierarchy import Sound, groups_at, own_members, sounds_of_families
+from qsep.separation.detection.nodes import NodeSeparator
 
 CLASSES = ("dog_bark", "cat_meow", "crow_caw", "piano")
 FAMILIES = {
@@ -62,6 +66,15 @@ def test_a_class_probability_joins_its_energy_and_what_the_encoder_hears() -> No
     shares = np.array([0.75, 0.25, 0.0, 0.0]) + 1e-6
     expected = shares**0.8 * np.array([2, 1, 1, 1]) ** 0.4
     np.testing.assert_allclose(actual, expected / expected.sum(), rtol=1e-9)
+
+
+def test_a_group_is_confident_where_its_classes_share_bins_with_no_others() -> None:
+    """Two bins of loudness 1 and 2, probabilities (0.5, 0.3, 0.2) and (0.1, 0.1, 0.8): the first two classes
+    together have 0.8 and 0.2, so 1 x 0.8^2 + 2 x 0.2^2 of 1 x 0.8 + 2 x 0.2."""
+    probabilities, loudness = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]), np.array([1.0, 2.0])
+    overlaps = np.einsum("n,nc,nd->cd", loudness, probabilities, probabilities)
+    actual = confidence(overlaps, np.array([True, True, False]))
+    assert actual == pytest.approx((0.64 + 0.08) / (0.8 + 0.4))
 
 
 def test_a_family_leaves_out_the_classes_that_have_a_file_of_their_own() -> None:
@@ -119,3 +132,30 @@ def test_pauses_of_a_sound_are_told_from_it() -> None:
     steps = activity.probabilities[number]
     assert (steps[[0, 1, 6, 7]] > 0.3).all()
     assert (steps[3:5] == 0).all()
+
+
+def test_rain_under_the_louder_sounds_of_the_demo_is_found_and_no_sound_that_is_not_there() -> None:
+    samples, rate = soundfile.read(SCENE_FILE, dtype="float32")
+    nodes = NodeSeparator(load("sounds150", "cpu"))
+    activity = nodes.detect([samples.T], rate)
+    present = {"rain"}, {"flute"}, {"bass_drum", "snare_drum"}, {"speech_male"}
+    named = [{*activity.sounds[number].members} for number in activity.active()]
+    assert all(any(labels & classes for labels in named) for classes in present)
+    assert all(any(labels & classes for classes in present) for labels in named)
+    groups = activity.groups(["leaf"])
+    assert all(
+        (activity.guess(group) is None) == (group.name in nodes.model.class_names)
+        for group in groups
+    )
+    pairs = list(nodes.separate(groups, activity, [samples.T], rate))
+    mixture, targets = (np.concatenate(parts, axis=-1) for parts in zip(*pairs, strict=True))
+    rest = torch.from_numpy(mixture - targets.sum(axis=0))
+    # What is left of each bin is a part of it, so the targets and the rest are the recording. 1.1: the masks
+    # are those of other frames, at the model's rate.
+    window = torch.hann_window(2048)
+    left, whole = (
+        torch.stft(each, 2048, window=window, return_complex=True).abs().square()
+        for each in (rest, torch.from_numpy(mixture))
+    )
+    assert left[left > 1.1 * whole].sum() < 1e-3 * whole.sum()
+    assert left.sum() < 0.1 * whole.sum()  # four sounds are nearly all of it
