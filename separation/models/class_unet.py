@@ -20,7 +20,7 @@ input scales the output. The receptive field is finite, so chunks of a long reco
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -141,8 +141,7 @@ class ClassUNet(nn.Module, Separator):
         num_bins = config.window_samples // 2 + 1
         weights = band_weights(num_bins, config.num_bands, config.sample_rate)
         self.register_buffer("bands", weights, persistent=False)
-        planes = config.features // 4 + config.refine_features
-        self.unet = UNet(config.channels, config.blocks, planes)
+        self.unet = self.network()
         self.class_logits = nn.Linear(config.features, self.query_dim)
         last = nn.Linear(config.refine_hidden, config.refine_features + 1)
         self.refine = nn.Sequential(
@@ -153,6 +152,11 @@ class ClassUNet(nn.Module, Separator):
         nn.init.zeros_(last.weight)  # at first the second mask is the first
         nn.init.zeros_(last.bias)
         to_channels_last(self)
+
+    def network(self) -> nn.Module:
+        """The network from input planes to features."""
+        planes = self.config.features // 4 + self.config.refine_features
+        return UNet(self.config.channels, self.config.blocks, planes)
 
     def spectrum(self, waveform: Tensor) -> Tensor:
         """Complex spectrogram (..., f, n) of a waveform (..., t)."""
@@ -196,21 +200,31 @@ class ClassUNet(nn.Module, Separator):
             odds = odds.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
         return odds.mT.reshape(num, -1, num_bands, num_frames)
 
-    def refined(self, odds: Tensor, features: Tensor, loudness: Tensor) -> Tensor:
-        """Log odds of the second mask: odds (b, s, k, n), features (b, d, k, n), loudness (b, k, n)."""
+    def refined(
+        self,
+        odds: Tensor,
+        features: Tensor,
+        loudness: Tensor,
+        mean: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Log odds of the second mask: odds (b, s, k, n), features (b, d, k, n), loudness (b, k, n).
+
+        mean: of values (b, s, d, n) over the frames that tell a sound at each frame; None: `around`.
+        """
         with full_precision(odds):
             features = features.float()
             taken = torch.sigmoid(odds) * loudness[:, None]  # (b, s, k, n)
-            all_mean = torch.einsum("bkn,bdkn->bdn", loudness, features)[:, None]
-            taken_sum = torch.einsum("bskn,bdkn->bsdn", taken, features)
-            taken_weight, weight = taken.sum(dim=2)[:, :, None], loudness.sum(dim=1)[:, None, None]
-            taken_sum, left_sum = around(taken_sum), around(all_mean) - around(taken_sum)
-            taken_weight, weight = around(taken_weight), around(weight)
+            weights = torch.cat([taken, loudness[:, None]], dim=1)  # the last of the whole mixture
+            sums = torch.einsum("bskn,bdkn->bsdn", weights, features)
+            means = (mean or around)(torch.cat([sums, weights.sum(dim=2)[:, :, None]], dim=2))
+            taken_sum, taken_weight = means[:, :-1, :-1], means[:, :-1, -1:]
+            all_sum, weight = means[:, -1:, :-1], means[:, -1:, -1:]
             left_weight = (weight - taken_weight).clamp_min(0)
             floor = (1e-3 * weight).clamp_min(TINY)
-            means = [taken_sum / (taken_weight + floor), left_sum / (left_weight + floor)]
-            share = (taken_weight / weight.clamp_min(TINY)).expand(*means[0].shape[:2], 1, -1)
-            context = torch.cat([*means, share], dim=2).mT  # (b, s, n, 2 d + 1)
+            taken_mean = taken_sum / (taken_weight + floor)
+            left_mean = (all_sum - taken_sum) / (left_weight + floor)
+            share = taken_weight / weight.clamp_min(TINY)
+            context = torch.cat([taken_mean, left_mean, share], dim=2).mT  # (b, s, n, 2 d + 1)
             adapted = self.refine(context)
             scale = self.config.refine_features**-0.5
             change = torch.einsum("bsnd,bdkn->bskn", adapted[..., :-1] * scale, features)
@@ -361,11 +375,15 @@ def without_complements(pooled: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(complement, 1 - degrees, degrees), complement
 
 
-def loudness(energy: Tensor) -> Tensor:
-    """Magnitudes of bands relative to those of all bands around: (b, k, n) to the same, with a floor."""
+def loudness(energy: Tensor, level: Tensor | None = None) -> Tensor:
+    """Magnitudes of bands relative to those of all bands around: (b, k, n) to the same, with a floor.
+
+    level: (b, 1, n), that of all bands; None: over the frames around.
+    """
     with full_precision(energy):
-        level = surroundings(energy.sum(dim=1, keepdim=True)).clamp_min(TINY)
-        return (energy / level + RELATIVE_FLOOR).sqrt()
+        if level is None:
+            level = surroundings(energy.sum(dim=1, keepdim=True))
+        return (energy / level.clamp_min(TINY) + RELATIVE_FLOOR).sqrt()
 
 
 def around(values: Tensor) -> Tensor:

@@ -136,9 +136,9 @@ class Queried(nn.Module, Separator):
 
     def live(self, queries: QueryEmbedding, num_channels: int) -> Core:
         """See `Separator.live`."""
-        from ._live import LiveCore  # imported here, since it imports this module
+        from . import _queried_live  # imported here, since it imports this module
 
-        return LiveCore(self, queries, num_channels)
+        return _queried_live.live(self, queries, num_channels)
 
     def blocks(self) -> list[nn.Module]:
         """The backbone's layers, if it is a sequence of them."""

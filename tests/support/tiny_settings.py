@@ -72,6 +72,7 @@ SETTINGS["class_unet"] = {
     "refine_hidden": 7,
 }
 SETTINGS["class_unet:shifted"] = SETTINGS["class_unet"] | {"shifts": 2, "mask_exponent": 0.7}
+SETTINGS["causal_class_unet"] = SETTINGS["class_unet"]
 SETTINGS["bimodal"] = {
     "query_dim": QUERY_DIM,
     "token_dim": 0,

@@ -70,10 +70,15 @@ class UNet(nn.Module):
         return F.pixel_shuffle(self.head(hidden), 2)
 
 
+def level_steps(num_levels: int) -> list[int]:
+    """Frames from one frame of a level to its next, for each level."""
+    return [2 ** min(level + 1, 4) for level in range(num_levels)]
+
+
 def unet_reach_frames(blocks: tuple[int, ...]) -> int:
     """Receptive field in time: the distance in frames from an output frame to the farthest input frame
     it depends on."""
-    steps = [2 ** min(level + 1, 4) for level in range(len(blocks))]  # frames a step, by level
+    steps = level_steps(len(blocks))
     encoders = sum(2 * depth * step for depth, step in zip(blocks, steps, strict=True))
     between = sum((1 + 3) * step for step in steps[:-1])  # a convolution down, three after merging
     raising = TIME_STRIDE - 1  # nearest-neighbour upsampling and pixel shuffle look back only

@@ -9,7 +9,6 @@ from tiny_settings import BANDS, QUERY_DIM
 from torch import Tensor
 
 from qsep.queries.interface import QueryEmbedding
-from qsep.separation.models._live import LiveSeparator
 from qsep.separation.signal.running_level import running_level
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -35,25 +34,30 @@ VARIANTS: dict[str, dict[str, Any]] = {
 BLOCKS = {"one by one": [1], "odd": [7, 64, 1, 333, 31], "whole": [4000]}
 
 
+CLASSES = "class U-Net"  # not composed of parts
+
+
 def causal(variant: str) -> Any:
+    if variant == CLASSES:
+        return tiny_separator("causal_class_unet", blocks=[1, 2, 1, 1, 2])
     return tiny_separator("queried:causal", segment_seconds=10.0, **VARIANTS[variant])
 
 
 def streamed(separator: Any, mixture: Tensor, queries: QueryEmbedding, sizes: list[int]) -> Tensor:
     """mixture (c, t), cut into blocks whose sizes repeat."""
-    live = LiveSeparator(separator, queries, len(mixture))
+    live = separator.live(queries, len(mixture))
     parts, start, turn = [], 0, 0
     while start < mixture.shape[-1]:
         size = sizes[turn % len(sizes)]
-        parts.append(live.push(mixture[:, start : start + size]))
+        parts.extend(live.push(mixture[:, start : start + size]))
         start, turn = start + size, turn + 1
         late = min(start, mixture.shape[-1]) - sum(part.shape[-1] for part in parts)
         assert late <= live.latency_samples
-    return torch.cat([*parts, live.flush()], dim=-1)
+    return torch.cat([*parts, *live.finish()], dim=-1)
 
 
 @pytest.mark.parametrize("blocks", BLOCKS)
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [*VARIANTS, CLASSES])
 @pytest.mark.parametrize("num_samples", [613, 640])
 def test_streamed_equals_offline(variant: str, blocks: str, num_samples: int) -> None:
     separator = causal(variant)
@@ -67,11 +71,11 @@ def test_streamed_equals_offline(variant: str, blocks: str, num_samples: int) ->
     torch.testing.assert_close(outputs, offline, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [*VARIANTS, CLASSES])
 def test_no_sample_depends_on_input_later_than_the_latency(variant: str) -> None:
     separator = causal(variant)
     mixture, queries = noise(1, 2, 640), QueryEmbedding(unit_vectors(1, 1, QUERY_DIM))
-    latency, first_changed = separator.analysis.latency_samples, 321
+    latency, first_changed = separator.live(queries, 2).latency_samples, 321
     changed = mixture.clone()
     changed[..., first_changed:] += 3
     with torch.inference_mode():
@@ -81,17 +85,16 @@ def test_no_sample_depends_on_input_later_than_the_latency(variant: str) -> None
     assert not same[first_changed:].any()
 
 
-def test_an_empty_stream_gives_no_output() -> None:
-    live = LiveSeparator(
-        causal("bands, complex mask"), QueryEmbedding(unit_vectors(2, QUERY_DIM)), 1
-    )
-    assert live.push(torch.zeros(1, 0)).shape == (2, 1, 0)
-    assert live.flush().shape == (2, 1, 0)
+@pytest.mark.parametrize("variant", [*VARIANTS, CLASSES])
+def test_an_empty_stream_gives_no_output(variant: str) -> None:
+    live = causal(variant).live(QueryEmbedding(unit_vectors(2, QUERY_DIM)), 2)
+    assert [part.shape for part in live.push(torch.zeros(2, 0))] == [(2, 2, 0)]
+    assert [part.shape for part in live.finish()] == [(2, 2, 0)]
 
 
 def test_a_model_that_looks_ahead_is_refused() -> None:
     with pytest.raises(ValueError, match="this model looks ahead"):
-        LiveSeparator(tiny_separator("queried"), QueryEmbedding(unit_vectors(1, QUERY_DIM)), 1)
+        tiny_separator("queried").live(QueryEmbedding(unit_vectors(1, QUERY_DIM)), 1)
 
 
 def test_a_running_level_is_the_weighted_mean_of_past_frames() -> None:

@@ -1,0 +1,76 @@
+"""A causal class U-Net that starts from an offline one's weights.
+
+    python -m qsep.recipes.training.initial_weights.causal sounds150 -o FOLDER
+
+Use the folder as train.start_from. Without further training it separates badly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from qsep.queries.files.json_files import json_content
+from qsep.separation.components import build_separator
+from qsep.separation.models.causal_class_unet import CausalClassUNet
+from qsep.separation.models.class_unet import ClassUNet
+from qsep.separation.networks.unets.causal_unet import from_offline
+from qsep.separation.storage.shipped import shipped_folder
+from qsep.separation.storage.weights import stored_weights, write_weights
+
+from ...errors import run_script
+
+KIND = "causal_class_unet"
+
+
+def causal_of(offline: ClassUNet) -> CausalClassUNet:
+    """A causal separator with the settings of an offline one, and the weights that `from_offline` makes."""
+    settings = {name: getattr(offline.config, name) for name in vars(offline.config)}
+    causal = build_separator(KIND, settings)
+    assert isinstance(causal, CausalClassUNet)
+    num_classing, num_refining = offline.config.features, offline.config.refine_features
+    planes = torch.arange(num_classing // 4, num_classing // 4 + num_refining)
+    # The offline head gives 2 x 2 bands and frames for each plane; of these the later frame is kept.
+    refining = (4 * planes[:, None] + torch.tensor([1, 3])).flatten()
+    from_offline(offline.unet, causal.unet, torch.cat([torch.arange(num_classing), refining]))
+    for part in ("class_logits", "refine"):
+        causal.get_submodule(part).load_state_dict(offline.get_submodule(part).state_dict())
+    return causal
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("checkpoint", help="a folder or the name of a shipped model")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="a new folder")
+    options = parser.parse_args(arguments)
+    try:
+        folder = Path(options.checkpoint)
+        if not folder.is_dir():
+            folder = shipped_folder(options.checkpoint)
+        content = json_content(folder / "config.json")
+        if content["separator"]["kind"] != "class_unet":
+            raise ValueError(f"{folder}: a class_unet is needed")
+        offline = build_separator("class_unet", content["separator"]["config"])
+        offline.load_state_dict(stored_weights(folder))
+        if options.out.exists():
+            raise ValueError(f"{options.out} exists: choose a new folder")
+        causal = causal_of(offline)
+        shutil.copytree(folder, options.out, ignore=shutil.ignore_patterns("graph.onnx", "README.md"))
+        content["separator"] = {"kind": KIND, "config": vars(causal.config)}
+        (options.out / "config.json").write_text(json.dumps(content, indent=1))
+        weights = {name: value.contiguous() for name, value in causal.state_dict().items()}
+        write_weights(options.out, weights)
+    except (ValueError, OSError) as error:
+        sys.exit(f"qsep: error: {error}")
+    print(options.out)
+
+
+if __name__ == "__main__":
+    run_script(main)

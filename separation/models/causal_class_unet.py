@@ -1,0 +1,117 @@
+"""Class U-Net that does not look ahead: the default separator for live use, with the STFT's window of latency.
+
+As `class_unet.py`, with three changes. The U-Net is causal (`networks/unets/causal_unet.py`). Levels and the means of
+the second mask are taken over the last RECENT_FRAMES frames instead of those on both sides. Class
+probabilities have every frame instead of every second one. Streams: each part keeps what it needs of the past
+(`networks/blocks/past.py`), and a whole recording is a stream of one block.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from qsep.queries.settings import configuration
+
+from ..interface import Capabilities
+
+from ..networks.blocks.past import Past, recent_mean
+from ..networks.unets.causal_unet import CausalUNet
+from ..networks.unets.residual_unet import level_steps
+from ..signal.band_energies import band_planes, with_total
+from ..signal.spectra import squared_magnitude
+from . import class_unet
+from ._live import LiveCore
+from .class_unet import ClassUNet, Features, loudness, without_complements
+
+RECENT_FRAMES = 151  # as many as the offline network takes from both sides
+
+
+@configuration
+class Config(class_unet.Config):
+    """As of `class_unet`, and steps: frames between two frames of each level, see `CausalUNet`."""
+
+    steps: tuple[int, ...] = (1, 2, 4, 4, 4)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shifts != 1:
+            raise ValueError(f"shifts is {self.shifts}; a causal network has no grid to shift: 1")
+        if len(self.steps) != len(self.channels) or self.steps[0] != 1:
+            raise ValueError(f"steps is {self.steps}; expected one for each level, the first 1")
+        finer = zip(self.steps, [*self.steps[1:], 0], level_steps(len(self.steps)), strict=True)
+        if any(step < 1 or longer % step or offline % step for step, longer, offline in finer):
+            raise ValueError(
+                f"steps is {self.steps}; expected each a multiple of the one before, and a divisor of "
+                f"{level_steps(len(self.steps))}"
+            )
+
+
+def build(config: Config) -> CausalClassUNet:
+    """The separator of a config, with random weights."""
+    return CausalClassUNet(config)
+
+
+class CausalClassUNet(ClassUNet):
+    """See the module's docstring."""
+
+    config: Config
+    capabilities = Capabilities(streaming=True)
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.stride_samples = config.steps[-1] * config.hop_samples
+
+    def network(self) -> nn.Module:
+        """The network from input planes to features of two bands each."""
+        config = self.config
+        outputs = config.features + 2 * config.refine_features
+        return CausalUNet(config.channels, config.blocks, config.steps, outputs)
+
+    def features(self, energy: Tensor, shift: int = 0, past: Past | None = None) -> Features:
+        """Of the next frames' energies (b, k, n); `classing` has all frames. past: None at the start."""
+        past = Past() if past is None else past
+        means = recent_mean(with_total(energy), RECENT_FRAMES, "level", past)
+        hidden: Tensor = self.unet(band_planes(energy, means), past)
+        classing, refining = hidden.split([self.config.features, 2 * self.config.refine_features], 1)
+        refining = refining.unflatten(1, (-1, 2)).transpose(2, 3).flatten(2, 3)
+        return Features(classing, refining, loudness(energy, means[:, :1]), 0)
+
+    def masks(
+        self, features: Features, degrees: Tensor, past: Past | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Log odds of the first and the second mask, (b, s, k, n) each."""
+        past = Past() if past is None else past
+        coarse = self.log_odds(features.classing, degrees)
+        odds = F.interpolate(coarse, scale_factor=(2.0, 1.0))
+
+        def mean(sums: Tensor) -> Tensor:
+            return recent_mean(sums.flatten(0, 1), RECENT_FRAMES, "sums", past).view_as(sums)
+
+        return odds, self.refined(odds, features.refining, features.loudness, mean)
+
+    def live(self, queries: QueryEmbedding, num_channels: int) -> Core:
+        """See `Separator.live`."""
+        like = next(self.parameters())
+        estimate = LiveEstimate(self, queries)
+        window_samples = self.config.window_samples
+        return LiveCore(estimate, len(queries.pooled), num_channels, window_samples, like)
+
+
+class LiveEstimate:
+    """See `_live.Estimate`; keeps what the separator's parts need of the past."""
+
+    def __init__(self, separator: CausalClassUNet, queries: QueryEmbedding) -> None:
+        self.separator, self.past = separator, Past()
+        self.degrees, self.complement = without_complements(queries.pooled[None])
+
+    def __call__(self, spec: Tensor) -> Tensor:
+        """(c, f, n) to (s, c, f, n)."""
+        separator = self.separator
+        energy = separator.gather(squared_magnitude(spec).mean(dim=0, keepdim=True))
+        features = separator.features(energy, past=self.past)
+        odds = separator.masks(features, self.degrees, self.past)[1]
+        mask = odds.sigmoid() ** separator.config.mask_exponent
+        mask = torch.where(self.complement[..., None], 1 - mask, mask)[0]
+        return (mask.mT @ separator.bands.T).mT[:, None] * spec
