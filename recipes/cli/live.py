@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from qsep.separation import DEFAULT_MODEL
+from qsep.separation import LIVE_MODEL
 
 from .options import (
     DeviceOption,
@@ -27,7 +27,7 @@ def live(
     ] = None,
     query_image: QueryImageOption = None,
     query_audio: QueryAudioOption = None,
-    model: ModelOption = DEFAULT_MODEL,
+    model: ModelOption = LIVE_MODEL,
     settings: SetOption = None,
     device: DeviceOption = "auto",
     runtime: RuntimeOption = "torch",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsep.separation import LIVE_MODEL
 from qsep.separation.audio.formats import check_format, converting, format_named, wav_subtype
 from qsep.separation.audio.reader import AudioReader
 from qsep.separation.audio.writer import AudioWriter
@@ -227,7 +228,7 @@ def describe(query: Query, places: Places, card: SoundCard | None, latency_secon
             f"{latency_seconds:.3f}, devices {card.latency_seconds:.3f}); Ctrl-C ends it"
         )
         if latency_seconds > SOON_SECONDS and card.microphone and card.headphones:
-            text += " (sooner: a causal model, see qsep recipes show sounds150-live)"
+            text += f" (sooner: a causal model, as -m {LIVE_MODEL})"
         return text
     return f"{text}{latency_seconds:.3f} s later"
 

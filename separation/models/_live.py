@@ -1,4 +1,4 @@
-"""Block-by-block separation by networks that mask or replace spectra frame by frame, with one STFT window of latency.
+"""Block-by-block separation by networks that work on spectra frame by frame, with one STFT window of latency.
 
 The result equals that of the whole recording at once: each stage keeps the state that it needs of the past
 (samples of a window, the network's state, the overlap of the last frame), so nothing is computed twice.
@@ -18,7 +18,8 @@ Estimate = Callable[[Tensor], Tensor]
 
 
 class LiveCore:
-    """See `interface.Core`. num_targets: s of the estimate. like: a tensor with the network's dtype and device."""
+    """See `interface.Core`. num_targets: s of the estimate. like: a tensor of the network's dtype, on its
+    device."""
 
     def __init__(
         self,

@@ -1,23 +1,25 @@
-"""Class U-Net that does not look ahead: the default separator for live use, with the STFT's window of latency.
+"""Class U-Net that does not look ahead, for live use: its latency is the STFT's window.
 
-As `class_unet.py`, with three changes. The U-Net is causal (`networks/unets/causal_unet.py`). Levels and the means of
-the second mask are taken over the last RECENT_FRAMES frames instead of those on both sides. Class
-probabilities have every frame instead of every second one. Streams: each part keeps what it needs of the past
-(`networks/blocks/past.py`), and a whole recording is a stream of one block.
+As `class_unet.py`, with three changes. The U-Net is causal (`networks/unets/causal_unet.py`). Levels and the
+means of the second mask are taken over the last RECENT_FRAMES frames instead of those on both sides. Class
+probabilities are for every frame instead of every second one. In a stream each part keeps what it needs of
+the past (`networks/blocks/past.py`); a whole recording is a stream of one block.
 """
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
-from ..interface import Capabilities
-
+from ..interface import Capabilities, Core
 from ..networks.blocks.past import Past, recent_mean
-from ..networks.unets.causal_unet import CausalUNet
+from ..networks.unets.causal_unet import CausalUNet, for_streams
 from ..networks.unets.residual_unet import level_steps
 from ..signal.band_energies import band_planes, with_total
 from ..signal.spectra import squared_magnitude
@@ -57,13 +59,15 @@ class CausalClassUNet(ClassUNet):
     """See the module's docstring."""
 
     config: Config
+    unet: CausalUNet
     capabilities = Capabilities(streaming=True)
+    cell_frames = 1
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.stride_samples = config.steps[-1] * config.hop_samples
 
-    def network(self) -> nn.Module:
+    def network(self) -> CausalUNet:
         """The network from input planes to features of two bands each."""
         config = self.config
         outputs = config.features + 2 * config.refine_features
@@ -74,7 +78,9 @@ class CausalClassUNet(ClassUNet):
         past = Past() if past is None else past
         means = recent_mean(with_total(energy), RECENT_FRAMES, "level", past)
         hidden: Tensor = self.unet(band_planes(energy, means), past)
-        classing, refining = hidden.split([self.config.features, 2 * self.config.refine_features], 1)
+        classing, refining = hidden.split(
+            [self.config.features, 2 * self.config.refine_features], 1
+        )
         refining = refining.unflatten(1, (-1, 2)).transpose(2, 3).flatten(2, 3)
         return Features(classing, refining, loudness(energy, means[:, :1]), 0)
 
@@ -103,7 +109,8 @@ class LiveEstimate:
     """See `_live.Estimate`; keeps what the separator's parts need of the past."""
 
     def __init__(self, separator: CausalClassUNet, queries: QueryEmbedding) -> None:
-        self.separator, self.past = separator, Past()
+        self.separator, self.past = copy.deepcopy(separator), Past()
+        self.separator.unet = for_streams(self.separator.unet)
         self.degrees, self.complement = without_complements(queries.pooled[None])
 
     def __call__(self, spec: Tensor) -> Tensor:

@@ -127,6 +127,7 @@ class ClassUNet(nn.Module, Separator):
 
     bands: Tensor
     capabilities = Capabilities(analyses=True)
+    cell_frames = 2  # class probabilities are for cells of two bands and so many frames
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -243,7 +244,7 @@ class ClassUNet(nn.Module, Separator):
         return Analysed(self, mixture)
 
     def class_analysis(self, mixture: Tensor) -> Analysed:
-        """See `Separator`; the parts of shares are two frames long."""
+        """See `Separator`; the parts of shares are a cell long."""
         return Analysed(self, mixture)
 
     def separate(
@@ -318,10 +319,10 @@ class Analysed:
         ]
 
     def shares(self) -> Tensor:
-        """See `separation.interface.ClassAnalysis`; the parts are two frames long."""
+        """See `separation.interface.ClassAnalysis`; the parts are a cell long."""
         posteriors, energy = self._coarse(self.energy)
         shares = torch.einsum("bkn,bknc->bcn", energy, posteriors)
-        return shares[..., : -(-self.energy.shape[-1] // 2)]
+        return shares[..., : -(-self.energy.shape[-1] // self.separator.cell_frames)]
 
     def overlaps(self) -> Tensor:
         """See `separation.interface.ClassAnalysis`."""
@@ -329,13 +330,12 @@ class Analysed:
         return torch.einsum("bkn,bknc,bknd->bcd", weights, posteriors, posteriors)
 
     def _coarse(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Posteriors (b, k / 2, n', K + 1) of two bands and frames each, and sums of weights (b, k, n) on
-        their grid, (b, k / 2, n')."""
+        """Posteriors of the cells, (b, k / 2, n', K + 1), and sums over each of weights (b, k, n)."""
         classing = self.features[0].classing
-        num_frames = classing.shape[-1]
-        padded = F.pad(weights, (0, 2 * num_frames - weights.shape[-1]))
-        sums = 4 * F.avg_pool2d(padded[:, None], 2)[:, 0]
-        return self.separator.posteriors(classing).unflatten(1, (-1, num_frames)), sums
+        num_cells, cell = classing.shape[-1], (2, self.separator.cell_frames)
+        padded = F.pad(weights, (0, num_cells * cell[1] - weights.shape[-1]))
+        sums = cell[0] * cell[1] * F.avg_pool2d(padded[:, None], cell)[:, 0]
+        return self.separator.posteriors(classing).unflatten(1, (-1, num_cells)), sums
 
     def targets(self, queries: QueryEmbedding, part: slice = WHOLE) -> Tensor:
         """See `separation.interface.Analysis`."""

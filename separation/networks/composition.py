@@ -28,8 +28,8 @@ class Analysis(Protocol):
 
     carrier_channels: c of the carrier, the waveform's channels unless filters mix them.
     latency_samples: an output sample depends on input at most this many samples later. streams: whether
-    `LiveSeparator` can compute it block by block. direct: whether k = f, so that a backbone can make maps
-    itself.
+    `models/_queried_live.py` can compute it block by block. direct: whether k = f, so that a backbone can
+    make maps itself.
     """
 
     channels: int

@@ -62,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.out.exists():
             raise ValueError(f"{options.out} exists: choose a new folder")
         causal = causal_of(offline)
-        shutil.copytree(folder, options.out, ignore=shutil.ignore_patterns("graph.onnx", "README.md"))
+        shutil.copytree(
+            folder, options.out, ignore=shutil.ignore_patterns("graph.onnx", "README.md")
+        )
         content["separator"] = {"kind": KIND, "config": vars(causal.config)}
         (options.out / "config.json").write_text(json.dumps(content, indent=1))
         weights = {name: value.contiguous() for name, value in causal.state_dict().items()}

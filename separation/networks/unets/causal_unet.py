@@ -9,6 +9,8 @@ transform", 1989), so that its weights are a start for these (`from_offline`).
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,7 +56,9 @@ class CausalConv(nn.Module):
             return hidden.new_zeros(num, self.conv.out_channels, -(-bands // band_stride), 0)
         frames = whole[..., first:]
         conv = self.conv
-        if frames.shape[-1] - self.num_past <= frame_stride:  # one output: fast only without dilation
+        if (
+            frames.shape[-1] - self.num_past <= frame_stride
+        ):  # one output: fast only without dilation
             taps = frames[..., : self.num_past + 1 : conv.dilation[1]]
             padding = conv.kernel_size[0] // 2, 0
             return F.conv2d(taps, conv.weight, conv.bias, (band_stride, 1), padding)
@@ -75,7 +79,7 @@ class CausalConvNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = CausalConv(num_in, num_out, kernel, stride, dilation)
-        self.norm = nn.BatchNorm2d(num_out)
+        self.norm: nn.Module = nn.BatchNorm2d(num_out)
 
     def forward(self, hidden: Tensor, past: Past) -> Tensor:
         """As `CausalConv`."""
@@ -140,9 +144,7 @@ class CausalUNet(nn.Module):
                 self.downs.append(CausalConvNorm(width, wide, 3, stride, dilation))
                 self.reduces.append(nn.Conv2d(wide, width, 1, bias=False))
                 self.decoders.append(Merge(width, dilation))
-        self.head = CausalConv(
-            channels[0], num_outputs, dilation=offline[0] // steps[0], bias=True
-        )
+        self.head = CausalConv(channels[0], num_outputs, dilation=offline[0] // steps[0], bias=True)
 
     def forward(self, planes: Tensor, past: Past) -> Tensor:
         """The next frames, any number of them: (b, 3, k, n) to (b, num_outputs, k / 2, n)."""
@@ -172,6 +174,20 @@ class CausalUNet(nn.Module):
         return merged
 
 
+def for_streams(network: CausalUNet) -> CausalUNet:
+    """A copy for blocks of a few frames, in evaluation mode: norms are folded into the convolutions, and weights
+    lie in the order that PyTorch's convolutions of single frames take without a copy."""
+    copied = copy.deepcopy(network).eval()
+    for module in copied.modules():
+        if isinstance(module, CausalConvNorm):
+            assert isinstance(module.norm, nn.BatchNorm2d)
+            module.conv.conv = nn.utils.fuse_conv_bn_eval(module.conv.conv, module.norm)
+            module.norm = nn.Identity()
+    for parameter in copied.parameters():
+        parameter.data = parameter.data.contiguous()
+    return copied
+
+
 def held(coarse: Tensor, num_fine: int, step: int, place: object, past: Past) -> Tensor:
     """The latest coarse frame at each of the next num_fine frames, zeros before the first: (..., n') to
     (..., num_fine). Coarse frame m is complete at the fine frame (m + 1) step - 1."""
@@ -192,7 +208,9 @@ def from_offline(offline: UNet, causal: CausalUNet, outputs: Tensor) -> None:
         if old is offline.head:
             weights = {name: value[outputs] for name, value in weights.items()}
         if isinstance(old, nn.Conv2d) and old.kernel_size[1] > 1:
-            later = old.kernel_size[1] // 2 - (old.stride[1] - 1)  # frames after those it stands for
+            later = old.kernel_size[1] // 2 - (
+                old.stride[1] - 1
+            )  # frames after those it stands for
             weights["weight"] = ending_now(weights["weight"], later)
         new.load_state_dict(weights)
 

@@ -55,7 +55,9 @@ def test_a_slower_level_computes_every_second_frame_from_the_last_taps() -> None
 
 def test_a_slower_level_is_held_until_its_next_frame() -> None:
     past, coarse = Past(), torch.tensor([[5.0, 6.0]])
-    first = held(coarse[:, :0], 2, 3, "level", past)  # the first coarse frame is complete at the third
+    first = held(
+        coarse[:, :0], 2, 3, "level", past
+    )  # the first coarse frame is complete at the third
     second = held(coarse, 5, 3, "level", past)
     assert first.tolist() == [[0.0, 0.0]]
     assert second.tolist() == [[5.0, 5.0, 5.0, 6.0, 6.0]]
