@@ -66,6 +66,7 @@ class CausalClassUNet(ClassUNet):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.stride_samples = config.steps[-1] * config.hop_samples
+        self.context_samples *= 2  # what the offline network sees on both sides lies in the past
 
     def network(self) -> CausalUNet:
         """The network from input planes to features of two bands each."""

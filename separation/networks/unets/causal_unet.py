@@ -175,8 +175,8 @@ class CausalUNet(nn.Module):
 
 
 def for_streams(network: CausalUNet) -> CausalUNet:
-    """A copy for blocks of a few frames, in evaluation mode: norms are folded into the convolutions, and weights
-    lie in the order that PyTorch's convolutions of single frames take without a copy."""
+    """A copy for blocks of a few frames, in evaluation mode: norms are folded into the convolutions, and
+    weights lie in the order that PyTorch's convolutions of single frames take without a copy."""
     copied = copy.deepcopy(network).eval()
     for module in copied.modules():
         if isinstance(module, CausalConvNorm):
