@@ -101,9 +101,7 @@ def save_checkpoint(
     (see `results`), OSError if the disk cannot be written.
     """
     with temporary_folder(folder.parent) as staging:
-        stored: dict[str, Tensor] = {}
-        for key, value in weights.items():
-            stored |= stored_as(dtype, key, value.contiguous().cpu())
+        stored = with_kernels(dtype, weights)
         for key, value in stored.items():
             if value.is_floating_point() and not value.isfinite().all():
                 raise ValueError(f"{folder}: not saved: weights {key} are not finite as {dtype}")
@@ -114,6 +112,14 @@ def save_checkpoint(
         if encoder_files and any(encoder_files.iterdir()):
             os.replace(encoder_files, staging / ENCODER_FOLDER)
         replace_folder(staging, folder, CHECKPOINT)
+
+
+def with_kernels(dtype: torch.dtype, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What is stored for the weights of a model whose kernels are to have this type, on the CPU."""
+    stored: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        stored |= stored_as(dtype, name, value.contiguous().cpu())
+    return stored
 
 
 def stored_as(dtype: torch.dtype, name: str, weights: Tensor) -> dict[str, Tensor]:

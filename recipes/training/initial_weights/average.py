@@ -1,9 +1,10 @@
 """Averages the weights of checkpoints of one network that were trained from each other.
 
-    python -m qsep.recipes.training.initial_weights.average FOLDER=0.5 FOLDER=0.5 -o FOLDER
+    python -m qsep.recipes.training.initial_weights.average FOLDER=0.5 FOLDER=0.5 -o FOLDER [--kernels int8]
 
 Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves accuracy without
-increasing inference time" (2022), eq. 1. All but the weights is copied from the last folder.
+increasing inference time" (2022), eq. 1. All but the weights is copied from the last folder. --kernels: the
+type in which kernels are stored, as train.kernels of a recipe; by default they are stored as they were read.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from qsep.separation.storage.checkpoint import with_kernels
 from qsep.separation.storage.weights import stored_weights, write_weights
 
 from ...errors import run_script
+from ..config import KERNELS
 
 
 def average(states: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
@@ -55,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("checkpoints", nargs="+", metavar="FOLDER=SHARE")
     parser.add_argument("-o", "--out", type=Path, required=True, help="a new folder")
+    parser.add_argument("--kernels", choices=KERNELS)
     options = parser.parse_args(arguments)
     pairs = [text.rpartition("=") for text in options.checkpoints]
     try:
@@ -66,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.out.exists():
             raise ValueError(f"{options.out} exists: choose a new folder")
         shutil.copytree(folders[-1], options.out)
+        if options.kernels:
+            weights = with_kernels(getattr(torch, options.kernels), weights)
         write_weights(options.out, weights)
     except (ValueError, OSError) as error:
         sys.exit(f"qsep: error: {error}")

@@ -21,6 +21,7 @@ from qsep.separation.components import build_separator
 from qsep.separation.models.causal_class_unet import CausalClassUNet
 from qsep.separation.models.class_unet import ClassUNet
 from qsep.separation.networks.unets.causal_unet import from_offline
+from qsep.separation.networks.unets.residual_unet import UNet
 from qsep.separation.storage.shipped import shipped_folder
 from qsep.separation.storage.weights import stored_weights, write_weights
 
@@ -34,6 +35,7 @@ def causal_of(offline: ClassUNet) -> CausalClassUNet:
     settings = {name: getattr(offline.config, name) for name in vars(offline.config)}
     causal = build_separator(KIND, settings)
     assert isinstance(causal, CausalClassUNet)
+    assert isinstance(offline.unet, UNet)
     num_classing, num_refining = offline.config.features, offline.config.refine_features
     planes = torch.arange(num_classing // 4, num_classing // 4 + num_refining)
     # The offline head gives 2 x 2 bands and frames for each plane; of these the later frame is kept.

@@ -156,7 +156,7 @@ class CausalUNet(nn.Module):
         """A level and those below it: (b, w, k, n) to the same."""
         if not hidden.shape[-1]:
             return hidden
-        for block in self.encoders[level]:
+        for block in self.encoders[level].children():
             hidden = block(hidden, past)
         if level + 1 == len(self.encoders):
             return hidden

@@ -28,6 +28,20 @@ def test_float_weights_are_averaged_and_other_entries_are_the_last_checkpoints(
         main([f"{tmp_path / 'a'}=1", "-o", str(tmp_path / "out")])
 
 
+def test_one_checkpoint_is_stored_anew_with_kernels_in_8_bits(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "config.json").write_text("{}")
+    kernel = torch.linspace(-1, 1, 2 * 40).reshape(2, 40)
+    save_file({"w": kernel, "b": torch.ones(3)}, tmp_path / "a" / "model.safetensors")
+    main([f"{tmp_path / 'a'}=1", "-o", str(tmp_path / "out"), "--kernels", "int8"])
+    stored = load_file(tmp_path / "out" / "model.safetensors")
+    assert stored["w"].dtype == torch.int8
+    torch.testing.assert_close(
+        stored["w.row_scale"] * 127, torch.ones(2)
+    )  # the largest of each row
+    assert torch.equal(stored["b"], torch.ones(3))
+
+
 @pytest.mark.parametrize(
     ("second", "shares", "message"),
     [
