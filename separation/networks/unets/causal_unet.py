@@ -188,11 +188,11 @@ def for_streams(network: CausalUNet) -> CausalUNet:
     return copied
 
 
-def held(coarse: Tensor, num_fine: int, step: int, place: object, past: Past) -> Tensor:
+def held(coarse: Tensor, num_fine: int, step: int, key: object, past: Past) -> Tensor:
     """The latest coarse frame at each of the next num_fine frames, zeros before the first: (..., n') to
     (..., num_fine). Coarse frame m is complete at the fine frame (m + 1) step - 1."""
-    seen = past.count((place, "fine"), num_fine)
-    known = past.extended(place, coarse, 1)
+    seen = past.count((key, "fine"), num_fine)
+    known = past.extended(key, coarse, 1)
     fine = torch.arange(seen + 1, seen + num_fine + 1, device=coarse.device)
     return known[..., fine // step - seen // step]
 
