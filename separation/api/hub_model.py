@@ -12,10 +12,9 @@ from huggingface_hub import HfApi, ModelCard, ModelHubMixin
 from ..published.reader import convert_to_folder
 from ..published.transfer import DownloadError, explained
 from ..storage.checkpoint import CHECKPOINT
-from ..storage.config import ENCODER_FOLDER, read_config, shared_weights
+from ..storage.config import ENCODER_FOLDER, encoder_owner, read_config, shared_weights
 from ..storage.model_card import named, with_header
 from ..storage.results import Results
-from ..storage.shipped import shipped_folder
 from ..storage.temporary import scratch_folder
 from ..storage.weights import stored_weights, write_weights
 from .loading import load
@@ -95,14 +94,14 @@ def copy_checkpoint(source: Path, target: Path) -> None:
     ValueError if `source` is no checkpoint, or if a file would be overwritten that is not part of an
     earlier one.
     """
-    read_config(source)  # raises ValueError if it is no checkpoint
-    if shared := shared_weights(source):  # elsewhere it needs all of its weights
+    owner = encoder_owner(source, read_config(source))
+    if shared_weights(source) or owner != source:  # elsewhere it needs all of its weights and files
         with scratch_folder() as scratch:
             whole = Path(shutil.copytree(source, scratch / source.name))
-            write_weights(whole, stored_weights(source))
-            others_encoder = shipped_folder(shared["model"]) / ENCODER_FOLDER
-            if others_encoder.is_dir() and not (source / ENCODER_FOLDER).is_dir():
-                shutil.copytree(others_encoder, whole / ENCODER_FOLDER)
+            if shared_weights(source):
+                write_weights(whole, stored_weights(source))
+            if owner != source and (owner / ENCODER_FOLDER).is_dir():
+                shutil.copytree(owner / ENCODER_FOLDER, whole / ENCODER_FOLDER)
             return copy_checkpoint(whole, target)
     names = [name for name in PARTS if (source / name).is_file()]
     inner = source / ENCODER_FOLDER

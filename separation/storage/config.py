@@ -15,6 +15,9 @@ from .shipped import shipped_folder
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 ENCODER_FOLDER = "encoder"  # files of a query encoder that belongs to the model
 SHARED = "shared_weights"  # in config.json: {"model", "prefix", "fingerprint"}
+SHARED_ENCODER = (
+    "shared_encoder"  # in config.json: the shipped model whose query encoder has the files
+)
 FORMAT_VERSION = 1
 # Former names of settings in config.json, old to new.
 RENAMED = {
@@ -86,11 +89,16 @@ def read_json(folder: Path) -> dict[str, Any]:
     return content
 
 
+def encoder_owner(folder: Path, config: dict[str, Any]) -> Path:
+    """The checkpoint that holds the files of this one's query encoder: itself, or a shipped model with which
+    it shares them, or weights."""
+    model = config.get(SHARED_ENCODER) or config.get(SHARED, {}).get("model")
+    return folder if model is None or (folder / ENCODER_FOLDER).is_dir() else shipped_folder(model)
+
+
 def stored_encoder(folder: Path, config: dict[str, Any]) -> QueryEncoder:
-    """The query encoder that a checkpoint describes, with its files in the folder, or else in that of the
-    model with which it shares weights; ValueError if damaged."""
-    if SHARED in config and not (folder / ENCODER_FOLDER).is_dir():
-        folder = shipped_folder(config[SHARED]["model"])
+    """The query encoder that a checkpoint describes; ValueError if damaged."""
+    folder = encoder_owner(folder, config)
     settings = {
         key: str(folder / value) if isinstance(value, str) and value.startswith("./") else value
         for key, value in config["encoder"]["config"].items()

@@ -1,10 +1,10 @@
 """Weights of a checkpoint folder: its own, and those that it has in common with a shipped model.
 
-    python -m qsep.separation.storage.weights FOLDER MODEL PREFIX
+    python -m qsep.separation.storage.weights FOLDER MODEL [PREFIX]
 
 takes out of FOLDER the weights of MODEL, which it holds under names that begin with PREFIX, and the files of
 its query encoder if they are MODEL's. A separator that is built on a shipped network is then stored without
-it; config.json names the model and its fingerprint.
+it; config.json names the model and its fingerprint. Without PREFIX only the encoder's files are taken out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,15 @@ from qsep.queries.files.arrays import damaged, missing
 from qsep.queries.files.permissions import write_by_mask
 from qsep.queries.files.weights import read_tensors
 
-from .config import CONFIG, ENCODER_FOLDER, SHARED, WEIGHTS, read_json, shared_weights
+from .config import (
+    CONFIG,
+    ENCODER_FOLDER,
+    SHARED,
+    SHARED_ENCODER,
+    WEIGHTS,
+    read_json,
+    shared_weights,
+)
 from .shipped import shipped_folder, shipped_models
 from .temporary import write_atomically
 
@@ -98,6 +106,17 @@ def share(folder: Path, model: str, prefix: str) -> None:
         shutil.rmtree(folder / ENCODER_FOLDER)
 
 
+def share_encoder(folder: Path, model: str) -> None:
+    """Take the files of the query encoder out of a checkpoint folder; ValueError unless it is a shipped
+    model's."""
+    config, other = read_json(folder), read_json(shipped_folder(model))
+    if config["encoder"] != other["encoder"]:
+        raise ValueError(f"{folder}: its query encoder is not that of {model}")
+    text = json.dumps(config | {SHARED_ENCODER: model}, indent=1) + "\n"
+    write_atomically(folder / CONFIG, lambda path: path.write_text(text, "utf-8"))
+    shutil.rmtree(folder / ENCODER_FOLDER)
+
+
 def weights_fingerprint(folder: Path) -> str:
     """The first 16 digits of the SHA-256 of a checkpoint's weights; of one that shares some, of both
     fingerprints."""
@@ -114,6 +133,6 @@ def file_fingerprint(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
+    if len(sys.argv) not in (3, 4):
         sys.exit(str(__doc__))
-    share(Path(sys.argv[1]), *sys.argv[2:])
+    (share if len(sys.argv) == 4 else share_encoder)(Path(sys.argv[1]), *sys.argv[2:])

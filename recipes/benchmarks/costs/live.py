@@ -48,10 +48,12 @@ def measure(model: str) -> str:
         wall_times.append(time.perf_counter() - wall)
         cpu_times.append(time.process_time() - cpu)
     step = hop / rate
-    wall, cpu = (statistics.median(times[WARM_UP:]) / step for times in (wall_times, cpu_times))
+    wall, cpu = (statistics.mean(times[WARM_UP:]) / step for times in (wall_times, cpu_times))
+    median, longest = (choice(wall_times[WARM_UP:]) / step for choice in (statistics.median, max))
     return (
         f"{model}: {1000 * live.latency_samples / rate:.0f} ms latency, steps of {1000 * step:.0f} ms; "
-        f"median {wall:.3f} of real time by the clock, {cpu:.3f} of processor time"
+        f"{wall:.3f} of real time by the clock (a step: median {median:.3f}, at most {longest:.3f}), {cpu:.3f} of "
+        "processor time"
     )
 
 

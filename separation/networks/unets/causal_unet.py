@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..blocks.memory_format import to_channels_last
 from ..blocks.past import Past
 from .residual_unet import UNet, level_steps
 
@@ -60,6 +61,7 @@ class CausalConv(nn.Module):
             frames.shape[-1] - self.num_past <= frame_stride
         ):  # one output: fast only without dilation
             taps = frames[..., : self.num_past + 1 : conv.dilation[1]]
+            taps = taps.contiguous(memory_format=torch.channels_last)  # two to four times as fast
             padding = conv.kernel_size[0] // 2, 0
             return F.conv2d(taps, conv.weight, conv.bias, (band_stride, 1), padding)
         output: Tensor = conv(frames)
@@ -175,16 +177,14 @@ class CausalUNet(nn.Module):
 
 
 def for_streams(network: CausalUNet) -> CausalUNet:
-    """A copy for blocks of a few frames, in evaluation mode: norms are folded into the convolutions, and
-    weights lie in the order that PyTorch's convolutions of single frames take without a copy."""
+    """A copy for blocks of a few frames, in evaluation mode: norms are folded into the convolutions."""
     copied = copy.deepcopy(network).eval()
     for module in copied.modules():
         if isinstance(module, CausalConvNorm):
             assert isinstance(module.norm, nn.BatchNorm2d)
             module.conv.conv = nn.utils.fuse_conv_bn_eval(module.conv.conv, module.norm)
             module.norm = nn.Identity()
-    for parameter in copied.parameters():
-        parameter.data = parameter.data.contiguous()
+    to_channels_last(copied)
     return copied
 
 

@@ -9,9 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qsep.separation.api.hub_model import copy_checkpoint
-from qsep.separation.storage.config import shared_weights, stored_encoder
+from qsep.separation.storage.config import encoder_owner, shared_weights, stored_encoder
 from qsep.separation.storage.shipped import CHECKPOINTS_DIR, shipped_models
-from qsep.separation.storage.weights import share, stored_weights, weights_fingerprint
+from qsep.separation.storage.weights import (
+    share,
+    share_encoder,
+    stored_weights,
+    weights_fingerprint,
+)
 
 BASE = {"w": torch.arange(6.0).reshape(2, 3).half(), "count": torch.tensor(7)}
 HEAD = {"head.w": torch.full((4,), 0.5)}
@@ -103,6 +108,24 @@ def test_a_shared_encoder_is_read_from_the_other_model(
     for config in (described, shared):
         encoder = stored_encoder(whole, config)
         assert encoder == {"folder": str(whole / "encoder")}
+
+
+def test_the_encoders_files_alone_are_shared_if_it_is_the_same(base: Path, whole: Path) -> None:
+    for folder in (base, whole):
+        (folder / "encoder").mkdir()
+        (folder / "encoder" / "book.json").write_text("{}")
+        config = {"encoder": {"kind": "any", "fingerprint": "any-1"}}
+        (folder / "config.json").write_text(json.dumps(config))
+    share_encoder(whole, "base")
+    content = json.loads((whole / "config.json").read_text())
+    assert content == config | {"shared_encoder": "base"}
+    assert not (whole / "encoder").exists()
+    assert encoder_owner(whole, content) == base
+    (whole / "encoder").mkdir()
+    assert encoder_owner(whole, content) == whole
+    (base / "config.json").write_text('{"encoder": {"kind": "any", "fingerprint": "any-2"}}')
+    with pytest.raises(ValueError, match="its query encoder is not that of base"):
+        share_encoder(whole, "base")
 
 
 def test_no_shipped_model_has_a_weight_of_another_in_its_own_file() -> None:
