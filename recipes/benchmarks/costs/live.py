@@ -52,8 +52,8 @@ def measure(model: str) -> str:
     median, longest = (choice(wall_times[WARM_UP:]) / step for choice in (statistics.median, max))
     return (
         f"{model}: {1000 * live.latency_samples / rate:.0f} ms latency, steps of {1000 * step:.0f} ms; "
-        f"{wall:.3f} of real time by the clock (a step: median {median:.3f}, at most {longest:.3f}), {cpu:.3f} of "
-        "processor time"
+        f"{wall:.3f} of real time by the clock (median {median:.3f}, longest step {longest:.3f}), "
+        f"{cpu:.3f} of processor time"
     )
 
 
