@@ -85,6 +85,11 @@ class Reading:
 
         return evaluate(self.expression, degrees_of, len(self.labels)).astype(np.float32)
 
+    @property
+    def unknown_words(self) -> list[str]:
+        """The parts of the query that are unlike every class, in the user's words."""
+        return [a.text for a in self.atoms.values() if a.familiarity is Familiarity.UNKNOWN]
+
     def plain(self) -> dict[str, Any]:
         """The reading as values for JSON."""
         return {

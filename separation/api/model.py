@@ -323,13 +323,17 @@ class Model:
 
         query: one, or a list for several targets. sample_rate in Hz (default: the model's rate) and
         num_channels: of the blocks. The targets come `latency_samples` later and together equal those of
-        the whole recording, except for words for no class, which are not resolved by the recording.
+        the whole recording, except for words for no class, which are not resolved by the recording: near a
+        class they mean it, otherwise what no class explains.
         chunk_seconds: how much is separated at once, for models that look ahead: shorter means sooner, and
         more computation. Raises ValueError if an input cannot be used.
         """
         queries = as_queries(query)
         for item in (*queries, *constraints.negatives):
             self.warn_if_unfamiliar(item)
+            reading = self.read(item)
+            for words in reading.unknown_words if reading else ():
+                log.warning("in a stream %r means what no class explains", words)
         rate = self.separator.sample_rate if sample_rate is None else as_rate(sample_rate)
         separator = self.choosing_separator(queries, constraints)
         embedding = self.embed([*queries, *constraints.negatives])

@@ -93,6 +93,18 @@ def test_separating_says_how_the_words_are_read(qsep: Run, model: Path, folder: 
     assert reading["classes"] == {"dog": 1.0, "cat": 1.0}
 
 
+def test_a_stream_says_what_unknown_words_mean_there(
+    qsep: Run, model: Path, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record(folder / "a.wav")
+    command = ("live", "--input", "a.wav", "-m", model)
+    assert qsep(*command, "-q", "a theremin", "--output", "b.wav").code == 0
+    assert "in a stream 'a theremin' means what no class explains" in caplog.text
+    caplog.clear()
+    assert qsep(*command, "-q", "animals", "--output", "c.wav").code == 0
+    assert "in a stream" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [(["--strict"], "is unlike every sound"), (["--min-similarity", "0.7"], "less than 0.7")],
