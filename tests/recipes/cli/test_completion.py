@@ -31,7 +31,7 @@ def proposed(qsep: Run, line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]
     [
         ("qsep sep", ["separate"]),
         ("qsep separate a.wav --skip", ["--skip-existing"]),
-        ("qsep separate a.wav -m sounds1", ["sounds150"]),
+        ("qsep separate a.wav -m sounds1", ["sounds150", "sounds150-live"]),
         ("qsep separate a.wav -m flowsep-", ["flowsep-hive"]),
         ("qsep train smok", ["smoke"]),
         ("qsep evaluate musdb", ["musdb18"]),

@@ -1,5 +1,7 @@
 """The causal class U-Net: what it sees, and its start from an offline one."""
 
+import json
+
 import pytest
 import torch
 from tiny import noise, tiny_separator
@@ -9,6 +11,7 @@ from qsep.recipes.training.initial_weights.causal import causal_of
 from qsep.separation.components import build_separator
 from qsep.separation.networks.blocks.past import Past, recent_mean
 from qsep.separation.networks.unets.causal_unet import CausalConv, ending_now, held
+from qsep.separation.storage.shipped import shipped_folder
 
 
 def settled(frame: torch.Tensor, num: int) -> torch.Tensor:
@@ -95,3 +98,10 @@ def test_impossible_steps_are_refused(changes: dict[str, object], message: str) 
     settings = {"classes": ["dog"], "num_bands": 32}
     with pytest.raises(ValueError, match=message):
         build_separator("causal_class_unet", settings | changes)
+
+
+def test_the_shipped_model_is_late_by_40_ms() -> None:
+    content = json.loads((shipped_folder("sounds150-live") / "config.json").read_text("utf-8"))
+    separator = build_separator("causal_class_unet", content["separator"]["config"])
+    live = separator.live(QueryEmbedding(torch.zeros(1, separator.query_dim)), 1)
+    assert live.latency_samples / separator.sample_rate == 0.040
