@@ -186,11 +186,13 @@ def with_local_data(recipe: Recipe) -> Recipe:
 def start_folders(config: TrainConfig) -> list[Path]:
     """The folders of train.start_from; a name that is not a folder here is a shipped model's."""
     names = (config.start_from,) if isinstance(config.start_from, str) else config.start_from
-    return [
-        shipped_folder(name) if Path(name).name == name and not Path(name).is_dir() else Path(name)
-        for name in names
-        if name
-    ]
+    return [start_folder(name) for name in names if name]
+
+
+def start_folder(name: str) -> Path:
+    """A folder by its path, or a shipped model's by a name that is no folder here."""
+    is_folder = Path(name).name != name or Path(name).is_dir()
+    return Path(name) if is_folder else shipped_folder(name)
 
 
 def read_recipe(

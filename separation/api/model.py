@@ -330,8 +330,8 @@ class Model:
         """
         queries = as_queries(query)
         for item in (*queries, *constraints.negatives):
-            self.warn_if_unfamiliar(item)
             reading = self.read(item)
+            self._warn(item, reading)
             for words in reading.unknown_words if reading else ():
                 log.warning("in a stream %r means what no class explains", words)
         rate = self.separator.sample_rate if sample_rate is None else as_rate(sample_rate)

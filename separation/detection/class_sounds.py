@@ -163,9 +163,8 @@ def sounds_in(
         return
     overlaps = analysis.overlaps()[0].double().cpu().numpy()
     groups = class_groups(overlaps, MAX_DISTANCE, MAX_LARGE)
-    loudness = overlaps[:-1].sum(
-        axis=1
-    )  # by energy, a quiet sound would be what louder ones leave in it
+    # By energy, a quiet sound would be what louder ones leave in it.
+    loudness = overlaps[:-1].sum(axis=1)
     totals = shares.sum(axis=1)
     heard = [
         group

@@ -19,7 +19,7 @@ from qsep.queries.settings import configuration
 
 from ..interface import Capabilities, Core
 from ..networks.blocks.past import Past, recent_mean
-from ..networks.unets.causal_unet import CausalUNet, for_streams
+from ..networks.unets.causal_unet import CausalUNet, fold_norms
 from ..networks.unets.residual_unet import level_steps
 from ..signal.band_energies import band_planes, with_total
 from ..signal.spectra import squared_magnitude
@@ -111,7 +111,7 @@ class LiveEstimate:
 
     def __init__(self, separator: CausalClassUNet, queries: QueryEmbedding) -> None:
         self.separator, self.past = copy.deepcopy(separator), Past()
-        self.separator.unet = for_streams(self.separator.unet)
+        fold_norms(self.separator.unet)
         self.degrees, self.complement = without_complements(queries.pooled[None])
 
     def __call__(self, spec: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ from ..signal.band_energies import (
     band_planes,
     gather_bands,
     surroundings,
+    with_total,
 )
 from ..signal.bands import band_weights
 from ..signal.precision import full_precision
@@ -171,12 +172,13 @@ class ClassUNet(nn.Module, Separator):
         """Of energies (b, k, n), with the U-Net's grid of frames moved back by `shift`."""
         num_frames = energy.shape[-1]
         missing = -(num_frames + shift) % TIME_STRIDE
-        planes = F.pad(band_planes(energy), (shift, missing))
+        means = surroundings(with_total(energy))
+        planes = F.pad(band_planes(energy, means), (shift, missing))
         hidden: Tensor = self.unet(planes.contiguous(memory_format=torch.channels_last))
         width = self.config.features // 4
         classing = F.pixel_unshuffle(hidden[:, :width], 2)
         refining = hidden[:, width:, :, shift : shift + num_frames]
-        return Features(classing, refining, loudness(energy), shift)
+        return Features(classing, refining, loudness(energy, means[:, :1]), shift)
 
     def posteriors(self, features: Tensor) -> Tensor:
         """Probabilities of the classes and of "other", (b, kn, K + 1), of class features (b, d, k, n)."""
@@ -245,7 +247,7 @@ class ClassUNet(nn.Module, Separator):
 
     def class_analysis(self, mixture: Tensor) -> Analysed:
         """See `Separator`; the parts of shares are a cell long."""
-        return Analysed(self, mixture)
+        return self.analysed(mixture)
 
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None

@@ -15,9 +15,7 @@ from .shipped import shipped_folder
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 ENCODER_FOLDER = "encoder"  # files of a query encoder that belongs to the model
 SHARED = "shared_weights"  # in config.json: {"model", "prefix", "fingerprint"}
-SHARED_ENCODER = (
-    "shared_encoder"  # in config.json: the shipped model whose query encoder has the files
-)
+SHARED_ENCODER = "shared_encoder"  # in config.json: the shipped model that has the encoder's files
 FORMAT_VERSION = 1
 # Former names of settings in config.json, old to new.
 RENAMED = {

@@ -13,7 +13,9 @@ import hashlib
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -83,8 +85,23 @@ def write_weights(
     changed |= {SHARED: shared} if shared else {}
     write_atomically(folder / WEIGHTS, lambda path: save_weights(path, weights))
     if changed != config:
-        text = json.dumps(changed, indent=1) + "\n"
-        write_atomically(folder / CONFIG, lambda path: path.write_text(text, "utf-8"))
+        write_json(folder, changed)
+
+
+def write_json(folder: Path, config: dict[str, Any]) -> None:
+    """Replace the config.json of a checkpoint folder."""
+    text = json.dumps(config, indent=1) + "\n"
+    write_atomically(folder / CONFIG, lambda path: path.write_text(text, "utf-8"))
+
+
+def copy_with_weights(
+    source: Path, target: Path, weights: dict[str, Tensor], leave_out: Sequence[str] = ()
+) -> None:
+    """Copy a checkpoint folder with other weights, without some files; ValueError if the target exists."""
+    if target.exists():
+        raise ValueError(f"{target} exists: choose a new folder")
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(*leave_out))
+    write_weights(target, weights)
 
 
 def share(folder: Path, model: str, prefix: str) -> None:
@@ -112,8 +129,7 @@ def share_encoder(folder: Path, model: str) -> None:
     config, other = read_json(folder), read_json(shipped_folder(model))
     if config["encoder"] != other["encoder"]:
         raise ValueError(f"{folder}: its query encoder is not that of {model}")
-    text = json.dumps(config | {SHARED_ENCODER: model}, indent=1) + "\n"
-    write_atomically(folder / CONFIG, lambda path: path.write_text(text, "utf-8"))
+    write_json(folder, config | {SHARED_ENCODER: model})
     shutil.rmtree(folder / ENCODER_FOLDER)
 
 

@@ -9,6 +9,8 @@ import argparse
 import statistics
 import time
 
+from qsep.separation import LIVE_MODEL
+
 from ...errors import run_script
 
 STEPS, WARM_UP = 400, 50
@@ -17,7 +19,7 @@ STEPS, WARM_UP = 400, 50
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", nargs="?", default="sounds150-live")
+    parser.add_argument("model", nargs="?", default=LIVE_MODEL)
     print(measure(parser.parse_args().model))
 
 

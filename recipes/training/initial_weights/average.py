@@ -10,7 +10,6 @@ type in which kernels are stored, as train.kernels of a recipe; by default they 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from qsep.separation.storage.checkpoint import with_kernels
-from qsep.separation.storage.weights import stored_weights, write_weights
+from qsep.separation.storage.weights import copy_with_weights, stored_weights
 
 from ...errors import run_script
 from ..config import KERNELS
@@ -67,12 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             [float(share) for _, _, share in pairs],
         )
         weights = average([stored_weights(folder) for folder in folders], shares)
-        if options.out.exists():
-            raise ValueError(f"{options.out} exists: choose a new folder")
-        shutil.copytree(folders[-1], options.out)
         if options.kernels:
             weights = with_kernels(getattr(torch, options.kernels), weights)
-        write_weights(options.out, weights)
+        copy_with_weights(folders[-1], options.out, weights)
     except (ValueError, OSError) as error:
         sys.exit(f"qsep: error: {error}")
     print(options.out)

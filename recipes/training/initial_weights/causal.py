@@ -8,9 +8,6 @@ Use the folder as train.start_from. Without further training it separates badly.
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,10 +19,10 @@ from qsep.separation.models.causal_class_unet import CausalClassUNet
 from qsep.separation.models.class_unet import ClassUNet
 from qsep.separation.networks.unets.causal_unet import from_offline
 from qsep.separation.networks.unets.residual_unet import UNet
-from qsep.separation.storage.shipped import shipped_folder
-from qsep.separation.storage.weights import stored_weights, write_weights
+from qsep.separation.storage.weights import copy_with_weights, stored_weights, write_json
 
 from ...errors import run_script
+from ..config import start_folder
 
 KIND = "causal_class_unet"
 
@@ -52,27 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("checkpoint", help="a folder or the name of a shipped model")
     parser.add_argument("-o", "--out", type=Path, required=True, help="a new folder")
     options = parser.parse_args(arguments)
-    try:
-        folder = Path(options.checkpoint)
-        if not folder.is_dir():
-            folder = shipped_folder(options.checkpoint)
-        content = json_content(folder / "config.json")
-        if content["separator"]["kind"] != "class_unet":
-            raise ValueError(f"{folder}: a class_unet is needed")
-        offline = build_separator("class_unet", content["separator"]["config"])
-        offline.load_state_dict(stored_weights(folder))
-        if options.out.exists():
-            raise ValueError(f"{options.out} exists: choose a new folder")
-        causal = causal_of(offline)
-        shutil.copytree(
-            folder, options.out, ignore=shutil.ignore_patterns("graph.onnx", "README.md")
-        )
-        content["separator"] = {"kind": KIND, "config": vars(causal.config)}
-        (options.out / "config.json").write_text(json.dumps(content, indent=1))
-        weights = {name: value.contiguous() for name, value in causal.state_dict().items()}
-        write_weights(options.out, weights)
-    except (ValueError, OSError) as error:
-        sys.exit(f"qsep: error: {error}")
+    folder = start_folder(options.checkpoint)
+    content = json_content(folder / "config.json")
+    if content["separator"]["kind"] != "class_unet":
+        raise ValueError(f"{folder}: a class_unet is needed")
+    offline = build_separator("class_unet", content["separator"]["config"])
+    offline.load_state_dict(stored_weights(folder))
+    causal = causal_of(offline)
+    weights = {name: value.contiguous() for name, value in causal.state_dict().items()}
+    copy_with_weights(folder, options.out, weights, leave_out=("graph.onnx", "README.md"))
+    write_json(options.out, content | {"separator": {"kind": KIND, "config": vars(causal.config)}})
     print(options.out)
 
 

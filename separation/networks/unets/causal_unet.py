@@ -9,8 +9,6 @@ transform", 1989), so that its weights are a start for these (`from_offline`).
 
 from __future__ import annotations
 
-import copy
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -57,9 +55,8 @@ class CausalConv(nn.Module):
             return hidden.new_zeros(num, self.conv.out_channels, -(-bands // band_stride), 0)
         frames = whole[..., first:]
         conv = self.conv
-        if (
-            frames.shape[-1] - self.num_past <= frame_stride
-        ):  # one output: fast only without dilation
+        if frames.shape[-1] - self.num_past <= frame_stride:
+            # One output: fast only without dilation.
             taps = frames[..., : self.num_past + 1 : conv.dilation[1]]
             taps = taps.contiguous(memory_format=torch.channels_last)  # two to four times as fast
             padding = conv.kernel_size[0] // 2, 0
@@ -69,19 +66,12 @@ class CausalConv(nn.Module):
 
 
 class CausalConvNorm(nn.Module):
-    """`CausalConv` with batch norm."""
+    """A causal convolution and batch norm."""
 
-    def __init__(
-        self,
-        num_in: int,
-        num_out: int,
-        kernel: int = 3,
-        stride: tuple[int, int] = (1, 1),
-        dilation: int = 1,
-    ) -> None:
+    def __init__(self, conv: CausalConv) -> None:
         super().__init__()
-        self.conv = CausalConv(num_in, num_out, kernel, stride, dilation)
-        self.norm: nn.Module = nn.BatchNorm2d(num_out)
+        self.conv = conv
+        self.norm: nn.Module = nn.BatchNorm2d(conv.conv.out_channels)
 
     def forward(self, hidden: Tensor, past: Past) -> Tensor:
         """As `CausalConv`."""
@@ -94,8 +84,8 @@ class CausalResidualBlock(nn.Module):
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
-        self.first = CausalConvNorm(channels, channels, dilation=dilation)
-        self.second = CausalConvNorm(channels, channels, dilation=dilation)
+        self.first = CausalConvNorm(CausalConv(channels, channels, dilation=dilation))
+        self.second = CausalConvNorm(CausalConv(channels, channels, dilation=dilation))
 
     def forward(self, hidden: Tensor, past: Past) -> Tensor:
         """(b, d, k, n) to the same, non-negative."""
@@ -107,7 +97,7 @@ class Merge(nn.Module):
 
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
-        self.conv = CausalConvNorm(2 * width, width, dilation=dilation)
+        self.conv = CausalConvNorm(CausalConv(2 * width, width, dilation=dilation))
         self.block = CausalResidualBlock(width, dilation)
 
     def forward(self, hidden: Tensor, past: Past) -> Tensor:
@@ -133,7 +123,7 @@ class CausalUNet(nn.Module):
         super().__init__()
         offline = level_steps(len(channels))
         self.steps = steps
-        self.stem = CausalConvNorm(3, channels[0], kernel=5, stride=(2, 1))
+        self.stem = CausalConvNorm(CausalConv(3, channels[0], kernel=5, stride=(2, 1)))
         self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
         self.reduces, self.decoders = nn.ModuleList(), nn.ModuleList()
         for level, (width, depth) in enumerate(zip(channels, blocks, strict=True)):
@@ -143,7 +133,7 @@ class CausalUNet(nn.Module):
             if level + 1 < len(channels):
                 wide = channels[level + 1]
                 stride = 2, steps[level + 1] // steps[level]
-                self.downs.append(CausalConvNorm(width, wide, 3, stride, dilation))
+                self.downs.append(CausalConvNorm(CausalConv(width, wide, 3, stride, dilation)))
                 self.reduces.append(nn.Conv2d(wide, width, 1, bias=False))
                 self.decoders.append(Merge(width, dilation))
         self.head = CausalConv(channels[0], num_outputs, dilation=offline[0] // steps[0], bias=True)
@@ -176,16 +166,14 @@ class CausalUNet(nn.Module):
         return merged
 
 
-def for_streams(network: CausalUNet) -> CausalUNet:
-    """A copy for blocks of a few frames, in evaluation mode: norms are folded into the convolutions."""
-    copied = copy.deepcopy(network).eval()
-    for module in copied.modules():
+def fold_norms(network: CausalUNet) -> None:
+    """Fold the norms into the convolutions, in place, for evaluation: faster for blocks of a few frames."""
+    for module in network.eval().modules():
         if isinstance(module, CausalConvNorm):
             assert isinstance(module.norm, nn.BatchNorm2d)
             module.conv.conv = nn.utils.fuse_conv_bn_eval(module.conv.conv, module.norm)
             module.norm = nn.Identity()
-    to_channels_last(copied)
-    return copied
+    to_channels_last(network)
 
 
 def held(coarse: Tensor, num_fine: int, step: int, key: object, past: Past) -> Tensor:
