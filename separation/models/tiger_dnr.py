@@ -27,7 +27,7 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import Range, configuration
 
 from ..interface import LossOutput, MixtureBatch, Separated, Separator
-from ..networks.analyses.bands import adjacent_bands, widths_in_bins
+from ..networks.analyses.bands import RELEASED_EPSILON, adjacent_bands, widths_in_bins
 from ..networks.backbones.tiger import Config as NetworkConfig
 from ..networks.backbones.tiger import Tiger
 from ..networks.blocks.band_split import BandSplit, GatedLinear
@@ -36,8 +36,6 @@ from ..networks.masks.query_masks import only_queried
 from ..objectives.means import mean_of_queried, mean_where
 from ..objectives.snr import thresholded_waveform_loss
 from ..signal.stft import hann_istft, hann_stft
-
-NORM_EPSILON = torch.finfo(torch.float32).eps  # of the released band norms
 
 
 @configuration
@@ -158,7 +156,7 @@ class StemNetwork(nn.Module):
         self.output = output
         num_bins = config.window_samples // 2 + 1
         bands = adjacent_bands(widths_in_bins(config.scheme, num_bins, config.sample_rate))
-        self.split = BandSplit(bands, 2, config.width, "global", NORM_EPSILON)
+        self.split = BandSplit(bands, 2, config.width, "global", RELEASED_EPSILON)
         self.separator = Tiger(config.network, config.width)
         self.num_outputs = config.num_outputs
         # The masks' real parts for all outputs, then their imaginary parts.

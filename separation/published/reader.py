@@ -22,11 +22,20 @@ from ..storage.checkpoint import (
 from ..storage.model_card import citation_section, use_section, with_header
 from ..storage.temporary import temporary_folder
 from ..storage.weights import file_fingerprint
-from .converters import bimodal, clapsep, clipsep, flowsep, htdemucs, resunet30, tiger_dnr
+from .converters import (
+    bimodal,
+    clapsep,
+    clipsep,
+    flowsep,
+    htdemucs,
+    mossformer2,
+    resunet30,
+    tiger,
+)
 from .converters.converted import Converted
 from .registry import PublishedModel
 
-CONVERTERS = (clipsep, resunet30, flowsep, bimodal, clapsep, tiger_dnr)
+CONVERTERS = (clipsep, resunet30, flowsep, bimodal, clapsep, tiger, mossformer2)
 
 
 def load_published(
@@ -38,6 +47,7 @@ def load_published(
     "separator" and "encoder" that replace those of the converter. ValueError for files that cannot be
     converted.
     """
+    path = mossformer2.weight_file(path)
     converted = read_converted(path).changed(changes or {})
     with Unfilled():
         separator = build_separator(converted.kind, converted.settings)

@@ -3,8 +3,9 @@
     PYTHONPATH=tests python tests/parity/take_mossformer2.py FOLDER
 
 FOLDER holds the packages `clearvoice` 0.1.2, `rotary_embedding_torch` 0.9.1, `einops` and `torchinfo` of the
-package index. Only the mask network is imported, with two layers of 16 channels; what is not configurable is
-as released. Weights are those of tests/parity/filling.py.
+package index. Only the network is imported, with two layers of 16 channels; what is not configurable is as
+released. Weights are those of tests/parity/filling.py. Recorded are the speakers as the network gives them,
+and its masks.
 """
 
 import sys
@@ -14,20 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity.filling import fill, glide
+from parity.filling import fall, fill, glide
 from parity.keeping import write
 
 SETTINGS: dict[str, Any] = {"in_channels": 16, "out_channels": 16, "num_blocks": 2, "num_spks": 2}
 # Positions are no weights. OffsetScale's products of two hundredths would hide the attention.
 CONSTANT = ("inv_freq", "freqs")
 SYSTEM: dict[str, Any] = {"gains": [[r"qk_offset_scale\.gamma", 8.0]], "fixed": []}
-NUM_FRAMES = 300  # more than a group of 256
-
-
-def features() -> torch.Tensor:
-    """Non-negative, as filters give them: (1, 16, n)."""
-    rows = glide(16 * NUM_FRAMES, 16000).reshape(1, NUM_FRAMES, 16)
-    return torch.from_numpy(np.ascontiguousarray(rows.transpose(0, 2, 1))).relu()
+NUM_SAMPLES, RATE = 2400, 16000  # 299 frames, more than a group of 256
 
 
 def main(folder: Path) -> None:
@@ -35,17 +30,20 @@ def main(folder: Path) -> None:
     package = types.ModuleType("clearvoice")  # its own imports much else
     package.__path__ = [str(folder / "clearvoice")]
     sys.modules["clearvoice"] = package
-    from clearvoice.models.mossformer2_ss.mossformer2 import MossFormer_MaskNet
+    from clearvoice.models.mossformer2_ss.mossformer2 import MossFormer
 
-    network = MossFormer_MaskNet(**SETTINGS).eval()
+    network = MossFormer(kernel_size=16, **SETTINGS).eval()
     state = network.state_dict()
     keys = [[key, list(value.shape)] for key, value in state.items() if not key.endswith(CONSTANT)]
     constants = {key: value for key, value in state.items() if key.endswith(CONSTANT)}
     network.load_state_dict(fill(SYSTEM | {"keys": keys}) | constants)
+    mixture = torch.from_numpy(glide(NUM_SAMPLES, RATE) + 0.5 * fall(NUM_SAMPLES, RATE))[None]
     with torch.inference_mode():
-        masks = network(features())[:, 0].numpy()
-    document = {"settings": SETTINGS, "keys": keys, "constants": sorted(constants)} | SYSTEM
-    write("mossformer2", {"masks": masks[:, :, ::3]}, document)
+        speakers = torch.cat(network(mixture)).numpy()
+        masks = network.mask_net(network.enc(mixture))[:, 0].numpy()
+    shapes = [[key, list(value.shape)] for key, value in sorted(constants.items())]
+    document = {"settings": SETTINGS, "keys": keys, "constants": shapes} | SYSTEM
+    write("mossformer2", {"speakers": np.asarray(speakers), "masks": masks[:, :, ::3]}, document)
 
 
 if __name__ == "__main__":

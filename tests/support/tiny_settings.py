@@ -310,6 +310,19 @@ SETTINGS["tiger_dnr"] = {
         "released_fusion": True,
     },
 }
+SETTINGS["speakers"] = {
+    "speakers": list("abcdef"),
+    "sample_rate": RATE,
+    "segment_seconds": 0.2,
+    "analysis": SETTINGS["queried:mossformer2"]["analysis"] | {"centred": False},
+    "backbone": SETTINGS["queried:mossformer2"]["backbone"],
+    "head": {"kind": "magnitude_mask", "activation": "relu"},
+}
+SETTINGS["speakers:tiger"] = SETTINGS["speakers"] | {
+    "analysis": BANDS | {"hop_samples": 16, "readout": "linear", "shares": 2, "released": True},
+    "backbone": SETTINGS["queried:tiger"]["backbone"] | {"released_fusion": True, "num_levels": 2},
+    "head": {"kind": "complex_mask", "sum_to_one": True},
+}
 SETTINGS["audiovisual"] = CLIPSEP | {"query_dim": QUERY_DIM, "dim": 9}
 # Work on logarithms of magnitudes, or with norms whose floor is not small, as published.
 LEVEL_DEPENDENT = {
@@ -321,10 +334,20 @@ LEVEL_DEPENDENT = {
     "clipsep_nit",
     "pitsep",
     "resunet30",
+    "speakers",
     "tiger_dnr",
 }
+UNORDERED = {
+    "speakers"
+}  # whose outputs have the order that the beginning of a recording gives them
 BLIND = {"pitsep"}  # read no queries
 CONTRASTIVE = {"audiovisual"}  # whose losses compare the items of a batch with each other
-DEEP = {"flowsep", "htdemucs", "queried", "tiger_dnr"}  # many layers with norms between them
+DEEP = {
+    "flowsep",
+    "htdemucs",
+    "queried",
+    "speakers",
+    "tiger_dnr",
+}  # many layers with norms between them
 # To the last layer: norms that do not fit the signal would saturate the masks.
 RESIDUAL = {"resunet30"}

@@ -9,13 +9,18 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Annotated
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qsep.queries.settings import MAX_SAMPLES, Range, configuration
 
-from ..blocks.band_split import Bands, BandSplit, GatedLinear, GatedMlp
+from ...signal.stft import hann_istft, hann_stft
+from ..blocks.band_split import EPSILON, Bands, BandSplit, GatedLinear, GatedMlp
 from .stft import Config as StftConfig
 from .stft import Stft
+
+RELEASED_EPSILON = torch.finfo(torch.float32).eps  # of the band norms of TIGER's released code
 
 # (width in Hz, number of bands), from 0 Hz up; one last band takes the rest up to Nyquist.
 SCHEMES: dict[str, tuple[tuple[float, int], ...]] = {
@@ -37,7 +42,9 @@ class Config:
     """hop_samples: 0 for half a window. scheme: a key of SCHEMES, or "widths" to give the number of
     bins of each band. width: channels of the backbone. norm: of each band, "global"
     (over channels and frames), "frame" (over channels; causal models always use this one) or "rms".
-    readout: "mlp" (uses hidden_factor) or "linear" (uses shares); see `blocks/band_split.py`."""
+    readout: "mlp" (uses hidden_factor) or "linear" (uses shares); see `blocks/band_split.py`. released:
+    details of TIGER's released code, for its weights: Hann windows, the waveform mirrored at its ends,
+    another epsilon of the norms, and values and gates as the halves of all shares' outputs."""
 
     window_samples: int = 1280
     hop_samples: Annotated[int, Range(0, MAX_SAMPLES)] = 0
@@ -49,6 +56,7 @@ class Config:
     readout_norm: str = "global"
     hidden_factor: int = 4
     shares: int = 1
+    released: bool = False
 
     def __post_init__(self) -> None:
         if self.readout not in ("mlp", "linear"):
@@ -60,7 +68,9 @@ class Config:
 
 def build(config: Config, sample_rate: int, num_channels: int, causal: bool) -> BandAnalysis:
     """The analysis for num_channels channels at sample_rate Hz. ValueError if the widths do not sum to
-    the number of bins."""
+    the number of bins, and for released ones that are causal."""
+    if causal and config.released:
+        raise ValueError("the STFT of TIGER's released code is not causal: set released = false")
     num_bins = config.window_samples // 2 + 1
     if config.scheme == "widths":
         widths = list(config.widths)
@@ -106,13 +116,19 @@ class BandAnalysis(nn.Module):
         self.latency_samples = self.stft.latency_samples
         self.channels, self.num_bands = config.width, bands.num_bands
         self.carrier_channels = num_channels
-        self.split = BandSplit(
-            bands, 2 * num_channels, config.width, causal_norm(config.norm, causal)
-        )
+        norm, epsilon = causal_norm(config.norm, causal), EPSILON
+        if config.released:
+            epsilon = RELEASED_EPSILON
+        self.split = BandSplit(bands, 2 * num_channels, config.width, norm, epsilon)
 
     def carrier(self, waveform: Tensor) -> Tensor:
         """(b, c, t) to the complex STFT (b, c, f, n)."""
-        return self.stft.carrier(waveform)
+        if not self.config.released:
+            return self.stft.carrier(waveform)
+        # More than half a window, which is mirrored.
+        missing = max(0, self.window_samples // 2 + 1 - waveform.shape[-1])
+        waveform = F.pad(waveform, (0, missing))
+        return hann_stft(waveform, self.window_samples, self.hop_samples, "reflect")
 
     def features(self, carrier: Tensor) -> Tensor:
         """Complex (b, c, f, n) to real (b, width, k, n)."""
@@ -123,13 +139,15 @@ class BandAnalysis(nn.Module):
         """A module (b, width, k, n) to (b, num_maps, f, n)."""
         config = self.config
         if config.readout == "linear":
-            return GatedLinear(self.bands, width, num_maps, config.shares)
+            return GatedLinear(self.bands, width, num_maps, config.shares, joined=config.released)
         norm = causal_norm(config.readout_norm, self.causal)
         return GatedMlp(self.bands, width, num_maps, config.hidden_factor, norm)
 
     def decode(self, carrier: Tensor, num_samples: int) -> Tensor:
         """Complex (b, c, f, n) to (b, c, t), t = num_samples."""
-        return self.stft.decode(carrier, num_samples)
+        if not self.config.released:
+            return self.stft.decode(carrier, num_samples)
+        return hann_istft(carrier, self.window_samples, self.hop_samples, num_samples)
 
 
 def causal_norm(norm: str, causal: bool) -> str:

@@ -12,12 +12,15 @@ from qsep.queries.settings import configuration
 @configuration
 class Config:
     """kernel_samples: length of the filters, twice their hop. rectified: apply a ReLU to their output.
-    readout: "linear", or "gated" (tanh times sigmoid, the same weights for every map)."""
+    readout: "linear", or "gated" (tanh times sigmoid, the same weights for every map). centred: the first
+    filters are centred on the first sample; otherwise they begin with it, as in the released MossFormer2,
+    and only one filter covers each of the first and last hop samples."""
 
     num_filters: int = 512
     kernel_samples: int = 16
     rectified: bool = True
     readout: str = "linear"
+    centred: bool = True
 
     def __post_init__(self) -> None:
         if self.readout not in ("linear", "gated"):
@@ -45,14 +48,19 @@ class Filterbank(nn.Module):
         self.channels, self.rectified = config.num_filters, config.rectified
         self.gated = config.readout == "gated"
         self.latency_samples, self.hop_samples = config.kernel_samples, config.kernel_samples // 2
+        # Zeros before the first sample and after the last.
+        self.margin = self.hop_samples if config.centred else 0
         size = (config.kernel_samples, self.hop_samples)
         self.encoder = nn.Conv1d(num_channels, config.num_filters, *size, bias=False)
         self.decoder = nn.ConvTranspose1d(config.num_filters, num_channels, *size, bias=False)
 
     def carrier(self, waveform: Tensor) -> Tensor:
-        """(b, c, t) to filter outputs (b, 1, num_filters, n), n frames that cover every sample twice."""
-        hop = self.hop_samples
-        filtered = self.encoder(F.pad(waveform, (hop, hop + -waveform.shape[-1] % hop)))[:, None]
+        """(b, c, t) to filter outputs (b, 1, num_filters, n), n frames that cover every sample: twice, if
+        centred."""
+        hop, num_samples = self.hop_samples, waveform.shape[-1]
+        shortest = 2 * (hop - self.margin)  # of which there is one frame
+        missing = max(-num_samples % hop, shortest - num_samples)
+        filtered = self.encoder(F.pad(waveform, (self.margin, self.margin + missing)))[:, None]
         return F.relu(filtered) if self.rectified else filtered
 
     def features(self, carrier: Tensor) -> Tensor:
@@ -67,7 +75,7 @@ class Filterbank(nn.Module):
     def decode(self, carrier: Tensor, num_samples: int) -> Tensor:
         """(b, 1, num_filters, n) to (b, c, t), t = num_samples."""
         waveform: Tensor = self.decoder(carrier[:, 0])
-        return waveform[..., self.hop_samples : self.hop_samples + num_samples]
+        return waveform[..., self.margin : self.margin + num_samples]
 
 
 class FilterReadout(nn.Module):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from parity.filling import fall, fill, glide
 from parity.recorded import Recorded
+from released_backbones import write_htdemucs
 from tiny import noise
 from torch import Tensor
 
@@ -37,27 +38,10 @@ def mixture() -> Tensor:
     return torch.from_numpy(np.stack([left + 0.3 * right, 0.5 * left - right]))[None]
 
 
-def write_released(path: Path, package: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As demucs saves: the class by its name, in a module of that name."""
-    import sys
-    import types
-
-    class HTDemucs:
-        pass
-
-    HTDemucs.__module__, HTDemucs.__qualname__ = "demucs.htdemucs", "HTDemucs"
-    module = types.ModuleType("demucs.htdemucs")
-    vars(module)["HTDemucs"] = HTDemucs
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "demucs", types.ModuleType("demucs"))
-        patch.setitem(sys.modules, "demucs.htdemucs", module)
-        torch.save({"klass": HTDemucs} | package, path)
-
-
 @pytest.fixture(name="released")
 def released_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package = {"args": (), "kwargs": released_arguments(), "state": released_state()}
-    write_released(tmp_path / "tiny.th", package, monkeypatch)
+    write_htdemucs(tmp_path / "tiny.th", package, monkeypatch)
     return tmp_path / "tiny.th"
 
 
@@ -120,7 +104,7 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(
     trace = tmp_path / "ran"
     arguments = released_arguments() | {"t_dropout": Bomb(trace)}
     package = {"args": (), "kwargs": arguments, "state": released_state()}
-    write_released(tmp_path / "bomb.th", package, monkeypatch)
+    write_htdemucs(tmp_path / "bomb.th", package, monkeypatch)
     with pytest.raises(ValueError, match="holds code, which is never run"):
         load_published(tmp_path / "bomb.th")
     assert not trace.exists()
@@ -142,7 +126,7 @@ def test_arguments_that_do_not_fit_are_refused(
 ) -> None:
     arguments = released_arguments() | changes
     package = {"args": (), "kwargs": arguments, "state": released_state()}
-    write_released(tmp_path / "tiny.th", package, monkeypatch)
+    write_htdemucs(tmp_path / "tiny.th", package, monkeypatch)
     with pytest.raises(ValueError, match=message):
         load_published(tmp_path / "tiny.th")
 
@@ -152,7 +136,7 @@ def test_half_precision_weights_are_read_as_float32(
 ) -> None:
     state = {key: value.half() for key, value in released_state().items()}
     package = {"args": (), "kwargs": released_arguments(), "state": state}
-    write_released(tmp_path / "half.th", package, monkeypatch)
+    write_htdemucs(tmp_path / "half.th", package, monkeypatch)
     network: Any = load_published(tmp_path / "half.th")[0]
     weights = network.network.state_dict()
     assert all(torch.equal(weights[key], value.float()) for key, value in state.items())

@@ -1,89 +1,159 @@
-"""MossFormer2 gives the masks of the released network, with its weights."""
+"""MossFormer2: the samples, the sizes and the files of the released one."""
 
-import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
-from parity.filling import fill, glide
+from command import Run, record
+from parity.filling import fall, glide
 from parity.recorded import Recorded
+from released_backbones import mossformer2_state, write_mossformer2
 from torch import Tensor
 
-from qsep.separation.networks.analyses.filterbank import GatedReadout
-from qsep.separation.networks.backbones import mossformer2
-from qsep.separation.networks.composition import no_query
+from qsep.separation.api import load
+from qsep.separation.components import build_separator
+from qsep.separation.published.converters import mossformer2
+from qsep.separation.published.reader import convert_to_folder, load_published
 
 RECORDED = Recorded("mossformer2")
-LAYERS = "mdl.intra_mdl.mossformerM."
-# Names of the released mask network's weights, and here: of the backbone, or of the readout.
-PROJECTIONS = {"0": "norm", "1": "linear", "3.sequential.1.conv": "conv"}
-NAMES = (
-    (r"norm\.", "backbone.first."),
-    (r"conv1d_encoder\.", "backbone.bottleneck."),
-    (r"pos_enc\.scale", "backbone.place_scale"),
-    (r"mdl\.intra_mdl\.norm\.", "backbone.last."),
-    (r"mdl\.intra_norm\.", "backbone.outer."),
-    (r"prelu\.", "readout.spread.active."),
-    (r"conv1d_out\.", "readout.spread.out."),
-    (r"output\.0\.", "readout.value."),
-    (r"output_gate\.0\.", "readout.gate."),
-    (r"conv1_decoder\.", "readout.out."),
-    (r"layers\.(\d+)\.qk_offset_scale\.gamma", r"backbone.attentions.\1.scales"),
-    (r"layers\.(\d+)\.qk_offset_scale\.beta", r"backbone.attentions.\1.shifts"),
-    (r"layers\.(\d+)\.to_hidden\.mdl\.", r"backbone.attentions.\1.hidden."),
-    (r"layers\.(\d+)\.to_qk\.mdl\.", r"backbone.attentions.\1.keys."),
-    (r"layers\.(\d+)\.to_out\.mdl\.", r"backbone.attentions.\1.out."),
-    (r"fsmn\.(\d+)\.conv1\.0\.", r"backbone.memories.\1.reduce.0."),
-    (r"fsmn\.(\d+)\.conv1\.1\.", r"backbone.memories.\1.reduce.1."),
-    (r"fsmn\.(\d+)\.norm1\.", r"backbone.memories.\1.reduce.2."),
-    (r"fsmn\.(\d+)\.gated_fsmn\.to_u\.mdl\.", r"backbone.memories.\1.remembers."),
-    (r"fsmn\.(\d+)\.gated_fsmn\.to_v\.mdl\.", r"backbone.memories.\1.gates."),
-    (r"fsmn\.(\d+)\.gated_fsmn\.fsmn\.linear\.", r"backbone.memories.\1.enter."),
-    (r"fsmn\.(\d+)\.gated_fsmn\.fsmn\.project\.", r"backbone.memories.\1.project."),
-    (r"fsmn\.(\d+)\.norm2\.", r"backbone.memories.\1.expand.0."),
-    (r"fsmn\.(\d+)\.conv2\.", r"backbone.memories.\1.expand.1."),
-)
+NUM_SAMPLES, RATE = 2400, 16000
+BLOCK = "mask_net.mdl.intra_mdl.mossformerM."
 
 
-def named_here(key: str) -> str:
-    name = key.removeprefix(LAYERS)
-    memory = re.fullmatch(r"fsmn\.(\d+)\.gated_fsmn\.fsmn\.conv\.(\w+)(\d)\.(\w+)", name)
-    if memory:
-        layer, kind, number, rest = memory.groups()
-        part = {"conv": "convs", "norm": "norms", "prelu": "actives"}[kind]
-        return f"backbone.memories.{layer}.memory.{part}.{int(number) - 1}.{rest}"
-    for pattern, ours in NAMES:
-        renamed, hits = re.subn(f"^{pattern}", ours, name)
-        if hits:
-            for theirs, part in PROJECTIONS.items():
-                start = r"^(.*\.(?:hidden|keys|out|remembers|gates))\."
-                if ".attentions." in renamed or "remembers" in renamed or "gates" in renamed:
-                    renamed = re.sub(rf"{start}{re.escape(theirs)}\.", rf"\1.{part}.", renamed)
-            return re.sub(r"norm\.g$", "norm.gain", renamed)
-    raise AssertionError(key)
+def mixture() -> Tensor:
+    return torch.from_numpy(glide(NUM_SAMPLES, RATE) + 0.5 * fall(NUM_SAMPLES, RATE))[None]
 
 
-def test_the_masks_equal_those_of_the_released_network() -> None:
-    width = RECORDED.document["settings"]["in_channels"]
-    config = mossformer2.Config(num_layers=RECORDED.document["settings"]["num_blocks"])
-    network: Any = torch.nn.ModuleDict(
-        {
-            "backbone": mossformer2.build(config, width, 1, 2, False),
-            "readout": GatedReadout(width, 2, width),
-        }
-    ).eval()
-    expected = network.state_dict()
-    weights: dict[str, Tensor] = {}
-    for key, value in fill(RECORDED.document).items():
-        name = named_here(key)
-        weights[name] = value.reshape(expected[name].shape)  # kernels of one step, or of two axes
-    network.load_state_dict(weights)  # every weight, and no other
-    rows = glide(16 * 300, 16000).reshape(1, 300, 16)
-    features = torch.from_numpy(np.ascontiguousarray(rows.transpose(0, 2, 1))).relu()
+@pytest.fixture(scope="module", name="released")
+def released_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mossformer2(tmp_path_factory.mktemp("released"), mossformer2_state())
+
+
+def test_speakers_and_masks_equal_those_of_the_released_network(released: Path) -> None:
+    separator: Any = load_published(released)[0]
     with torch.inference_mode():
-        hidden = network["backbone"](features[:, :, None], no_query)
-        masks = network["readout"](hidden)[0].relu()
+        speakers = separator.network(mixture())[0]
+        carrier = separator.analysis.carrier(mixture()[:, None])
+        features = separator.analysis.features(carrier)
+        hidden = separator.backbone(features, lambda site, hidden: hidden)
+        masks = separator.readout(hidden)[0].relu()
     recorded = RECORDED.values("masks")
     assert recorded.max() > 0.1
     # 1e-5: two layers in float32
     torch.testing.assert_close(masks[..., ::3], recorded, atol=1e-5, rtol=1e-4)
+    expected = RECORDED.values("speakers")
+    assert expected.abs().max() > 0.1
+    torch.testing.assert_close(speakers, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_one_gain_brings_the_sum_of_the_speakers_nearest_to_the_mixture(released: Path) -> None:
+    separator: Any = load_published(released)[0]
+    with torch.inference_mode():
+        outputs = separator.segment(mixture()[None])[0, :, 0].double().numpy()
+    speakers = RECORDED.values("speakers").double().numpy()
+    gain = np.linalg.lstsq(speakers.sum(axis=0)[:, None], mixture()[0].double().numpy())[0]
+    np.testing.assert_allclose(outputs, gain * speakers, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["last_best_checkpoint.pt", "last_best_checkpoint"])
+def test_a_file_is_queried_by_the_numbers_of_speakers(
+    qsep: Run, released: Path, tmp_path: Path, name: str
+) -> None:
+    path = released.parent / name
+    done = qsep(
+        "separate", record(tmp_path / "in.wav"), "-q", "Speaker 2", "-m", path, "-o", tmp_path
+    )
+    assert done.code == 0, done.err
+    failed = qsep("separate", tmp_path / "in.wav", "-q", "a dog", "-m", path)
+    assert "'a dog' is not one of this model's 2 labels: speaker 1, speaker 2" in failed.error
+
+
+def test_a_converted_folder_gives_the_same_speakers(released: Path, tmp_path: Path) -> None:
+    convert_to_folder(released.parent / "last_best_checkpoint.pt", tmp_path / "model")
+    model = load(str(tmp_path / "model"), "cpu")
+    separated = model.separate(mixture().numpy(), ["speaker 1", "speaker 2"], sample_rate=RATE)
+    separator: Any = load_published(released)[0]
+    with torch.inference_mode():
+        expected = separator.segment(mixture()[None])[0, :, 0].numpy()
+    for result, output in zip(separated, expected, strict=True):
+        np.testing.assert_allclose(result.target[0], output, atol=1e-6)
+
+
+def test_names_of_weights_may_begin_with_that_of_parallel_training(tmp_path: Path) -> None:
+    state = mossformer2_state()
+    plain = load_published(write_mossformer2(tmp_path, state))[0]
+    parallel = {f"module.{key}": value for key, value in state.items()}
+    other = load_published(write_mossformer2(tmp_path, parallel))[0]
+    weights = [separator.state_dict() for separator in (plain, other)]  # type: ignore[attr-defined]
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda state: state.pop(f"{BLOCK}fsmn.1.norm2.bias"),
+            rf"{BLOCK}fsmn\.1\.norm2\.bias is missing",
+        ),
+        (
+            lambda state: state.pop(f"{BLOCK}layers.0.qk_offset_scale.gamma"),
+            r"no weights of MossFormer2_SS \('.*gamma' is missing\)",
+        ),
+        (lambda state: state.update({"extra": torch.zeros(1)}), "extra is not part of it"),
+        (
+            lambda state: state.update({"mask_net.pos_enc.inv_freq": torch.ones(8)}),
+            r"mask_net\.pos_enc\.inv_freq are other rates of positions",
+        ),
+        (
+            lambda state: state.update({"dec.weight": torch.zeros(16, 1, 15)}),
+            r"dec\.weight is \(16, 1, 15\), expected \(16, 1, 16\)",
+        ),
+    ],
+)
+def test_files_that_differ_are_refused_in_one_line(
+    change: Any, message: str, tmp_path: Path
+) -> None:
+    state = mossformer2_state()
+    change(state)
+    path = write_mossformer2(tmp_path, state)
+    with pytest.raises(ValueError, match=message) as refused:
+        load_published(path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"../model.pt\n", b"absent.pt", b"\xff\xfe\n", b"x" * 9999]
+)
+def test_a_text_file_that_names_no_file_beside_it_is_refused(
+    content: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "last_best_checkpoint").write_bytes(content)
+    with pytest.raises(ValueError, match=r"\A[^\n]*which is not beside it; fetch it too\Z"):
+        load_published(tmp_path / "last_best_checkpoint")
+
+
+def test_the_released_size() -> None:
+    with torch.device("meta"):
+        separator = build_separator("speakers", {})
+    # 55,735,666 numbers in the released file, of which 272 are rates of positions
+    assert sum(weight.numel() for weight in separator.parameters()) == 55_735_666 - 272
+
+
+def test_every_released_name_is_that_of_a_weight_here() -> None:
+    with torch.device("meta"):
+        separator = build_separator("speakers", {})
+    names = {mossformer2.renamed(key) for key in names_of_the_released_file()}
+    assert names == set(separator.state_dict())
+
+
+def names_of_the_released_file() -> list[str]:
+    """Those of the recorded two layers, for 24."""
+    names = []
+    for key, _ in RECORDED.document["keys"]:
+        kind, layer, rest = key.removeprefix(BLOCK).split(".", 2) if BLOCK in key else ("", "0", "")
+        names += [f"{BLOCK}{kind}.{i}.{rest}" for i in range(24) if layer == "0"] if kind else [key]
+    # 1,076 in the released file, with the rates of positions, which the layers share
+    assert len(names) == 1076 - 2
+    return names

@@ -113,7 +113,7 @@ def test_the_settings_follow_from_the_weights(released: Path) -> None:
         (lambda state: state.update({"more": torch.zeros(1)}), "more is not part of it"),
         (
             lambda state: state.update({"dialog.BN.4.0.weight": torch.zeros(6)}),
-            "expected the bands of TIGER-DnR at 44100 Hz",
+            "expected the bands of tiger-dnr at 44100 Hz",
         ),
     ],
 )
