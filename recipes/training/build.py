@@ -23,12 +23,13 @@ from ..data.mixtures.interface import DrawnMixtures, Mixtures
 from ..data.mixtures.mix_and_separate import MixAndSeparate, MixConfig, RecordedSounds, Sounds
 from ..data.mixtures.segments import SegmentMixConfig, SegmentMixtures, read_captions
 from ..data.mixtures.shapes import ShapeMixConfig, ShapeMixtures, for_validation
+from ..data.mixtures.speakers import SpeakerMixConfig, SpeakerMixtures, Voices
 from ..data.mixtures.synthetic import SyntheticSounds, synthetic_takes
 from ..data.mixtures.unmixed import UnmixedMixtures
 from ..data.mixtures.videos import QueryChooser, VideoMixConfig, VideoMixtures
 from ..data.synthetic import KINDS
 from ..data.wording import PhraseBook, book_of_labels, load_phrase_book
-from .config import Recipe, from_table
+from .config import LISTED, Recipe, from_table
 from .initial_weights.class_rows import starting_classes
 from .query_batch import NoQueries
 from .tasks import audio_encoder, autoencoder, separator, vocoder
@@ -128,7 +129,7 @@ def check_data(recipe: Recipe) -> None:
     """Raise ValueError or OSError for missing or bad lists, before any expensive work."""
     data, folder = recipe.data, Path(recipe.data.folder)
     for split in (data.split, data.validation_split):
-        if data.sounds in ("recordings", "classes"):
+        if data.sounds in LISTED:
             read_clip_list(folder, split, data.labels or None)
         elif data.sounds == "videos":
             read_index(folder, split, data.labels or None)
@@ -139,7 +140,7 @@ def check_data(recipe: Recipe) -> None:
 def mix_config(recipe: Recipe) -> Any:
     """The recipe's own settings of mixtures, of the kind that its data have; ValueError for bad ones."""
     kinds = {"videos": VideoMixConfig, "classes": ClassMixConfig, "captions": SegmentMixConfig}
-    kinds |= {"shapes": ShapeMixConfig}
+    kinds |= {"shapes": ShapeMixConfig, "speakers": SpeakerMixConfig}
     kind: Any = kinds.get(recipe.data.sounds, MixConfig)
     if recipe.data.sources == "captions":
         kind = CaptionedMixConfig
@@ -175,6 +176,8 @@ def build_mixtures(
         return build_shape_mixtures(recipe, sample_rate, validation)
     if recipe.data.sounds == "classes":
         return build_class_mixtures(recipe, sample_rate, validation)
+    if recipe.data.sounds == "speakers":
+        return build_speaker_mixtures(recipe, sample_rate, validation)
     if recipe.data.sounds == "captions":
         return build_segment_mixtures(recipe, sample_rate, validation)
     if recipe.data.queries != "text":
@@ -248,6 +251,33 @@ def build_class_mixtures(recipe: Recipe, sample_rate: int, validation: bool) -> 
         takes = with_replay(takes, recipe, sample_rate, validation)
     sounds = ClassSounds(takes, mix, sample_rate)
     return ClassMixtures(sounds, mix, sample_rate, recipe.train.seed + validation)
+
+
+def build_speaker_mixtures(recipe: Recipe, sample_rate: int, validation: bool) -> SpeakerMixtures:
+    """Conversations queried by examples of the voices. For validation nothing is augmented, and the speakers
+    are those of the validation split and the ones held out of training."""
+    tables = {"augment": recipe.augment, "mix": recipe.mix}
+    augment = from_table(AugmentConfig, tables, "augment", recipe.name)
+    mix = from_table(SpeakerMixConfig, tables, "mix", recipe.name)
+    if validation:  # speakers alone cannot be improved
+        augment = unaugmented(augment)
+        mix = dataclasses.replace(mix, num_sources_weights=(0.0, *mix.num_sources_weights[1:]))
+    mix = dataclasses.replace(mix, augment=augment)
+    data, held_out = recipe.data, set(mix.held_out)
+    labels = (*data.labels, *mix.backgrounds)
+    takes = load_takes(Path(data.folder), data.split, sample_rate, labels)
+    kept = {
+        label: [take for take in takes[label] if (take.group in held_out) == validation]
+        for label in data.labels
+    }
+    if validation:
+        others = load_takes(Path(data.folder), data.validation_split, sample_rate, labels)
+        for label in others:
+            kept[label] = [*kept.get(label, ()), *others[label]]
+    else:
+        kept |= {label: takes[label] for label in mix.backgrounds}
+    voices = Voices(kept, mix, sample_rate)
+    return SpeakerMixtures(voices, mix, sample_rate, recipe.train.seed + validation)
 
 
 def with_replay(
@@ -336,6 +366,6 @@ def build_sounds(
     if recipe.data.sounds == "synthetic":
         return SyntheticSounds(book.labels, sample_rate)
     raise ValueError(
-        "data.sounds must be 'captions', 'recordings', 'videos', 'shapes' or 'synthetic', "
+        "data.sounds must be 'captions', 'recordings', 'speakers', 'videos', 'shapes' or 'synthetic', "
         f"got {recipe.data.sounds!r}"
     )

@@ -17,7 +17,7 @@ from ..data.mixtures.clips import read_clip_list
 from ..data.mixtures.mix_and_separate import MixConfig, check_numbers
 from ..data.mixtures.synthetic import check_synthetic
 from .build import SYNTHESISED, build_book, data_labels, mix_config
-from .config import EFFECTS, Recipe, from_table, start_folders
+from .config import EFFECTS, LISTED, Recipe, from_table, start_folders
 from .initial_weights.class_rows import new_classes, starting_classes
 from .output.trackers import trackers_known
 
@@ -89,7 +89,7 @@ def data_exists(recipe: Recipe) -> str:
     folder = Path(data.folder)
     if not folder.is_dir():
         raise ValueError(f"data.folder: {folder} is not a folder; set data.folder=…")
-    if data.sounds not in ("recordings", "classes"):
+    if data.sounds not in LISTED:
         return f"{data.sounds} in {folder}"
     if (folder / INDEX).is_file():
         shards = read_index(folder)

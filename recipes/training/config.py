@@ -19,6 +19,7 @@ CONFIGS_DIR = Path(__file__).parents[1] / "configs"
 QUERIED = ("separator", "audio_encoder")  # parts that a recipe trains with queries
 UNQUERIED = ("autoencoder", "vocoder")  # and without
 SHARD_PRECISIONS = ("32-true", "bf16-mixed")
+LISTED = ("recordings", "classes", "speakers")  # kinds of data.sounds in a folder with clips.csv
 KERNELS = ("float32", "float16", "int8")
 EFFECTS = get_type_hints(EffectsConfig)
 
@@ -119,12 +120,13 @@ class TrainConfig:
 class DataConfig:
     """Settings of the training and validation data.
 
-    sounds: "recordings" or "classes" (folder with clips.csv), "captions" (folder with SPLIT.json of
-    recordings and captions), "videos" (folder made by `qsep data prepare`), "synthetic", or "shapes"
-    (synthetic sounds, and pictures of shapes that stand for them). sources: "sounds", or "captions":
-    recordings are mixtures described by captions. num_validation: number of validation mixtures; 0 for no
-    validation and no best checkpoint. labels: use these alone; empty for all. replay: for classes, a second
-    folder of recordings, or "synthetic", so that the model does not forget the classes that it starts with.
+    sounds: "recordings", "classes" or "speakers" (folder with clips.csv; a group is a speaker), "captions"
+    (folder with SPLIT.json of recordings and captions), "videos" (folder made by `qsep data prepare`),
+    "synthetic", or "shapes" (synthetic sounds, and pictures of shapes that stand for them). sources:
+    "sounds", or "captions": recordings are mixtures described by captions. num_validation: number of
+    validation mixtures; 0 for no validation and no best checkpoint. labels: use these alone; empty for all.
+    replay: for classes, a second folder of recordings, or "synthetic", so that the model does not forget the
+    classes that it starts with.
 
     phrases: a phrase book; "labels": each label is its only wording; "captions": wordings are captions.
     queries: for videos "text", "image", "mixed", "hybrid" (frames at even steps, words at odd ones), or the
@@ -176,7 +178,7 @@ def with_local_data(recipe: Recipe) -> Recipe:
     data = recipe.data
     if not is_url(data.folder):
         return recipe
-    if data.sounds not in ("recordings", "classes"):
+    if data.sounds not in LISTED:
         raise ValueError(
             f"data.folder: {data.folder}: sounds = {data.sounds!r} need a local folder"
         )

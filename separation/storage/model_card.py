@@ -86,6 +86,23 @@ def use_section(query: str = "a dog barking") -> str:
     )
 
 
+def use_by_example_section() -> str:
+    """As `use_section`, for models that are queried by recordings alone."""
+    return (
+        "## Use\n\n"
+        "```sh\n"
+        "pip install 'qsep[torch]'\n"
+        f"qsep separate talk.wav --query-audio voice.wav -m {PLACEHOLDER}\n"
+        "```\n\n"
+        "```python\n"
+        "import qsep\n\n"
+        f'model = qsep.load("{PLACEHOLDER}")\n'
+        'result = model.separate("talk.wav", qsep.AudioQuery("voice.wav"))\n'
+        'result.save("out")\n'
+        "```\n"
+    )
+
+
 def named(card: str, name: str) -> str:
     """The card with the model's name instead of FOLDER."""
     card = card.replace(f"-m {PLACEHOLDER}\n", f"-m {name}\n")

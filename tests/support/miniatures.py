@@ -179,6 +179,16 @@ def corpus(folder: Path) -> Mapping[str, dict[str, Any]]:
     return {condition: {"manifest": path} for condition in conditions}
 
 
+def speakers(folder: Path) -> Mapping[str, dict[str, Any]]:
+    rows: list[Sequence[object]] = [("file", "label", "group", "seconds")]
+    groups = (("man", "Al"), ("man", "Bo"), ("woman", "Cy"), ("woman", "Cy"))
+    for number, (kind, group) in enumerate(groups):
+        sound(folder / f"{number}.wav", number, 16000, 3200)
+        rows.append((f"{number}.wav", kind, group, 0.2))
+    list_of_speakers = {"manifest": table(folder / "speakers.csv", *rows)}
+    return {"plain": list_of_speakers, "absent": list_of_speakers}
+
+
 def uss(folder: Path) -> Mapping[str, dict[str, Any]]:
     for label in ("Cough", "Bass_drum"):
         for index in range(2):
@@ -203,5 +213,8 @@ MINIATURES = {
     "own": Miniature(own, {"SECONDS": 0.05}),
     "sounds150": Miniature(corpus),
     "sounds21": Miniature(corpus),
+    "speakers": Miniature(
+        speakers, {"SECONDS": 0.1, "GAP_SECONDS": 0.01, "MIN_EXAMPLE_SECONDS": 0.05}
+    ),
     "uss": Miniature(uss),
 }

@@ -73,6 +73,17 @@ SETTINGS["class_unet"] = {
 }
 SETTINGS["class_unet:shifted"] = SETTINGS["class_unet"] | {"shifts": 2, "mask_exponent": 0.7}
 SETTINGS["causal_class_unet"] = SETTINGS["class_unet"]
+SETTINGS["voice_unet"] = {
+    "query_dim": QUERY_DIM,
+    "sample_rate": RATE,
+    "window_samples": 10,
+    "num_bands": 8,
+    "channels": [4, 6, 7],
+    "blocks": [1, 1, 1],
+    "steps": [1, 2, 4],
+    "voice_channels": [5, 9],
+    "voice_dim": 11,
+}
 SETTINGS["bimodal"] = {
     "query_dim": QUERY_DIM,
     "token_dim": 0,
@@ -341,7 +352,10 @@ UNORDERED = {
     "speakers"
 }  # whose outputs have the order that the beginning of a recording gives them
 BLIND = {"pitsep"}  # read no queries
-CONTRASTIVE = {"audiovisual"}  # whose losses compare the items of a batch with each other
+CONTRASTIVE = {
+    "audiovisual",
+    "voice_unet",
+}  # whose losses compare the items of a batch with each other
 DEEP = {
     "flowsep",
     "htdemucs",

@@ -6,6 +6,7 @@ from .classes import ClassMixtures
 from .mix_and_separate import MixAndSeparate
 from .segments import SegmentMixtures
 from .shapes import ShapeMixtures
+from .speakers import SpeakerMixtures
 from .videos import VideoMixtures
 
 DrawnMixtures = (
@@ -14,6 +15,7 @@ DrawnMixtures = (
     | ShapeMixtures
     | SegmentMixtures
     | ClassMixtures
+    | SpeakerMixtures
     | CaptionedMixtures
 )
 Mixtures = DrawnMixtures | TreatedMixtures

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
 from qsep.queries.files.tables import as_table
 from qsep.separation.storage.config import stored_classes
-from qsep.separation.storage.model_card import citation_section, use_section, with_header
+from qsep.separation.storage.model_card import (
+    citation_section,
+    use_by_example_section,
+    use_section,
+    with_header,
+)
 
-from ..config import Recipe
+from ..config import LISTED, Recipe
 
 
 def model_card(description: dict[str, Any], recipe: Recipe, recordings: Sequence[str]) -> str:
@@ -35,7 +40,9 @@ def model_card(description: dict[str, Any], recipe: Recipe, recordings: Sequence
     if known:
         lines += ["", "## What it knows", "", *(f"- {name}" for name in known)]
     if separates:
-        lines += ["", use_section(known[0] if known else "a dog barking").rstrip()]
+        by_example = recipe.data.sounds == "speakers"
+        use = use_by_example_section() if by_example else use_section(*known[:1])
+        lines += ["", use.rstrip()]
     for heading in ("data", "scores", "limits", "licence"):
         if text := recipe.card.get(heading):
             lines += ["", f"## {heading.capitalize()}", "", text.strip()]
@@ -58,18 +65,33 @@ def licence_id(text: str) -> str:
 
 def training_recordings(recipe: Recipe) -> list[str]:
     """`attribution` of the recordings that a recipe trains on; empty for other material."""
-    if recipe.data.sounds not in ("recordings", "classes"):
+    if recipe.data.sounds not in LISTED:
         return []
-    return attribution(Path(recipe.data.folder), recipe.data.split)
+    folder, split = Path(recipe.data.folder), recipe.data.split
+    if recipe.data.sounds != "speakers":
+        return attribution(folder, split)
+    labels = {*recipe.data.labels, *recipe.mix.get("backgrounds", ())}
+    return attribution(folder, split, labels, recipe.mix.get("held_out", ()))
 
 
-def attribution(folder: Path, split: str) -> list[str]:
-    """A line for each author and licence with the recordings' pages, from folder/clips.csv."""
+def attribution(
+    folder: Path, split: str, labels: Container[str] | None = None, held_out: Container[str] = ()
+) -> list[str]:
+    """A line for each author and licence with the recordings' pages, from folder/clips.csv.
+
+    labels: those in use, None for all. held_out: groups that are not.
+    """
     works: dict[tuple[str, str], list[str]] = {}
     path = folder / "clips.csv"
     with path.open(newline="", encoding="utf-8-sig") as file, as_table(path):
         for row in csv.DictReader(file):
-            if row["split"] == split and "author" in row:
+            used = labels is None or row["label"] in labels
+            if (
+                row["split"] == split
+                and used
+                and row.get("group") not in held_out
+                and "author" in row
+            ):
                 key = row["author"] or "unknown", row["licence"]
                 works.setdefault(key, []).append(row["url"] or row["file"])
     return [

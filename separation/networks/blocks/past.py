@@ -36,8 +36,11 @@ class Past:
         """
         before = self._frames.get(key)
         if before is None:
-            before = frames.new_zeros(*frames.shape[:-1], num_kept)
-        whole = torch.cat([before, frames], dim=-1)
+            whole = F.pad(
+                frames, (num_kept, 0)
+            )  # keeps the memory format, whose change costs a copy
+        else:
+            whole = torch.cat([before, frames], dim=-1)
         self._frames[key] = whole[..., whole.shape[-1] - num_kept :]
         self.count(key, frames.shape[-1])
         return whole

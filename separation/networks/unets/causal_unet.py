@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..blocks.memory_format import to_channels_last
 from ..blocks.past import Past
+from ..composition import Inject, no_query
 from .residual_unet import UNet, level_steps
 
 
@@ -111,6 +112,7 @@ class CausalUNet(nn.Module):
 
     channels, blocks: width and number of residual blocks of each level. steps: frames from one frame of a
     level to its next, the first 1; each a multiple of the one before, and a divisor of the offline network's.
+    A query can condition what each level passes to the decoder, as wide as the level: these are the sites.
     """
 
     def __init__(
@@ -138,31 +140,35 @@ class CausalUNet(nn.Module):
                 self.decoders.append(Merge(width, dilation))
         self.head = CausalConv(channels[0], num_outputs, dilation=offline[0] // steps[0], bias=True)
 
-    def forward(self, planes: Tensor, past: Past) -> Tensor:
-        """The next frames, any number of them: (b, 3, k, n) to (b, num_outputs, k / 2, n)."""
-        hidden = self.level(0, F.relu(self.stem(planes, past)), past)
+    def forward(self, planes: Tensor, past: Past, inject: Inject = no_query) -> Tensor:
+        """The next frames, any number of them: (b, 3, k, n) to (b s, num_outputs, k / 2, n).
+
+        inject: may repeat each item of the batch for s queries; the encoder runs once for all of them.
+        """
+        hidden = self.level(0, F.relu(self.stem(planes, past)), past, inject)
         output: Tensor = self.head(hidden, past)
         return output
 
-    def level(self, level: int, hidden: Tensor, past: Past) -> Tensor:
-        """A level and those below it: (b, w, k, n) to the same."""
+    def level(self, level: int, hidden: Tensor, past: Past, inject: Inject) -> Tensor:
+        """A level and those below it: (b, w, k, n) to (b s, w, k, n)."""
         if not hidden.shape[-1]:
-            return hidden
+            return inject(level, hidden)
         for block in self.encoders[level].children():
             hidden = block(hidden, past)
+        passed = inject(level, hidden)
         if level + 1 == len(self.encoders):
-            return hidden
-        below = self.level(level + 1, F.relu(self.downs[level](hidden, past)), past)
+            return passed
+        below = self.level(level + 1, F.relu(self.downs[level](hidden, past)), past, inject)
         num, _, bands, frames = below.shape
         reduced = (
             self.reduces[level](below)
             if frames
-            else hidden.new_zeros(num, hidden.shape[1], bands, 0)
+            else passed.new_zeros(num, passed.shape[1], bands, 0)
         )
         step = self.steps[level + 1] // self.steps[level]
         raised = held(reduced, hidden.shape[-1], step, (self, level), past)
         raised = F.interpolate(raised, scale_factor=(2.0, 1.0))
-        merged: Tensor = self.decoders[level](torch.cat([raised, hidden], dim=1), past)
+        merged: Tensor = self.decoders[level](torch.cat([raised, passed], dim=1), past)
         return merged
 
 

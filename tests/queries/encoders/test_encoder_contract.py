@@ -73,6 +73,7 @@ SETTINGS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "panns": lambda folder: {"checkpoint": str(save_tiny_panns(folder) / "Cnn14.pth")},
     "phrase_book": lambda folder: {"classes": LABELS},
     "resnet": resnet_settings,
+    "spectrogram": lambda folder: {"sample_rate": 12000, "window_samples": 64},
     "t5": lambda folder: {"model": str(save_tiny_t5(folder)), "dim": T5_DIM},
     "yamnet": yamnet_settings,
 }
