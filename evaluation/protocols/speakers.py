@@ -144,7 +144,10 @@ def read_speakers(content: bytes, source: str) -> list[list[Recording]]:
     """The recordings of each speaker; ValueError for missing columns, short recordings or few speakers."""
     try:
         rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")))
-        clips = [Recording(*(row[c] for c in LIST[:3]), float(row["seconds"])) for row in rows]
+        clips = [
+            Recording(row["file"], row["label"], row["group"], float(row["seconds"]))
+            for row in rows
+        ]
     except (UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{source}: expected a CSV file with {', '.join(LIST)} ({error})"

@@ -59,6 +59,11 @@ class SpeakerMixConfig:
         check_weights(self, "num_sources_weights")
         check_ascending(self, ("example_seconds", "background_db", "example_noise_db"))
 
+    @property
+    def num_slots(self) -> int:
+        """Sources of an item."""
+        return NUM_SLOTS
+
 
 class Speaker(NamedTuple):
     """A voice of a mixture. label: as "speech_male"; group: who it is."""
