@@ -366,6 +366,6 @@ def build_sounds(
     if recipe.data.sounds == "synthetic":
         return SyntheticSounds(book.labels, sample_rate)
     raise ValueError(
-        "data.sounds must be 'captions', 'recordings', 'speakers', 'videos', 'shapes' or 'synthetic', "
+        "data.sounds must be 'captions', 'recordings', 'videos', 'shapes', 'speakers' or 'synthetic', "
         f"got {recipe.data.sounds!r}"
     )
