@@ -17,7 +17,15 @@ from ..data.mixtures.clips import read_clip_list
 from ..data.mixtures.mix_and_separate import MixConfig, check_numbers
 from ..data.mixtures.synthetic import check_synthetic
 from .build import SYNTHESISED, build_book, data_labels, mix_config
-from .config import EFFECTS, LISTED, Recipe, from_table, start_folders
+from .config import (
+    EFFECTS,
+    LISTED,
+    Recipe,
+    from_table,
+    is_published,
+    start_folder,
+    start_names,
+)
 from .initial_weights.class_rows import new_classes, starting_classes
 from .output.trackers import trackers_known
 
@@ -138,10 +146,15 @@ def mixtures_known(recipe: Recipe) -> str:
 def start_weights_exist(recipe: Recipe) -> str:
     """The checkpoints of train.start_from; ValueError if one is missing, or has all classes if only new
     ones are to be trained."""
-    folders = start_folders(recipe.train)
-    for folder in folders:
-        if not (folder / "model.safetensors").is_file():
+    names = start_names(recipe.train)
+    sources = [name if is_published(name) else str(start_folder(name)) for name in names]
+    for source in sources:
+        folder = Path(source)
+        is_released = is_published(source) or folder.is_file()
+        if recipe.model["kind"] != "queried" and is_released:
+            raise ValueError(f"train.start_from: {source} is a start for queried separators alone")
+        if not is_released and not (folder / "model.safetensors").is_file():
             raise ValueError(f"train.start_from: {folder} is not a checkpoint folder")
     if recipe.train.new_classes_only:
         new_classes(data_labels(recipe), starting_classes(recipe.train))
-    return f"starts from {', '.join(map(str, folders))}" if folders else ""
+    return f"starts from {', '.join(sources)}" if sources else ""

@@ -10,6 +10,8 @@ from typing import Any, get_type_hints
 
 from qsep.queries.settings import configuration
 from qsep.separation.components import from_settings, merged
+from qsep.separation.published.finding import separator_folder
+from qsep.separation.published.registry import published_models
 from qsep.separation.storage.shipped import shipped_folder
 
 from ..data.corpus.remote import is_url, local_copy
@@ -46,8 +48,9 @@ class TrainConfig:
     loggers: "tensorboard", "wandb" or both, besides log.jsonl, with audio, spectrograms and masks of
     num_examples validation mixtures.
 
-    start_from: checkpoint folders or shipped models, one or several, for the initial weights. start_parts:
-    use these parts of them alone. start_into: the part of the model that they initialise. start_widened: they
+    start_from: checkpoint folders or shipped models, one or several, for the initial weights; for `queried`
+    released files and published models too, see initial_weights/released.py. start_parts: use these parts of
+    them alone. start_into: the part of the model that they initialise. start_widened: they
     are from a narrower network, or one that shares some layers. A model of sound classes that starts from
     another keeps its classes and adds those of the data. retain_weight: weight of the loss that retains these
     classes, see tasks/retention.py; 0 if the data contain them. new_classes_only: train the classifier rows
@@ -186,15 +189,28 @@ def with_local_data(recipe: Recipe) -> Recipe:
 
 
 def start_folders(config: TrainConfig) -> list[Path]:
-    """The folders of train.start_from; a name that is not a folder here is a shipped model's."""
+    """The folders and files of train.start_from, see `start_folder`."""
+    return [start_folder(name) for name in start_names(config)]
+
+
+def start_names(config: TrainConfig) -> list[str]:
+    """The entries of train.start_from."""
     names = (config.start_from,) if isinstance(config.start_from, str) else config.start_from
-    return [start_folder(name) for name in names if name]
+    return [name for name in names if name]
 
 
 def start_folder(name: str) -> Path:
-    """A folder by its path, or a shipped model's by a name that is no folder here."""
-    is_folder = Path(name).name != name or Path(name).is_dir()
-    return Path(name) if is_folder else shipped_folder(name)
+    """A folder or released file by its path; a name that is none here is a published model's, which is
+    fetched if need be, or a shipped one's. Raises ValueError if a published one cannot be fetched."""
+    if is_published(name):
+        return separator_folder(name)
+    is_path = Path(name).name != name or Path(name).exists()
+    return Path(name) if is_path else shipped_folder(name)
+
+
+def is_published(name: str) -> bool:
+    """Whether an entry of train.start_from is the name of a published model."""
+    return not Path(name).exists() and name in published_models()
 
 
 def read_recipe(

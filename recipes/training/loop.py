@@ -89,7 +89,8 @@ class Run:
             self.ema = Ema(self.task.model, self.config.ema_decay)
             state = resume(self.results, self.config.seed, self.task, self.ema)
         if state is None and self.config.start_from:
-            start(self.config, self.task, self.ema)
+            for line in start(self.config, self.task, self.ema):
+                self.fabric.print(line)
         self.step: int = state["step"] if state else 0
         self.best = Best.of(state)
         self.saved_step = self.step if state else -1

@@ -19,6 +19,7 @@ from ..output.state import Ema, load_state
 from ..tasks.interface import Task
 from ..tasks.phrase_book import restore
 from .class_rows import starting_classes, with_class_rows
+from .released import fitting, released, report
 
 SHARED = ("mel", "vae", "vocoder")  # settings that a codec's weights depend on beyond their shapes
 
@@ -48,12 +49,13 @@ def resume(results: Results, seed: int, task: Task, ema: Ema) -> dict[str, Any] 
     return state
 
 
-def start(config: TrainConfig, task: Task, ema: Ema) -> None:
+def start(config: TrainConfig, task: Task, ema: Ema) -> list[str]:
     """Load the weights of train.start_from, or those of train.start_parts, into the model and its average.
 
-    Of several folders the last one that has a weight provides it. Raises ValueError for another model's.
+    Of several folders the last one that has a weight provides it. Returns lines on what was taken of released
+    networks. Raises ValueError for another model's.
     """
-    stored = starting_weights(config, task)
+    stored, lines = starting_weights(config, task)
     try:
         task.load(task.model, stored)
         task.load(ema.model, stored)
@@ -62,15 +64,25 @@ def start(config: TrainConfig, task: Task, ema: Ema) -> None:
         raise ValueError(
             f"train.start_from {joined(start_folders(config))}: another {in_words(task.part)} ({reason})"
         ) from error
+    return lines
 
 
-def starting_weights(config: TrainConfig, task: Task) -> dict[str, Tensor]:
-    """The initial weights by the names that the task's checkpoint has; ValueError if parts are missing."""
+def starting_weights(config: TrainConfig, task: Task) -> tuple[dict[str, Tensor], list[str]]:
+    """The initial weights by the names that the task's checkpoint has, and lines on those of released
+    networks; ValueError if parts are missing."""
     folders = start_folders(config)
     stored: dict[str, Tensor] = {}
+    lines: list[str] = []
     for folder in folders:
-        check_settings(folder, task)
-        stored |= stored_weights(folder)
+        offer = released(folder) if task.kind == "queried" else None
+        if offer is None:
+            check_settings(folder, task)
+            stored |= stored_weights(folder)
+        else:
+            fresh = task.weights(task.model)
+            taken = fitting(offer, fresh, folder)
+            lines += report(offer, taken, fresh, task.model.config, folder)
+            stored = fresh | stored | taken
     old, new = starting_classes(config), task.class_rows(task.model)
     if old and new and old != new:
         stored = with_class_rows(stored, old, new)
@@ -81,7 +93,7 @@ def starting_weights(config: TrainConfig, task: Task) -> dict[str, Tensor]:
         stored = task.weights(task.model) | stored
     if config.start_parts:
         stored = task.weights(task.model) | parts_of(stored, config.start_parts, task, folders)
-    return stored
+    return stored, lines
 
 
 def widened(fresh: dict[str, Tensor], stored: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -36,7 +36,7 @@ def retention_of(task: Task, config: TrainConfig) -> Retention:
     if not old_classes:
         raise ValueError("train.retain_weight: train.start_from names no model of sound classes")
     teacher = copy.deepcopy(task.model)
-    task.load(teacher, starting_weights(config, task))
+    task.load(teacher, starting_weights(config, task)[0])
     row_of = {name: row for row, name in enumerate(task.class_rows(teacher))}
     rows = torch.tensor([*(row_of[name] for name in old_classes), len(row_of)])
     return Retention(teacher, rows, config.retain_weight)
