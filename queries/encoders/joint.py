@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import soxr
@@ -33,12 +33,14 @@ from ..interface import (
 )
 from ..media import read_recording
 from ..networks.audio_tower import AudioTower
+from ..networks.event_names import EventNames, Vectors
 from ..networks.phrase_classifier import PhraseClassifier
 from ..settings import configuration
 from .minilm import Config as MiniLMConfig
 from .minilm import MiniLM
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints" / "joint"
+EVENTS_FILE = "events.safetensors"  # comes with the shipped network alone
 SEGMENT_SECONDS = 5.0  # longer recordings are cut into equal parts of at most this, and averaged
 MAX_SECONDS = 60.0  # of an example
 MIN_LOG_SCALE, MAX_LOG_SCALE = 0.0, math.log(100)
@@ -64,6 +66,12 @@ class NetworkConfig:
 def build(config: Config) -> JointEncoder:
     """See `JointEncoder`."""
     return JointEncoder(Path(config.folder) if config.folder else SHIPPED, config)
+
+
+@cache
+def shipped() -> JointEncoder:
+    """The encoder that comes with the package, on the CPU, loaded once."""
+    return build(Config())
 
 
 class JointNetwork(nn.Module):
@@ -163,11 +171,31 @@ class JointEncoder(QueryEncoder):
 
     def sound_at(self, waveform: Tensor, sample_rate: int) -> Tensor:
         """As `sound`, of a waveform (c, t), t >= 1, at any rate in Hz."""
-        mono = waveform.mean(dim=0).cpu()
-        if sample_rate != self.sample_rate:
-            resampled = soxr.resample(mono.numpy(), sample_rate, self.sample_rate)
-            mono = torch.from_numpy(resampled) if len(resampled) else mono[:1]
-        return self.sound(mono)
+        return self.sound(self.resampled(waveform.mean(dim=0, keepdim=True), sample_rate)[0])
+
+    def resampled(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        """(n, t), t >= 1, at sample_rate in Hz to (n, t'), t' >= 1, at the encoder's rate, on the CPU."""
+        waveform = waveform.cpu()
+        if sample_rate == self.sample_rate:
+            return waveform
+        rows = soxr.resample(waveform.numpy().T, sample_rate, self.sample_rate).T
+        return torch.from_numpy(rows.copy()) if rows.shape[1] else waveform[:, :1]
+
+    @cached_property
+    def event_names(self) -> EventNames:
+        """AudioSet's classes as the network tells them apart; ValueError without a file of them."""
+        return EventNames.load(self.folder / EVENTS_FILE)
+
+    def event_weights(self, text: str) -> Vectors:
+        """How much each of AudioSet's 521 classes that YAMNet knows is meant by a text: (521,), sum 1."""
+        sentence = self.sentences.encode([TextQuery(text)]).pooled.cpu().numpy()
+        return self.event_names.class_weights(sentence)[0]
+
+    @torch.inference_mode()
+    def event_logits(self, waveform: Tensor) -> Vectors:
+        """Of sounds (n, t) at the encoder's rate, t >= 1: logits of AudioSet's classes, (n, 521)."""
+        embeddings = self.network.audio.patch_embeddings(waveform.to(self.device))
+        return self.event_names.logits(embeddings.cpu().numpy())
 
     def embed_sound(self, waveform: Tensor) -> Tensor:
         """(n, t) at sample_rate, t >= 1, to unit vectors (n, dim); gradients pass."""

@@ -31,8 +31,11 @@ class AudioTower(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """See the class."""
         with torch.autocast(waveform.device.type, enabled=False):
-            waveform = waveform.float()
-            level = waveform.square().mean(dim=-1, keepdim=True).sqrt()
-            waveform = waveform * (LEVEL / level.clamp_min(TINY))
-        hidden = self.patches.embeddings(waveform).mean(dim=1)
+            hidden = self.patch_embeddings(waveform).mean(dim=1)
         return F.normalize(self.project((hidden + TINY).sqrt()).float(), dim=-1)
+
+    def patch_embeddings(self, waveform: Tensor) -> Tensor:
+        """YAMNet's embeddings (b, p, WIDTH) of the patches of (b, t), brought to one level."""
+        waveform = waveform.float()
+        level = waveform.square().mean(dim=-1, keepdim=True).sqrt()
+        return self.patches.embeddings(waveform * (LEVEL / level.clamp_min(TINY)))

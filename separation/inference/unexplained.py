@@ -2,45 +2,67 @@
 
 recording -> how much the classes share its time-frequency bins (K + 1, K + 1)
 classes that share bins are names for the same sound -> groups of classes, one for each sound
-words -> similarity to the classes of each group -> a degree for all classes of the group
+words, and the sound of each group -> a degree for all classes of the group, from
+    the likeness of the words to the group's classes,
+    the confidence in these: a sound that no class covers resembles many of them, and
+    what an audio tagger hears in the group's sound, by the classes of AudioSet that the words resemble
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from qsep.queries.interface import ClassQuery, Query
+from qsep.queries.encoders import joint
+from qsep.queries.interface import ClassQuery, Query, QueryEmbedding
 from qsep.queries.reading.reading import AtomReading, Reading
 
-from ..interface import Separator
+from ..interface import ClassAnalysis, Separator
 from .class_shares import class_analysis, windows
+from .memory import device_of
 
 # Classes are joined while their mean distance, 1 - cosine of their probabilities over the bins, is smaller.
 MAX_DISTANCE = 0.75
 # The largest classes, of more than this part of the loudness, form the groups; the others join them.
 MAX_LARGE, MIN_LARGE = 20, 0.004
-# Log odds that a group is the queried sound: BIAS + CLOSENESS x closeness + CONFIDENCE x log confidence, as
-# returned by `features`. A logistic regression on the groups of mixtures of a sound of an unknown kind and a
-# known one (recipes/benchmarks/quality/unknown_sounds.py --fit), times 0.35: with less decided degrees the
-# mean score is higher, since wrong choices cost less.
-BIAS, CLOSENESS, CONFIDENCE = -1.31, 14.88, -0.56
+MAX_HEARD = 6  # windows whose groups are separated and heard, spread over the recording
+# Log odds that a group is the queried sound, a sum of CLOSENESS x closeness, CONFIDENCE x log confidence and
+# HEARD x fit, see `features`. A logistic regression on the groups of mixtures of a sound of an unknown kind
+# and a known one (recipes/benchmarks/quality/unknown_sounds.py --fit), times its DECIDED: with less decided
+# degrees the mean score is higher, since wrong choices cost less.
+CLOSENESS, CONFIDENCE, HEARD = 11.4, -0.587, 0.0524
+TINY = 1e-9
+Floats = NDArray[np.floating]
 
 
-def degrees_in(reading: Reading, overlaps: NDArray[np.floating]) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class Scene:
+    """The sounds of one recording.
+
+    overlaps: (K + 1, K + 1), see `ClassAnalysis`. groups: (K + 1,), of `class_groups`. events: (g, 521),
+    logits of AudioSet's classes in the sound of each group, see `JointEncoder.event_logits`.
+    """
+
+    overlaps: Floats
+    groups: NDArray[np.int64]
+    events: Floats
+
+
+def degrees_in(reading: Reading, scene: Scene) -> NDArray[np.float32]:
     """Degrees (K + 1,) of a query in one recording, the last one for "other".
 
-    overlaps: (K + 1, K + 1), see `ClassAnalysis`. Words that are not known mean the groups of
-    classes that they resemble most; known words do not depend on the recording.
+    Words that are not known mean the groups of classes that they resemble most; known words do not depend on
+    the recording.
     """
-    groups = class_groups(overlaps)
 
     def resembling(atom: AtomReading) -> NDArray[np.float32]:
         assert atom.closeness is not None
-        return group_degrees(groups, overlaps, atom.closeness)
+        return group_degrees(scene, atom.closeness, joint.shipped().event_weights(atom.text))
 
     return reading.degrees(resembling)
 
@@ -75,36 +97,38 @@ def class_groups(
     return groups
 
 
-def group_degrees(
-    groups: NDArray[np.int64], overlaps: NDArray[np.floating], closeness: NDArray[np.floating]
-) -> NDArray[np.float32]:
+def group_degrees(scene: Scene, closeness: Floats, event_weights: Floats) -> NDArray[np.float32]:
     """A degree for each class, (K + 1,), the same within a group: the probability that it is queried.
 
-    As for `features`. A single group has degree 1.
+    closeness: of the words to each class, see `AtomReading`. event_weights: (521,), how much the words mean
+    each of AudioSet's classes. A single group has degree 1.
     """
-    if groups.max() == 0:
-        return np.ones(len(groups), np.float32)
-    close, confidence = features(groups, overlaps, closeness)
-    odds = BIAS + CLOSENESS * close + CONFIDENCE * confidence
-    return (1 / (1 + np.exp(-odds)))[groups].astype(np.float32)
+    if scene.groups.max() == 0:
+        return np.ones(len(scene.groups), np.float32)
+    close, confidence, fit = features(scene, closeness, event_weights)
+    odds = CLOSENESS * close + CONFIDENCE * confidence + HEARD * fit
+    return (1 / (1 + np.exp(-odds)))[scene.groups].astype(np.float32)
 
 
 def features(
-    groups: NDArray[np.int64], overlaps: NDArray[np.floating], closeness: NDArray[np.floating]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each group, (g,) each: its closeness to the words, less the mean of all groups', and the logarithm
-    of the confidence in its classes.
+    scene: Scene, closeness: Floats, event_weights: Floats
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of each group, (g,) each, less the mean of all groups: closeness to the words, the logarithm of the
+    confidence in its classes, and the fit of its sound to the words.
 
-    groups: `class_groups` of overlaps (K + 1, K + 1). closeness: of the words to each class, see
-    `AtomReading`; a group's is the mean over its classes, weighted by loudness. The confidence in a class is
-    its mean probability, weighted by that probability and loudness: it is large where a class that the model
-    knows sounds, and small where a sound resembles many classes.
+    Arguments: as for `group_degrees`. A group's closeness is the mean over its classes, weighted by loudness.
+    The confidence in a class is its mean probability, weighted by that probability and loudness: it is large
+    where a class that the model knows sounds, and small where a sound resembles many classes. The fit is the
+    mean of the logits of AudioSet's classes, by the words' weights.
     """
+    groups, overlaps = scene.groups, scene.overlaps
     loudness = overlaps.sum(axis=1).clip(1e-20)
     total = np.bincount(groups, loudness)
     close = np.bincount(groups, loudness * closeness) / total
     certain = np.bincount(groups, np.diagonal(overlaps)) / total
-    return close - close.mean(), np.log(certain.clip(1e-6))
+    confidence = np.log(certain.clip(1e-6))
+    fit = scene.events @ event_weights
+    return close - close.mean(), confidence - confidence.mean(), fit - fit.mean()
 
 
 def resolve_unknown(
@@ -124,30 +148,57 @@ def resolve_unknown(
     ]
     if not unknown:
         return list(queries)
-    overlaps = overlaps_of(separator, blocks, sample_rate)
+    scene = scene_of(separator, blocks, sample_rate)
     resolved = list(queries)
     for index in unknown:
         reading = readings[index]
         assert reading is not None
-        degrees = degrees_in(reading, overlaps)
+        degrees = degrees_in(reading, scene)
         named = dict(zip(separator.classes, map(float, degrees[:-1]), strict=True))
         resolved[index] = ClassQuery(named, other=float(degrees[-1]))
     return resolved
 
 
 @torch.inference_mode()
-def overlaps_of(
-    separator: Separator, blocks: Iterable[NDArray[np.floating]], sample_rate: int
-) -> NDArray[np.float64]:
-    """The classes' overlaps (K + 1, K + 1) in a recording, see `ClassAnalysis`.
+def scene_of(separator: Separator, blocks: Iterable[Floats], sample_rate: int) -> Scene:
+    """The sounds of a recording, block by block, in constant memory.
 
-    Blocks are read one after the other, in constant memory.
+    blocks: (c, t), at sample_rate in Hz. All windows count for the groups; at most MAX_HEARD are heard.
     """
     size = len(separator.classes) + 1
-    total = np.zeros((size, size))
-    for _, mixture in windows(blocks, sample_rate, separator.sample_rate):
-        total += class_analysis(separator, mixture).overlaps()[0].double().cpu().numpy()
-    return total
+    overlaps = np.zeros((size, size))
+    heard: list[ClassAnalysis] = []
+    every = 1  # windows, of which one is kept to be heard
+    for number, (_, mixture) in enumerate(windows(blocks, sample_rate, separator.sample_rate)):
+        analysis = class_analysis(separator, mixture)
+        overlaps += analysis.overlaps()[0].double().cpu().numpy()
+        if number % every == 0:
+            heard.append(analysis)
+        if len(heard) > MAX_HEARD:
+            heard, every = heard[::2], 2 * every
+    groups = class_groups(overlaps)
+    several = groups.max() > 0
+    events = group_events(separator, heard, groups) if several else np.zeros((1, 0))
+    return Scene(overlaps, groups, events)
+
+
+def group_events(
+    separator: Separator, analyses: Sequence[ClassAnalysis], groups: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Logits of AudioSet's classes in the sound of each group, (g, 521): means over the analyses of
+    mixtures (1, 1, t), weighted by the amplitude of the group there. groups: (K + 1,)."""
+    tagger = joint.shipped()
+    members = F.one_hot(torch.from_numpy(groups)).mT.float()
+    queries = QueryEmbedding(members[None].to(device_of(separator)))
+    weighted, weights = [], []
+    for analysis in analyses:
+        sounds = analysis.targets(queries)[0, :, 0].cpu()
+        amplitudes = sounds.double().square().mean(dim=-1, keepdim=True).sqrt().numpy() + TINY
+        logits = tagger.event_logits(tagger.resampled(sounds, separator.sample_rate))
+        weighted.append(amplitudes * logits)
+        weights.append(amplitudes)
+    events: NDArray[np.float64] = np.sum(weighted, axis=0) / np.sum(weights, axis=0)
+    return events
 
 
 def has_unknown_words(reading: Reading) -> bool:

@@ -138,14 +138,19 @@ def fit(model: Model, book: PhraseBook, data: Path, num: int) -> list[float]:
     return logistic_regression(inputs, present[audible])
 
 
-def logistic_regression(inputs: Tensor, targets: Tensor) -> list[float]:
-    """Weights (d,) by Newton's method: inputs (n, d), float64; targets (n,), each 0 or 1."""
+def logistic_regression(inputs: Tensor, targets: Tensor, decay: float = 0.0) -> list[float]:
+    """Weights (d,) by Newton's method: inputs (n, d), float64; targets (n,), each 0 or 1.
+
+    decay: of the squared weights of the inputs scaled to unit variance, added to the mean cross-entropy; a
+    constant input's weight is free.
+    """
     weights = torch.zeros(inputs.shape[1], dtype=torch.float64)
+    shrinkage = 2 * decay * len(inputs) * inputs.var(dim=0, correction=0)
     for _ in range(30):
         probabilities = (inputs @ weights).sigmoid()
-        gradient = inputs.T @ (targets - probabilities)
+        gradient = inputs.T @ (targets - probabilities) - shrinkage * weights
         curvature = inputs.T @ (inputs * (probabilities * (1 - probabilities))[:, None])
-        weights += torch.linalg.solve(curvature, gradient)
+        weights += torch.linalg.solve(curvature + shrinkage.diag(), gradient)
     return [float(weight) for weight in weights]
 
 

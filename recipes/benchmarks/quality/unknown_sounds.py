@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from qsep.evaluation.metrics.sdr import si_sdr
 from qsep.evaluation.metrics.statistics import describe
+from qsep.queries.encoders import joint
 from qsep.queries.interface import ClassQuery
 from qsep.separation.api import Model, load
 from qsep.separation.audio.reader import read_mono
@@ -36,6 +37,8 @@ RATE, SECONDS, PER_SOUND, SEED = 32000, 5, 3, 0
 LEVEL_DB = 5.0
 FOLDS = 5
 DECIDED = 0.35  # factor of the fitted log odds
+DECAY = 0.01  # of the fitted weights
+WEIGHTS = ("CLOSENESS", "CONFIDENCE", "HEARD")  # of unexplained.py
 SOUNDING = 0.02  # of the peak: quieter beginnings and ends are cut off
 LIST = Path(__file__).with_suffix(".toml")
 Waveform = NDArray[np.float32]
@@ -105,30 +108,32 @@ def fitted_scores(model: Model, items: Sequence[Mixed]) -> list[float]:
         kept = [row for row in rows if row[0] != without]
         inputs = torch.tensor([values for _, values, _ in kept]).double()
         queried = torch.tensor([truth for *_, truth in kept]).double()
-        return [DECIDED * weight for weight in logistic_regression(inputs, queried)]
+        return [DECIDED * weight for weight in logistic_regression(inputs, queried, DECAY)]
 
-    print("BIAS, CLOSENESS, CONFIDENCE = " + ", ".join(f"{weight:.2f}" for weight in fit(None)))
+    print(f"{', '.join(WEIGHTS)} = " + ", ".join(f"{weight:.3g}" for weight in fit(None)))
     fitted = [fit(fold) for fold in range(FOLDS)]
     scores = []
     for item in items:
-        weights = fitted[fold_of[item.words]]
-        unexplained.BIAS, unexplained.CLOSENESS, unexplained.CONFIDENCE = weights
+        for name, weight in zip(WEIGHTS, fitted[fold_of[item.words]], strict=True):
+            setattr(unexplained, name, weight)
         scores.append(improvement(model, item))
     return scores
 
 
 def grouped(model: Model, item: Mixed) -> list[tuple[list[float], bool]]:
-    """One, closeness and confidence of each group of classes, and whether it is more of the unknown sound."""
+    """The features of each group of classes, and whether it is more of the unknown sound than of the known
+    one."""
     mixture = item.unknown + item.known
     reading = model.read(item.words)
     assert reading is not None
     (atom, *_) = (atom for atom in reading.atoms.values() if atom.closeness is not None)
-    overlaps = unexplained.overlaps_of(model.separator, [mixture[None]], RATE)
-    groups = unexplained.class_groups(overlaps)
+    scene = unexplained.scene_of(model.separator, [mixture[None]], RATE)
+    groups = scene.groups
     if groups.max() == 0:
         return []
     assert atom.closeness is not None
-    rows = zip(*unexplained.features(groups, overlaps, atom.closeness), strict=True)
+    event_weights = joint.shipped().event_weights(atom.text)
+    rows = zip(*unexplained.features(scene, atom.closeness, event_weights), strict=True)
     queries = [
         ClassQuery(
             {name: float(groups[row] == group) for row, name in enumerate(model.classes)},
@@ -142,7 +147,7 @@ def grouped(model: Model, item: Mixed) -> list[tuple[list[float], bool]]:
             float(np.dot(np.asarray(result.target), source)) ** 2 / float(np.dot(source, source))
             for source in (item.unknown, item.known)
         ]
-        results.append(([1.0, *map(float, row)], parts[0] > parts[1]))
+        results.append(([*map(float, row)], parts[0] > parts[1]))
     return results
 
 
