@@ -3,12 +3,12 @@
 As `class_unet.py`, with three changes. The U-Net is causal (`networks/unets/causal_unet.py`). Levels and the
 means of the second mask are taken over the last RECENT_FRAMES frames instead of those on both sides. Class
 probabilities are for every frame instead of every second one. In a stream each part keeps what it needs of
-the past (`networks/blocks/past.py`); a whole recording is a stream of one block.
+the past (`Parts`); a whole recording is a stream of one block.
 """
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +18,9 @@ from qsep.queries.interface import QueryEmbedding
 from qsep.queries.settings import configuration
 
 from ..interface import Capabilities, Core
-from ..networks.blocks.past import Past, recent_mean
-from ..networks.unets.causal_unet import CausalUNet, fold_norms
+from ..networks.blocks.recent_mean import RecentMean
+from ..networks.unets.causal_unet import CausalUNet
+from ..networks.unets.live_unet import LiveUNet
 from ..networks.unets.residual_unet import level_steps
 from ..signal.band_energies import band_planes, with_total
 from ..signal.spectra import squared_magnitude
@@ -74,11 +75,11 @@ class CausalClassUNet(ClassUNet):
         outputs = config.features + 2 * config.refine_features
         return CausalUNet(config.channels, config.blocks, config.steps, outputs)
 
-    def features(self, energy: Tensor, shift: int = 0, past: Past | None = None) -> Features:
-        """Of the next frames' energies (b, k, n); `classing` has all frames. past: None at the start."""
-        past = Past() if past is None else past
-        means = recent_mean(with_total(energy), RECENT_FRAMES, "level", past)
-        hidden: Tensor = self.unet(band_planes(energy, means), past)
+    def features(self, energy: Tensor, shift: int = 0, parts: Parts | None = None) -> Features:
+        """Of the next frames' energies (b, k, n); `classing` has all frames. parts: None at the start."""
+        parts = Parts(self.unet) if parts is None else parts
+        means = parts.level(with_total(energy))
+        hidden = parts.unet(band_planes(energy, means))
         classing, refining = hidden.split(
             [self.config.features, 2 * self.config.refine_features], 1
         )
@@ -86,15 +87,15 @@ class CausalClassUNet(ClassUNet):
         return Features(classing, refining, loudness(energy, means[:, :1]), 0)
 
     def masks(
-        self, features: Features, degrees: Tensor, past: Past | None = None
+        self, features: Features, degrees: Tensor, parts: Parts | None = None
     ) -> tuple[Tensor, Tensor]:
         """Log odds of the first and the second mask, (b, s, k, n) each."""
-        past = Past() if past is None else past
+        parts = Parts(self.unet) if parts is None else parts
         coarse = self.log_odds(features.classing, degrees)
         odds = F.interpolate(coarse, scale_factor=(2.0, 1.0))
 
         def mean(sums: Tensor) -> Tensor:
-            return recent_mean(sums.flatten(0, 1), RECENT_FRAMES, "sums", past).view_as(sums)
+            return parts.sums(sums.flatten(0, 1)).view_as(sums)
 
         return odds, self.refined(odds, features.refining, features.loudness, mean)
 
@@ -106,20 +107,28 @@ class CausalClassUNet(ClassUNet):
         return LiveCore(estimate, len(queries.pooled), num_channels, window_samples, like)
 
 
+class Parts:
+    """What depends on earlier frames, for the blocks of one recording. unet: (1, 3, k, n) to
+    (1, num_outputs, k / 2, n)."""
+
+    def __init__(self, unet: Callable[[Tensor], Tensor]) -> None:
+        self.unet = unet
+        self.level, self.sums = RecentMean(RECENT_FRAMES), RecentMean(RECENT_FRAMES)
+
+
 class LiveEstimate:
-    """See `_live.Estimate`; keeps what the separator's parts need of the past."""
+    """See `_live.Estimate`."""
 
     def __init__(self, separator: CausalClassUNet, queries: QueryEmbedding) -> None:
-        self.separator, self.past = copy.deepcopy(separator), Past()
-        fold_norms(self.separator.unet)
+        self.separator, self.parts = separator, Parts(LiveUNet(separator.unet))
         self.degrees, self.complement = without_complements(queries.pooled[None])
 
     def __call__(self, spec: Tensor) -> Tensor:
         """(c, f, n) to (s, c, f, n)."""
         separator = self.separator
         energy = separator.gather(squared_magnitude(spec).mean(dim=0, keepdim=True))
-        features = separator.features(energy, past=self.past)
-        odds = separator.masks(features, self.degrees, self.past)[1]
+        features = separator.features(energy, parts=self.parts)
+        odds = separator.masks(features, self.degrees, self.parts)[1]
         mask = odds.sigmoid() ** separator.config.mask_exponent
         mask = torch.where(self.complement[..., None], 1 - mask, mask)[0]
         return (mask.mT @ separator.bands.T).mT[:, None] * spec

@@ -17,8 +17,6 @@ The encoder of the U-Net runs once for all queries. Masks are real, so the mixtu
 
 from __future__ import annotations
 
-import copy
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,11 +26,12 @@ from qsep.queries.settings import configuration
 
 from ..interface import Capabilities, Core, LossOutput, MixtureBatch, Separated, Separator
 from ..networks.blocks.memory_format import to_channels_last
-from ..networks.blocks.past import Past, recent_mean
+from ..networks.blocks.recent_mean import RecentMean
 from ..networks.composition import Inject
 from ..networks.entries.film import Film
 from ..networks.masks.query_masks import only_queried
-from ..networks.unets.causal_unet import CausalUNet, fold_norms
+from ..networks.unets.causal_unet import CausalUNet
+from ..networks.unets.live_unet import LiveUNet
 from ..networks.unets.residual_unet import unet_reach_frames
 from ..networks.voice_encoder import VoiceEncoder
 from ..objectives.means import mean_where, weighted_mean
@@ -139,15 +138,12 @@ class VoiceUNet(nn.Module, Separator):
             site, hidden.repeat_interleave(num_queries, dim=0), rows
         )
 
-    def log_odds(self, energy: Tensor, vectors: Tensor, past: Past | None = None) -> Tensor:
-        """Of the voices against all else in the next frames: energies (b, k, n), vectors (b, s, v) to
-        (b, s, k, n). past: None at the start."""
-        past = Past() if past is None else past
-        means = recent_mean(with_total(energy), RECENT_FRAMES, "level", past)
-        odds = self.unet(band_planes(energy, means), past, self.injector(vectors))
-        # Each output of the U-Net is for two bands.
-        odds = odds.transpose(1, 2).flatten(1, 2)
-        return odds.unflatten(0, vectors.shape[:2])
+    def log_odds(self, energy: Tensor, vectors: Tensor) -> Tensor:
+        """Of the voices against all else in a whole recording: energies (b, k, n), vectors (b, s, v) to
+        (b, s, k, n)."""
+        means = RecentMean(RECENT_FRAMES)(with_total(energy))
+        odds = self.unet(band_planes(energy, means), self.injector(vectors))
+        return by_band(odds).unflatten(0, vectors.shape[:2])
 
     def masked(self, spec: Tensor, odds: Tensor) -> Tensor:
         """spec (b, c, f, n), log odds (b, s, k, n) to spectra of the targets (b, s, c, f, n)."""
@@ -237,18 +233,25 @@ def contrastive_loss(vectors: Tensor, voices: Tensor, present: Tensor) -> Tensor
     return F.cross_entropy(cosines, truth, reduction="none").view(present.shape)
 
 
+def by_band(odds: Tensor) -> Tensor:
+    """Outputs of the U-Net, each for two bands: (b, 2, k / 2, n) to (b, k, n)."""
+    return odds.transpose(1, 2).flatten(1, 2)
+
+
 class LiveEstimate:
-    """See `_live.Estimate`; keeps what the network needs of the past."""
+    """See `_live.Estimate`; each query has a network of its own."""
 
     def __init__(self, separator: VoiceUNet, vectors: Tensor) -> None:
         """vectors: (s, v)."""
-        self.separator, self.past = copy.deepcopy(separator), Past()
-        fold_norms(self.separator.unet)
-        self.vectors = vectors[None]
+        self.separator, self.level = separator, RecentMean(RECENT_FRAMES)
+        self.unets = [
+            LiveUNet(separator.unet, separator.injector(vector[None, None])) for vector in vectors
+        ]
 
     def __call__(self, spec: Tensor) -> Tensor:
         """(c, f, n) to (s, c, f, n)."""
         separator = self.separator
         energy = gather_bands(squared_magnitude(spec).mean(dim=0, keepdim=True), separator.bands)
-        odds = separator.log_odds(energy, self.vectors, self.past)
-        return separator.masked(spec[None], odds)[0]
+        planes = band_planes(energy, self.level(with_total(energy)))
+        odds = torch.cat([by_band(unet(planes)) for unet in self.unets])
+        return separator.masked(spec[None], odds[None])[0]

@@ -1,6 +1,11 @@
 """Speed of a causal model on one core, hop by hop.
 
 python -m qsep.recipes.benchmarks.costs.live [MODEL]
+
+The floor of sounds150-live: of four steps of 20 ms, two take 6 million multiply-accumulates and read 0.4 MB
+of weights, one 12 and 1.1, and one 56 and 28. At 40 G a second and 15 GB/s that is 1 ms a step. The rest is
+some 200 small tensor operations, and products with matrices of 4 to 16 rows, which reach half of the
+memory's speed: weights packed for oneDNN or MKL, or kept in 8 bits, were no faster.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ Every kernel ends at the present frame. A level that works at every s-th frame h
 when it computes one, and gives it to the s frames from then on: its knowledge is up to s - 1 frames old. The
 upper levels therefore work at shorter steps than those of the offline network, with kernels dilated to
 the same reach (Holschneider et al., "A real-time algorithm for signal analysis with the help of the wavelet
-transform", 1989), so that its weights are a start for these (`from_offline`).
+transform", 1989), so that its weights are a start for these (`from_offline`). This is for whole
+recordings; live_unet.py does the same block by block.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..blocks.memory_format import to_channels_last
-from ..blocks.past import Past
 from ..composition import Inject, no_query
 from .residual_unet import UNet, level_steps
 
@@ -46,23 +45,10 @@ class CausalConv(nn.Module):
             bias=bias,
         )
 
-    def forward(self, hidden: Tensor, past: Past) -> Tensor:
-        """(b, i, k, n) to (b, o, k / stride, n')."""
-        band_stride, frame_stride = self.stride
-        first = (frame_stride - 1 - past.seen(self)) % frame_stride
-        whole = past.extended(self, hidden, self.num_past)
-        if hidden.shape[-1] <= first:
-            num, _, bands, _ = hidden.shape
-            return hidden.new_zeros(num, self.conv.out_channels, -(-bands // band_stride), 0)
-        frames = whole[..., first:]
-        conv = self.conv
-        if frames.shape[-1] - self.num_past <= frame_stride:
-            # One output: fast only without dilation.
-            taps = frames[..., : self.num_past + 1 : conv.dilation[1]]
-            taps = taps.contiguous(memory_format=torch.channels_last)  # two to four times as fast
-            padding = conv.kernel_size[0] // 2, 0
-            return F.conv2d(taps, conv.weight, conv.bias, (band_stride, 1), padding)
-        output: Tensor = conv(frames)
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(b, i, k, n) to (b, o, k / stride, n / stride)."""
+        first = self.stride[1] - 1
+        output: Tensor = self.conv(F.pad(hidden, (self.num_past - first, 0)))
         return output
 
 
@@ -72,12 +58,12 @@ class CausalConvNorm(nn.Module):
     def __init__(self, conv: CausalConv) -> None:
         super().__init__()
         self.conv = conv
-        self.norm: nn.Module = nn.BatchNorm2d(conv.conv.out_channels)
+        self.norm = nn.BatchNorm2d(conv.conv.out_channels)
 
-    def forward(self, hidden: Tensor, past: Past) -> Tensor:
+    def forward(self, hidden: Tensor) -> Tensor:
         """As `CausalConv`."""
-        output = self.conv(hidden, past)
-        return self.norm(output) if output.shape[-1] else output
+        output: Tensor = self.norm(self.conv(hidden))
+        return output
 
 
 class CausalResidualBlock(nn.Module):
@@ -88,9 +74,9 @@ class CausalResidualBlock(nn.Module):
         self.first = CausalConvNorm(CausalConv(channels, channels, dilation=dilation))
         self.second = CausalConvNorm(CausalConv(channels, channels, dilation=dilation))
 
-    def forward(self, hidden: Tensor, past: Past) -> Tensor:
+    def forward(self, hidden: Tensor) -> Tensor:
         """(b, d, k, n) to the same, non-negative."""
-        return F.relu(hidden + self.second(F.relu(self.first(hidden, past)), past))
+        return F.relu(hidden + self.second(F.relu(self.first(hidden))))
 
 
 class Merge(nn.Module):
@@ -101,9 +87,9 @@ class Merge(nn.Module):
         self.conv = CausalConvNorm(CausalConv(2 * width, width, dilation=dilation))
         self.block = CausalResidualBlock(width, dilation)
 
-    def forward(self, hidden: Tensor, past: Past) -> Tensor:
+    def forward(self, hidden: Tensor) -> Tensor:
         """(b, 2 w, k, n) to (b, w, k, n)."""
-        merged: Tensor = self.block(F.relu(self.conv(hidden, past)), past)
+        merged: Tensor = self.block(F.relu(self.conv(hidden)))
         return merged
 
 
@@ -131,7 +117,7 @@ class CausalUNet(nn.Module):
         for level, (width, depth) in enumerate(zip(channels, blocks, strict=True)):
             dilation = offline[level] // steps[level]
             encoder = [CausalResidualBlock(width, dilation) for _ in range(depth)]
-            self.encoders.append(nn.ModuleList(encoder))
+            self.encoders.append(nn.Sequential(*encoder))
             if level + 1 < len(channels):
                 wide = channels[level + 1]
                 stride = 2, steps[level + 1] // steps[level]
@@ -140,55 +126,35 @@ class CausalUNet(nn.Module):
                 self.decoders.append(Merge(width, dilation))
         self.head = CausalConv(channels[0], num_outputs, dilation=offline[0] // steps[0], bias=True)
 
-    def forward(self, planes: Tensor, past: Past, inject: Inject = no_query) -> Tensor:
-        """The next frames, any number of them: (b, 3, k, n) to (b s, num_outputs, k / 2, n).
+    def forward(self, planes: Tensor, inject: Inject = no_query) -> Tensor:
+        """A whole recording: (b, 3, k, n) to (b s, num_outputs, k / 2, n).
 
         inject: may repeat each item of the batch for s queries; the encoder runs once for all of them.
         """
-        hidden = self.level(0, F.relu(self.stem(planes, past)), past, inject)
-        output: Tensor = self.head(hidden, past)
-        return output
+        num_frames = planes.shape[-1]
+        whole = F.pad(
+            planes, (0, -num_frames % self.steps[-1])
+        )  # causal: later frames change nothing
+        output: Tensor = self.head(self.level(0, F.relu(self.stem(whole)), inject))
+        return output[..., :num_frames]
 
-    def level(self, level: int, hidden: Tensor, past: Past, inject: Inject) -> Tensor:
+    def level(self, level: int, hidden: Tensor, inject: Inject) -> Tensor:
         """A level and those below it: (b, w, k, n) to (b s, w, k, n)."""
-        if not hidden.shape[-1]:
-            return inject(level, hidden)
-        for block in self.encoders[level].children():
-            hidden = block(hidden, past)
+        hidden = self.encoders[level](hidden)
         passed = inject(level, hidden)
         if level + 1 == len(self.encoders):
             return passed
-        below = self.level(level + 1, F.relu(self.downs[level](hidden, past)), past, inject)
-        num, _, bands, frames = below.shape
-        reduced = (
-            self.reduces[level](below)
-            if frames
-            else passed.new_zeros(num, passed.shape[1], bands, 0)
-        )
+        below = self.level(level + 1, F.relu(self.downs[level](hidden)), inject)
         step = self.steps[level + 1] // self.steps[level]
-        raised = held(reduced, hidden.shape[-1], step, (self, level), past)
-        raised = F.interpolate(raised, scale_factor=(2.0, 1.0))
-        merged: Tensor = self.decoders[level](torch.cat([raised, passed], dim=1), past)
+        raised = F.interpolate(held(self.reduces[level](below), step), scale_factor=(2.0, 1.0))
+        merged: Tensor = self.decoders[level](torch.cat([raised, passed], dim=1))
         return merged
 
 
-def fold_norms(network: CausalUNet) -> None:
-    """Fold the norms into the convolutions, in place, for evaluation: faster for blocks of a few frames."""
-    for module in network.eval().modules():
-        if isinstance(module, CausalConvNorm):
-            assert isinstance(module.norm, nn.BatchNorm2d)
-            module.conv.conv = nn.utils.fuse_conv_bn_eval(module.conv.conv, module.norm)
-            module.norm = nn.Identity()
-    to_channels_last(network)
-
-
-def held(coarse: Tensor, num_fine: int, step: int, key: object, past: Past) -> Tensor:
-    """The latest coarse frame at each of the next num_fine frames, zeros before the first: (..., n') to
-    (..., num_fine). Coarse frame m is complete at the fine frame (m + 1) step - 1."""
-    seen = past.count((key, "fine"), num_fine)
-    known = past.extended(key, coarse, 1)
-    fine = torch.arange(seen + 1, seen + num_fine + 1, device=coarse.device)
-    return known[..., fine // step - seen // step]
+def held(coarse: Tensor, step: int) -> Tensor:
+    """The latest coarse frame at each fine frame, zeros before the first: (..., n) to (..., n step). Coarse
+    frame m is complete at the fine frame (m + 1) step - 1."""
+    return F.pad(coarse.repeat_interleave(step, dim=-1), (step - 1, 1 - step))
 
 
 def from_offline(offline: UNet, causal: CausalUNet, outputs: Tensor) -> None:

@@ -9,8 +9,15 @@ from tiny import noise, tiny_separator
 from qsep.queries.interface import QueryEmbedding
 from qsep.recipes.training.initial_weights.causal import causal_of
 from qsep.separation.components import build_separator
-from qsep.separation.networks.blocks.past import Past, recent_mean
-from qsep.separation.networks.unets.causal_unet import CausalConv, ending_now, held
+from qsep.separation.networks.blocks.recent_mean import RecentMean
+from qsep.separation.networks.unets.causal_unet import (
+    CausalConv,
+    CausalConvNorm,
+    Merge,
+    ending_now,
+    held,
+)
+from qsep.separation.networks.unets.live_unet import LiveMerge, live_conv
 from qsep.separation.storage.shipped import shipped_folder
 
 
@@ -49,26 +56,53 @@ def test_a_slower_level_computes_every_second_frame_from_the_last_taps() -> None
     conv = CausalConv(1, 1, stride=(1, 2), dilation=2)
     torch.nn.init.zeros_(conv.conv.weight)
     conv.conv.weight.data[0, 0, 1] = torch.tensor([100.0, 10.0, 1.0])
-    frames = torch.arange(1.0, 8.0).expand(1, 1, 4, 7)
     with torch.inference_mode():
-        output = conv(frames, Past())
+        output = conv(torch.arange(1.0, 7.0).expand(1, 1, 4, 6))
     # frames 2, 4, 6: each with those 2 and 4 before it
     assert output[0, 0, 0].tolist() == [2.0, 24.0, 246.0]
 
 
+@pytest.mark.parametrize("sizes", [[12], [1] * 12, [2, 0, 1, 5, 4]])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [(3, (1, 1), 3), (5, (2, 1), 1), (3, (2, 4), 2)]
+)
+def test_a_convolution_of_blocks_is_that_of_torch_with_its_norm(
+    kernel: int, stride: tuple[int, int], dilation: int, sizes: list[int]
+) -> None:
+    conv = CausalConv(7, 3, kernel, stride, dilation)
+    norm = torch.nn.BatchNorm2d(3)
+    norm.weight.data, norm.bias.data = noise(3, seed=1), noise(3, seed=2)
+    norm.running_mean, norm.running_var = noise(3, seed=3), noise(3, seed=4).square() + 0.5
+    layer = CausalConvNorm(conv)
+    layer.norm = norm
+    frames = noise(12, 8, 7, seed=5)  # (n, k, i)
+    planes = torch.nn.functional.pad(
+        frames.permute(2, 1, 0)[None], ((kernel - 1) * dilation, 0, kernel // 2, kernel // 2)
+    )
+    with torch.inference_mode():
+        live = live_conv(layer)
+        actual = torch.cat([live(block) for block in frames.split(sizes)])
+        every = torch.nn.functional.conv2d(
+            planes, conv.conv.weight, stride=(stride[0], 1), dilation=(1, dilation)
+        )
+        expected = norm.eval()(every[..., stride[1] - 1 :: stride[1]])
+    torch.testing.assert_close(
+        actual.permute(2, 1, 0)[None], expected, atol=2e-6, rtol=1e-5
+    )  # float32
+
+
 def test_a_slower_level_is_held_until_its_next_frame() -> None:
-    past, coarse = Past(), torch.tensor([[5.0, 6.0]])
-    first = held(
-        coarse[:, :0], 2, 3, "level", past
-    )  # the first coarse frame is complete at the third
-    second = held(coarse, 5, 3, "level", past)
-    assert first.tolist() == [[0.0, 0.0]]
-    assert second.tolist() == [[5.0, 5.0, 5.0, 6.0, 6.0]]
+    live, coarse = LiveMerge(torch.nn.Conv2d(1, 1, 1), Merge(1, 1), 3), torch.tensor([5.0, 6.0])
+    first = live.held(coarse[:0], 2)  # the first coarse frame is complete at the third
+    second = live.held(coarse, 5)
+    assert first.tolist() == [0.0, 0.0]
+    assert second.tolist() == [5.0, 5.0, 5.0, 6.0, 6.0]
+    assert held(coarse, 3).tolist() == [0.0, 0.0, 5.0, 5.0, 5.0, 6.0]
 
 
 def test_a_recent_mean_is_over_the_frames_that_there_are() -> None:
-    past, values = Past(), noise(2, 3, 9)
-    parts = [recent_mean(part, 4, "level", past) for part in values.split([2, 1, 6], dim=-1)]
+    mean, values = RecentMean(4), noise(2, 3, 9)
+    parts = [mean(part) for part in values.split([2, 0, 1, 3, 3], dim=-1)]
     actual = torch.cat(parts, dim=-1)
     for frame in range(9):
         expected = values[..., max(0, frame - 3) : frame + 1].mean(dim=-1)
