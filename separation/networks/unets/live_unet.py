@@ -10,6 +10,7 @@ step of the network takes six to seven tenths of the time of torch's convolution
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -102,10 +103,11 @@ class LiveUNet:
     def __init__(self, network: CausalUNet, inject: Inject = no_query) -> None:
         self.inject = inject
         self.stem, self.head = live_conv(network.stem), LiveConv(network.head)
-        self.encoders = [[LiveBlock(block) for block in level] for level in network.encoders]
-        self.downs = [live_conv(down) for down in network.downs]
+        lists: Any = network  # ModuleList does not say what it holds
+        self.encoders = [[LiveBlock(block) for block in level] for level in lists.encoders]
+        self.downs = [live_conv(down) for down in lists.downs]
         ratios = [longer // step for step, longer in pairwise(network.steps)]
-        merges = zip(network.reduces, network.decoders, ratios, strict=True)
+        merges = zip(lists.reduces, lists.decoders, ratios, strict=True)
         self.merges = [LiveMerge(*merge) for merge in merges]
 
     def __call__(self, planes: Tensor) -> Tensor:
