@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from qsep.queries.settings import configuration
 
+from ..blocks.channels_last import LineConv, LineNorm, pooled, resized
 from ..composition import Inject
 
 
@@ -50,23 +51,25 @@ class Tiger(nn.Module):
         self.width, self.sites = channels, (channels,)  # one: iterations share their weights
         self.num_iterations = config.num_iterations
         self.along_bands, self.along_frames = Path(config, channels), Path(config, channels)
-        self.merge = nn.Sequential(nn.Conv2d(channels, channels, 1, groups=channels), nn.PReLU())
+        self.merge = nn.Sequential(
+            LineConv(nn.Conv2d(channels, channels, 1, groups=channels)), nn.PReLU()
+        )
 
     def forward(self, features: Tensor, inject: Inject) -> Tensor:
         """(b, d, k, n) to (b, d, k, n)."""
-        hidden = features
+        entered = features.permute(0, 2, 3, 1).contiguous()  # (b, k, n, d), as all that follows
+        hidden = entered
         for iteration in range(self.num_iterations):
             if iteration:
-                hidden = self.merge(features + hidden)
-            hidden = inject(0, hidden)
-            # A path works along the last axis.
-            hidden = self.along_bands(hidden.transpose(2, 3)).transpose(2, 3)
-            hidden = self.along_frames(hidden)
-        return hidden
+                hidden = self.merge(entered + hidden)
+            hidden = inject(0, hidden.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            hidden = self.along_bands(hidden.transpose(1, 2).contiguous())
+            hidden = self.along_frames(hidden.transpose(1, 2).contiguous())
+        return hidden.permute(0, 3, 1, 2)
 
 
 class Path(nn.Module):
-    """Multi-scale module, attention, norm and residual, along the last axis."""
+    """Multi-scale module, attention, norm and residual, along the last axis but the channels."""
 
     def __init__(self, config: Config, channels: int) -> None:
         super().__init__()
@@ -77,11 +80,8 @@ class Path(nn.Module):
         self.norm = ChannelNorm(channels)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(b, d, m, l) to (b, d, m, l)."""
-        num, _, others, _ = hidden.shape
-        rows = self.scales(hidden.transpose(1, 2).flatten(0, 1))
-        rows = rows.unflatten(0, (num, others)).transpose(1, 2)
-        normed: Tensor = self.norm(self.attention(rows))
+        """(b, m, l, d) to (b, m, l, d)."""
+        normed: Tensor = self.norm(self.attention(self.scales(hidden)))
         return hidden + normed
 
 
@@ -105,28 +105,28 @@ class MultiScale(nn.Module):
         )
         self.mix = nn.Sequential(
             conv_norm(hidden, hidden),
-            nn.Conv1d(hidden, hidden, 5, padding=2, groups=hidden),
+            LineConv(nn.Conv1d(hidden, hidden, 5, groups=hidden)),
             nn.ReLU(),
             conv_norm(hidden, hidden),
         )
         self.selects = nn.ModuleList(Select(hidden, 1) for _ in range(num_levels))
         self.fuses = nn.ModuleList(Select(hidden, 5) for _ in range(num_levels - 1))
-        self.reduce = nn.Conv1d(hidden, channels, 1)
+        self.reduce = LineConv(nn.Conv1d(hidden, channels, 1))
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """(b, d, l) to (b, d, l)."""
-        levels = [self.downs[0](self.expand(rows))]
+    def forward(self, lines: Tensor) -> Tensor:
+        """(b, m, l, d) to (b, m, l, d)."""
+        levels = [self.downs[0](self.expand(lines))]
         for down in list(self.downs)[1:]:
             levels.append(down(levels[-1]))
-        coarsest = levels[-1].shape[-1]
-        summed = torch.stack([F.adaptive_avg_pool1d(level, coarsest) for level in levels])
+        coarsest = levels[-1].shape[2]
+        summed = torch.stack([pooled(level, coarsest) for level in levels])
         context = self.mix(summed.sum(dim=0))
         gated = [select(level, context) for select, level in zip(self.selects, levels, strict=True)]
         fused = gated[-1 - self.start]
         for fuse, level in zip(reversed(self.fuses), reversed(gated[:-1]), strict=True):
             fused = fuse(level, fused)
         reduced: Tensor = self.reduce(fused)
-        return rows + reduced
+        return lines + reduced
 
 
 class Select(nn.Module):
@@ -139,39 +139,54 @@ class Select(nn.Module):
         self.gate = conv_norm(hidden, hidden, kernel, groups=hidden)
 
     def forward(self, local: Tensor, context: Tensor) -> Tensor:
-        """local (b, h, l), context (b, h, l') to (b, h, l)."""
-        size = local.shape[-1]
-        gate = F.interpolate(torch.sigmoid(self.gate(context)), size=size)
-        shift = F.interpolate(self.shift(context), size=size)
+        """local (b, m, l, h), context (b, m, l', h) to (b, m, l, h)."""
+        length = local.shape[2]
+        gate = resized(torch.sigmoid(self.gate(context)), length)
+        shift = resized(self.shift(context), length)
         return torch.addcmul(shift, self.local(local), gate)
 
 
 class FullAttention(nn.Module):
-    """Full-frequency-frame attention (sec. 3.3.2) along the last axis.
+    """Full-frequency-frame attention (sec. 3.3.2) along l.
 
-    A token is one position of the last axis, with all channels at all positions of the other.
+    A token is one of the l positions, with all channels at all m positions of the other axis.
     """
 
     def __init__(self, channels: int, num_heads: int, key_channels: int) -> None:
         super().__init__()
         if channels % num_heads:
             raise ValueError(f"{channels} channels do not split into {num_heads} heads")
-        sizes = (key_channels, key_channels, channels // num_heads)
+        self.sizes = (key_channels, key_channels, channels // num_heads)  # of query, key, value
         self.heads = nn.ModuleList(
-            nn.ModuleList(conv_act_norm(channels, size) for size in sizes) for _ in range(num_heads)
+            nn.ModuleList(conv_act_norm(channels, size) for size in self.sizes)
+            for _ in range(num_heads)
         )
         self.out = conv_act_norm(channels, channels)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(b, d, m, l) to (b, d, m, l)."""
-        heads = []
-        for head in self.heads:
-            query, key, value = (part(hidden) for part in head.children())
-            tokens = (part.permute(0, 3, 1, 2).flatten(2) for part in (query, key, value))
-            attended = F.scaled_dot_product_attention(*tokens)
-            heads.append(attended.unflatten(2, value.shape[1:3]).permute(0, 2, 3, 1))
-        out: Tensor = self.out(torch.cat(heads, dim=1))
+        """(b, m, l, d) to (b, m, l, d)."""
+        query, key, value = (
+            self.tokens(part, size, hidden) for part, size in enumerate(self.sizes)
+        )
+        attended = F.scaled_dot_product_attention(query, key, value)  # (b, heads, l, m e)
+        heads = attended.unflatten(3, (hidden.shape[1], -1)).permute(0, 3, 2, 1, 4)
+        out: Tensor = self.out(heads.flatten(3))
         return hidden + out
+
+    def tokens(self, part: int, size: int, hidden: Tensor) -> Tensor:
+        """All heads' queries, keys or values, part 0, 1 or 2, of e = size channels: (b, m, l, d) to
+        (b, heads, l, m e)."""
+
+        def stacked(name: str) -> Tensor:
+            weights = [head.get_parameter(f"{part}.{name}") for head in self.heads]
+            return torch.stack(weights).flatten(2) if weights[0].dim() > 1 else torch.cat(weights)
+
+        mapped = F.linear(hidden, stacked("0.weight").flatten(0, 1), stacked("0.bias"))
+        slopes = stacked("1.weight").repeat_interleave(size)
+        active = F.prelu(mapped.permute(0, 3, 1, 2), slopes).permute(0, 2, 3, 1)
+        by_head = F.layer_norm(active.unflatten(3, (-1, size)), (size,)).flatten(3)
+        normed = torch.addcmul(stacked("2.norm.bias"), by_head, stacked("2.norm.weight"))
+        return normed.unflatten(3, (-1, size)).permute(0, 3, 2, 1, 4).flatten(3)
 
 
 class ChannelNorm(nn.Module):
@@ -181,20 +196,20 @@ class ChannelNorm(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(channels)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(b, d, m, l) to (b, d, m, l)."""
-        normed: Tensor = self.norm(hidden.movedim(1, -1))
-        return normed.movedim(-1, 1)
+    def forward(self, lines: Tensor) -> Tensor:
+        """(b, m, l, d) to (b, m, l, d)."""
+        normed: Tensor = self.norm(lines)
+        return normed
 
 
 def conv_norm(
     inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, bias: bool = False
 ) -> nn.Sequential:
-    """A convolution over (b, inputs, l), and a norm over channels and length; same length at stride 1."""
-    conv = nn.Conv1d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
-    return nn.Sequential(conv, nn.GroupNorm(1, outputs, eps=1e-8))
+    """A convolution along l, and a norm over l and channels; same length at stride 1."""
+    conv = nn.Conv1d(inputs, outputs, kernel, stride, groups=groups, bias=bias)
+    return nn.Sequential(LineConv(conv), LineNorm(outputs, eps=1e-8))
 
 
 def conv_act_norm(inputs: int, outputs: int) -> nn.Sequential:
-    """A 1 x 1 convolution, PReLU, and a norm over channels: (b, inputs, m, l) to (b, outputs, m, l)."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1), nn.PReLU(), ChannelNorm(outputs))
+    """A 1 x 1 convolution, PReLU, and a norm over channels: (b, m, l, inputs) to (b, m, l, outputs)."""
+    return nn.Sequential(LineConv(nn.Conv2d(inputs, outputs, 1)), nn.PReLU(), ChannelNorm(outputs))

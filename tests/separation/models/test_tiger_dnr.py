@@ -143,14 +143,14 @@ def test_the_released_sizes() -> None:
 def test_the_released_fusion_starts_two_levels_above_the_coarsest() -> None:
     class Noted(nn.Module):
         def forward(self, local: Tensor, context: Tensor) -> Tensor:
-            seen.append(context.shape[-1])
+            seen.append(context.shape[2])
             return local
 
     for released, expected in ((False, [4, 8, 16]), (True, [16, 8, 16])):
         seen: list[int] = []
         scales = MultiScale(2, 3, 4, released)
         scales.fuses = nn.ModuleList(Noted() for _ in scales.fuses)
-        scales(noise(1, 2, 32))
+        scales(noise(1, 1, 32, 2))
         # levels of 32, 16, 8 and 4 steps
         assert seen == expected
 
