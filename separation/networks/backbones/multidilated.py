@@ -111,17 +111,24 @@ class DenseBlock(nn.Module):
         """hidden (b, 2 d, f, n) and its state to all layers' outputs (b, 2 layers growth, f, n) and the new
         state."""
         before: State = state or [None] * len(self.layers)
-        sources, carried = [hidden], []
-        padded: list[Tensor] = []
-        for layer, norm, active in zip(self.layers, self.norms, self.actives, strict=True):
-            convs = [conv for conv in layer.children() if isinstance(conv, ComplexConv)]
-            # The newest source; older ones were padded for the layers before.
-            seen, past = convs[-1].past_and(sources[-1], before[len(padded)])
-            padded.append(seen)
+        source, outputs, carried = hidden, [], []
+        sums: list[Tensor] = []  # for each layer to come, of what it has seen so far
+        for index, (norm, active) in enumerate(zip(self.norms, self.actives, strict=True)):
+            convs = self.convs_from(index)
+            seen, past = convs[0].past_and(source, before[index])
             carried.append(past)
-            total = torch.stack([conv(rows) for conv, rows in zip(convs, padded, strict=True)])
-            sources.append(active(norm(total.sum(dim=0))))
-        return joined(sources[1:]), carried
+            parts = together(convs, seen)
+            sums = (
+                [total + part for total, part in zip(sums, parts, strict=True)] if sums else parts
+            )
+            source = active(norm(sums.pop(0)))
+            outputs.append(source)
+        return joined(outputs), carried
+
+    def convs_from(self, source: int) -> list[ComplexConv]:
+        """Through which the layers see this source: of one dilation, the first layer's first."""
+        seeing = [list(layer.children())[source] for layer in list(self.layers)[source:]]
+        return [conv for conv in seeing if isinstance(conv, ComplexConv)]
 
 
 class ComplexConv(nn.Module):
@@ -159,15 +166,26 @@ class ComplexConv(nn.Module):
 
     def forward(self, padded: Tensor) -> Tensor:
         """(b, 2 i, f, n + reach) to (b, 2 o, f, n)."""
-        weight = torch.cat(
-            [
-                torch.cat([self.real, -self.imaginary], dim=1),
-                torch.cat([self.imaginary, self.real], dim=1),
-            ]
-        )
-        return F.conv2d(
-            *(padded, weight, self.bias), padding=(self.reach // 2, 0), dilation=self.dilation
-        )
+        return together([self], padded)[0]
+
+    def weight(self) -> Tensor:
+        """Of the convolution in real numbers, (2 o, 2 i, kernel, kernel)."""
+        real = torch.cat([self.real, -self.imaginary], dim=1)
+        return torch.cat([real, torch.cat([self.imaginary, self.real], dim=1)])
+
+
+def together(convs: list[ComplexConv], padded: Tensor) -> list[Tensor]:
+    """Outputs of several convolutions of the same input and dilation, computed as one, which is faster:
+    (b, 2 i, f, n + reach) to (b, 2 o, f, n) each."""
+    first = convs[0]
+    weight = torch.cat([conv.weight() for conv in convs])
+    biases = [conv.bias for conv in convs if conv.bias is not None]
+    outputs = F.conv2d(
+        *(padded, weight, torch.cat(biases) if biases else None),
+        padding=(first.reach // 2, 0),
+        dilation=first.dilation,
+    )
+    return list(outputs.chunk(len(convs), dim=1))
 
 
 class ComplexNorm(nn.Module):
