@@ -47,24 +47,21 @@ def backbones(
     recipe: Annotated[str, typer.Option(help="Name or file of the common recipe.")] = "backbones",
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     costs: Annotated[
-        bool, typer.Option("--costs", help="Only measure costs; train nothing.")
+        bool,
+        typer.Option(
+            "--costs",
+            help="Only measure costs, which replace those of the results in --out; train nothing.",
+        ),
     ] = False,
 ) -> None:
     """Train each separator with one recipe; compare quality, parameters, MACs, speed and memory."""
-    from ..benchmarks.quality.backbones import (
-        MANIFESTS,
-        describe_cost,
-        entrants,
-        measure_cost,
-        run_bench,
-    )
+    from ..benchmarks.quality.backbones import MANIFESTS, entrants, measure_costs, run_bench
 
     chosen = entrants(budget, only or ())
     if costs:
-        for entrant in chosen:
-            print(f"{entrant.name}: {describe_cost(measure_cost(entrant.settings))}", flush=True)
+        measure_costs(chosen, out)
         return
-    run_bench(
+    failed = run_bench(
         chosen,
         out,
         data,
@@ -74,4 +71,6 @@ def backbones(
         overrides or (),
         accelerator,
     )
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(chosen)} separators failed: {', '.join(failed)}")
     print(f"{out / 'backbones.md'}")

@@ -3,29 +3,28 @@
     qsep bench backbones --data FOLDER -o FOLDER
 
 Each separator of `backbones.toml` is trained by the recipe `backbones`, with each seed, and scored on
-manifests of sounds150; finished runs are not repeated. Writes backbones.csv with a row for each separator,
-budget, seed and manifest; backbones.md with averages over seeds; and backbones.png.
+manifests of sounds150; finished runs are not repeated, and one that fails does not stop the others. Results
+are written after each separator, as `backbones_report.py` says.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import json
 import multiprocessing
 import tomllib
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from qsep.evaluation.metrics.statistics import Statistics, describe
+from qsep.evaluation.metrics.statistics import Statistics
 from qsep.evaluation.protocols import load_items
-from qsep.evaluation.rows import read_rows
 from qsep.evaluation.run import evaluate
 from qsep.separation.storage.temporary import write_atomically
+
+from ...errors import print_error
+from .backbones_report import RECIPE_NOTE, Cost, Row, read_results, with_costs, write_results
 
 SEPARATORS = Path(__file__).with_suffix(".toml")
 MANIFESTS = ("dev-2", "dev-families")
@@ -40,40 +39,10 @@ class Entrant:
     budget: str
     settings: dict[str, Any]
 
-
-@dataclass(frozen=True)
-class Cost:
-    """Cost of one query on one channel.
-
-    macs_per_second: multiply-accumulates per second of audio. real_time_factor: on one core;
-    real_time_factor_2: on two. megabytes: peak memory beyond that of a process that has imported torch.
-    """
-
-    parameters: int
-    macs_per_second: float
-    real_time_factor: float
-    real_time_factor_2: float
-    megabytes: float
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of backbones.csv. si_sdr_i: mean SI-SDR improvement, dB, and its 95 % interval, if there is
-    one."""
-
-    name: str
-    budget: str
-    seed: int
-    manifest: str
-    parameters: int
-    macs_per_second: float
-    real_time_factor: float
-    real_time_factor_2: float
-    megabytes: float
-    num_items: int
-    si_sdr_i: float
-    low: float | None
-    high: float | None
+    @property
+    def is_causal(self) -> bool:
+        """Whether it streams."""
+        return bool(self.settings.get("causal", False))
 
 
 def entrants(budget: str, names: Sequence[str] = (), path: Path = SEPARATORS) -> list[Entrant]:
@@ -128,6 +97,10 @@ def cost_in_this_process(settings: dict[str, Any], seconds: float) -> Cost:
     return Cost(num_parameters(separator), macs, factors[0], factors[1], megabytes)
 
 
+class StoppedError(ValueError):
+    """A signal ended a training run, which was saved."""
+
+
 def run_bench(
     chosen: Sequence[Entrant],
     out: Path,
@@ -137,28 +110,108 @@ def run_bench(
     recipe: str = "backbones",
     overrides: Sequence[str] = (),
     accelerator: str = "auto",
-) -> list[Row]:
+) -> list[str]:
     """Train and score every separator with every seed; results are also written after each one.
 
-    overrides: "table.key=value" for the recipe, the same for all.
+    overrides: "table.key=value" for the recipe, the same for all. Returns the names of those that failed,
+    for reasons printed as one line each. ValueError for a folder of results by another recipe; StoppedError
+    after a signal.
     """
-    rows: list[Row] = []
+    keep_recipe(out, describe_recipe(recipe, overrides))
+    failed = []
     for entrant in chosen:
-        cost = measure_cost(entrant.settings)
+        try:
+            bench_one(entrant, out, data, seeds, manifests, recipe, overrides, accelerator)
+        except StoppedError:
+            raise
+        except Exception as error:  # the others go on
+            print_error(error, entrant.name)
+            failed.append(entrant.name)
+    return failed
+
+
+def bench_one(
+    entrant: Entrant,
+    out: Path,
+    data: Path,
+    seeds: Sequence[int],
+    manifests: Sequence[str],
+    recipe: str,
+    overrides: Sequence[str],
+    accelerator: str,
+) -> None:
+    """Measure, train and score one separator, and put it among the results."""
+    cost = stored_cost(entrant, out)
+    print(f"{entrant.name}: {describe_cost(cost)}", flush=True)
+    for seed in seeds:
+        folder = out / f"{entrant.budget}-{entrant.name}-{seed}"
+        train_one(entrant, folder, data, seed, recipe, overrides, accelerator)
+        for manifest in manifests:
+            statistics = score_one(folder, data, manifest)
+            row = row_of(entrant, seed, manifest, cost, statistics)
+            write_results([*read_results(out), row], out)
+            print(
+                f"{entrant.name} {entrant.budget}, seed {seed}, {manifest}: "
+                f"{statistics.mean_with_interval} dB",
+                flush=True,
+            )
+
+
+def describe_recipe(recipe: str, overrides: Sequence[str]) -> str:
+    """How the separators were trained, as a sentence for the table."""
+    from ...training.config import read_recipe
+
+    parsed, _ = read_recipe(recipe, list(overrides))
+    changes = f" with {' '.join(overrides)}" if overrides else ""
+    lengths = {"segment_samples": "samples", "num_queries": "queries"}
+    items = [f"{parsed.mix[key]} {unit}" for key, unit in lengths.items() if key in parsed.mix]
+    return (
+        f"Recipe {Path(recipe).stem}{changes}: {parsed.train.steps} steps of {parsed.train.batch_size} "
+        f"mixtures{' of ' if items else ''}{' and '.join(items)}."
+    )
+
+
+def keep_recipe(out: Path, described: str) -> None:
+    """Note how the results in the folder come about; ValueError if it holds others."""
+    note = out / RECIPE_NOTE
+    if not note.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(note, lambda path: path.write_text(f"{described}\n", "utf-8"))
+    elif (before := note.read_text("utf-8").strip()) != described:
+        raise ValueError(
+            f"{out} holds results of another recipe ({before}); choose another with -o"
+        )
+
+
+def stored_cost(entrant: Entrant, out: Path) -> Cost:
+    """The cost as it was measured for these results, or else now."""
+    file = cost_file(entrant, out)
+    if file.exists():
+        return Cost(**json.loads(file.read_text("utf-8")))
+    return measure_and_store(entrant, out)
+
+
+def measure_and_store(entrant: Entrant, out: Path) -> Cost:
+    """Measure the cost of a separator, and file it with the results."""
+    cost = measure_cost(entrant.settings)
+    file = cost_file(entrant, out)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, lambda path: path.write_text(json.dumps(asdict(cost)), "utf-8"))
+    return cost
+
+
+def cost_file(entrant: Entrant, out: Path) -> Path:
+    """Where the cost of a separator is stored."""
+    return out / "costs" / f"{entrant.budget}-{entrant.name}.json"
+
+
+def measure_costs(chosen: Sequence[Entrant], out: Path) -> None:
+    """Measure the separators' costs again and print them; they replace those of the results in the folder."""
+    for entrant in chosen:
+        cost = measure_and_store(entrant, out)
         print(f"{entrant.name}: {describe_cost(cost)}", flush=True)
-        for seed in seeds:
-            folder = out / f"{entrant.budget}-{entrant.name}-{seed}"
-            train_one(entrant, folder, data, seed, recipe, overrides, accelerator)
-            for manifest in manifests:
-                statistics = score_one(folder, data, manifest)
-                rows.append(row_of(entrant, seed, manifest, cost, statistics))
-                print(
-                    f"{entrant.name} {entrant.budget}, seed {seed}, {manifest}: "
-                    f"{statistics.mean:.2f} dB {statistics.interval}",
-                    flush=True,
-                )
-            write_results(rows, out)
-    return rows
+        if rows := read_results(out):
+            write_results(with_costs(rows, entrant.budget, entrant.name, cost), out)
 
 
 def describe_cost(cost: Cost) -> str:
@@ -178,14 +231,19 @@ def train_one(
     overrides: Sequence[str],
     accelerator: str,
 ) -> None:
-    """Run or resume the recipe with the entrant's separator."""
+    """Run or resume the recipe with the entrant's separator; StoppedError if a signal ends it."""
     from ...training.config import read_recipe, recipe_from
     from ...training.loop import train
+    from ...training.stopping import Stop
 
     changes = [*overrides, f"data.folder={data}", f"train.seed={seed}"]
     _, content = read_recipe(recipe, changes)
     content["separator"] = entrant.settings
-    train(recipe_from(content, f"{recipe}-{entrant.name}"), content, folder, accelerator)
+    stop = Stop()
+    parsed = recipe_from(content, f"{Path(recipe).stem}-{entrant.name}")
+    train(parsed, content, folder, accelerator, stop=stop)
+    if stop.signal:
+        raise StoppedError(f"{entrant.name}: stopped and saved; run the same command to continue")
 
 
 def score_one(folder: Path, data: Path, manifest: str) -> Statistics:
@@ -207,97 +265,10 @@ def row_of(entrant: Entrant, seed: int, manifest: str, cost: Cost, statistics: S
         budget=entrant.budget,
         seed=seed,
         manifest=Path(manifest).stem,
+        causal=entrant.is_causal,
         **asdict(cost),
         num_items=statistics.count,
         si_sdr_i=statistics.mean,
         low=statistics.low,
         high=statistics.high,
     )
-
-
-def write_results(rows: Sequence[Row], out: Path) -> None:
-    """Write backbones.csv, backbones.md and, if matplotlib is installed, backbones.png."""
-    text = as_csv(rows)
-    write_atomically(out / "backbones.csv", lambda path: path.write_text(text, "utf-8"))
-    table = as_table(rows, out)
-    write_atomically(out / "backbones.md", lambda path: path.write_text(table, "utf-8"))
-    try:
-        import matplotlib
-    except ImportError:
-        return
-    matplotlib.use("Agg")
-    plot(rows, out / "backbones.png")
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """The rows as CSV."""
-    file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, [item.name for item in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return file.getvalue()
-
-
-def averaged_over_seeds(rows: Sequence[Row], out: Path) -> dict[tuple[str, str, str], Statistics]:
-    """Statistics over items of their mean over seeds, by budget, manifest and separator; best ones first."""
-    scores: dict[tuple[str, str, str], dict[str, list[float]]] = {}
-    for row in rows:
-        items = scores.setdefault((row.budget, row.manifest, row.name), {})
-        folder = out / f"{row.budget}-{row.name}-{row.seed}"
-        for item in read_rows(folder / f"scores-{row.manifest}" / "items.csv"):
-            if item["si_sdr_i"] is not None:
-                items.setdefault(item["id"], []).append(item["si_sdr_i"])
-    statistics = {
-        key: describe([float(np.mean(values)) for values in items.values()])
-        for key, items in scores.items()
-    }
-    return dict(sorted(statistics.items(), key=lambda pair: (*pair[0][:2], -pair[1].mean)))
-
-
-def as_table(rows: Sequence[Row], out: Path) -> str:
-    """Scores and costs, averaged over seeds, as a Markdown table. out: folder of the runs."""
-    costs = {(row.budget, row.name): row for row in rows}
-    seeds = {key: len({row.seed for row in rows if (row.budget, row.name) == key}) for key in costs}
-    lines = [
-        "| budget | mixtures | separator | SI-SDRi, dB | 95 % interval | seeds | parameters, M "
-        "| GMAC/s | real time, 1 core | 2 cores | MB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for (budget, manifest, name), score in averaged_over_seeds(rows, out).items():
-        cost = costs[budget, name]
-        lines.append(
-            f"| {budget} | {manifest} | {name} | {score.mean:.2f} | {score.interval} "
-            f"| {seeds[budget, name]} | {cost.parameters / 1e6:.2f} "
-            f"| {cost.macs_per_second / 1e9:.2f} | {cost.real_time_factor:.3f} "
-            f"| {cost.real_time_factor_2:.3f} | {cost.megabytes:.0f} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def plot(rows: Sequence[Row], picture: Path) -> None:
-    """Plot SI-SDR improvement on the first manifest against each cost, with error bars."""
-    from matplotlib import pyplot
-
-    first = [row for row in rows if row.manifest == rows[0].manifest]
-    panels = (
-        ("parameters", "parameters"),
-        ("macs_per_second", "multiply-accumulates per second of audio"),
-        ("real_time_factor", "real-time factor, one core"),
-        ("megabytes", "memory, MB"),
-    )
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.2 * len(panels), 4), sharey=True)
-    for axis, (column, label) in zip(axes, panels, strict=True):
-        for row in first:
-            bars = None
-            if row.low is not None and row.high is not None:
-                bars = [[row.si_sdr_i - row.low], [row.high - row.si_sdr_i]]
-            cost = getattr(row, column)
-            axis.errorbar(cost, row.si_sdr_i, bars, fmt="o", capsize=3)
-            axis.annotate(row.name, (cost, row.si_sdr_i), textcoords="offset points", xytext=(5, 4))
-        axis.set_xscale("log")
-        axis.set_xlabel(label)
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel(f"SI-SDR improvement on {rows[0].manifest}, dB")
-    figure.tight_layout()
-    figure.savefig(picture, dpi=110)
-    pyplot.close(figure)

@@ -11,17 +11,29 @@ from qsep.evaluation.rows import write_rows
 from qsep.evaluation.scores import COLUMNS
 from qsep.queries.interface import QueryEmbedding
 from qsep.recipes.benchmarks.costs.network import count_macs, real_time_factor
+from qsep.recipes.benchmarks.quality import backbones
 from qsep.recipes.benchmarks.quality.backbones import (
     COST_SECONDS,
+    MANIFESTS,
+    StoppedError,
+    describe_recipe,
+    entrants,
+    measure_costs,
+    row_of,
+    run_bench,
+)
+from qsep.recipes.benchmarks.quality.backbones_report import (
     Cost,
     Row,
     as_csv,
     as_table,
     averaged_over_seeds,
-    entrants,
     plot,
-    row_of,
+    read_results,
+    write_results,
 )
+from qsep.recipes.data.mixtures.classes import ClassMixConfig
+from qsep.recipes.training.config import read_recipe
 from qsep.separation.components import build_separator
 
 BUDGETS = {"small": 3e9, "large": 15e9}
@@ -123,11 +135,13 @@ def test_the_table_has_the_best_first_and_the_csv_a_line_a_seed(
     rows: list[Row], tmp_path: Path
 ) -> None:
     lines = as_table(rows, tmp_path).splitlines()
-    assert lines[2].startswith("| small | dev-2 | tiger | 5.00 | [5.00, 5.00] | 1 | 1.50 | 3.10 |")
-    assert lines[3].startswith("| small | dev-2 | bsrnn | 3.67 |")
+    assert lines[2].startswith(
+        "| small | dev-2 | tiger | no | 5.00 | [5.00, 5.00] | 1 | 1.50 | 3.10 |"
+    )
+    assert lines[3].startswith("| small | dev-2 | bsrnn | no | 3.67 |")
     assert "| 2 | 1.50 | 3.10 | 0.250 | 0.140 | 87 |" in lines[3]
     written = as_csv(rows).splitlines()
-    assert written[0].startswith("name,budget,seed,manifest,parameters,macs_per_second")
+    assert written[0].startswith("name,budget,seed,manifest,causal,parameters,macs_per_second")
     assert [line.split(",")[:3] for line in written[1:]] == [
         ["bsrnn", "small", "0"],
         ["bsrnn", "small", "1"],
@@ -137,5 +151,102 @@ def test_the_table_has_the_best_first_and_the_csv_a_line_a_seed(
 
 def test_the_plot_is_an_image(rows: list[Row], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib").use("Agg")
-    plot(rows, tmp_path / "plot.png")
+    plot(rows, tmp_path, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_states_the_recipe_as_it_was_used_and_marks_causal_separators(
+    tmp_path: Path,
+) -> None:
+    described = describe_recipe("backbones", ["train.steps=400", "mix.segment_samples=32000"])
+    assert described == (
+        "Recipe backbones with train.steps=400 mix.segment_samples=32000: "
+        "400 steps of 4 mixtures of 32000 samples and 2 queries."
+    )
+    row = scored(tmp_path, "bsrnn_causal", 0, {"x": 1.0, "y": 2.0})
+    backbones.keep_recipe(tmp_path, described)
+    lines = as_table([row], tmp_path).splitlines()
+    assert lines[0] == described
+    assert lines[4].startswith("| small | dev-2 | bsrnn_causal | yes | 1.50 |")
+
+
+def test_a_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    run_bench([], tmp_path, tmp_path, overrides=["train.steps=400"])
+    run_bench([], tmp_path, tmp_path, overrides=["train.steps=400"])
+    with pytest.raises(ValueError, match=r"holds results of another recipe .*400 steps"):
+        run_bench([], tmp_path, tmp_path, overrides=["train.steps=500"])
+
+
+def test_the_recipe_has_as_many_queries_as_sources() -> None:
+    mix = read_recipe("backbones")[0].mix
+    sources = 1 + len(mix["num_sources_weights"])
+    assert mix["num_queries"] == sources == 2
+    assert len(ClassMixConfig().num_sources_weights) > 1  # so the recipe has to say it
+
+
+def test_results_are_read_back_as_written_and_a_later_row_replaces_an_earlier(
+    rows: list[Row], tmp_path: Path
+) -> None:
+    write_results(rows, tmp_path)
+    assert read_results(tmp_path) == rows
+    write_results([*rows, scored(tmp_path, "tiger", 0, {"x": 2.5})], tmp_path)
+    again = read_results(tmp_path)
+    assert again[:2] == rows[:2]
+    assert (again[2].si_sdr_i, again[2].low) == (2.5, None)
+
+
+def test_costs_measured_again_replace_those_of_the_results(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_results(rows, tmp_path)
+    quiet = Cost(1_500_000, 3.1e9, 0.125, 0.07, 86.0)
+    monkeypatch.setattr(backbones, "measure_cost", lambda settings: quiet)
+    measure_costs(entrants("small", ["bsrnn"]), tmp_path)
+    factors = [row.real_time_factor for row in read_results(tmp_path)]
+    assert factors == [0.125, 0.125, 0.25]
+    assert "| 0.125 | 0.070 | 86 |" in (tmp_path / "backbones.md").read_text()
+    assert backbones.stored_cost(entrants("small", ["bsrnn"])[0], tmp_path) == quiet
+
+
+def without_training(monkeypatch: pytest.MonkeyPatch, errors: dict[str, Exception]) -> list[str]:
+    """Replaces costs, training and scores; these separators fail in training. Returns the others."""
+    trained: list[str] = []
+
+    def train_one(entrant: Any, *_: Any) -> None:
+        if entrant.name in errors:
+            raise errors[entrant.name]
+        trained.append(entrant.name)
+
+    def score_one(folder: Path, data: Path, manifest: str) -> Any:
+        write_rows(
+            folder / f"scores-{manifest}" / "items.csv",
+            [dict.fromkeys(COLUMNS) | {"id": "x", "si_sdr_i": 3.0}],
+        )
+        return describe([3.0])
+
+    monkeypatch.setattr(backbones, "measure_cost", lambda settings: COST)
+    monkeypatch.setattr(backbones, "train_one", train_one)
+    monkeypatch.setattr(backbones, "score_one", score_one)
+    return trained
+
+
+def test_one_failing_separator_is_one_line_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = without_training(monkeypatch, {"tiger": ValueError("no finite loss")})
+    chosen = entrants("small", ["bsrnn", "tiger", "demucs"])
+    assert run_bench(chosen, tmp_path, tmp_path) == ["tiger"]
+    assert trained == ["bsrnn", "demucs"]
+    assert capsys.readouterr().err == "qsep: error: tiger: no finite loss\n"
+    kept = [(row.name, row.manifest) for row in read_results(tmp_path)]
+    assert kept == [(name, manifest) for name in trained for manifest in MANIFESTS]
+
+
+def test_a_signal_ends_the_bench_and_scores_nothing_half_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = without_training(monkeypatch, {"tiger": StoppedError("stopped")})
+    with pytest.raises(StoppedError):
+        run_bench(entrants("small", ["bsrnn", "tiger", "demucs"]), tmp_path, tmp_path)
+    assert trained == ["bsrnn"]
+    assert {row.name for row in read_results(tmp_path)} == {"bsrnn"}
