@@ -67,17 +67,17 @@ class Row:
 def write_results(rows: Iterable[Row], out: Path) -> None:
     """Write backbones.csv, backbones.md and, if matplotlib is installed, backbones.png. Of rows with the
     same key the last one counts."""
-    rows = list({row.key: row for row in rows}.values())
-    text = as_csv(rows)
+    latest = list({row.key: row for row in rows}.values())
+    text = as_csv(latest)
     write_atomically(out / "backbones.csv", lambda path: path.write_text(text, "utf-8"))
-    table = as_table(rows, out)
+    table = as_table(latest, out)
     write_atomically(out / "backbones.md", lambda path: path.write_text(table, "utf-8"))
     try:
         import matplotlib
     except ImportError:
         return
     matplotlib.use("Agg")
-    plot(rows, out, out / "backbones.png")
+    plot(latest, out, out / "backbones.png")
 
 
 def read_results(out: Path) -> list[Row]:
@@ -170,7 +170,7 @@ def as_table(rows: Sequence[Row], out: Path) -> str:
 def plot(rows: Sequence[Row], out: Path, picture: Path) -> None:
     """Plot SI-SDR improvement on the first manifest, averaged over seeds, against each cost, with intervals.
     Marks of causal separators are hollow."""
-    from matplotlib import pyplot
+    from matplotlib import color_sequences, pyplot, ticker
 
     manifest = rows[0].manifest
     costs = {(row.budget, row.name): row for row in rows}
@@ -180,19 +180,19 @@ def plot(rows: Sequence[Row], out: Path, picture: Path) -> None:
         if of == manifest
     }
     names = sorted({name for _, name in scores})
-    colours = dict(zip(names, pyplot.get_cmap("tab20").colors, strict=False))
+    colours = dict(zip(names, color_sequences["tab20"], strict=False))
     panels = (
-        ("parameters", "parameters"),
-        ("macs_per_second", "multiply-accumulates per second of audio"),
-        ("real_time_factor", "real-time factor, one core"),
-        ("megabytes", "memory, MB"),
+        ("parameters", 1e6, "parameters, M"),
+        ("macs_per_second", 1e9, "GMAC per second of audio"),
+        ("real_time_factor", 1.0, "real-time factor, one core"),
+        ("megabytes", 1.0, "memory, MB"),
     )
     figure, grid = pyplot.subplots(2, 2, figsize=(10, 7), sharey=True, layout="constrained")
-    for axis, (column, label) in zip(grid.flat, panels, strict=True):
+    for axis, (column, unit, label) in zip(grid.flat, panels, strict=True):
         for (budget, name), score in scores.items():
             row, (low, high) = costs[budget, name], score.bounds or (score.mean, score.mean)
             axis.errorbar(
-                getattr(row, column),
+                getattr(row, column) / unit,
                 score.mean,
                 [[score.mean - low], [high - score.mean]],
                 fmt=MARKERS.get(budget, "D"),
@@ -201,7 +201,12 @@ def plot(rows: Sequence[Row], out: Path, picture: Path) -> None:
                 capsize=3,
                 label=f"{name}, {budget}{', causal' if row.causal else ''}",
             )
+        values = [getattr(costs[key], column) / unit for key in scores]
         axis.set_xscale("log")
+        axis.set_xlim(min(values) / 1.7, 1.7 * max(values))  # so that it holds two ticks or more
+        axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)
     for axis in grid[:, 0]:

@@ -218,10 +218,9 @@ def without_training(monkeypatch: pytest.MonkeyPatch, errors: dict[str, Exceptio
         trained.append(entrant.name)
 
     def score_one(folder: Path, data: Path, manifest: str) -> Any:
-        write_rows(
-            folder / f"scores-{manifest}" / "items.csv",
-            [dict.fromkeys(COLUMNS) | {"id": "x", "si_sdr_i": 3.0}],
-        )
+        empty: dict[str, Any] = dict.fromkeys(COLUMNS)
+        rows = [empty | {"id": "x", "si_sdr_i": 3.0}]
+        write_rows(folder / f"scores-{manifest}" / "items.csv", rows)
         return describe([3.0])
 
     monkeypatch.setattr(backbones, "measure_cost", lambda settings: COST)
