@@ -179,7 +179,7 @@ def together(convs: list[ComplexConv], padded: Tensor) -> list[Tensor]:
     (b, 2 i, f, n + reach) to (b, 2 o, f, n) each."""
     first = convs[0]
     weight = torch.cat([conv.weight() for conv in convs])
-    biases = [conv.bias for conv in convs if conv.bias is not None]
+    biases: list[Tensor] = [conv.bias for conv in convs if conv.bias is not None]
     outputs = F.conv2d(
         *(padded, weight, torch.cat(biases) if biases else None),
         padding=(first.reach // 2, 0),

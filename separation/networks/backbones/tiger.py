@@ -178,7 +178,7 @@ class FullAttention(nn.Module):
         (b, heads, l, m e)."""
 
         def stacked(name: str) -> Tensor:
-            weights = [head.get_parameter(f"{part}.{name}") for head in self.heads]
+            weights: list[Tensor] = [head.get_parameter(f"{part}.{name}") for head in self.heads]
             return torch.stack(weights).flatten(2) if weights[0].dim() > 1 else torch.cat(weights)
 
         mapped = F.linear(hidden, stacked("0.weight").flatten(0, 1), stacked("0.bias"))

@@ -16,7 +16,7 @@ from qsep.queries.interface import AudioQuery, ClassQuery, MixedQuery, Query, Te
 from qsep.queries.reading.book import read_book
 from qsep.queries.reading.likeness import DECAY, SCALE, SHARPNESS, Likeness, fit, unit
 from qsep.queries.reading.reader import KNOWN_FROM, NEAR_FROM
-from qsep.separation.inference.unexplained import degrees_in
+from qsep.separation.inference.unexplained import Scene, class_groups, degrees_in
 from qsep.separation.storage.checkpoint import carry_encoder, describe
 from qsep.separation.storage.config import stored_encoder
 
@@ -380,6 +380,8 @@ OVERLAPS[2:4, 2:4] = [[0.3, 2.7], [2.7, 0.3]]
 def test_words_for_no_class_query_all_classes_of_the_sound_that_they_resemble(
     encoder: PhraseBook, text: str, expected: list[int]
 ) -> None:
-    actual = degrees_in(encoder.read(TextQuery(text)), OVERLAPS)
+    heard = np.repeat([[20.0], [-20.0]], 521, axis=1)  # the first sound fits the wolf
+    scene = Scene(OVERLAPS, class_groups(OVERLAPS), heard)
+    actual = degrees_in(encoder.read(TextQuery(text)), scene)
     # 0.05: degrees are probabilities
     np.testing.assert_allclose(actual[:4], expected, atol=0.05)

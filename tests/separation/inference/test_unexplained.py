@@ -161,7 +161,7 @@ def test_of_a_long_recording_some_windows_are_heard(monkeypatch: pytest.MonkeyPa
     """Of 16 windows every fourth, spread over the recording."""
     separator = tiny_separator("class_unet")
     rate = separator.sample_rate
-    heard = []
+    heard: list[torch.Tensor] = []
 
     def record(_: object, analyses: list[Analysed], groups: np.ndarray) -> np.ndarray:
         heard.extend(analysis.energy for analysis in analyses)
