@@ -4,8 +4,9 @@ The list of recordings, by default 28 of the 20 speakers of sounds150 that `spea
 has the columns of LIST. Each speaker is the target in mixtures with all others of the same label, as two
 women, and with NUM_OTHERS of other labels: SECONDS long, at equal power. The example is another recording of
 the target's speaker, or a part of the same recording GAP_SECONDS or more from the mixture's. All is drawn by
-hashes of the file names, so that equal lists give equal mixtures. Condition absent: the example is of a third
-speaker, and silence is expected.
+hashes of the file names, so that equal lists give equal mixtures. Condition other: the example is of the
+other speaker, so that a model that follows it scores far below 0 dB. Condition absent: the example is of a
+third speaker, and silence is expected.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ..items.manifest import Cut, MixtureRow
 from ..items.recordings import check_files
 from ..items.rendering import SAMPLE_RATE, render_mixture
 
-CONDITIONS = ("plain", "absent")
+CONDITIONS = ("plain", "other", "absent")
 LIST = ("file", "label", "group", "seconds")
 SPEAKERS = MANIFESTS_DIR / "sounds150-speakers.csv"
 SECONDS, GAP_SECONDS = 2.5, 0.05
@@ -59,13 +60,14 @@ class Excerpt(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A mixture, and an example of the target's voice and of one that is not there. The row's labels are the
-    speakers. setting: whether both are of one kind."""
+    """A mixture, and examples of the target's voice, the other one and one that is not there, by condition.
+    The row's labels are the speakers. setting: whether both are of one kind."""
 
     row: MixtureRow
     setting: str
-    example: Excerpt
-    stranger: Excerpt
+    plain: Excerpt
+    other: Excerpt
+    absent: Excerpt
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,11 @@ class SpeakerItems:
 
     def render(self, index: int) -> Item:
         """Item number `index` at SAMPLE_RATE."""
-        row, setting, example, stranger = self.pairs[index]
+        row, setting, *examples = self.pairs[index]
+        example = examples[CONDITIONS.index(self.condition)]
         mixture, target, rest = render_mixture(row, self.data)
         if self.condition == "absent":
-            example, target, rest = stranger, np.zeros_like(mixture), mixture
+            target, rest = np.zeros_like(mixture), mixture
         start, length = (
             round(SAMPLE_RATE * value) for value in (example.start_seconds, example.seconds)
         )
@@ -117,9 +120,14 @@ class SpeakerItems:
 
 
 def right_voice(rows: Sequence[Mapping[str, Any]]) -> Figures:
-    """The share of mixtures whose estimate holds more of the target than of all else: SI-SDR above 0 dB."""
-    ratios = [row["si_sdr"] for row in rows if row["si_sdr"] is not None]
-    return {"right_voice": sum(ratio > 0 for ratio in ratios) / len(ratios)} if ratios else {}
+    """The share of mixtures whose estimate holds more of the target than of all else, SI-SDR above 0 dB: of
+    all, and of each setting."""
+    ratios: dict[str, list[float]] = {}
+    for row in rows:
+        if row["si_sdr"] is not None:
+            for name in ("right_voice", f"right_voice, {row['setting']}"):
+                ratios.setdefault(name, []).append(row["si_sdr"])
+    return {name: sum(value > 0 for value in group) / len(group) for name, group in ratios.items()}
 
 
 def load(data: Path, manifest: Path | None = None, condition: str = "plain") -> SpeakerItems:
@@ -184,7 +192,8 @@ def pairs_of(speakers: Sequence[Sequence[Recording]]) -> list[Pair]:
             )
             setting = "same kind" if count < len(same) else "other kind"
             stranger = next(one for one in [*same[::-1], *different[::-1]] if one is not other)
-            pairs.append(Pair(row, setting, example, cut_and_example(stranger)[1]))
+            examples = [example, *(cut_and_example(one)[1] for one in (other, stranger))]
+            pairs.append(Pair(row, setting, *examples))
     return pairs
 
 

@@ -186,7 +186,7 @@ def speakers(folder: Path) -> Mapping[str, dict[str, Any]]:
         sound(folder / f"{number}.wav", number, 16000, 3200)
         rows.append((f"{number}.wav", kind, group, 0.2))
     list_of_speakers = {"manifest": table(folder / "speakers.csv", *rows)}
-    return {"plain": list_of_speakers, "absent": list_of_speakers}
+    return dict.fromkeys(("plain", "other", "absent"), list_of_speakers)
 
 
 def uss(folder: Path) -> Mapping[str, dict[str, Any]]:

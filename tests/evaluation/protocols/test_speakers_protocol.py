@@ -31,7 +31,7 @@ def test_each_speaker_meets_all_of_its_kind_and_six_others() -> None:
 
 
 def test_no_example_has_a_sample_of_its_mixture() -> None:
-    for row, _, example, stranger in pairs_of(read_speakers(SPEAKERS.read_bytes(), "list")):
+    for row, _, example, other, stranger in pairs_of(read_speakers(SPEAKERS.read_bytes(), "list")):
         (target,) = row.targets
         before = (
             example.start_seconds + example.seconds <= target.start_seconds - GAP_SECONDS + 1e-9
@@ -39,7 +39,7 @@ def test_no_example_has_a_sample_of_its_mixture() -> None:
         after = example.start_seconds >= target.start_seconds + SECONDS + GAP_SECONDS - 1e-9
         assert example.file != target.path or before or after
         assert example.seconds >= 1
-        assert stranger.file not in {cut.path for cut in row.cuts}
+        assert stranger.file not in {cut.path for cut in row.cuts} | {example.file, other.file}
 
 
 def test_the_target_is_the_cut_at_the_level_of_the_other_voice(tmp_path: Path) -> None:
@@ -62,10 +62,12 @@ def test_the_target_is_the_cut_at_the_level_of_the_other_voice(tmp_path: Path) -
     np.testing.assert_array_equal(absent.mixture, item.mixture)
 
 
-def test_the_right_voice_is_the_share_above_zero_db() -> None:
-    rows = [{"si_sdr": value} for value in (3.0, -1.0, 0.5, None)]
-    assert right_voice(rows) == {"right_voice": pytest.approx(2 / 3)}
-    assert right_voice([{"si_sdr": None}]) == {}
+def test_the_right_voice_is_the_share_above_zero_db_of_all_and_by_setting() -> None:
+    values = [(3.0, "a"), (-1.0, "a"), (0.5, "b"), (None, "b")]
+    rows = [{"si_sdr": value, "setting": setting} for value, setting in values]
+    expected = {"right_voice": 2 / 3, "right_voice, a": 0.5, "right_voice, b": 1.0}
+    assert right_voice(rows) == pytest.approx(expected)
+    assert right_voice(rows[3:]) == {}
 
 
 @pytest.mark.parametrize(
