@@ -20,7 +20,8 @@ from ..data.effects.config import EffectsConfig
 CONFIGS_DIR = Path(__file__).parents[1] / "configs"
 QUERIED = ("separator", "audio_encoder")  # parts that a recipe trains with queries
 UNQUERIED = ("autoencoder", "vocoder")  # and without
-SHARD_PRECISIONS = ("32-true", "bf16-mixed")
+AUTO = "auto"
+SHARD_PRECISIONS = (AUTO, "32-true", "bf16-mixed")
 LISTED = ("recordings", "classes", "speakers")  # kinds of data.sounds in a folder with clips.csv
 KERNELS = ("float32", "float16", "int8")
 EFFECTS = get_type_hints(EffectsConfig)
@@ -35,7 +36,7 @@ class TrainConfig:
     model's blocks again in the backward pass instead of storing them. compile: backend of torch.compile for
     the model's networks, as "inductor"; empty: none. shard: divide a separator's weights, gradients, moments
     and averages among the devices (FSDP). mix_on_device: workers only cut sounds, which are filtered and
-    summed on the device; not for captions and videos. precision: as in Lightning Fabric.
+    summed on the device; not for captions and videos. precision: see `precision_on`.
     skip_limit: give up after so many consecutive steps with a loss that is not finite. kernels: type in
     which the checkpoint stores kernels, one of KERNELS; the state for resuming stays float32.
 
@@ -77,7 +78,7 @@ class TrainConfig:
     clip_norm: float = 5.0
     ema_decay: float = 0.999
     seed: int = 0
-    precision: str = "bf16-mixed"
+    precision: str = AUTO
     log_every: int = 50
     validate_every: int = 500
     save_every: int = 500

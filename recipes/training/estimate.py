@@ -13,6 +13,7 @@ from qsep.separation.interface import MixtureBatch
 from .build import build_book, build_query_encoder, build_task, mix_config
 from .config import Recipe
 from .output.log import duration
+from .precision import precision_on
 from .tasks.interface import Task
 
 STATES = 5  # weights, their average, gradients, two moments of AdamW
@@ -66,6 +67,7 @@ def trial(task: Task, recipe: Recipe, encoder: QueryEncoder, device: str) -> tup
     """
     task.model.to(device).train()
     batch, queries = noise_batch(task, recipe, encoder, device)
+    precision = precision_on(device, recipe.train.precision)
     seconds, saved_bytes = 0.0, 0
     for _ in range(2):
         stored: dict[int, int] = {}
@@ -77,7 +79,7 @@ def trial(task: Task, recipe: Recipe, encoder: QueryEncoder, device: str) -> tup
 
         began = time.perf_counter()
         with (
-            torch.autocast(device, torch.bfloat16, enabled="bf16" in recipe.train.precision),
+            torch.autocast(device, torch.bfloat16, enabled="bf16" in precision),
             torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
         ):
             generator = torch.Generator().manual_seed(0)

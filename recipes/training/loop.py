@@ -40,6 +40,7 @@ from .output.examples import Example
 from .output.log import RunLog
 from .output.record import record_session
 from .output.state import Best, Ema, save_state
+from .precision import precision_on
 from .query_batch import encode_batch
 from .sampler import StepSampler, part_number, step_generator
 from .sharding import sharding_strategy, whole
@@ -72,7 +73,7 @@ class Run:
             accelerator=accelerator,
             devices=devices,
             num_nodes=nodes,
-            precision=self.config.precision,
+            precision=precision_on(accelerator, self.config.precision),
             strategy=sharding_strategy(devices * nodes) if self.is_sharded else "auto",
         )
         # Before other processes are launched, which would all print the same, and before embedding the

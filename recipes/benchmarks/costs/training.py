@@ -35,6 +35,7 @@ from ...training.config import Recipe, read_recipe
 from ...training.estimate import BlankEncoder, noise_batch
 from ...training.learner import Learner
 from ...training.output.state import Ema
+from ...training.precision import precision_on
 from .network import peak_megabytes
 
 # 10^12 operations a second by NVIDIA's data sheets, dense bf16. The longest name that fits counts.
@@ -92,10 +93,9 @@ def main() -> None:
     recipe, _ = read_recipe(arguments.recipe, arguments.overrides)
     used, _ = consumption(recipe)
     device = choose_device(arguments.accelerator)
-    peak, source = peak_of(device, recipe.train.precision, arguments.tflops)
-    print(
-        f"{name_of(device)}; PyTorch {torch.__version__}; {recipe.name}, {recipe.train.precision}"
-    )
+    precision = precision_on(device.type, recipe.train.precision)
+    peak, source = peak_of(device, precision, arguments.tflops)
+    print(f"{name_of(device)}; PyTorch {torch.__version__}; {recipe.name}, {precision}")
     print(
         f"{used.tflop:.3g} TFLOP for an item of {used.seconds:.2f} s; peak {peak:.3g} TFLOP/s {source}"
     )
@@ -146,7 +146,8 @@ def cost(name: str, recipe: Recipe, device: torch.device, num_steps: int) -> Cos
     from lightning_fabric import Fabric
 
     config = recipe.train
-    fabric = Fabric(accelerator=device.type, devices=1, precision=config.precision)
+    precision = precision_on(device.type, config.precision)
+    fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
     _, _, encoder = build_query_encoder(recipe)
     task = build_task(recipe, build_book(recipe), BlankEncoder(encoder))
     ema = Ema(task.model, config.ema_decay)
