@@ -132,9 +132,8 @@ class CausalUNet(nn.Module):
         inject: may repeat each item of the batch for s queries; the encoder runs once for all of them.
         """
         num_frames = planes.shape[-1]
-        whole = F.pad(
-            planes, (0, -num_frames % self.steps[-1])
-        )  # causal: later frames change nothing
+        # The network is causal: frames that follow change nothing.
+        whole = F.pad(planes, (0, -num_frames % self.steps[-1]))
         output: Tensor = self.head(self.level(0, F.relu(self.stem(whole)), inject))
         return output[..., :num_frames]
 

@@ -1,8 +1,11 @@
 """The bench of backbones: who takes part, at what cost, and what is made of the scores."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,7 +13,7 @@ from qsep.evaluation.metrics.statistics import describe
 from qsep.evaluation.rows import write_rows
 from qsep.evaluation.scores import COLUMNS
 from qsep.queries.interface import QueryEmbedding
-from qsep.recipes.benchmarks.costs.network import count_macs, real_time_factor
+from qsep.recipes.benchmarks.costs.network import count_macs, peak_megabytes, real_time_factor
 from qsep.recipes.benchmarks.quality import backbones
 from qsep.recipes.benchmarks.quality.backbones import (
     COST_SECONDS,
@@ -249,3 +252,15 @@ def test_a_signal_ends_the_bench_and_scores_nothing_half_trained(
         run_bench(entrants("small", ["bsrnn", "tiger", "demucs"]), tmp_path, tmp_path)
     assert trained == ["bsrnn"]
     assert {row.name for row in read_results(tmp_path)} == {"bsrnn"}
+
+
+def test_peak_memory_is_that_of_the_process_and_not_of_the_one_that_started_it() -> None:
+    """A child of a process that has held 300 MB, and allocates 40 MB itself."""
+    held = np.ones(300 * 2**20, np.uint8)
+    program = (
+        "import numpy; from qsep.recipes.benchmarks.costs.network import peak_megabytes as peak;"
+        "before = peak(); held = numpy.ones(40 * 2**20, numpy.uint8); print(peak() - before)"
+    )
+    child = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert 39 < float(child.stdout) < 60
+    assert peak_megabytes() > len(held) / 2**20
