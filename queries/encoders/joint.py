@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..cache import CachedEncoder
 from ..files.json_files import json_content
 from ..files.weights import load_weights, read_state_dict
 from ..interface import (
@@ -186,9 +187,14 @@ class JointEncoder(QueryEncoder):
         """AudioSet's classes as the network tells them apart; ValueError without a file of them."""
         return EventNames.load(self.folder / EVENTS_FILE)
 
+    @cached_property
+    def read_sentences(self) -> CachedEncoder:
+        """The sentence encoder with its cache, which holds the words of a query that was read before."""
+        return CachedEncoder(self.sentences)
+
     def event_weights(self, text: str) -> Vectors:
         """How much each of AudioSet's 521 classes that YAMNet knows is meant by a text: (521,), sum 1."""
-        sentence = self.sentences.encode([TextQuery(text)]).pooled.cpu().numpy()
+        sentence = self.read_sentences.encode([TextQuery(text)]).pooled.cpu().numpy()
         return self.event_names.class_weights(sentence)[0]
 
     @torch.inference_mode()

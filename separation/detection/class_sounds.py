@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qsep.queries.encoders.joint import Config, JointEncoder, build
+from qsep.queries.encoders.joint import JointEncoder, shipped
 from qsep.queries.interface import QueryEmbedding, TextQuery
 from qsep.queries.reading.book import Entry
 
@@ -66,7 +66,7 @@ class Namer:
     @cached_property
     def joint(self) -> JointEncoder:
         """The encoder of text and audio that comes with the package."""
-        return build(Config())
+        return shipped()
 
     @cached_property
     def vectors(self) -> Tensor:

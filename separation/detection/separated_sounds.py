@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qsep.queries.encoders.joint import Config, JointEncoder, build
+from qsep.queries.encoders.joint import JointEncoder, shipped
 from qsep.queries.interface import TextQuery
 
 from ..api import Model
@@ -131,7 +131,7 @@ class EstimateClassifier:
                 "give a detector with --tagger yamnet, or Cnn14_mAP=0.431.pth of PANNs"
             )
         self.sample_rate = model.separator.sample_rate
-        self.joint: JointEncoder = build(Config())
+        self.joint: JointEncoder = shipped()
         with torch.inference_mode():
             embeddings = self.joint.network.text(book.phrases.float().cpu())
             classes = book.classes.cpu()

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from qsep.queries.encoders.joint import Config, JointEncoder, build
+from qsep.queries.encoders.joint import JointEncoder, shipped
 from qsep.queries.interface import (
     AudioQuery,
     ClassQuery,
@@ -57,7 +57,7 @@ class DescribedExamples(QueryEncoder):
     @cached_property
     def joint(self) -> JointEncoder:
         """The joint encoder of text and audio that comes with the package."""
-        return build(Config())
+        return shipped()
 
     @property
     def joint_encoder(self) -> JointEncoder:

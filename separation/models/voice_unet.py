@@ -111,9 +111,12 @@ class VoiceUNet(nn.Module, Separator):
         self.unet = CausalUNet(config.channels, config.blocks, config.steps, 2)
         to_channels_last(self)
 
-    def energies(self, waveform: Tensor) -> Tensor:
-        """Band energies (b, k, n) of waveforms (b, c, t)."""
-        spec = stft(waveform, self.config.window_samples, self.hop_samples)
+    def spectrum(self, waveform: Tensor) -> Tensor:
+        """Complex spectrogram (b, c, f, n) of waveforms (b, c, t)."""
+        return stft(waveform, self.config.window_samples, self.hop_samples)
+
+    def energies(self, spec: Tensor) -> Tensor:
+        """Spectrograms (b, c, f, n) to the energies of bands, means over channels, (b, k, n)."""
         return gather_bands(squared_magnitude(spec).mean(dim=1), self.bands)
 
     def vectors(self, queries: QueryEmbedding) -> Tensor:
@@ -150,19 +153,21 @@ class VoiceUNet(nn.Module, Separator):
         mask = (odds.sigmoid().mT @ self.bands.T).mT
         return mask[:, :, None] * spec[:, None]
 
-    def target(self, mixture: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """mixture (b, c, t), vectors (b, s, v) to targets (b, s, c, t) and log odds (b, s, k, n)."""
-        spec = stft(mixture, self.config.window_samples, self.hop_samples)
-        odds = self.log_odds(gather_bands(squared_magnitude(spec).mean(dim=1), self.bands), vectors)
+    def target(self, mixture: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """mixture (b, c, t), vectors (b, s, v) to targets (b, s, c, t), log odds (b, s, k, n), and the
+        mixture's energies (b, k, n)."""
+        spec = self.spectrum(mixture)
+        energy = self.energies(spec)
+        odds = self.log_odds(energy, vectors)
         masked = self.masked(spec, odds.float())
         waveforms = istft(masked, self.config.window_samples, self.hop_samples, mixture.shape[-1])
-        return waveforms, odds
+        return waveforms, odds, energy
 
     def separate(
         self, mixture: Tensor, queries: QueryEmbedding, generator: torch.Generator | None = None
     ) -> Separated:
         """mixture (b, c, t), any scale; queries.tokens (b, s, k, d). target + residual = mixture."""
-        target, _ = self.target(mixture, self.vectors(queries))
+        target, *_ = self.target(mixture, self.vectors(queries))
         return Separated(target, mixture[:, None] - target)
 
     def live(self, queries: QueryEmbedding, num_channels: int) -> Core:
@@ -184,12 +189,12 @@ class VoiceUNet(nn.Module, Separator):
         vectors = self.vectors(only_queried(queries.map(lambda entry: entry[:, slots]), queried))
         present = queried & (sources.abs().amax(dim=(-2, -1)) > 0)
         absent = queried & ~present
-        target, odds = self.target(batch.mixture, vectors)
+        target, odds, mixture_energy = self.target(batch.mixture, vectors)
         snr_loss = thresholded_waveform_loss(
             target, sources, batch.mixture[:, None], self.config.snr_limit_db
         )
-        energy = self.energies(sources.flatten(0, 1)).unflatten(0, sources.shape[:2])
-        entropy = mask_entropy(odds, energy, self.energies(batch.mixture))
+        energy = self.energies(self.spectrum(sources.flatten(0, 1))).unflatten(0, sources.shape[:2])
+        entropy = mask_entropy(odds, energy, mixture_energy)
         with torch.no_grad():  # the examples' gradients are enough; saves a tenth of the time
             voices = self.voice(energy.flatten(0, 1))
         contrast = contrastive_loss(vectors, voices, present)
@@ -249,7 +254,7 @@ class LiveEstimate:
     def __call__(self, spec: Tensor) -> Tensor:
         """(c, f, n) to (s, c, f, n)."""
         separator = self.separator
-        energy = gather_bands(squared_magnitude(spec).mean(dim=0, keepdim=True), separator.bands)
+        energy = separator.energies(spec[None])
         planes = band_planes(energy, self.level(with_total(energy)))
         odds = torch.cat([by_band(unet(planes)) for unet in self.unets])
         return separator.masked(spec[None], odds[None])[0]

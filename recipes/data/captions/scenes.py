@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from ..mixtures.augment import AugmentConfig, equalised_and_reverberated
-from ..mixtures.mix_and_separate import RecordedSounds, rms
+from ..mixtures.mix_and_separate import RecordedSounds, at_level
 from ..mixtures.segments import CaptionedClip, read_segment
 from ..wording import PhraseBook
 from .phrases import sound_phrases
@@ -62,7 +62,7 @@ class Levels:
     def leveled(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The waveform (t,) at a random level around LEVEL_DB."""
         level_db = LEVEL_DB + rng.uniform(-self.level_db, self.level_db)
-        return waveform * np.float32(10 ** (level_db / 20)) / rms(waveform)
+        return at_level(waveform, level_db)
 
     def gained(self, waveform: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
         """The waveform (t,) at a random gain; number: of recordings in the mixture."""

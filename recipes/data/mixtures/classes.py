@@ -20,7 +20,7 @@ from .augment import AugmentConfig, Filter, change_speed, filtered, random_filte
 from .clips import Take
 from .items import Item, Sound, Unmixed, batch_of
 from .meeting import Meetings
-from .mix_and_separate import active_stretch, cut_or_pad, rms
+from .mix_and_separate import active_stretch, cut_or_pad, drawn_index, rms
 
 
 @configuration
@@ -141,7 +141,7 @@ class ClassMixtures(torch.utils.data.Dataset[Item]):
         """The sounds of the draw-th item before they are filtered and summed."""
         config, rng = self.config, np.random.default_rng((self.seed, draw))
         odds = config.num_sources_weights
-        num_sounds = 2 + int(rng.choice(len(odds), p=np.divide(odds, sum(odds))))
+        num_sounds = 2 + drawn_index(odds, rng)
         groups = self.plan(num_sounds, rng)
         length = config.segment_samples
         sounds: list[Sound] = []

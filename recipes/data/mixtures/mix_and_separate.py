@@ -6,7 +6,7 @@ Mix-and-separate training: Zhao et al., "The sound of pixels" (2018).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Protocol
 
@@ -100,6 +100,17 @@ class RecordedSounds:
 def rms(waveform: np.ndarray) -> np.float32:
     """Root mean square of a waveform (t,), never zero."""
     return np.float32(np.sqrt(np.mean(np.square(waveform)) + 1e-12))
+
+
+def at_level(waveform: np.ndarray, level_db: float) -> np.ndarray:
+    """The waveform (t,) at a root mean square of level_db."""
+    leveled: np.ndarray = waveform * np.float32(10 ** (level_db / 20)) / rms(waveform)
+    return leveled
+
+
+def drawn_index(weights: Sequence[float], rng: np.random.Generator) -> int:
+    """An index into weights, which are relative frequencies."""
+    return int(rng.choice(len(weights), p=np.divide(weights, sum(weights))))
 
 
 def mean_power(waveform: np.ndarray) -> float:
@@ -205,7 +216,7 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
         config = self.config
         rng = np.random.default_rng((self.seed, draw))
         odds = config.num_sources_weights
-        num_sources = 2 + int(rng.choice(len(odds), p=np.divide(odds, sum(odds))))
+        num_sources = 2 + drawn_index(odds, rng)
         labels = [self.sounds.labels[i] for i in rng.permutation(len(self.sounds.labels))]
         kin = bool(config.family_probability) and rng.random() < config.family_probability
         per_source = 2 if config.noise_db else 1
@@ -239,7 +250,7 @@ class MixAndSeparate(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | N
             lowest, highest = self.config.gains
             return np.clip(waveform * np.float32(rng.uniform(lowest, highest)), -1, 1)
         level_db = rng.uniform(-self.config.level_db, self.config.level_db)
-        return waveform * np.float32(10 ** (level_db / 20)) / rms(waveform)
+        return at_level(waveform, level_db)
 
     def noise(self, label: str, source: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A sound of the label at a level of noise_db relative to the source: (t,) float32."""

@@ -24,6 +24,7 @@ from qsep.separation.interface import MixtureBatch
 
 from .items import Item, batch_of, epoch_order
 from .meeting import Meetings
+from .mix_and_separate import drawn_index
 
 MIN_GAIN, MAX_GAIN = 0.02, 50.0
 MIN_POWER = 1e-10
@@ -209,7 +210,7 @@ class SegmentMixtures(torch.utils.data.Dataset[tuple[torch.Tensor, list[Query | 
         config = self.config
         rng = np.random.default_rng((self.seed, draw, 2))
         if odds := config.num_sources_weights:
-            num_sources = 2 + int(rng.choice(len(odds), p=np.divide(odds, sum(odds))))
+            num_sources = 2 + drawn_index(odds, rng)
         else:
             num_sources = int(rng.integers(2, config.max_sources + 1))
         sources = np.zeros((config.num_slots, 1, config.segment_samples), np.float32)

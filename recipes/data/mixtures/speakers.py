@@ -23,7 +23,7 @@ from qsep.separation.interface import MixtureBatch
 from .augment import AugmentConfig, change_speed, equalised_and_reverberated
 from .clips import Take
 from .items import Item, batch_of
-from .mix_and_separate import active_stretch, cut_or_pad, rms
+from .mix_and_separate import active_stretch, at_level, cut_or_pad, drawn_index, rms
 
 NUM_SLOTS = 3  # two voices with queries, and the rest
 MAX_EXAMPLE_SHARE = 0.5  # of a recording
@@ -154,8 +154,7 @@ class SpeakerMixtures(torch.utils.data.Dataset[Item]):
 
     def __getitem__(self, draw: int) -> Item:
         config, rng = self.config, np.random.default_rng((self.seed, draw))
-        odds = config.num_sources_weights
-        num_speakers = 1 + int(rng.choice(len(odds), p=np.divide(odds, sum(odds))))
+        num_speakers = 1 + drawn_index(config.num_sources_weights, rng)
         speakers = self.chosen(rng)
         sources = np.zeros((NUM_SLOTS, 1, config.segment_samples), np.float32)
         queries: list[Query | None] = [None] * NUM_SLOTS
@@ -169,13 +168,13 @@ class SpeakerMixtures(torch.utils.data.Dataset[Item]):
             if is_there:
                 voice = self.recorded(voice, rng)
                 level_db = rng.uniform(-config.level_db, config.level_db)
-                sources[slot, 0] += voice * np.float32(10 ** (level_db / 20)) / rms(voice)
+                sources[slot, 0] += at_level(voice, level_db)
             if slot < 2:
                 queries[slot] = self.query(example, rng)
         if rng.random() < config.background_probability:
             sound = self.voices.background(config.segment_samples, rng)
             level_db = -rng.uniform(*config.background_db)
-            sources[2, 0] += sound * np.float32(10 ** (level_db / 20)) / rms(sound)
+            sources[2, 0] += at_level(sound, level_db)
         sources *= np.float32(0.1 * 10 ** (rng.uniform(-20, 0) / 20))
         return torch.from_numpy(sources), queries, f"{self.seed}-{draw}"
 
@@ -203,7 +202,7 @@ class SpeakerMixtures(torch.utils.data.Dataset[Item]):
         else:
             noise = self.voices.background(len(voice), rng)
         noise_db = -rng.uniform(*self.config.example_noise_db)
-        voice = voice / rms(voice) + noise * np.float32(10 ** (noise_db / 20)) / rms(noise)
+        voice = voice / rms(voice) + at_level(noise, noise_db)
         level = np.float32(0.1 * 10 ** (rng.uniform(-20, 0) / 20))
         return AudioQuery(level * voice, sample_rate=self.sample_rate)
 

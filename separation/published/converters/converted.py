@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,6 +42,20 @@ def below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
         for name, value in weights.items()
         if name.startswith(prefix)
     }
+
+
+def renamed_by(patterns: Iterable[tuple[str, str]], key: str) -> str:
+    """The key with what the first fitting pattern finds at its beginning replaced; unchanged if none fits."""
+    for pattern, replacement in patterns:
+        name, hits = re.subn(f"^{pattern}", replacement, key)
+        if hits:
+            return name
+    return key
+
+
+def speaker_names(number: int) -> list[str]:
+    """Names for the outputs of a network that separates speakers."""
+    return [f"speaker {index + 1}" for index in range(number)]
 
 
 def released_names(modules: Mapping[str, str | None], prefix: str) -> Callable[[str], str]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .converted import Converted, renamed_keys
+from .converted import Converted, renamed_by, renamed_keys, speaker_names
 
 POINTERS = ("last_best_checkpoint", "last_checkpoint")
 MAX_POINTER_BYTES = 255  # a file's name is no longer
@@ -122,7 +122,7 @@ def settings_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     layers = [key for key in weights if re.fullmatch(rf"{MEMORIES}norm1\.weight", key)]
     memory = f"{BLOCK}fsmn.0.gated_fsmn.fsmn.conv.conv1.weight"
     return {
-        "speakers": [f"speaker {number + 1}" for number in range(num_speakers)],
+        "speakers": speaker_names(num_speakers),
         "sample_rate": SAMPLE_RATE,
         "analysis": {
             "kind": "filterbank",
@@ -157,10 +157,7 @@ def renamed(key: str) -> str:
         layer, kind, number, rest = memory.groups()
         part = MEMORY_LAYERS[kind]
         return f"backbone.memories.{layer}.memory.{part}.{int(number) - 1}.{rest}"
-    for pattern, ours in NAMES:
-        name, hits = re.subn(f"^{pattern}", ours, key)
-        if hits:
-            break
+    name = renamed_by(NAMES, key)
     if projection := PROJECTION.fullmatch(name):
         start, layer, rest = projection.groups()
         rest = "gain" if rest == "g" else rest

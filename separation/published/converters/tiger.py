@@ -16,7 +16,7 @@ from torch import Tensor
 from qsep.queries.files.json_files import json_content
 
 from ...networks.analyses.bands import adjacent_bands, widths_in_bins
-from .converted import Converted, below
+from .converted import Converted, below, renamed_by, speaker_names
 
 STEMS = ("dialog", "effect", "music")
 DNR = 44100, "tiger-dnr"  # sample rate in Hz, and scheme of its bands
@@ -105,10 +105,8 @@ def dnr(weights: dict[str, Tensor]) -> Converted:
     # Weights of none of the three are reported by the strict loader.
     prefixes = tuple(f"{stem}." for stem in STEMS)
     rest = {key: value for key, value in weights.items() if not key.startswith(prefixes)}
-    labels, provenance = (
-        {"labels": list(STEMS)},
-        {"recipe": "TIGER-DnR", "seed": None, "step": None},
-    )
+    labels = {"labels": list(STEMS)}
+    provenance = {"recipe": "TIGER-DnR", "seed": None, "step": None}
     return Converted("tiger_dnr", settings, "labels", labels, converted | rest, provenance)
 
 
@@ -121,7 +119,7 @@ def speech(weights: dict[str, Tensor], num_iterations: int | None) -> Converted:
     backbone = {"kind": "tiger"} | network_settings(weights)
     if num_iterations is not None:
         backbone["num_iterations"] = num_iterations
-    speakers = [f"speaker {number + 1}" for number in range(NUM_SPEAKERS)]
+    speakers = speaker_names(NUM_SPEAKERS)
     settings = {
         "speakers": speakers,
         "sample_rate": SPEECH[0],
@@ -241,11 +239,7 @@ def renamed(key: str) -> str:
     for theirs, ours in PATHS.items():
         start = f"separator.{theirs}."
         if key.startswith(start):
-            name = key.removeprefix(start)
-            for pattern, layer in LAYERS:
-                name, hits = re.subn(f"^{pattern}", layer, name)
-                if hits:
-                    break
+            name = renamed_by(LAYERS, key.removeprefix(start))
             for pattern, ending in ENDINGS:
                 name = re.sub(pattern, ending, name)
             return f"separator.{ours}.{name}"
