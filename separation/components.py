@@ -155,9 +155,14 @@ def build_encoder(kind: str, settings: dict[str, Any]) -> Any:
 
 
 def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`settings` with `changes` applied: tables are merged at every depth, other values are replaced."""
+    """`settings` with `changes` applied: tables are merged at every depth, other values are replaced.
+
+    A table of another `kind` replaces the whole table, for its settings are those of its kind.
+    """
     result = dict(settings)
     for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else value
+        before = result.get(key)
+        merges = isinstance(value, dict) and isinstance(before, dict)
+        merges = merges and value.get("kind") in (None, before.get("kind"))
+        result[key] = merged(before, value) if merges else value
     return result

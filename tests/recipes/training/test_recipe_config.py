@@ -66,6 +66,15 @@ def test_a_recipe_says_only_how_it_differs_from_the_one_it_extends(tmp_path: Pat
     assert recorded == content | {"train": recorded["train"], "separator": recorded["separator"]}
 
 
+def test_a_table_of_another_kind_takes_no_settings_from_the_one_it_replaces(tmp_path: Path) -> None:
+    changed = "extends = 'smoke'\n[encoder]\nkind = 'labels'\n[separator]\nkind = 'convtasnet'\n"
+    (tmp_path / "mine.toml").write_text(changed)
+    _, content = read_recipe(str(tmp_path / "mine.toml"))
+    assert content["separator"] == {"kind": "convtasnet"}
+    assert content["encoder"] == {"kind": "labels"}
+    assert content["train"] == read_recipe("smoke")[1]["train"]
+
+
 @pytest.mark.parametrize(
     ("extends", "reason"),
     [("'nosuch'", "nosuch: no such recipe"), ("3", "expected a recipe's name")],
