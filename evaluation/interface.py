@@ -14,14 +14,15 @@ from qsep.queries.interface import Query
 
 @dataclass(frozen=True)
 class Item:
-    """A mixture and a query about it; all waveforms (t,), float32, mono.
+    """A mixture and a query about it; all waveforms float32, (t,) if nothing else is said.
 
     target + rest = mixture up to float32 rounding. target is all zeros if the query names a sound that is
     not in the mixture. label: the group that the item's scores are averaged in. sample_rate: in Hz.
     others: labels of the sounds in rest, empty if the protocol does not know them. setting: the variant of
     the item, for conditions with several. example: a picture or a recording that replaces the query in
     words. target_sources, rest_sources: the sounds of target and rest one by one, for protocols whose
-    metrics need them.
+    metrics need them. other_microphones: (m, t), what further microphones hear of the mixture; the others are
+    then what the first one hears.
     """
 
     id: str
@@ -36,6 +37,14 @@ class Item:
     example: Query | None = None
     rest_sources: tuple[NDArray[np.float32], ...] = ()
     target_sources: tuple[NDArray[np.float32], ...] = ()
+    other_microphones: NDArray[np.float32] | None = None
+
+    @property
+    def channels(self) -> NDArray[np.float32]:
+        """The mixture at all microphones, the first one first, (1 + m, t); or (t,) at one."""
+        if self.other_microphones is None:
+            return self.mixture
+        return np.concatenate([self.mixture[None], self.other_microphones])
 
 
 class ItemQuery(NamedTuple):

@@ -26,10 +26,10 @@ class ModelEstimator:
         return self.model.fingerprint
 
     def __call__(self, item: Item) -> Any:
-        """The model's target (t,)."""
+        """The model's target (t,), at the first microphone if there are several."""
         query = item.example or item.query
-        result = self.model.separate(item.mixture, query, sample_rate=item.sample_rate)
-        return result.target
+        result = self.model.separate(item.channels, query, sample_rate=item.sample_rate)
+        return result.target if item.other_microphones is None else result.target[0]
 
 
 def as_estimator(model: TextSeparator | Estimator | str) -> Estimator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qsep.separation.signal.arrays import plane_wave
 from qsep.separation.signal.mixing import gain_for_snr
 
 from ..interface import Item, ItemQuery, ItemSet, Publication
@@ -31,6 +33,8 @@ SNRS_DB = (-10, -5, 0, 5, 10)
 NUM_SOURCES = (2, 3, 4, 5)
 CLIP_LEVEL = 0.25  # of the mixture's peak
 CORNER_HZ = 1000.0  # of the filters of `coloured`
+SPACING_METERS = 0.15  # about that of the ears
+NUM_SIDES = 180  # from which sounds come, on a half circle
 FAMILIES_FILE = Path(__file__).with_name("families.toml")
 
 
@@ -196,6 +200,11 @@ def colours(items: ItemSet) -> Iterator[Variant]:
             yield Variant(index, item_query, colour)
 
 
+def two_microphones(items: ItemSet) -> Iterator[Variant]:
+    """The mixture at two microphones; target and rest are scored at the first."""
+    return (Variant(index, item_query) for index, item_query in enumerate(items.item_queries))
+
+
 def unchanged(item: Item, setting: str) -> Item:
     """The item as it is."""
     return item
@@ -235,6 +244,18 @@ def coloured(item: Item, setting: str) -> Item:
         for part in (item.target, item.rest)
     ]
     return mixed(item, *parts)
+
+
+def at_two_microphones(item: Item, setting: str) -> Item:
+    """Target and rest as plane waves at microphones SPACING_METERS apart, each from a side of its own.
+
+    The first microphone hears both as they are. Sides are drawn by hashes of the id.
+    """
+    second = np.zeros_like(item.mixture)
+    for name, part in (("target", item.target), ("rest", item.rest)):
+        angle = math.pi * (_draw(item.id, name) % NUM_SIDES) / NUM_SIDES
+        second += plane_wave(part, angle, 2, SPACING_METERS, item.sample_rate)[1]
+    return replace(item, other_microphones=second[None])
 
 
 def with_rest(item: Item, partners: Sequence[Item]) -> Item:
@@ -286,6 +307,7 @@ SUITES = {
     "same-family": Kind(same_family),
     "clipped": Kind(clipping, clipped),
     "coloured": Kind(colours, coloured),
+    "two-microphones": Kind(two_microphones, at_two_microphones),
 }
 
 

@@ -27,6 +27,36 @@ def test_an_interrupted_run_with_workers_ends_as_one_without_either(
     assert differences(state_of(whole)["model"], state_of(resumed)["model"]) == []
 
 
+TWO_CHANNELS = {
+    "kind": "queried",
+    "sample_rate": 8000,
+    "num_channels": 2,
+    "causal": True,
+    "analysis": {"kind": "stft", "window_samples": 256},
+    "backbone": {"kind": "tfgridnet", "num_blocks": 1, "channels": 8, "hidden_channels": 8},
+    "head": {"kind": "spectrum"},
+}
+
+
+def test_a_separator_of_two_channels_is_trained_on_mixtures_at_two_microphones(
+    run: Callable[..., Path], tmp_path: Path
+) -> None:
+    array = {"array": {"num_microphones": 2}}
+    before = run(tmp_path / "before", stop_after=0, mix=array, separator=TWO_CHANNELS)
+    after = run(tmp_path / "after", mix=array, separator=TWO_CHANNELS)
+    assert len(differences(state_of(before)["model"], state_of(after)["model"])) > 10
+    assert (after / "model" / "config.json").exists()
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_another_number_of_microphones_than_channels_is_refused(
+    number: int, run: Callable[..., Path], tmp_path: Path
+) -> None:
+    expected = f"takes 2 channels and mix.array.num_microphones is {number}: make them equal"
+    with pytest.raises(ValueError, match=expected):
+        run(tmp_path / "run", mix={"array": {"num_microphones": number}}, separator=TWO_CHANNELS)
+
+
 def test_queries_are_dropped_in_training(
     run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,7 +93,8 @@ def settings_for(name: str, path: Path) -> dict[str, Any]:
 
 def started(run: Callable[..., Path], folder: Path, start: Path | str, settings: Any) -> Any:
     """The separator of a run that has not made a step."""
-    run(folder, stop_after=0, separator=settings, start_from=str(start))
+    effects = {"array": {"num_microphones": settings.get("num_channels", 1)}}
+    run(folder, stop_after=0, separator=settings, start_from=str(start), mix=effects)
     separator = build_separator("queried", {k: v for k, v in settings.items() if k != "kind"})
     state = state_of(folder)
     separator.load_state_dict(state["model"])

@@ -7,6 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from qsep.evaluation.interface import ItemSet
 from qsep.queries.files.threads import in_order
 from qsep.separation.audio.sample_format import Waveform
@@ -60,8 +62,8 @@ def render_items(
 ) -> list[str]:
     """Write the first items as out/ID/mixture.wav, 0.wav, 1.wav, … and queries.txt; return the ids.
 
-    queries.txt has a line for each source: its number, and its query or "no query". Absent sounds have no
-    file.
+    A file has a channel for each microphone. queries.txt has a line for each source: its number, and its
+    query or "no query". Absent sounds have no file.
     """
     results = Results(out, COMMAND)
     ids = []
@@ -69,10 +71,10 @@ def render_items(
         batch = mixtures.collate([mixtures[draw]])
         (name,) = batch.ids
         rate = batch.sample_rate
-        write_wav(results, f"{name}/mixture.wav", batch.mixture[0, 0].numpy(), rate)
+        write_wav(results, f"{name}/mixture.wav", batch.mixture[0].numpy(), rate)
         lines = []
         for index, query in enumerate(batch.queries[0]):
-            source = batch.sources[0, index, 0]
+            source = batch.sources[0, index]
             if source.any():
                 write_wav(results, f"{name}/{index}.wav", source.numpy(), rate)
             elif query is None:
@@ -87,9 +89,10 @@ def render_items(
 
 
 def write_wav(results: Results, name: str, waveform: Waveform, sample_rate: int) -> None:
-    """Write the waveform, (t,), as float32 WAV; the same waveform gives the same bytes."""
+    """Write the waveform, (t,) or (c, t), as float32 WAV; the same waveform gives the same bytes."""
     results.claim(name)
     path = results.folder / name
     visit(path.parent)
-    with AudioWriter(path, sample_rate, 1, "FLOAT", results.commit) as file:
-        file.write(waveform[None])
+    channels = np.atleast_2d(waveform)
+    with AudioWriter(path, sample_rate, len(channels), "FLOAT", results.commit) as file:
+        file.write(channels)

@@ -52,6 +52,22 @@ class RoomConfig:
 
 
 @configuration
+class ArrayConfig:
+    """num_microphones: in a line, for separators of so many channels. spacing_meters: between neighbours.
+
+    In a mixture without a room each source is a plane wave from a side of its own.
+    """
+
+    num_microphones: int = 1
+    spacing_meters: Annotated[Interval, Range(0.001, 2)] = (0.08, 0.2)
+
+    def __post_init__(self) -> None:
+        check_ascending(self, ("spacing_meters",))
+        if self.num_microphones < 1:
+            raise ValueError(f"num_microphones is {self.num_microphones}; expected 1 or more")
+
+
+@configuration
 class DeviceConfig:
     """Devices through which sounds were recorded or transmitted, see devices.py.
 
@@ -117,8 +133,16 @@ class EffectsConfig:
     beats: BeatConfig = field(default_factory=BeatConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
     room: RoomConfig = field(default_factory=RoomConfig)
+    array: ArrayConfig = field(default_factory=ArrayConfig)
     levels: LevelConfig = field(default_factory=LevelConfig)
     queries: QueryConfig = field(default_factory=QueryConfig)
+
+    def __post_init__(self) -> None:
+        if self.array.num_microphones > 1 and self.device.mixture_probability:
+            raise ValueError(
+                "a device of the whole mixture has one channel: set device.mixture_probability=0 or "
+                "array.num_microphones=1"
+            )
 
     @property
     def active(self) -> bool:
@@ -133,8 +157,9 @@ class EffectsConfig:
             self.queries.template_probability,
             self.queries.audio_probability,
         )
-        return any(probabilities) or self.levels.rule != ""
+        several = self.array.num_microphones > 1
+        return any(probabilities) or self.levels.rule != "" or several
 
     def for_validation(self) -> EffectsConfig:
-        """The same levels, and nothing that augments."""
-        return EffectsConfig(levels=self.levels)
+        """The same levels and microphones, and nothing that augments."""
+        return EffectsConfig(levels=self.levels, array=self.array)

@@ -11,7 +11,9 @@ import math
 import numpy as np
 import soxr
 
-from .rooms import MARGIN_METERS, SOUND_MPS, Room, first_images
+from qsep.separation.signal.arrays import SOUND_MPS
+
+from .rooms import MARGIN_METERS, Room, first_images
 
 OVERSAMPLING = 4  # linear interpolation then loses 0.4 dB at three quarters of the band
 CONTROL_SAMPLES = 64  # delays are computed so often and interpolated linearly
@@ -19,15 +21,20 @@ ITERATIONS = 3
 
 
 def moved(
-    waveform: np.ndarray, room: Room, start: np.ndarray, end: np.ndarray, sample_rate: int
+    waveform: np.ndarray,
+    room: Room,
+    start: np.ndarray,
+    end: np.ndarray,
+    sample_rate: int,
+    direct: float | None = None,
 ) -> np.ndarray:
     """The direct sound and the first reflections of a source that moves from start to end: (t,) float32.
 
     waveform: (t,). start, end: (3,) in metres. Delays and gains are relative to the direct sound at the
-    start.
+    start, or from a distance `direct` in metres.
     """
     num_samples = len(waveform)
-    direct = room.distance(start)
+    direct = room.distance(start) if direct is None else direct
     num_blocks = -(-num_samples // CONTROL_SAMPLES)
     arrivals = np.arange(num_blocks + 1) * CONTROL_SAMPLES
     sent, gains = [], []

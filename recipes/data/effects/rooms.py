@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qsep.separation.signal.arrays import SOUND_MPS
+
 from .config import RoomConfig
 
-SOUND_MPS = 343.0
 EARLY_SECONDS = 0.05  # after the direct sound
 MATCHED_SECONDS = (
     0.02  # the tail begins with the energy that the images have in their last so many seconds
@@ -101,12 +102,15 @@ def room_response(
     sample_rate: int,
     rng: np.random.Generator,
     min_order: int = 0,
+    direct: float | None = None,
 ) -> np.ndarray:
     """The response at the microphone to a source, (k,) float32. It begins with the direct sound, which is 1.
 
-    min_order: leave out images with fewer reflections, as the direct sound, which has none.
+    min_order: leave out images with fewer reflections, as the direct sound, which has none. direct: distance
+    in metres from which sound arrives at time 0 with gain 1, no farther than the source; None for that of
+    the source.
     """
-    direct = room.distance(position)
+    direct = room.distance(position) if direct is None else direct
     distances, orders = images(room, position, direct + EARLY_SECONDS * SOUND_MPS)
     delays = (distances - direct) / SOUND_MPS * sample_rate
     gains = room.reflection**orders * direct / distances

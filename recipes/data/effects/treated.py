@@ -17,7 +17,7 @@ from .beats import synchronous
 from .config import EffectsConfig
 from .devices import random_device, recorded
 from .levels import at_powers, leveled, within_peak
-from .placing import placed
+from .placing import in_the_open, placed
 from .queries import read_paraphrases, varied
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ STREAM, QUERY_STREAM = 7, 8  # of random numbers, beside those of the data sets
 
 
 class TreatedMixtures(torch.utils.data.Dataset[Any]):
-    """dataset[draw] is an item of `mixtures` with effects: sources (s, 1, t), s queries, …, id.
+    """dataset[draw] is an item of `mixtures` with effects: sources (s, m, t), s queries, …, id.
 
     With effects on whole mixtures there is one source more, the last, without a query: what they add.
     """
@@ -43,10 +43,11 @@ class TreatedMixtures(torch.utils.data.Dataset[Any]):
         rng = np.random.default_rng((self.seed, draw, STREAM))
         sounding = sources[:, 0].any(dim=1)
         num_slots = len(sources) + bool(self.config.device.mixture_probability)
-        treated = torch.zeros(num_slots, *sources.shape[1:])
+        num_microphones = self.config.array.num_microphones
+        treated = torch.zeros(num_slots, num_microphones, sources.shape[-1])
         if sounding.any():
             changed, added = self.treat(sources[sounding, 0].numpy(), rng)
-            treated[: len(sources)][sounding, 0] = torch.from_numpy(changed)
+            treated[: len(sources)][sounding] = torch.from_numpy(changed)
             if added is not None:
                 treated[-1, 0] = torch.from_numpy(added)
         rng = np.random.default_rng((self.seed, draw, QUERY_STREAM))
@@ -60,7 +61,7 @@ class TreatedMixtures(torch.utils.data.Dataset[Any]):
     def treat(
         self, sources: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """The effects on the sources (s, t) of one mixture, none of them silent: (s, t) float32.
+        """The effects on the sources (s, t) of one mixture, none of them silent: (s, m, t) float32.
 
         Also what a device of the whole mixture adds to their sum, (t,), or None.
         """
@@ -76,18 +77,20 @@ class TreatedMixtures(torch.utils.data.Dataset[Any]):
             ]
         )
         if rng.random() < config.room.probability:
-            changed = placed(changed, config.room, rate, rng)
-        changed = leveled(at_powers(changed, sources), config.levels, rate, rng)
+            received = placed(changed, config.room, rate, rng, config.array)
+        else:
+            received = in_the_open(changed, config.array, rate, rng)
+        changed = leveled(at_powers(received, sources[:, None]), config.levels, rate, rng)
         added = None
-        if rng.random() < config.device.mixture_probability:
+        if rng.random() < config.device.mixture_probability:  # of one channel
             device = random_device(config.device, rng)
-            changed = device.banded(changed, rate)
-            mixture = changed.sum(axis=0)
+            changed = device.banded(changed[:, 0], rate)[:, None]
+            mixture = changed[:, 0].sum(axis=0)
             added = device.distorted(mixture, rate) - mixture
         if config.levels.max_peak:
-            parts = changed if added is None else np.concatenate([changed, added[None]])
+            parts = changed if added is None else np.concatenate([changed, added[None, None]])
             parts = within_peak(parts, config.levels.max_peak)
-            changed, added = parts[: len(changed)], None if added is None else parts[-1]
+            changed, added = parts[: len(changed)], None if added is None else parts[-1, 0]
         return changed, added
 
     def collate(self, items: list[Any]) -> MixtureBatch:

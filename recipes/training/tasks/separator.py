@@ -37,6 +37,12 @@ def build(recipe: Recipe, book: PhraseBook, encoder: QueryEncoder) -> SeparatorT
     )
     torch.manual_seed(recipe.train.seed)
     separator = build_separator(kind, with_query_settings(kind, settings, known))
+    num_microphones = recipe.effects.array.num_microphones
+    if separator.num_channels not in (None, num_microphones):
+        raise ValueError(
+            f"the separator takes {separator.num_channels} channels and mix.array.num_microphones is "
+            f"{num_microphones}: make them equal"
+        )
     if separator.phrase_book is not None:
         store_phrases(separator.phrase_book, book, encoder)
     task = SeparatorTask(kind, separator, encoder.sound_encoder)

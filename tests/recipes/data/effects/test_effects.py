@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from qsep.recipes.data.effects.config import (
+    ArrayConfig,
     BeatConfig,
     DeviceConfig,
     EffectsConfig,
@@ -54,6 +55,36 @@ def test_every_data_set_has_effects_and_sums_to_its_mixture(
         assert batch.part_of is not None
         assert torch.equal(batch.part_of[:, :-1], plain.part_of)
         assert batch.part_of[:, -1].tolist() == [-1] * 4
+
+
+@pytest.mark.parametrize("room", [0.0, 0.5])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_data_set_can_be_heard_by_several_microphones(
+    name: str, room: float, data_sets: dict[str, Any]
+) -> None:
+    levels = LevelConfig("snr", max_peak=0.5)
+    several = EffectsConfig(room=RoomConfig(room), levels=levels, array=ArrayConfig(3))
+    data = TreatedMixtures(data_sets[name], several)
+    batch = data.collate([data[draw] for draw in range(4)])
+    plain = data_sets[name].collate([data_sets[name][draw] for draw in range(4)])
+    num_items, num_sources, _, num_samples = plain.sources.shape
+    assert batch.sources.shape == (num_items, num_sources, 3, num_samples)
+    assert torch.equal(batch.mixture, batch.sources.sum(dim=1))
+    assert batch.queries == plain.queries
+    sounding = plain.sources.any(dim=-1)[..., 0]
+    assert batch.sources.any(dim=-1)[sounding].all()
+    assert not batch.sources[~sounding].any()
+    first, second, third = batch.sources[sounding].unbind(dim=1)
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+
+
+def test_validation_keeps_the_microphones_and_a_device_of_the_whole_mixture_has_one() -> None:
+    several = EffectsConfig(room=RoomConfig(0.5), array=ArrayConfig(2))
+    assert several.for_validation() == EffectsConfig(array=ArrayConfig(2))
+    assert several.for_validation().active
+    with pytest.raises(ValueError, match=r"set device\.mixture_probability=0 or array\.num_micro"):
+        EffectsConfig(device=DeviceConfig(0.3, 0.6), array=ArrayConfig(2))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,9 +15,9 @@ def sine(seconds: float, peak_db: float, hz: float = 997.0, rate: int = 48000) -
     return (10 ** (peak_db / 20) * np.sin(2 * np.pi * hz * times)).astype(np.float32)
 
 
-def noises(number: int = 3, num_samples: int = RATE) -> np.ndarray:
-    gains = np.geomspace(1, 0.01, number)[:, None]
-    white = np.random.default_rng(0).standard_normal((number, num_samples))
+def noises(number: int = 3, num_microphones: int = 1, num_samples: int = RATE) -> np.ndarray:
+    gains = np.geomspace(1, 0.01, number)[:, None, None]
+    white = np.random.default_rng(0).standard_normal((number, num_microphones, num_samples))
     return (0.1 * gains * white).astype(np.float32)
 
 
@@ -74,12 +74,13 @@ def test_silence_has_none() -> None:
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 30.0])
 def test_a_source_gets_the_loudness_that_is_asked_for(scale: float) -> None:
     scaled = at_loudness(noises(1)[0] * np.float32(scale), -31.5, RATE)
-    assert loudness_lufs(scaled, RATE) == pytest.approx(-31.5, abs=1e-3)
+    assert scaled.shape == (1, RATE)
+    assert loudness_lufs(scaled[0], RATE) == pytest.approx(-31.5, abs=1e-3)
 
 
 def test_what_is_too_low_to_have_a_loudness_gets_a_power() -> None:
     swell = np.sin(np.pi * np.arange(4 * RATE) / RATE).astype(np.float32)  # 0.5 Hz
-    scaled = at_loudness(swell, -30.0, RATE)
+    scaled = at_loudness(swell[None], -30.0, RATE)
     assert db(np.square(scaled.astype(float)).mean()) == pytest.approx(-30, abs=1e-3)
 
 
@@ -90,12 +91,16 @@ def test_loudness_is_the_same_at_any_rate(rate: int) -> None:
     assert loudness_lufs(tone, rate) == pytest.approx(-23.01 - 0.69, abs=0.05)
 
 
-def test_by_snr_the_first_source_lies_as_drawn_over_the_sum_of_the_others() -> None:
+@pytest.mark.parametrize("num_microphones", [1, 2])
+def test_by_snr_the_first_source_lies_as_drawn_over_the_sum_of_the_others(
+    num_microphones: int,
+) -> None:
     config = LevelConfig("snr", snr_db=(4.0, 4.0))
-    sources = leveled(noises(), config, RATE, np.random.default_rng(0)).astype(np.float64)
+    plain = noises(3, num_microphones)
+    sources = leveled(plain, config, RATE, np.random.default_rng(0)).astype(np.float64)
     rest = sources[1:].sum(axis=0)
     assert db(np.square(sources[0]).sum() / np.square(rest).sum()) == pytest.approx(4.0, abs=1e-4)
-    before, after = (np.square(each).sum(axis=1) for each in (noises().astype(float), sources))
+    before, after = (np.square(each).sum(axis=(1, 2)) for each in (plain.astype(float), sources))
     assert after[1] / after[2] == pytest.approx(before[1] / before[2], rel=1e-5)
     assert after[0] == before[0]
 
@@ -114,7 +119,7 @@ def test_drawn_loudnesses_fill_their_range() -> None:
     config = LevelConfig("loudness", loudness_lufs=(-40.0, -20.0))
     drawn = np.concatenate(
         [
-            [loudness_lufs(each, RATE) for each in leveled(noises(2), config, RATE, rng)]
+            [loudness_lufs(each[0], RATE) for each in leveled(noises(2), config, RATE, rng)]
             for rng in map(np.random.default_rng, range(30))
         ]
     )
@@ -129,7 +134,7 @@ def test_a_source_that_an_effect_silenced_leaves_the_others_audible(rule: str, s
     sources[silent] = 0
     changed = leveled(sources, LevelConfig(rule), RATE, np.random.default_rng(0))
     assert np.isfinite(changed).all()
-    assert changed.any(axis=1).tolist() == [silent == 1, silent == 0]
+    assert changed.any(axis=(1, 2)).tolist() == [silent == 1, silent == 0]
 
 
 def test_without_a_rule_levels_remain() -> None:
@@ -147,10 +152,12 @@ def test_the_limit_on_the_peak_scales_all_sources_alike() -> None:
 
 
 def test_powers_are_restored_and_silence_remains() -> None:
-    changed = noises()[::-1].copy()
+    changed = noises(3, 2)[::-1].copy()
     changed[1] = 0
     restored = at_powers(changed, noises())
-    powers, expected = (np.square(each.astype(float)).mean(axis=1) for each in (restored, noises()))
+    powers, expected = (
+        np.square(each.astype(float)).mean(axis=(1, 2)) for each in (restored, noises())
+    )
     assert powers[[0, 2]] == pytest.approx(expected[[0, 2]], rel=1e-6)
     assert powers[1] == 0
 

@@ -7,18 +7,24 @@ import numpy as np
 import pytest
 from parity.recorded import FOLDER as PARITY
 
-from qsep.recipes.data.effects.config import RoomConfig
+from qsep.recipes.data.effects.config import ArrayConfig, RoomConfig
 from qsep.recipes.data.effects.motion import moved
-from qsep.recipes.data.effects.placing import convolved, destination, placed
+from qsep.recipes.data.effects.placing import (
+    convolved,
+    destination,
+    in_the_open,
+    microphones,
+    placed,
+)
 from qsep.recipes.data.effects.rooms import (
     EARLY_SECONDS,
-    SOUND_MPS,
     Room,
     images,
     random_position,
     random_room,
     room_response,
 )
+from qsep.separation.signal.arrays import SOUND_MPS
 
 RATE = 16000
 ROOM = Room(np.array([6.1, 4.3, 2.9]), np.array([2.0, 1.1, 1.3]), 0.5)
@@ -196,7 +202,75 @@ def test_sources_keep_their_length_and_type_in_a_room(moving: float, num_samples
     sources = np.random.default_rng(8).standard_normal((3, num_samples)).astype(np.float32)
     config = RoomConfig(1.0, moving_probability=moving)
     heard = placed(sources, config, RATE, np.random.default_rng(9))
-    assert heard.shape == sources.shape
+    assert heard.shape == (3, 1, num_samples)
     assert heard.dtype == np.float32
     again = placed(sources, config, RATE, np.random.default_rng(9))
     assert np.array_equal(heard, again)
+
+
+def lag(first: np.ndarray, second: np.ndarray) -> float:
+    """By how many samples the second lags behind the first, between samples by a parabola."""
+    size = 2 * len(first)
+    spectrum = np.fft.rfft(second, size) * np.fft.rfft(first, size).conj()
+    correlation = np.fft.irfft(spectrum, size)
+    peak = int(correlation.argmax())
+    before, at, after = (correlation[(peak + step) % size] for step in (-1, 0, 1))
+    whole = peak if peak < size // 2 else peak - size
+    return float(whole + (before - after) / (2 * (before - 2 * at + after)))
+
+
+def low_noise(num_samples: int, seed: int) -> np.ndarray:
+    """Noise up to a quarter of the band."""
+    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(num_samples))
+    return np.fft.irfft(spectrum[: len(spectrum) // 4], num_samples).astype(np.float32)
+
+
+def test_each_microphone_of_a_room_hears_a_source_at_its_distance() -> None:
+    """Nearly without reflections, in a room whose walls swallow sound: the tail's level is low."""
+    sound = low_noise(RATE // 2, 1)
+    room_config = RoomConfig(1.0, (6.0, 8.0), reverberation_seconds=(0.03, 0.03))
+    array = ArrayConfig(2, (0.5, 0.5))
+    for seed in range(4):
+        heard = placed(sound[None], room_config, RATE, np.random.default_rng(seed), array)
+        rng = np.random.default_rng(seed)  # the same draws
+        room = random_room(room_config, rng)
+        first, second = microphones(room, array, rng)
+        position = random_position(room, room_config.distance_meters, rng)
+        distances = [math.dist(position, place) for place in (first, second)]
+        assert math.dist(first, second) == pytest.approx(0.5)
+        expected = (distances[1] - distances[0]) / SOUND_MPS * RATE
+        assert lag(heard[0, 0], heard[0, 1]) == pytest.approx(expected, abs=0.1)
+        nearer = int(np.argmin(distances))
+        assert lag(sound, heard[0, nearer]) == pytest.approx(0, abs=0.1)
+
+
+def test_one_microphone_hears_the_same_with_and_without_an_array_of_one() -> None:
+    sources = np.random.default_rng(8).standard_normal((3, 2001)).astype(np.float32)
+    config = RoomConfig(1.0, moving_probability=0.5)
+    heard = [
+        placed(sources, config, RATE, np.random.default_rng(9), array)
+        for array in (None, ArrayConfig())
+    ]
+    assert np.array_equal(*heard)
+
+
+def test_in_the_open_sources_come_from_sides_of_their_own() -> None:
+    sources = np.stack([low_noise(RATE // 2, seed) for seed in range(5)])
+    array = ArrayConfig(3, (0.3, 0.3))
+    heard = in_the_open(sources, array, RATE, np.random.default_rng(2))
+    assert heard.shape == (5, 3, RATE // 2)
+    assert np.array_equal(heard[:, 0], sources)
+    lags = [lag(each[0], each[1]) for each in heard]
+    assert [lag(each[0], each[2]) for each in heard] == pytest.approx(
+        [2 * each for each in lags], abs=0.05
+    )
+    assert len({round(each) for each in lags}) > 2
+    assert max(map(abs, lags)) <= 0.3 / SOUND_MPS * RATE + 0.05
+
+
+def test_a_line_that_is_too_long_for_the_room_is_refused() -> None:
+    room = Room(np.array([1.0, 1.2, 2.5]), np.array([0.5, 0.5, 1.0]), 0.3)
+    with pytest.raises(
+        ValueError, match=r"a line of 2\.00 m of microphones is too long for a room"
+    ):
+        microphones(room, ArrayConfig(3, (1.0, 1.0)), np.random.default_rng(0))
