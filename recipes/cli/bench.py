@@ -30,7 +30,11 @@ def backbones(
         ),
     ] = Path("bench/backbones"),
     budget: Annotated[
-        str, typer.Option(help="small (3 GMAC per second of audio) or large (15).")
+        str,
+        typer.Option(
+            help="small (3 GMAC per second of audio), large (15), or stereo (small ones for two "
+            "microphones; with --recipe backbones-stereo)."
+        ),
     ] = "small",
     only: Annotated[
         list[str] | None, typer.Option(help="Separators to compare. Repeatable. Default: all.")
@@ -41,7 +45,8 @@ def backbones(
     manifest: Annotated[
         list[str] | None,
         typer.Option(
-            help="Manifest to score on, by name or file. Repeatable. Default: dev-2, dev-families."
+            help="Manifest to score on, by name or file. Repeatable. Default: dev-2 and dev-families, or "
+            "pairs of the recipe's kinds if it lists any."
         ),
     ] = None,
     recipe: Annotated[str, typer.Option(help="Name or file of the common recipe.")] = "backbones",
@@ -55,22 +60,22 @@ def backbones(
     ] = False,
 ) -> None:
     """Train each separator with one recipe; compare quality, parameters, MACs, speed and memory."""
-    from ..benchmarks.quality.backbones import MANIFESTS, entrants, measure_costs, run_bench
+    from ..benchmarks.quality.backbones import Bench, entrants
 
     chosen = entrants(budget, only or ())
-    if costs:
-        measure_costs(chosen, out)
-        return
-    failed = run_bench(
-        chosen,
+    bench = Bench(
         out,
         data,
-        seed or (0,),
-        manifest or MANIFESTS,
         recipe,
-        overrides or (),
+        tuple(overrides or ()),
+        tuple(seed or (0,)),
+        tuple(manifest or ()),
         accelerator,
     )
+    if costs:
+        bench.measure_costs(chosen)
+        return
+    failed = bench.run(chosen)
     if failed:
         raise ValueError(f"{len(failed)} of {len(chosen)} separators failed: {', '.join(failed)}")
     print(f"{out / 'backbones.md'}")

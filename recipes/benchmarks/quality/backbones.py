@@ -3,8 +3,9 @@
     qsep bench backbones --data FOLDER -o FOLDER
 
 Each separator of `backbones.toml` is trained by the recipe `backbones`, with each seed, and scored on
-manifests of sounds150; finished runs are not repeated, and one that fails does not stop the others. Results
-are written after each separator, as `backbones_report.py` says.
+manifests of sounds150, or, if the recipe lists a few of its kinds, on their pairs (`label_pairs.py`).
+Finished runs are not repeated, and one that fails does not stop the others. Results are written after each
+separator, as `backbones_report.py` says. Several processes may work in one folder, on different separators.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,17 @@ from typing import Any
 from qsep.evaluation.metrics.statistics import Statistics
 from qsep.evaluation.protocols import load_items
 from qsep.evaluation.run import evaluate
+from qsep.queries.interface import TextQuery
 from qsep.separation.storage.temporary import write_atomically
 
 from ...errors import print_error
+from ...training.config import Recipe, read_recipe, recipe_from
 from .backbones_report import RECIPE_NOTE, Cost, Row, read_results, with_costs, write_results
+from .label_pairs import pairs_manifest
 
 SEPARATORS = Path(__file__).with_suffix(".toml")
 MANIFESTS = ("dev-2", "dev-families")
+PAIRS = "pairs"  # the manifest for recipes that list their kinds
 COST_SECONDS = 4.0  # length of the audio that costs are measured on
 
 
@@ -57,28 +63,30 @@ def entrants(budget: str, names: Sequence[str] = (), path: Path = SEPARATORS) ->
     return [Entrant(name, budget, known[name]["separator"]) for name in names or known]
 
 
-def measure_cost(settings: dict[str, Any], seconds: float = COST_SECONDS) -> Cost:
-    """The cost of a separator, measured in a new process, so that its memory is not another separator's."""
+def measure_cost(recipe: Recipe, seconds: float = COST_SECONDS) -> Cost:
+    """The cost of a recipe's separator, measured in a new process, so that its memory is not another's."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(cost_in_this_process, settings, seconds).result()
+        return pool.submit(cost_in_this_process, recipe, seconds).result()
 
 
-def cost_in_this_process(settings: dict[str, Any], seconds: float) -> Cost:
+def cost_in_this_process(recipe: Recipe, seconds: float) -> Cost:
     """`measure_cost` in this process, which must be at its peak memory so far."""
     import torch
 
-    from qsep.queries.interface import QueryEmbedding
-    from qsep.separation.components import build_separator
-
+    from ...training.build import build_book, build_query_encoder, build_task
+    from ...training.estimate import BlankEncoder
+    from ...training.query_batch import encode_batch
     from ..costs.network import count_macs, num_parameters, peak_megabytes, real_time_factor
 
     before = peak_megabytes()
-    rest = {name: value for name, value in settings.items() if name != "kind"}
-    separator = build_separator(settings["kind"], rest).eval()
+    _, _, encoder = build_query_encoder(recipe)
+    book = build_book(recipe)
+    separator = build_task(recipe, book, BlankEncoder(encoder)).model.eval()
     generator = torch.Generator().manual_seed(0)
     num_samples = round(seconds * separator.sample_rate)
-    mixture = 0.1 * torch.randn(1, 1, num_samples, generator=generator)
-    queries = QueryEmbedding(torch.randn(1, 1, separator.query_dim, generator=generator))
+    num_channels = separator.num_channels or 1
+    mixture = 0.1 * torch.randn(1, num_channels, num_samples, generator=generator)
+    queries = encode_batch(encoder, [[TextQuery(book.names[0])]])
 
     def run() -> None:
         with torch.no_grad():  # costs of inference
@@ -101,74 +109,164 @@ class StoppedError(ValueError):
     """A signal ended a training run, which was saved."""
 
 
-def run_bench(
-    chosen: Sequence[Entrant],
-    out: Path,
-    data: Path,
-    seeds: Sequence[int] = (0,),
-    manifests: Sequence[str] = MANIFESTS,
-    recipe: str = "backbones",
-    overrides: Sequence[str] = (),
-    accelerator: str = "auto",
-) -> list[str]:
-    """Train and score every separator with every seed; results are also written after each one.
+@dataclass(frozen=True)
+class Bench:
+    """A comparison. out: folder of the results; data: of the corpus. manifests: names or files; empty for
+    those that suit the recipe. overrides: "table.key=value" for the recipe, the same for all."""
 
-    overrides: "table.key=value" for the recipe, the same for all. Returns the names of those that failed,
-    for reasons printed as one line each. ValueError for a folder of results by another recipe; StoppedError
-    after a signal.
-    """
-    keep_recipe(out, describe_recipe(recipe, overrides))
-    failed = []
-    for entrant in chosen:
-        try:
-            bench_one(entrant, out, data, seeds, manifests, recipe, overrides, accelerator)
-        except StoppedError:
-            raise
-        except Exception as error:  # the others go on
-            print_error(error, entrant.name)
-            failed.append(entrant.name)
-    return failed
+    out: Path
+    data: Path
+    recipe: str = "backbones"
+    overrides: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    manifests: tuple[str, ...] = ()
+    accelerator: str = "auto"
 
+    def content(self, entrant: Entrant | None = None, seed: int = 0) -> dict[str, Any]:
+        """The recipe's tables, with the separator's settings; ValueError for bad ones."""
+        changes = [*self.overrides, f"data.folder={self.data}", f"train.seed={seed}"]
+        _, content = read_recipe(self.recipe, changes)
+        if entrant:
+            content["separator"] = entrant.settings
+        return content
 
-def bench_one(
-    entrant: Entrant,
-    out: Path,
-    data: Path,
-    seeds: Sequence[int],
-    manifests: Sequence[str],
-    recipe: str,
-    overrides: Sequence[str],
-    accelerator: str,
-) -> None:
-    """Measure, train and score one separator, and put it among the results."""
-    cost = stored_cost(entrant, out)
-    print(f"{entrant.name}: {describe_cost(cost)}", flush=True)
-    for seed in seeds:
-        folder = out / f"{entrant.budget}-{entrant.name}-{seed}"
-        train_one(entrant, folder, data, seed, recipe, overrides, accelerator)
-        for manifest in manifests:
-            statistics = score_one(folder, data, manifest)
-            row = row_of(entrant, seed, manifest, cost, statistics)
-            write_results([*read_results(out), row], out)
-            print(
-                f"{entrant.name} {entrant.budget}, seed {seed}, {manifest}: "
-                f"{statistics.mean_with_interval} dB",
-                flush=True,
+    def recipe_of(self, entrant: Entrant, seed: int = 0) -> Recipe:
+        """The recipe with the separator; ValueError for settings that it does not have."""
+        return recipe_from(self.content(entrant, seed), f"{Path(self.recipe).stem}-{entrant.name}")
+
+    @property
+    def scored_on(self) -> tuple[str, ...]:
+        """Manifests to score on."""
+        labels = self.content()["data"].get("labels")
+        return self.manifests or ((PAIRS,) if labels else MANIFESTS)
+
+    @property
+    def condition(self) -> str:
+        """The condition to score under: of mixtures at as many microphones as in training."""
+        array = recipe_from(self.content(), Path(self.recipe).stem).effects.array
+        return "plain" if array.num_microphones == 1 else "two-microphones"
+
+    @property
+    def description(self) -> str:
+        """How the separators are trained, as a sentence for the table."""
+        parsed, _ = read_recipe(self.recipe, list(self.overrides))
+        changes = f" with {' '.join(self.overrides)}" if self.overrides else ""
+        lengths = {"segment_samples": "samples", "num_queries": "queries"}
+        items = [f"{parsed.mix[key]} {unit}" for key, unit in lengths.items() if key in parsed.mix]
+        mixtures = f"mixture{'s' if parsed.train.batch_size > 1 else ''}"
+        return (
+            f"Recipe {Path(self.recipe).stem}{changes}: {parsed.train.steps} steps of "
+            f"{parsed.train.batch_size} {mixtures}{' of ' if items else ''}{' and '.join(items)}."
+        )
+
+    def run(self, chosen: Sequence[Entrant]) -> list[str]:
+        """Train and score every separator with every seed; results are also written after each one.
+
+        Returns the names of those that failed, for reasons printed as one line each. ValueError for a
+        folder of results by another recipe; StoppedError after a signal.
+        """
+        keep_recipe(self.out, self.description)
+        failed = []
+        for entrant in chosen:
+            try:
+                self.run_one(entrant)
+            except StoppedError:
+                raise
+            except Exception as error:  # the others go on
+                print_error(error, entrant.name)
+                failed.append(entrant.name)
+        return failed
+
+    def run_one(self, entrant: Entrant) -> None:
+        """Measure, train and score one separator, and put it among the results."""
+        cost = self.stored_cost(entrant)
+        print(f"{entrant.name}: {describe_cost(cost)}", flush=True)
+        for seed in self.seeds:
+            folder = self.out / f"{entrant.budget}-{entrant.name}-{seed}"
+            self.train_one(entrant, folder, seed)
+            for manifest in self.scored_on:
+                statistics = self.score_one(folder, manifest)
+                row = row_of(entrant, seed, manifest, cost, statistics)
+                with results_of(self.out) as results:
+                    results.append(row)
+                print(
+                    f"{entrant.name} {entrant.budget}, seed {seed}, {manifest}: "
+                    f"{statistics.mean_with_interval} dB",
+                    flush=True,
+                )
+
+    def train_one(self, entrant: Entrant, folder: Path, seed: int) -> None:
+        """Run or resume the recipe with the separator; StoppedError if a signal ends it."""
+        from ...training.loop import train
+        from ...training.stopping import Stop
+
+        stop = Stop()
+        content = self.content(entrant, seed)
+        train(self.recipe_of(entrant, seed), content, folder, self.accelerator, stop=stop)
+        if stop.signal:
+            raise StoppedError(
+                f"{entrant.name}: stopped and saved; run the same command to continue"
             )
 
+    def score_one(self, folder: Path, manifest: str) -> Statistics:
+        """SI-SDR improvement of the trained separator in dB; ValueError if no item could be scored."""
+        from qsep.separation.api import load
 
-def describe_recipe(recipe: str, overrides: Sequence[str]) -> str:
-    """How the separators were trained, as a sentence for the table."""
-    from ...training.config import read_recipe
+        path = self.pairs_file() if manifest == PAIRS else Path(manifest)
+        items = load_items("sounds150", self.data, path, self.condition)
+        scores = folder / f"scores-{path.stem}"
+        summary = evaluate(load(str(folder / "model"), "cpu"), items, scores)
+        if "si_sdr_i" not in summary.overall:
+            raise ValueError(f"{scores}: no item of {manifest} could be scored")
+        return summary.overall["si_sdr_i"]
 
-    parsed, _ = read_recipe(recipe, list(overrides))
-    changes = f" with {' '.join(overrides)}" if overrides else ""
-    lengths = {"segment_samples": "samples", "num_queries": "queries"}
-    items = [f"{parsed.mix[key]} {unit}" for key, unit in lengths.items() if key in parsed.mix]
-    return (
-        f"Recipe {Path(recipe).stem}{changes}: {parsed.train.steps} steps of {parsed.train.batch_size} "
-        f"mixtures{' of ' if items else ''}{' and '.join(items)}."
-    )
+    def pairs_file(self) -> Path:
+        """The manifest of pairs of the recipe's kinds, written beside the results."""
+        path = self.out / f"{PAIRS}.csv"
+        text = pairs_manifest(self.content()["data"].get("labels", ()))
+        write_atomically(path, lambda file: file.write_text(text, "utf-8"))
+        return path
+
+    def measure_costs(self, chosen: Sequence[Entrant]) -> None:
+        """Measure the separators' costs again and print them; they replace those of the results."""
+        for entrant in chosen:
+            cost = self.measure_and_store(entrant)
+            print(f"{entrant.name}: {describe_cost(cost)}", flush=True)
+            with results_of(self.out) as results:
+                results[:] = with_costs(results, entrant.budget, entrant.name, cost)
+
+    def stored_cost(self, entrant: Entrant) -> Cost:
+        """The cost as it was measured for these results, or else now."""
+        file = self.cost_file(entrant)
+        if file.exists():
+            return Cost(**json.loads(file.read_text("utf-8")))
+        return self.measure_and_store(entrant)
+
+    def measure_and_store(self, entrant: Entrant) -> Cost:
+        """Measure the cost of a separator, and file it with the results."""
+        cost = measure_cost(self.recipe_of(entrant))
+        file = self.cost_file(entrant)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, lambda path: path.write_text(json.dumps(asdict(cost)), "utf-8"))
+        return cost
+
+    def cost_file(self, entrant: Entrant) -> Path:
+        """Where the cost of a separator is stored."""
+        return self.out / "costs" / f"{entrant.budget}-{entrant.name}.json"
+
+
+@contextmanager
+def results_of(out: Path) -> Iterator[list[Row]]:
+    """The rows of the folder's results, to be changed in place, and written if there are any; other
+    processes wait meanwhile."""
+    from filelock import FileLock
+
+    out.mkdir(parents=True, exist_ok=True)
+    with FileLock(out / ".results.lock"):
+        rows = read_results(out)
+        yield rows
+        if rows:
+            write_results(rows, out)
 
 
 def keep_recipe(out: Path, described: str) -> None:
@@ -183,79 +281,12 @@ def keep_recipe(out: Path, described: str) -> None:
         )
 
 
-def stored_cost(entrant: Entrant, out: Path) -> Cost:
-    """The cost as it was measured for these results, or else now."""
-    file = cost_file(entrant, out)
-    if file.exists():
-        return Cost(**json.loads(file.read_text("utf-8")))
-    return measure_and_store(entrant, out)
-
-
-def measure_and_store(entrant: Entrant, out: Path) -> Cost:
-    """Measure the cost of a separator, and file it with the results."""
-    cost = measure_cost(entrant.settings)
-    file = cost_file(entrant, out)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, lambda path: path.write_text(json.dumps(asdict(cost)), "utf-8"))
-    return cost
-
-
-def cost_file(entrant: Entrant, out: Path) -> Path:
-    """Where the cost of a separator is stored."""
-    return out / "costs" / f"{entrant.budget}-{entrant.name}.json"
-
-
-def measure_costs(chosen: Sequence[Entrant], out: Path) -> None:
-    """Measure the separators' costs again and print them; they replace those of the results in the folder."""
-    for entrant in chosen:
-        cost = measure_and_store(entrant, out)
-        print(f"{entrant.name}: {describe_cost(cost)}", flush=True)
-        if rows := read_results(out):
-            write_results(with_costs(rows, entrant.budget, entrant.name, cost), out)
-
-
 def describe_cost(cost: Cost) -> str:
     """The cost as text."""
     return (
         f"{cost.parameters / 1e6:.2f} M parameters, {cost.macs_per_second / 1e9:.2f} GMAC/s, "
         f"{cost.real_time_factor:.3f} of real time on one core, {cost.megabytes:.0f} MB"
     )
-
-
-def train_one(
-    entrant: Entrant,
-    folder: Path,
-    data: Path,
-    seed: int,
-    recipe: str,
-    overrides: Sequence[str],
-    accelerator: str,
-) -> None:
-    """Run or resume the recipe with the entrant's separator; StoppedError if a signal ends it."""
-    from ...training.config import read_recipe, recipe_from
-    from ...training.loop import train
-    from ...training.stopping import Stop
-
-    changes = [*overrides, f"data.folder={data}", f"train.seed={seed}"]
-    _, content = read_recipe(recipe, changes)
-    content["separator"] = entrant.settings
-    stop = Stop()
-    parsed = recipe_from(content, f"{Path(recipe).stem}-{entrant.name}")
-    train(parsed, content, folder, accelerator, stop=stop)
-    if stop.signal:
-        raise StoppedError(f"{entrant.name}: stopped and saved; run the same command to continue")
-
-
-def score_one(folder: Path, data: Path, manifest: str) -> Statistics:
-    """SI-SDR improvement of the trained separator in dB; ValueError if no item could be scored."""
-    from qsep.separation.api import load
-
-    items = load_items("sounds150", data, Path(manifest))
-    scores = folder / f"scores-{Path(manifest).stem}"
-    summary = evaluate(load(str(folder / "model"), "cpu"), items, scores)
-    if "si_sdr_i" not in summary.overall:
-        raise ValueError(f"{scores}: no item of {manifest} could be scored")
-    return summary.overall["si_sdr_i"]
 
 
 def row_of(entrant: Entrant, seed: int, manifest: str, cost: Cost, statistics: Statistics) -> Row:

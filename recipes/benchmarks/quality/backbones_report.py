@@ -20,12 +20,12 @@ from qsep.evaluation.rows import read_rows
 from qsep.separation.storage.temporary import write_atomically
 
 RECIPE_NOTE = "recipe.txt"  # how the separators were trained, in a sentence
-MARKERS = {"small": "o", "large": "s"}  # by budget
+MARKERS = {"small": "o", "large": "s", "stereo": "^"}  # by budget
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of one query on one channel.
+    """Cost of one query on one channel, or on all of a separator that takes several.
 
     macs_per_second: multiply-accumulates per second of audio. real_time_factor: on one core;
     real_time_factor_2: on two. megabytes: peak memory beyond that of a process that has imported torch.
