@@ -162,7 +162,12 @@ def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     result = dict(settings)
     for key, value in changes.items():
         before = result.get(key)
-        merges = isinstance(value, dict) and isinstance(before, dict)
-        merges = merges and value.get("kind") in (None, before.get("kind"))
-        result[key] = merged(before, value) if merges else value
+        if isinstance(value, dict) and isinstance(before, dict) and same_kind(before, value):
+            value = merged(before, value)
+        result[key] = value
     return result
+
+
+def same_kind(settings: dict[str, Any], changes: dict[str, Any]) -> bool:
+    """Whether the changes name no `kind`, or that of the settings."""
+    return "kind" not in changes or changes["kind"] == settings.get("kind")

@@ -1,8 +1,7 @@
 """Demucs: a U-Net on the waveform with gated convolutions, and an LSTM at its lowest level.
 
 Défossez, Usunier, Bottou and Bach, "Music source separation in the waveform domain" (arXiv 1911.13254),
-sec. 4. Goes with `analyses/waveform.py` and `heads/waveform.py`. The paper's rescaling of initial
-weights is left out.
+sec. 4. Goes with `analyses/waveform.py` and `heads/waveform.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from qsep.queries.settings import configuration
 
 from ..composition import Inject
+from ..demucs.initial_scale import scale_initial_weights
 
 
 @configuration
@@ -63,6 +63,7 @@ class Demucs(nn.Module):
             *(sizes[-1], sizes[-1], config.num_lstm_layers), batch_first=True, bidirectional=True
         )
         self.out = nn.Linear(2 * sizes[-1], sizes[-1])
+        scale_initial_weights(self)
 
     def forward(self, features: Tensor, inject: Inject) -> Tensor:
         """(b, c, 1, t) to maps (b, num_maps, 1, t)."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from qsep.queries.settings import LAYERS, Range, configuration
 
 from ..composition import Inject
+from ..demucs.initial_scale import scale_initial_weights
 from ..demucs.levels import Decoder, Encoder
 from ..demucs.transformer import CrossTransformer
 
@@ -92,6 +93,7 @@ class HTDemucs(nn.Module):
         self.freq_emb = FrequencyEmbedding(
             config.window_samples // 2 // config.stride, config.channels
         )
+        scale_initial_weights(self)
         inner, bottom = sizes[-1], config.bottom_channels or sizes[-1]
         if config.bottom_channels:
             self.channel_upsampler = nn.Conv1d(inner, bottom, 1)
