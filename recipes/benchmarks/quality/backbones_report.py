@@ -184,7 +184,7 @@ def plot(rows: Sequence[Row], out: Path, picture: Path) -> None:
     panels = (
         ("parameters", 1e6, "parameters, M"),
         ("macs_per_second", 1e9, "GMAC per second of audio"),
-        ("real_time_factor", 1.0, "real-time factor, one core"),
+        ("real_time_factor_2", 1.0, "real-time factor, two cores"),
         ("megabytes", 1.0, "memory, MB"),
     )
     figure, grid = pyplot.subplots(2, 2, figsize=(10, 7), sharey=True, layout="constrained")
