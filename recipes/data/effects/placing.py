@@ -28,7 +28,7 @@ def placed(
     remain about the same.
     """
     room = random_room(config, rng)
-    rooms = [replace(room, listener=place) for place in microphones(room, array, rng)]
+    rooms = [replace(room, listener=listener) for listener in microphones(room, array, rng)]
     seconds = sources.shape[1] / sample_rate
     received = []
     for source in sources:

@@ -236,7 +236,7 @@ def test_each_microphone_of_a_room_hears_a_source_at_its_distance() -> None:
         room = random_room(room_config, rng)
         first, second = microphones(room, array, rng)
         position = random_position(room, room_config.distance_meters, rng)
-        distances = [math.dist(position, place) for place in (first, second)]
+        distances = [math.dist(position, microphone) for microphone in (first, second)]
         assert math.dist(first, second) == pytest.approx(0.5)
         expected = (distances[1] - distances[0]) / SOUND_MPS * RATE
         assert lag(heard[0, 0], heard[0, 1]) == pytest.approx(expected, abs=0.1)
