@@ -1,6 +1,7 @@
-"""Names that hold nothing of what they stand for are not used."""
+"""Names that hold nothing of what they stand for are not used, and no two files of tests have one."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,10 @@ def test_names_say_what_they_hold(folder: str) -> None:
         if name in MEANINGLESS and (str(path.relative_to(ROOT)), name) not in EXCEPTIONS
     ]
     assert meaningless == []
+
+
+def test_files_of_tests_have_different_names() -> None:
+    # pytest imports them by their bare names and collects only the first of two.
+    counts = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(counts) > 100
+    assert [name for name, count in counts.items() if count > 1] == []
