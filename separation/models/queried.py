@@ -46,8 +46,8 @@ class Config:
     on no input later than the analysis' window; the level is then a running one with a half-life of
     level_seconds. consistent: adds what the two outputs lack of the mixture to both in equal parts
     (Wisdom et al., "Differentiable consistency constraints for improved deep speech enhancement", 2019,
-    eq. 8); with the heads "spectrum" and "waveform" training may then stay at half of the mixture.
-    segment_seconds: length of a segment; neighbours overlap by half.
+    eq. 8); with the heads "spectrum" and "waveform" training may then end at no output at all, which gives
+    half of the mixture. segment_seconds: length of a segment; neighbours overlap by half.
 
     residual_weight: weight of the residual in the loss. absent_weight: weight of queries for absent
     sounds. snr_limit_db: beyond this SNR an item's gradient vanishes.
