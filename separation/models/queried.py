@@ -46,7 +46,7 @@ class Config:
     on no input later than the analysis' window; the level is then a running one with a half-life of
     level_seconds. consistent: adds what the two outputs lack of the mixture to both in equal parts
     (Wisdom et al., "Differentiable consistency constraints for improved deep speech enhancement", 2019,
-    eq. 8); with the heads "spectrum" and "waveform" training may then end at no output at all, which gives
+    eq. 8); with the heads "spectrum" and "waveform" a network may then learn to give nothing, which becomes
     half of the mixture. segment_seconds: length of a segment; neighbours overlap by half.
 
     residual_weight: weight of the residual in the loss. absent_weight: weight of queries for absent

@@ -1,4 +1,4 @@
-"""Names that hold nothing of what they stand for are not used, and no two files of tests have one."""
+"""Names say what they stand for, and files of tests have different ones."""
 
 import ast
 from collections import Counter

@@ -1,5 +1,5 @@
-"""Initial weights of Demucs: brought closer to one deviation, without which the deep levels of a U-Net
-hardly show in its output.
+"""Initial weights of Demucs: their deviations are brought closer to each other, since the deep levels of a
+U-Net with PyTorch's own hardly show in its output.
 
 Défossez, Usunier, Bottou and Bach, "Music source separation in the waveform domain" (arXiv 1911.13254),
 sec. 4.
